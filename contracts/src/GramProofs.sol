@@ -22,7 +22,7 @@ contract GramProofs is IGramProofs, Judge {
         RoundId round;
         IRoundLedger.Round stored;
         IRoundLedger.Policy policy;
-        /// @dev The entries that the rule weighs, in order, the first 33 if there are more. Empty under `mean`.
+        /// @dev The entries that the rule weighs, in order. Empty under `mean`.
         uint256[] members;
         /// @dev Leaves and depth of the updates' trees.
         uint256 leaves;
@@ -150,8 +150,7 @@ contract GramProofs is IGramProofs, Judge {
     {
         members = new uint256[](entries.length);
         uint256 count = 0;
-        // More than a tree can have are as good as one more.
-        for (uint256 i = 0; i < entries.length && count <= GramTree.MAX_UPDATES; ++i) {
+        for (uint256 i = 0; i < entries.length; ++i) {
             if (Shares.isWeighed(coordinator, delivered, entries, i)) members[count++] = i;
         }
         assembly ("memory-safe") {

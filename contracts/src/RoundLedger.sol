@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { MessageHashUtils } from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 
-import { IAdmission } from "./interfaces/IAdmission.sol";
 import { PolicyLimits } from "./PolicyLimits.sol";
+import { IAdmission } from "./interfaces/IAdmission.sol";
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
 import { IPolicyLimits } from "./interfaces/IPolicyLimits.sol";
@@ -46,7 +46,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
-    /// @notice Maximum number of anchored rounds that are not final: what the list of standing rounds remembers.
+    /// @notice Maximum number of anchored rounds that are not final: the size of `_standing`.
     uint16 public constant MAX_PENDING_ROUNDS = 256;
     /// @dev Gas for an answer of the admission contract: enough for a proof that is verified on chain before.
     uint256 private constant ADMISSION_GAS = 200_000;
@@ -352,7 +352,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     function releaseVoid(RoundId id) external {
         Round storage round = _rounds[id];
-        // Only a void round is stored in another phase than it has, but for an open one.
+        // A void round is still stored as anchored.
         if (round.phase != Phase.Anchored || _stands(id, round)) revert RoundLedgerNotVoid(id, phase(id));
         _cancel(id, round, CancelReason.BaseVoided);
     }
@@ -482,7 +482,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function hasCommitted(RoundId round, address contributor) public view returns (bool) {
+    function hasCommitted(RoundId round, address contributor) external view returns (bool) {
         (uint256 wordIndex, uint256 bit) = Enrolment.place(_member(contributor).id);
         return _committed[round][wordIndex] & bit != 0;
     }
@@ -608,8 +608,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
         return _draws[id].quota > 0 ? Places.available(maxContributors) : maxContributors;
     }
 
-    /// @dev Rounds that the account has missed in a row, back from `last`, as far as it matters. Whoever calls pays for
-    /// each look; the genesis was opened before anybody enrolled, so the walk ends.
+    /// @dev Count the rounds in a row that the account has missed, from `last` backwards, up to MAX_MISSED. The caller pays
+    /// for each round that is read. The walk ends at the genesis, which was opened before any account enrolled.
     function _countMissed(address account, IStakeVault.Member memory member, RoundId last)
         private
         view

@@ -195,7 +195,7 @@ contract MemberListTest is RoundTest {
         ledger.remove(carol.addr);
     }
 
-    /// @dev Whoever is struck off the list can be removed by anybody, but not out of a round that it trains in.
+    /// @dev An account that a vote takes off the list can be removed by anybody, but not while a commit window runs.
     function test_closed_removesWhoIsNoMemberAnyMore() public {
         RoundId round = open();
         _set(carol.addr, false);

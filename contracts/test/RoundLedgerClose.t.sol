@@ -298,7 +298,7 @@ contract RoundLedgerCloseTest is RoundTest {
 
     // Too late for a round.
 
-    /// @dev Audit H1: whoever opens could fill the round in the same transaction, with accounts made for it.
+    /// @dev Audit H1: the opening transaction could fill its own round with accounts that it enrolled itself.
     function test_late_inTheSecondOfTheOpening() public {
         _enrol(dave);
         RoundId round = open();
@@ -498,7 +498,7 @@ contract RoundLedgerCloseTest is RoundTest {
         _refusesMissing(round, _bits(carol));
     }
 
-    /// @dev The coordinator needs no enrolment, and its entry is none of those that the window waits for.
+    /// @dev The coordinator needs no enrolment, and the window does not wait for its entry.
     function test_close_doesNotWaitForTheCoordinator() public {
         RoundId round = open();
         vm.assertTrue(ledger.hasPlace(round, coordinator.addr), "has a place");

@@ -287,8 +287,8 @@ contract RoundLedgerPlacesTest is CrowdTest {
 
     // Who has a place.
 
-    /// @dev Audit H1: whoever opens could fill the round in the same transaction, with accounts made for it. It is no
-    /// better off in a crowd: however much it enrols has no place before the next basis.
+    /// @dev Audit H1: the opening transaction could fill its own round with accounts that it enrolled itself. In a crowd,
+    /// what it enrols has no place before the next basis either.
     function test_place_noneInTheSecondOfTheOpening() public {
         Actor memory rich = actor("rich");
         giveStake(rich.addr, 100 * QUOTA);

@@ -6,12 +6,14 @@ How rounds are judged is said here once: `judged` makes the policy's verifier an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import rlp
 from eth_utils.address import to_canonical_address, to_checksum_address
 
@@ -359,6 +361,14 @@ def play_bad_padding(world: World, names: list[str]) -> int:
     return _play_bad_update(world, names, spoil, lambda true: true)
 
 
+@contextmanager
+def trained_by(world: World, train: Callable[[int, str], tuple[Commitment, bytes]]) -> Iterator[None]:
+    """Let a world's contributors train in another way for as long as this lasts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world, "train", train)
+        yield
+
+
 def _play_bad_update(
     world: World,
     names: list[str],
@@ -377,10 +387,9 @@ def _play_bad_update(
         tree = update_tree(np.frombuffer(data, dtype=np.uint8))
         return replace(made, update_root=tree.root, sum_squares=claim(tree.sum_squares)), data
 
-    world.train = train  # type: ignore[method-assign]
-    number = world.open()
-    world.commit(number, names)
-    world.train = honest  # type: ignore[method-assign]
+    with trained_by(world, train):
+        number = world.open()
+        world.commit(number, names)
 
     def count_it(world: World, outcome: RoundOutcome) -> Anchor:
         weights = (1,) * len(names)
@@ -413,10 +422,9 @@ def play_copy(
         original, data = honest(number, names[0])
         return replace(made, update_root=original.update_root, sum_squares=original.sum_squares), data
 
-    world.train = train  # type: ignore[method-assign]
-    number = world.open()
-    world.commit(number, names)
-    world.train = honest  # type: ignore[method-assign]
+    with trained_by(world, train):
+        number = world.open()
+        world.commit(number, names)
     world.anchor(number, cheat)
     return number
 
@@ -439,9 +447,8 @@ def play_replay(world: World, names: list[str]) -> int:
         tree = update_tree(np.frombuffer(stolen, dtype=np.uint8))
         return replace(made, update_root=tree.root, sum_squares=tree.sum_squares), stolen
 
-    world.train = train  # type: ignore[method-assign]
-    world.commit(number, names)
-    world.train = honest  # type: ignore[method-assign]
+    with trained_by(world, train):
+        world.commit(number, names)
     world.anchor(number)
     return number
 

@@ -227,7 +227,9 @@ def test_stake_that_leaves_leaves_once(federation: Federation, mortal: Mortal, a
     mortal.kill("sender.mined", "withdraw")
     assert mortal.call("withdraw")["withdrawn"] == str(units)
     assert federation.chain.balance_of(ada) == ALLOCATION - STAKE + units
-    assert sent_by(federation) == before + 2
+    left = amount == "all"  # without stake, the account also leaves the list of the enrolled
+    assert federation.chain.ledger_reader.enrolled(ada) is not left
+    assert sent_by(federation) == before + 2 + left
 
 
 def test_each_step_of_a_vote_happens_once(federation: Federation, mortal: Mortal) -> None:

@@ -5,7 +5,7 @@ import { IAdmission } from "./IAdmission.sol";
 
 /// @title A list of the members of a closed federation, which votes change.
 interface IMemberList is IAdmission {
-    /// @notice Emitted when an account becomes a member, or is none any more.
+    /// @notice Emitted when an account becomes a member, or stops being one.
     event MemberSet(address indexed account, bool member);
 
     /// @notice Thrown when somebody other than governance changes the list.

@@ -67,8 +67,8 @@ interface IStakeVault {
     error StakeVaultZeroAddress();
 
     /// @notice Stake `amount` of the caller's tokens for `account`.
-    /// @dev Needs an allowance. An account without stake and without a delegate gets itself as its delegate; whoever pays
-    /// later changes nothing of that.
+    /// @dev Needs an allowance. If the account has no stake and no delegate, it becomes its own delegate. Later payments,
+    /// also by others, leave the delegate as it is.
     /// Warning: the stake belongs to `account` from then on, and only `account` can take it out.
     function stake(address account, uint256 amount) external;
 
@@ -110,8 +110,9 @@ interface IStakeVault {
     function enrol(address account, uint256 amount) external returns (uint24 id);
 
     /// @notice Note the basis of the next draws of places: the enrolled stake, the time, and the block whose hash is the seed.
-    /// @dev Only the ledger, at every anchor. Who enrols, leaves, opens a round again or reverts after the hash is known
-    /// changes no lot and no quota. Warning: whoever builds the block can try several hashes.
+    /// @dev Only the ledger, at every anchor. Once the hash is known, enrolling, leaving, reopening a round or reverting
+    /// changes no lot and no quota. Warning: the builder of the block can try several hashes. Warning: stake that enrols in
+    /// the second of the anchor counts in the quota, although it is not drawn.
     function noteBasis() external;
 
     /// @notice Note a new basis if the last one is so old that contracts can't know the hash of its block.

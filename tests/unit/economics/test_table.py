@@ -122,7 +122,6 @@ def test_gas_is_about_what_was_measured(name: str, file: str, figures: list[str]
     assert getattr(settings, name) == pytest.approx(total, rel=0.5)
 
 
-@pytest.mark.skipif("BOND_FACTOR" not in POLICIES, reason="the contracts do not have these rules yet")
 def test_the_rules_are_those_of_the_contracts() -> None:
     vault = (SOURCES / "StakeVault.sol").read_text()
     ledger = (SOURCES / "RoundLedger.sol").read_text()
