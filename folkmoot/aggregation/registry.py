@@ -33,7 +33,6 @@ from folkmoot.aggregation.rules import (
 )
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import BOND_FACTOR, MAX_CONTRIBUTORS, MAX_KRUM_CONTRIBUTORS, Policy
-from folkmoot.runtime.units import format_amount
 
 _MODULES = (
     mean,
@@ -126,9 +125,8 @@ def check_policy_rule(policy: Policy) -> None:
         )
     if policy.bond < BOND_FACTOR * policy.reward:
         raise InputError(
-            f"The policy's bond is {format_amount(policy.bond)}, and its reward is {format_amount(policy.reward)}. The "
-            f"bond must be at least {BOND_FACTOR} rewards.",
-            remedy=f"Set the bond to {format_amount(BOND_FACTOR * policy.reward)} or more, or lower the reward.",
+            f"The policy's bond is below {BOND_FACTOR} times its reward, which is the least that the ledger takes.",
+            remedy=f"Raise the bond to {BOND_FACTOR} rewards or more, or lower the reward.",
             code="impossible-policy",
         )
 

@@ -195,7 +195,6 @@ def test_the_word_for_the_arbiter_becomes_its_address(
     ("change", "field"),
     [
         ({"reward": 4 * factories.policy().reward + 1, "bond": 17 * factories.policy().reward}, "reward"),
-        ({"bond": 4 * factories.policy().reward - 1}, "bond"),
         ({"min_stake": 4 * factories.policy().min_stake + 1}, "minStake"),
         ({"commit_window": factories.policy().commit_window // 2 - 1}, "commitWindow"),
         ({"challenge_window": factories.policy().challenge_window // 2 - 1}, "challengeWindow"),

@@ -16,6 +16,7 @@ from folkmoot.aggregation.registry import PARAMETERS, check_policy_rule, fewest_
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Reason
+from tests import factories
 from tests.unit import reference
 
 VECTORS = st.lists(st.tuples(st.integers(-9, 9), st.integers(-9, 9)), min_size=1, max_size=9)
@@ -160,3 +161,16 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
     assert judged(uses(name)) == judged(everything)
     for kind in uses(name):
         assert judged(frozenset({kind})) != judged(frozenset()), f"{name} does not use {kind}"
+
+
+def test_what_the_ledger_refuses_is_refused_before_a_vote() -> None:
+    least = 4 * factories.policy().reward
+    check_policy_rule(factories.policy(bond=least))
+    with pytest.raises(InputError, match="bond is below 4 times its reward") as caught:
+        check_policy_rule(factories.policy(bond=least - 1))
+    assert caught.value.code == "impossible-policy"
+    krum = {"rule": "multi_krum", "parameters": (2, 0), "min_contributors": 5}
+    check_policy_rule(factories.policy(**krum, max_contributors=32))
+    with pytest.raises(InputError, match="takes at most 32") as caught:
+        check_policy_rule(factories.policy(**krum, max_contributors=33))
+    assert caught.value.code == "impossible-policy"
