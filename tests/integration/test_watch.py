@@ -172,6 +172,30 @@ def test_a_lie_below_the_newest_round_voids_both(world: World, tmp_path: Path) -
     assert phase(world, third) == Phase.CANCELLED
 
 
+def test_of_several_lies_the_newest_is_proven_first(chain: Anvil, tmp_path: Path) -> None:
+    """A proof of the oldest would give the bonds of the others back to the coordinator."""
+    snapshot = chain.snapshot()
+    window = 4 * factories.policy().challenge_window
+    world = judged(chain, tmp_path / "artifacts", challenge_window=window)
+    lied = [world.play(NAMES, lies.lie_aggregate) for _ in range(2)]
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["round"] for line in seen.said("proven")] == lied[::-1]
+    assert [phase(world, number) for number in lied] == [Phase.SLASHED] * 2
+    assert won(world) == 2 * QUARTER
+    world.federation.chain.close()
+    chain.revert(snapshot)
+
+
+def test_a_lie_near_its_deadline_waits_for_no_other(world: World, tmp_path: Path) -> None:
+    first = world.play(NAMES, lies.lie_aggregate)
+    world.federation.anvil.advance(factories.policy().challenge_window * 3 // 4)
+    world.play(NAMES, lies.lie_aggregate)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["round"] for line in seen.said("proven")] == [first]
+
+
 # What follows from the rule
 
 

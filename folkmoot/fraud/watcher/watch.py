@@ -9,8 +9,8 @@ again, elsewhere if there is an elsewhere, until the round is final.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -131,10 +131,7 @@ class Watcher:
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
         self._recourse.blame_replays(rpc, record)
-        for case in record.waiting():
-            tasks = [Task(kind, case.round) for kind in _VISITED]
-            if not self._is_done(case) and all(map(self._retries.is_due, tasks)):
-                self._visit(rpc, case, record)
+        self._visit_all(rpc, record)
         wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
         self.metrics.wrong_rounds.set(sum(self._is_current(number, record) for number in wrong))
         self.metrics.unchecked_rounds.set(len(self._unchecked))
@@ -218,12 +215,38 @@ class Watcher:
 
     # One round
 
-    def _visit(self, rpc: Rpc, case: Case, record: Record) -> None:
-        """Examine a round, or take up what was found, and act on it."""
-        try:
-            finding = self._examiner.known(case) or self._examiner.examine(rpc, case, record)
-            if not self._report_censored(rpc, case, finding):
+    def _visit_all(self, rpc: Rpc, record: Record) -> None:
+        """Examine what is not done, oldest first, and challenge what is wrong, newest first.
+
+        A proof makes the rounds above it void, and their bonds go back to the coordinator. So of several wrong rounds
+        the newest is proven first. None waits for others beyond the middle of its own challenge window.
+        """
+        started, wrong = self.clock(), list[tuple[Case, Finding]]()
+        for case in record.waiting():
+            tasks = [Task(kind, case.round) for kind in _VISITED]
+            if self._is_done(case) or not all(map(self._retries.is_due, tasks)):
+                continue
+            with self._unchecked_on_failure(case, record):
+                finding = self._examiner.known(case) or self._examiner.examine(rpc, case, record)
+                if finding.suspicions:
+                    wrong.append((case, finding))
+                else:
+                    self._act(rpc, case, finding, record)
+            now = record.time + self.clock() - started
+            if any(one.challenge_deadline - now < one.policy.challenge_window / 2 for one, _ in wrong):
+                self._act_on(rpc, wrong, record)
+        self._act_on(rpc, wrong, record)
+
+    def _act_on(self, rpc: Rpc, wrong: list[tuple[Case, Finding]], record: Record) -> None:
+        while wrong:
+            case, finding = wrong.pop()
+            with self._unchecked_on_failure(case, record):
                 self._act(rpc, case, finding, record)
+
+    @contextmanager
+    def _unchecked_on_failure(self, case: Case, record: Record) -> Iterator[None]:
+        try:
+            yield
         except Exception as error:  # a file that vanished, an endpoint that died, a defect: it is tried again
             self._unchecked.add(case.round)
             message, code = repr(error), "defect"
@@ -237,6 +260,8 @@ class Watcher:
         self._retries.failed(Task(kind, case.round), why, case.challenge_deadline - record.time)
 
     def _act(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
+        if self._report_censored(rpc, case, finding):
+            return
         number, anchor = case.round, case.anchor.hash.hex()
         if not finding.demands or finding.suspicions:
             self._retries.done(Task("check", number))
