@@ -90,7 +90,7 @@ contract JudgeHandler is Test {
         bytes memory file = what == IDataAvailability.What.Header ? HEADER : bytes("verdicts");
         if (what == IDataAvailability.What.Artifacts) file = "artifacts";
         vm.prank(_parts.coordinator);
-        _parts.availability.answerFile(made, file);
+        _parts.availability.show(made, file, bytes32(0));
         ++answered;
         _due[which] = _due[_due.length - 1];
         _due.pop();
@@ -176,7 +176,7 @@ contract JudgeHandler is Test {
     function _warp(uint256 time) private {
         if (time <= block.timestamp) return;
         for (uint256 i = _due.length; i > 0; --i) {
-            if (_parts.availability.demands(_due[i - 1]).answerBy <= time) answer(i - 1);
+            if (_parts.availability.demands(_due[i - 1]).until <= time) answer(i - 1);
         }
         vm.warp(time);
     }
@@ -264,16 +264,13 @@ contract JudgeInvariants is FraudWorld {
         }
     }
 
-    function invariant_placesOfStrangersAreCounted() external view {
-        uint256[] memory open_ = new uint256[](RoundId.unwrap(ledger.nextRound()));
+    /// @notice H4: a node has one demand, which serves all who want it.
+    function invariant_nothingIsDemandedTwice() external view {
         for (uint256 i = 1; i <= availability.demandCount(); ++i) {
             IDataAvailability.Demand memory made = availability.demands(i);
-            bool counts = made.stranger && made.status == IDataAvailability.Status.Open;
-            if (counts) ++open_[RoundId.unwrap(made.round)];
-        }
-        for (uint256 i = 0; i < open_.length; ++i) {
-            vm.assertEq(availability.openDemands(id(i)), open_[i], "open demands of strangers");
-            vm.assertLe(open_[i], availability.MAX_OPEN(), "bounded");
+            vm.assertEq(
+                availability.demandOf(made.round, made.what, made.entry, made.level, made.index), i, "by its key"
+            );
         }
     }
 }

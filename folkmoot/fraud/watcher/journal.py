@@ -42,7 +42,7 @@ class Checked:
     transaction: str = ""
     """Our proof's transaction."""
     demands: list[int] = field(default_factory=list)
-    """Numbers of our demands on the chain that are not closed."""
+    """Numbers of the demands on the chain that we wait for: ours, and those of others for the same."""
     made: int = 0
     """How many demands we made in all."""
     settled: bool = False

@@ -257,7 +257,9 @@ class Watcher:
             if finding.disputes:
                 self.fraud_seen = True
             self._later("check", case, record, finding.demands[0].text)
-            self._recourse.demand(rpc, case, finding, record)
+            found = self._recourse.demand(rpc, case, finding, record)
+            if found is not None:
+                self._act(rpc, case, found, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True

@@ -58,7 +58,15 @@ class Judged(Play):
     def postpone(self, number: int, until: int, *, later: int = 1, said: bool = False) -> Event:
         self.block(later)
         if said:
-            fields = {"demand": 1, "round": number, "demander": BEN, "what": 0, "entry": 0, "place": 0}
+            fields = {
+                "demand": 1,
+                "round": number,
+                "demander": BEN,
+                "what": 0,
+                "entry": 0,
+                "level": 4,
+                "index": 0,
+            }
             self.add(Demanded, "data_availability", **fields, answer_by=until)
         return self.add(RoundPostponed, "ledger", round=number, challenge_deadline=until)
 
