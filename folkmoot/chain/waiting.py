@@ -76,10 +76,17 @@ class OpenDispute:
     """Who opened it."""
     decide_by: int
     """Unix time until which the round waits."""
+    challengers: int
+    """How many accounts have a deposit in it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"round": self.round, "challenger": self.challenger, "decideBy": self.decide_by}
+        return {
+            "round": self.round,
+            "challenger": self.challenger,
+            "decideBy": self.decide_by,
+            "challengers": self.challengers,
+        }
 
 
 def open_demands(chain: Chain) -> list[OpenDemand]:
@@ -112,8 +119,8 @@ def open_disputes(chain: Chain) -> list[OpenDispute]:
         view = chain.round(number)
         if view.phase != Phase.ANCHORED:
             break
-        challenger, decide_by, status = chain.read(chain.disputes.functions.disputes(number))
+        challenger, decide_by, status, _, challengers = chain.read(chain.disputes.functions.disputes(number))
         if status == _OPEN:
-            found.append(OpenDispute(number, challenger, decide_by))
+            found.append(OpenDispute(number, challenger, decide_by, challengers))
         number = view.base
     return found

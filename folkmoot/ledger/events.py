@@ -292,7 +292,7 @@ class RoundOpened(Event):
 
 @record
 class RoundPostponed(Event):
-    """Emitted when a round can become final only later than it could before."""
+    """Emitted when a round can become final only later than it could before, or earlier again."""
 
     round: int
     challenge_deadline: int  # uint40
@@ -649,7 +649,7 @@ class Withheld(Event):
 
 @record
 class DisputeDismissed(Event):
-    """Emitted when a vote dismissed it: half of the deposit went to the coordinator, half was burnt."""
+    """Emitted when a vote dismissed it: half of all deposits went to the coordinator, half was burnt."""
 
     round: int
     challenger: str
@@ -658,7 +658,7 @@ class DisputeDismissed(Event):
 
 @record
 class DisputeOpened(Event):
-    """Emitted when a dispute opens, with the challenger's reason."""
+    """Emitted when a dispute opens, or somebody joins it, with the challenger's reason."""
 
     round: int
     challenger: str
@@ -668,10 +668,14 @@ class DisputeOpened(Event):
 
 @record
 class DisputeReturned(Event):
-    """Emitted when the deposit went back without a decision."""
+    """Emitted when a deposit went back.
+
+    `burnt` of it stayed away, because nobody decided.
+    """
 
     round: int
     challenger: str
+    burnt: int
 
 
 @record

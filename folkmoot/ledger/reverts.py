@@ -37,7 +37,7 @@ ENUMS = {
         *("header", "verdicts file", "artifacts file"),
     ),
     "IDataAvailability.Status": ("none", "open", "answered", "convicted", "returned"),
-    "IDisputes.Status": ("none", "open", "upheld", "dismissed", "returned"),
+    "IDisputes.Status": ("none", "open", "upheld", "dismissed", "returned", "undecided"),
 }
 """Names of the values of the contracts' enumerations."""
 
@@ -105,6 +105,7 @@ REMEDIES = {
     "RoundLedgerNotEmpty": "Wait for the end of the round: it has commitments.",
     # The arbiter and its judges
     "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
+    "ArbiterNotHeld": "Only a round that a dispute holds can be resumed.",
     "ArbiterInvalidJudges": "Give 1 to 16 judges, each once.",
     "JudgeNotAnchored": "Only an anchored round that is not final can be challenged; look at its phase with "
     "`folkmoot status`.",
@@ -138,7 +139,9 @@ REMEDIES = {
     "DataAvailabilityInvalidWindow": "Choose an answer window above zero, at most a fourteenth of the unbonding time.",
     "DisputesNotAnchored": "Only an anchored round that is not final can be disputed.",
     "DisputesTooLate": "A dispute must come within the regular challenge window.",
-    "DisputesWrongStatus": "A round is disputed once; look at what became of the dispute.",
+    "DisputesWrongStatus": "Look at what became of the dispute: after a decision its deposits are final.",
+    "DisputesAlreadyJoined": "Your deposit is in this dispute already; wait for the vote.",
+    "DisputesNotChallenger": "Name an account that opened or joined the dispute and does not have its deposit back.",
     "DisputesNotGovernance": "Only the voters decide: propose it.",
     "DisputesTooEarly": "Wait until the time for a decision is over.",
     "DisputesInvalidWindow": "Choose a decision window above zero, at most the unbonding time.",

@@ -468,7 +468,7 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert again.look() == 3
     assert again.said("dispute-opened") == []
     other = Watched(world, tmp_path / "other")
-    assert other.look() == 3  # somebody opened it already
+    assert other.look() == 3  # somebody opened it just now
     assert other.said("dispute-opened") == []
     assert phase(world, number) == Phase.ANCHORED
     bonded = world.federation.chain.stake_of(world.federation.coordinator.address)
@@ -476,9 +476,32 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert phase(world, number) == Phase.SLASHED
     taken = bonded - world.federation.chain.stake_of(world.federation.coordinator.address)
     assert taken == factories.policy().bond
-    assert won(world) == 0  # the deposit is back, and nobody is paid
     assert again.look() == 3
+    assert won(world) == 0  # the deposit is back, and nobody is paid
     assert ["a vote upheld the dispute" in line["text"] for line in again.said("void")] == [True]
+
+
+def test_M6_a_dispute_that_began_earlier_is_joined(world: World, tmp_path: Path) -> None:
+    """A sham dispute starts the clock. The watcher that comes later gives the vote its whole time."""
+    number = world.play(NAMES, lies.lie_verdicts)
+    rpc, sham = world.federation.anvil.rpc, factories.account("newcomer")
+    judge = find_judges(rpc, world.policies[0]).disputes or ""
+    world.send("token", "approve", judge, DEPOSIT, by=sham)
+    url = world.federation.anvil.url
+    transact(url, sham, "Disputes", judge, "open", number, "nothing in particular")
+    window = factories.GOVERNANCE.unbonding
+    world.advance(window // 10)
+    deadline = world.federation.chain.round(number).challenge_deadline
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert len(seen.said("dispute-opened")) == 1
+    assert world.federation.chain.round(number).challenge_deadline >= deadline + window // 10
+    assert seen.watcher.journal.rounds[number].deposit
+    uphold(world, number)
+    seen.now += 1_000
+    assert seen.look() == 3
+    assert won(world) == 0, "the deposit is back"
+    assert not seen.watcher.journal.rounds[number].deposit
 
 
 def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ contract JudgeGasTest is GasWorld {
         vm.revertToState(state);
         vm.warp(block.timestamp + UNBONDING_PERIOD);
         vm.prank(stranger.addr);
-        _disputes.release(case_.round);
+        _disputes.release(case_.round, challenger.addr);
         _snapshot("release of a dispute");
     }
 

@@ -40,6 +40,13 @@ MOST_DEMANDS = 16
 MOST_REASON = 500
 """Maximum length in characters of a dispute's reason."""
 
+DISPUTE_TYPE = "(address,uint40,uint8,uint16,uint16)"
+"""ABI type of a dispute: challenger, time until which it is decided, status, number, challengers."""
+
+EARLIER_PART = 10
+"""A dispute that began a tenth of the time for a decision ago is joined."""
+
+_DISPUTE_NONE, _DISPUTE_OPEN, _DISPUTE_DISMISSED = 0, 1, 3  # of `IDisputes.Status`
 _AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
 _DEMAND_TYPE = "(uint64,uint40,uint8,uint8,uint16,uint8,uint8,uint64,address,bytes32)"
 
@@ -305,19 +312,43 @@ def dispute(
     what: Dispute,
     account: LocalAccount,
     notes: TransactionJournal,
+    now: int,
 ) -> str | None:
-    """Open the dispute about a round; return the transaction's hash, or None if it already exists.
+    """Open the dispute about a round, or join it; return the transaction's hash, or None if there is nothing to do.
+
+    One that was opened just now serves as well. One that began earlier may be a sham that leaves voters no time:
+    whoever joins gives them the whole time again.
 
     Raises:
         ChainError: It could not be sent, or was refused.
     """
-    ((_, _, status),) = rpc.read(judge, "disputes(uint64)", ["(address,uint40,uint8)"], case.round)
-    if status:
+    ((_, decide_by, status, _, _),) = rpc.read(judge, "disputes(uint64)", [DISPUTE_TYPE], case.round)
+    if status == _DISPUTE_OPEN:
+        (window,) = rpc.read(judge, "decisionWindow()", ["uint40"])
+        began = decide_by - window
+        if now - began < window // EARLIER_PART or has_deposit(rpc, judge, case.round, account.address):
+            return None
+    elif status not in (_DISPUTE_NONE, _DISPUTE_DISMISSED):
         return None
     _allow(rpc, deployment, judge, account, notes)
     reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
-    purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}"
+    purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}, until {decide_by}"
     return _send(rpc, account, notes, _DISPUTES, judge, "open", case.round, reason, purpose=purpose)
+
+
+def release_dispute(
+    rpc: Rpc, judge: str, round_: int, account: LocalAccount, notes: TransactionJournal
+) -> None:
+    """Get a deposit back from the dispute about a round that is over, if it is still there."""
+    if has_deposit(rpc, judge, round_, account.address):
+        purpose = f"dispute about round {round_}"
+        _send(rpc, account, notes, _DISPUTES, judge, "release", round_, account.address, purpose=purpose)
+
+
+def has_deposit(rpc: Rpc, judge: str, round_: int, account: str) -> bool:
+    """Return whether an account has a deposit in the dispute about a round."""
+    (found,) = rpc.read(judge, "hasDeposit(uint64,address)", ["bool"], round_, account)
+    return bool(found)
 
 
 def prove_false_tree(

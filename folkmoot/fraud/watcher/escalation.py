@@ -259,8 +259,8 @@ class Escalation:
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
         self.notes.told()
 
-    def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> None:
-        """Open a dispute for the voters, if the round's arbiter has a judge for that.
+    def dispute(self, rpc: Rpc, case: Case, finding: Finding, now: int) -> None:
+        """Open a dispute for the voters or join it, if the round's arbiter has a judge for that.
 
         Raises:
             ChainError: it could not be sent, or was refused.
@@ -272,16 +272,49 @@ class Escalation:
         if account is None or not self.deposits:
             return
         opened = None
-        if found:
-            judge = judges.find_judges(rpc, case.policy).disputes
-            if judge is not None:
-                opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes)
+        judge = judges.find_judges(rpc, case.policy).disputes if found else None
+        if judge is not None:
+            opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes, now)
+            # A dispute of ours that a killed watcher sent is one that exists already.
+            ours = judges.has_deposit(rpc, judge, number, account.address)
+            self.journal.note(number, replace(self.journal.rounds[number], deposit=ours))
         self.settled(number)
         self.notes.told()
         if opened is not None:
             self.metrics.challenges.labels("disputed").inc()
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
             self.log("dispute-opened", text, round=number, transaction=opened)
+
+    def follow_disputes(self, rpc: Rpc, record: Record) -> None:
+        """Take our deposits back from disputes about rounds that are over."""
+        account = self.account
+        for number, one in list(self.journal.rounds.items()):
+            told, case = record.told.get(number), self._lost_case(number, record)
+            if (
+                account is None
+                or not one.deposit
+                or case is None
+                or told is None
+                or told.phase == Phase.ANCHORED
+            ):
+                continue
+            task = Task("deposit", number, "dispute")
+            if not self.retries.is_due(task):
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).disputes
+                if judge is not None:
+                    judges.release_dispute(rpc, judge, number, account, self.notes)
+            except (ChainError, ChallengeFailed) as error:
+                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+                self.retries.failed(task, error.message, None)
+                if self.retries.tried_for(task) < DEPOSIT_PATIENCE:
+                    continue
+                self.retries.give_up(task, f"it took {DEPOSIT_PATIENCE / 86_400:.0f} days")
+            else:
+                self.retries.done(task)
+            self.journal.note(number, replace(self.journal.rounds[number], deposit=False))
+            self.notes.told()
 
     def settled(self, number: int) -> None:
         """Note that nothing is left to do about a dispute."""

@@ -130,6 +130,7 @@ class Watcher:
         self._blame_contributors(rpc, record)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
+        self._recourse.follow_disputes(rpc, record)
         self._recourse.blame_replays(rpc, record)
         for case in record.waiting():
             tasks = [Task(kind, case.round) for kind in _VISITED]
@@ -396,7 +397,7 @@ class Watcher:
     def _dispute(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         task, left = Task("dispute", case.round), record.asking_until(case) - record.time
         try:
-            self._recourse.dispute(rpc, case, finding)
+            self._recourse.dispute(rpc, case, finding, record.time)
         except ChainError as error:
             self._retries.failed(task, error.message, left)
             text = f"Round {case.round}: {error.message}"

@@ -142,6 +142,7 @@ def test_the_rules_are_those_of_the_contracts() -> None:
     assert PRESENT.quota_percent == 75
     assert PRESENT.quota(60, 90) == 2
     assert PRESENT.quota(60, 60) == 0
+    assert constant((SOURCES / "Disputes.sol").read_text(), "UNDECIDED_SHARE") == PRESENT.undecided_share
     availability = (SOURCES / "DataAvailability.sol").read_text()
     assert ("_demandOf[key] != 0" in body(availability, "_demand")) == PRESENT.demands_are_shared
     assert PRESENT.equal_roots_weigh_once == (SOURCES / "libraries" / "Shares.sol").is_file()
