@@ -31,7 +31,7 @@ HEAD = '''\
 
 A uint40 is a Unix time. Amounts, bonds and rewards are in units of 1e-18 tokens.
 """
-# ruff: noqa: D205, D209  # a summary is as long as the contract's comment
+# ruff: noqa: D205  # a summary is as long as the contract's comment
 
 from __future__ import annotations
 

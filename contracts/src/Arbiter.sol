@@ -16,6 +16,8 @@ contract Arbiter is IArbiter {
     address[] private _judges;
     /// @inheritdoc IArbiter
     mapping(address account => bool) public override isJudge;
+    /// @dev When a held round would become final without the hold; zero if it is not held.
+    mapping(RoundId round => uint40) private _withoutHold;
 
     /// @param ledger_ The ledger; its policies name this contract as their verifier.
     /// @param judges_ The judges, at least one.
@@ -46,11 +48,31 @@ contract Arbiter is IArbiter {
 
     /// @inheritdoc IArbiter
     function postpone(RoundId round, uint40 until) external onlyJudge {
+        uint40 withoutHold = _withoutHold[round];
+        if (withoutHold != 0 && until > withoutHold) _withoutHold[round] = until;
+        _postpone(round, until);
+    }
+
+    /// @inheritdoc IArbiter
+    function hold(RoundId round, uint40 until) external onlyJudge {
+        if (_withoutHold[round] == 0) _withoutHold[round] = ledger.rounds(round).challengeDeadline;
+        _postpone(round, until);
+    }
+
+    /// @inheritdoc IArbiter
+    function resume(RoundId round) external onlyJudge {
+        uint40 until = _withoutHold[round];
+        if (until == 0) revert ArbiterNotHeld(round);
+        delete _withoutHold[round];
         ledger.postpone(round, until);
     }
 
     /// @inheritdoc IArbiter
     function judges() external view returns (address[] memory) {
         return _judges;
+    }
+
+    function _postpone(RoundId round, uint40 until) private {
+        if (until > ledger.rounds(round).challengeDeadline) ledger.postpone(round, until);
     }
 }

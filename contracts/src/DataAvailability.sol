@@ -6,12 +6,14 @@ import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.s
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { Judge } from "./Judge.sol";
+import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IDataAvailability } from "./interfaces/IDataAvailability.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Layout } from "./libraries/Layout.sol";
 import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
+import { NodeLists } from "./libraries/NodeLists.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
@@ -22,19 +24,18 @@ import { WeightedSum } from "./libraries/WeightedSum.sol";
 contract DataAvailability is IDataAvailability, Judge {
     using SafeERC20 for IERC20;
 
-    /// @dev What a demand is about.
+    /// @dev What a demand is about. `index` counts the nodes of the level from the left.
     struct Subject {
         What what;
         uint256 entry;
-        uint256 place;
         uint256 depth;
-        bytes32 root;
+        uint256 level;
+        uint256 index;
+        bytes32 node;
     }
 
-    /// @notice Maximum number of open demands about a round from accounts that are not its contributors.
-    uint256 public constant MAX_OPEN = 16;
-    /// @notice Maximum number of demands of one account about one round, open or not.
-    uint256 public constant MAX_A_CALLER = 4;
+    /// @notice Maximum number of demands, one below the other, from a root to a leaf: of a tree of 2^30 leaves.
+    uint40 public constant MAX_STEPS = 7;
     /// @notice Maximum number of entries of a round whose verdicts file can be demanded. It must fit a transaction.
     uint256 public constant MAX_VERDICTS = 128;
     /// @notice A part of a delivery has 2^PART_DEPTH leaves: 16 KiB.
@@ -52,10 +53,8 @@ contract DataAvailability is IDataAvailability, Judge {
     /// @inheritdoc IDataAvailability
     uint256 public override demandCount;
     mapping(uint256 demand => Demand) private _demands;
-    /// @inheritdoc IDataAvailability
-    mapping(RoundId round => uint256) public override openDemands;
-    /// @inheritdoc IDataAvailability
-    mapping(RoundId round => mapping(address caller => uint256)) public override demandsBy;
+    /// @dev The number of the demand for a node or file, by its key.
+    mapping(bytes32 key => uint256) private _demandOf;
     mapping(RoundId round => mapping(address contributor => mapping(bytes32 updateRoot => Delivery))) private
         _deliveries;
     /// @dev One bit a part of a delivery, by the delivery's key.
@@ -63,13 +62,14 @@ contract DataAvailability is IDataAvailability, Judge {
 
     /// @param ledger_ The ledger whose rounds are judged.
     /// @param token_ Token of the deposits.
-    /// @param vault Vault of the ledger: two answer windows must fit into its unbonding time.
+    /// @param vault Vault of the ledger: MAX_STEPS demands, two answer windows each, must fit into its unbonding time,
+    /// which is what the ledger lets a round wait beyond its own windows.
     /// @param deposit_ Tokens of a deposit. Should cover the gas of an answer.
     /// @param answerWindow_ Seconds in which a demand can be answered.
     constructor(IRoundLedger ledger_, IERC20 token_, IStakeVault vault, uint256 deposit_, uint40 answerWindow_)
         Judge(ledger_)
     {
-        uint40 max = vault.unbondingPeriod() / 2;
+        uint40 max = vault.unbondingPeriod() / (2 * MAX_STEPS);
         if (answerWindow_ == 0 || answerWindow_ > max) revert DataAvailabilityInvalidWindow(answerWindow_, max);
         token = token_;
         deposit = deposit_;
@@ -79,25 +79,22 @@ contract DataAvailability is IDataAvailability, Judge {
     // Demands.
 
     /// @inheritdoc IDataAvailability
-    function demandUpdate(Case calldata case_, Entry[] calldata entries, uint256 entry, uint256 place)
-        external
-        returns (uint256)
-    {
+    function demandUpdate(Case calldata case_, Entry[] calldata entries, uint256 entry) external returns (uint256) {
         IRoundLedger.Round memory stored = _open(case_.round, case_.anchor);
         _requireEntries(case_.round, stored, _baseStateRoot(stored), entries);
         _requireIndex(entry, entries.length);
         if (!_isDelivered(case_.anchor, entry)) revert DataAvailabilityNotDelivered(entry);
-        uint256 depth = _requirePlace(case_, place);
-        return _demand(case_.round, stored, Subject(What.Update, entry, place, depth, entries[entry].updateRoot));
+        uint256 depth = _depthOf(case_);
+        return _demandRoot(case_.round, stored, Subject(What.Update, entry, depth, depth, 0, entries[entry].updateRoot));
     }
 
     /// @inheritdoc IDataAvailability
-    function demandLeaf(Case calldata case_, What what, uint256 place) external returns (uint256) {
+    function demandTree(Case calldata case_, What what) external returns (uint256) {
         IRoundLedger.Round memory stored = _open(case_.round, case_.anchor);
-        if (!_isPlainLeaf(what)) revert DataAvailabilityNotDemandable(what);
-        uint256 depth = _requirePlace(case_, place);
+        if (!_isPlainTree(what)) revert DataAvailabilityNotDemandable(what);
+        uint256 depth = _depthOf(case_);
         bytes32 root = what == What.Aggregate ? case_.anchor.aggregateRoot : stored.stateRoot;
-        return _demand(case_.round, stored, Subject(what, 0, place, depth, root));
+        return _demandRoot(case_.round, stored, Subject(what, 0, depth, depth, 0, root));
     }
 
     /// @inheritdoc IDataAvailability
@@ -108,55 +105,53 @@ contract DataAvailability is IDataAvailability, Judge {
         else if (what == What.Artifacts) hash = anchor.artifactsHash;
         else if (what == What.Verdicts && stored.entries <= MAX_VERDICTS) hash = anchor.verdictHash;
         else revert DataAvailabilityNotDemandable(what);
-        return _demand(round, stored, Subject(what, 0, 0, 0, hash));
+        return _demandRoot(round, stored, Subject(what, 0, 0, 0, 0, hash));
     }
 
     /// @inheritdoc IDataAvailability
-    function answerUpdate(
-        uint256 demand,
-        bytes calldata values,
-        uint64 absolute,
-        uint64 squares,
-        bytes calldata siblings
-    ) external {
-        Demand storage open = _requireOpen(demand);
-        if (open.what != What.Update) revert DataAvailabilityNotDemandable(open.what);
-        MerkleSum.Node memory node = MerkleSum.Node(Openings.hashLeaf(values), absolute, squares);
-        _requirePath(Openings.climb(node, open.place, siblings, open.depth).hash, open.root);
-        _answered(demand, open, values, siblings);
+    function descend(uint256 demand, bytes calldata list, uint256 index) external returns (uint256) {
+        Demand storage parent = _demands[demand];
+        if (parent.status != Status.Answered) revert DataAvailabilityWrongStatus(demand, parent.status);
+        What what = parent.what;
+        if (parent.level == 0) revert DataAvailabilityNotDemandable(what);
+        _requireRecord(keccak256(list), parent.hash);
+        uint256 height = NodeLists.heightOf(parent.level);
+        _requireIndex(index, 1 << height);
+
+        uint256 level = parent.level - height;
+        bytes32 node =
+            NodeLists.hashAt(list, index, what == What.Update ? Openings.SIBLING_BYTES : NodeLists.HASH_BYTES);
+        index += uint256(parent.index) << height;
+        if (level == 0 && node == bytes32(0)) revert DataAvailabilityEmpty(index);
+        RoundId round = parent.round;
+        IRoundLedger.Round memory stored = _anchored(round);
+        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
+        return _demand(
+            round,
+            policy.verifier,
+            Math.max(_regularDeadline(stored, policy), parent.until),
+            Subject(what, parent.entry, parent.depth, level, index, node)
+        );
     }
 
     /// @inheritdoc IDataAvailability
-    function answerLeaf(uint256 demand, bytes calldata values, bytes32[] calldata siblings, bytes32 other) external {
+    function show(uint256 demand, bytes calldata values, bytes32 other) external {
         Demand storage open = _requireOpen(demand);
-        What what = open.what;
-        if (!_isPlainLeaf(what)) revert DataAvailabilityNotDemandable(what);
-        _requireSize(values.length, what == What.Aggregate ? WeightedSum.LEAF_BYTES : STATE_LEAF_BYTES);
-        if (siblings.length != open.depth) revert Openings.OpeningsPathLength(siblings.length, open.depth);
-        MerkleTree.Kind kind = MerkleTree.Kind(uint8(what) - uint8(What.Aggregate));
-        bytes32 root = MerkleTree.climb(kind, MerkleTree.leaf(kind, values), open.place, siblings);
-        if (what == What.Theta) root = MerkleTree.stateRoot(_manifestHash, root, other);
-        else if (what == What.Momentum) root = MerkleTree.stateRoot(_manifestHash, other, root);
-        _requirePath(root, open.root);
-        _answered(demand, open, values, abi.encodePacked(siblings));
-    }
-
-    /// @inheritdoc IDataAvailability
-    function answerFile(uint256 demand, bytes calldata values) external {
-        Demand storage open = _requireOpen(demand);
-        if (open.what < What.Header) revert DataAvailabilityNotDemandable(open.what);
-        _requirePath(keccak256(values), open.root);
-        _answered(demand, open, values, "");
+        if (block.timestamp >= open.until) revert DataAvailabilityWrongTime(demand, block.timestamp, open.until);
+        _requirePath(_hashOf(open, values, other), open.hash);
+        // What is shown late leaves time to descend from it: the regular challenge window may be over by then.
+        (open.status, open.until) = (Status.Answered, uint40(block.timestamp) + answerWindow);
+        if (open.level > 0) open.hash = keccak256(values);
+        emit Answered(demand, msg.sender, values, other);
+        token.safeTransfer(msg.sender, deposit);
     }
 
     /// @inheritdoc IDataAvailability
     function proveWithheld(uint256 demand) external {
         Demand storage open = _requireOpen(demand);
-        if (block.timestamp < open.answerBy) {
-            revert DataAvailabilityWrongTime(demand, block.timestamp, open.answerBy);
-        }
+        if (block.timestamp < open.until) revert DataAvailabilityWrongTime(demand, block.timestamp, open.until);
         (RoundId round, address demander) = (open.round, open.demander);
-        _close(open, Status.Convicted);
+        open.status = Status.Convicted;
         emit Withheld(demand, round, demander);
         _arbiterOf(ledger.rounds(round)).convict(round, demander);
         token.safeTransfer(demander, deposit);
@@ -167,7 +162,7 @@ contract DataAvailability is IDataAvailability, Judge {
         Demand storage open = _requireOpen(demand);
         if (ledger.rounds(open.round).phase == IRoundLedger.Phase.Anchored) revert DataAvailabilityStillJudged(demand);
         address demander = open.demander;
-        _close(open, Status.Returned);
+        open.status = Status.Returned;
         emit Returned(demand, demander);
         token.safeTransfer(demander, deposit);
     }
@@ -218,6 +213,15 @@ contract DataAvailability is IDataAvailability, Judge {
     }
 
     /// @inheritdoc IDataAvailability
+    function demandOf(RoundId round, What what, uint256 entry, uint256 level, uint256 index)
+        external
+        view
+        returns (uint256)
+    {
+        return _demandOf[_keyOf(round, what, entry, level, index)];
+    }
+
+    /// @inheritdoc IDataAvailability
     function deliveries(RoundId round, address contributor, bytes32 updateRoot)
         external
         view
@@ -237,60 +241,74 @@ contract DataAvailability is IDataAvailability, Judge {
         _requireAnchor(anchor, stored);
     }
 
-    /// @dev Depth of the trees; the place has a leaf.
-    function _requirePlace(Case calldata case_, uint256 place) private view returns (uint256 depth) {
+    /// @dev Depth of the trees.
+    function _depthOf(Case calldata case_) private view returns (uint256 depth) {
         _requireLayout(case_.layout, case_.manifestDocument);
-        uint256 leaves = 0;
-        // Where the leaf lies does not matter.
+        // Only the size of the trees is wanted.
         // slither-disable-next-line unused-return
-        (leaves, depth,) = Layout.find(case_.layout, place);
-        _requireIndex(place, leaves);
+        (, depth,) = Layout.find(case_.layout, 0);
     }
 
-    function _demand(RoundId round, IRoundLedger.Round memory stored, Subject memory subject)
+    /// @dev Unix time until which roots and files can be demanded. What the window can be at most without
+    /// postponements: a round that was anchored early and postponed since takes demands for a little longer than it would
+    /// have, and never for longer than this.
+    function _regularDeadline(IRoundLedger.Round memory stored, IRoundLedger.Policy memory policy)
+        private
+        pure
+        returns (uint256)
+    {
+        return Math.min(stored.challengeDeadline, uint256(stored.anchorDeadline) + policy.challengeWindow);
+    }
+
+    function _demandRoot(RoundId round, IRoundLedger.Round memory stored, Subject memory subject)
+        private
+        returns (uint256)
+    {
+        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
+        return _demand(round, policy.verifier, _regularDeadline(stored, policy), subject);
+    }
+
+    function _demand(RoundId round, address verifier, uint256 deadline, Subject memory subject)
         private
         returns (uint256 demand)
     {
-        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
-        // What the window can be at most without postponements: a round that was anchored early and postponed since
-        // takes demands for a little longer than it would have, and never for longer than this.
-        uint256 deadline = Math.min(stored.challengeDeadline, uint256(stored.anchorDeadline) + policy.challengeWindow);
         if (block.timestamp >= deadline) revert DataAvailabilityTooLate(round, block.timestamp, deadline);
-        bool stranger = !ledger.hasCommitted(round, msg.sender);
-        _count(round, stranger);
+        bytes32 key = _keyOf(round, subject.what, subject.entry, subject.level, subject.index);
+        if (_demandOf[key] != 0) revert DataAvailabilityAlreadyDemanded(_demandOf[key]);
 
         demand = ++demandCount;
+        _demandOf[key] = demand;
         uint40 answerBy = uint40(block.timestamp) + answerWindow;
         _demands[demand] = Demand({
             round: round,
-            answerBy: answerBy,
+            until: answerBy,
             what: subject.what,
             status: Status.Open,
-            stranger: stranger,
-            // casting to 'uint8' is safe because a tree of 2^256 leaves has a depth of 256, and none has so many
+            // casting is safe because a round has at most 256 entries, and a tree of 2^256 leaves has a depth of 256
+            // forge-lint: disable-next-line(unsafe-typecast)
+            entry: uint16(subject.entry),
             // forge-lint: disable-next-line(unsafe-typecast)
             depth: uint8(subject.depth),
-            demander: msg.sender,
-            // casting to 'uint64' is safe because the place is below the number of leaves, which is a sum of a few uint64
-            // divided by 256
             // forge-lint: disable-next-line(unsafe-typecast)
-            place: uint64(subject.place),
-            root: subject.root
+            level: uint8(subject.level),
+            // casting to 'uint64' is safe because a level has at most as many places as there are leaves, rounded up to a
+            // power of two: a sum of a few uint64 divided by 256
+            // forge-lint: disable-next-line(unsafe-typecast)
+            index: uint64(subject.index),
+            demander: msg.sender,
+            hash: subject.node
         });
-        emit Demanded(demand, round, msg.sender, subject.what, subject.entry, subject.place, answerBy);
-        _arbiterOf(stored).postpone(round, answerBy + answerWindow);
+        emit Demanded(demand, round, msg.sender, subject.what, subject.entry, subject.level, subject.index, answerBy);
+        IArbiter(verifier).postpone(round, answerBy + answerWindow);
         token.safeTransferFrom(msg.sender, address(this), deposit);
     }
 
-    /// @dev Takes one of the caller's places, and of the strangers' places if it is one.
-    function _count(RoundId round, bool stranger) private {
-        uint256 made = demandsBy[round][msg.sender];
-        if (made >= MAX_A_CALLER) revert DataAvailabilityTooManyDemands(round, msg.sender, MAX_A_CALLER);
-        demandsBy[round][msg.sender] = made + 1;
-        if (!stranger) return;
-        uint256 open = openDemands[round];
-        if (open >= MAX_OPEN) revert DataAvailabilityTooManyOpen(round, MAX_OPEN);
-        openDemands[round] = open + 1;
+    function _keyOf(RoundId round, What what, uint256 entry, uint256 level, uint256 index)
+        private
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(round, what, entry, level, index));
     }
 
     function _requireOpen(uint256 demand) private view returns (Demand storage open) {
@@ -298,18 +316,25 @@ contract DataAvailability is IDataAvailability, Judge {
         if (open.status != Status.Open) revert DataAvailabilityWrongStatus(demand, open.status);
     }
 
-    function _answered(uint256 demand, Demand storage open, bytes calldata values, bytes memory siblings) private {
-        if (block.timestamp >= open.answerBy) {
-            revert DataAvailabilityWrongTime(demand, block.timestamp, open.answerBy);
+    /// @dev What the demanded node would be if it had this list or were this leaf, or the hash of a file.
+    function _hashOf(Demand storage open, bytes calldata values, bytes32 other) private view returns (bytes32 hash) {
+        (What what, uint256 level) = (open.what, open.level);
+        if (what >= What.Header) return keccak256(values);
+        if (what == What.Update) {
+            return level == 0 ? Openings.hashLeaf(values) : NodeLists.sums(values, NodeLists.heightOf(level));
         }
-        _close(open, Status.Answered);
-        emit Answered(demand, msg.sender, values, siblings);
-        token.safeTransfer(msg.sender, deposit);
-    }
-
-    function _close(Demand storage open, Status status) private {
-        open.status = status;
-        if (open.stranger) --openDemands[open.round];
+        MerkleTree.Kind kind = MerkleTree.Kind(uint8(what) - uint8(What.Aggregate));
+        if (level > 0) {
+            hash = NodeLists.plain(kind, values, NodeLists.heightOf(level));
+        } else {
+            _requireSize(values.length, what == What.Aggregate ? WeightedSum.LEAF_BYTES : STATE_LEAF_BYTES);
+            hash = MerkleTree.leaf(kind, values);
+        }
+        // The anchor has the two roots of the state as one.
+        if (level < open.depth || what == What.Aggregate) return hash;
+        return what == What.Theta
+            ? MerkleTree.stateRoot(_manifestHash, hash, other)
+            : MerkleTree.stateRoot(_manifestHash, other, hash);
     }
 
     /// @dev The root that a part has with these siblings. The part is one of the tree, and all of its bytes are allowed.
@@ -379,7 +404,7 @@ contract DataAvailability is IDataAvailability, Judge {
         return (anchor.delivered >> entry) & 1 == 1;
     }
 
-    function _isPlainLeaf(What what) private pure returns (bool) {
+    function _isPlainTree(What what) private pure returns (bool) {
         return what == What.Aggregate || what == What.Theta || what == What.Momentum;
     }
 }

@@ -16,6 +16,9 @@ import { RoundId } from "./libraries/Types.sol";
 contract Disputes is IDisputes {
     using SafeERC20 for IERC20;
 
+    /// @notice An undecided dispute costs a deposit's 1/UNDECIDED_SHARE: the round waited for it.
+    uint256 public constant UNDECIDED_SHARE = 4;
+
     /// @inheritdoc IDisputes
     IRoundLedger public immutable override ledger;
     /// @inheritdoc IDisputes
@@ -28,6 +31,8 @@ contract Disputes is IDisputes {
     uint40 public immutable override decisionWindow;
 
     mapping(RoundId round => Dispute) private _disputes;
+    /// @dev The dispute about the round, by its number, in which an account has a deposit; zero if it has none.
+    mapping(RoundId round => mapping(address challenger => uint256)) private _depositIn;
 
     /// @param ledger_ The ledger whose rounds are disputed.
     /// @param token_ Token of the deposits; it must be burnable by its holder.
@@ -62,43 +67,62 @@ contract Disputes is IDisputes {
     function open(RoundId round, string calldata reason) external {
         IRoundLedger.Round memory stored = ledger.rounds(round);
         if (stored.phase != IRoundLedger.Phase.Anchored) revert DisputesNotAnchored(round, stored.phase);
-        _require(round, Status.None);
         IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
         uint256 deadline = Math.min(stored.challengeDeadline, uint256(stored.anchorDeadline) + policy.challengeWindow);
         if (block.timestamp >= deadline) revert DisputesTooLate(round, block.timestamp, deadline);
 
         uint40 decideBy = uint40(block.timestamp) + decisionWindow;
-        _disputes[round] = Dispute(msg.sender, decideBy, Status.Open);
+        Dispute storage dispute = _disputes[round];
+        if (dispute.status == Status.Open) {
+            if (_depositIn[round][msg.sender] == dispute.number) revert DisputesAlreadyJoined(round, msg.sender);
+        } else {
+            // Nobody who comes after a dismissal pays for what was dismissed.
+            if (dispute.status != Status.Dismissed) _require(round, Status.None);
+            (dispute.challenger, dispute.status, dispute.challengers) = (msg.sender, Status.Open, 0);
+            ++dispute.number;
+        }
+        dispute.decideBy = decideBy;
+        ++dispute.challengers;
+        _depositIn[round][msg.sender] = dispute.number;
         emit DisputeOpened(round, msg.sender, decideBy, reason);
-        IArbiter(policy.verifier).postpone(round, decideBy);
+        IArbiter(policy.verifier).hold(round, decideBy);
         token.safeTransferFrom(msg.sender, address(this), deposit);
     }
 
     /// @inheritdoc IDisputes
     function uphold(RoundId round) external onlyGovernance {
-        address challenger = _end(round, Status.Upheld);
-        emit DisputeUpheld(round, challenger);
-        IArbiter(ledger.policies(ledger.rounds(round).policy).verifier).convict(round, address(0));
-        token.safeTransfer(challenger, deposit);
+        _require(round, Status.Open);
+        _disputes[round].status = Status.Upheld;
+        emit DisputeUpheld(round, _disputes[round].challenger);
+        _arbiterOf(round).convict(round, address(0));
     }
 
     /// @inheritdoc IDisputes
     function dismiss(RoundId round) external onlyGovernance {
-        address challenger = _end(round, Status.Dismissed);
-        uint256 burnt = deposit - deposit / 2;
-        emit DisputeDismissed(round, challenger, burnt);
-        token.safeTransfer(ledger.rounds(round).coordinator, deposit - burnt);
+        _require(round, Status.Open);
+        Dispute storage dispute = _disputes[round];
+        dispute.status = Status.Dismissed;
+        uint256 taken = dispute.challengers * deposit;
+        uint256 burnt = taken - taken / 2;
+        emit DisputeDismissed(round, dispute.challenger, burnt);
+        IRoundLedger.Round memory stored = ledger.rounds(round);
+        if (stored.phase == IRoundLedger.Phase.Anchored) _arbiterOf(round).resume(round);
+        token.safeTransfer(stored.coordinator, taken - burnt);
         IMootToken(address(token)).burn(burnt);
     }
 
     /// @inheritdoc IDisputes
-    function release(RoundId round) external {
-        address challenger = _end(round, Status.Returned);
-        uint40 decideBy = _disputes[round].decideBy;
-        bool waits = ledger.rounds(round).phase == IRoundLedger.Phase.Anchored && block.timestamp < decideBy;
-        if (waits) revert DisputesTooEarly(round, block.timestamp, decideBy);
-        emit DisputeReturned(round, challenger);
-        token.safeTransfer(challenger, deposit);
+    function release(RoundId round, address challenger) external {
+        Dispute storage dispute = _disputes[round];
+        if (dispute.status == Status.Open) dispute.status = _end(round, dispute.decideBy);
+        Status status = dispute.status;
+        if (status < Status.Upheld || status == Status.Dismissed) revert DisputesWrongStatus(round, status);
+        if (_depositIn[round][challenger] != dispute.number) revert DisputesNotChallenger(round, challenger);
+        delete _depositIn[round][challenger];
+        uint256 burnt = status == Status.Undecided ? deposit / UNDECIDED_SHARE : 0;
+        emit DisputeReturned(round, challenger, burnt);
+        token.safeTransfer(challenger, deposit - burnt);
+        IMootToken(address(token)).burn(burnt);
     }
 
     /// @inheritdoc IDisputes
@@ -106,10 +130,22 @@ contract Disputes is IDisputes {
         return _disputes[round];
     }
 
-    function _end(RoundId round, Status status) private returns (address challenger) {
-        _require(round, Status.Open);
-        _disputes[round].status = status;
-        return _disputes[round].challenger;
+    /// @inheritdoc IDisputes
+    function hasDeposit(RoundId round, address challenger) external view returns (bool) {
+        uint256 number = _depositIn[round][challenger];
+        return number != 0 && number == _disputes[round].number && _disputes[round].status != Status.Dismissed;
+    }
+
+    /// @dev How an open dispute ends without a decision: its time is up, or the round is over.
+    function _end(RoundId round, uint40 decideBy) private view returns (Status) {
+        IRoundLedger.Phase phase = ledger.rounds(round).phase;
+        bool stands = phase == IRoundLedger.Phase.Anchored;
+        if (stands && block.timestamp < decideBy) revert DisputesTooEarly(round, block.timestamp, decideBy);
+        return stands || phase == IRoundLedger.Phase.Final ? Status.Undecided : Status.Returned;
+    }
+
+    function _arbiterOf(RoundId round) private view returns (IArbiter) {
+        return IArbiter(ledger.policies(ledger.rounds(round).policy).verifier);
     }
 
     function _require(RoundId round, Status required) private view {

@@ -405,8 +405,6 @@ contract RoundLedger is IRoundLedger, EIP712 {
         _requirePhase(id, Phase.Anchored);
         uint40 latest = round.openedAt + 2 * vault.unbondingPeriod();
         if (until > latest) revert RoundLedgerTooLate(id, until, latest);
-        if (until <= round.challengeDeadline) return;
-
         round.challengeDeadline = until;
         emit RoundPostponed(id, until);
     }

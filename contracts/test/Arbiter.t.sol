@@ -43,5 +43,9 @@ contract ArbiterTest is FraudWorld {
         arbiter.convictContributor(round, alice.addr, challenger.addr);
         vm.expectRevert(notJudge);
         arbiter.postpone(round, 1);
+        vm.expectRevert(notJudge);
+        arbiter.hold(round, 1);
+        vm.expectRevert(notJudge);
+        arbiter.resume(round);
     }
 }

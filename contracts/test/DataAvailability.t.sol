@@ -8,7 +8,7 @@ import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
-import { Openings } from "../src/libraries/Openings.sol";
+import { NodeLists } from "../src/libraries/NodeLists.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { FraudWorld } from "./utils/FraudWorld.sol";
 import { Trees } from "./utils/Trees.sol";
@@ -52,49 +52,60 @@ contract DataAvailabilityTest is FraudWorld {
 
     // Demanding.
 
-    function _demandUpdate(World memory world, uint256 entry, uint256 place) private returns (uint256) {
+    function _demandUpdate(World memory world, uint256 entry) private returns (uint256) {
         IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
         vm.prank(challenger.addr);
-        return availability.demandUpdate(caseOf(world), entries, entry, place);
+        return availability.demandUpdate(caseOf(world), entries, entry);
     }
 
-    function _demand(World memory world, IDataAvailability.What what, uint256 place) private returns (uint256) {
-        return _demandBy(challenger.addr, world, what, place);
+    function _demand(World memory world, IDataAvailability.What what) private returns (uint256) {
+        return _demandBy(challenger.addr, world, what);
     }
 
-    function _demandBy(address account, World memory world, IDataAvailability.What what, uint256 place)
-        private
-        returns (uint256)
-    {
+    function _demandBy(address account, World memory world, IDataAvailability.What what) private returns (uint256) {
         vm.prank(account);
         if (what >= HEADER) return availability.demandFile(world.round, world.anchor, what);
-        return availability.demandLeaf(caseOf(world), what, place);
+        return availability.demandTree(caseOf(world), what);
+    }
+
+    function _descend(World memory world, uint256 demand, uint256 place) private returns (uint256) {
+        (bytes memory list,) = _valuesOf(world, availability.demands(demand));
+        vm.prank(challenger.addr);
+        return availability.descend(demand, list, place);
     }
 
     // Answering, as an honest coordinator does.
 
-    function _answer(World memory world, uint256 demand, uint256 entry) private {
-        IDataAvailability.Demand memory open = availability.demands(demand);
-        uint256 place = open.place;
-        vm.startPrank(coordinator.addr);
+    /// @dev The tree is as deep as one list.
+    function _valuesOf(World memory world, IDataAvailability.Demand memory open)
+        private
+        pure
+        returns (bytes memory values, bytes32 other)
+    {
+        uint256 place = open.index;
         if (open.what == UPDATE) {
-            MerkleSum.Node memory node = world.updateTrees[entry][0][place];
-            bytes memory siblings = Trees.path(world.updateTrees[entry], 0, place);
-            availability.answerUpdate(demand, world.updates[entry][place], node.absolute, node.squares, siblings);
-        } else if (open.what == AGGREGATE) {
-            bytes32[] memory path = Trees.path(world.aggregateTree, place);
-            availability.answerLeaf(demand, world.aggregate[place], path, bytes32(0));
-        } else if (open.what == THETA) {
-            bytes32[] memory path = Trees.path(world.nextThetaTree, place);
-            availability.answerLeaf(demand, world.nextTheta[place], path, world.nextMomentumTree[DEPTH][0]);
-        } else if (open.what == MOMENTUM) {
-            bytes32[] memory path = Trees.path(world.nextMomentumTree, place);
-            availability.answerLeaf(demand, world.nextMomentum[place], path, world.nextThetaTree[DEPTH][0]);
-        } else {
-            bytes memory file = open.what == HEADER ? world.header : bytes("verdicts");
-            availability.answerFile(demand, open.what == ARTIFACTS ? bytes("artifacts") : file);
+            if (open.level == 0) return (world.updates[open.entry][place], other);
+            return (Trees.list(world.updateTrees[open.entry][0], 0, 1 << DEPTH), other);
         }
-        vm.stopPrank();
+        if (open.what == AGGREGATE) {
+            return (open.level == 0 ? world.aggregate[place] : abi.encodePacked(world.aggregateTree[0]), other);
+        }
+        if (open.what == THETA) {
+            other = world.nextMomentumTree[DEPTH][0];
+            return (open.level == 0 ? world.nextTheta[place] : abi.encodePacked(world.nextThetaTree[0]), other);
+        }
+        if (open.what == MOMENTUM) {
+            other = world.nextThetaTree[DEPTH][0];
+            return (open.level == 0 ? world.nextMomentum[place] : abi.encodePacked(world.nextMomentumTree[0]), other);
+        }
+        if (open.what == HEADER) return (world.header, other);
+        return (open.what == ARTIFACTS ? bytes("artifacts") : bytes("verdicts"), other);
+    }
+
+    function _answer(World memory world, uint256 demand) private {
+        (bytes memory values, bytes32 other) = _valuesOf(world, availability.demands(demand));
+        vm.prank(coordinator.addr);
+        availability.show(demand, values, other);
     }
 
     function _assertAnswered(uint256 demand, uint256 answers) private view {
@@ -102,28 +113,17 @@ contract DataAvailabilityTest is FraudWorld {
         vm.assertEq(token.balanceOf(coordinator.addr), answers * DEPOSIT, "who answers is paid");
     }
 
-    function test_everyLeafOfEveryUpdateCanBeDemandedAndAnswered() public {
-        World memory world = _world();
-        for (uint256 place = 0; place < LEAVES; ++place) {
-            uint256 entry = place % CONTRIBUTORS;
-            if (place == 4) _fund(address(this));
-            IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
-            vm.prank(place == 4 ? address(this) : challenger.addr);
-            uint256 demand = availability.demandUpdate(caseOf(world), entries, entry, place);
-            _answer(world, demand, entry);
-            _assertAnswered(demand, place + 1);
-        }
-    }
-
-    function test_everyLeafOfAggregateAndStateCanBeDemandedAndAnswered() public {
+    function test_everyLeafOfEveryTreeCanBeDescendedToAndAnswered() public {
         World memory world = _world();
         uint256 answers;
-        for (uint256 what = 1; what <= 3; ++what) {
-            address demander = address(uint160(0x1000 + what));
-            _fund(demander);
-            for (uint256 place = 1; place < LEAVES; ++place) {
-                uint256 demand = _demandBy(demander, world, IDataAvailability.What(what), place);
-                _answer(world, demand, 0);
+        for (uint256 tree = 0; tree < CONTRIBUTORS + 3; ++tree) {
+            uint256 what = tree < CONTRIBUTORS ? 0 : tree - CONTRIBUTORS + 1;
+            uint256 root = what == 0 ? _demandUpdate(world, tree) : _demand(world, IDataAvailability.What(what));
+            _answer(world, root);
+            _assertAnswered(root, ++answers);
+            for (uint256 place = 0; place < LEAVES; ++place) {
+                uint256 demand = _descend(world, root, place);
+                _answer(world, demand);
                 _assertAnswered(demand, ++answers);
             }
         }
@@ -132,8 +132,8 @@ contract DataAvailabilityTest is FraudWorld {
     function test_filesCanBeDemandedAndAnswered() public {
         World memory world = _world();
         for (uint256 what = 4; what <= 6; ++what) {
-            uint256 demand = _demand(world, IDataAvailability.What(what), 0);
-            _answer(world, demand, 0);
+            uint256 demand = _demand(world, IDataAvailability.What(what));
+            _answer(world, demand);
             _assertAnswered(demand, what - 3);
         }
     }
@@ -144,17 +144,19 @@ contract DataAvailabilityTest is FraudWorld {
         vm.warp(end - 1);
         uint40 answerBy = uint40(block.timestamp) + ANSWER_WINDOW;
         vm.expectEmit(address(availability));
-        emit IDataAvailability.Demanded(1, world.round, challenger.addr, UPDATE, 2, 3, answerBy);
-        uint256 demand = _demandUpdate(world, 2, 3);
+        emit IDataAvailability.Demanded(1, world.round, challenger.addr, UPDATE, 2, DEPTH, 0, answerBy);
+        uint256 demand = _demandUpdate(world, 2);
         vm.assertEq(demand, 1, "number");
         vm.assertEq(availability.demandCount(), 1, "count");
+        vm.assertEq(availability.demandOf(world.round, UPDATE, 2, DEPTH, 0), 1, "by its key");
         IDataAvailability.Demand memory made = availability.demands(1);
         assertEq(made.round, world.round, "round");
         vm.assertEq(made.demander, challenger.addr, "demander");
-        vm.assertEq(made.root, world.updateTrees[2][DEPTH][0].hash, "root");
-        vm.assertEq(uint256(made.place), 3, "place");
+        vm.assertEq(made.hash, world.updateTrees[2][DEPTH][0].hash, "root");
+        vm.assertEq(uint256(made.entry), 2, "entry");
+        vm.assertEq(uint256(made.level), DEPTH, "level");
         vm.assertEq(uint256(made.depth), DEPTH, "depth");
-        vm.assertTrue(made.stranger, "a stranger");
+        vm.assertEq(uint256(made.until), answerBy, "until");
         vm.assertEq(token.balanceOf(address(availability)), DEPOSIT, "deposit");
         uint256 until = answerBy + ANSWER_WINDOW;
         vm.assertEq(uint256(ledger.rounds(world.round).challengeDeadline), until, "finality waits");
@@ -163,13 +165,137 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_answer_isPublic() public {
         World memory world = _world();
-        uint256 demand = _demand(world, AGGREGATE, 4);
-        bytes32[] memory path = Trees.path(world.aggregateTree, 4);
+        uint256 demand = _demand(world, AGGREGATE);
+        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
         vm.expectEmit(address(availability));
-        emit IDataAvailability.Answered(demand, stranger.addr, world.aggregate[4], abi.encodePacked(path));
+        emit IDataAvailability.Answered(demand, stranger.addr, list, bytes32(0));
         vm.prank(stranger.addr);
-        availability.answerLeaf(demand, world.aggregate[4], path, bytes32(0));
+        availability.show(demand, list, bytes32(0));
         vm.assertEq(token.balanceOf(stranger.addr), DEPOSIT, "anybody may answer");
+        vm.assertEq(availability.demands(demand).hash, keccak256(list), "the list stays");
+    }
+
+    // Descending.
+
+    function test_descend_announcesTheNode() public {
+        World memory world = _world();
+        uint256 root = _demandUpdate(world, 1);
+        _answer(world, root);
+        bytes memory list = Trees.list(world.updateTrees[1][0], 0, 1 << DEPTH);
+        uint40 answerBy = uint40(block.timestamp) + ANSWER_WINDOW;
+        vm.expectEmit(address(availability));
+        emit IDataAvailability.Demanded(2, world.round, alice.addr, UPDATE, 1, 0, 4, answerBy);
+        vm.prank(alice.addr);
+        uint256 leaf = availability.descend(root, list, 4);
+        vm.assertEq(availability.demands(leaf).hash, world.updateTrees[1][0][4].hash, "the leaf's hash");
+    }
+
+    function test_descend_needsAListThatWasShown() public {
+        World memory world = _world();
+        uint256 root = _demand(world, AGGREGATE);
+        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
+        _wrongStatus(root, IDataAvailability.Status.Open);
+        availability.descend(root, list, 0);
+        _wrongStatus(9, IDataAvailability.Status.None);
+        availability.descend(9, list, 0);
+        _answer(world, root);
+        bytes memory other = abi.encodePacked(world.nextThetaTree[0]);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, keccak256(other), keccak256(list)));
+        availability.descend(root, other, 0);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, 8, 8));
+        availability.descend(root, list, 8);
+        vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityEmpty.selector, LEAVES));
+        availability.descend(root, list, LEAVES);
+    }
+
+    function test_descend_failsFromALeafOrFile() public {
+        World memory world = _world();
+        uint256 root = _demand(world, AGGREGATE);
+        uint256 file = _demand(world, HEADER);
+        _answer(world, root);
+        _answer(world, file);
+        uint256 leaf = _descend(world, root, 0);
+        _answer(world, leaf);
+        bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
+        vm.expectRevert(abi.encodeWithSelector(error, AGGREGATE));
+        availability.descend(leaf, world.aggregate[0], 0);
+        vm.expectRevert(abi.encodeWithSelector(error, HEADER));
+        availability.descend(file, world.header, 0);
+    }
+
+    function test_descend_failsOnceTheRoundIsOver() public {
+        World memory world = _world();
+        uint256 root = _demand(world, AGGREGATE);
+        _answer(world, root);
+        skipChallengeWindow(world.round);
+        ledger.finalize(world.round);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Final));
+        availability.descend(root, abi.encodePacked(world.aggregateTree[0]), 0);
+    }
+
+    /// @notice An answer in the last second leaves an answer window to descend, whatever the regular window says.
+    function test_descend_hasTimeAfterALateAnswer() public {
+        World memory world = _world();
+        vm.warp(ledger.rounds(world.round).challengeDeadline - 1);
+        uint256 root = _demand(world, AGGREGATE);
+        vm.warp(block.timestamp + ANSWER_WINDOW - 1);
+        _answer(world, root);
+        uint256 until = block.timestamp + ANSWER_WINDOW;
+        vm.warp(until - 1);
+        uint256 state = vm.snapshotState();
+        _descend(world, root, 0);
+        vm.assertLe(until - 1 + 2 * ANSWER_WINDOW, uint256(ledger.rounds(world.round).challengeDeadline), "it waits");
+        vm.revertToState(state);
+        vm.warp(until);
+        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDataAvailability.DataAvailabilityTooLate.selector, world.round, until, until)
+        );
+        availability.descend(root, list, 0);
+    }
+
+    /// @notice A demand of the coordinator's own, early and answered at once, closes nothing: the regular window counts.
+    function test_descend_hasTheRegularWindowAfterAnEarlyAnswer() public {
+        World memory world = _world();
+        uint256 root = _demand(world, AGGREGATE);
+        _answer(world, root);
+        uint256 last = ledger.rounds(world.round).challengeDeadline;
+        vm.assertLe(block.timestamp + ANSWER_WINDOW + 1, last, "the window is longer than an answer's");
+        vm.warp(last - 1);
+        _descend(world, root, 0);
+    }
+
+    /// @notice H4: a coordinator that is everybody asks for all that it likes, and answers in the last second. It keeps
+    /// nobody from the place that it hides, and what it does not show there costs it the bond.
+    function test_H4_ownDemandsKeepNobodyFromAsking() public {
+        World memory world = _world();
+        address puppet = address(0x2000);
+        _fund(puppet);
+        uint256 end = ledger.rounds(world.round).challengeDeadline;
+        vm.warp(end - 1);
+        uint256 root = _demandBy(puppet, world, THETA);
+        for (uint256 what = 4; what <= 6; ++what) {
+            _demandBy(puppet, world, IDataAvailability.What(what));
+        }
+        vm.warp(block.timestamp + ANSWER_WINDOW - 1);
+        for (uint256 demand = 1; demand <= 4; ++demand) {
+            _answer(world, demand);
+        }
+        bytes memory list = abi.encodePacked(world.nextThetaTree[0]);
+        for (uint256 place = 0; place < LEAVES - 1; ++place) {
+            vm.prank(puppet);
+            availability.descend(root, list, place);
+        }
+        vm.warp(block.timestamp + ANSWER_WINDOW - 1);
+        for (uint256 demand = 5; demand <= 8; ++demand) {
+            _answer(world, demand);
+        }
+        uint256 hidden = _descend(world, root, LEAVES - 1);
+        vm.warp(availability.demands(hidden).until);
+        vm.prank(stranger.addr);
+        availability.proveWithheld(hidden);
+        assertPhase(world.round, IRoundLedger.Phase.Slashed, "void");
+        vm.assertEq(token.balanceOf(challenger.addr), FUNDS + BOND / 4, "deposit and a quarter of the bond");
     }
 
     // What can't be demanded.
@@ -182,9 +308,9 @@ contract DataAvailabilityTest is FraudWorld {
         bytes memory expected =
             abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Final);
         vm.expectRevert(expected);
-        availability.demandUpdate(caseOf(world), entries, 0, 0);
+        availability.demandUpdate(caseOf(world), entries, 0);
         vm.expectRevert(expected);
-        availability.demandLeaf(caseOf(world), AGGREGATE, 0);
+        availability.demandTree(caseOf(world), AGGREGATE);
         vm.expectRevert(expected);
         availability.demandFile(world.round, world.anchor, HEADER);
     }
@@ -195,14 +321,14 @@ contract DataAvailabilityTest is FraudWorld {
         IJudge.Case memory case_ = caseOf(world);
         bytes32 recorded = ledger.rounds(world.round).entriesHash;
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, bytes32(0), recorded));
-        availability.demandUpdate(case_, new IJudge.Entry[](0), 0, 0);
+        availability.demandUpdate(case_, new IJudge.Entry[](0), 0);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, 3, 3));
-        availability.demandUpdate(case_, entries, 3, 0);
+        availability.demandUpdate(case_, entries, 3);
         case_.anchor.delivered = 0;
         bytes32 given = keccak256(abi.encode(case_.anchor));
         recorded = ledger.rounds(world.round).anchorHash;
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, given, recorded));
-        availability.demandUpdate(case_, entries, 0, 0);
+        availability.demandUpdate(case_, entries, 0);
     }
 
     function test_demand_failsForAnUpdateThatDidNotArrive() public {
@@ -211,28 +337,32 @@ contract DataAvailabilityTest is FraudWorld {
         _publish(world);
         IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
         vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityNotDelivered.selector, 1));
-        availability.demandUpdate(caseOf(world), entries, 1, 0);
-    }
-
-    function test_demand_failsForAPlaceWithoutALeaf() public {
-        World memory world = _world();
-        IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
-        bytes memory expected = abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, LEAVES, LEAVES);
-        vm.expectRevert(expected);
-        availability.demandUpdate(caseOf(world), entries, 0, LEAVES);
-        vm.expectRevert(expected);
-        availability.demandLeaf(caseOf(world), THETA, LEAVES);
+        availability.demandUpdate(caseOf(world), entries, 1);
     }
 
     function test_demand_failsForAnotherKind() public {
         World memory world = _world();
         bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
         vm.expectRevert(abi.encodeWithSelector(error, UPDATE));
-        availability.demandLeaf(caseOf(world), UPDATE, 0);
+        availability.demandTree(caseOf(world), UPDATE);
         vm.expectRevert(abi.encodeWithSelector(error, HEADER));
-        availability.demandLeaf(caseOf(world), HEADER, 0);
+        availability.demandTree(caseOf(world), HEADER);
         vm.expectRevert(abi.encodeWithSelector(error, THETA));
         availability.demandFile(world.round, world.anchor, THETA);
+    }
+
+    function test_demand_servesAllWhoWantIt() public {
+        World memory world = _world();
+        uint256 demand = _demand(world, HEADER);
+        bytes memory expected =
+            abi.encodeWithSelector(IDataAvailability.DataAvailabilityAlreadyDemanded.selector, demand);
+        vm.prank(alice.addr);
+        vm.expectRevert(expected);
+        availability.demandFile(world.round, world.anchor, HEADER);
+        _answer(world, demand);
+        vm.prank(alice.addr);
+        vm.expectRevert(expected);
+        availability.demandFile(world.round, world.anchor, HEADER);
     }
 
     function test_demand_failsAfterTheWindow() public {
@@ -242,22 +372,24 @@ contract DataAvailabilityTest is FraudWorld {
         vm.expectRevert(
             abi.encodeWithSelector(IDataAvailability.DataAvailabilityTooLate.selector, world.round, deadline, deadline)
         );
-        _demand(world, HEADER, 0);
+        _demand(world, HEADER);
     }
 
-    /// @notice Demands that postpone a round don't make room for more and more of them.
+    /// @notice Whoever demands all that there is, as late as possible, holds a round for two answer windows a step.
     function test_demand_canNotHoldARoundForEver() public {
         World memory world = _world();
-        uint256 last = uint256(ledger.rounds(world.round).anchorDeadline) + CHALLENGE_WINDOW;
-        _demand(world, HEADER, 0);
-        while (block.timestamp < last - 1) {
-            vm.warp(block.timestamp + 3 hours < last ? block.timestamp + 3 hours : last - 1);
-            if (block.timestamp >= ledger.rounds(world.round).challengeDeadline) break;
-            address demander = address(uint160(block.timestamp));
-            _fund(demander);
-            _answer(world, _demandBy(demander, world, HEADER, 0), 0);
-        }
-        vm.assertLe(uint256(ledger.rounds(world.round).challengeDeadline), last + 2 * ANSWER_WINDOW, "held no longer");
+        uint256 last = ledger.rounds(world.round).challengeDeadline;
+        vm.warp(last - 1);
+        uint256 root = _demand(world, THETA);
+        vm.warp(block.timestamp + ANSWER_WINDOW - 1);
+        _answer(world, root);
+        vm.warp(availability.demands(root).until - 1);
+        uint256 leaf = _descend(world, root, 0);
+        vm.warp(block.timestamp + ANSWER_WINDOW - 1);
+        _answer(world, leaf);
+        vm.assertLe(uint256(ledger.rounds(world.round).challengeDeadline), last + 4 * ANSWER_WINDOW, "held no longer");
+        vm.warp(ledger.rounds(world.round).challengeDeadline);
+        ledger.finalize(world.round);
     }
 
     function test_demand_failsAfterTheLastRegularMoment() public {
@@ -269,113 +401,63 @@ contract DataAvailabilityTest is FraudWorld {
         vm.expectRevert(
             abi.encodeWithSelector(IDataAvailability.DataAvailabilityTooLate.selector, world.round, last, last)
         );
-        _demand(world, HEADER, 0);
-    }
-
-    function test_demand_isBoundedACaller() public {
-        World memory world = _world();
-        for (uint256 i = 0; i < availability.MAX_A_CALLER(); ++i) {
-            _answer(world, _demand(world, AGGREGATE, i), 0);
-        }
-        vm.assertEq(availability.demandsBy(world.round, challenger.addr), 4, "answered ones count too");
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IDataAvailability.DataAvailabilityTooManyDemands.selector, world.round, challenger.addr, 4
-            )
-        );
-        _demand(world, AGGREGATE, 4);
-    }
-
-    /// @notice Whoever takes all places of strangers does not keep the round's contributors from asking.
-    function test_demand_isBoundedForStrangersButNotForContributors() public {
-        World memory world = _world();
-        uint256 max = availability.MAX_OPEN();
-        uint256 first;
-        for (uint256 i = 0; i < max; ++i) {
-            address demander = address(uint160(0x2000 + i / 4));
-            if (i % 4 == 0) _fund(demander);
-            uint256 demand = _demandBy(demander, world, AGGREGATE, i % 4);
-            if (i == 0) first = demand;
-        }
-        vm.assertEq(availability.openDemands(world.round), max, "open");
-        vm.expectRevert(
-            abi.encodeWithSelector(IDataAvailability.DataAvailabilityTooManyOpen.selector, world.round, max)
-        );
-        _demand(world, AGGREGATE, 4);
-        uint256 own = _demandBy(alice.addr, world, AGGREGATE, 4);
-        vm.assertFalse(availability.demands(own).stranger, "alice is none");
-        _answer(world, own, 0);
-        vm.assertEq(availability.openDemands(world.round), max, "her answer makes no room");
-        _answer(world, first, 0);
-        vm.assertEq(availability.openDemands(world.round), max - 1, "an answer makes room");
-        _demand(world, AGGREGATE, 4);
+        _demand(world, HEADER);
     }
 
     // What is no answer.
 
-    function test_answer_failsWithOtherBytes() public {
+    function test_show_failsWithOtherBytes() public {
         World memory world = _world();
-        uint256 demand = _demandUpdate(world, 0, 2);
-        MerkleSum.Node memory node = world.updateTrees[0][0][2];
-        bytes memory siblings = Trees.path(world.updateTrees[0], 0, 2);
-        bytes memory leaf = world.updates[0][2];
-        leaf[7] ^= 0x01;
-        MerkleSum.Node[] memory path = new MerkleSum.Node[](DEPTH);
-        (path[0], path[1]) = (world.updateTrees[0][0][3], world.updateTrees[0][1][0]);
-        path[2] = world.updateTrees[0][2][1];
-        MerkleSum.Node memory wrong =
-            MerkleSum.Node(keccak256(abi.encodePacked(bytes1(0), leaf)), node.absolute, node.squares);
+        uint256 root = _demandUpdate(world, 0);
+        MerkleSum.Node[] memory row = world.updateTrees[0][0];
+        row[2].squares += 1;
+        bytes32 wrong = Trees.sums(row, DEPTH)[DEPTH][0].hash;
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IJudge.JudgeWrongPath.selector,
-                MerkleSum.climb(wrong, 2, path).hash,
-                world.updateTrees[0][DEPTH][0].hash
-            )
+            abi.encodeWithSelector(IJudge.JudgeWrongPath.selector, wrong, world.updateTrees[0][DEPTH][0].hash)
         );
-        availability.answerUpdate(demand, leaf, node.absolute, node.squares, siblings);
+        availability.show(root, Trees.list(row, 0, 1 << DEPTH), bytes32(0));
+        row[2].squares -= 1;
+        _answer(world, root);
+
+        uint256 demand = _descend(world, root, 2);
+        bytes memory leaf = bytes.concat(world.updates[0][2]);
+        leaf[7] ^= 0x01;
+        wrong = keccak256(abi.encodePacked(bytes1(0), leaf));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeWrongPath.selector, wrong, row[2].hash));
+        availability.show(demand, leaf, bytes32(0));
     }
 
-    function test_answer_failsWithAnotherFileOrRoot() public {
+    function test_show_failsWithAnotherFileOrRoot() public {
         World memory world = _world();
-        uint256 file = _demand(world, VERDICTS, 0);
+        uint256 file = _demand(world, VERDICTS);
         vm.expectRevert(
             abi.encodeWithSelector(IJudge.JudgeWrongPath.selector, keccak256("other"), world.anchor.verdictHash)
         );
-        availability.answerFile(file, "other");
+        availability.show(file, "other", bytes32(0));
 
-        uint256 leaf = _demand(world, THETA, 1);
-        bytes32[] memory path = Trees.path(world.nextThetaTree, 1);
+        uint256 theta = _demand(world, THETA);
         bytes32 root = MerkleTree.stateRoot(manifestHash(), world.nextThetaTree[DEPTH][0], bytes32(0));
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeWrongPath.selector, root, world.anchor.stateRoot));
-        availability.answerLeaf(leaf, world.nextTheta[1], path, bytes32(0));
+        availability.show(theta, abi.encodePacked(world.nextThetaTree[0]), bytes32(0));
     }
 
-    function test_answer_failsWithAnotherSizeOrPath() public {
+    function test_show_failsWithAnotherSize() public {
         World memory world = _world();
-        uint256 theta = _demand(world, THETA, 1);
-        uint256 aggregate = _demand(world, AGGREGATE, 1);
-        bytes32[] memory path = new bytes32[](DEPTH);
+        uint256 theta = _demand(world, THETA);
+        uint256 update = _demandUpdate(world, 0);
+        vm.expectRevert(abi.encodeWithSelector(NodeLists.NodeListsSize.selector, 9 * 32, 8 * 32));
+        availability.show(theta, new bytes(9 * 32), bytes32(0));
+        vm.expectRevert(abi.encodeWithSelector(NodeLists.NodeListsSize.selector, 8 * 32, 8 * 48));
+        availability.show(update, new bytes(8 * 32), bytes32(0));
+        _answer(world, theta);
+        uint256 leaf = _descend(world, theta, 1);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 1024, 2048));
-        availability.answerLeaf(theta, new bytes(1024), path, bytes32(0));
+        availability.show(leaf, new bytes(1024), bytes32(0));
+        uint256 aggregate = _demand(world, AGGREGATE);
+        _answer(world, aggregate);
+        leaf = _descend(world, aggregate, 1);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 2048, 1024));
-        availability.answerLeaf(aggregate, new bytes(2048), path, bytes32(0));
-        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsPathLength.selector, DEPTH + 1, DEPTH));
-        availability.answerLeaf(aggregate, new bytes(1024), new bytes32[](DEPTH + 1), bytes32(0));
-    }
-
-    function test_answer_failsByTheWrongFunction() public {
-        World memory world = _world();
-        uint256 update = _demandUpdate(world, 0, 0);
-        uint256 file = _demand(world, HEADER, 0);
-        bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
-        vm.expectRevert(abi.encodeWithSelector(error, UPDATE));
-        availability.answerFile(update, "");
-        vm.expectRevert(abi.encodeWithSelector(error, UPDATE));
-        availability.answerLeaf(update, "", new bytes32[](0), bytes32(0));
-        vm.expectRevert(abi.encodeWithSelector(error, HEADER));
-        availability.answerLeaf(file, "", new bytes32[](0), bytes32(0));
-        vm.expectRevert(abi.encodeWithSelector(error, HEADER));
-        availability.answerUpdate(file, "", 0, 0, "");
+        availability.show(leaf, new bytes(2048), bytes32(0));
     }
 
     function _wrongStatus(uint256 demand, IDataAvailability.Status status) private {
@@ -384,12 +466,12 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_answer_failsTwiceAndForNothing() public {
         World memory world = _world();
-        uint256 demand = _demand(world, HEADER, 0);
-        _answer(world, demand, 0);
+        uint256 demand = _demand(world, HEADER);
+        _answer(world, demand);
         _wrongStatus(demand, IDataAvailability.Status.Answered);
-        availability.answerFile(demand, world.header);
+        availability.show(demand, world.header, bytes32(0));
         _wrongStatus(9, IDataAvailability.Status.None);
-        availability.answerFile(9, world.header);
+        availability.show(9, world.header, bytes32(0));
         _wrongStatus(demand, IDataAvailability.Status.Answered);
         availability.proveWithheld(demand);
         _wrongStatus(demand, IDataAvailability.Status.Answered);
@@ -407,16 +489,15 @@ contract DataAvailabilityTest is FraudWorld {
     function test_proveWithheld_takesTheBondAfterTheAnswerWindow() public {
         World memory world = _world();
         vm.warp(ledger.rounds(world.round).challengeDeadline - 1);
-        uint256 demand = _demand(world, THETA, 0);
-        uint256 answerBy = availability.demands(demand).answerBy;
+        uint256 demand = _demand(world, THETA);
+        uint256 answerBy = availability.demands(demand).until;
         vm.warp(answerBy - 1);
         _wrongTime(demand, answerBy - 1, answerBy);
         availability.proveWithheld(demand);
         vm.warp(answerBy);
-        bytes32[] memory path = Trees.path(world.nextThetaTree, 0);
         bytes32 other = world.nextMomentumTree[DEPTH][0];
         _wrongTime(demand, answerBy, answerBy);
-        availability.answerLeaf(demand, world.nextTheta[0], path, other);
+        availability.show(demand, abi.encodePacked(world.nextThetaTree[0]), other);
         vm.warp(answerBy + ANSWER_WINDOW - 1);
         vm.expectRevert(
             abi.encodeWithSelector(
@@ -437,8 +518,8 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_proveWithheld_worksOnceARound() public {
         World memory world = _world();
-        uint256 first = _demand(world, HEADER, 0);
-        uint256 second = _demand(world, ARTIFACTS, 0);
+        uint256 first = _demand(world, HEADER);
+        uint256 second = _demand(world, ARTIFACTS);
         vm.warp(block.timestamp + ANSWER_WINDOW);
         availability.proveWithheld(first);
         vm.expectRevert(
@@ -454,12 +535,11 @@ contract DataAvailabilityTest is FraudWorld {
         emit IDataAvailability.Returned(second, challenger.addr);
         availability.release(second);
         vm.assertEq(token.balanceOf(address(availability)), 0, "no deposit is left");
-        vm.assertEq(availability.openDemands(world.round), 0, "open");
     }
 
     function test_release_waitsForTheRound() public {
         World memory world = _world();
-        uint256 demand = _demand(world, HEADER, 0);
+        uint256 demand = _demand(world, HEADER);
         vm.warp(block.timestamp + ANSWER_WINDOW);
         vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityStillJudged.selector, demand));
         availability.release(demand);
@@ -477,25 +557,14 @@ contract DataAvailabilityTest is FraudWorld {
         World memory world = invent(seed);
         _publish(world);
         uint256 answered;
-        for (uint256 i = 0; i < 6; ++i) {
+        for (uint256 i = 0; i < 8; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
             vm.warp(block.timestamp + bound(seed >> 128, 0, 3 hours));
-            address demander = seed & 1 == 0 ? challenger.addr : alice.addr;
-            IDataAvailability.What what = IDataAvailability.What((seed >> 8) % 7);
-            if (block.timestamp >= ledger.rounds(world.round).challengeDeadline) break;
-            if (availability.demandsBy(world.round, demander) == 4) continue;
-            uint256 entry = (seed >> 16) % CONTRIBUTORS;
-            uint256 demand;
-            IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
-            if (what == UPDATE) {
-                vm.prank(demander);
-                demand = availability.demandUpdate(caseOf(world), entries, entry, (seed >> 24) % LEAVES);
-            } else {
-                demand = _demandBy(demander, world, what, (seed >> 24) % LEAVES);
-            }
+            uint256 demand = _demandAnything(world, seed);
+            if (demand == 0) continue;
             vm.assertEq(token.balanceOf(address(availability)), DEPOSIT, "one deposit is open");
             vm.warp(block.timestamp + bound(seed >> 192, 0, ANSWER_WINDOW - 1));
-            _answer(world, demand, entry);
+            _answer(world, demand);
             ++answered;
         }
         vm.assertEq(token.balanceOf(coordinator.addr), answered * DEPOSIT, "paid for each");
@@ -505,8 +574,38 @@ contract DataAvailabilityTest is FraudWorld {
         vm.assertEq(vault.stakeOf(coordinator.addr), 5 * BOND, "the stake is untouched");
     }
 
+    /// @dev A root, a file, or a node below a list that was shown; zero if that is not possible any more.
+    function _demandAnything(World memory world, uint256 seed) private returns (uint256 demand) {
+        address demander = seed & 1 == 0 ? challenger.addr : alice.addr;
+        IDataAvailability.What what = IDataAvailability.What((seed >> 8) % 7);
+        uint256 entry = what == UPDATE ? (seed >> 16) % CONTRIBUTORS : 0;
+        uint256 root = availability.demandOf(world.round, what, entry, what < HEADER ? DEPTH : 0, 0);
+        IJudge.Case memory case_ = caseOf(world);
+        IJudge.Entry[] memory entries = entriesOf(world, LEAVES);
+        (bytes memory list,) = _valuesOf(world, availability.demands(root));
+        vm.startPrank(demander);
+        if (root != 0) {
+            try availability.descend(root, list, (seed >> 24) % LEAVES) returns (uint256 made) {
+                demand = made;
+            } catch { }
+        } else if (what == UPDATE) {
+            try availability.demandUpdate(case_, entries, entry) returns (uint256 made) {
+                demand = made;
+            } catch { }
+        } else if (what < HEADER) {
+            try availability.demandTree(case_, what) returns (uint256 made) {
+                demand = made;
+            } catch { }
+        } else {
+            try availability.demandFile(world.round, world.anchor, what) returns (uint256 made) {
+                demand = made;
+            } catch { }
+        }
+        vm.stopPrank();
+    }
+
     function test_constructor_failsWithAnImpossibleWindow() public {
-        uint40 max = UNBONDING_PERIOD / 2;
+        uint40 max = UNBONDING_PERIOD / 14;
         IStakeVault vault_ = vault;
         vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityInvalidWindow.selector, max + 1, max));
         new DataAvailability(ledger, token, vault_, DEPOSIT, max + 1);
@@ -836,5 +935,137 @@ contract DataAvailabilityCrowdTest is FraudWorld {
         bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
         vm.expectRevert(abi.encodeWithSelector(error, IDataAvailability.What.Verdicts));
         availability.demandFile(round, anchor, IDataAvailability.What.Verdicts);
+    }
+}
+
+/// @notice A tree of two lists: 40 leaves, so that the root's list has 32 nodes, and each of these a list of two leaves.
+contract DataAvailabilityDescentTest is FraudWorld {
+    uint256 private constant WIDTH = 40;
+    uint256 private constant TREE_DEPTH = 6;
+
+    RoundId private _round;
+    IRoundLedger.Anchor private _anchor;
+    bytes32[][] private _tree;
+    MerkleSum.Node[][] private _updateTree;
+
+    function _layout() private pure returns (bytes memory) {
+        return abi.encodePacked(uint64(WIDTH * 256));
+    }
+
+    function manifestHash() internal pure override returns (bytes32) {
+        return keccak256(abi.encodePacked(bytes1(0x10), keccak256(_layout()), DOCUMENT));
+    }
+
+    function _leaf(uint256 index) private pure returns (bytes memory leaf) {
+        leaf = new bytes(1024);
+        leaf[0] = bytes1(uint8(index));
+    }
+
+    function setUp() public override {
+        super.setUp();
+        vm.stopPrank();
+        vm.prank(treasury.addr);
+        token.transfer(challenger.addr, 100 * DEPOSIT);
+        vm.prank(challenger.addr);
+        token.approve(address(availability), type(uint256).max);
+        bytes32[] memory hashes = new bytes32[](WIDTH);
+        MerkleSum.Node[] memory leaves = new MerkleSum.Node[](WIDTH);
+        for (uint256 i = 0; i < WIDTH; ++i) {
+            hashes[i] = MerkleTree.leaf(MerkleTree.Kind.Aggregate, _leaf(i));
+            leaves[i] = MerkleSum.leaf(updateLeaf(i, 256));
+        }
+        _tree = Trees.hashes(MerkleTree.Kind.Aggregate, hashes, TREE_DEPTH);
+        MerkleSum.Node[][] memory updateTree = Trees.sums(leaves, TREE_DEPTH);
+        for (uint256 level = 0; level <= TREE_DEPTH; ++level) {
+            _updateTree.push();
+            for (uint256 i = 0; i < updateTree[level].length; ++i) {
+                _updateTree[level].push(updateTree[level][i]);
+            }
+        }
+        _publish();
+    }
+
+    function _publish() private {
+        _round = open();
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, _round);
+        (commitment.updateRoot, commitment.sumSquares) =
+        (_updateTree[TREE_DEPTH][0].hash, _updateTree[TREE_DEPTH][0].squares);
+        vm.prank(alice.addr);
+        ledger.commitUpdate(commitment);
+        commitOwn(bob, _round);
+        skipCommitWindow(_round);
+        uint32[] memory weights = new uint32[](2);
+        (weights[0], weights[1]) = (1, 1);
+        _anchor = anchorWith(_round, weights);
+        (_anchor.delivered, _anchor.aggregateRoot) = (3, _tree[TREE_DEPTH][0]);
+        vm.prank(coordinator.addr);
+        ledger.anchor(_round, entriesHashOf(_round), _anchor);
+    }
+
+    function _entries() private view returns (IJudge.Entry[] memory entries) {
+        IRoundLedger.Commitment memory second = commitmentOf(bob.addr, _round);
+        entries = new IJudge.Entry[](2);
+        (entries[0].contributor, entries[0].updateRoot) = (alice.addr, _updateTree[TREE_DEPTH][0].hash);
+        (entries[1].contributor, entries[1].updateRoot) = (bob.addr, second.updateRoot);
+        (entries[0].sumSquares, entries[1].sumSquares) = (_updateTree[TREE_DEPTH][0].squares, second.sumSquares);
+        (entries[0].numExamples, entries[1].numExamples) = (600, 600);
+        (entries[0].bundleHash, entries[1].bundleHash) = (keccak256("bundle"), keccak256("bundle"));
+    }
+
+    function _case() private view returns (IJudge.Case memory) {
+        return IJudge.Case(_round, _anchor, _layout(), DOCUMENT);
+    }
+
+    function _assertNode(uint256 demand, uint256 level, uint256 index, bytes32 node) private view {
+        IDataAvailability.Demand memory made = availability.demands(demand);
+        vm.assertEq(uint256(made.level), level, "level");
+        vm.assertEq(uint256(made.index), index, "index");
+        vm.assertEq(made.hash, node, "node");
+    }
+
+    function test_descend_leadsListByListToEveryLeafOfTheAggregate() public {
+        vm.startPrank(challenger.addr);
+        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Aggregate);
+        bytes memory first = Trees.list(_tree[1], 0, 32);
+        availability.show(root, first, bytes32(0));
+        for (uint256 place = 0; place < WIDTH; place += 13) {
+            uint256 middle = availability.descend(root, first, place / 2);
+            _assertNode(middle, 1, place / 2, _tree[1][place / 2]);
+            bytes memory second = Trees.list(_tree[0], place & ~uint256(1), 2);
+            availability.show(middle, second, bytes32(0));
+            uint256 leaf = availability.descend(middle, second, place & 1);
+            _assertNode(leaf, 0, place, _tree[0][place]);
+            availability.show(leaf, _leaf(place), bytes32(0));
+        }
+        vm.assertEq(token.balanceOf(challenger.addr), 100 * DEPOSIT, "each answer had its deposit");
+    }
+
+    function test_descend_leadsListByListToEveryLeafOfAnUpdate() public {
+        IJudge.Entry[] memory entries = _entries();
+        vm.startPrank(challenger.addr);
+        uint256 root = availability.demandUpdate(_case(), entries, 0);
+        bytes memory first = Trees.list(_updateTree[1], 0, 32);
+        availability.show(root, first, bytes32(0));
+        for (uint256 place = 0; place < WIDTH; place += 13) {
+            uint256 middle = availability.descend(root, first, place / 2);
+            _assertNode(middle, 1, place / 2, _updateTree[1][place / 2].hash);
+            bytes memory second = Trees.list(_updateTree[0], place & ~uint256(1), 2);
+            availability.show(middle, second, bytes32(0));
+            uint256 leaf = availability.descend(middle, second, place & 1);
+            _assertNode(leaf, 0, place, _updateTree[0][place].hash);
+            availability.show(leaf, updateLeaf(place, 256), bytes32(0));
+        }
+    }
+
+    /// @notice What a coordinator hides behind the last leaf can be come to as well: empty nodes have lists like others.
+    function test_descend_leadsBehindTheLastLeaf() public {
+        vm.startPrank(challenger.addr);
+        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Aggregate);
+        bytes memory first = Trees.list(_tree[1], 0, 32);
+        availability.show(root, first, bytes32(0));
+        uint256 middle = availability.descend(root, first, 31);
+        availability.show(middle, new bytes(64), bytes32(0));
+        vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityEmpty.selector, 63));
+        availability.descend(middle, new bytes(64), 1);
     }
 }

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { Disputes } from "../src/Disputes.sol";
+import { IArbiter } from "../src/interfaces/IArbiter.sol";
 import { IDisputes } from "../src/interfaces/IDisputes.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
@@ -19,11 +20,24 @@ contract DisputesTest is FraudWorld {
         token.transfer(challenger.addr, FUNDS);
         vm.prank(challenger.addr);
         token.approve(address(disputes), type(uint256).max);
+        vm.prank(treasury.addr);
+        token.transfer(stranger.addr, FUNDS);
+        vm.prank(stranger.addr);
+        token.approve(address(disputes), type(uint256).max);
     }
 
     function _open(RoundId round) private {
-        vm.prank(challenger.addr);
+        _openBy(challenger.addr, round);
+    }
+
+    function _openBy(address account, RoundId round) private {
+        vm.prank(account);
         disputes.open(round, "the weights are not those of the rule");
+    }
+
+    function _dismiss(RoundId round) private {
+        vm.prank(address(timelock));
+        disputes.dismiss(round);
     }
 
     function _disputed() private returns (RoundId round) {
@@ -54,14 +68,103 @@ contract DisputesTest is FraudWorld {
         vm.assertEq(uint256(disputes.disputes(round).decideBy), decideBy, "time for the vote");
     }
 
-    function test_open_takesOneARound() public {
+    function test_open_takesOneDepositAnAccount() public {
         RoundId round = _disputed();
-        _expectStatus(round, IDisputes.Status.Open);
+        vm.assertTrue(disputes.hasDeposit(round, challenger.addr), "has a deposit");
+        vm.assertFalse(disputes.hasDeposit(round, stranger.addr), "has none");
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesAlreadyJoined.selector, round, challenger.addr));
+        _open(round);
+    }
+
+    function test_open_failsOnceItIsUpheld() public {
+        RoundId round = _disputed();
+        vm.prank(address(timelock));
+        disputes.uphold(round);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.DisputesNotAnchored.selector, round, IRoundLedger.Phase.Slashed)
+        );
+        _openBy(stranger.addr, round);
+    }
+
+    /// @notice M6: a sham dispute starts no clock that a real challenger has to live with.
+    function test_M6_aLaterChallengerJoinsAndHasTheWholeTime() public {
+        RoundId round = _disputed();
+        vm.warp(ledger.rounds(round).anchorDeadline + CHALLENGE_WINDOW - 1);
+        uint40 decideBy = uint40(block.timestamp + DECISION_WINDOW);
+        vm.assertTrue(decideBy > disputes.disputes(round).decideBy, "the sham's time ends earlier");
+        vm.expectEmit(address(disputes));
+        emit IDisputes.DisputeOpened(round, stranger.addr, decideBy, "the weights are not those of the rule");
+        _openBy(stranger.addr, round);
+        IDisputes.Dispute memory dispute = disputes.disputes(round);
+        vm.assertEq(uint256(dispute.decideBy), decideBy, "time for the vote");
+        vm.assertEq(uint256(dispute.challengers), 2, "two deposits");
+        vm.assertEq(dispute.challenger, challenger.addr, "the first stays");
+        vm.assertEq(uint256(ledger.rounds(round).challengeDeadline), decideBy, "finality waits");
+        vm.warp(decideBy - 1);
+        vm.prank(address(timelock));
+        disputes.uphold(round);
+        disputes.release(round, stranger.addr);
+        disputes.release(round, challenger.addr);
+        vm.assertEq(token.balanceOf(stranger.addr), FUNDS, "the joiner's deposit");
+        _assertOver(round, IDisputes.Status.Upheld, FUNDS);
+    }
+
+    /// @notice M6: nor does a sham that was dismissed in time close the way.
+    function test_M6_aDismissedDisputeCanBeOpenedAnew() public {
+        RoundId round = _disputed();
+        _dismiss(round);
+        vm.assertFalse(disputes.hasDeposit(round, challenger.addr), "its deposit is gone");
+        _openBy(stranger.addr, round);
+        vm.assertEq(uint256(disputes.disputes(round).number), 2, "the second");
+        vm.assertEq(uint256(disputes.disputes(round).challengers), 1, "one deposit");
+        vm.assertFalse(disputes.hasDeposit(round, challenger.addr), "the first is no part of it");
         _open(round);
         vm.prank(address(timelock));
-        disputes.dismiss(round);
-        _expectStatus(round, IDisputes.Status.Dismissed);
+        disputes.uphold(round);
+        disputes.release(round, stranger.addr);
+        disputes.release(round, challenger.addr);
+        vm.assertEq(token.balanceOf(stranger.addr), FUNDS, "whole");
+        _assertOver(round, IDisputes.Status.Upheld, FUNDS - DEPOSIT);
+    }
+
+    /// @notice M3: a dismissal gives the round the time back that the dispute took.
+    function test_M3_aDismissalRestoresTheDeadline() public {
+        RoundId round = anchored();
+        uint256 deadline = ledger.rounds(round).challengeDeadline;
         _open(round);
+        _openBy(stranger.addr, round);
+        vm.warp(deadline + 1);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundPostponed(round, uint40(deadline));
+        _dismiss(round);
+        vm.assertEq(token.balanceOf(coordinator.addr), 2 * DEPOSIT / 2, "half of both deposits");
+        vm.assertEq(token.balanceOf(address(disputes)), 0, "no deposit is left");
+        ledger.finalize(round);
+        assertPhase(round, IRoundLedger.Phase.Final, "at once");
+    }
+
+    /// @notice M3: what a demand needs stays, whether it came before the dispute or in between.
+    function test_M3_aDismissalTakesBackNoDemand() public {
+        RoundId round = anchored();
+        uint256 deadline = ledger.rounds(round).challengeDeadline;
+        _open(round);
+        vm.warp(deadline - 1);
+        uint40 until = uint40(block.timestamp + 2 * ANSWER_WINDOW);
+        vm.startPrank(address(availability));
+        arbiter.postpone(round, uint40(deadline));
+        arbiter.postpone(round, until);
+        arbiter.postpone(round, until - 1);
+        vm.stopPrank();
+        vm.assertTrue(ledger.rounds(round).challengeDeadline > until, "the dispute waits longer");
+        _dismiss(round);
+        vm.assertEq(uint256(ledger.rounds(round).challengeDeadline), until, "the demand's time");
+    }
+
+    function test_resume_failsWithoutAHold() public {
+        RoundId round = anchored();
+        vm.expectRevert(abi.encodeWithSelector(IArbiter.ArbiterNotHeld.selector, round));
+        vm.prank(address(disputes));
+        arbiter.resume(round);
     }
 
     function test_open_failsUnlessAnchored() public {
@@ -115,9 +218,13 @@ contract DisputesTest is FraudWorld {
         emit IDisputes.DisputeUpheld(round, challenger.addr);
         governor.execute(targets, values, calls, keccak256("uphold"));
         assertPhase(round, IRoundLedger.Phase.Slashed, "void");
+        vm.expectEmit(address(disputes));
+        emit IDisputes.DisputeReturned(round, challenger.addr, 0);
+        disputes.release(round, challenger.addr);
         _assertOver(round, IDisputes.Status.Upheld, FUNDS);
-        _expectStatus(round, IDisputes.Status.Upheld);
-        disputes.release(round);
+        bytes memory expected = abi.encodeWithSelector(IDisputes.DisputesNotChallenger.selector, round, challenger.addr);
+        vm.expectRevert(expected);
+        disputes.release(round, challenger.addr);
     }
 
     function test_dismiss_splitsTheDeposit() public {
@@ -125,9 +232,10 @@ contract DisputesTest is FraudWorld {
         uint256 supply = token.totalSupply();
         vm.expectEmit(address(disputes));
         emit IDisputes.DisputeDismissed(round, challenger.addr, DEPOSIT - DEPOSIT / 2);
-        vm.prank(address(timelock));
-        disputes.dismiss(round);
+        _dismiss(round);
         _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DEPOSIT);
+        _expectStatus(round, IDisputes.Status.Dismissed);
+        disputes.release(round, challenger.addr);
         vm.assertEq(token.balanceOf(coordinator.addr), DEPOSIT / 2, "half to the coordinator");
         vm.assertEq(token.totalSupply(), supply - (DEPOSIT - DEPOSIT / 2), "half burnt, the odd one too");
         assertPhase(round, IRoundLedger.Phase.Anchored, "the round goes on");
@@ -147,21 +255,40 @@ contract DisputesTest is FraudWorld {
         vm.stopPrank();
         RoundId none = id(9);
         _expectStatus(none, IDisputes.Status.None);
-        vm.prank(address(timelock));
+        vm.startPrank(address(timelock));
         disputes.uphold(none);
+        _expectStatus(none, IDisputes.Status.None);
+        disputes.dismiss(none);
+        vm.stopPrank();
+        _expectStatus(none, IDisputes.Status.None);
+        disputes.release(none, challenger.addr);
     }
 
-    function test_release_givesBackWhenTheTimeIsUp() public {
+    /// @notice A vote that comes after the round is final takes the deposit all the same.
+    function test_dismiss_afterTheRoundIsFinal() public {
+        RoundId round = _disputed();
+        vm.warp(ledger.rounds(round).challengeDeadline);
+        ledger.finalize(round);
+        _dismiss(round);
+        _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DEPOSIT);
+    }
+
+    /// @notice M3: nobody decided, and a part of the deposit is the price of the time.
+    function test_M3_release_costsAPartWhenTheTimeIsUp() public {
         RoundId round = _disputed();
         uint256 decideBy = disputes.disputes(round).decideBy;
         vm.warp(decideBy - 1);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesTooEarly.selector, round, decideBy - 1, decideBy));
-        disputes.release(round);
+        disputes.release(round, challenger.addr);
         vm.warp(decideBy);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesNotChallenger.selector, round, stranger.addr));
+        disputes.release(round, stranger.addr);
+        uint256 supply = token.totalSupply();
         vm.expectEmit(address(disputes));
-        emit IDisputes.DisputeReturned(round, challenger.addr);
-        disputes.release(round);
-        _assertOver(round, IDisputes.Status.Returned, FUNDS);
+        emit IDisputes.DisputeReturned(round, challenger.addr, DEPOSIT / 4);
+        disputes.release(round, challenger.addr);
+        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DEPOSIT / 4);
+        vm.assertEq(token.totalSupply(), supply - DEPOSIT / 4, "burnt");
         ledger.finalize(round);
         assertPhase(round, IRoundLedger.Phase.Final, "the round went on");
     }
@@ -170,8 +297,16 @@ contract DisputesTest is FraudWorld {
         RoundId round = _disputed();
         vm.prank(address(arbiter));
         ledger.reportFraud(round, stranger.addr);
-        disputes.release(round);
+        disputes.release(round, challenger.addr);
         _assertOver(round, IDisputes.Status.Returned, FUNDS);
+    }
+
+    function test_release_costsAPartWhenTheRoundIsFinal() public {
+        RoundId round = _disputed();
+        vm.warp(ledger.rounds(round).challengeDeadline);
+        ledger.finalize(round);
+        disputes.release(round, challenger.addr);
+        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DEPOSIT / 4);
     }
 
     function test_constructor_failsWithoutGovernanceOrWithAnImpossibleWindow() public {

@@ -127,11 +127,14 @@ contract RoundLedgerJudgedTest is RoundTest {
         vm.assertEq(token.balanceOf(challenger.addr), BOND / 4, "the bond was there");
     }
 
-    function test_postpone_neverMovesBack() public {
+    function test_postpone_canBeTakenBack() public {
         RoundId round = anchored();
         uint256 deadline = ledger.rounds(round).challengeDeadline;
+        _postpone(round, deadline + 1 days);
         _postpone(round, deadline);
         vm.assertEq(uint256(ledger.rounds(round).challengeDeadline), deadline, "deadline");
+        vm.warp(deadline);
+        ledger.finalize(round);
     }
 
     function test_postpone_endsTwoUnbondingTimesAfterTheOpening() public {

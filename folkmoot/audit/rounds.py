@@ -26,6 +26,7 @@ from folkmoot.ledger.events import (
     ContributorSlashed,
     CoordinatorAppointed,
     Demanded,
+    DisputeDismissed,
     DisputeOpened,
     DisputeUpheld,
     Enrolled,
@@ -63,7 +64,7 @@ MAX_PENDING_ROUNDS = 256
 _JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
     RoundSlashed: (FraudProven, GramFraudProven, Withheld, Censored, DisputeUpheld),
     ContributorSlashed: (FaultProven,),
-    RoundPostponed: (Demanded, DisputeOpened),
+    RoundPostponed: (Demanded, DisputeOpened, DisputeDismissed),
 }
 """Event of a judge in the same transaction as each act of the arbiter on the ledger."""
 
@@ -761,16 +762,17 @@ def _fault(
 
 
 def _postpone(history: History, replayed: Round, event: RoundPostponed) -> None:
-    """Apply a postponement by a judge. It can't be longer than two unbonding times."""
+    """Apply a postponement by a judge, or its end. It can't be longer than two unbonding times."""
     subject = Subject(check=_CHECK, round=event.round, event=event)
     _require_verifier(subject, replayed)
     require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
     latest = replayed.opened_at + 2 * history.storage.unbonding_period
+    first = replayed.anchored.challenge_deadline if replayed.anchored else 0
     require_that(
-        replayed.challenge_deadline < event.challenge_deadline <= latest,
+        first <= event.challenge_deadline <= latest,
         subject,
         "the challenge deadline",
-        f"after {replayed.challenge_deadline} and at most {latest}",
+        f"at least {first} and at most {latest}",
         event.challenge_deadline,
     )
     replayed.postponed = event.challenge_deadline

@@ -492,9 +492,10 @@ def answer_window(policy: Policy, governance: Governance) -> int:
     """Return the seconds in which a demand for data must be answered.
 
     As many as a round may be challenged for, so that a coordinator need not look more often than a challenger; at most
-    half of the unbonding time, because a conviction has as many again.
+    a fourteenth of the unbonding time, because a conviction has as many again, and up to seven demands lead from a root
+    down to a leaf (`DataAvailability.MAX_STEPS`).
     """
-    return min(policy.challenge_window, governance.unbonding // 2)
+    return min(policy.challenge_window, governance.unbonding // 14)
 
 
 def verify(

@@ -18,6 +18,7 @@ MOST_DEMANDS = 32
 MOST_ROUNDS = 32
 """How many of the youngest anchored rounds are looked at."""
 
+_TREES = ("update", "aggregate", "theta", "momentum")
 _OPEN = 1
 """Open, of `IDataAvailability.Status` and of `IDisputes.Status`."""
 
@@ -32,12 +33,24 @@ class OpenDemand:
     """Round that it is about."""
     what: str
     """What is demanded, in words."""
-    place: int
-    """Index of the leaf; zero for a file."""
+    entry: int
+    """Number of the entry of an update; zero for everything else."""
+    level: int
+    """Level of the node; zero for a leaf or file."""
+    index: int
+    """Index of the node within its level; zero for a file."""
     demander: str
     """Who demands."""
     answer_by: int
     """Unix time until which it can be answered."""
+
+    @property
+    def about(self) -> str:
+        """What is demanded, with its place in the tree."""
+        if self.what not in _TREES:
+            return self.what
+        at = f"leaf {self.index}" if self.level == 0 else f"node {self.index} of level {self.level}"
+        return f"{at} of the {self.what}" + (f" of entry {self.entry}" if self.what == _TREES[0] else "")
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -45,7 +58,9 @@ class OpenDemand:
             "demand": self.demand,
             "round": self.round,
             "what": self.what,
-            "place": self.place,
+            "entry": self.entry,
+            "level": self.level,
+            "index": self.index,
             "demander": self.demander,
             "answerBy": self.answer_by,
         }
@@ -61,10 +76,17 @@ class OpenDispute:
     """Who opened it."""
     decide_by: int
     """Unix time until which the round waits."""
+    challengers: int
+    """How many accounts have a deposit in it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"round": self.round, "challenger": self.challenger, "decideBy": self.decide_by}
+        return {
+            "round": self.round,
+            "challenger": self.challenger,
+            "decideBy": self.decide_by,
+            "challengers": self.challengers,
+        }
 
 
 def open_demands(chain: Chain) -> list[OpenDemand]:
@@ -78,9 +100,11 @@ def open_demands(chain: Chain) -> list[OpenDemand]:
     words = refusals.ENUMS["IDataAvailability.What"]
     found = []
     for number in range(max(1, count - MOST_DEMANDS + 1), count + 1):
-        about, answer_by, what, status, _, _, demander, place, _ = chain.read(functions.demands(number))
+        about, answer_by, what, status, entry, _, level, index, demander, _ = chain.read(
+            functions.demands(number)
+        )
         if status == _OPEN and chain.round(about).phase == Phase.ANCHORED:
-            found.append(OpenDemand(number, about, words[what], place, demander, answer_by))
+            found.append(OpenDemand(number, about, words[what], entry, level, index, demander, answer_by))
     return found
 
 
@@ -95,8 +119,8 @@ def open_disputes(chain: Chain) -> list[OpenDispute]:
         view = chain.round(number)
         if view.phase != Phase.ANCHORED:
             break
-        challenger, decide_by, status = chain.read(chain.disputes.functions.disputes(number))
+        challenger, decide_by, status, _, challengers = chain.read(chain.disputes.functions.disputes(number))
         if status == _OPEN:
-            found.append(OpenDispute(number, challenger, decide_by))
+            found.append(OpenDispute(number, challenger, decide_by, challengers))
         number = view.base
     return found

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Demand withheld files of an anchored round: `demand ROUND`, and `demand claim` after the response window."""
+"""Demand withheld data of an anchored round: `demand ROUND`, `demand descend`, and `demand claim` at the end."""
 
 from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -29,6 +30,8 @@ from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
+    from folkmoot.fraud.contracts.judges import Asked
+    from folkmoot.fraud.proofs.availability import Call, DataKind
     from folkmoot.fraud.proofs.case import Case
     from folkmoot.protocol.manifest import Manifest
 
@@ -63,10 +66,11 @@ def commands() -> typer.Typer:
     group = typer.Typer(
         name="demand",
         cls=DemandGroup,
-        help="Demand withheld files of an anchored round: folkmoot demand ROUND --what update --entry 2.",
+        help="Demand withheld data of an anchored round: folkmoot demand ROUND --what update --entry 2.",
         no_args_is_help=True,
     )
     group.command(ASK)(ask)
+    group.command()(descend)
     group.command()(claim)
     return group
 
@@ -77,17 +81,13 @@ def ask(
     entry: Annotated[
         int | None, typer.Option(min=0, metavar="I", help="Entry of the update.", show_default=False)
     ] = None,
-    leaf: Annotated[
-        int | None,
-        typer.Option(min=0, metavar="J", help="Leaf. Default: an unpredictable random one."),
-    ] = None,
     artifacts: Annotated[
         list[str] | None,
         typer.Option(
             "--artifacts",
             envvar="FOLKMOOT_ARTIFACTS",
             metavar="FOLDER_OR_URL",
-            help="Where to find the model's manifest, for a leaf: a mirror or a coordinator.",
+            help="Where to find the model's manifest, for a tree: a mirror or a coordinator.",
             show_default=False,
         ),
     ] = None,
@@ -99,9 +99,10 @@ def ask(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Demand a leaf or a small file of an anchored round on the chain, with a deposit.
+    """Demand a small file of an anchored round on the chain, or the root of a tree, with a deposit.
 
-    Whoever answers in time gets the deposit. If nobody answers, `folkmoot demand claim` voids the round.
+    A root is answered with a list of the nodes below it: `folkmoot demand descend` leads down to a leaf. Whoever
+    answers in time gets the deposit. If nobody answers, `folkmoot demand claim` voids the round.
 
     The word `ask` is optional.
 
@@ -109,53 +110,49 @@ def ask(
     """
     with sending(rpc, deployment, confirmations, json_) as chain:
         from folkmoot.fraud.contracts import demands as demanding
-        from folkmoot.fraud.proofs.availability import DataKind, demand_call
-        from folkmoot.runtime.units import format_amount, format_time
+        from folkmoot.fraud.proofs.availability import DataKind, demand_call, root_of
 
         kind = DataKind[what.upper()]
-        _check_options(kind, entry, leaf, artifacts)
-        purpose = demanding.purpose(round_, kind, entry, leaf)
+        _check_options(kind, entry, artifacts)
+        purpose = demanding.purpose(round_, kind, entry)
         demand = demanding.earlier(chain, account_address(None, keystore), purpose)
         if demand is None:
             with working("Reading the chain ...", json_):
                 case = _case(chain, round_)
-            manifest = _manifest(chain, artifacts or []) if kind.is_leaf else None
-            place = _place(leaf, manifest)
-            call = demand_call(case, manifest, kind, entry or 0, place)
-            account = unlock(keystore, password_file)
-            deposit = demanding.deposit_of(chain)
-            shown = what.value + (f", entry {entry}" if entry is not None else "")
-            note(
-                pairs(
-                    {
-                        "demand": f"round {round_}, {shown}" + (f", leaf {place}" if kind.is_leaf else ""),
-                        "deposit": f"{format_amount(deposit)}; it goes to whoever answers in time",
-                        "unanswered": "the round is void, and you have the deposit back and a quarter of the bond",
-                    }
-                ),
-                json_,
-            )
-            if not yes:
-                _confirm()
-            with working("Demanding ...", json_):
-                demand = demanding.ask(chain, call, account, purpose)
-        document = {
-            "demand": demand.demand,
-            "round": round_,
-            "what": what.value,
-            "entry": entry,
-            "leaf": demand.place if kind.is_leaf else None,
-            "answerBy": demand.answer_by,
-            "deposit": str(demand.deposit),
-            "transaction": demand.transaction,
-            "gas": demand.gas,
-        }
-        emit(
-            document,
-            json_,
-            f"Demand {demand.demand} can be answered until {format_time(demand.answer_by)}. After that:",
-            f"  folkmoot demand claim {demand.demand}",
-        )
+            manifest = _manifest(chain, artifacts or []) if kind.is_tree else None
+            call = demand_call(case, manifest, kind, entry or 0)
+            shown = f"{root_of(kind, entry or 0, manifest)} of round {round_}"
+            demand = _send(chain, call, shown, purpose, keystore, password_file, yes, json_)
+        _tell(demand, {"round": round_}, json_)
+
+
+def descend(
+    demand: Annotated[int, typer.Argument(metavar="DEMAND", min=1, help="Number of an answered demand.")],
+    leaf: Annotated[int, typer.Argument(metavar="LEAF", min=0, help="Leaf to which the way leads.")],
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    confirmations: Confirmations = 1,
+    json_: Json = False,
+) -> None:
+    """Demand the next node on the way to a leaf, from a list that was shown, with a deposit.
+
+    The list answers a demand for a root or for a node, whoever made it. One step leads down five levels, the last one
+    to the leaf.
+
+    Example: folkmoot demand descend 3 1704
+    """
+    with sending(rpc, deployment, confirmations, json_) as chain:
+        from folkmoot.fraud.contracts import demands as demanding
+
+        purpose = demanding.step_purpose(demand, leaf)
+        made = demanding.earlier(chain, account_address(None, keystore), purpose)
+        if made is None:
+            call, about = demanding.step_down(chain, demand, leaf)
+            made = _send(chain, call, str(about), purpose, keystore, password_file, yes, json_)
+        _tell(made, {"parent": demand}, json_)
 
 
 def claim(
@@ -194,24 +191,76 @@ def claim(
         emit(document, json_, text)
 
 
-def _check_options(kind: Any, entry: int | None, leaf: int | None, artifacts: list[str] | None) -> None:
+def _send(
+    chain: Chain,
+    call: Call,
+    shown: str,
+    purpose: str,
+    keystore: Path | None,
+    password_file: Path | None,
+    yes: bool,
+    json_: bool,
+) -> Asked:
+    """Say what a demand costs, ask, and send it."""
+    from folkmoot.fraud.contracts import demands as demanding
+    from folkmoot.runtime.units import format_amount
+
+    account = unlock(keystore, password_file)
+    note(
+        pairs(
+            {
+                "demand": shown,
+                "deposit": f"{format_amount(demanding.deposit_of(chain))}; it goes to whoever answers in time",
+                "unanswered": "the round is void, and you have the deposit back and a quarter of the bond",
+            }
+        ),
+        json_,
+    )
+    if not yes:
+        _confirm()
+    with working("Demanding ...", json_):
+        return demanding.ask(chain, call, account, purpose)
+
+
+def _tell(demand: Asked, known: dict[str, int], json_: bool) -> None:
+    """Print a demand that was made."""
+    from folkmoot.runtime.units import format_time
+
+    about, is_update = demand.about, demand.about.what.name == "UPDATE"
+    document = {
+        "demand": demand.demand,
+        **known,
+        "what": about.what.name.lower(),
+        "entry": about.entry if is_update else None,
+        "level": about.level if about.what.is_tree else None,
+        "index": about.index if about.what.is_tree else None,
+        "answerBy": demand.answer_by,
+        "deposit": str(demand.deposit),
+        "transaction": demand.transaction,
+        "gas": demand.gas,
+    }
+    lines = [
+        f"Demand {demand.demand}, for {about}, can be answered until {format_time(demand.answer_by)}. After that:",
+        f"  folkmoot demand claim {demand.demand}",
+    ]
+    if about.level > 0:
+        lines += ["Once it is answered:", f"  folkmoot demand descend {demand.demand} LEAF"]
+    emit(document, json_, *lines)
+
+
+def _check_options(kind: DataKind, entry: int | None, artifacts: list[str] | None) -> None:
     """Check that the options fit together.
 
     Raises:
         InputError: The options contradict each other.
     """
-    name = kind.name.lower()
-    if (entry is not None) != (name == "update"):
+    if (entry is not None) != (kind.name == "UPDATE"):
         raise InputError(
             "An update needs --entry, and nothing else has one.", remedy="Entries are numbered from 0."
         )
-    if leaf is not None and not kind.is_leaf:
+    if kind.is_tree and not artifacts:
         raise InputError(
-            f"The {name} file has no leaves: it is demanded as a whole.", remedy="Leave out --leaf."
-        )
-    if kind.is_leaf and not artifacts:
-        raise InputError(
-            "A leaf is demanded with the model's layout, which is in the manifest.",
+            "A tree is demanded with the model's layout, which is in the manifest.",
             remedy="Give a mirror or a coordinator by --artifacts.",
             code="manifest-missing",
         )
@@ -248,14 +297,6 @@ def _manifest(chain: Chain, locations: list[str]) -> Manifest:
         return open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
-
-
-def _place(leaf: int | None, manifest: Manifest | None) -> int:
-    import secrets
-
-    if leaf is not None or manifest is None:
-        return leaf or 0
-    return secrets.randbelow(manifest.leaves)
 
 
 def _confirm() -> None:

@@ -96,7 +96,7 @@ def status(
     }
     if demands:
         lines["demands"] = "; ".join(
-            f"{each.demand}: {each.what} of round {each.round}, {_left(each.answer_by, now)} to answer"
+            f"{each.demand}: {each.about}, round {each.round}, {_left(each.answer_by, now)} to answer"
             for each in demands
         )
     if disputes:

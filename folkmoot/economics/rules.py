@@ -51,6 +51,8 @@ class Rules:
     """Whether one open demand for a leaf serves all. If not, an attacker can take all the places for demands."""
     demand_places: int = 16
     """Open demands of strangers in a round, if demands are not shared."""
+    undecided_share: int = 4
+    """An undecided dispute costs a deposit's 1/`undecided_share`; 0 if it costs nothing."""
     bonds_vote: bool = False
     """Whether stake votes that is locked as a bond."""
     vote_pays_challenger: bool = False
@@ -92,6 +94,7 @@ VERSION_1 = Rules(
     places=Places.FIRST_COME,
     equal_roots_weigh_once=False,
     demands_are_shared=False,
+    undecided_share=0,
     vote_pays_challenger=True,
     vote_can_take_stake=True,
 )

@@ -15,11 +15,11 @@ from folkmoot.runtime.units import UNIT
 MILLION = 1_000_000
 
 ANSWER_GAS = 103_000
-"""Gas of an answer to a demand (contracts/snapshots/Judges.json, ``answerLeaf``)."""
+"""Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the aggregate)."""
 COMMIT_GAS = 14_900
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100)."""
 DEMAND_GAS = 300_000
-"""Gas of a demand (contracts/snapshots/Judges.json, ``demandLeaf``)."""
+"""Gas of a demand (contracts/snapshots/Judges.json, ``demandTree``)."""
 DISPUTE_GAS = 151_000
 """Gas of opening a dispute (contracts/snapshots/Judges.json)."""
 DRAW_GAS = 148_000

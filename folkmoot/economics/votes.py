@@ -49,7 +49,7 @@ def sham_disputes_and_demands(setting: Setting) -> Iterator[Play]:
         if dismissed:
             game.world.dismiss(VICTIM, setting.dispute_deposit)
         else:
-            game.world.release(PUPPET, setting.dispute_deposit)
+            game.world.give_back(PUPPET, setting.dispute_deposit)
         said = "dismissed" if dismissed else "undecided"
         yield average(f"an honest round disputed, {said}", [(Fraction(1), game.outcome())])
     game, _ = _honest_round(setting)

@@ -261,6 +261,13 @@ class World:
         self.held -= amount
         self.tokens[account] += amount
 
+    def give_back(self, account: str, amount: int) -> None:
+        """Give an undecided dispute's deposit back, but for the part that is burnt."""
+        burnt = amount // self.rules.undecided_share if self.rules.undecided_share else 0
+        self.release(account, amount - burnt)
+        self.held -= burnt
+        self.burnt += burnt
+
     def dismiss(self, coordinator: str, amount: int) -> None:
         """Take a dispute's deposit: half goes to the coordinator, half is burnt."""
         self.release(coordinator, amount // 2)

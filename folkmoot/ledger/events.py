@@ -3,7 +3,7 @@
 
 A uint40 is a Unix time. Amounts, bonds and rewards are in units of 1e-18 tokens.
 """
-# ruff: noqa: D205, D209  # a summary is as long as the contract's comment
+# ruff: noqa: D205  # a summary is as long as the contract's comment
 
 from __future__ import annotations
 
@@ -292,7 +292,7 @@ class RoundOpened(Event):
 
 @record
 class RoundPostponed(Event):
-    """Emitted when a round can become final only later than it could before."""
+    """Emitted when a round can become final only later than it could before, or earlier again."""
 
     round: int
     challenge_deadline: int  # uint40
@@ -577,13 +577,13 @@ class FaultProven(Event):
 
 @record
 class Answered(Event):
-    """Emitted with what was demanded: the leaf or file, and the siblings of a leaf one after the other, from the lowest
-    up (48 bytes each for an update, 32 for everything else)."""
+    """Emitted with what was demanded: the list, leaf or file."""
 
     demand: int
     answerer: str
     values: bytes
-    siblings: bytes
+    other: bytes
+    """Root of the momentum tree beside the root of theta, and the other way round; of no meaning otherwise."""
 
 
 @record
@@ -619,8 +619,11 @@ class Demanded(Event):
     demander: str
     what: int  # enum IDataAvailability.What
     entry: int
-    """Number of the entry of which a leaf is demanded; zero for everything else."""
-    place: int
+    """Number of the entry whose update is demanded; zero for everything else."""
+    level: int
+    """Level of the node; zero for a leaf or file."""
+    index: int
+    """Index of the node within its level."""
     answer_by: int  # uint40
 
 
@@ -646,7 +649,7 @@ class Withheld(Event):
 
 @record
 class DisputeDismissed(Event):
-    """Emitted when a vote dismissed it: half of the deposit went to the coordinator, half was burnt."""
+    """Emitted when a vote dismissed it: half of all deposits went to the coordinator, half was burnt."""
 
     round: int
     challenger: str
@@ -655,7 +658,7 @@ class DisputeDismissed(Event):
 
 @record
 class DisputeOpened(Event):
-    """Emitted when a dispute opens, with the challenger's reason."""
+    """Emitted when a dispute opens, or somebody joins it, with the challenger's reason."""
 
     round: int
     challenger: str
@@ -665,10 +668,14 @@ class DisputeOpened(Event):
 
 @record
 class DisputeReturned(Event):
-    """Emitted when the deposit went back without a decision."""
+    """Emitted when a deposit went back.
+
+    `burnt` of it stayed away, because nobody decided.
+    """
 
     round: int
     challenger: str
+    burnt: int
 
 
 @record

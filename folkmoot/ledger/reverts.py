@@ -37,7 +37,7 @@ ENUMS = {
         *("header", "verdicts file", "artifacts file"),
     ),
     "IDataAvailability.Status": ("none", "open", "answered", "convicted", "returned"),
-    "IDisputes.Status": ("none", "open", "upheld", "dismissed", "returned"),
+    "IDisputes.Status": ("none", "open", "upheld", "dismissed", "returned", "undecided"),
 }
 """Names of the values of the contracts' enumerations."""
 
@@ -105,6 +105,7 @@ REMEDIES = {
     "RoundLedgerNotEmpty": "Wait for the end of the round: it has commitments.",
     # The arbiter and its judges
     "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
+    "ArbiterNotHeld": "Only a round that a dispute holds can be resumed.",
     "ArbiterInvalidJudges": "Give 1 to 16 judges, each once.",
     "JudgeNotAnchored": "Only an anchored round that is not final can be challenged; look at its phase with "
     "`folkmoot status`.",
@@ -121,13 +122,13 @@ REMEDIES = {
     "GramTreePathLength": "Give one sibling for each level of the tree.",
     "ContributorFaultsNoFault": "What was brought shows no fault; suspicion costs weight, never stake.",
     "ContributorFaultsInvalidSignature": "Give the two commitments with the signatures that the contributor made.",
-    "DataAvailabilityTooLate": "Data can be demanded only until the end of the regular challenge window.",
-    "DataAvailabilityTooManyOpen": "Wait until a demand about this round is answered, or demand as one of its "
-    "contributors.",
-    "DataAvailabilityTooManyDemands": "Wait for the answers to your demands; others may ask as well.",
-    "DataAvailabilityNotDemandable": "Ask for leaves and for files by their own functions.",
+    "DataAvailabilityTooLate": "Roots and files can be demanded until the end of the regular challenge window; what "
+    "is on a shown list, for one answer window after it was shown as well.",
+    "DataAvailabilityAlreadyDemanded": "Wait for the answer to that demand: it serves all who want it.",
+    "DataAvailabilityEmpty": "Nothing is at this place, as the list shows: choose another one.",
+    "DataAvailabilityNotDemandable": "Ask for trees and for files by their own functions, and descend from a list.",
     "DataAvailabilityNotDelivered": "Ask for an update that the anchor says arrived.",
-    "DataAvailabilityWrongStatus": "The demand is not open: it was answered, or decided.",
+    "DataAvailabilityWrongStatus": "An open demand can be answered or decided, and an answered one descended from.",
     "DataAvailabilityWrongTime": "A demand is answered before its time is up, and convicted after.",
     "DataAvailabilityStillJudged": "Wait until the round is over, or the time for a conviction is.",
     "DataAvailabilityNotOpen": "An update can be delivered within the commit window only.",
@@ -135,10 +136,12 @@ REMEDIES = {
     "DataAvailabilityInvalidPadding": "Fill up the last leaf of each tensor with the byte 0x80.",
     "DataAvailabilityNotCensored": "Deliver all parts within the commit window; only then may the anchor not leave "
     "the update out.",
-    "DataAvailabilityInvalidWindow": "Choose an answer window above zero, at most half of the unbonding time.",
+    "DataAvailabilityInvalidWindow": "Choose an answer window above zero, at most a fourteenth of the unbonding time.",
     "DisputesNotAnchored": "Only an anchored round that is not final can be disputed.",
     "DisputesTooLate": "A dispute must come within the regular challenge window.",
-    "DisputesWrongStatus": "A round is disputed once; look at what became of the dispute.",
+    "DisputesWrongStatus": "Look at what became of the dispute: after a decision its deposits are final.",
+    "DisputesAlreadyJoined": "Your deposit is in this dispute already; wait for the vote.",
+    "DisputesNotChallenger": "Name an account that opened or joined the dispute and does not have its deposit back.",
     "DisputesNotGovernance": "Only the voters decide: propose it.",
     "DisputesTooEarly": "Wait until the time for a decision is over.",
     "DisputesInvalidWindow": "Choose a decision window above zero, at most the unbonding time.",

@@ -290,7 +290,8 @@ def _announce(session: Session, event: ChainEvent) -> None:
                     "demander": arguments["demander"],
                     "what": DataKind(arguments["what"]).name.lower(),
                     "entry": arguments["entry"],
-                    "place": arguments["place"],
+                    "level": arguments["level"],
+                    "index": arguments["index"],
                     "answerBy": arguments["answerBy"],
                 },
             )

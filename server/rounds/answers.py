@@ -3,8 +3,8 @@
 
 Demands come as events of the DataAvailability contract. Each open one is answered from the store through the outbox,
 as soon as it is seen and whatever becomes of its round: a demand that nobody answers in time voids the round and takes
-the bond. What is answered follows from events and transactions in the database, so a restart forgets and repeats
-nothing.
+the bond. A tree is shown a list of nodes at a time, for each node that somebody demands. What is answered follows from
+events and transactions in the database, so a restart forgets and repeats nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, FolkmootError
-from folkmoot.fraud.proofs.availability import Call, DataKind, Files, answer_call
+from folkmoot.fraud.proofs.availability import Call, DataKind, Files, Node, answer_call
 from folkmoot.protocol.verdict import Artifacts
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -103,15 +103,8 @@ class Answers(StepHandler):
         files = Files(Artifacts.from_json(document), self._store.path)
         if what is DataKind.VERDICTS:
             document = self._store.read(self._store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
-        return answer_call(
-            demand,
-            what,
-            int(arguments["entry"]),
-            int(arguments["place"]),
-            files,
-            self._manifest,
-            document,
-        )
+        about = Node(what, int(arguments["entry"]), int(arguments["level"]), int(arguments["index"]))
+        return answer_call(demand, about, files, self._manifest, document)
 
     def _tell(self, demand: int, number: int, error: FolkmootError) -> bool:
         """Say that a demand can't be answered: the operator loses the bond unless the file is put back."""

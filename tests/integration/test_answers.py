@@ -16,10 +16,13 @@ from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
 from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.descent import list_of
+from folkmoot.fraud.proofs.trees import raw_update_tree
 from folkmoot.ledger.events import Answered, Slashed
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.rpc.client import Phase
 from server.db import events
 from server.db.models import Transaction
@@ -58,9 +61,14 @@ def status_of(world: factories.Federation, demand: int) -> Status:
     return Status(world.chain.read(world.chain.data_availability.functions.demands(demand))[3])
 
 
-def ask(world: factories.Federation, who: str, what: DataKind, entry: int = 0, place: int = 0) -> int:
-    call = demand_call(case_of(world), MANIFEST, what, entry, place)
-    return demanding.ask(world.chain, call, world[who], demanding.purpose(1, what, entry, place)).demand
+def ask(world: factories.Federation, who: str, what: DataKind, entry: int = 0) -> int:
+    call = demand_call(case_of(world), MANIFEST, what, entry)
+    return demanding.ask(world.chain, call, world[who], demanding.purpose(1, what, entry)).demand
+
+
+def descend(world: factories.Federation, who: str, demand: int, leaf: int) -> int:
+    call, _ = demanding.step_down(world.chain, demand, leaf)
+    return demanding.ask(world.chain, call, world[who], demanding.step_purpose(demand, leaf)).demand
 
 
 def answers(world: factories.Federation) -> list[Answered]:
@@ -88,21 +96,28 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         before = world.chain.balance_of(world.coordinator.address)
         last = MANIFEST.leaves - 1
         demands = [
-            ask(world, "newcomer", DataKind.UPDATE, 1, 2),
-            ask(world, "newcomer", DataKind.UPDATE, 0, last),
-            ask(world, "newcomer", DataKind.AGGREGATE, place=last),
-            ask(world, "newcomer", DataKind.THETA, place=1),
-            ask(world, "cleo", DataKind.MOMENTUM, place=0),
+            ask(world, "newcomer", DataKind.UPDATE, 1),
+            ask(world, "newcomer", DataKind.UPDATE, 0),
+            ask(world, "newcomer", DataKind.AGGREGATE),
+            ask(world, "newcomer", DataKind.THETA),
+            ask(world, "cleo", DataKind.MOMENTUM),
             ask(world, "cleo", DataKind.HEADER),
             ask(world, "cleo", DataKind.VERDICTS),
             ask(world, "cleo", DataKind.ARTIFACTS),
         ]
-        for demand in demands:
-            until(lambda d=demand: status_of(world, d) is Status.ANSWERED, what=f"answer {demand}")  # type: ignore[misc]
+
+        def until_answered() -> None:
+            for demand in demands:
+                until(lambda d=demand: status_of(world, d) is Status.ANSWERED, what=f"answer {demand}")  # type: ignore[misc]
+
+        until_answered()
+        leaves = ((0, 2), (1, last), (2, last), (3, 1), (4, 0))
+        demands += [descend(world, "cleo", demands[root], leaf) for root, leaf in leaves]
+        until_answered()
         found = answers(world)
         assert sorted(answer.demand for answer in found) == demands
         assert {answer.answerer for answer in found} == {world.coordinator.address}
-        (leaf,) = [answer.values for answer in found if answer.demand == demands[0]]
+        (leaf,) = [answer.values for answer in found if answer.demand == demands[8]]
         assert leaf == data[2 * 256 : 3 * 256]
         deposits = len(demands) * demanding.deposit_of(world.chain)
         assert world.chain.balance_of(world.coordinator.address) == before + deposits
@@ -120,7 +135,7 @@ def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
     settings = make_home(tmp_path / "home", world, time_travel_after=3600)
     with serving(settings, world) as here:
         play(here)
-    demand = ask(world, "newcomer", DataKind.THETA, place=2)
+    demand = ask(world, "newcomer", DataKind.THETA)
     with serving(settings, world):
         until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")
     with serving(settings, world) as here:
@@ -135,7 +150,7 @@ def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_pat
         with pytest.raises(CoordinatorError) as hidden:
             here.api.artifact(sha256_hex(data))
         assert hidden.value.code == "artifact-unknown"
-        call = demand_call(case_of(world), MANIFEST, DataKind.UPDATE, 0, 1)
+        call = demand_call(case_of(world), MANIFEST, DataKind.UPDATE, 0)
         made = demanding.ask(chain, call, world["newcomer"], "an update that was never asked for before")
         with pytest.raises(InputError) as early:
             demanding.settle(chain, made.demand, world["newcomer"])
@@ -205,7 +220,7 @@ def test_anybody_demands_by_the_command(
     deployment = tmp_path / "deployment.json"
     world.deployment.save(deployment)
     with running(tmp_path / "home", world, conduct="folkmoot.devnet.lies:withhold@1") as here:
-        play(here)
+        data = play(here)
         common = ["--rpc", world.anvil.url, "--deployment", str(deployment), "--json"]
         key = ["--keystore", str(keystore("newcomer")), "--password-file", str(password_file)]
         mirror = ["--artifacts", here.api.url]
@@ -221,12 +236,25 @@ def test_anybody_demands_by_the_command(
         assert (status, dict(refused["error"])["code"]) == (1, "no-such-place")  # type: ignore[call-overload]
         status, refused = run("2", "--what", "header", "--yes")
         assert (status, dict(refused["error"])["code"]) == (1, "round-not-anchored")  # type: ignore[call-overload]
-        status, made = run("1", "--what", "update", "--entry", "1", "--leaf", "0", *mirror, "--yes")
-        assert (status, made["demand"], made["leaf"]) == (0, 1, 0)
-        status, early = run("claim", "1")
-        assert (status, dict(early["error"])["code"]) == (1, "too-early")  # type: ignore[call-overload]
+        status, made = run("1", "--what", "update", "--entry", "1", *mirror, "--yes")
+        assert (status, made["demand"], made["level"], made["index"]) == (0, 1, MANIFEST.depth, 0)
+        for words, code in (
+            (("claim", "1"), "too-early"),
+            (("descend", "1", "0", "--yes"), "demand-not-answered"),
+            (("descend", "2", "0", "--yes"), "demand-unknown"),
+        ):
+            status, early = run(*words)
+            assert (status, dict(early["error"])["code"]) == (1, code)  # type: ignore[call-overload]
+        tree = raw_update_tree(MemoryUpdate(data))
+        assert tree is not None
+        show = world.chain.data_availability.functions.show
+        world.chain.send(show(1, list_of(tree, MANIFEST.depth, 0), bytes(32)), world["cleo"])
+        status, beside = run("descend", "1", str(1 << MANIFEST.depth), "--yes")
+        assert (status, dict(beside["error"])["code"]) == (1, "no-such-place")  # type: ignore[call-overload]
+        status, made = run("descend", "1", "3", "--yes")
+        assert (status, made["demand"], made["level"], made["index"]) == (0, 2, 0, 3)
         world.anvil.advance(int(str(made["answerBy"])) - world.chain.now() + 1)
-        status, done = run("claim", "1")
+        status, done = run("claim", "2")
         assert (status, done["convicted"], done["round"]) == (0, True, 1)
 
 

@@ -132,18 +132,19 @@ def test_a_demand_holds_a_round_and_its_bond_until_it_is_answered(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain, coordinator = world.federation.chain, world.federation.coordinator
+    before = chain.round(1).challenge_deadline
+    world.advance(before - chain.timestamp() - 60)
     demand = demand_header(world, 1)
     deadline = chain.round(1).challenge_deadline
-    anchored = world.rounds[1].policy.challenge_window
-    assert deadline > chain.timestamp() + anchored
+    assert deadline > before
     assert chain.bond_of(coordinator.address) == 2 * world.policies[0].bond
     audited(world)
     document, text = status(world, tmp_path / "deployment.json", capsys)
     (shown,) = document["demands"]
     assert (shown["demand"], shown["round"], shown["what"]) == (demand, 1, "header")
-    assert f"{demand}: header of round 1" in text
+    assert f"{demand}: header, round 1" in text
     header = world.rounds[1].header.encoded
-    world.send("data_availability", "answerFile", demand, header)
+    world.send("data_availability", "show", demand, header, bytes(32))
     assert waiting.open_demands(chain) == []
     world.advance(deadline - chain.timestamp())
     world.send("ledger", "finalize", 1)

@@ -160,11 +160,13 @@ def test_data_is_demanded_once_and_claimed_once(
     assert made() == [first["demand"]]
     assert chain.balance_of(ada.address) == tokens - deposit
     assert sent_by(world, ada) == before + 2, "the token's allowance, and the demand"
-    assert 0 <= first["leaf"] < audit_world.MANIFEST.leaves
+    assert first["level"] == audit_world.MANIFEST.depth
 
     with blocks(world.federation.anvil):
-        second = mortal.call(*words)
-    assert made() == [first["demand"], second["demand"]], "whoever was told and calls again means it"
+        again = mortal.call(*words, fails=1)
+        assert "DataAvailabilityAlreadyDemanded" in str(again), "whoever was told and calls again means it"
+        second = mortal.call("demand", "ask", "1", "--what", "header", "--yes")
+    assert made() == [first["demand"], second["demand"]]
 
     world.advance(first["answerBy"] - chain.timestamp())
     mortal.kill("sender.mined", "demand", "claim", str(first["demand"]))
@@ -367,8 +369,8 @@ def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     look(mortal, world)
     (demand,) = demands(world, number)
     chain = world.federation.chain
-    answer = chain.w3.eth.contract(judge_of(world), abi=chain.data_availability.abi).functions.answerFile
-    chain.send(answer(demand, kept["artifacts"]), world.federation.coordinator)
+    answer = chain.w3.eth.contract(judge_of(world), abi=chain.data_availability.abi).functions.show
+    chain.send(answer(demand, kept["artifacts"], bytes(32)), world.federation.coordinator)
     for point in ("watcher.answer-kept.before", "watcher.answer-kept.after", "watcher.answer-kept.before:2"):
         mortal.kill(point, *watch(world))
     assert look(mortal, world) == 3

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
@@ -24,11 +25,15 @@ from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.contracts.challenge import transact
-from folkmoot.fraud.contracts.follower import REORG_DEPTH
-from folkmoot.fraud.contracts.judges import find_judges
+from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
+from folkmoot.fraud.contracts.judges import demand, find_judges, stored_demand
+from folkmoot.fraud.proofs.availability import DataKind, Files, answer_call, demand_call
+from folkmoot.fraud.proofs.descent import list_of
 from folkmoot.fraud.watcher.watch import run as watch
+from folkmoot.protocol import merkle
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.verdict import Artifacts
 from folkmoot.rpc.client import Phase, Rpc
 from tests import factories
 from tests.integration import audit_world
@@ -378,14 +383,89 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
         world.federation.coordinator,
         "DataAvailability",
         judge.availability,
-        "answerFile",
+        "show",
         demand["demand"],
         kept["artifacts"],
+        bytes(32),
     )
     assert seen.look() == 3
     assert len(seen.said("answered")) == 1
     assert [line["kind"] for line in seen.said("proven")] == ["aggregate"]
     assert phase(world, number) == Phase.SLASHED
+
+
+HIDDEN = {
+    "aggregate": (lies.lie_aggregate, "aggregate", 8, 1),
+    "behind-the-last-leaf": (lies.lie_behind_the_last_leaf, "aggregate", 10, 1),
+    "theta": (lies.lie_theta, "outer-step", 3, 1),
+    "momentum": (lies.lie_momentum, "outer-step", 9, 2),
+}
+"""Lies in files that nobody publishes: the lie, the proof's kind and place, and how many demands lead there."""
+
+
+@pytest.mark.parametrize("what", HIDDEN)
+def test_H4_a_hidden_lie_is_walked_down_to_and_proven(world: World, tmp_path: Path, what: str) -> None:
+    """The coordinator answers all that is demanded and publishes nothing: its own lists lead to the lie."""
+    lie, kind, place, demands = HIDDEN[what]
+    hidden: list[Artifacts] = []
+    store = Folder(tmp_path / "hidden")
+
+    def hide(world: World, outcome: Any) -> Any:
+        anchor = lie(world, outcome)
+        artifacts = Artifacts.from_json(world.folder.document(anchor.artifacts_hash).read_bytes())
+        file = world.folder.place(artifacts.aggregate if kind == "aggregate" else artifacts.state)
+        store.put(file.read_bytes())
+        file.unlink()
+        hidden.append(artifacts)
+        return anchor
+
+    def show(demand: int) -> None:
+        about = stored_demand(world.federation.anvil.rpc, judge, demand).about
+        if kind == "aggregate":
+            rows = np.frombuffer(store.place(hidden[0].aggregate).read_bytes(), np.uint8).reshape(-1, 1024)
+            tree = merkle.tree(merkle.AGGREGATE, merkle.leaf_hashes(merkle.AGGREGATE, rows))
+            arguments: tuple[Any, ...] = (demand, list_of(tree, about.level, about.index), bytes(32))
+        else:
+            arguments = answer_call(
+                demand, about, Files(hidden[0], store.place), audit_world.MANIFEST
+            ).arguments
+        url, coordinator = world.federation.anvil.url, world.federation.coordinator
+        transact(url, coordinator, "DataAvailability", judge, "show", *arguments)
+
+    number = world.play(NAMES, hide)
+    world.advance(factories.policy().challenge_window // 4)
+    seen = Watched(world, tmp_path / "watch")
+    judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability or ""
+    for step in range(1, demands + 1):
+        assert seen.watcher.look()
+        assert [line["demand"] for line in seen.said("demanded")] == list(range(1, step + 1))
+        show(step)
+        seen.now += 1_000
+    assert seen.look() == 3
+    assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)]
+    assert phase(world, number) == Phase.SLASHED
+    assert won(world) == QUARTER - demands * DEPOSIT
+
+
+def test_H4_what_somebody_else_demanded_serves_the_watcher(world: World, tmp_path: Path) -> None:
+    """A puppet asks first. The watcher waits for that answer, and proves that there was none."""
+    number = world.play(NAMES, lies.lie_withheld)
+    case = Follower(world.federation.deployment).read(world.federation.anvil.rpc).cases[number]
+    judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability or ""
+    call, puppet = demand_call(case, audit_world.MANIFEST, DataKind.AGGREGATE), factories.account("newcomer")
+    world.send("token", "approve", judge, DEPOSIT, by=puppet)
+    made = demand(world.federation.anvil.rpc, world.federation.deployment, judge, call, puppet).demand
+    world.advance(factories.policy().challenge_window // 4)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.watcher.look()
+    assert [line["demand"] for line in seen.said("demanded-by-other")] == [made]
+    assert seen.said("demanded") == []
+    world.advance(ANSWER_WINDOW)
+    seen.now += 1_000
+    assert seen.look() == 3
+    assert [line["kind"] for line in seen.said("proven")] == ["withheld"]
+    assert phase(world, number) == Phase.SLASHED
+    assert won(world) == 0, "the puppet is paid, and the bond is gone"
 
 
 def uphold(world: World, number: int) -> None:
@@ -412,7 +492,7 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert again.look() == 3
     assert again.said("dispute-opened") == []
     other = Watched(world, tmp_path / "other")
-    assert other.look() == 3  # somebody opened it already
+    assert other.look() == 3  # somebody opened it just now
     assert other.said("dispute-opened") == []
     assert phase(world, number) == Phase.ANCHORED
     bonded = world.federation.chain.stake_of(world.federation.coordinator.address)
@@ -420,9 +500,32 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert phase(world, number) == Phase.SLASHED
     taken = bonded - world.federation.chain.stake_of(world.federation.coordinator.address)
     assert taken == factories.policy().bond
-    assert won(world) == 0  # the deposit is back, and nobody is paid
     assert again.look() == 3
+    assert won(world) == 0  # the deposit is back, and nobody is paid
     assert ["a vote upheld the dispute" in line["text"] for line in again.said("void")] == [True]
+
+
+def test_M6_a_dispute_that_began_earlier_is_joined(world: World, tmp_path: Path) -> None:
+    """A sham dispute starts the clock. The watcher that comes later gives the vote its whole time."""
+    number = world.play(NAMES, lies.lie_verdicts)
+    rpc, sham = world.federation.anvil.rpc, factories.account("newcomer")
+    judge = find_judges(rpc, world.policies[0]).disputes or ""
+    world.send("token", "approve", judge, DEPOSIT, by=sham)
+    url = world.federation.anvil.url
+    transact(url, sham, "Disputes", judge, "open", number, "nothing in particular")
+    window = factories.GOVERNANCE.unbonding
+    world.advance(window // 10)
+    deadline = world.federation.chain.round(number).challenge_deadline
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert len(seen.said("dispute-opened")) == 1
+    assert world.federation.chain.round(number).challenge_deadline >= deadline + window // 10
+    assert seen.watcher.journal.rounds[number].deposit
+    uphold(world, number)
+    seen.now += 1_000
+    assert seen.look() == 3
+    assert won(world) == 0, "the deposit is back"
+    assert not seen.watcher.journal.rounds[number].deposit
 
 
 def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:

@@ -163,8 +163,8 @@ CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
         encode(["(uint96,uint96,uint24,uint40)[]"], [[(5, 4, 1, 9), (6, 0, 0, 0)]]),
     ),
     "state of a demand": (
-        lambda rpc: judges.status_of(rpc, ALICE, 1),
-        encode([judges._DEMAND_TYPE], [(1, 2, 1, 1, False, 0, ALICE, 0, bytes(32))]),
+        lambda rpc: judges.stored_demand(rpc, ALICE, 1),
+        encode([judges._DEMAND_TYPE], [(1, 2, 1, 1, 0, 4, 4, 0, ALICE, bytes(32))]),
     ),
     "call": (lambda rpc: RpcNode(rpc).call(ALICE, ALICE, b""), b"\1"),
 }
@@ -210,7 +210,7 @@ NODE_READERS: dict[str, tuple[Callable[[Rpc], Any], Any]] = {
     "price of a proof": (challenge._price, "0x5"),
     "answer to a demand": (
         lambda rpc: judges.answer(rpc, ALICE, 1, 0),
-        [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes"], [b"a", b"b"]).hex()}],
+        [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes32"], [b"a", b"b"]).hex()}],
     ),
     "our demands": (lambda rpc: judges.demands_of(rpc, ALICE, 1, ALICE, 0), [FINALIZED]),
     "events": (lambda rpc: list(scan(history.Endpoint(rpc, FEDERATION), 1, 5)), [FINALIZED]),

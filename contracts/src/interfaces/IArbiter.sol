@@ -14,6 +14,9 @@ interface IArbiter {
     /// @notice Thrown at deployment for an empty or too long list of judges, a zero address, or a repeated judge.
     error ArbiterInvalidJudges(uint256 place);
 
+    /// @notice Thrown when a round is to be resumed that is not held.
+    error ArbiterNotHeld(RoundId round);
+
     /// @notice The ledger to which decisions are forwarded.
     function ledger() external view returns (IRoundLedger);
 
@@ -32,4 +35,12 @@ interface IArbiter {
 
     /// @notice Let a round become final no earlier than `until` (`IRoundLedger.postpone`). Only judges.
     function postpone(RoundId round, uint40 until) external;
+
+    /// @notice As `postpone`, until `resume` takes it back. Only judges.
+    /// @dev A round has one hold: of two judges that hold, the first that resumes ends it for both.
+    function hold(RoundId round, uint40 until) external;
+
+    /// @notice Let a held round become final when it would without the hold. What was postponed otherwise stays. Only
+    /// judges.
+    function resume(RoundId round) external;
 }

@@ -8,9 +8,13 @@ import { IJudge } from "./IJudge.sol";
 import { IRoundLedger } from "./IRoundLedger.sol";
 
 /// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
-/// @notice **Demands.** While a round may be challenged, anybody may demand, with a deposit, one leaf of a delivered
-/// update, of the aggregate or of the new state, or a small file. Whoever answers on chain in time gets the deposit. If
-/// nobody does, the round is void, the coordinator pays, and the demander has the deposit back and half of the bond.
+/// @notice **Demands.** While a round may be challenged, anybody may demand, with a deposit, a small file, or the root of
+/// the tree of a delivered update, of the aggregate or of the new state. A root is answered with the list of the nodes a
+/// few levels below it (`NodeLists`), from which the contract rebuilds it. Anybody may descend from a shown list to a node
+/// on it, list by list, down to a leaf, which is answered with its bytes. So whoever knows what a tree must be follows
+/// the nodes that differ, and comes to a place that can be proven wrong. There is one demand for a node, which serves all
+/// who want it. Whoever answers on chain in time gets the deposit. If nobody does, the round is void, the coordinator
+/// pays, and the demander has the deposit back and a share of the bond.
 ///
 /// **Deliveries.** A contributor that fears to be left out commits on its own (`commitUpdate`) and delivers the whole
 /// update on chain within the commit window, part by part; the contract checks every byte against the update's root. A
@@ -18,12 +22,14 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 /// would not do: a contributor could answer those and withhold all others, and an honest coordinator, who can't sum what
 /// it has not got, would pay. With every byte on chain there is nothing to argue about.
 /// @dev Who could do harm to whom, and what stops it:
-/// - *Demands to hold a round.* An answer window bounds each; demands end with the regular challenge window, so a round
-///   is held for two answer windows beyond it at most, whoever demands however often.
-/// - *Demands to overrun an honest coordinator.* Strangers have at most MAX_OPEN demands open a round, all together, and
-///   a committer of the round MAX_A_CALLER in all. Each answer is paid by the deposit, which should cover its gas.
-/// - *Demands of one's own, to keep others from demanding.* A coordinator can fill the strangers' places with its own.
-///   It can't take the places of the round's contributors: those who have reason to look can always ask.
+/// - *Demands to hold a round.* An answer window bounds each. Roots and files are demanded within the regular challenge
+///   window, and a list leads on until its end, or for one answer window after the list was shown. A tree has at most
+///   MAX_STEPS lists and leaves one below the other, so a round is held for two answer windows a step beyond its own
+///   window at most, whoever demands however often.
+/// - *Demands to overrun an honest coordinator.* Each node is demanded once, and each answer is paid by the deposit, which
+///   should cover its gas. There is no limit to their number: the deposit is what bounds it.
+/// - *Demands of one's own, to keep others from demanding.* There are no places to fill. What somebody else demanded is
+///   shown to all, and whoever shows it late gives all as much time to go on from there.
 /// - *Demands for what an honest coordinator can't show.* Only for places that exist, in trees that it built or checked
 ///   itself, and for files that fit into a transaction.
 /// - *Racing.* A conviction is possible from the end of the answer window on, and the round can't become final for
@@ -58,22 +64,25 @@ interface IDataAvailability is IJudge {
     struct Demand {
         /// @notice Round of the demanded data.
         RoundId round;
-        /// @notice Unix time until which it can be answered.
-        uint40 answerBy;
+        /// @notice Unix time until which it can be answered. Once it is: until which anybody may descend from it at least.
+        uint40 until;
         /// @notice Kind of the demanded data.
         What what;
         /// @notice Status of the demand.
         Status status;
-        /// @notice Whether it counts among the open demands of accounts that are not contributors of the round.
-        bool stranger;
+        /// @notice Number of the entry of an update; zero for everything else.
+        uint16 entry;
         /// @notice Depth of the tree; zero for a file.
         uint8 depth;
+        /// @notice Level of the node: 0 for a leaf or file, the depth for the root.
+        uint8 level;
+        /// @notice Index of the node within its level; zero for a file.
+        uint64 index;
         /// @notice Account that demands.
         address demander;
-        /// @notice Index of the leaf; zero for a file.
-        uint64 place;
-        /// @notice What the answer must lead to: a root, the state root for theta and momentum, a file's keccak256.
-        bytes32 root;
+        /// @notice What the answer must have as its hash: the node, or a file's keccak256; the state root for the roots of
+        /// theta and momentum. Once a list was shown: keccak256 of that.
+        bytes32 hash;
     }
 
     /// @notice How much of an update was delivered on chain.
@@ -87,19 +96,22 @@ interface IDataAvailability is IJudge {
     }
 
     /// @notice Emitted for each demand.
-    /// @param entry Number of the entry of which a leaf is demanded; zero for everything else.
+    /// @param entry Number of the entry whose update is demanded; zero for everything else.
+    /// @param level Level of the node; zero for a leaf or file.
+    /// @param index Index of the node within its level.
     event Demanded(
         uint256 indexed demand,
         RoundId indexed round,
         address indexed demander,
         What what,
         uint256 entry,
-        uint256 place,
+        uint256 level,
+        uint256 index,
         uint40 answerBy
     );
-    /// @notice Emitted with what was demanded: the leaf or file, and the siblings of a leaf one after the other, from
-    /// the lowest up (48 bytes each for an update, 32 for everything else).
-    event Answered(uint256 indexed demand, address indexed answerer, bytes values, bytes siblings);
+    /// @notice Emitted with what was demanded: the list, leaf or file.
+    /// @param other Root of the momentum tree beside the root of theta, and the other way round; of no meaning otherwise.
+    event Answered(uint256 indexed demand, address indexed answerer, bytes values, bytes32 other);
     /// @notice Emitted when nobody answered in time, beside what the ledger and the vault emit.
     event Withheld(uint256 indexed demand, RoundId indexed round, address indexed demander);
     /// @notice Emitted when a deposit went back because the round is over.
@@ -116,16 +128,16 @@ interface IDataAvailability is IJudge {
     /// @notice Emitted when a delivered update was anchored as not delivered, beside what the ledger and the vault emit.
     event Censored(RoundId indexed round, address indexed contributor, uint256 entry);
 
-    /// @notice Thrown when a demand comes after the regular challenge window.
+    /// @notice Thrown when a demand comes after its time: the regular challenge window, or what a shown list gives.
     error DataAvailabilityTooLate(RoundId round, uint256 time, uint256 deadline);
-    /// @notice Thrown when all places for demands of strangers are taken; wait, or demand as a contributor.
-    error DataAvailabilityTooManyOpen(RoundId round, uint256 max);
-    /// @notice Thrown when the caller has made all demands that it may make in a round.
-    error DataAvailabilityTooManyDemands(RoundId round, address caller, uint256 max);
-    /// @notice Thrown when a leaf is demanded by the function for files, or the other way round, or the verdicts of a
-    /// round with more than MAX_VERDICTS entries.
+    /// @notice Thrown when something is demanded a second time. `demand` is the first, which serves all.
+    error DataAvailabilityAlreadyDemanded(uint256 demand);
+    /// @notice Thrown when a list is left for a place that the tree shows empty.
+    error DataAvailabilityEmpty(uint256 index);
+    /// @notice Thrown when a tree is demanded by the function for files, or the other way round, when the demand to descend
+    /// from is for a leaf or file, and for the verdicts of a round with more than MAX_VERDICTS entries.
     error DataAvailabilityNotDemandable(What what);
-    /// @notice Thrown when a leaf of an update is demanded that the anchor says did not arrive.
+    /// @notice Thrown when an update is demanded that the anchor says did not arrive.
     error DataAvailabilityNotDelivered(uint256 entry);
     /// @notice Thrown when a demand does not have the status that the call needs.
     error DataAvailabilityWrongStatus(uint256 demand, Status current);
@@ -141,7 +153,8 @@ interface IDataAvailability is IJudge {
     error DataAvailabilityInvalidPadding(uint256 leaf, uint256 coordinate);
     /// @notice Thrown when an entry was counted as delivered, or not all of it was delivered here.
     error DataAvailabilityNotCensored(uint256 entry);
-    /// @notice Thrown at deployment when two answer windows are longer than the vault's unbonding time, or zero.
+    /// @notice Thrown at deployment when the answer window is zero, or two for each of MAX_STEPS demands are longer than the
+    /// vault's unbonding time.
     error DataAvailabilityInvalidWindow(uint256 given, uint256 max);
 
     /// @notice Token of the deposits.
@@ -162,24 +175,24 @@ interface IDataAvailability is IJudge {
     /// @notice What is delivered of an update.
     function deliveries(RoundId round, address contributor, bytes32 updateRoot) external view returns (Delivery memory);
 
-    /// @notice Open demands of strangers about a round.
-    function openDemands(RoundId round) external view returns (uint256);
+    /// @notice Number of the demand for a node or file; zero if there is none.
+    /// @param entry Number of the entry of an update; zero for everything else.
+    function demandOf(RoundId round, What what, uint256 entry, uint256 level, uint256 index)
+        external
+        view
+        returns (uint256);
 
-    /// @notice Demands that `caller` made about a round.
-    function demandsBy(RoundId round, address caller) external view returns (uint256);
-
-    /// @notice Demand a leaf of an update that the anchor says arrived.
+    /// @notice Demand the root of an update that the anchor says arrived.
     /// @dev Needs an allowance of the deposit. Warning: the deposit is gone if the demand is answered.
     /// @param entries All of the round, in order, without leaves.
     /// @param entry Number of the entry.
-    /// @param place Index of the leaf.
-    function demandUpdate(Case calldata case_, Entry[] calldata entries, uint256 entry, uint256 place)
+    function demandUpdate(Case calldata case_, Entry[] calldata entries, uint256 entry)
         external
         returns (uint256 demand);
 
-    /// @notice Demand a leaf of the aggregate, or of theta or momentum after the round.
+    /// @notice Demand the root of the aggregate, or of theta or momentum after the round.
     /// @dev As `demandUpdate`.
-    function demandLeaf(Case calldata case_, What what, uint256 place) external returns (uint256 demand);
+    function demandTree(Case calldata case_, What what) external returns (uint256 demand);
 
     /// @notice Demand the round header, the artifacts file, or the verdicts file of a round with at most MAX_VERDICTS
     /// entries.
@@ -187,29 +200,22 @@ interface IDataAvailability is IJudge {
     /// can't be answered with. The formats keep both far below that, for up to 256 entries and some thousand tensors.
     function demandFile(RoundId round, IRoundLedger.Anchor calldata anchor, What what) external returns (uint256 demand);
 
-    /// @notice Answer a demand for a leaf of an update. Anybody may, and gets the deposit.
+    /// @notice Demand a node on a list that was shown. Anybody may, whoever demanded the list.
+    /// @dev As `demandUpdate`. Possible until the end of the regular challenge window, and for one answer window after the
+    /// list was shown.
+    /// @param demand The answered demand for the node above.
+    /// @param list Its answer.
+    /// @param index Place on the list.
+    function descend(uint256 demand, bytes calldata list, uint256 index) external returns (uint256 child);
+
+    /// @notice Answer a demand. Anybody may, and gets the deposit.
     /// @dev Warning: an answer can be copied from the public mempool, and the deposit with it. The demand is answered
     /// either way.
-    /// @param absolute Sum of |q| over the leaf, as the tree has it.
-    /// @param squares Sum of q^2 over the leaf, as the tree has it.
-    /// @param siblings From the lowest up, 48 bytes each: hash, uint64 sum of |q|, uint64 sum of q^2.
-    function answerUpdate(
-        uint256 demand,
-        bytes calldata values,
-        uint64 absolute,
-        uint64 squares,
-        bytes calldata siblings
-    ) external;
-
-    /// @notice Answer a demand for a leaf of the aggregate, theta or momentum.
-    /// @dev As `answerUpdate`.
-    /// @param siblings From the lowest up.
-    /// @param other Root of the momentum tree for theta, of the theta tree for momentum; ignored for the aggregate.
-    function answerLeaf(uint256 demand, bytes calldata values, bytes32[] calldata siblings, bytes32 other) external;
-
-    /// @notice Answer a demand for a file.
-    /// @dev As `answerUpdate`.
-    function answerFile(uint256 demand, bytes calldata values) external;
+    /// @param values For a node: the nodes NodeLists.HEIGHT levels below it, or the leaves if they are nearer, from left to
+    /// right (48 bytes each for an update: hash, uint64 sum of |q|, uint64 sum of q^2; 32 for everything else). For a leaf
+    /// or a file: its bytes.
+    /// @param other For the root of theta: that of momentum. For the root of momentum: that of theta. Ignored otherwise.
+    function show(uint256 demand, bytes calldata values, bytes32 other) external;
 
     /// @notice Void a round because a demand was not answered in time. Anybody may call; the demander is the challenger.
     function proveWithheld(uint256 demand) external;

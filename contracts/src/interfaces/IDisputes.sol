@@ -9,25 +9,27 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 /// @title Disputes about values that no contract can compute, decided by a vote.
 /// @notice For rules whose weights are too costly to compute on chain. A challenger opens a dispute with a deposit; the
 /// round can't become final, and the coordinator's stake can't leave, until a vote has decided or the time is up. Anybody
-/// can recompute the weights from public data, so voters decide about a fact.
+/// can recompute the weights from public data, so voters decide about a fact. Others may join with deposits of their own
+/// while the round may be challenged, and each gives the vote its whole time again.
 /// @dev Who could do harm to whom, and what stops it:
-/// - *Disputes to hold a round.* Once a round, for a bounded time. Voters can dismiss, which costs the deposit; if they
-///   don't care, holding a round costs the challenger its deposit for that time and nothing else. A policy whose rule can
+/// - *Disputes to hold a round.* For a bounded time. Voters can dismiss, which costs the deposits and gives the round its
+///   time back; if they don't care, holding a round costs each challenger a part of its deposit. A policy whose rule can
 ///   be judged otherwise should not have this judge.
-/// - *A sham dispute, to take the only place.* Voters uphold it all the same if the round is wrong: the vote is about the
-///   round, not about the reason given.
+/// - *A sham dispute, to start the only clock.* Whoever comes later joins, and the vote has its whole time from then on;
+///   after a dismissal a dispute can be opened anew. Voters uphold it if the round is wrong, whatever reason was given.
 /// - *A captured vote.* It can burn the bond of a coordinator, and gains nothing: what a vote convicts of is burnt whole.
 interface IDisputes {
-    /// @notice Status of a dispute. `Returned`: nobody decided; the deposit went back.
+    /// @notice Status of a dispute. `Returned`: the round was over before a decision. `Undecided`: the time was up.
     enum Status {
         None,
         Open,
         Upheld,
         Dismissed,
-        Returned
+        Returned,
+        Undecided
     }
 
-    /// @notice The dispute about a round.
+    /// @notice The dispute about a round; the last one if one was dismissed.
     struct Dispute {
         /// @notice Account that opened it.
         address challenger;
@@ -35,23 +37,31 @@ interface IDisputes {
         uint40 decideBy;
         /// @notice Status of the dispute.
         Status status;
+        /// @notice Number of the dispute among those about the round, from 1.
+        uint16 number;
+        /// @notice Number of accounts with a deposit in it.
+        uint16 challengers;
     }
 
-    /// @notice Emitted when a dispute opens, with the challenger's reason.
+    /// @notice Emitted when a dispute opens, or somebody joins it, with the challenger's reason.
     event DisputeOpened(RoundId indexed round, address indexed challenger, uint40 decideBy, string reason);
     /// @notice Emitted when a vote upheld it, beside what the ledger and the vault emit.
     event DisputeUpheld(RoundId indexed round, address indexed challenger);
-    /// @notice Emitted when a vote dismissed it: half of the deposit went to the coordinator, half was burnt.
+    /// @notice Emitted when a vote dismissed it: half of all deposits went to the coordinator, half was burnt.
     event DisputeDismissed(RoundId indexed round, address indexed challenger, uint256 burnt);
-    /// @notice Emitted when the deposit went back without a decision.
-    event DisputeReturned(RoundId indexed round, address indexed challenger);
+    /// @notice Emitted when a deposit went back. `burnt` of it stayed away, because nobody decided.
+    event DisputeReturned(RoundId indexed round, address indexed challenger, uint256 burnt);
 
     /// @notice Thrown when the round can't be challenged: it is not anchored, or closed.
     error DisputesNotAnchored(RoundId round, IRoundLedger.Phase phase);
     /// @notice Thrown when a dispute comes after the regular challenge window.
     error DisputesTooLate(RoundId round, uint256 time, uint256 deadline);
-    /// @notice Thrown when the dispute does not have the status that the call needs. A round is disputed once.
+    /// @notice Thrown when the dispute does not have the status that the call needs.
     error DisputesWrongStatus(RoundId round, Status current);
+    /// @notice Thrown when an account joins a dispute in which it has a deposit.
+    error DisputesAlreadyJoined(RoundId round, address challenger);
+    /// @notice Thrown when an account has no deposit in the dispute, or has it back.
+    error DisputesNotChallenger(RoundId round, address challenger);
     /// @notice Thrown when somebody other than the timelock decides.
     error DisputesNotGovernance(address caller, address governance);
     /// @notice Thrown when the deposit is to go back while a vote may still decide.
@@ -77,20 +87,25 @@ interface IDisputes {
     /// @notice The dispute about a round; all zero if there was none.
     function disputes(RoundId round) external view returns (Dispute memory);
 
-    /// @notice Dispute an anchored round.
+    /// @notice Whether an account has a deposit in the dispute about a round.
+    function hasDeposit(RoundId round, address challenger) external view returns (bool);
+
+    /// @notice Dispute an anchored round, or join the dispute about it: the vote has its whole time from now on.
     /// @dev Needs an allowance of the deposit. Warning: half of the deposit is burnt and half goes to the coordinator if
-    /// voters dismiss the dispute.
+    /// voters dismiss the dispute, and a quarter is burnt if they don't decide.
     /// @param reason What is wrong, for the voters.
     function open(RoundId round, string calldata reason) external;
 
-    /// @notice Void the round, burn the bond, give the deposit back. Only governance, while the round is anchored.
-    /// @dev Warning: a majority of the votes can burn a coordinator's bond by this. Nobody is paid from it.
+    /// @notice Void the round and burn the bond. Only governance, while the round is anchored.
+    /// @dev Warning: a majority of the votes can burn a coordinator's bond by this. Nobody is paid from it. The challengers
+    /// have their deposits back by `release`.
     function uphold(RoundId round) external;
 
-    /// @notice Let the round go on, and take the deposit. Only governance.
-    /// @dev What the round had waited for stays: it becomes final at `decideBy`, no earlier.
+    /// @notice Let the round go on as if it had not been disputed, and take all deposits. Only governance.
+    /// @dev The round becomes final when it would have without the dispute, or at once if that time is over.
     function dismiss(RoundId round) external;
 
-    /// @notice Give the deposit back: the time is up, or the round is over. Anybody may call.
-    function release(RoundId round) external;
+    /// @notice Give a challenger's deposit back: the dispute was upheld, the time is up, or the round is over. Anybody may
+    /// call.
+    function release(RoundId round, address challenger) external;
 }

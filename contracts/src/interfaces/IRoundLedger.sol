@@ -222,7 +222,7 @@ interface IRoundLedger {
     event ContributorSlashed(
         RoundId indexed round, address indexed contributor, address indexed challenger, uint256 taken
     );
-    /// @notice Emitted when a round can become final only later than it could before.
+    /// @notice Emitted when a round can become final only later than it could before, or earlier again.
     event RoundPostponed(RoundId indexed round, uint40 challengeDeadline);
     /// @notice Emitted when the rewards of a final round were credited.
     event RoundSettled(RoundId indexed round);
@@ -419,11 +419,13 @@ interface IRoundLedger {
     /// Warning: as with `reportFraud`, the verifier is trusted.
     function reportFault(RoundId round, address contributor, address challenger) external;
 
-    /// @notice Let a round become final no earlier than `until`. An earlier time than the present deadline changes nothing.
+    /// @notice Let a round become final from `until` on. An earlier time than the present deadline takes a postponement
+    /// back.
     /// @dev Only the verifier that the round's policy names, before the round is final. Never beyond two unbonding times
     /// after the opening, so nobody can hold a round for ever; as the windows fit into the first of them, a judge always
     /// has one unbonding time from the end of the challenge window. The bond is locked until the round is final, however
     /// long the deadline moves.
+    /// Warning: the verifier is trusted with the deadline. `Arbiter` moves it back only to where it would be without a hold.
     /// Warning: rounds that build on this one wait with it, and so do their rewards and bonds.
     function postpone(RoundId round, uint40 until) external;
 

@@ -22,7 +22,7 @@ library MerkleTree {
 
     /// @notice Hash of the node above two.
     function parent(Kind kind, bytes32 left, bytes32 right) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(bytes1(_leafPrefix(kind) + 1), left, right));
+        return keccak256(abi.encodePacked(bytes1(nodePrefix(kind)), left, right));
     }
 
     /// @notice The root that a node at `index` of the lowest level has with these siblings, from the lowest up.
@@ -57,6 +57,11 @@ library MerkleTree {
     /// @notice The root that stands for a whole state.
     function stateRoot(bytes32 manifestHash, bytes32 thetaRoot, bytes32 momentumRoot) internal pure returns (bytes32) {
         return keccak256(abi.encodePacked(bytes1(0x08), manifestHash, thetaRoot, momentumRoot));
+    }
+
+    /// @notice First byte under a node's hash.
+    function nodePrefix(Kind kind) internal pure returns (uint8) {
+        return _leafPrefix(kind) + 1;
     }
 
     function _leafPrefix(Kind kind) private pure returns (uint8) {

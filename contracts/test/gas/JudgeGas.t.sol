@@ -5,6 +5,7 @@ import { IDataAvailability } from "../../src/interfaces/IDataAvailability.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
+import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { GasWorld } from "../utils/GasWorld.sol";
 import { Trees } from "../utils/Trees.sol";
@@ -47,26 +48,70 @@ contract JudgeGasTest is GasWorld {
         }
     }
 
+    /// @dev The lists from the root down to leaf 0, of 32, 32 and 4 random nodes but for the first of each.
+    function _plainLists() private pure returns (bytes32[][3] memory lists, bytes32 node) {
+        MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
+        node = MerkleTree.leaf(kind, new bytes(1024));
+        for (uint256 step = 3; step > 0; --step) {
+            uint256 height = step == 3 ? 2 : 5;
+            bytes32[] memory list = new bytes32[](1 << height);
+            list[0] = node;
+            for (uint256 i = 1; i < list.length; ++i) {
+                list[i] = keccak256(abi.encode("node", step, i));
+            }
+            lists[step - 1] = list;
+            node = Trees.hashes(kind, list, height)[height][0];
+        }
+    }
+
+    function _aggregateRoot() internal pure override returns (bytes32 root) {
+        (, root) = _plainLists();
+    }
+
+    function _sumList() private pure returns (MerkleSum.Node[] memory list) {
+        list = new MerkleSum.Node[](32);
+        for (uint256 i = 0; i < 32; ++i) {
+            list[i] = MerkleSum.Node(keccak256(abi.encode("sum", i)), uint64(1_000_000 + i), uint64(90_000_000 + i));
+        }
+    }
+
+    /// @dev The update of entry 7 is one whose root's list is known.
+    function _entry(uint256 i) internal view override returns (IJudge.Entry memory entry) {
+        entry = super._entry(i);
+        if (i != 7) return entry;
+        MerkleSum.Node memory root = Trees.sums(_sumList(), 5)[5][0];
+        (entry.updateRoot, entry.sumSquares) = (root.hash, root.squares);
+    }
+
     function test_gas_demandUpdate() public {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(CONTRIBUTORS);
         IJudge.Entry[] memory bare = _bareOf(entries);
         vm.prank(challenger.addr);
-        uint256 demand = _availability.demandUpdate(case_, bare, 7, 5);
+        uint256 demand = _availability.demandUpdate(case_, bare, 7);
         _snapshot("demandUpdate, 1 M, 100");
-        IJudge.Entry memory entry = entries[7];
         vm.prank(coordinator.addr);
-        _availability.answerUpdate(demand, entry.leaf, entry.absolute, entry.squares, entry.siblings);
-        _snapshot("answerUpdate, 1 M");
+        _availability.show(demand, Trees.list(_sumList(), 0, 32), bytes32(0));
+        _snapshot("show, list of an update");
     }
 
-    function test_gas_demandLeaf() public {
+    function test_gas_demandTree() public {
         (IJudge.Case memory case_,,) = _lie(CONTRIBUTORS);
+        (bytes32[][3] memory lists,) = _plainLists();
         vm.prank(challenger.addr);
-        uint256 demand = _availability.demandLeaf(case_, IDataAvailability.What.Aggregate, 5);
-        _snapshot("demandLeaf, 1 M, 100");
+        uint256 demand = _availability.demandTree(case_, IDataAvailability.What.Aggregate);
+        _snapshot("demandTree, 1 M, 100");
+        for (uint256 step = 0; step < 3; ++step) {
+            bytes memory list = abi.encodePacked(lists[step]);
+            vm.prank(coordinator.addr);
+            _availability.show(demand, list, bytes32(0));
+            if (step == 1) _snapshot("show, list of the aggregate");
+            vm.prank(challenger.addr);
+            demand = _availability.descend(demand, list, 0);
+            if (step == 1) _snapshot("descend, list of the aggregate");
+        }
         vm.prank(coordinator.addr);
-        _availability.answerLeaf(demand, new bytes(1024), _path(3), bytes32(0));
-        _snapshot("answerLeaf, aggregate, 1 M");
+        _availability.show(demand, new bytes(1024), bytes32(0));
+        _snapshot("show, leaf of the aggregate");
     }
 
     function test_gas_demandFile() public {
@@ -75,8 +120,8 @@ contract JudgeGasTest is GasWorld {
         uint256 demand = _availability.demandFile(case_.round, case_.anchor, IDataAvailability.What.Header);
         _snapshot("demandFile, 100");
         vm.prank(coordinator.addr);
-        _availability.answerFile(demand, header);
-        _snapshot("answerFile, header");
+        _availability.show(demand, header, bytes32(0));
+        _snapshot("show, header");
     }
 
     function test_gas_proveWithheld() public {
@@ -141,7 +186,7 @@ contract JudgeGasTest is GasWorld {
         vm.revertToState(state);
         vm.warp(block.timestamp + UNBONDING_PERIOD);
         vm.prank(stranger.addr);
-        _disputes.release(case_.round);
+        _disputes.release(case_.round, challenger.addr);
         _snapshot("release of a dispute");
     }
 

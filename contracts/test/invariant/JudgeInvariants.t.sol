@@ -27,6 +27,12 @@ contract JudgeHandler is Test {
         address treasury;
     }
 
+    /// @dev What a challenger has put into a dispute.
+    struct Deposit {
+        RoundId round;
+        address challenger;
+    }
+
     bytes private constant HEADER = "header";
 
     Parts private _parts;
@@ -34,7 +40,7 @@ contract JudgeHandler is Test {
     address[3] private _contributors;
     /// @dev Demands that the coordinator has not answered yet.
     uint256[] private _due;
-    uint256 public openDisputes;
+    Deposit[] private _deposits;
     /// @notice How often each thing happened.
     uint256 public demanded;
     uint256 public answered;
@@ -90,7 +96,7 @@ contract JudgeHandler is Test {
         bytes memory file = what == IDataAvailability.What.Header ? HEADER : bytes("verdicts");
         if (what == IDataAvailability.What.Artifacts) file = "artifacts";
         vm.prank(_parts.coordinator);
-        _parts.availability.answerFile(made, file);
+        _parts.availability.show(made, file, bytes32(0));
         ++answered;
         _due[which] = _due[_due.length - 1];
         _due.pop();
@@ -119,7 +125,7 @@ contract JudgeHandler is Test {
         RoundId round = _last();
         vm.prank(_challengers[who % 4]);
         try _parts.disputes.open(round, "") {
-            ++openDisputes;
+            _deposits.push(Deposit(round, _challengers[who % 4]));
         } catch { }
     }
 
@@ -127,15 +133,15 @@ contract JudgeHandler is Test {
     function decide(bool dismiss) external {
         RoundId round = _last();
         if (_parts.disputes.disputes(round).status != IDisputes.Status.Open) return;
-        if (!dismiss) _warp(_parts.disputes.disputes(round).decideBy);
+        ++decided;
         if (dismiss) {
             vm.prank(_parts.timelock);
             _parts.disputes.dismiss(round);
+            _forget(round, false);
         } else {
-            _parts.disputes.release(round);
+            _warp(_parts.disputes.disputes(round).decideBy);
+            _forget(round, true);
         }
-        --openDisputes;
-        ++decided;
     }
 
     function finalize() external {
@@ -145,13 +151,16 @@ contract JudgeHandler is Test {
         _warp(stored.challengeDeadline);
         _parts.ledger.finalize(round);
         ++finals;
-        if (_parts.disputes.disputes(round).status != IDisputes.Status.Open) return;
-        _parts.disputes.release(round);
-        --openDisputes;
+        _forget(round, true);
     }
 
     function wait(uint256 time) external {
         _warp(block.timestamp + bound(time, 1, 12 hours));
+    }
+
+    /// @notice Number of deposits in disputes.
+    function openDisputes() external view returns (uint256) {
+        return _deposits.length;
     }
 
     function due() external view returns (uint256) {
@@ -176,9 +185,20 @@ contract JudgeHandler is Test {
     function _warp(uint256 time) private {
         if (time <= block.timestamp) return;
         for (uint256 i = _due.length; i > 0; --i) {
-            if (_parts.availability.demands(_due[i - 1]).answerBy <= time) answer(i - 1);
+            if (_parts.availability.demands(_due[i - 1]).until <= time) answer(i - 1);
         }
         vm.warp(time);
+    }
+
+    /// @dev The deposits about a round are over: taken by a dismissal, or given back.
+    function _forget(RoundId round, bool release_) private {
+        for (uint256 i = _deposits.length; i > 0; --i) {
+            Deposit memory made = _deposits[i - 1];
+            if (RoundId.unwrap(made.round) != RoundId.unwrap(round)) continue;
+            if (release_) _parts.disputes.release(round, made.challenger);
+            _deposits[i - 1] = _deposits[_deposits.length - 1];
+            _deposits.pop();
+        }
     }
 
     function _last() private view returns (RoundId) {
@@ -264,16 +284,13 @@ contract JudgeInvariants is FraudWorld {
         }
     }
 
-    function invariant_placesOfStrangersAreCounted() external view {
-        uint256[] memory open_ = new uint256[](RoundId.unwrap(ledger.nextRound()));
+    /// @notice H4: a node has one demand, which serves all who want it.
+    function invariant_nothingIsDemandedTwice() external view {
         for (uint256 i = 1; i <= availability.demandCount(); ++i) {
             IDataAvailability.Demand memory made = availability.demands(i);
-            bool counts = made.stranger && made.status == IDataAvailability.Status.Open;
-            if (counts) ++open_[RoundId.unwrap(made.round)];
-        }
-        for (uint256 i = 0; i < open_.length; ++i) {
-            vm.assertEq(availability.openDemands(id(i)), open_[i], "open demands of strangers");
-            vm.assertLe(open_[i], availability.MAX_OPEN(), "bounded");
+            vm.assertEq(
+                availability.demandOf(made.round, made.what, made.entry, made.level, made.index), i, "by its key"
+            );
         }
     }
 }

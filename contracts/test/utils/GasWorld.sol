@@ -101,7 +101,7 @@ abstract contract GasWorld is Deployment {
     }
 
     /// @dev An update's leaf with a path of siblings with sums as real ones have them.
-    function _entry(uint256 i) internal view returns (IJudge.Entry memory entry) {
+    function _entry(uint256 i) internal view virtual returns (IJudge.Entry memory entry) {
         bytes memory leaf = new bytes(256);
         for (uint256 c = 0; c < 256; ++c) {
             leaf[c] = bytes1(uint8(1 + uint256(keccak256(abi.encode(i, c))) % 255));
@@ -141,6 +141,12 @@ abstract contract GasWorld is Deployment {
         }
     }
 
+    /// @dev Root of an aggregate that is wrong at the leaf that all paths are of.
+    function _aggregateRoot() internal pure virtual returns (bytes32) {
+        MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
+        return MerkleTree.climb(kind, MerkleTree.leaf(kind, new bytes(1024)), place(), _path(3));
+    }
+
     function _lie(uint256 contributors)
         internal
         returns (IJudge.Case memory case_, IJudge.Entry[] memory entries, bytes memory header)
@@ -162,12 +168,7 @@ abstract contract GasWorld is Deployment {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: type(uint256).max,
-            aggregateRoot: MerkleTree.climb(
-                MerkleTree.Kind.Aggregate,
-                MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)),
-                place(),
-                _path(3)
-            ),
+            aggregateRoot: _aggregateRoot(),
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(),
                 MerkleTree.climb(MerkleTree.Kind.Theta, keccak256("a lie"), place(), _path(4)),

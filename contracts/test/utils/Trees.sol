@@ -43,6 +43,24 @@ library Trees {
         }
     }
 
+    /// @notice A part of a level, 48 bytes a node.
+    function list(MerkleSum.Node[] memory level, uint256 first, uint256 count)
+        internal
+        pure
+        returns (bytes memory nodes)
+    {
+        for (uint256 i = first; i < first + count; ++i) {
+            nodes = abi.encodePacked(nodes, level[i].hash, level[i].absolute, level[i].squares);
+        }
+    }
+
+    /// @notice A part of a level, 32 bytes a node.
+    function list(bytes32[] memory level, uint256 first, uint256 count) internal pure returns (bytes memory nodes) {
+        for (uint256 i = first; i < first + count; ++i) {
+            nodes = abi.encodePacked(nodes, level[i]);
+        }
+    }
+
     /// @notice All levels of a plain tree, the leaves first.
     function hashes(MerkleTree.Kind kind, bytes32[] memory leaves, uint256 depth)
         internal

@@ -10,7 +10,8 @@ from folkmoot.chain.client import Chain
 from folkmoot.errors import InputError
 from folkmoot.fraud.contracts import judges
 from folkmoot.fraud.contracts.judges import Asked
-from folkmoot.fraud.proofs.availability import Call, DataKind, Status
+from folkmoot.fraud.proofs.availability import Call, DataKind, Node, Status
+from folkmoot.fraud.proofs.descent import height_of
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.units import format_amount, format_time
 
@@ -38,16 +39,63 @@ def deposit_of(chain: Chain) -> int:
     return int(chain.read(chain.data_availability.functions.deposit()))
 
 
-def purpose(round_: int, what: DataKind, entry: int | None, leaf: int | None) -> str:
+def purpose(round_: int, what: DataKind, entry: int | None) -> str:
     """Return the journal's name for a demand (`folkmoot.chain.transactions.journal`).
 
     Args:
         round_: The round.
         what: Kind of the demanded data.
         entry: Number of the entry; None for data without one.
-        leaf: Index of the leaf; None for a random one, or for data without one.
     """
-    return f"demand of round {round_}: {what.name.lower()}, entry {entry}, leaf {leaf}"
+    return f"demand of round {round_}: {what.name.lower()}, entry {entry}"
+
+
+def step_purpose(demand: int, leaf: int) -> str:
+    """Return the journal's name for a step down from a demand."""
+    return f"step from demand {demand} to leaf {leaf}"
+
+
+def step_down(chain: Chain, demand: int, leaf: int) -> tuple[Call, Node]:
+    """Return the demand for the node on a shown list that is above a leaf, and what that is about.
+
+    Args:
+        chain: Client of the federation's chain.
+        demand: Number of the answered demand.
+        leaf: Index of the leaf.
+
+    Raises:
+        InputError: The demand is not answered, is for a leaf or file, or is not above the leaf (``demand-unknown``,
+            ``demand-not-answered``, ``not-a-list``, ``no-such-place``).
+        ChainError: The endpoint failed.
+    """
+    judge = chain.data_availability.address
+    stored = judges.stored_demand(chain.rpc, judge, demand)
+    about = stored.about
+    if stored.status is Status.NONE:
+        raise _unknown(demand)
+    if stored.status is not Status.ANSWERED:
+        raise InputError(
+            f"Demand {demand} is {stored.status.name.lower()}: only an answered one has a list.",
+            remedy=f"It can be answered until {format_time(stored.until)}; try again then.",
+            code="demand-not-answered",
+        )
+    if about.level == 0:
+        raise InputError(
+            f"Demand {demand} is for {about}: nothing is below that.",
+            remedy="Descend from a demand for a root, or for a node.",
+            code="not-a-list",
+        )
+    height = height_of(about.level)
+    place = (leaf >> (about.level - height)) - (about.index << height)
+    if not 0 <= place < 1 << height:
+        first, last = about.index << about.level, ((about.index + 1) << about.level) - 1
+        raise InputError(
+            f"Leaf {leaf} is not below demand {demand}, which is for {about}.",
+            remedy=f"Choose one of the leaves {first} to {last}.",
+            code="no-such-place",
+        )
+    values, _ = judges.answer(chain.rpc, judge, demand, chain.deployment.block)
+    return Call("descend", (demand, values, place)), about.child(place)
 
 
 def earlier(chain: Chain, sender: str, purpose: str) -> Asked | None:
@@ -67,7 +115,7 @@ def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> A
 
     Args:
         chain: Client of the federation's chain.
-        call: The demand, from `availability.demand_call`.
+        call: The demand, from `availability.demand_call` or `step_down`.
         account: Account that demands.
         purpose: Name in the journal, if the chain client has one.
 
@@ -103,7 +151,7 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
     if receipt is not None:
         return _settled(status is Status.CONVICTED, round_, receipt)
     if status is Status.NONE:
-        raise InputError(f"There is no demand {demand}.", remedy="They count from 1.", code="demand-unknown")
+        raise _unknown(demand)
     if status is not Status.OPEN:
         raise InputError(
             f"Demand {demand} is closed: it was {status.name.lower()}.",
@@ -125,3 +173,7 @@ def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
 
 def _settled(convicted: bool, round_: int, receipt: TxReceipt) -> Settled:
     return Settled(convicted, round_, receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"])
+
+
+def _unknown(demand: int) -> InputError:
+    return InputError(f"There is no demand {demand}.", remedy="They count from 1.", code="demand-unknown")

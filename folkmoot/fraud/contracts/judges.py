@@ -7,13 +7,13 @@ module is one call (contracts/src/interfaces/IDataAvailability.sol, IDisputes.so
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ContractRefused, RpcError
@@ -21,8 +21,8 @@ from folkmoot.fraud.contracts.challenge import judges as judges_of
 from folkmoot.fraud.contracts.challenge import transact
 from folkmoot.fraud.contracts.record import Replay
 from folkmoot.fraud.proofs import proof as proofs
-from folkmoot.fraud.proofs.availability import Call, DataKind, Status, demand_call
-from folkmoot.fraud.proofs.case import Case, Committed, Demand, Dispute, unopened
+from folkmoot.fraud.proofs.availability import Call, DataKind, Node, Status
+from folkmoot.fraud.proofs.case import Case, Committed, Dispute, unopened
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import Deployment
@@ -34,22 +34,21 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.types import TxReceipt
 
-MOST_DEMANDS = 4
-"""Maximum number of demands of an account about a round (`DataAvailability.MAX_A_CALLER`)."""
+MOST_DEMANDS = 16
+"""Demands of a watcher about a round, at most: two walks to a leaf of the largest tree. The contract has no limit."""
 
 MOST_REASON = 500
 """Maximum length in characters of a dispute's reason."""
 
+DISPUTE_TYPE = "(address,uint40,uint8,uint16,uint16)"
+"""ABI type of a dispute: challenger, time until which it is decided, status, number, challengers."""
+
+EARLIER_PART = 10
+"""A dispute that began a tenth of the time for a decision ago is joined."""
+
+_DISPUTE_NONE, _DISPUTE_OPEN, _DISPUTE_DISMISSED = 0, 1, 3  # of `IDisputes.Status`
 _AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
-_DEMAND_TYPE = "(uint64,uint40,uint8,uint8,bool,uint8,address,uint64,bytes32)"
-_WHAT = {
-    "update": DataKind.UPDATE,
-    "aggregate": DataKind.AGGREGATE,
-    "state": DataKind.THETA,
-    "header": DataKind.HEADER,
-    "verdicts": DataKind.VERDICTS,
-    "artifacts": DataKind.ARTIFACTS,
-}
+_DEMAND_TYPE = "(uint64,uint40,uint8,uint8,uint16,uint8,uint8,uint64,address,bytes32)"
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,8 @@ class Asked:
 
     demand: int
     """Its number."""
-    entry: int
-    """Entry of the demanded data; 0 if it has none."""
-    place: int
-    """Leaf of the demanded data; 0 if it has none."""
+    about: Node
+    """What is demanded."""
     answer_by: int
     """Unix time until which it can be answered."""
     deposit: int
@@ -70,6 +67,24 @@ class Asked:
     """Hash of its transaction."""
     gas: int
     """Gas used by the transaction."""
+
+
+@dataclass(frozen=True)
+class StoredDemand:
+    """A demand, as the contract has it."""
+
+    round: int
+    """Its round."""
+    until: int
+    """Unix time until which it can be answered; of an answered one, until which one can descend from it at least."""
+    about: Node
+    """What is demanded."""
+    status: Status
+    """Its status."""
+    demander: str
+    """Account that made it."""
+    hash: bytes
+    """Hash that the answer must have; of a list that was shown, its keccak256."""
 
 
 @dataclass(frozen=True)
@@ -115,26 +130,6 @@ def find_judges(rpc: Rpc, policy: Policy) -> Judges:
 # Demands
 
 
-def demandable(finding: Finding) -> Demand | None:
-    """Return the first missing data that can be demanded: of this round, not of its base."""
-    case = finding.case
-    return next(
-        (
-            demand
-            for demand in finding.demands
-            if demand.what in _WHAT and (demand.entry is None or case.delivered(demand.entry))
-        ),
-        None,
-    )
-
-
-def call_of(finding: Finding, missing: Demand) -> Call:
-    """Return the demand for a missing file, or for an unpredictable leaf of a missing tree."""
-    manifest = finding.material.manifest
-    place = secrets.randbelow(manifest.leaves)
-    return demand_call(finding.case, manifest, _WHAT[missing.what], missing.entry or 0, place)
-
-
 def demand(
     rpc: Rpc,
     deployment: Deployment,
@@ -150,7 +145,7 @@ def demand(
         rpc: Endpoint.
         deployment: The addresses.
         judge: Contract for demands.
-        call: The demand.
+        call: The demand: a root, a file, or a step down.
         account: Account that demands.
         notes: Journal in which the transaction is recorded before it is sent; None for none.
         purpose: As for `Chain.send`. A demand that an interrupted call sent for the same purpose is returned instead.
@@ -182,9 +177,12 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
     for log in receipt["logs"]:
         if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
             number = int.from_bytes(bytes(log["topics"][1]), "big")
-            entry, place, answer_by = decode(["uint256", "uint256", "uint40"], bytes(log["data"])[32:])
+            what, entry, level, index, answer_by = decode(
+                ["uint8", "uint256", "uint256", "uint256", "uint40"], bytes(log["data"])
+            )
             transaction = receipt["transactionHash"].to_0x_hex()
-            return Asked(number, entry, place, answer_by, deposit, transaction, receipt["gasUsed"])
+            about = Node(DataKind(what), entry, level, index)
+            return Asked(number, about, answer_by, deposit, transaction, receipt["gasUsed"])
     raise RpcError(
         f"The RPC endpoint {rpc.name} sent a receipt of a demand without its event.",
         remedy="Use another endpoint.",
@@ -192,18 +190,36 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
     )
 
 
-def status_of(rpc: Rpc, judge: str, number: int) -> tuple[Status, int]:
-    """Return the status of a demand, and the Unix time until which it can be answered."""
+def stored_demand(rpc: Rpc, judge: str, number: int) -> StoredDemand:
+    """Return a demand, as the contract has it.
+
+    Raises:
+        RpcError: The endpoint failed, or the contract is another one.
+    """
     question = "demands(uint256)"
-    (answered,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
+    (found,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
+    round_, until, what, status, entry, _, level, index, demander, hash_ = found
     try:
-        return Status(answered[3]), int(answered[1])
+        about = Node(DataKind(what), entry, level, index)
+        return StoredDemand(round_, until, about, Status(status), to_checksum_address(demander), hash_)
     except ValueError as error:
         raise wrong_contract(judge, question) from error
 
 
-def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
-    """Return the bytes of the answer to a demand; empty if the endpoint has no such event."""
+def demand_of(rpc: Rpc, judge: str, round_: int, about: Node) -> int:
+    """Return the number of the demand for a node or file, whoever made it; 0 if there is none."""
+    question = "demandOf(uint64,uint8,uint256,uint256,uint256)"
+    key = (round_, int(about.what), about.entry, about.level, about.index)
+    (number,) = rpc.read(judge, question, ["uint256"], *key)
+    return int(number)
+
+
+def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> tuple[bytes, bytes]:
+    """Return the answer to a demand, and the root beside it (`DataAvailability.Answered`).
+
+    Raises:
+        RpcError: The endpoint failed, or does not have the event.
+    """
     query = {
         "address": judge,
         "fromBlock": hex(from_block),
@@ -212,13 +228,11 @@ def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> bytes:
     }
     method = "eth_getLogs"
     logs = rpc.call(method, [query])
-    if logs == []:
-        return b""
     try:
-        values, _ = decode(["bytes", "bytes"], bytes.fromhex(logs[0]["data"][2:]))
+        values, other = decode(["bytes", "bytes32"], bytes.fromhex(logs[0]["data"][2:]))
     except (TypeError, KeyError, IndexError, ValueError, OverflowError, DecodingError) as error:
         raise rpc.nonsense(method, logs) from error
-    return bytes(values)
+    return bytes(values), bytes(other)
 
 
 def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int) -> list[int]:
@@ -298,19 +312,43 @@ def dispute(
     what: Dispute,
     account: LocalAccount,
     notes: TransactionJournal,
+    now: int,
 ) -> str | None:
-    """Open the dispute about a round; return the transaction's hash, or None if it already exists.
+    """Open the dispute about a round, or join it; return the transaction's hash, or None if there is nothing to do.
+
+    One that was opened just now serves as well. One that began earlier may be a sham that leaves voters no time:
+    whoever joins gives them the whole time again.
 
     Raises:
         ChainError: It could not be sent, or was refused.
     """
-    ((_, _, status),) = rpc.read(judge, "disputes(uint64)", ["(address,uint40,uint8)"], case.round)
-    if status:
+    ((_, decide_by, status, _, _),) = rpc.read(judge, "disputes(uint64)", [DISPUTE_TYPE], case.round)
+    if status == _DISPUTE_OPEN:
+        (window,) = rpc.read(judge, "decisionWindow()", ["uint40"])
+        began = decide_by - window
+        if now - began < window // EARLIER_PART or has_deposit(rpc, judge, case.round, account.address):
+            return None
+    elif status not in (_DISPUTE_NONE, _DISPUTE_DISMISSED):
         return None
     _allow(rpc, deployment, judge, account, notes)
     reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
-    purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}"
+    purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}, until {decide_by}"
     return _send(rpc, account, notes, _DISPUTES, judge, "open", case.round, reason, purpose=purpose)
+
+
+def release_dispute(
+    rpc: Rpc, judge: str, round_: int, account: LocalAccount, notes: TransactionJournal
+) -> None:
+    """Get a deposit back from the dispute about a round that is over, if it is still there."""
+    if has_deposit(rpc, judge, round_, account.address):
+        purpose = f"dispute about round {round_}"
+        _send(rpc, account, notes, _DISPUTES, judge, "release", round_, account.address, purpose=purpose)
+
+
+def has_deposit(rpc: Rpc, judge: str, round_: int, account: str) -> bool:
+    """Return whether an account has a deposit in the dispute about a round."""
+    (found,) = rpc.read(judge, "hasDeposit(uint64,address)", ["bool"], round_, account)
+    return bool(found)
 
 
 def prove_false_tree(

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Demands for anchored data, and answers to them (contracts/src/interfaces/IDataAvailability.sol).
 
-Anybody may demand a leaf or a small file of a round that can be challenged. Whoever has it can answer on the chain. If
-nobody answers in time, the round is void. This module builds the calls from records and files;
-`folkmoot.fraud.contracts` sends them.
+Anybody may demand a small file of a round that can be challenged, or the root of a tree, and descend from a root to a
+leaf, list by list (`folkmoot.fraud.proofs.descent`). Whoever has it can answer on the chain. If nobody answers in time,
+the round is void. This module builds the calls from records and files; `folkmoot.fraud.contracts` sends them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ import numpy as np
 
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.proofs.case import Case, unopened
+from folkmoot.fraud.proofs.descent import height_of, list_of
 from folkmoot.fraud.proofs.trees import plain_tree, raw_update_tree, sum_siblings
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, state_leaves
+from folkmoot.protocol.merkle import AGGREGATE, SumTree, Tree, state_leaves
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.protocol.verdict import Artifacts
@@ -39,13 +40,13 @@ class DataKind(IntEnum):
     """Kinds of demanded data, with the numbers of the contract."""
 
     UPDATE = 0
-    """A leaf of a delivered update."""
+    """The tree of a delivered update."""
     AGGREGATE = 1
-    """A leaf of the aggregate."""
+    """The tree of the aggregate."""
     THETA = 2
-    """A leaf of the new model."""
+    """The tree of the new model."""
     MOMENTUM = 3
-    """A leaf of the new momentum."""
+    """The tree of the new momentum."""
     HEADER = 4
     """The round header."""
     VERDICTS = 5
@@ -54,8 +55,8 @@ class DataKind(IntEnum):
     """The artifacts file."""
 
     @property
-    def is_leaf(self) -> bool:
-        """Whether it is a leaf of a tree, and not a file."""
+    def is_tree(self) -> bool:
+        """Whether it is a tree, and not a file."""
         return self < DataKind.HEADER
 
 
@@ -72,6 +73,32 @@ class Status(IntEnum):
     """It was not answered, and the round is void."""
     RETURNED = 4
     """The deposit was returned because the round was closed."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a demand is about: a node of a tree, or a file."""
+
+    what: DataKind
+    """Kind of the data."""
+    entry: int = 0
+    """Number of the entry, for an update."""
+    level: int = 0
+    """Level of the node: 0 for a leaf or a file."""
+    index: int = 0
+    """Index of the node within its level."""
+
+    def child(self, place: int) -> Node:
+        """Return the node at a place of this node's list."""
+        height = height_of(self.level)
+        return Node(self.what, self.entry, self.level - height, (self.index << height) + place)
+
+    def __str__(self) -> str:
+        name = self.what.name.lower() + (f" of entry {self.entry}" if self.what is DataKind.UPDATE else "")
+        if not self.what.is_tree:
+            return name
+        at = f"leaf {self.index}" if self.level == 0 else f"node {self.index} of level {self.level}"
+        return f"{at} of the {name}"
 
 
 @dataclass(frozen=True)
@@ -94,40 +121,31 @@ class Files:
     """Returns the path of a file by its sha256. Raises ArtifactError."""
 
 
-def demand_call(
-    case: Case, manifest: Manifest | None, what: DataKind, entry: int = 0, place: int = 0
-) -> Call:
-    """Return the call of a demand.
+def demand_call(case: Case, manifest: Manifest | None, what: DataKind, entry: int = 0) -> Call:
+    """Return the call of a demand for a file, or for the root of a tree.
 
     Args:
         case: The anchored round.
-        manifest: The model's layout; only leaves need it.
+        manifest: The model's layout; only trees need it.
         what: Kind of the demanded data.
         entry: Number of the entry, for an update.
-        place: Index of the leaf.
 
     Raises:
-        InputError: The entry or leaf does not exist (``no-such-place``), or according to the anchor the update was not
-            delivered (``not-delivered``).
+        InputError: The entry does not exist, or there is no manifest (``no-such-place``), or according to the anchor
+            the update was not delivered (``not-delivered``).
     """
     anchor = case.anchor.abi_tuple()
-    if not what.is_leaf:
+    if not what.is_tree:
         return Call("demandFile", (case.round, anchor, int(what)))
     if manifest is None:
         raise InputError(
-            "The demand of a leaf needs the manifest.",
+            "The demand of a tree needs the manifest.",
             remedy="Give a mirror that has it with --artifacts.",
-            code="no-such-place",
-        )
-    if not 0 <= place < manifest.leaves:
-        raise InputError(
-            f"There is no leaf {place}: the model has {manifest.leaves}.",
-            remedy="Leaves are numbered from 0.",
             code="no-such-place",
         )
     brought = case.brought(manifest)
     if what is not DataKind.UPDATE:
-        return Call("demandLeaf", (brought, int(what), place))
+        return Call("demandTree", (brought, int(what)))
     if not 0 <= entry < len(case.entries):
         raise InputError(
             f"There is no entry {entry}: round {case.round} has {len(case.entries)}.",
@@ -140,25 +158,20 @@ def demand_call(
             remedy="Choose an entry that was delivered; `folkmoot why` shows them.",
             code="not-delivered",
         )
-    return Call("demandUpdate", (brought, unopened(case.entries), entry, place))
+    return Call("demandUpdate", (brought, unopened(case.entries), entry))
 
 
-def answer_call(
-    demand: int,
-    what: DataKind,
-    entry: int,
-    place: int,
-    files: Files,
-    manifest: Manifest,
-    document: bytes = b"",
-) -> Call:
+def root_of(what: DataKind, entry: int, manifest: Manifest | None) -> Node:
+    """Return what the first demand for a file or tree is about."""
+    return Node(what, entry, manifest.depth if manifest is not None and what.is_tree else 0)
+
+
+def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, document: bytes = b"") -> Call:
     """Return the call that answers a demand.
 
     Args:
         demand: Number of the demand.
-        what: Kind of the demanded data.
-        entry: Number of the entry, for an update.
-        place: Index of the leaf.
+        about: What is demanded.
         files: The round's files.
         manifest: The model's layout.
         document: Contents of the file, if the verdicts or the artifacts file is demanded.
@@ -167,37 +180,49 @@ def answer_call(
         ArtifactError: A file is missing, or has a wrong size.
     """
     artifacts = files.artifacts
-    match what:
+    nothing = bytes(32)
+    match about.what:
         case DataKind.UPDATE:
-            name = artifacts.updates[entry] if entry < len(artifacts.updates) else None
+            name = artifacts.updates[about.entry] if about.entry < len(artifacts.updates) else None
             if name is None:
                 raise ArtifactError(
-                    f"The artifacts file lists no file for entry {entry}.",
+                    f"The artifacts file lists no file for entry {about.entry}.",
                     remedy="Restore the update from a mirror before the demand expires.",
                     code="artifact-missing",
                 )
             update = FileUpdate(files.path(name))
-            tree = raw_update_tree(update)
-            if tree is None or place >= tree.leaves:
+            if update.size != manifest.size:
                 raise _other(name)
-            _, absolute, squares = tree.levels[0].node(place)
-            values = update.read(place, place + 1).tobytes()
-            return Call("answerUpdate", (demand, values, absolute, squares, sum_siblings(tree, place)))
+            place = about.index
+            return _show(
+                demand,
+                about,
+                lambda: raw_update_tree(update),
+                lambda: update.read(place, place + 1).tobytes(),
+                nothing,
+            )
         case DataKind.AGGREGATE:
             rows = _rows(files.path(artifacts.aggregate), artifacts.aggregate, manifest)
-            aggregate = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
-            return _leaf(demand, rows[place].tobytes(), aggregate, place, bytes(32))
+            return _show(
+                demand,
+                about,
+                lambda: plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last]),
+                lambda: rows[about.index].tobytes(),
+                nothing,
+            )
         case DataKind.THETA | DataKind.MOMENTUM:
             state = State.from_bytes(files.path(artifacts.state).read_bytes(), manifest)
-            trees = {THETA: state.theta_tree(), MOMENTUM: state.momentum_tree()}
-            kind, other = (THETA, MOMENTUM) if what is DataKind.THETA else (MOMENTUM, THETA)
-            whole = state.theta if what is DataKind.THETA else state.momentum
-            leaf = state_leaves(whole[LEAF * place : LEAF * (place + 1)]).tobytes()
-            return _leaf(demand, leaf, trees[kind], place, trees[other].root)
+            theta, momentum = state.theta_tree, state.momentum_tree
+            whole, mine, other = state.theta, theta, momentum
+            if about.what is DataKind.MOMENTUM:
+                whole, mine, other = state.momentum, momentum, theta
+            beside = other().root if about.level == manifest.depth else nothing
+            leaf = slice(LEAF * about.index, LEAF * (about.index + 1))
+            return _show(demand, about, mine, lambda: state_leaves(whole[leaf]).tobytes(), beside)
         case DataKind.HEADER:
-            return Call("answerFile", (demand, artifacts.header))
+            return Call("show", (demand, artifacts.header, nothing))
         case _:
-            return Call("answerFile", (demand, document))
+            return Call("show", (demand, document, nothing))
 
 
 def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
@@ -230,8 +255,19 @@ def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
     return calls
 
 
-def _leaf(demand: int, values: bytes, tree: Tree, place: int, other: bytes) -> Call:
-    return Call("answerLeaf", (demand, values, list(tree.proof(place)), other))
+def _show(
+    demand: int,
+    about: Node,
+    tree: Callable[[], Tree | SumTree | None],
+    leaf: Callable[[], bytes],
+    other: bytes,
+) -> Call:
+    """Return the answer with a leaf, or with the list of a node. A tree is built only for a list."""
+    if about.level == 0:
+        return Call("show", (demand, leaf(), other))
+    built = tree()
+    assert built is not None  # noqa: S101  # the file's size was compared with the manifest's
+    return Call("show", (demand, list_of(built, about.level, about.index), other))
 
 
 def _rows(path: Path, name: str, manifest: Manifest) -> U8:

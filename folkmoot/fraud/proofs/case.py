@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import Tree
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 
@@ -163,6 +164,8 @@ class Demand:
     """Root of the tree whose leaves can be demanded; empty for a document."""
     unsure: bool = False
     """Whether a mirror gave no answer, so that another try may succeed."""
+    truth: tuple[Tree, ...] = field(default=(), compare=False, repr=False)
+    """What the missing tree must be, if it was computed: the aggregate's, or theta's and momentum's."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""

@@ -380,8 +380,9 @@ def _summed(
     return lanes
 
 
-def _publish_aggregate(finding: Finding) -> bool:
+def _publish_aggregate(finding: Finding, truth: Tree | None = None) -> bool:
     """Load the published aggregate and its tree. Return whether it has the anchored root."""
+    known = (truth,) if truth is not None else ()
     case, manifest = finding.case, finding.material.manifest
     if finding.material.artifacts is None:
         return False
@@ -391,7 +392,11 @@ def _publish_aggregate(finding: Finding) -> bool:
     except ArtifactError as error:
         finding.demands.append(
             Demand(
-                "aggregate", f"{text} {error.message}", root=case.anchor.aggregate_root, unsure=unsure(error)
+                "aggregate",
+                f"{text} {error.message}",
+                root=case.anchor.aggregate_root,
+                unsure=unsure(error),
+                truth=known,
             )
         )
         return False
@@ -399,14 +404,14 @@ def _publish_aggregate(finding: Finding) -> bool:
     if manifest.leaves <= rows.shape[0] <= 1 << manifest.depth:
         tree = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
     if tree is None or tree.root != case.anchor.aggregate_root:
-        finding.demands.append(Demand("aggregate", text, root=case.anchor.aggregate_root))
+        finding.demands.append(Demand("aggregate", text, root=case.anchor.aggregate_root, truth=known))
         return False
     finding.aggregate_rows, finding.aggregate_tree = rows, tree
     return True
 
 
 def _compare_aggregate(finding: Finding, truth: Tree) -> None:
-    if not _publish_aggregate(finding):
+    if not _publish_aggregate(finding, truth):
         return
     assert finding.aggregate_tree is not None  # noqa: S101  # it was loaded
     places = differing(truth, finding.aggregate_tree)
@@ -417,9 +422,9 @@ def _compare_aggregate(finding: Finding, truth: Tree) -> None:
 
 def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> None:
     """Compare the outer step of the base with the anchored state."""
-    case, manifest = finding.case, finding.material.manifest
+    case, manifest, root = finding.case, finding.material.manifest, finding.case.anchor.state_root
     theta, momentum = _step(finding, lanes, divisor)
-    if merkle.state_root(manifest.hash, theta.root, momentum.root) == case.anchor.state_root:
+    if merkle.state_root(manifest.hash, theta.root, momentum.root) == root:
         return
     if finding.material.artifacts is None:
         return
@@ -428,19 +433,20 @@ def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: 
         rows = finding.material.state()
     except ArtifactError as error:
         finding.demands.append(
-            Demand("state", f"{text} {error.message}", root=case.anchor.state_root, unsure=unsure(error))
+            Demand(
+                "state", f"{text} {error.message}", root=root, unsure=unsure(error), truth=(theta, momentum)
+            )
         )
         return
     if manifest.leaves <= rows.leaves and depth_of(rows.leaves) == manifest.depth:
         finding.theta_tree = plain_tree(THETA, rows.leaves, _state_rows(rows.theta))
         finding.momentum_tree = plain_tree(MOMENTUM, rows.leaves, _state_rows(rows.momentum))
     if finding.theta_tree is None or finding.momentum_tree is None:
-        finding.demands.append(Demand("state", text, root=case.anchor.state_root))
+        finding.demands.append(Demand("state", text, root=root, truth=(theta, momentum)))
         return
-    root = merkle.state_root(manifest.hash, finding.theta_tree.root, finding.momentum_tree.root)
-    if root != case.anchor.state_root:
+    if merkle.state_root(manifest.hash, finding.theta_tree.root, finding.momentum_tree.root) != root:
         finding.theta_tree = finding.momentum_tree = None
-        finding.demands.append(Demand("state", text, root=case.anchor.state_root))
+        finding.demands.append(Demand("state", text, root=root, truth=(theta, momentum)))
         return
     of_theta, of_momentum = differing(theta, finding.theta_tree), differing(momentum, finding.momentum_tree)
     places = sorted({*of_theta, *of_momentum})

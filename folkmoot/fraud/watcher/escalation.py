@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ChainError, ContractRefused
-from folkmoot.fraud.contracts import judges
+from folkmoot.fraud.contracts import descend, judges
 from folkmoot.fraud.contracts.challenge import ChallengeFailed
 from folkmoot.fraud.contracts.follower import commits_of
 from folkmoot.fraud.contracts.record import Record, Replay, replays
-from folkmoot.fraud.proofs.availability import Status
-from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.availability import Call, Node, Status
+from folkmoot.fraud.proofs.case import Case, Demand
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
@@ -75,10 +75,16 @@ class Escalation:
     )  # not dealt with, by their names in the journal
     _unbonding: int | None = None  # seconds; no contract changes it
 
-    def demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
-        """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it."""
+    def demand(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> Finding | None:
+        """Demand what is withheld on the chain, once mirrors had a quarter of the window to get it.
+
+        Of a tree that is known it follows the nodes that differ, whoever demanded them, a step at each look.
+
+        Returns:
+            The finding with the error to which the shown lists led; None while there is none.
+        """
         account, number = self.account, case.round
-        one, wanted = self.journal.rounds[number], judges.demandable(finding)
+        one, wanted = self.journal.rounds[number], descend.demandable(finding)
         # Where every source is silent, it may be us: then it takes twice as long.
         patience = case.policy.challenge_window // (2 if wanted is not None and wanted.unsure else 4)
         if (
@@ -86,21 +92,46 @@ class Escalation:
             or not self.deposits
             or wanted is None
             or one.demands
-            or one.made >= judges.MOST_DEMANDS
             or record.time < record.anchored_at(number) + patience
         ):
-            return
-        task, left = Task("demand", number), record.asking_until(case) - record.time
+            return None
+        judge = judges.find_judges(rpc, case.policy).availability
+        if judge is None or self._adopt(rpc, judge, number, account, record):
+            return None
+        found = descend.walk(rpc, judge, finding, wanted, account, self.deployment.block)
+        if isinstance(found, Finding):
+            return found
+        if found.waits is not None:
+            self.journal.note(number, replace(one, demands=[found.waits]))
+            text = f"Somebody demanded it already, by demand {found.waits}: {wanted.text}"
+            self.log("demanded-by-other", text, round=number, demand=found.waits, what=wanted.what)
+        elif found.document is not None:
+            self.journal.store(found.document)
+        elif found.call is not None and found.about is not None and one.made < judges.MOST_DEMANDS:
+            left = max(record.asking_until(case), found.until) - record.time
+            self._ask(rpc, judge, account, case, wanted, found.call, found.about, left)
+        return None
+
+    def _ask(
+        self,
+        rpc: Rpc,
+        judge: str,
+        account: LocalAccount,
+        case: Case,
+        wanted: Demand,
+        call: Call,
+        about: Node,
+        left: int,
+    ) -> None:
+        """Send a demand, if there is time left for it."""
+        number, task = case.round, Task("demand", case.round)
         if left <= 0:
             if task in self.retries.tasks:
                 self.retries.give_up(task, "data of it can't be demanded any more")
             return
-        judge = judges.find_judges(rpc, case.policy).availability
-        if judge is None or self._adopt(rpc, judge, number, account, record):
-            return
+        one = self.journal.rounds[number]
         purpose = f"demand {one.made + 1} about round {number}, anchor {one.anchor}"
         try:
-            call = judges.call_of(finding, wanted)
             made = judges.demand(rpc, self.deployment, judge, call, account, self.notes, purpose).demand
         except (ChainError, ChallengeFailed) as error:
             self.retries.failed(task, error.message, left)
@@ -110,7 +141,7 @@ class Escalation:
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
         self.notes.told()
         self.metrics.challenges.labels("demanded").inc()
-        text = f"Demand {made} was made on the chain: {wanted.text}"
+        text = f"Demand {made} was made on the chain, for {about}: {wanted.text}"
         self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
 
     def _adopt(self, rpc: Rpc, judge: str, number: int, account: LocalAccount, record: Record) -> bool:
@@ -120,14 +151,16 @@ class Escalation:
         known = judges.demands_of(rpc, judge, number, account.address, anchored.block)
         if len(known) <= one.made:
             return False
-        unclosed = [demand for demand in known if judges.status_of(rpc, judge, demand)[0] is Status.OPEN]
+        unclosed = [
+            demand for demand in known if judges.stored_demand(rpc, judge, demand).status is Status.OPEN
+        ]
         self.journal.note(number, replace(one, demands=unclosed, made=len(known)))
         said = ", ".join(map(str, known))
         self.log("demanded", f"Round {number}: our demands {said} are on the chain already.", round=number)
         return True
 
     def follow_demands(self, rpc: Rpc, record: Record) -> Followed:
-        """See what became of our demands: an answer is read, silence is proven, a deposit taken back."""
+        """See what became of the demands we wait for: an answer is read, silence is proven, a deposit taken back."""
         account, followed = self.account, Followed()
         for number, one in list(self.journal.rounds.items()):
             case = record.cases.get(number) or self._lost_case(number, record)
@@ -169,12 +202,14 @@ class Escalation:
     ) -> None:
         number, one = case.round, self.journal.rounds[case.round]
         demand = one.demands[0]
-        status, answer_by = judges.status_of(rpc, judge, demand)
+        stored = judges.stored_demand(rpc, judge, demand)
+        status = stored.status
         if status == Status.OPEN and record.told[number].phase != Phase.ANCHORED:
-            judges.release(rpc, judge, demand, account, self.notes)
+            if stored.demander == account.address:
+                judges.release(rpc, judge, demand, account, self.notes)
             status = Status.RETURNED
         if status == Status.OPEN:
-            if record.time < answer_by:
+            if record.time < stored.until:
                 return
             transaction = judges.prove_withheld(rpc, judge, demand, account, self.notes)
             followed.proven = True
@@ -186,7 +221,8 @@ class Escalation:
             self.notes.told()
             return
         if status == Status.ANSWERED:
-            self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block))
+            if not stored.about.what.is_tree:
+                self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block)[0])
             followed.answered.append(number)
         text = f"Demand {demand} of round {number} is {status.name.lower()}."
         self.log(status.name.lower(), text, round=number, demand=demand)
@@ -223,8 +259,8 @@ class Escalation:
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
         self.notes.told()
 
-    def dispute(self, rpc: Rpc, case: Case, finding: Finding) -> None:
-        """Open a dispute for the voters, if the round's arbiter has a judge for that.
+    def dispute(self, rpc: Rpc, case: Case, finding: Finding, now: int) -> None:
+        """Open a dispute for the voters or join it, if the round's arbiter has a judge for that.
 
         Raises:
             ChainError: it could not be sent, or was refused.
@@ -236,16 +272,49 @@ class Escalation:
         if account is None or not self.deposits:
             return
         opened = None
-        if found:
-            judge = judges.find_judges(rpc, case.policy).disputes
-            if judge is not None:
-                opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes)
+        judge = judges.find_judges(rpc, case.policy).disputes if found else None
+        if judge is not None:
+            opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes, now)
+            # A dispute of ours that a killed watcher sent is one that exists already.
+            ours = judges.has_deposit(rpc, judge, number, account.address)
+            self.journal.note(number, replace(self.journal.rounds[number], deposit=ours))
         self.settled(number)
         self.notes.told()
         if opened is not None:
             self.metrics.challenges.labels("disputed").inc()
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
             self.log("dispute-opened", text, round=number, transaction=opened)
+
+    def follow_disputes(self, rpc: Rpc, record: Record) -> None:
+        """Take our deposits back from disputes about rounds that are over."""
+        account = self.account
+        for number, one in list(self.journal.rounds.items()):
+            told, case = record.told.get(number), self._lost_case(number, record)
+            if (
+                account is None
+                or not one.deposit
+                or case is None
+                or told is None
+                or told.phase == Phase.ANCHORED
+            ):
+                continue
+            task = Task("deposit", number, "dispute")
+            if not self.retries.is_due(task):
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).disputes
+                if judge is not None:
+                    judges.release_dispute(rpc, judge, number, account, self.notes)
+            except (ChainError, ChallengeFailed) as error:
+                self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
+                self.retries.failed(task, error.message, None)
+                if self.retries.tried_for(task) < DEPOSIT_PATIENCE:
+                    continue
+                self.retries.give_up(task, f"it took {DEPOSIT_PATIENCE / 86_400:.0f} days")
+            else:
+                self.retries.done(task)
+            self.journal.note(number, replace(self.journal.rounds[number], deposit=False))
+            self.notes.told()
 
     def settled(self, number: int) -> None:
         """Note that nothing is left to do about a dispute."""

@@ -42,11 +42,13 @@ class Checked:
     transaction: str = ""
     """Our proof's transaction."""
     demands: list[int] = field(default_factory=list)
-    """Numbers of our demands on the chain that are not closed."""
+    """Numbers of the demands on the chain that we wait for: ours, and those of others for the same."""
     made: int = 0
     """How many demands we made in all."""
     settled: bool = False
     """Whether nothing is left to do about a dispute: it was opened, or can't be."""
+    deposit: bool = False
+    """Whether our deposit is in a dispute about it."""
     blame: int | None = None
     """Entry whose update is none, and whose contributor is to lose stake for it once the round is void."""
 
@@ -132,7 +134,10 @@ class Journal:
         return {
             number
             for number, one in self.rounds.items()
-            if one.result in ("wrong", "disputed", "withheld") or one.demands or one.blame is not None
+            if one.result in ("wrong", "disputed", "withheld")
+            or one.demands
+            or one.deposit
+            or one.blame is not None
         }
 
     def forget(self, gone: Callable[[int], bool]) -> None:

@@ -130,6 +130,7 @@ class Watcher:
         self._blame_contributors(rpc, record)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
+        self._recourse.follow_disputes(rpc, record)
         self._recourse.blame_replays(rpc, record)
         self._visit_all(rpc, record)
         wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
@@ -282,7 +283,9 @@ class Watcher:
             if finding.disputes:
                 self.fraud_seen = True
             self._later("check", case, record, finding.demands[0].text)
-            self._recourse.demand(rpc, case, finding, record)
+            found = self._recourse.demand(rpc, case, finding, record)
+            if found is not None:
+                self._act(rpc, case, found, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
@@ -419,7 +422,7 @@ class Watcher:
     def _dispute(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         task, left = Task("dispute", case.round), record.asking_until(case) - record.time
         try:
-            self._recourse.dispute(rpc, case, finding)
+            self._recourse.dispute(rpc, case, finding, record.time)
         except ChainError as error:
             self._retries.failed(task, error.message, left)
             text = f"Round {case.round}: {error.message}"

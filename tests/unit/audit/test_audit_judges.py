@@ -58,7 +58,15 @@ class Judged(Play):
     def postpone(self, number: int, until: int, *, later: int = 1, said: bool = False) -> Event:
         self.block(later)
         if said:
-            fields = {"demand": 1, "round": number, "demander": BEN, "what": 0, "entry": 0, "place": 0}
+            fields = {
+                "demand": 1,
+                "round": number,
+                "demander": BEN,
+                "what": 0,
+                "entry": 0,
+                "level": 4,
+                "index": 0,
+            }
             self.add(Demanded, "data_availability", **fields, answer_by=until)
         return self.add(RoundPostponed, "ledger", round=number, challenge_deadline=until)
 
@@ -169,6 +177,14 @@ def test_a_round_is_postponed_again() -> None:
     assert found.rounds[1].challenge_deadline == latest
 
 
+def test_M3_a_dismissal_gives_the_time_back() -> None:
+    play = played()
+    first = play.replayed().rounds[1].challenge_deadline
+    for until in (first + 500, first):
+        play.postpone(1, until)
+    assert play.replayed().rounds[1].challenge_deadline == first
+
+
 def late(seconds: int) -> Callable[[Judged], None]:
     """Postpone to so many seconds after the opening."""
 
@@ -182,9 +198,9 @@ def late(seconds: int) -> Callable[[Judged], None]:
 @pytest.mark.parametrize(
     ("run", "what"),
     [
-        (late(AS_PLAYED), "the challenge deadline"),
+        (late(AS_PLAYED - 1), "the challenge deadline"),
         (late(2 * UNBONDING + 1), "the challenge deadline"),
-        (lambda p: (late(500)(p), late(499)(p)), "the challenge deadline"),
+        (lambda p: (late(500)(p), late(AS_PLAYED - 1)(p)), "the challenge deadline"),
         (lambda p: (p.finalize(1), late(5_000)(p)), "the phase"),
         (lambda p: (p.report(1), late(5_000)(p)), "the phase"),
         (lambda p: (p.open(2, base=1), p.postpone(2, p.now + 5_000)), "the phase"),

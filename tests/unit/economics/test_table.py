@@ -108,9 +108,9 @@ def test_amounts_are_shown_in_hundredths(amount: int, shown: str) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "figures"),
     [
-        ("ANSWER_GAS", "Judges", ["answerLeaf, aggregate, 1 M"]),
+        ("ANSWER_GAS", "Judges", ["show, list of the aggregate"]),
         ("COMMIT_GAS", "RoundLedger", ["commitUpdates, 100 signed"]),
-        ("DEMAND_GAS", "Judges", ["demandLeaf, 1 M, 100"]),
+        ("DEMAND_GAS", "Judges", ["demandTree, 1 M, 100"]),
         ("DISPUTE_GAS", "Judges", ["open a dispute"]),
         ("DRAW_GAS", "RoundLedger", ["openRound", "cancelEmpty"]),
         ("UPHOLD_GAS", "Judges", ["uphold a dispute"]),
@@ -142,6 +142,9 @@ def test_the_rules_are_those_of_the_contracts() -> None:
     assert PRESENT.quota_percent == 75
     assert PRESENT.quota(60, 90) == 2
     assert PRESENT.quota(60, 60) == 0
+    assert constant((SOURCES / "Disputes.sol").read_text(), "UNDECIDED_SHARE") == PRESENT.undecided_share
+    availability = (SOURCES / "DataAvailability.sol").read_text()
+    assert ("_demandOf[key] != 0" in body(availability, "_demand")) == PRESENT.demands_are_shared
     assert PRESENT.equal_roots_weigh_once == (SOURCES / "libraries" / "Shares.sol").is_file()
 
 

@@ -15,8 +15,7 @@ import pytest
 from folkmoot.aggregation.gram_tree import matrix_bytes
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.fraud.contracts.judges import call_of, demandable
-from folkmoot.fraud.proofs.availability import DataKind
+from folkmoot.fraud.contracts.descend import demandable
 from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
@@ -378,14 +377,18 @@ def test_what_the_anchor_calls_undelivered_is_not_demanded(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("what", ["aggregate", "state"])
-def test_a_missing_leaf_is_demanded_by_a_place_within_the_model(tmp_path: Path, what: str) -> None:
-    finding = Published(tmp_path).claim(**{f"{what}_root": keccak(b"something else")}).examined()
+def test_a_missing_tree_is_demanded_with_what_it_must_be(tmp_path: Path, what: str) -> None:
+    published = Published(tmp_path)
+    finding = published.claim(**{f"{what}_root": keccak(b"something else")}).examined()
     wanted = demandable(finding)
     assert wanted is not None
-    call = call_of(finding, wanted)
-    assert (call.function, wanted.what) == ("demandLeaf", what)
-    assert call.arguments[1] == {"aggregate": DataKind.AGGREGATE, "state": DataKind.THETA}[what]
-    assert 0 <= call.arguments[2] < MANIFEST.leaves
+    assert wanted.what == what
+    roots = [tree.root for tree in wanted.truth]
+    truth = published.outcome.anchor
+    if what == "aggregate":
+        assert roots == [truth.aggregate_root]
+    else:
+        assert merkle.state_root(MANIFEST.hash, *roots) == truth.state_root
 
 
 def test_without_the_artifacts_file_a_weight_is_still_proven(tmp_path: Path) -> None:
