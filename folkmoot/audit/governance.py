@@ -21,7 +21,7 @@ from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, Timeline
-from folkmoot.ledger.deployment import CONTRACTS, JUDGES
+from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
     CallExecuted,
     CallScheduled,
@@ -31,6 +31,7 @@ from folkmoot.ledger.events import (
     DisputeUpheld,
     Event,
     LateQuorumVoteExtensionSet,
+    MemberSet,
     MinDelayChange,
     PolicyAdded,
     ProposalCanceled,
@@ -418,6 +419,7 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     RoleRevoked: ("revokeRole", lambda e: (e.role, e.account)),
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
+    MemberSet: ("setMembers", lambda e: ((e.account,), e.member)),
 }
 """Function that emits each type of event, and its arguments from the event."""
 
@@ -426,7 +428,7 @@ def _check_governed(history: History, assembly: Assembly) -> None:
     """Check that each act has an executed call. The events of constructors need none."""
     created = _creations(history.events)
     open_calls = {
-        transaction: [_read_call(history, event) for event in events]
+        transaction: [call for event in events for call in _read_calls(history, event)]
         for transaction, events in assembly.executed.items()
     }
     for event in history.events:
@@ -446,14 +448,18 @@ def _check_governed(history: History, assembly: Assembly) -> None:
         calls.remove(required)
 
 
-def _read_call(history: History, event: CallExecuted) -> tuple[str, Call] | None:
-    """Decode an executed call; return None if its target is not one of the contracts."""
-    role = next((role for role in CONTRACTS if getattr(history.deployment, role) == event.target), None)
+def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, Call]]:
+    """Decode an executed call as a call for each event that it must emit; none if the target is no contract of ours."""
+    deployment = history.deployment
+    role = next((role for role in deployment.roles if getattr(deployment, role) == event.target), None)
     call = decode_call(role, event.data) if role else None
     if role is None or call is None:
-        return None
+        return []
+    if call.function == "setMembers":
+        accounts, member = call.arguments
+        return [(role, Call(call.function, _comparable(((account,), member)))) for account in accounts]
     name = "revokeRole" if call.function == "renounceRole" else call.function
-    return role, Call(name, _comparable(call.arguments))
+    return [(role, Call(name, _comparable(call.arguments)))]
 
 
 def _comparable(value: Any) -> Any:

@@ -36,7 +36,7 @@ from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJo
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger import packaged
 from folkmoot.ledger import reverts as refusals
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import (
     DEFAULT_TIMEOUT,
     REVERT_CODE,
@@ -119,6 +119,7 @@ class Chain:
         notes: Where transactions are noted before they are sent, so that an interrupted command is not repeated; None
             notes nothing.
         token, vault, registry, ledger, timelock, governor, arbiter, and the judges: The web3 contracts.
+        members: The list of members, only in a federation that has one.
         ledger_reader, vault_reader: Typed reads.
     """
 
@@ -134,13 +135,14 @@ class Chain:
     data_availability: Contract
     disputes: Contract
     arbiter: Contract
+    members: Contract
 
     def __init__(self, w3: Web3, rpc: Rpc, deployment: Deployment) -> None:
         self.w3 = w3
         self.rpc = rpc
         self.deployment = deployment
         self.notes: TransactionJournal | None = None
-        for role in CONTRACTS:
+        for role in deployment.roles:
             setattr(self, role, contract_at(w3, role, getattr(deployment, role)))
         self.ledger_reader = LedgerReader(rpc, deployment.ledger)
         self.vault_reader = VaultReader(rpc, deployment.vault)
@@ -489,7 +491,7 @@ def check_deployment(rpc: Rpc, deployment: Deployment) -> None:
             remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             details={"chainId": chain_id, "expected": deployment.chain_id},
         )
-    for role in CONTRACTS:
+    for role in deployment.roles:
         address = getattr(deployment, role)
         if not rpc.code(address):
             raise WrongChainError(

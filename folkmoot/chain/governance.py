@@ -6,18 +6,20 @@ Knows what Folkmoot's own proposals call; everything else is shown as a raw call
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
-from folkmoot.ledger.deployment import CONTRACTS
+from folkmoot.ledger.admission import MOST_MEMBERS, admits
 from folkmoot.ledger.events import ProposalCreated, VoteCast
 from folkmoot.ledger.reverts import PROPOSAL_STATES
 from folkmoot.ledger.scan import scan
@@ -153,13 +155,55 @@ def appointment(chain: Chain, coordinator: str) -> Call:
     return _call(chain, "ledger", "appointCoordinator", coordinator)
 
 
+def membership(chain: Chain, accounts: list[str], member: bool) -> Call:
+    """Return the call that puts accounts on the list of members, or takes them off.
+
+    Raises:
+        InputError: `no-member-list`: the federation has no list; `invalid-members`: an account is given twice, there
+            are too many, or the list would not change for one.
+        RpcError: The endpoint failed.
+    """
+    list_ = chain.deployment.members
+    if list_ is None:
+        other = chain.deployment.admission
+        raise InputError(
+            "This federation has no list of members: "
+            + (f"{other} says who may enrol." if other else "everybody may enrol who has the stake."),
+            remedy="Ask those who run that contract."
+            if other
+            else "A list must be there from the deployment on: `folkmoot deploy --members`.",
+            code="no-member-list",
+        )
+    if len(accounts) > MOST_MEMBERS:
+        raise _invalid_members(
+            f"There are {len(accounts)} accounts, and one vote can change {MOST_MEMBERS}.",
+            "Make several proposals.",
+        )
+    for account, times in Counter(accounts).items():
+        if times > 1:
+            raise _invalid_members(f"{account} is given {times} times.", "Give each account once.")
+        if admits(chain.rpc, list_, account) == member:
+            standing = "is a member already" if member else "is not a member"
+            raise _invalid_members(
+                f"{account} {standing}.", "Leave it out; `folkmoot status` lists the members."
+            )
+    call = _call(chain, "members", "setMembers", accounts, member)
+    # What the list would refuse after the vote, the zero address for one, is refused now.
+    chain.read(chain.members.functions.setMembers(accounts, member), sender=chain.deployment.timelock)
+    return call
+
+
+def _invalid_members(message: str, remedy: str) -> InputError:
+    return InputError(message, remedy=remedy, code="invalid-members")
+
+
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `uphold-dispute`, `dismiss-dispute`, or `call` for
-    anything else. A policy has a `warning` if its rule can't work: the chain takes any.
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `uphold-dispute`, `dismiss-dispute`,
+    or `call` for anything else. A policy has a `warning` if its rule can't work: the chain takes any.
     """
-    role = next((r for r in CONTRACTS if getattr(chain.deployment, r) == call.target), None)
+    role = next((r for r in chain.deployment.roles if getattr(chain.deployment, r) == call.target), None)
     entry = _functions(role).get(call.data[:4]) if role else None
     try:
         types = [packaged.type_of(parameter) for parameter in entry["inputs"]] if entry else []
@@ -188,13 +232,19 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "warning": _problem_of(policy),
         }
     if (role, name) == ("ledger", "appointCoordinator"):
-        from eth_utils.address import to_checksum_address
-
         address = to_checksum_address(values[0])
         return {
             "kind": "appoint-coordinator",
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
+        }
+    if (role, name) == ("members", "setMembers"):
+        accounts, member = [str(to_checksum_address(account)) for account in values[0]], bool(values[1])
+        shown = ", ".join(accounts)
+        return {
+            "kind": "admit" if member else "remove",
+            "accounts": accounts,
+            "text": f"make {shown} a member" if member else f"take {shown} off the list of members",
         }
     if role == "disputes" and name in ("uphold", "dismiss"):
         does = "void the round and take its coordinator's bond" if name == "uphold" else "the round goes on"

@@ -69,6 +69,22 @@ def propose(
     coordinator: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.", show_default=False)
     ] = None,
+    admit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Make this account a member of a closed federation; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Take this account off the list of members; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
     publish: Annotated[
         str | None,
         typer.Option(
@@ -90,22 +106,29 @@ def propose(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Propose a version, a policy or a coordinator to the stakers.
+    """Propose a version, a policy, a coordinator, or a change of the members to the stakers.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
-    from folkmoot.runtime.units import format_time
+    from folkmoot.runtime.units import format_time, parse_address
 
-    if sum(given is not None for given in (version, policy, coordinator)) != 1:
-        raise typer.BadParameter("give exactly one of --version, --policy and --coordinator")
+    changes = (version is not None, policy is not None, coordinator is not None, bool(admit), bool(remove))
+    if sum(changes) != 1:
+        raise typer.BadParameter(
+            "give exactly one of --version, --policy, --coordinator, --admit and --remove"
+        )
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
     content = _report(report)
     summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending(rpc, deployment, confirmations, json_) as chain:
-        call = _call(chain, version, report_hash, policy, coordinator)
+        if admit or remove:
+            accounts = [parse_address(text) for text in admit or remove or []]
+            call = governance.membership(chain, accounts, bool(admit))
+        else:
+            call = _call(chain, version, report_hash, policy, coordinator)
         warning = _policy_warning(chain, policy, gas_price)
         if warning:
             note(f"Warning: {warning}", json_)

@@ -677,3 +677,14 @@ class DisputeUpheld(Event):
 
     round: int
     challenger: str
+
+
+# MemberList
+
+
+@record
+class MemberSet(Event):
+    """Emitted when an account becomes a member, or stops being one."""
+
+    account: str
+    member: bool

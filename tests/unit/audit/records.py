@@ -64,6 +64,7 @@ STORAGE = Storage(
     stakes={},
     members={},
     bonds={},
+    admitted={},
     total_enrolled=0,
     basis=Basis(0, GENESIS_TIME, 1),
     draws={},
