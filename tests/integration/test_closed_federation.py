@@ -194,6 +194,7 @@ def test_more_members_than_one_transaction_can_change_are_refused(world: factori
 
 def test_the_coordinator_removes_who_is_no_member_any_more_though_it_commits(here: Running) -> None:
     world, chain, ada = here.world, here.world.chain, here.world["ada"].address
+    assert here.api.deployment() == world.deployment
     here.api.start_run(1, 2, world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
     as_timelock(world, [ada], False)
