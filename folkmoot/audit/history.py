@@ -183,6 +183,9 @@ class Storage:
     seasoning: int
     """Seconds for which stake must have been there at a snapshot to vote."""
     launched_at: int
+    guardian: str
+    """Who may cancel proposals at the block; zero for nobody. The end of its term, a Unix time, is the next."""
+    guardian_until: int
     """Unix time of the governor's deployment."""
     past_votes: Mapping[tuple[int, str], int]
     """Votes at the proposal's snapshot, by proposal and voter."""
@@ -510,6 +513,8 @@ def _read_storage(
         proposals=proposals,
         seasoning=int(one("governor", "seasoning()", "uint48")),
         launched_at=int(one("governor", "launchedAt()", "uint48")),
+        guardian=address("governor", "proposalGuardian()"),
+        guardian_until=int(one("governor", "guardianUntil()", "uint48")),
         past_votes={
             (event.proposal_id, event.voter): int(
                 one(

@@ -52,6 +52,9 @@ RAISE = 4
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
+MAX_GUARDIAN_TERM = 730 * DAY
+"""Longest term of a guardian, in seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class GenesisRoots:
@@ -103,6 +106,10 @@ class Governance:
     """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
     dispute_deposit: int = 50 * UNIT
     """What a dispute costs until a vote has decided it."""
+    guardian: str = ZERO_ADDRESS
+    """Who may cancel proposals until its term ends; the zero address for nobody."""
+    guardian_term: int = 0
+    """From the deployment, in which there may be a guardian."""
 
     @property
     def deciding(self) -> int:
@@ -126,6 +133,7 @@ class Governance:
             "seasoning": (0, 2**32 - 1),
             "demand_deposit": (0, 2**128 - 1),
             "dispute_deposit": (0, 2**128 - 1),
+            "guardian_term": (0, MAX_GUARDIAN_TERM),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
@@ -135,6 +143,12 @@ class Governance:
                     remedy="Correct it; the profiles demo, l2 and l1 have values that fit together.",
                     code="invalid-governance",
                 )
+        if (self.guardian == ZERO_ADDRESS) != (self.guardian_term == 0):
+            raise InputError(
+                "A guardian needs a term, and a term needs a guardian.",
+                remedy="Give both --guardian and --guardian-term, or neither.",
+                code="invalid-governance",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -543,6 +557,8 @@ def constructor_arguments(
             governance.quorum_percent,
             governance.vote_extension,
             governance.seasoning,
+            governance.guardian,
+            governance.guardian_term,
         ],
         "fraud_proofs": [ledger],
         "gram_proofs": [ledger],
@@ -615,6 +631,12 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
             f"A vote takes {governance.deciding} seconds with all its delays, but stake can leave after "
             f"{governance.unbonding}: a bond could be gone before voters have decided a dispute.",
             remedy="Choose a longer unbonding time or faster votes.",
+            code="invalid-governance",
+        )
+    if governance.guardian == coordinator != ZERO_ADDRESS:
+        raise InputError(
+            f"The guardian {coordinator} is the coordinator: it could cancel its own dismissal.",
+            remedy="Choose another guardian.",
             code="invalid-governance",
         )
     if coordinator == ZERO_ADDRESS:
@@ -709,6 +731,17 @@ def _verify_parameters(
             governance.vote_extension,
         ),
         _equal("the seasoning of votes", read(governor.seasoning()), governance.seasoning),
+        _equal(
+            "the guardian",
+            read(governor.proposalGuardian()),
+            governance.guardian,
+            None if governance.guardian_term else "nobody",
+        ),
+        _equal(
+            "the guardian's term in seconds",
+            read(governor.guardianUntil()) - read(governor.launchedAt()),
+            governance.guardian_term,
+        ),
         _equal(
             "the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay
         ),

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 SUPPORT = {"against": 0, "for": 1, "abstain": 2}
 """Value of each kind of vote (GovernorCountingSimple)."""
 
+ZERO_ADDRESS = "0x" + "0" * 40
+"""As the guardian it stands for nobody."""
+
 SHORT = 8
 """Digits of a proposal's short form."""
 
@@ -155,6 +158,41 @@ def appointment(chain: Chain, coordinator: str) -> Call:
     return _call(chain, "ledger", "appointCoordinator", coordinator)
 
 
+def guardian_change(chain: Chain, guardian: str | None) -> Call:
+    """Return the call that replaces the guardian, or removes it. The end of the term stays.
+
+    Raises:
+        InputError: `no-guardian-term`: the term is over, or the deployment had none; `invalid-guardian`: the new
+            guardian is the coordinator.
+        RpcError: The endpoint failed.
+    """
+    until = int(chain.read(chain.governor.functions.guardianUntil()))
+    if until <= chain.now():
+        raise InputError(
+            "There can't be a guardian: no term is running.",
+            remedy="A guardian and its term are set at the deployment: `folkmoot deploy --guardian`.",
+            code="no-guardian-term",
+        )
+    if guardian is not None and guardian == chain.coordinator():
+        raise InputError(
+            f"{guardian} is the coordinator: while an account is both, there is no guardian.",
+            remedy="Choose another guardian.",
+            code="invalid-guardian",
+        )
+    return _call(chain, "governor", "setProposalGuardian", guardian or ZERO_ADDRESS)
+
+
+def guardian_of(chain: Chain) -> tuple[str, int] | None:
+    """Return the guardian and the end of its term, a Unix time; None if nobody is guardian now.
+
+    Raises:
+        RpcError: The endpoint failed.
+    """
+    function = chain.governor.functions
+    guardian = str(chain.read(function.proposalGuardian(), pending=True))
+    return None if guardian == ZERO_ADDRESS else (guardian, int(chain.read(function.guardianUntil())))
+
+
 def membership(chain: Chain, accounts: list[str], member: bool) -> Call:
     """Return the call that puts accounts on the list of members, or takes them off.
 
@@ -200,8 +238,9 @@ def _invalid_members(message: str, remedy: str) -> InputError:
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `uphold-dispute`, `dismiss-dispute`,
-    or `call` for anything else. A policy has a `warning` if its rule can't work: the chain takes any.
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `set-guardian`, `uphold-dispute`,
+    `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
+    the chain takes any.
     """
     role = next((r for r in chain.deployment.roles if getattr(chain.deployment, r) == call.target), None)
     entry = _functions(role).get(call.data[:4]) if role else None
@@ -237,6 +276,14 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "kind": "appoint-coordinator",
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
+        }
+    if (role, name) == ("governor", "setProposalGuardian"):
+        guardian = str(to_checksum_address(values[0]))
+        removed = guardian == ZERO_ADDRESS
+        return {
+            "kind": "set-guardian",
+            "guardian": None if removed else guardian,
+            "text": "remove the guardian" if removed else f"make {guardian} the guardian",
         }
     if (role, name) == ("members", "setMembers"):
         accounts, member = [str(to_checksum_address(account)) for account in values[0]], bool(values[1])
@@ -446,8 +493,19 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
     return chain.send(function, account, purpose=purpose("execute", proposal), once=True)
 
 
+def cancel(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
+    """Cancel a proposal: its proposer may before the vote, the guardian until it is executed.
+
+    Raises:
+        ContractRefused: the account may not, or the proposal is over.
+        RpcError: the endpoint failed.
+    """
+    function = chain.governor.functions.cancel(*_lists(proposal.calls), _hash(proposal))
+    return chain.send(function, account, purpose=purpose("cancel", proposal), once=True)
+
+
 def purpose(what: str, proposal: Proposal) -> str:
-    """Return what `Chain.send` and `Chain.earlier` are told: that a proposal is queued or executed."""
+    """Return what `Chain.send` and `Chain.earlier` are told: that a proposal is queued, executed or cancelled."""
     return f"{what} {proposal.id}"
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,6 +102,20 @@ def deploy(
     seasoning: Annotated[
         int | None, typer.Option(min=0, help="Seconds for which stake must have been there to vote.")
     ] = None,
+    guardian: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Account that may cancel proposals for --guardian-term, and do nothing else. Not the coordinator.",
+            show_default=False,
+        ),
+    ] = None,
+    guardian_term: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=730, metavar="DAYS", help="Term of --guardian, for good.", show_default=False
+        ),
+    ] = None,
     demand_deposit: Annotated[
         str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
@@ -132,7 +146,7 @@ def deploy(
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
-    from folkmoot.chain.deploy import Admission
+    from folkmoot.chain.deploy import DAY, ZERO_ADDRESS, Admission
     from folkmoot.chain.deploy_plan import Plan
 
     plan = Plan(Plan.folder_of(out)) if afresh else Plan.of(out)
@@ -155,6 +169,12 @@ def deploy(
         "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
+    if guardian is not None or guardian_term is not None:
+        assembly = replace(
+            assembly,
+            guardian=ZERO_ADDRESS if guardian is None else parse_address(guardian),
+            guardian_term=(guardian_term or 0) * DAY,
+        )
     rules = policy_file.load(policy)
     appointed = parse_address(coordinator)
     allocations = allocations_of(allocate)
@@ -235,7 +255,7 @@ def _is_of(plan: Plan, out: Path) -> bool:
     return all(getattr(deployment, role) == planned[role] for role in CONTRACTS)
 
 
-def governance_of(profile: str, changes: dict[str, int]) -> Governance:
+def governance_of(profile: str, changes: dict[str, Any]) -> Governance:
     """Return the options of a profile with some changed.
 
     Raises:

@@ -461,6 +461,14 @@ class ProposalExtended(Event):
 
 
 @record
+class ProposalGuardianSet(Event):
+    """OpenZeppelin's `ProposalGuardianSet(address,address)`."""
+
+    old_proposal_guardian: str
+    new_proposal_guardian: str
+
+
+@record
 class ProposalQueued(Event):
     """OpenZeppelin's `ProposalQueued(uint256,uint256)`."""
 

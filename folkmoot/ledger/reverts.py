@@ -182,7 +182,9 @@ REMEDIES = {
     "GovernorProposalQueueingFailed": "Read the proposal's calls; the timelock refused to queue them.",
     "GovernorProposalQueueingNotRequired": "Execute the proposal directly.",
     "GovernorRestrictedProposer": "The description reserves this proposal for another account; change it.",
-    "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins.",
+    "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins. A guardian "
+    "may at any time in its term; `folkmoot status` shows it.",
+    "MootGovernorInvalidGuardian": "Give a guardian and its term, or neither.",
     "GovernorUnexpectedProposalState": "Look at its state and times with `folkmoot proposals`. A proposal of the same "
     "calls and the same text can be made once only: choose another --title.",
     # TimelockController

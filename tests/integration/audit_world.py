@@ -114,7 +114,9 @@ class World:
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, anvil: Anvil, path: Path, policy: Policy, admission: Admission = OPEN) -> Self:
+    def create(
+        cls, anvil: Anvil, path: Path, policy: Policy, admission: Admission = OPEN, **options: Any
+    ) -> Self:
         """Deploy a federation with a tiny model."""
         rng = np.random.default_rng(1)
         values = {t.name: rng.normal(0, 0.1, t.shape).astype(np.float32) for t in MANIFEST.tensors}
@@ -129,7 +131,7 @@ class World:
             anvil,
             genesis=roots,
             first_policy=policy,
-            governance=replace(factories.GOVERNANCE, seasoning=SEASONING),
+            governance=replace(factories.GOVERNANCE, seasoning=SEASONING, **options),
             admission=admission,
         )
         resolved = policy.resolved(made.deployment.arbiter)

@@ -48,31 +48,6 @@ SILENT = (TWO, REVERTS, BURNS, SPINS, SHORT, LONG)
 """Runtime code of admission contracts: those that answer, and those from whom the ledger takes no answer."""
 
 
-@pytest.fixture
-def folkmoot(
-    world: factories.Federation,
-    keystore: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> Command:
-    """Run a command as somebody, with --json; return what it prints. `fails` is the expected exit status."""
-    world.deployment.save(tmp_path / "deployment.json")
-    monkeypatch.setenv("FOLKMOOT_RPC", world.anvil.url)
-    monkeypatch.setenv("FOLKMOOT_DEPLOYMENT", str(tmp_path / "deployment.json"))
-    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
-
-    def command(*words: str, by: str = "ada", fails: int = 0) -> dict[str, Any]:
-        monkeypatch.setenv("FOLKMOOT_KEYSTORE", str(keystore(by)))
-        status = run([*words, "--json"])
-        printed = capsys.readouterr()
-        assert status == fails, printed.out + printed.err
-        document: dict[str, Any] = json.loads(printed.out)
-        return document
-
-    return command
-
-
 def nonce_of(chain: Chain, account: str) -> int:
     return chain.w3.eth.get_transaction_count(to_checksum_address(account))
 
