@@ -29,6 +29,7 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
+from folkmoot.chain.private import send_privately
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
@@ -425,15 +426,18 @@ def web3_over(rpc: Rpc, session: requests.Session | None = None) -> Web3:
         rpc: What reads the chain.
         session: Connections to use, where there is one endpoint.
     """
-    if isinstance(rpc, Quorum):
-        return Web3(QuorumProvider(rpc))
     settings: dict[str, Any] = {"timeout": rpc.timeout}
     if authorities := os.environ.get("SSL_CERT_FILE"):
         settings["verify"] = authorities  # as httpx does, with which the rest reads the chain
-    # Without retries: a caller who wants them knows which calls may be repeated.
-    return Web3(
-        HTTPProvider(rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None)
+    provider: JSONBaseProvider = (
+        QuorumProvider(rpc)
+        if isinstance(rpc, Quorum)
+        # Without retries: a caller who wants them knows which calls may be repeated.
+        else HTTPProvider(
+            rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None
+        )
     )
+    return send_privately(Web3(provider), settings)
 
 
 class QuorumProvider(JSONBaseProvider):
