@@ -144,7 +144,9 @@ def join(
     from folkmoot.cli.options import keystore_file, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
+    from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.rpc.client import LedgerReader
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
@@ -182,6 +184,8 @@ def join(
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         say(f"Checking the chain at {endpoint.name} ...")
         node.check_chain(endpoint, addresses)
+        if not (root or no_enrol or LedgerReader(endpoint, addresses.ledger).enrolled(address)):
+            require_admitted(endpoint, addresses, address)
         say(f"Checking the coordinator at {api.url} and the SuperLink at {meeting_place.address} ...")
         node.check_coordinator(api, addresses)
         meeting_place.check()

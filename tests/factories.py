@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eth_account import Account
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deploy import PROFILES, ZERO_ADDRESS, GenesisRoots, Governance, deploy
+from folkmoot.chain.deploy import OPEN, PROFILES, ZERO_ADDRESS, Admission, GenesisRoots, Governance, deploy
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import UNIT
 
@@ -127,6 +127,7 @@ def federation(
     genesis: GenesisRoots | None = None,
     first_policy: Policy | None = None,
     governance: Governance = GOVERNANCE,
+    admission: Admission = OPEN,
 ) -> Federation:
     """Deploy the contracts on a local chain, fund and stake everybody, enrol the contributors, and return it all.
 
@@ -147,6 +148,7 @@ def federation(
         coordinator.address,
         {who.address: ALLOCATION for who in holders},
         governance,
+        admission,
     )
     chain = Chain.connect(anvil.url, deployment)
     stake(chain, coordinator, BOND)

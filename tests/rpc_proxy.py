@@ -83,15 +83,18 @@ class RpcProxy:
     Attributes:
         hits: How many requests each trouble met.
         lies: How many answers were lies.
+        methods: How often each method was asked for.
     """
 
     def __init__(self, url: str) -> None:
         self.hits: Counter[Trouble] = Counter()
+        self.methods: Counter[str] = Counter()
         self._real = Rpc(url)
         self.lies: Counter[Lie] = Counter()
         self._trouble = Trouble.NONE
         self._lies: tuple[Lie, ...] = ()
         self._lacks: tuple[Lack, ...] = ()
+        self._refused: tuple[str, ...] = ()
         self._newest = 0
         self._asking, self._asked, self._over = threading.Condition(), 0, False
         proxy = self
@@ -157,11 +160,18 @@ class RpcProxy:
         """Tell these lies from now on, where several would do the first; none for the truth."""
         self._lies = lies
 
+    def refuse(self, *methods: str) -> None:
+        """Close the connection when these methods are asked for; none to answer all of them."""
+        self._refused = methods
+
     def lack(self, *lacks: Lack) -> None:
         """Have these no more from now on; none for all of them."""
         self._lacks = lacks
 
     def _answer(self, asked: dict[str, Any]) -> bytes | None:
+        self.methods[asked["method"]] += 1
+        if asked["method"] in self._refused:
+            return None
         for lack in self._lacks:
             if (missing := self._missing(lack, asked["method"], asked["params"])) is not None:
                 return self._framed(asked, **missing)

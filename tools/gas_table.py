@@ -9,6 +9,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SNAPSHOTS = ROOT / "contracts" / "snapshots"
 PAGE = ROOT / "docs" / "gas.md"
+DELIVERY = "deliver, 16 KiB of 1 M"
+"""Snapshot of a delivery: one transaction for one part of an update, a byte a parameter."""
+PART = 16 * 1024
+"""Parameters in a part (`DataAvailability.PART_DEPTH`)."""
+MODELS = (("47 k", 47_000), ("1 M", 1_000_000), ("100 M", 100_000_000))
+"""Sizes of models in parameters."""
+BLOCK_GAS = 36_000_000
+"""Gas of a block on Ethereum, for comparison."""
 COUNTS = ("5", "10", "20", "32", "50", "100")
 HEAD = """# What transactions cost
 
@@ -48,12 +56,37 @@ def table(figures: dict[str, str]) -> list[str]:
     return lines
 
 
+def delivery(part: int) -> list[str]:
+    """Return the section on what it costs to deliver an update on the chain.
+
+    Args:
+        part: Gas of a part of 16 KiB.
+    """
+    lines = [
+        "",
+        "## Delivery of an update",
+        "",
+        "`folkmoot submit --on-chain` puts a whole update on the chain, in one transaction for each 16 KiB. A",
+        f"parameter is a byte. At {part:,} gas a part (above, Judges), and at 1 token for a million gas as in",
+        "[economics.md](economics.md):",
+        "",
+        f"| model | parts | gas | tokens | whole blocks of {BLOCK_GAS // 10**6} M gas |",
+        "| --- | --: | --: | --: | --: |",
+    ]
+    for name, parameters in MODELS:
+        parts = -(-parameters // PART)
+        gas = parts * part
+        lines.append(f"| {name} | {parts:,} | {gas:,} | {gas / 10**6:,.1f} | {gas / BLOCK_GAS:,.1f} |")
+    return lines
+
+
 def page() -> str:
     """Return the page that the snapshots make."""
     lines = [HEAD.rstrip()]
     for path in sorted(SNAPSHOTS.glob("*.json")):
         lines += ["", f"## {path.stem}", *table(json.loads(path.read_text(encoding="utf-8")))]
-    return "\n".join(lines) + "\n"
+    judges = json.loads((SNAPSHOTS / "Judges.json").read_text(encoding="utf-8"))
+    return "\n".join([*lines, *delivery(int(judges[DELIVERY]))]) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -43,6 +43,7 @@ from folkmoot.protocol.policy import Policy
 TYPES = {
     "address": "str",
     "string": "str",
+    "bool": "bool",
     "bytes": "bytes",
     "struct IRoundLedger.Policy": "Policy",
     "struct IRoundLedger.Anchor": "AnchorRecord",

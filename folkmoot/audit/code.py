@@ -66,7 +66,8 @@ def check_code(history: History) -> Creation | None:
                 remedy="This is another contract, or of another release of Folkmoot: audit it with that release.",
             )
     _check_limits(history)
-    arguments = {role: _creation_arguments(history, role) for role in packaged.NAMES}
+    _check_admission(history)
+    arguments = {role: _creation_arguments(history, role) for role in history.deployment.roles}
     known = {role: values for role, values in arguments.items() if values is not None}
     _check_arguments(history, known)
     return _creation(known) if len(known) == len(arguments) else None
@@ -86,6 +87,15 @@ def _check_limits(history: History) -> None:
             subject, "the code of the ledger's limits", "PolicyLimits of this release", "other code"
         )
     require(subject, "the longest windows", history.storage.unbonding_period, limits.max_windows)
+
+
+def _check_admission(history: History) -> None:
+    """Check that the ledger asks the contract of the deployment file who may enrol, and that votes change its list."""
+    place, limits, subject = history.deployment, history.storage.limits, Subject(check=_CHECK)
+    named = place.members or place.admission or ZERO_ADDRESS
+    require(subject, "who admits accounts, by the deployment file", named, limits.admission)
+    if place.members is not None:
+        require(subject, "who changes the list of members", place.timelock, limits.members_governance)
 
 
 def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
@@ -180,6 +190,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
         "contributor_faults": (ledger,),
         "data_availability": (ledger, token, vault),
         "disputes": (ledger, token, vault, timelock),
+        "members": (timelock,),
     }
     for role, expected in peers.items():
         if role in arguments:

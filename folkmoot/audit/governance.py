@@ -21,7 +21,8 @@ from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, Timeline
-from folkmoot.ledger.deployment import CONTRACTS, JUDGES
+from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
     CallExecuted,
     CallScheduled,
@@ -31,12 +32,14 @@ from folkmoot.ledger.events import (
     DisputeUpheld,
     Event,
     LateQuorumVoteExtensionSet,
+    MemberSet,
     MinDelayChange,
     PolicyAdded,
     ProposalCanceled,
     ProposalCreated,
     ProposalExecuted,
     ProposalExtended,
+    ProposalGuardianSet,
     ProposalQueued,
     ProposalThresholdSet,
     QuorumNumeratorUpdated,
@@ -135,6 +138,10 @@ class Assembly:
     """Queued proposals by their id in the timelock."""
     votes: int = 0
     """Number of votes."""
+    coordinator: str = ""
+    """Coordinator of the next round: it is never the guardian."""
+    guardian: str = ZERO_ADDRESS
+    """Guardian that was set last; zero if none was."""
     executed: dict[bytes, list[CallExecuted]] = field(default_factory=lambda: defaultdict(list))
     """Calls that the timelock executed, by transaction."""
 
@@ -151,6 +158,8 @@ def replay_governance(history: History, stakes: Stakes) -> Assembly:
     for event in history.events:
         if event.contract == "governor":
             _apply_governor(history, assembly, stakes, extensions, event)
+        elif isinstance(event, CoordinatorAppointed):
+            assembly.coordinator = event.coordinator
         elif event.contract == "timelock":
             _apply_timelock(history, assembly, event)
     for number in extensions:
@@ -169,6 +178,8 @@ def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> No
     subject = Subject(check=_CHECK)
     require(subject, "whose stakes vote", history.deployment.vault, storage.governor_votes)
     require(subject, "the governor's timelock", history.deployment.timelock, storage.governor_timelock)
+    guardian = _guardian_at(history, assembly, history.head.timestamp)
+    require(subject, "the guardian", guardian, storage.guardian)
     require(subject, "the timelock's delay", assembly.settings.timelock_delay, storage.min_delay)
     for number, proposal in assembly.proposals.items():
         of_proposal = Subject(check=_CHECK, proposal=number)
@@ -207,6 +218,10 @@ def _apply_governor(
             settings.extension = event.new_vote_extension
         case QuorumNumeratorUpdated():
             settings.quorum.record(time, event.new_quorum_numerator)
+        case ProposalGuardianSet():
+            subject = Subject(check=_CHECK, event=event)
+            require(subject, "the guardian before", assembly.guardian, event.old_proposal_guardian)
+            assembly.guardian = event.new_proposal_guardian
         case ProposalCreated():
             _create(history, assembly, stakes, event, time)
         case VoteCast() | VoteCastWithParams():
@@ -224,10 +239,10 @@ def _apply_governor(
         case ProposalCanceled():
             proposal, subject = _known(assembly, event, event.proposal_id)
             require_that(
-                time <= proposal.snapshot,
+                time <= proposal.snapshot or _guardian_at(history, assembly, time) != ZERO_ADDRESS,
                 subject,
                 "the time of the withdrawal",
-                f"at most {proposal.snapshot}, before the vote",
+                f"at most {proposal.snapshot}, before the vote, because there was no guardian",
                 time,
             )
             proposal.canceled = True
@@ -335,6 +350,12 @@ def _reached(assembly: Assembly, stakes: Stakes, proposal: Proposal) -> bool:
     return counted >= _quorum(assembly, stakes, proposal.snapshot)
 
 
+def _guardian_at(history: History, assembly: Assembly, time: int) -> str:
+    """Return who may cancel proposals at a time; zero if nobody: the term is over, or it is the coordinator."""
+    over = time >= history.storage.guardian_until or assembly.guardian == assembly.coordinator
+    return ZERO_ADDRESS if over else assembly.guardian
+
+
 # The timelock
 
 
@@ -417,7 +438,9 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     RoleGranted: ("grantRole", lambda e: (e.role, e.account)),
     RoleRevoked: ("revokeRole", lambda e: (e.role, e.account)),
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
+    ProposalGuardianSet: ("setProposalGuardian", lambda e: (e.new_proposal_guardian,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
+    MemberSet: ("setMembers", lambda e: ((e.account,), e.member)),
 }
 """Function that emits each type of event, and its arguments from the event."""
 
@@ -426,7 +449,7 @@ def _check_governed(history: History, assembly: Assembly) -> None:
     """Check that each act has an executed call. The events of constructors need none."""
     created = _creations(history.events)
     open_calls = {
-        transaction: [_read_call(history, event) for event in events]
+        transaction: [call for event in events for call in _read_calls(history, event)]
         for transaction, events in assembly.executed.items()
     }
     for event in history.events:
@@ -446,14 +469,18 @@ def _check_governed(history: History, assembly: Assembly) -> None:
         calls.remove(required)
 
 
-def _read_call(history: History, event: CallExecuted) -> tuple[str, Call] | None:
-    """Decode an executed call; return None if its target is not one of the contracts."""
-    role = next((role for role in CONTRACTS if getattr(history.deployment, role) == event.target), None)
+def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, Call]]:
+    """Decode an executed call as a call for each event that it must emit; none if the target is no contract of ours."""
+    deployment = history.deployment
+    role = next((role for role in deployment.roles if getattr(deployment, role) == event.target), None)
     call = decode_call(role, event.data) if role else None
     if role is None or call is None:
-        return None
+        return []
+    if call.function == "setMembers":
+        accounts, member = call.arguments
+        return [(role, Call(call.function, _comparable(((account,), member)))) for account in accounts]
     name = "revokeRole" if call.function == "renounceRole" else call.function
-    return role, Call(name, _comparable(call.arguments))
+    return [(role, Call(name, _comparable(call.arguments)))]
 
 
 def _comparable(value: Any) -> Any:

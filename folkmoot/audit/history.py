@@ -26,6 +26,7 @@ from folkmoot.ledger.events import (
     DelegateVotesChanged,
     Enrolled,
     Event,
+    MemberSet,
     ProposalCreated,
     RewardClaimed,
     RewardCredited,
@@ -125,6 +126,8 @@ class Limits:
     """Seconds that the windows of a policy may have together."""
     admission: str
     """Contract that says who may enrol; zero if everybody may. It is in the ledger itself."""
+    members_governance: str | None = None
+    """Who changes the list of members; None without such a list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +160,8 @@ class Storage:
     """What the vault knows of each account that ever staked, enrolled or locked a bond."""
     bonds: Mapping[str, int]
     """Locked stake of the same accounts."""
+    admitted: Mapping[str, bool]
+    """Whether the list of members has each account that it ever had; empty without such a list."""
     total_enrolled: int
     basis: Basis
     """What the next draw of places rests on."""
@@ -178,6 +183,9 @@ class Storage:
     seasoning: int
     """Seconds for which stake must have been there at a snapshot to vote."""
     launched_at: int
+    guardian: str
+    """Who may cancel proposals at the block; zero for nobody. The end of its term, a Unix time, is the next."""
+    guardian_until: int
     """Unix time of the governor's deployment."""
     past_votes: Mapping[tuple[int, str], int]
     """Votes at the proposal's snapshot, by proposal and voter."""
@@ -269,7 +277,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             details={"chainId": chain_id, "expected": deployment.chain_id},
         )
     head = read_block(rpc, rpc.block)
-    code = {role: rpc.code(getattr(deployment, role)) for role in CONTRACTS}
+    code = {role: rpc.code(getattr(deployment, role)) for role in deployment.roles}
     for role, deployed in code.items():
         if not deployed:
             raise WrongChainError(
@@ -357,7 +365,7 @@ def _find_creations(
     first: dict[str, Event] = {}
     for event in events:
         first.setdefault(event.contract, event)
-    speaking = [role for role in CONTRACTS if role not in _SILENT and role in first]
+    speaking = [role for role in deployment.roles if role not in _SILENT and role in first]
     creations = {role: first[role].transaction for role in speaking}
     if "governor" not in creations:
         return creations
@@ -420,6 +428,9 @@ def _read_limits(rpc: PinnedRpc, deployment: Deployment) -> Limits:
     (verifier,) = rpc.read(address, "verifier()", ["address"])
     (windows,) = rpc.read(address, "maxWindows()", ["uint40"])
     (admission,) = rpc.read(deployment.ledger, "admission()", ["address"])
+    governance = None
+    if deployment.members is not None:
+        (governance,) = rpc.read(deployment.members, "governance()", ["address"])
     return Limits(
         str(to_checksum_address(address)),
         rpc.code(address),
@@ -427,6 +438,7 @@ def _read_limits(rpc: PinnedRpc, deployment: Deployment) -> Limits:
         str(to_checksum_address(verifier)),
         int(windows),
         str(to_checksum_address(admission)),
+        None if governance is None else str(to_checksum_address(governance)),
     )
 
 
@@ -443,6 +455,7 @@ def _read_storage(
     delegates = sorted(
         {e.delegate for e in events if isinstance(e, DelegateVotesChanged) and e.contract == "vault"}
     )
+    listed = sorted({event.account for event in events if isinstance(event, MemberSet)})
     grants = {(e.contract, e.role, e.account) for e in events if isinstance(e, RoleGranted)}
 
     def one(role: str, signature: str, kind: str, *arguments: Any) -> Any:
@@ -482,6 +495,7 @@ def _read_storage(
             for account, member in vault.members(known[start : start + _MEMBERS]).items()
         },
         bonds={account: vault.bond_of(account) for account in known},
+        admitted={account: bool(one("members", "admits(address)", "bool", account)) for account in listed},
         total_enrolled=vault.total_enrolled(),
         basis=vault.basis(),
         draws={number: ledger.draw(number) for number in range(next_round)},
@@ -499,6 +513,8 @@ def _read_storage(
         proposals=proposals,
         seasoning=int(one("governor", "seasoning()", "uint48")),
         launched_at=int(one("governor", "launchedAt()", "uint48")),
+        guardian=address("governor", "proposalGuardian()"),
+        guardian_until=int(one("governor", "guardianUntil()", "uint48")),
         past_votes={
             (event.proposal_id, event.voter): int(
                 one(

@@ -35,6 +35,7 @@ from folkmoot.ledger.events import (
     FraudProven,
     GramFraudProven,
     Left,
+    MemberSet,
     PlacesDrawn,
     PolicyAdded,
     Redrawn,
@@ -215,6 +216,8 @@ class Ledger:
     """Coordinator of the next round."""
     roll: Roll = field(default_factory=Roll)
     """List of enrolled accounts."""
+    admitted: dict[str, bool] = field(default_factory=dict)
+    """Whether the list of members has an account, for each that it ever had."""
     finals: int = 1
     """Number of final rounds, the genesis included."""
     bonds: BondBook = field(default_factory=BondBook)
@@ -269,6 +272,8 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
             ledger.bonds.match(event)
         if isinstance(event, Redrawn):
             _redraw(history, ledger, stakes, event)
+        if isinstance(event, MemberSet):
+            ledger.admitted[event.account] = event.member
         if event.contract == "ledger":
             _apply(history, ledger, policies, stakes, slashes, event)
     ledger.bonds.end()
@@ -315,6 +320,7 @@ def check_rounds(history: History, ledger: Ledger) -> None:
     require(subject, "the head", Head(ledger.head, ledger.state_root(ledger.head)), storage.ledger_head)
     require(subject, "the number of pending rounds", ledger.pending, storage.pending_rounds)
     require(subject, "the coordinator", ledger.coordinator, storage.coordinator)
+    require(subject, "the list of members", ledger.admitted, storage.admitted)
     if ledger.basis is not None:
         require(subject, "the basis of the next draw", ledger.basis, storage.basis)
 
@@ -345,9 +351,11 @@ def _apply(
             _draw(ledger, _known(ledger, event, event.round), event)
         case Enrolled():
             least = policies[ledger.policy].min_stake
+            subject = Subject(check=_CHECK, event=event)
+            _require_membership(history, ledger, subject, event.account, True)
             require_that(
                 event.amount >= least,
-                Subject(check=_CHECK, event=event),
+                subject,
                 f"the stake that {event.account} enrols",
                 f"at least {least}",
                 event.amount,
@@ -573,7 +581,8 @@ def _leave(
     require_that(stake >= least, subject, what, f"at least {least}", stake)
     require_that(taking is None, subject, "the commit window", "over", "still open")
     if reason == LeaveReason.NOT_ADMITTED:
-        # What the admission contract said at that block can't be read back from its events: it may be anybody's.
+        # What another admission contract than a list of members said at that block can't be read back from its events.
+        _require_membership(history, ledger, subject, event.account, False)
         require_that(
             history.storage.limits.admission != ZERO_ADDRESS,
             subject,
@@ -583,6 +592,15 @@ def _leave(
         )
         return
     require(subject, f"the rounds that {event.account} missed in a row", MAX_MISSED, missed)
+
+
+def _require_membership(
+    history: History, ledger: Ledger, subject: Subject, account: str, member: bool
+) -> None:
+    """Check whether an account is a member, in a federation with a list of members."""
+    if history.deployment.members is not None:
+        what = f"whether {account} is a member"
+        require(subject, what, member, ledger.admitted.get(account, False))
 
 
 def _missable(replayed: Round, account: str, since: int, enrolled: int) -> Missable:

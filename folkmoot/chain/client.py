@@ -29,6 +29,7 @@ from web3.exceptions import (
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
 
+from folkmoot.chain.private import send_privately
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
@@ -36,7 +37,7 @@ from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJo
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger import packaged
 from folkmoot.ledger import reverts as refusals
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import (
     DEFAULT_TIMEOUT,
     REVERT_CODE,
@@ -119,6 +120,7 @@ class Chain:
         notes: Where transactions are noted before they are sent, so that an interrupted command is not repeated; None
             notes nothing.
         token, vault, registry, ledger, timelock, governor, arbiter, and the judges: The web3 contracts.
+        members: The list of members, only in a federation that has one.
         ledger_reader, vault_reader: Typed reads.
     """
 
@@ -134,13 +136,14 @@ class Chain:
     data_availability: Contract
     disputes: Contract
     arbiter: Contract
+    members: Contract
 
     def __init__(self, w3: Web3, rpc: Rpc, deployment: Deployment) -> None:
         self.w3 = w3
         self.rpc = rpc
         self.deployment = deployment
         self.notes: TransactionJournal | None = None
-        for role in CONTRACTS:
+        for role in deployment.roles:
             setattr(self, role, contract_at(w3, role, getattr(deployment, role)))
         self.ledger_reader = LedgerReader(rpc, deployment.ledger)
         self.vault_reader = VaultReader(rpc, deployment.vault)
@@ -423,15 +426,18 @@ def web3_over(rpc: Rpc, session: requests.Session | None = None) -> Web3:
         rpc: What reads the chain.
         session: Connections to use, where there is one endpoint.
     """
-    if isinstance(rpc, Quorum):
-        return Web3(QuorumProvider(rpc))
     settings: dict[str, Any] = {"timeout": rpc.timeout}
     if authorities := os.environ.get("SSL_CERT_FILE"):
         settings["verify"] = authorities  # as httpx does, with which the rest reads the chain
-    # Without retries: a caller who wants them knows which calls may be repeated.
-    return Web3(
-        HTTPProvider(rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None)
+    provider: JSONBaseProvider = (
+        QuorumProvider(rpc)
+        if isinstance(rpc, Quorum)
+        # Without retries: a caller who wants them knows which calls may be repeated.
+        else HTTPProvider(
+            rpc.url, request_kwargs=settings, session=session, exception_retry_configuration=None
+        )
     )
+    return send_privately(Web3(provider), settings)
 
 
 class QuorumProvider(JSONBaseProvider):
@@ -489,7 +495,7 @@ def check_deployment(rpc: Rpc, deployment: Deployment) -> None:
             remedy="Give the endpoint of the deployment's chain, or the deployment file of this chain.",
             details={"chainId": chain_id, "expected": deployment.chain_id},
         )
-    for role in CONTRACTS:
+    for role in deployment.roles:
         address = getattr(deployment, role)
         if not rpc.code(address):
             raise WrongChainError(

@@ -8,7 +8,8 @@ compared. What no vote may change (who slashes, mints and judges, and the bounds
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from folkmoot.chain.client import Chain, chain_errors, earlier, endpoint_of, sen
 from folkmoot.chain.deploy_plan import Plan
 from folkmoot.errors import ArtifactError, ChainError, InputError, RpcError
 from folkmoot.ledger import packaged
+from folkmoot.ledger.admission import MOST_MEMBERS, admits, members
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.ledger.events import RoleGranted, RoleRevoked
 from folkmoot.ledger.scan import scan
@@ -49,6 +51,9 @@ RAISE = 4
 """By how much later policies may raise the reward and the minimum stake of the first one."""
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
+
+MAX_GUARDIAN_TERM = 730 * DAY
+"""Longest term of a guardian, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,10 @@ class Governance:
     """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
     dispute_deposit: int = 50 * UNIT
     """What a dispute costs until a vote has decided it."""
+    guardian: str = ZERO_ADDRESS
+    """Who may cancel proposals until its term ends; the zero address for nobody."""
+    guardian_term: int = 0
+    """From the deployment, in which there may be a guardian."""
 
     @property
     def deciding(self) -> int:
@@ -124,6 +133,7 @@ class Governance:
             "seasoning": (0, 2**32 - 1),
             "demand_deposit": (0, 2**128 - 1),
             "dispute_deposit": (0, 2**128 - 1),
+            "guardian_term": (0, MAX_GUARDIAN_TERM),
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
@@ -133,6 +143,12 @@ class Governance:
                     remedy="Correct it; the profiles demo, l2 and l1 have values that fit together.",
                     code="invalid-governance",
                 )
+        if (self.guardian == ZERO_ADDRESS) != (self.guardian_term == 0):
+            raise InputError(
+                "A guardian needs a term, and a term needs a guardian.",
+                remedy="Give both --guardian and --guardian-term, or neither.",
+                code="invalid-governance",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +205,59 @@ class Bounds:
     def abi_tuple(self) -> tuple[int, ...]:
         """Return the fields in the order of the contract's struct."""
         return astuple(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Who may enrol. Without both fields everybody may: the federation is open."""
+
+    members: tuple[str, ...] = ()
+    """First members of a list that votes change; the deployment makes its contract."""
+    contract: str | None = None
+    """Address of an admission contract that is there already (`IAdmission`)."""
+
+    def __post_init__(self) -> None:
+        """Check the accounts.
+
+        Raises:
+            InputError: There are both, too many members, an account twice, or the zero address.
+        """
+        if self.members and self.contract is not None:
+            raise _invalid_admission(
+                "A ledger asks one contract who may enrol.", "Give a list of members or a contract, not both."
+            )
+        if len(self.members) > MOST_MEMBERS:
+            raise _invalid_admission(
+                f"There are {len(self.members)} members, and one transaction can list {MOST_MEMBERS}.",
+                "Give the others with `folkmoot propose --admit` after the deployment.",
+            )
+        accounts = [*self.members, *([] if self.contract is None else [self.contract])]
+        if ZERO_ADDRESS in accounts:
+            raise _invalid_admission("The zero address is nobody.", "Leave it out.")
+        for account, times in Counter(self.members).items():
+            if times > 1:
+                raise _invalid_admission(f"The member {account} is given {times} times.", "Give it once.")
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The contracts that are deployed, in the order of their creation."""
+        return (*CONTRACTS, "members") if self.members else CONTRACTS
+
+    def address(self, addresses: Mapping[str, str]) -> str:
+        """Return the address of the contract that the ledger asks, zero if there is none."""
+        return self.contract or addresses.get("members", ZERO_ADDRESS)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"members": list(self.members), "contract": self.contract}
+
+
+OPEN = Admission()
+"""Everybody may enrol who has the stake."""
+
+
+def _invalid_admission(message: str, remedy: str) -> InputError:
+    return InputError(message, remedy=remedy, code="invalid-admission")
 
 
 PROFILES: Mapping[str, Profile] = {
@@ -257,9 +326,12 @@ def deploy(
     coordinator: str,
     allocations: Mapping[str, int],
     governance: Governance,
+    admission: Admission = OPEN,
 ) -> Deployment:
     """Deploy the contracts and verify everything; see `deploy_and_report`."""
-    return deploy_and_report(w3, account, genesis, policy, coordinator, allocations, governance).deployment
+    return deploy_and_report(
+        w3, account, genesis, policy, coordinator, allocations, governance, admission=admission
+    ).deployment
 
 
 def deploy_and_report(
@@ -272,6 +344,7 @@ def deploy_and_report(
     governance: Governance,
     progress: Callable[[str], None] = lambda role: None,
     plan: Plan | None = None,
+    admission: Admission = OPEN,
 ) -> Report:
     """Deploy the contracts and verify every address, role and parameter.
 
@@ -288,6 +361,7 @@ def deploy_and_report(
         governance: How the assembly works.
         progress: Called with a contract's role before its transaction.
         plan: Where it is noted, so that a deployment that is killed can be completed; None notes nothing.
+        admission: Who may enrol.
 
     Raises:
         InputError: the values can't work together; code `other-deployment`: the plan is of another one.
@@ -300,14 +374,20 @@ def deploy_and_report(
     with chain_errors("the deployment", endpoint_of(w3)):
         chain_id = w3.eth.chain_id
         nonce = int(w3.eth.get_transaction_count(account.address, "pending"))
+    if admission.contract is not None:
+        _require_answer(w3, admission.contract, coordinator)
     if plan is not None:
-        asked = _asked(chain_id, account.address, genesis, policy, coordinator, allocations, governance)
+        asked = _asked(
+            chain_id, account.address, genesis, policy, coordinator, allocations, governance, admission
+        )
         nonce = plan.begin(asked, nonce)
-    addresses = addresses_from(account.address, nonce)
+    addresses = addresses_from(account.address, nonce, admission.roles)
     policy = policy.resolved(addresses["arbiter"])
-    arguments = constructor_arguments(addresses, genesis, policy, coordinator, allocations, governance)
+    arguments = constructor_arguments(
+        addresses, genesis, policy, coordinator, allocations, governance, admission
+    )
     receipts: dict[str, TxReceipt] = {}
-    for place, role in enumerate(CONTRACTS):
+    for place, role in enumerate(admission.roles):
         compiled = packaged.contract(role)
         factory: type[Contract] = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
         creation = _Creation(w3, account, role, addresses[role], nonce + place, plan)
@@ -322,11 +402,14 @@ def deploy_and_report(
         chain_id=chain_id,
         block=first["blockNumber"] if first is not None else 0,
         genesis_hash="0x" + genesis.genesis_hash.hex(),
+        admission=admission.contract,
         **addresses,
     )
     facts = plan.facts if plan is not None else None
     if facts is None:
-        facts = verify(w3, deployment, account.address, genesis, policy, coordinator, allocations, governance)
+        facts = verify(
+            w3, deployment, account.address, genesis, policy, coordinator, allocations, governance, admission
+        )
         if plan is not None:
             plan.verified(facts)
     return Report(deployment, {role: receipt["gasUsed"] for role, receipt in receipts.items()}, facts)
@@ -340,9 +423,10 @@ def _asked(
     coordinator: str,
     allocations: Mapping[str, int],
     governance: Governance,
+    admission: Admission,
 ) -> dict[str, Any]:
     """Return what a plan says is deployed: whoever goes on with it must ask for the same."""
-    code = keccak(text="".join(packaged.contract(role).bytecode for role in CONTRACTS))
+    code = keccak(text="".join(packaged.contract(role).bytecode for role in admission.roles))
     return {
         "chain": chain_id,
         "deployer": deployer,
@@ -352,6 +436,7 @@ def _asked(
         "coordinator": coordinator,
         "allocation": [[account, str(amount)] for account, amount in allocations.items()],
         "governance": governance_to_json(governance),
+        "admission": admission.to_json(),
     }
 
 
@@ -416,9 +501,9 @@ class _Creation:
         return there
 
 
-def addresses_from(deployer: str, nonce: int) -> dict[str, str]:
+def addresses_from(deployer: str, nonce: int, roles: Sequence[str] = CONTRACTS) -> dict[str, str]:
     """Return the address of each contract, by role, if the first one is created with this nonce."""
-    return {role: predicted_address(deployer, nonce + place) for place, role in enumerate(CONTRACTS)}
+    return {role: predicted_address(deployer, nonce + place) for place, role in enumerate(roles)}
 
 
 def predicted_address(deployer: str, nonce: int) -> str:
@@ -437,6 +522,7 @@ def constructor_arguments(
     coordinator: str,
     allocations: Mapping[str, int],
     governance: Governance,
+    admission: Admission = OPEN,
 ) -> dict[str, list[Any]]:
     """Return the constructor arguments of each contract, as contracts/README.md lists them.
 
@@ -459,7 +545,7 @@ def constructor_arguments(
             genesis.genesis_hash,
             policy.abi_tuple(),
             Bounds.of(policy).abi_tuple(),
-            ZERO_ADDRESS,
+            admission.address(addresses),
         ],
         "timelock": [governance.timelock_delay, [governor], [ZERO_ADDRESS], ZERO_ADDRESS],
         "governor": [
@@ -471,6 +557,8 @@ def constructor_arguments(
             governance.quorum_percent,
             governance.vote_extension,
             governance.seasoning,
+            governance.guardian,
+            governance.guardian_term,
         ],
         "fraud_proofs": [ledger],
         "gram_proofs": [ledger],
@@ -485,6 +573,7 @@ def constructor_arguments(
         # A dispute waits as long as the bond can be held: the more time voters have to propose.
         "disputes": [ledger, token, vault, timelock, governance.dispute_deposit, governance.unbonding],
         "arbiter": [ledger, [addresses[judge] for judge in JUDGES]],
+        "members": [timelock, list(admission.members)],
     }
 
 
@@ -507,6 +596,7 @@ def verify(
     coordinator: str,
     allocations: Mapping[str, int],
     governance: Governance,
+    admission: Admission = OPEN,
 ) -> list[str]:
     """Read back every parameter and every role, and return what was found right.
 
@@ -520,6 +610,7 @@ def verify(
             *_verify_parameters(chain, genesis, policy.resolved(deployment.arbiter), coordinator, governance),
             *_verify_judges(chain, policy, governance),
             *_verify_tokens(chain, allocations),
+            *_verify_admission(chain, admission),
             *_verify_roles(chain, deployer),
         ]
     finally:
@@ -543,6 +634,12 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
             remedy="Choose a longer unbonding time or faster votes.",
             code="invalid-governance",
         )
+    if governance.guardian == coordinator != ZERO_ADDRESS:
+        raise InputError(
+            f"The guardian {coordinator} is the coordinator: it could cancel its own dismissal.",
+            remedy="Choose another guardian.",
+            code="invalid-governance",
+        )
     if coordinator == ZERO_ADDRESS:
         raise InputError("The coordinator can't be the zero address.", remedy="Give its account.")
     if not allocations or any(amount <= 0 for amount in allocations.values()):
@@ -551,6 +648,27 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
             remedy="Give at least one allocation above zero, e.g. --allocate ADDRESS=1000.",
             code="no-allocation",
         )
+
+
+def _require_answer(w3: Web3, contract: str, account: str) -> None:
+    """Check that an admission contract is there and answers, whatever the answer is.
+
+    Raises:
+        InputError: `invalid-admission`: It is not, or it does not.
+        RpcError: The endpoint failed.
+    """
+    with open_rpc(endpoint_of(w3)) as rpc:
+        if not rpc.code(contract):
+            raise _invalid_admission(
+                f"There is no contract at {contract}, which would say who may enrol.",
+                "Deploy the admission contract first, on the same chain, and give its address.",
+            )
+        if admits(rpc, contract, account) is None:
+            raise _invalid_admission(
+                f"The contract at {contract} does not answer `admits(address)` with true or false within 200,000 gas: "
+                "nobody could enrol.",
+                "Give a contract that has the interface IAdmission (contracts/src/interfaces/IAdmission.sol).",
+            )
 
 
 def _equal(what: str, found: Any, expected: Any, shown: str | None = None) -> str:
@@ -593,7 +711,6 @@ def _verify_parameters(
         _equal("who adds policies", read(ledger.governance()), place.timelock),
         _equal("the verifier of all policies", read(ledger.verifier()), policy.verifier),
         _equal("the bounds of all policies", chain.bounds(), bounds.abi_tuple()),
-        _equal("who admits contributors", read(ledger.admission()), ZERO_ADDRESS, "nobody: all may enrol"),
         _equal("who slashes", read(vault.ledger()), place.ledger),
         _equal("who mints", read(chain.token.functions.minter()), place.ledger),
         _equal("who registers versions", read(registry.ledger()), place.ledger),
@@ -615,6 +732,17 @@ def _verify_parameters(
             governance.vote_extension,
         ),
         _equal("the seasoning of votes", read(governor.seasoning()), governance.seasoning),
+        _equal(
+            "the guardian",
+            read(governor.proposalGuardian()),
+            governance.guardian,
+            None if governance.guardian_term else "nobody",
+        ),
+        _equal(
+            "the guardian's term in seconds",
+            read(governor.guardianUntil()) - read(governor.launchedAt()),
+            governance.guardian_term,
+        ),
         _equal(
             "the timelock's delay", read(chain.timelock.functions.getMinDelay()), governance.timelock_delay
         ),
@@ -653,6 +781,21 @@ def _verify_tokens(chain: Chain, allocations: Mapping[str, int]) -> list[str]:
             _equal(f"the balance of {account}", chain.balance_of(account), amount, format_amount(amount))
             for account, amount in allocations.items()
         ),
+    ]
+
+
+def _verify_admission(chain: Chain, admission: Admission) -> list[str]:
+    place, read = chain.deployment, chain.read
+    expected = place.members or admission.contract or ZERO_ADDRESS
+    shown = "nobody: all may enrol" if expected == ZERO_ADDRESS else None
+    facts = [_equal("who admits contributors", read(chain.ledger.functions.admission()), expected, shown)]
+    if place.members is None:
+        return facts
+    listed = members(chain, chain.block_number())
+    return [
+        *facts,
+        _equal("who changes the list of members", read(chain.members.functions.governance()), place.timelock),
+        _equal("the list of members", listed, sorted(admission.members), f"as given ({len(listed)})"),
     ]
 
 

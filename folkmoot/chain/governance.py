@@ -6,18 +6,20 @@ Knows what Folkmoot's own proposals call; everything else is shown as a raw call
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
-from folkmoot.ledger.deployment import CONTRACTS
+from folkmoot.ledger.admission import MOST_MEMBERS, admits
 from folkmoot.ledger.events import ProposalCreated, VoteCast
 from folkmoot.ledger.reverts import PROPOSAL_STATES
 from folkmoot.ledger.scan import scan
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
 
 SUPPORT = {"against": 0, "for": 1, "abstain": 2}
 """Value of each kind of vote (GovernorCountingSimple)."""
+
+ZERO_ADDRESS = "0x" + "0" * 40
+"""As the guardian it stands for nobody."""
 
 SHORT = 8
 """Digits of a proposal's short form."""
@@ -153,13 +158,91 @@ def appointment(chain: Chain, coordinator: str) -> Call:
     return _call(chain, "ledger", "appointCoordinator", coordinator)
 
 
+def guardian_change(chain: Chain, guardian: str | None) -> Call:
+    """Return the call that replaces the guardian, or removes it. The end of the term stays.
+
+    Raises:
+        InputError: `no-guardian-term`: the term is over, or the deployment had none; `invalid-guardian`: the new
+            guardian is the coordinator.
+        RpcError: The endpoint failed.
+    """
+    until = int(chain.read(chain.governor.functions.guardianUntil()))
+    if until <= chain.now():
+        raise InputError(
+            "There can't be a guardian: no term is running.",
+            remedy="A guardian and its term are set at the deployment: `folkmoot deploy --guardian`.",
+            code="no-guardian-term",
+        )
+    if guardian is not None and guardian == chain.coordinator():
+        raise InputError(
+            f"{guardian} is the coordinator: while an account is both, there is no guardian.",
+            remedy="Choose another guardian.",
+            code="invalid-guardian",
+        )
+    return _call(chain, "governor", "setProposalGuardian", guardian or ZERO_ADDRESS)
+
+
+def guardian_of(chain: Chain) -> tuple[str, int] | None:
+    """Return the guardian and the end of its term, a Unix time; None if nobody is guardian now.
+
+    Raises:
+        RpcError: The endpoint failed.
+    """
+    function = chain.governor.functions
+    guardian = str(chain.read(function.proposalGuardian(), pending=True))
+    return None if guardian == ZERO_ADDRESS else (guardian, int(chain.read(function.guardianUntil())))
+
+
+def membership(chain: Chain, accounts: list[str], member: bool) -> Call:
+    """Return the call that puts accounts on the list of members, or takes them off.
+
+    Raises:
+        InputError: `no-member-list`: the federation has no list; `invalid-members`: an account is given twice, there
+            are too many, or the list would not change for one.
+        RpcError: The endpoint failed.
+    """
+    list_ = chain.deployment.members
+    if list_ is None:
+        other = chain.deployment.admission
+        raise InputError(
+            "This federation has no list of members: "
+            + (f"{other} says who may enrol." if other else "everybody may enrol who has the stake."),
+            remedy="Ask those who run that contract."
+            if other
+            else "A list must be there from the deployment on: `folkmoot deploy --members`.",
+            code="no-member-list",
+        )
+    if len(accounts) > MOST_MEMBERS:
+        raise _invalid_members(
+            f"There are {len(accounts)} accounts, and one vote can change {MOST_MEMBERS}.",
+            "Make several proposals.",
+        )
+    for account, times in Counter(accounts).items():
+        if times > 1:
+            raise _invalid_members(f"{account} is given {times} times.", "Give each account once.")
+        if admits(chain.rpc, list_, account) == member:
+            standing = "is a member already" if member else "is not a member"
+            raise _invalid_members(
+                f"{account} {standing}.", "Leave it out; `folkmoot status` lists the members."
+            )
+    call = _call(chain, "members", "setMembers", accounts, member)
+    # What the list would refuse after the vote, the zero address for one, is refused now.
+    chain.read(chain.members.functions.setMembers(accounts, member), sender=chain.deployment.timelock)
+    return call
+
+
+def _invalid_members(message: str, remedy: str) -> InputError:
+    return InputError(message, remedy=remedy, code="invalid-members")
+
+
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `uphold-dispute`, `dismiss-dispute`, or `call` for
-    anything else. A policy has a `warning` if its rule can't work: the chain takes any.
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `set-guardian`, `uphold-dispute`,
+    `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
+    the chain takes any.
     """
-    role = next((r for r in CONTRACTS if getattr(chain.deployment, r) == call.target), None)
+    role = next((r for r in chain.deployment.roles if getattr(chain.deployment, r) == call.target), None)
     entry = _functions(role).get(call.data[:4]) if role else None
     try:
         types = [packaged.type_of(parameter) for parameter in entry["inputs"]] if entry else []
@@ -188,13 +271,27 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "warning": _problem_of(policy),
         }
     if (role, name) == ("ledger", "appointCoordinator"):
-        from eth_utils.address import to_checksum_address
-
         address = to_checksum_address(values[0])
         return {
             "kind": "appoint-coordinator",
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
+        }
+    if (role, name) == ("governor", "setProposalGuardian"):
+        guardian = str(to_checksum_address(values[0]))
+        removed = guardian == ZERO_ADDRESS
+        return {
+            "kind": "set-guardian",
+            "guardian": None if removed else guardian,
+            "text": "remove the guardian" if removed else f"make {guardian} the guardian",
+        }
+    if (role, name) == ("members", "setMembers"):
+        accounts, member = [str(to_checksum_address(account)) for account in values[0]], bool(values[1])
+        shown = ", ".join(accounts)
+        return {
+            "kind": "admit" if member else "remove",
+            "accounts": accounts,
+            "text": f"make {shown} a member" if member else f"take {shown} off the list of members",
         }
     if role == "disputes" and name in ("uphold", "dismiss"):
         does = "void the round and take its coordinator's bond" if name == "uphold" else "the round goes on"
@@ -396,8 +493,19 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
     return chain.send(function, account, purpose=purpose("execute", proposal), once=True)
 
 
+def cancel(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
+    """Cancel a proposal: its proposer may before the vote, the guardian until it is executed.
+
+    Raises:
+        ContractRefused: the account may not, or the proposal is over.
+        RpcError: the endpoint failed.
+    """
+    function = chain.governor.functions.cancel(*_lists(proposal.calls), _hash(proposal))
+    return chain.send(function, account, purpose=purpose("cancel", proposal), once=True)
+
+
 def purpose(what: str, proposal: Proposal) -> str:
-    """Return what `Chain.send` and `Chain.earlier` are told: that a proposal is queued or executed."""
+    """Return what `Chain.send` and `Chain.earlier` are told: that a proposal is queued, executed or cancelled."""
     return f"{what} {proposal.id}"
 
 

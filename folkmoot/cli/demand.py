@@ -20,6 +20,7 @@ from folkmoot.cli.options import (
     Json,
     KeystorePath,
     PasswordFile,
+    PrivateRpc,
     RpcUrl,
     account_address,
     sending,
@@ -96,6 +97,7 @@ def ask(
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    private_rpc: PrivateRpc = None,
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
@@ -108,7 +110,7 @@ def ask(
 
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
-    with sending(rpc, deployment, confirmations, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
         from folkmoot.fraud.contracts import demands as demanding
         from folkmoot.fraud.proofs.availability import DataKind, demand_call, root_of
 
@@ -161,6 +163,7 @@ def claim(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    private_rpc: PrivateRpc = None,
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
@@ -170,7 +173,7 @@ def claim(
 
     Example: folkmoot demand claim 3
     """
-    with sending(rpc, deployment, confirmations, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
         from folkmoot.fraud.contracts import demands as demanding
 
         account = unlock(keystore, password_file)

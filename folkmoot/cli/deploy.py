@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +48,23 @@ def deploy(
     allocate: Annotated[
         list[str], typer.Option(metavar="ADDRESS=AMOUNT", help="Genesis tokens; once for each account.")
     ],
+    members: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE|ADDRESS",
+            help="Close the federation: only members enrol, and votes change their list. A file with one address a "
+            "line, or addresses, repeated or with commas.",
+            show_default=False,
+        ),
+    ] = None,
+    admission: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Close the federation: this contract says who may enrol (IAdmission), for good.",
+            show_default=False,
+        ),
+    ] = None,
     rpc: RpcUrl = RPC_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
@@ -85,6 +102,20 @@ def deploy(
     seasoning: Annotated[
         int | None, typer.Option(min=0, help="Seconds for which stake must have been there to vote.")
     ] = None,
+    guardian: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Account that may cancel proposals for --guardian-term, and do nothing else. Not the coordinator.",
+            show_default=False,
+        ),
+    ] = None,
+    guardian_term: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=730, metavar="DAYS", help="Term of --guardian, for good.", show_default=False
+        ),
+    ] = None,
     demand_deposit: Annotated[
         str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
@@ -115,6 +146,7 @@ def deploy(
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
+    from folkmoot.chain.deploy import DAY, ZERO_ADDRESS, Admission
     from folkmoot.chain.deploy_plan import Plan
 
     plan = Plan(Plan.folder_of(out)) if afresh else Plan.of(out)
@@ -137,9 +169,16 @@ def deploy(
         "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
+    if guardian is not None or guardian_term is not None:
+        assembly = replace(
+            assembly,
+            guardian=ZERO_ADDRESS if guardian is None else parse_address(guardian),
+            guardian_term=(guardian_term or 0) * DAY,
+        )
     rules = policy_file.load(policy)
     appointed = parse_address(coordinator)
     allocations = allocations_of(allocate)
+    doors = Admission(members_of(members or []), None if admission is None else parse_address(admission))
     roots = genesis_roots(genesis, artifacts or genesis.parent)
     if assembly.timelock_delay < rules.challenge_window:
         note(
@@ -173,7 +212,7 @@ def deploy(
         with working("Deploying ...", json_):
             report = deploy_and_report(
                 connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
-                lambda role: note(f"deploying the {role} ...", json_), plan,
+                lambda role: note(f"deploying the {role} ...", json_), plan, doors,
             )  # fmt: skip
     except ChainError as error:
         if isinstance(error, ContractRefused) or error.code in DEAD_ENDS:
@@ -216,7 +255,7 @@ def _is_of(plan: Plan, out: Path) -> bool:
     return all(getattr(deployment, role) == planned[role] for role in CONTRACTS)
 
 
-def governance_of(profile: str, changes: dict[str, int]) -> Governance:
+def governance_of(profile: str, changes: dict[str, Any]) -> Governance:
     """Return the options of a profile with some changed.
 
     Raises:
@@ -251,6 +290,43 @@ def allocations_of(texts: list[str]) -> dict[str, int]:
             )
         allocations[address] = amount
     return allocations
+
+
+def members_of(given: list[str]) -> tuple[str, ...]:
+    """Return the addresses of the first members.
+
+    Args:
+        given: Addresses, several with commas, or names of files with an address in each line. In a file, an empty line
+            is left out, and so is what follows a `#`.
+
+    Raises:
+        InputError: A file can't be read or has no address, or an address is malformed.
+    """
+    from folkmoot.runtime.units import parse_address
+
+    found: list[str] = []
+    for text in given:
+        if text.startswith("0x"):
+            found += [parse_address(part.strip()) for part in text.split(",")]
+            continue
+        try:
+            lines = Path(text).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise InputError(
+                f"The file of members {text} can't be read: {reason}.",
+                remedy="Give a file with one address a line, or addresses, which begin with 0x.",
+                code="members-missing",
+            ) from error
+        listed = [parse_address(word) for line in lines if (word := line.partition("#")[0].strip())]
+        if not listed:
+            raise InputError(
+                f"The file of members {text} has no address: nobody could enrol.",
+                remedy="Write one address a line.",
+                code="members-missing",
+            )
+        found += listed
+    return tuple(found)
 
 
 def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:

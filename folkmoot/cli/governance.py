@@ -69,6 +69,30 @@ def propose(
     coordinator: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.", show_default=False)
     ] = None,
+    admit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Make this account a member of a closed federation; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Take this account off the list of members; repeat for more.",
+            show_default=False,
+        ),
+    ] = None,
+    guardian: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Make this account the guardian for the rest of the term; `none` removes it.",
+            show_default=False,
+        ),
+    ] = None,
     publish: Annotated[
         str | None,
         typer.Option(
@@ -90,22 +114,31 @@ def propose(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Propose a version, a policy or a coordinator to the stakers.
+    """Propose a version, a policy, a coordinator, a guardian, or a change of the members to the stakers.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
-    from folkmoot.runtime.units import format_time
+    from folkmoot.runtime.units import format_time, parse_address
 
-    if sum(given is not None for given in (version, policy, coordinator)) != 1:
-        raise typer.BadParameter("give exactly one of --version, --policy and --coordinator")
+    single = (version, policy, coordinator, guardian)
+    if sum(given is not None for given in single) + bool(admit) + bool(remove) != 1:
+        raise typer.BadParameter(
+            "give exactly one of --version, --policy, --coordinator, --guardian, --admit and --remove"
+        )
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
     content = _report(report)
     summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending(rpc, deployment, confirmations, json_) as chain:
-        call = _call(chain, version, report_hash, policy, coordinator)
+        if admit or remove:
+            accounts = [parse_address(text) for text in admit or remove or []]
+            call = governance.membership(chain, accounts, bool(admit))
+        elif guardian is not None:
+            call = governance.guardian_change(chain, None if guardian == "none" else parse_address(guardian))
+        else:
+            call = _call(chain, version, report_hash, policy, coordinator)
         warning = _policy_warning(chain, policy, gas_price)
         if warning:
             note(f"Warning: {warning}", json_)
@@ -246,6 +279,67 @@ def execute(
             f"Executed {current.short}: {current.title}",
             *(f"Done: {text}." for text in done),
         )
+
+
+def veto(
+    proposal: ProposalId,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    confirmations: Confirmations = 1,
+    json_: Json = False,
+) -> None:
+    """Cancel a proposal for good: its proposer may before the vote, the guardian until it is executed.
+
+    Example: folkmoot veto 12345678 --keystore guardian.json
+    """
+    from folkmoot.chain import governance
+
+    with sending(rpc, deployment, confirmations, json_) as chain:
+        current, sender = governance.find(chain, proposal), account_address(None, keystore)
+        receipt = chain.earlier("governor", sender, governance.purpose("cancel", current), once=True)
+        if receipt is None:
+            _require_may_cancel(chain, current, sender)
+            account = unlock(keystore, password_file)
+            with working("Cancelling ...", json_):
+                receipt = governance.cancel(chain, account, current)
+        current = governance.find(chain, str(current.id))
+        emit(
+            {"proposal": current.to_json(chain), **sent(chain, receipt)},
+            json_,
+            f"Cancelled {current.short}: {current.title}",
+        )
+
+
+def _require_may_cancel(chain: Chain, proposal: Proposal, sender: str) -> None:
+    """Check that an account may cancel a proposal.
+
+    Raises:
+        InputError: `wrong-proposal-state`: the proposal is over; `not-guardian`: the account may not cancel it.
+    """
+    from folkmoot.chain import governance
+
+    details = {"proposal": str(proposal.id), "state": proposal.state}
+    if proposal.state not in governance.OPEN_STATES:
+        raise InputError(
+            f"Proposal {proposal.short} is {proposal.state}: there is nothing to cancel.",
+            remedy="Nothing is left to do.",
+            code="wrong-proposal-state",
+            details=details,
+        )
+    office = governance.guardian_of(chain)
+    own = proposal.proposer == sender and proposal.state == "pending"
+    if own or (office is not None and office[0] == sender):
+        return
+    raise InputError(
+        f"{sender} can't cancel proposal {proposal.short}: "
+        + ("there is no guardian." if office is None else f"the guardian is {office[0]}."),
+        remedy="A proposer can cancel before the vote. Vote against it: `folkmoot vote "
+        f"{proposal.short} against`.",
+        code="not-guardian",
+        details=details,
+    )
 
 
 def proposals(

@@ -38,7 +38,9 @@ def command_table() -> CommandTable:
         "folkmoot.cli.stake",
         *("stake", "unstake", "enrol", "leave", "withdraw", "claim", "balance"),
     )
-    table.add(Panel.DECIDE, "folkmoot.cli.governance", "propose", "vote", "queue", "execute", "proposals")
+    table.add(
+        Panel.DECIDE, "folkmoot.cli.governance", "propose", "vote", "queue", "execute", "veto", "proposals"
+    )
     table.add(Panel.DECIDE, "folkmoot.cli.stake", "delegate")
     table.add(Panel.CHECK, "folkmoot.cli.status", "status")
     table.add(Panel.CHECK, "folkmoot.cli.doctor", "doctor")

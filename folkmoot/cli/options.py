@@ -133,6 +133,17 @@ Confirmations = Annotated[
     ),
 ]
 
+PrivateRpc = Annotated[
+    str | None,
+    typer.Option(
+        "--private-rpc",
+        envvar="FOLKMOOT_PRIVATE_RPC",
+        metavar="URL",
+        help="Send transactions to this endpoint only, for example https://rpc.flashbots.net; read from --rpc.",
+        show_default=False,
+    ),
+]
+
 LogFormat = Annotated[
     str | None,
     typer.Option(
@@ -231,11 +242,11 @@ def prompt_password(text: str) -> str:
 
 
 @contextmanager
-def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
+def connected(rpc: str | Sequence[str], deployment: Path, private_rpc: str | None = None) -> Iterator[Chain]:
     """Connect to the federation of the options while the block runs.
 
     Raises:
-        InputError: The deployment file is missing or malformed.
+        InputError: The deployment file is missing or malformed; what `private_endpoint` raises.
         ChainError: The endpoint fails or serves another chain.
     """
     from folkmoot.ledger.deployment import Deployment
@@ -243,22 +254,30 @@ def connected(rpc: str | Sequence[str], deployment: Path) -> Iterator[Chain]:
     addresses = Deployment.load(deployment)
     require_web3()
     from folkmoot.chain.client import Chain
+    from folkmoot.chain.private import private_endpoint
 
-    chain = Chain.connect(rpc, addresses)
-    try:
-        yield chain
-    finally:
-        chain.close()
+    with private_endpoint(private_rpc, addresses.chain_id):
+        chain = Chain.connect(rpc, addresses)
+        try:
+            yield chain
+        finally:
+            chain.close()
 
 
 @contextmanager
-def sending(rpc: Sequence[str], deployment: Path, confirmations: int, as_json: bool) -> Iterator[Chain]:
+def sending(
+    rpc: Sequence[str],
+    deployment: Path,
+    confirmations: int,
+    as_json: bool,
+    private_rpc: str | None = None,
+) -> Iterator[Chain]:
     """Connect like `connected`, for a command that sends transactions and reports their results inside the block.
 
     Sent transactions are recorded until the block has ended, so that the next call can resume a killed one
     (`folkmoot.chain.transactions.journal`). Each transaction is awaited until it has so many confirmations.
     """
-    with connected(rpc, deployment) as chain, noted(confirmations, as_json) as notes:
+    with connected(rpc, deployment, private_rpc) as chain, noted(confirmations, as_json) as notes:
         chain.notes = notes
         yield chain
 

@@ -151,6 +151,7 @@ def enrol(
 
     Example: folkmoot enrol --keystore ada.json
     """
+    from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.stakes import chance_text, next_quota
     from folkmoot.runtime.units import format_amount, parse_amount
 
@@ -163,6 +164,7 @@ def enrol(
         units = chain.unlocked_of(sender) if asked is None else asked
         same = ledger.enrolled(sender) and units == before.enrolled
         if receipt is None and not same:
+            require_admitted(chain.rpc, chain.deployment, sender)
             account = unlock(keystore, password_file)
             with working("Enrolling ...", json_):
                 function = chain.ledger.functions.enrol(units)
@@ -196,6 +198,14 @@ def enrol(
 
 
 def leave(
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ADDRESS]",
+            help="Remove this account instead of your own, if the ledger lets anybody do so.",
+            show_default=False,
+        ),
+    ] = None,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -208,17 +218,26 @@ def leave(
     That is true for the open round too, also if you enrol again. Commitments that are on the chain stay. You keep your
     stake.
 
+    Anybody may remove another account that has too little stake enrolled, and between commit windows one that has
+    missed three rounds in a row or is no longer admitted to a closed federation. The coordinator does so by itself.
+
     Example: folkmoot leave --keystore ada.json
     """
+    from folkmoot.runtime.units import parse_address
+
+    removed = None if other is None else parse_address(other)
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
-        with working("Leaving ...", json_):
-            receipt = chain.send(chain.ledger.functions.leave(), account, once=True)
+        function = (
+            chain.ledger.functions.leave() if removed is None else chain.ledger.functions.remove(removed)
+        )
+        with working("Leaving ..." if removed is None else "Removing ...", json_):
+            receipt = chain.send(function, account, once=True)
+        gone = removed or account.address
         emit(
-            {"account": account.address, **sent(chain, receipt)},
+            {"account": gone, **sent(chain, receipt)},
             json_,
-            f"{account.address} is no longer enrolled: no round waits for its update or takes it. Its stake is "
-            "unchanged.",
+            f"{gone} is no longer enrolled: no round waits for its update or takes it. Its stake is unchanged.",
         )
 
 

@@ -31,12 +31,13 @@ def status(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     json_: Json = False,
 ) -> None:
-    """Show head, current round, policy, active version, stakes, bonds and open proposals.
+    """Show head, current round, policy, active version, stakes, bonds, members and open proposals.
 
     Example: folkmoot status --json
     """
     from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance, waiting
+    from folkmoot.ledger import admission as admissions
     from folkmoot.ledger.stakes import next_quota, rounds_within
     from folkmoot.runtime.units import format_amount, format_time
 
@@ -50,6 +51,9 @@ def status(
         stake, bonds = chain.stake_of(coordinator), chain.bond_of(coordinator)
         rounds = rounds_within(stake - bonds, policy.bond)
         quota = next_quota(chain.ledger_reader, chain.vault_reader)
+        office = governance.guardian_of(chain)
+        admission = chain.ledger_reader.admission()
+        members = admissions.members(chain, chain.block_number()) if chain.deployment.members else None
         demands, disputes = waiting.open_demands(chain), waiting.open_disputes(chain)
         all_proposals = governance.proposals(chain)
         document: dict[str, Any] = {
@@ -71,6 +75,9 @@ def status(
             "totalStaked": str(staked),
             "totalEnrolled": str(enrolled),
             "quota": str(quota) if quota else None,
+            "guardian": None if office is None else {"address": office[0], "until": office[1]},
+            "admission": None if admission == admissions.NOBODY else admission,
+            "members": members,
             "demands": [each.to_json() for each in demands],
             "disputes": [each.to_json() for each in disputes],
             "proposals": [each.to_json(chain) for each in all_proposals],
@@ -94,6 +101,12 @@ def status(
             f"; a crowd: an account needs {format_amount(quota)} to have a place for certain" if quota else ""
         ),
     }
+    if office is not None:
+        lines["guardian"] = f"{office[0]}, may cancel proposals until {format_time(office[1])}"
+    if members is not None:
+        lines["members"] = ", ".join(members) or "nobody: no account can enrol"
+    elif document["admission"]:
+        lines["admission"] = f"{admission} says who may enrol"
     if demands:
         lines["demands"] = "; ".join(
             f"{each.demand}: {each.about}, round {each.round}, {_left(each.answer_by, now)} to answer"

@@ -21,6 +21,7 @@ from folkmoot.cli.options import (
     KeystorePath,
     LogFormat,
     PasswordFile,
+    PrivateRpc,
     RpcUrl,
     account_address,
     noted,
@@ -62,6 +63,7 @@ def challenge(
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
+    private_rpc: PrivateRpc = None,
     place: Annotated[
         int | None,
         typer.Option(
@@ -81,6 +83,7 @@ def challenge(
     Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
     """
     require_web3()
+    from folkmoot.chain.private import private_endpoint
     from folkmoot.fraud.contracts.challenge import NOBODY, cheapest, cost_of
     from folkmoot.fraud.contracts.challenge import challenge as send
     from folkmoot.fraud.contracts.follower import Follower
@@ -90,7 +93,7 @@ def challenge(
     from folkmoot.runtime.units import format_amount
 
     addresses = Deployment.load(deployment)
-    with open_rpc(rpc) as endpoint:
+    with private_endpoint(private_rpc, addresses.chain_id), open_rpc(rpc) as endpoint:
         with working("Reading the chain ...", json_):
             record = Follower(addresses).read(endpoint)
         if not dry_run and _report_earlier_proof(endpoint, record, round_, keystore, confirmations, json_):
@@ -182,6 +185,7 @@ def watch(
         ),
     ] = None,
     password_file: PasswordFile = None,
+    private_rpc: PrivateRpc = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -232,6 +236,7 @@ def watch(
     Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
     """
     require_web3()
+    from folkmoot.chain.private import private_endpoint
     from folkmoot.fraud.watcher.journal import Journal, Log, held
     from folkmoot.fraud.watcher.metrics import Metrics, serve
     from folkmoot.fraud.watcher.watch import Options, Watcher, run
@@ -243,9 +248,11 @@ def watch(
     account = unlock(keystore, password_file) if keystore is not None else None
     folder = state if state is not None else _default_folder() / addresses.ledger
     log_format = logs.chosen("json" if json_ else log_format)
-    logs.setup(log_format, hidden=secrets_of(*rpc, *artifacts), stream=sys.stdout)
+    logs.setup(
+        log_format, hidden=secrets_of(*rpc, *artifacts, *filter(None, [private_rpc])), stream=sys.stdout
+    )
     log = Log()
-    with held(folder):
+    with private_endpoint(private_rpc, addresses.chain_id), held(folder):
         numbers = Metrics()
         watcher = Watcher(
             rpc,

@@ -18,6 +18,7 @@ from folkmoot.audit.roles import designed_roles
 from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.ledger import clock, costs, packaged
+from folkmoot.ledger.admission import NOBODY, admits
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.stakes import bonded_rounds, rounds_within
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
@@ -56,6 +57,7 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
         Check("clock", chain.clock, ("chain",)),
         Check("contracts", chain.contracts, ("chain id",)),
         Check("genesis", chain.genesis, contracts),
+        Check("admission", chain.admission, contracts),
         Check("coordinator's account", chain.appointed, contracts),
         Check("coordinator's bond", chain.bond, contracts),
         Check("gas money", chain.money, contracts),
@@ -134,8 +136,8 @@ class _Chain:
 
     def contracts(self) -> Finding:
         missing, other = [], []
-        for role, name in packaged.NAMES.items():
-            address = getattr(self._deployment, role)
+        for role in self._deployment.roles:
+            name, address = packaged.NAMES[role], getattr(self._deployment, role)
             code = self._rpc.code(address)
             if not code:
                 missing.append(f"{name} ({address})")
@@ -152,7 +154,7 @@ class _Chain:
                 "Use the release that they were deployed with, or the deployment file of your federation. Sign nothing "
                 "for them before `folkmoot audit` passes.",
             )
-        return ok(f"All {len(packaged.NAMES)} have the code of this release.")
+        return ok(f"All {len(self._deployment.roles)} have the code of this release.")
 
     def genesis(self) -> Finding:
         actual = "0x" + self._ledger.genesis_hash().hex()
@@ -162,6 +164,25 @@ class _Chain:
                 "The file belongs to another federation; get the right one.",
             )
         return ok(f"The ledger has the file's genesis {actual[:12]}….")
+
+    def admission(self) -> Finding:
+        asked, place = self._ledger.admission(), self._deployment
+        named = place.members or place.admission or NOBODY
+        if asked != named:
+            return failed(
+                f"The ledger asks {_contract(asked)} who may enrol; the file names {_contract(named)}.",
+                "Get the deployment file again from whoever deployed the contracts.",
+            )
+        if asked == NOBODY:
+            return ok("The federation is open: everybody may enrol who has the stake.")
+        if place.members is not None:
+            return ok(f"The federation is closed: votes change the list of members, {asked}.")
+        if admits(self._rpc, asked, self._coordinator) is None:
+            return warning(
+                f"The federation is closed, and its admission contract {asked} gives no answer: nobody new can enrol.",
+                "Ask those who run that contract. Rounds go on, and who is enrolled stays so.",
+            )
+        return ok(f"The federation is closed: {asked} says who may enrol.")
 
     def appointed(self) -> Finding:
         if self._account not in (None, self._coordinator):
@@ -244,6 +265,10 @@ class _Chain:
         if vital:
             return failed(f"Roles are not as designed: {text}. So {' and '.join(vital)}.", remedy)
         return warning(f"Roles are not as designed: {text}.", remedy) if taken else ok("All are as designed.")
+
+
+def _contract(address: str) -> str:
+    return "no contract" if address == NOBODY else address
 
 
 def _rounds(count: int) -> str:

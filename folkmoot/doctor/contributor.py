@@ -12,8 +12,10 @@ from pathlib import Path
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
+from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
 from folkmoot.ledger import costs
+from folkmoot.ledger.admission import require_admitted
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.stakes import chance_text, next_quota
 from folkmoot.protocol.genesis import Genesis
@@ -135,6 +137,10 @@ class _Contributor:
             text = "not enrolled"
             if self._enrolled:
                 text = f"enrolled with {format_amount(self._enrolled)}, less than the policy asks for"
+            try:
+                require_admitted(self._rpc, self._deployment, self._account)
+            except InputError as error:
+                return failed(f"{self._account} is {text}, and can't enrol. {error.message}", error.remedy)
             return warning(
                 f"{self._account} is {text}: no round takes an update of it.",
                 "Run `folkmoot join`, which enrols it, or `folkmoot enrol`. Enrolment counts from the next round on.",

@@ -25,7 +25,10 @@ JUDGES = ("fraud_proofs", "gram_proofs", "contributor_faults", "data_availabilit
 """The contracts that the arbiter lets speak, in the order of its list, by the names of the fields of `Deployment`."""
 
 CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor", *JUDGES, "arbiter")
-"""The contracts of a deployment in the order of their creation, by the names of the fields of `Deployment`."""
+"""The contracts of every deployment in the order of their creation, by the names of the fields of `Deployment`."""
+
+ADMISSION = ("members", "admission")
+"""The fields of `Deployment` of which a closed federation has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,20 @@ class Deployment:
     """Arbiter: the verifier that the first policy names, unless it names another or none."""
     genesis_hash: str
     """keccak256 of the genesis file, 0x-hex (docs/protocol.md section 11)."""
+    members: str | None = None
+    """MemberList of a closed federation, which votes change; None in every other federation."""
+    admission: str | None = None
+    """Another admission contract of a closed federation; None in every other federation."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The contracts of Folkmoot that this deployment has: `CONTRACTS`, and the list of members if there is one."""
+        return CONTRACTS if self.members is None else (*CONTRACTS, "members")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of `deployment.json`, keys in camelCase."""
-        return {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+        """Return the JSON object of `deployment.json`, keys in camelCase. It has no keys for what is None."""
+        values = {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+        return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
     def from_json(cls, document: Any) -> Deployment:
@@ -88,7 +101,10 @@ class Deployment:
                 remedy="Those contracts can't be added to a deployment: deploy again with this release.",
                 code="deployment-outdated",
             )
-        for name in CONTRACTS:
+        given = [name for name in ADMISSION if document.get(name) is not None]
+        if len(given) > 1:
+            raise _invalid("it has both members and admission, and a ledger asks one contract who may enrol")
+        for name in (*CONTRACTS, *given):
             key = _camel(name)
             value = document.get(key)
             if not isinstance(value, str) or not is_wellformed_address(value):

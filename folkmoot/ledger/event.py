@@ -21,7 +21,7 @@ class Event:
     """What every event has: its place on the chain."""
 
     contract: str
-    """Contract that emitted it, one of `deployment.CONTRACTS`."""
+    """Contract that emitted it, one of `Deployment.roles`."""
     block: int
     """Number of its block."""
     block_hash: bytes

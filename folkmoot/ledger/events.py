@@ -461,6 +461,14 @@ class ProposalExtended(Event):
 
 
 @record
+class ProposalGuardianSet(Event):
+    """OpenZeppelin's `ProposalGuardianSet(address,address)`."""
+
+    old_proposal_guardian: str
+    new_proposal_guardian: str
+
+
+@record
 class ProposalQueued(Event):
     """OpenZeppelin's `ProposalQueued(uint256,uint256)`."""
 
@@ -684,3 +692,14 @@ class DisputeUpheld(Event):
 
     round: int
     challenger: str
+
+
+# MemberList
+
+
+@record
+class MemberSet(Event):
+    """Emitted when an account becomes a member, or stops being one."""
+
+    account: str
+    member: bool

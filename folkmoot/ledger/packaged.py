@@ -25,8 +25,9 @@ NAMES = {
     "data_availability": "DataAvailability",
     "disputes": "Disputes",
     "arbiter": "Arbiter",
+    "members": "MemberList",
 }
-"""Contract by its role in a deployment, in the order of `deployment.CONTRACTS`."""
+"""Contract by its role in a deployment, in the order of `deployment.CONTRACTS`, and that of a closed federation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def contract(role: str) -> Packaged:
 
 @functools.cache
 def named(name: str) -> Packaged:
-    """Return a compiled contract by its name in Solidity: one of `NAMES`, `PolicyLimits` or `MemberList`."""
+    """Return a compiled contract by its name in Solidity: one of `NAMES`, or `PolicyLimits`."""
     document = json.loads((files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])
 

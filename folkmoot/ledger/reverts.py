@@ -95,14 +95,17 @@ REMEDIES = {
     "RoundLedgerNoPlace": "More stake is enrolled than the round has places, and this account was not drawn. Take part "
     "in the next round; with more stake enrolled the chance is larger (`folkmoot stake`, `folkmoot enrol`).",
     "RoundLedgerEnrolledTooLate": "Take part in the next round: what is enrolled counts in the rounds that open later.",
-    "RoundLedgerNotAdmitted": "The federation is closed: its admission contract must admit the account first; that of "
-    "Folkmoot, `MemberList`, does what a vote says.",
+    "RoundLedgerNotAdmitted": "The federation is closed, and its admission contract must admit the account first. If "
+    "that is a list of members, ask somebody with votes to run `folkmoot propose --admit ADDRESS`.",
     "RoundLedgerPlacesLeft": "Wait until all places are taken, or for the end of the window: with more stake enrolled "
     "than places, it ends early only when the round is full.",
     "RoundLedgerNotVoid": "Only a round that was anchored on a round proven wrong has a bond to release, once.",
     "RoundLedgerNotAbsent": "Wait. An account with enough enrolled stake can be removed only after it has missed as "
     "many rounds in a row as the error says.",
     "RoundLedgerNotEmpty": "Wait for the end of the round: it has commitments.",
+    # The list of members
+    "MemberListNotGovernance": "Propose it: `folkmoot propose --admit ADDRESS` or `--remove ADDRESS`.",
+    "MemberListZeroAddress": "Give the address of the account.",
     # The arbiter and its judges
     "ArbiterNotJudge": "Bring the proof to one of the arbiter's judges; the deployment file has them.",
     "ArbiterNotHeld": "Only a round that a dispute holds can be resumed.",
@@ -182,7 +185,9 @@ REMEDIES = {
     "GovernorProposalQueueingFailed": "Read the proposal's calls; the timelock refused to queue them.",
     "GovernorProposalQueueingNotRequired": "Execute the proposal directly.",
     "GovernorRestrictedProposer": "The description reserves this proposal for another account; change it.",
-    "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins.",
+    "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins. A guardian "
+    "may at any time in its term; `folkmoot status` shows it.",
+    "MootGovernorInvalidGuardian": "Give a guardian and its term, or neither.",
     "GovernorUnexpectedProposalState": "Look at its state and times with `folkmoot proposals`. A proposal of the same "
     "calls and the same text can be made once only: choose another --title.",
     # TimelockController

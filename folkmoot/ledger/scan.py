@@ -16,7 +16,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.errors import RpcError
 from folkmoot.ledger import events, packaged
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.event import Event, field_name
 from folkmoot.ledger.texts import decode
 from folkmoot.protocol.policy import Policy
@@ -51,7 +51,7 @@ def scan(
     to_block: int,
     *,
     step: int = BLOCK_STEP,
-    contracts: Sequence[str] = CONTRACTS,
+    contracts: Sequence[str] | None = None,
 ) -> Iterator[Event]:
     """Yield the events of the contracts in log order, both blocks included.
 
@@ -62,12 +62,13 @@ def scan(
         step: Blocks that the first request asks for. It doubles after every answer, up to `MAX_BLOCK_STEP`, as long
             as answers stay below `MANY_LOGS`; it is halved where the endpoint finds an answer too large, and does not
             grow beyond that again.
-        contracts: Contracts (`ledger`, ...) whose events are wanted; all if left out.
+        contracts: Contracts (`ledger`, ...) whose events are wanted; all of the deployment if left out.
 
     Raises:
         RpcError: the endpoint failed, or its logs do not fit the contracts.
     """
-    roles = {getattr(source.deployment, role): role for role in contracts}
+    wanted = source.deployment.roles if contracts is None else contracts
+    roles = {getattr(source.deployment, role): role for role in wanted}
     first, ceiling = from_block, MAX_BLOCK_STEP
     while first <= to_block:
         last = min(first + step - 1, to_block)

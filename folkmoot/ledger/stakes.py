@@ -8,11 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from folkmoot.ledger.admission import NOBODY
 from folkmoot.protocol.places import quota_of
 from folkmoot.rpc.client import LedgerReader, Phase, RoundView, VaultReader
-
-NOBODY = "0x" + "0" * 40
-"""Admission contract of an open federation."""
 
 
 @dataclass(frozen=True, slots=True)

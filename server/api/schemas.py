@@ -697,6 +697,10 @@ class DeploymentView(View):
     """Arbiter."""
     genesis_hash: str
     """keccak of the genesis file."""
+    members: str | None = None
+    """MemberList of a closed federation; none in others."""
+    admission: str | None = None
+    """Another admission contract of a closed federation; none in others."""
 
 
 Json = dict[str, Any]

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import RpcError
 from folkmoot.fraud.proofs.availability import DataKind
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import PLACE_BITS
 from folkmoot.runtime.logs import fields
 from server.chain.calls import decode_log
@@ -60,7 +60,7 @@ class Indexer:
         self._deployment = deployment
         self.warning: str | None = None
         self._behind_since: float | None = None
-        self._roles = {getattr(deployment, role).lower(): role for role in CONTRACTS}
+        self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
 
     def poll(self) -> int:
         """Read up to the newest block.
@@ -145,7 +145,9 @@ class Indexer:
         end = self._node.block(last)
         if end is None:
             return False
-        logs = self._node.logs([getattr(self._deployment, role) for role in CONTRACTS], first, last)
+        logs = self._node.logs(
+            [getattr(self._deployment, role) for role in self._deployment.roles], first, last
+        )
         after = self._node.block(last)
         if after is None or after.hash != end.hash:
             return False  # reorganised while we read: the next poll starts from what is sure

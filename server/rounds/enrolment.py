@@ -9,6 +9,7 @@ from __future__ import annotations
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.ledger.admission import NOBODY
 from folkmoot.rpc.client import LedgerReader
 from server.db.models import ChainEvent, Entry
 
@@ -26,10 +27,15 @@ def enrolled(session: Session) -> set[str]:
 
 
 def removable(session: Session, ledger: LedgerReader, number: int) -> list[str]:
-    """Enrolled accounts without a commitment in a round that the ledger would let anybody remove now.
+    """Enrolled accounts that the ledger would let anybody remove after a round.
+
+    In an open federation accounts with a commitment in the round are left out: they are not absent. In a closed one
+    they may have ceased to be members.
 
     Raises:
         RpcError: The chain gave no answer.
     """
-    entries = set(session.scalars(select(Entry.contributor).where(Entry.round == number)))
-    return [account for account in sorted(enrolled(session) - entries) if ledger.can_remove(account)]
+    asked = enrolled(session)
+    if ledger.admission() == NOBODY:
+        asked -= set(session.scalars(select(Entry.contributor).where(Entry.round == number)))
+    return [account for account in sorted(asked) if ledger.can_remove(account)]

@@ -26,7 +26,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
-from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
@@ -114,7 +114,9 @@ class World:
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, anvil: Anvil, path: Path, policy: Policy) -> Self:
+    def create(
+        cls, anvil: Anvil, path: Path, policy: Policy, admission: Admission = OPEN, **options: Any
+    ) -> Self:
         """Deploy a federation with a tiny model."""
         rng = np.random.default_rng(1)
         values = {t.name: rng.normal(0, 0.1, t.shape).astype(np.float32) for t in MANIFEST.tensors}
@@ -129,7 +131,8 @@ class World:
             anvil,
             genesis=roots,
             first_policy=policy,
-            governance=replace(factories.GOVERNANCE, seasoning=SEASONING),
+            governance=replace(factories.GOVERNANCE, seasoning=SEASONING, **options),
+            admission=admission,
         )
         resolved = policy.resolved(made.deployment.arbiter)
         return cls(made, folder, {0: state}, {0: EXPONENTS}, [resolved])

@@ -7,11 +7,14 @@ fixture of the same name where it needs another one.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from tests import factories
 from tests.integration import coordinator_world
@@ -106,3 +109,28 @@ def mortal(
         }
     )
     return made
+
+
+@pytest.fixture
+def folkmoot(
+    world: factories.Federation,
+    keystore: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., dict[str, Any]]:
+    """Run a command as somebody, with --json; return what it prints. `fails` is the expected exit status."""
+    world.deployment.save(tmp_path / "deployment.json")
+    monkeypatch.setenv("FOLKMOOT_RPC", world.anvil.url)
+    monkeypatch.setenv("FOLKMOOT_DEPLOYMENT", str(tmp_path / "deployment.json"))
+    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
+
+    def command(*words: str, by: str = "ada", fails: int = 0) -> dict[str, Any]:
+        monkeypatch.setenv("FOLKMOOT_KEYSTORE", str(keystore(by)))
+        status = run([*words, "--json"])
+        printed = capsys.readouterr()
+        assert status == fails, printed.out + printed.err
+        document: dict[str, Any] = json.loads(printed.out)
+        return document
+
+    return command

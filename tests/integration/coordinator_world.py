@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots, Governance
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update
@@ -69,13 +69,25 @@ def tiny() -> Start:
     return made, MANIFEST, state
 
 
-def federation(anvil: Anvil, start: Start | None = None, **policy: Any) -> factories.Federation:
+def federation(
+    anvil: Anvil,
+    start: Start | None = None,
+    admission: Admission = OPEN,
+    governance: Governance = factories.GOVERNANCE,
+    **policy: Any,
+) -> factories.Federation:
     """A deployment of this model, or of another one."""
     made, manifest, state = start or tiny()
     roots = GenesisRoots(
         manifest_hash=manifest.hash, state_root=state.root(manifest.hash), genesis_hash=made.hash
     )
-    return factories.federation(anvil, genesis=roots, first_policy=factories.policy(**policy))
+    return factories.federation(
+        anvil,
+        genesis=roots,
+        first_policy=factories.policy(**policy),
+        governance=governance,
+        admission=admission,
+    )
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ HOME = (
     "files of rounds", "disk", "evaluator",
 )  # fmt: skip
 CHAIN = (
-    "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "coordinator's account",
-    "coordinator's bond", "gas money", "pending rounds", "verifier", "roles",
+    "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "admission",
+    "coordinator's account", "coordinator's bond", "gas money", "pending rounds", "verifier", "roles",
 )  # fmt: skip
 API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",

@@ -5,6 +5,7 @@ import { Governor } from "@openzeppelin/contracts/governance/Governor.sol";
 import { TimelockController } from "@openzeppelin/contracts/governance/TimelockController.sol";
 import { GovernorCountingSimple } from "@openzeppelin/contracts/governance/extensions/GovernorCountingSimple.sol";
 import { GovernorPreventLateQuorum } from "@openzeppelin/contracts/governance/extensions/GovernorPreventLateQuorum.sol";
+import { GovernorProposalGuardian } from "@openzeppelin/contracts/governance/extensions/GovernorProposalGuardian.sol";
 import { GovernorSettings } from "@openzeppelin/contracts/governance/extensions/GovernorSettings.sol";
 import { GovernorTimelockControl } from "@openzeppelin/contracts/governance/extensions/GovernorTimelockControl.sol";
 import { GovernorVotes } from "@openzeppelin/contracts/governance/extensions/GovernorVotes.sol";
@@ -14,10 +15,15 @@ import {
 import { IVotes } from "@openzeppelin/contracts/governance/utils/IVotes.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
+import { IStakeVault } from "../interfaces/IStakeVault.sol";
+
 /// @title The assembly: stakers propose and vote, the timelock carries out.
 /// @notice Voting power is the least of three amounts of stake (StakeVault): at the proposal's snapshot, `seasoning`
 /// seconds before it, and now. So stake that came for a vote does not vote, nor does stake that was slashed or is leaving.
 /// In a young federation half of its age takes the place of `seasoning`. A late quorum prolongs the vote.
+/// A guardian, if there is one, may cancel proposals until its term ends, and do nothing else. Votes may replace or remove
+/// it. No vote and no guardian can make the term longer, so a guardian can't keep itself in office by cancelling.
 /// @dev Warning: the quorum is a share of what is staked. Where little is staked, little is needed; the proposal
 /// threshold is a fixed amount and keeps a nearly empty vault from being ruled by dust.
 contract MootGovernor is
@@ -27,12 +33,18 @@ contract MootGovernor is
     GovernorVotes,
     GovernorVotesQuorumFraction,
     GovernorTimelockControl,
-    GovernorPreventLateQuorum
+    GovernorPreventLateQuorum,
+    GovernorProposalGuardian
 {
     /// @notice Seconds for which stake must have been there at a snapshot to vote.
     uint48 public immutable seasoning;
     /// @notice Unix time of the deployment.
     uint48 public immutable launchedAt;
+    /// @notice Unix time from which there is no guardian any more, whoever was set.
+    uint48 public immutable guardianUntil;
+
+    /// @notice Thrown when the deployment names a guardian without a term, or a term without a guardian.
+    error MootGovernorInvalidGuardian(address guardian, uint256 term);
 
     /// @param vault Vault whose stakes are the votes.
     /// @param timelock_ Timelock that carries out what was voted, and that governs this contract.
@@ -42,6 +54,8 @@ contract MootGovernor is
     /// @param quorumPercent Share of the staked total that must vote for or abstain, in percent.
     /// @param voteExtension Seconds that a vote stays open at least after the quorum is reached.
     /// @param seasoning_ Seconds for which stake must have been there at a snapshot to vote.
+    /// @param guardian Who may cancel proposals, zero for nobody.
+    /// @param guardianTerm Seconds from now for which there may be a guardian, zero for none.
     constructor(
         IVotes vault,
         TimelockController timelock_,
@@ -50,7 +64,9 @@ contract MootGovernor is
         uint256 proposalThreshold_,
         uint256 quorumPercent,
         uint48 voteExtension,
-        uint48 seasoning_
+        uint48 seasoning_,
+        address guardian,
+        uint48 guardianTerm
     )
         Governor("MootGovernor")
         GovernorSettings(votingDelay_, votingPeriod_, proposalThreshold_)
@@ -61,6 +77,18 @@ contract MootGovernor is
     {
         seasoning = seasoning_;
         launchedAt = uint48(block.timestamp);
+        guardianUntil = uint48(block.timestamp) + guardianTerm;
+        if ((guardian == address(0)) != (guardianTerm == 0)) {
+            revert MootGovernorInvalidGuardian(guardian, guardianTerm);
+        }
+        if (guardian != address(0)) _setProposalGuardian(guardian);
+    }
+
+    /// @notice Who may cancel proposals now; zero if nobody may but a proposer before the vote.
+    /// @dev The coordinator is never the guardian: while one account is both, there is none.
+    function proposalGuardian() public view override returns (address guardian) {
+        guardian = super.proposalGuardian();
+        if (block.timestamp >= guardianUntil || guardian == _coordinator()) return address(0);
     }
 
     /// @inheritdoc Governor
@@ -104,6 +132,20 @@ contract MootGovernor is
         uint256 age = Math.saturatingSub(timepoint, launchedAt);
         uint256 before = super._getVotes(account, timepoint - Math.min(seasoning, age / 2), params);
         return Math.min(Math.min(atSnapshot, before), token().getVotes(account));
+    }
+
+    /// @dev Not OpenZeppelin's rule for no guardian, under which a proposer could cancel what was voted for.
+    function _validateCancel(uint256 proposalId, address caller)
+        internal
+        view
+        override(Governor, GovernorProposalGuardian)
+        returns (bool)
+    {
+        return caller == proposalGuardian() || Governor._validateCancel(proposalId, caller);
+    }
+
+    function _coordinator() private view returns (address) {
+        return IRoundLedger(IStakeVault(address(token())).ledger()).coordinator();
     }
 
     function _tallyUpdated(uint256 proposalId) internal override(Governor, GovernorPreventLateQuorum) {

@@ -110,7 +110,16 @@ abstract contract Deployment is Test {
         );
         timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
         governor = new MootGovernor(
-            vault, timelock, VOTING_DELAY, VOTING_PERIOD, PROPOSAL_THRESHOLD, QUORUM_PERCENT, VOTE_EXTENSION, SEASONING
+            vault,
+            timelock,
+            VOTING_DELAY,
+            VOTING_PERIOD,
+            PROPOSAL_THRESHOLD,
+            QUORUM_PERCENT,
+            VOTE_EXTENSION,
+            SEASONING,
+            guardian(),
+            guardianTerm()
         );
         vm.stopPrank();
     }
@@ -151,6 +160,16 @@ abstract contract Deployment is Test {
     /// @notice Who may enrol: everybody.
     function admission() internal view virtual returns (IAdmission) {
         return IAdmission(address(0));
+    }
+
+    /// @notice Who may cancel proposals: nobody.
+    function guardian() internal view virtual returns (address) {
+        return address(0);
+    }
+
+    /// @notice For how long.
+    function guardianTerm() internal view virtual returns (uint48) {
+        return 0;
     }
 
     /// @notice What no policy may go beyond.

@@ -26,6 +26,7 @@ from folkmoot.ledger.events import (
     ProposalCreated,
     ProposalExecuted,
     ProposalExtended,
+    ProposalGuardianSet,
     ProposalQueued,
     ProposalThresholdSet,
     QuorumNumeratorUpdated,
@@ -35,7 +36,7 @@ from folkmoot.ledger.events import (
     VotingDelaySet,
     VotingPeriodSet,
 )
-from tests.unit.audit.records import ADA, BEN, CLEO, DEPLOYMENT, Script
+from tests.unit.audit.records import ADA, BEN, CLEO, DEPLOYMENT, NOBODY, Script
 from tests.unit.audit.test_audit_stakes import stake
 
 DELAY, PERIOD, THRESHOLD, QUORUM, EXTENSION, TIMELOCK = 10, 100, 50, 20, 30, 60
@@ -227,6 +228,20 @@ def test_a_withdrawn_proposal_is_over() -> None:
     moot.vote(ADA, FOR)
     with pytest.raises(AuditFailure, match="withdrawn"):
         moot.replayed()
+
+
+def test_a_guardian_cancels_in_its_term() -> None:
+    for until, coordinator, allowed in ((10**9, BEN, True), (0, BEN, False), (10**9, CLEO, False)):
+        moot = Moot()
+        moot.add(CoordinatorAppointed, "ledger", previous=ADA, coordinator=coordinator)
+        moot.add(ProposalGuardianSet, "governor", old_proposal_guardian=NOBODY, new_proposal_guardian=CLEO)
+        VOTED(moot)
+        withdraw(moot)
+        if allowed:
+            assert moot.replayed(guardian_until=until).proposals[moot.id].canceled
+            continue
+        with pytest.raises(AuditFailure, match="because there was no guardian"):
+            moot.replayed(guardian_until=until)
 
 
 def steps(*chosen: Callable[[Moot], Any]) -> Callable[[Moot], None]:

@@ -60,7 +60,8 @@ class _Endpoint:
 class _Source:
     def __init__(self, most: int) -> None:
         self.rpc: Any = _Endpoint(most)
-        self.deployment: Any = type("D", (), dict.fromkeys(packaged.NAMES, "0x" + "11" * 20))()
+        addresses = dict.fromkeys(packaged.NAMES, "0x" + "11" * 20)
+        self.deployment: Any = type("D", (), {**addresses, "roles": tuple(packaged.NAMES)})()
 
 
 def test_a_range_that_is_too_large_is_halved_and_no_block_is_skipped() -> None:
