@@ -51,6 +51,14 @@ CHEATS: Mapping[str, str] = {
 }
 """Description of the coordinator's lie, by the name of the cheat."""
 
+GAMES: Mapping[str, str] = {
+    "puppets": "One of them has many accounts, and tries to take the places of the others.",
+    "copied-proof": "The [bold]coordinator[/] lies, and a puppet of its own copies the watcher's proof and is first.",
+    "spam": "Somebody without enough stake, and somebody with it, fill the round with what nobody trained.",
+    "capture": "Somebody has three tenths of the stake, and the others sleep through its votes.",
+}
+"""Description of an attack with money, time or several accounts (`folkmoot.devnet.games`), by the name of the cheat."""
+
 DEFAULT_RULE = next(field.default for field in fields(Plan) if field.name == "rule")
 """Default rule of a local federation."""
 
@@ -67,10 +75,10 @@ def check_cheat(cheat: str) -> None:
     Raises:
         InputError: there is none.
     """
-    if cheat not in CHEATS:
+    if cheat not in (*CHEATS, *GAMES):
         raise InputError(
             f"There is no cheat {cheat!r}.",
-            remedy=f"Choose one of {', '.join(CHEATS)}.",
+            remedy=f"Choose one of {', '.join((*CHEATS, *GAMES))}.",
             code="unknown-cheat",
         )
 
@@ -409,7 +417,7 @@ class CheatDemo(Demo):
         }
         self.console.print(f"\n[dim]{summary['seconds']:.0f} s in all. Logs and files: {self.plan.home}[/]")
         self.console.print(
-            Text(f"Try the others: {command_name()} demo --cheat {'|'.join(CHEATS)}")
+            Text(f"Try the others: {command_name()} demo --cheat {'|'.join((*CHEATS, *GAMES))}")
         )
         return summary
 
