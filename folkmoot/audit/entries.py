@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from eth_utils.address import to_checksum_address
+
 from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
@@ -60,10 +62,12 @@ def check_entries(history: History, replayed: Round) -> EntryCounts:
     domain = Domain(history.deployment.chain_id, history.deployment.ledger)
     counts = EntryCounts()
     commitments = iter(replayed.commitments())
+    recorded: set[str] = set()
     for events in _transactions(replayed.commits):
         batch = [next(commitments) for _ in events]
         transaction = history.transaction(events[0].transaction)
-        counts += _check_batch(history, domain, transaction, events, batch)
+        counts += _check_batch(history, domain, transaction, events, batch, recorded)
+        recorded |= {event.contributor for event in events}
     return counts
 
 
@@ -73,8 +77,9 @@ def _check_batch(
     transaction: Transaction,
     events: list[UpdateCommitted],
     batch: list[Commitment],
+    recorded: set[str],
 ) -> EntryCounts:
-    """Check the entries that one transaction recorded."""
+    """Check the entries that one transaction recorded; `recorded` has the contributors of earlier ones."""
     if (
         transaction.to != history.deployment.ledger
     ):  # Sent through another contract, whose call data may have any meaning.
@@ -84,6 +89,8 @@ def _check_batch(
     sent, signatures = _commitments_of(call)
     if call is None or not sent:
         raise mismatch(first, "the call that recorded the entry", "commitUpdates or commitUpdate", call)
+    if call.function == "commitUpdates":
+        sent, signatures = _without_recorded(sent, signatures, recorded)
     for event, commitment, words in zip(events, batch, sent, strict=False):
         _require_same(_subject(event), commitment, words)
     require(first, "the number of commitments in the transaction", len(batch), len(sent))
@@ -104,6 +111,19 @@ def _commitments_of(call: Call | None) -> tuple[list[Any], list[bytes]]:
     if call is not None and call.function == "commitUpdates":
         return list(call.arguments[1]), list(call.arguments[2])
     return [], []
+
+
+def _without_recorded(
+    sent: list[Any], signatures: list[bytes], recorded: set[str]
+) -> tuple[list[Any], list[bytes]]:
+    """Leave out what the ledger skips in a batch: commitments of contributors that have one in the round."""
+    seen, kept = set(recorded), []
+    for place, words in enumerate(sent):
+        contributor = str(to_checksum_address(words[0]))
+        if contributor not in seen:
+            kept.append(place)
+        seen.add(contributor)
+    return [sent[place] for place in kept], [signatures[place] for place in kept if place < len(signatures)]
 
 
 def _check_signature(

@@ -8,7 +8,6 @@ public API. This module imports neither `server` nor `client`.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -52,6 +51,14 @@ CHEATS: Mapping[str, str] = {
 }
 """Description of the coordinator's lie, by the name of the cheat."""
 
+GAMES: Mapping[str, str] = {
+    "puppets": "One of them has many accounts, and tries to take the places of the others.",
+    "copied-proof": "The [bold]coordinator[/] lies, and a puppet of its own copies the watcher's proof and is first.",
+    "spam": "Somebody without enough stake, and somebody with it, fill the round with what nobody trained.",
+    "capture": "Somebody has three tenths of the stake, and the others sleep through its votes.",
+}
+"""Description of an attack with money, time or several accounts (`folkmoot.devnet.games`), by the name of the cheat."""
+
 DEFAULT_RULE = next(field.default for field in fields(Plan) if field.name == "rule")
 """Default rule of a local federation."""
 
@@ -68,10 +75,10 @@ def check_cheat(cheat: str) -> None:
     Raises:
         InputError: there is none.
     """
-    if cheat not in CHEATS:
+    if cheat not in (*CHEATS, *GAMES):
         raise InputError(
             f"There is no cheat {cheat!r}.",
-            remedy=f"Choose one of {', '.join(CHEATS)}.",
+            remedy=f"Choose one of {', '.join((*CHEATS, *GAMES))}.",
             code="unknown-cheat",
         )
 
@@ -133,8 +140,6 @@ class CheatDemo(Demo):
         super().__init__(plan, honest + 2, console, keep=keep)
         self.cheat = cheat
         self.honest = honest
-        self._heard = 0  # Number of lines of the watcher's log that were shown.
-        self._said: set[str] = set()
         self._stream: Iterator[Event] = iter(())
         self._current: RoundProgress | None = None
         self._began = 0.0
@@ -411,33 +416,12 @@ class CheatDemo(Demo):
             "home": str(self.plan.home),
         }
         self.console.print(f"\n[dim]{summary['seconds']:.0f} s in all. Logs and files: {self.plan.home}[/]")
-        self.console.print(Text(f"Try the others: {command_name()} demo --cheat {'|'.join(CHEATS)}"))
+        self.console.print(
+            Text(f"Try the others: {command_name()} demo --cheat {'|'.join((*CHEATS, *GAMES))}")
+        )
         return summary
 
-    # Reading logs and chain
-
-    def _read_watcher(self) -> str:
-        """Show the watcher's new lines; yield its events in order."""
-        log = self.plan.logs / f"{WATCHER}.log"
-        lines = log.read_text(errors="replace").splitlines(keepends=True) if log.exists() else []
-        heard = []
-        for line in lines[self._heard :]:
-            if not line.endswith("\n"):
-                break
-            self._heard += 1
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            heard.append(str(event.get("event")))
-            # The sources and hashes of missing files are only in the log.
-            text = str(event.get("text")).partition(" The file ")[0]
-            if event.get("event") in ("started", "stopped") or text in self._said:
-                continue
-            self._said.add(text)
-            style = "green" if event["event"] in ("right", "proven") else "yellow"
-            self.console.print(f"  [dim]watcher:[/] [{style}]{escape(text)}[/]")
-        return " ".join(heard)
+    # Reading the chain
 
     def _balance(self, federation: LocalFederation) -> Balance:
         with self._chain(federation) as chain:

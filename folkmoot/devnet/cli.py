@@ -131,7 +131,7 @@ def demo(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="Number of rounds (5); with --cheat, of honest rounds before the lie (2).",
+            help="Number of rounds (5); with --cheat, of honest rounds before the lie (2), or of the attack.",
             min=1,
             max=1000,
             show_default=False,
@@ -145,8 +145,9 @@ def demo(
     cheat: Annotated[
         str,
         typer.Option(
-            metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor",
-            help="Make the coordinator lie in one round, and show how it is slashed.",
+            metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor|puppets|copied-proof|spam|capture",
+            help="Make the coordinator lie in one round, and show how it is slashed; or play an attack of several "
+            "accounts or of a vote (the last four), and show what it brings in.",
         ),
     ] = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
@@ -163,13 +164,14 @@ def demo(
     Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
     this machine, and ends them all. Takes two to three minutes on two cores.
 
-    With --cheat, the coordinator lies, and a watcher proves it on the chain.
+    With --cheat, the coordinator lies, and a watcher proves it on the chain; or somebody attacks with several accounts
+    (puppets, copied-proof, spam) or by a vote (capture), and the demo ends with what that brought in.
 
     Example: folkmoot demo --rounds 3 --keep
 
     Example: folkmoot demo --cheat sum
     """
-    from folkmoot.devnet.cheat import CheatDemo, check_cheat, staged
+    from folkmoot.devnet.cheat import GAMES, CheatDemo, check_cheat, staged
     from folkmoot.devnet.demo import Demo
     from folkmoot.devnet.federation import Plan
 
@@ -189,7 +191,18 @@ def demo(
         root=root,
     )
     console = _console(json_)
-    if cheat:
+    if cheat in GAMES:
+        from folkmoot.devnet.games import CLASSES
+
+        if plan.attackers or plan.root:
+            raise InputError(
+                f"The cheat {cheat} is shown without poisoned updates and without a root set.",
+                remedy="Leave out --attack and --root.",
+                code="cheat-not-shown",
+            )
+        game = CLASSES[cheat]
+        summary = game(game.staged(plan), rounds or game.default_rounds, console, keep=keep).run()
+    elif cheat:
         honest = rounds or DEMO_HONEST
         summary = CheatDemo(staged(plan, cheat, honest), cheat, honest, console, keep=keep).run()
     else:

@@ -27,7 +27,7 @@ from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking, completed
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.devnet.federation import LocalFederation, Plan, Prepared, prepare
+from folkmoot.devnet.federation import WATCHER, LocalFederation, Plan, Prepared, prepare
 from folkmoot.errors import LocalError
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
@@ -88,6 +88,8 @@ class Demo:
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
+        self._heard = 0  # Number of lines of the watcher's log that were shown.
+        self._said: set[str] = set()
 
     def run(self) -> dict[str, Any]:
         """Tell the whole story; return a summary.
@@ -372,6 +374,29 @@ class Demo:
             if progress.number == number:
                 return progress
         raise LocalError(f"Round {number} was settled before it was anchored.", remedy=REPORT, code="demo")
+
+    def _read_watcher(self) -> str:
+        """Show the watcher's new lines; yield its events in order."""
+        log = self.plan.logs / f"{WATCHER}.log"
+        lines = log.read_text(errors="replace").splitlines(keepends=True) if log.exists() else []
+        heard = []
+        for line in lines[self._heard :]:
+            if not line.endswith("\n"):
+                break
+            self._heard += 1
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            heard.append(str(event.get("event")))
+            # The sources and hashes of missing files are only in the log.
+            text = str(event.get("text")).partition(" The file ")[0]
+            if event.get("event") in ("started", "stopped") or text in self._said:
+                continue
+            self._said.add(text)
+            style = "green" if event["event"] in ("right", "proven") else "yellow"
+            self.console.print(f"  [dim]watcher:[/] [{style}]{escape(text)}[/]")
+        return " ".join(heard)
 
     # Actions
 

@@ -101,6 +101,12 @@ class Plan:
     """Whether Flower's simulation engine trains the app instead of SuperNodes."""
     commit_window: int = 0
     """Minimum length of the commit window in seconds. The profile's window is used if it is longer."""
+    stake: int = CONTRIBUTOR_STAKE
+    """Stake of each contributor, all of it enrolled, in units of 1e-18 tokens."""
+    most: int = 0
+    """Maximum number of entries of a round, the coordinator's included; 0 for as many as `folkmoot policy` says."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Tokens (units of 1e-18) of further accounts by name. They have no stake."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -263,7 +269,11 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.asked or plan.contributors)
         + bool(plan.root),
     )
-    policy = replace(policy, commit_window=max(policy.commit_window, plan.commit_window))
+    policy = replace(
+        policy,
+        commit_window=max(policy.commit_window, plan.commit_window),
+        max_contributors=plan.most or policy.max_contributors,
+    )
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")
     say("contracts")
     allocations: dict[str, int] = {
@@ -271,7 +281,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     }
     if plan.watched:
         allocations[accounts[WATCHER].address] = WATCHER_ALLOCATION
-    allocations |= {accounts[name].address: CONTRIBUTOR_ALLOCATION for name in plan.names()}
+    spare = CONTRIBUTOR_ALLOCATION - CONTRIBUTOR_STAKE
+    allocations |= {accounts[name].address: plan.stake + spare for name in plan.names()}
+    allocations |= {accounts[name].address: tokens for name, tokens in plan.others.items()}
     # A temporary key: the deployer keeps no role.
     deployer = _throwaway(rpc)
     report = deploy_and_report(
@@ -285,10 +297,10 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     )
     chain = Chain.connect(rpc_url, report.deployment)
     say("stakes")
-    for name in ("coordinator", *plan.names()):
-        _stake(chain, accounts[name], COORDINATOR_STAKE if name == "coordinator" else CONTRIBUTOR_STAKE)
+    stake(chain, accounts["coordinator"], COORDINATOR_STAKE)
     for name in plan.names():
-        chain.send(chain.ledger.functions.enrol(CONTRIBUTOR_STAKE), accounts[name])
+        stake(chain, accounts[name], plan.stake)
+        chain.send(chain.ledger.functions.enrol(plan.stake), accounts[name])
     chain.close()
     rpc.close()
     report.deployment.save(plan.deployment_file)
@@ -331,6 +343,7 @@ class LocalFederation:
         self.supervisor = supervisor
         self.api_port = _port(api_port, "the coordinator")
         self.chain_port = _port(chain_port, "the local chain")
+        self._has_superlink = False
         self.superlink_port = _port(superlink_port, "the SuperLink")
 
     @property
@@ -370,6 +383,7 @@ class LocalFederation:
 
     def start_superlink(self) -> None:
         """Start the SuperLink. It does not need the other processes, so it can start before them."""
+        self._has_superlink = True
         simulated = simulation.superlink_environment(self.plan) if self.plan.simulation else {}
         self.supervisor.start(
             "superlink",
@@ -381,7 +395,7 @@ class LocalFederation:
         )
 
     def start_coordinator(self) -> None:
-        """Start the coordinator, and wait until it and the SuperLink answer."""
+        """Start the coordinator, and wait until it answers, and the SuperLink if it was started."""
         from folkmoot.coordinator_api import CoordinatorApi
         from folkmoot.errors import CoordinatorError
 
@@ -411,7 +425,8 @@ class LocalFederation:
             ready=healthy,
             timeout=90,
         )
-        self.supervisor.watch(lambda: accepts_connections(self.superlink_port), timeout=90)
+        if self._has_superlink:
+            self.supervisor.watch(lambda: accepts_connections(self.superlink_port), timeout=90)
         api.close()
 
     def start_nodes(self) -> None:
@@ -526,7 +541,7 @@ def _make_keys(plan: Plan) -> dict[str, LocalAccount]:
     with os.fdopen(descriptor, "w") as file:
         file.write(password + "\n")
     accounts: dict[str, LocalAccount] = {}
-    for name in ("coordinator", *plan.names(), *([WATCHER] if plan.watched else [])):
+    for name in ("coordinator", *plan.names(), *([WATCHER] if plan.watched else []), *plan.others):
         key = secrets.token_bytes(32)
         keystore.create(plan.keystore(name), password, private_key=key, work=SCRYPT_WORK)
         accounts[name] = Account.from_key(key)
@@ -541,7 +556,8 @@ def _throwaway(rpc: Any) -> LocalAccount:
     return account
 
 
-def _stake(chain: Chain, account: LocalAccount, amount: int) -> None:
+def stake(chain: Chain, account: LocalAccount, amount: int) -> None:
+    """Stake tokens of an account (units of 1e-18) for itself."""
     chain.send(chain.token.functions.approve(chain.deployment.vault, amount), account)
     chain.send(chain.vault.functions.stake(account.address, amount), account)
 

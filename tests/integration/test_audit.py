@@ -92,6 +92,17 @@ def test_an_honest_history_passes_and_is_counted(history: World) -> None:
     assert "genesis" in steps
 
 
+def test_a_batch_may_have_commitments_that_are_recorded_before(world: World) -> None:
+    """The ledger passes over them: somebody has committed a part of the batch before it."""
+    before = audited(world).entries.signed
+    names = ["ada", "cleo", "ben", "dora", "cleo"]
+    made = {name: world.train(5, name)[0] for name in names}
+    signatures = [made[name].sign(factories.account(name), world.domain) for name in names]
+    world.send("ledger", "commitUpdates", 5, [made[name].abi_tuple() for name in names], signatures)
+    assert world.federation.chain.round(5).entries == 4
+    assert audited(world).entries.signed == before + 2
+
+
 def test_a_node_may_forget_the_state_of_the_audited_block_meanwhile(world: World) -> None:
     def step(what: str) -> None:
         if not what.startswith(("events", "storage")):

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot demo --cheat capture`: what a vote that one account decides alone can do, and what no vote can."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from folkmoot.devnet.capture import PASSED, Capture
+from folkmoot.devnet.federation import Plan
+from folkmoot.runtime.units import UNIT
+
+FORBIDDEN = {
+    "take a contributor's stake": "StakeVaultNotLedger",
+    "make a million tokens": "MootTokenNotMinter",
+    "raise the reward beyond its bound": "RoundLedgerInvalidPolicy(reward)",
+    "lower the bond below its bound": "RoundLedgerInvalidPolicy(bond)",
+    "raise the minimum stake beyond its bound": "RoundLedgerInvalidPolicy(minStake)",
+    "shorten the commit window": "RoundLedgerInvalidPolicy(commitWindow)",
+    "shorten the challenge window": "RoundLedgerInvalidPolicy(challengeWindow)",
+    "let the attacker judge": "RoundLedgerInvalidPolicy(verifier)",
+}
+
+
+@pytest.mark.timeout(300)
+def test_a_captured_vote_takes_no_stake_and_makes_no_token(tmp_path: Path) -> None:
+    shown = Console(file=io.StringIO(), width=120)
+    plan = Capture.staged(Plan(tmp_path / "demo", task="digits", contributors=3))
+    summary = Capture(plan, 1, shown).run()
+    proposals = summary["proposals"]
+    assert {title: end for title, end in proposals.items() if end != PASSED} == FORBIDDEN
+    assert len(proposals) == len(FORBIDDEN) + 5
+    assert (summary["earned"], summary["lost"], summary["net"]) == ("0", "0", "0")
+    assert int(summary["gasCoins"]) > 0
+    assert int(summary["share"]) * 10 >= 3 * (800 * UNIT + int(summary["share"]))
