@@ -648,6 +648,28 @@ def _check(policy: Policy, coordinator: str, allocations: Mapping[str, int], gov
             remedy="Give at least one allocation above zero, e.g. --allocate ADDRESS=1000.",
             code="no-allocation",
         )
+    require_affordable(policy, sum(allocations.values()))
+
+
+def require_affordable(policy: Policy, supply: int) -> None:
+    """Check that somebody can have what a policy asks for.
+
+    Args:
+        policy: The policy.
+        supply: All tokens that there are, in units of 1e-18.
+
+    Raises:
+        InputError: `impossible-policy`: the minimum stake or the bond is more than that; the message names the field.
+    """
+    for field_, amount in (("minStake", policy.min_stake), ("bond", policy.bond)):
+        if amount > supply:
+            raise InputError(
+                f"The policy's {field_} is {format_amount(amount)}, and there are {format_amount(supply)} in all: "
+                "nobody can have it at stake.",
+                remedy=f"Lower {field_}.",
+                code="impossible-policy",
+                details={"field": field_},
+            )
 
 
 def _require_answer(w3: Web3, contract: str, account: str) -> None:

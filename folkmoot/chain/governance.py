@@ -17,6 +17,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
+from folkmoot.chain.deploy import require_affordable
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.admission import MOST_MEMBERS, admits
@@ -146,10 +147,12 @@ def policy_change(chain: Chain, policy: Policy) -> Call:
 
     Raises:
         ContractRefused: The ledger would refuse the policy after the vote; the message names the field.
+        InputError: `impossible-policy`: it asks for more tokens than there are.
         RpcError: The endpoint failed.
     """
     values = policy.resolved(chain.deployment.arbiter).abi_tuple()
     chain.read(chain.ledger.functions.addPolicy(values), sender=chain.deployment.timelock)
+    require_affordable(policy, int(chain.read(chain.token.functions.totalSupply())))
     return _call(chain, "ledger", "addPolicy", values)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from folkmoot.economics.lies import tokens
 from folkmoot.economics.setting import Setting, proof_gas
 from folkmoot.economics.table import play_all
+from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_amount
 
 
@@ -27,8 +28,29 @@ def least_bond(setting: Setting) -> int:
     return max(rules.bond_factor * policy.reward, for_watchers)
 
 
+LEAST_WINDOW = 60
+"""Seconds of a window below which `policy_warning` warns."""
+
+
 def policy_warning(setting: Setting) -> str | None:
-    """Return what people should know of a policy's bond, verifier and rule, in words; None if nothing pays."""
+    """Return what people should know of a policy's bond, verifier, rule and windows, in words; None if nothing."""
+    texts = (_money_warning(setting), _window_warning(setting.policy))
+    return " ".join(text for text in texts if text) or None
+
+
+def _window_warning(policy: Policy) -> str | None:
+    windows = {
+        "commitWindow": policy.commit_window,
+        "anchorWindow": policy.anchor_window,
+        "challengeWindow": policy.challenge_window,
+    }
+    short = ", ".join(f"{key} {seconds} s" for key, seconds in windows.items() if seconds < LEAST_WINDOW)
+    if not short:
+        return None
+    return f"These windows are shorter than {LEAST_WINDOW} s: {short}. On a real chain nobody can act within them."
+
+
+def _money_warning(setting: Setting) -> str | None:
     rules, policy = setting.rules, setting.policy
     if not setting.has_verifier:
         return (

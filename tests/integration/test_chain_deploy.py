@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from folkmoot.chain import governance
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import (
     PROFILES,
@@ -157,6 +158,25 @@ def test_windows_longer_than_the_unbonding_time_are_refused_before_anything_is_s
 def test_nobody_with_tokens_is_refused(anvil: Anvil) -> None:
     with pytest.raises(InputError, match="nobody could stake"):
         deploy(connect_web3(anvil.url), factories.account("deployer"), **_arguments(allocations={}))
+
+
+@pytest.mark.parametrize(("field", "key"), [("min_stake", "minStake"), ("bond", "bond")])
+def test_a_policy_that_asks_for_more_tokens_than_there_are_is_refused(
+    anvil: Anvil, federation: factories.Federation, field: str, key: str
+) -> None:
+    before = anvil.rpc.block_number()
+    with pytest.raises(InputError, match=f"policy's {key} is 1001 MOOT, and there are 1000 MOOT") as caught:
+        deploy(
+            connect_web3(anvil.url),
+            factories.account("deployer"),
+            **_arguments(policy=factories.policy(**{field: 1_001 * UNIT})),
+        )
+    assert caught.value.code == "impossible-policy"
+    assert anvil.rpc.block_number() == before
+    most = federation.chain.read(federation.chain.token.functions.totalSupply())
+    governance.policy_change(federation.chain, factories.policy(verifier=ARBITER, bond=most))
+    with pytest.raises(InputError, match="policy's bond is"):
+        governance.policy_change(federation.chain, factories.policy(verifier=ARBITER, bond=most + 1))
 
 
 def test_deployer_without_native_coins(anvil: Anvil) -> None:

@@ -111,6 +111,23 @@ def test_a_bond_that_is_too_low_is_warned_of_and_the_defaults_are_not(
     assert said is None if warning is None else said.startswith(warning)
 
 
+@pytest.mark.parametrize("verifier", [NO_VERIFIER, ARBITER])
+def test_windows_in_which_nobody_can_act_are_named(verifier: str) -> None:
+    from dataclasses import replace
+
+    from folkmoot.cli.policy import default_of
+    from folkmoot.economics.bonds import LEAST_WINDOW, policy_warning
+    from folkmoot.economics.setting import Setting
+
+    enough = replace(default_of("l2"), verifier=verifier, commit_window=LEAST_WINDOW)
+    assert "Window" not in (policy_warning(Setting(policy=enough)) or "")
+    short = replace(enough, commit_window=1, challenge_window=LEAST_WINDOW - 1)
+    said = policy_warning(Setting(policy=short)) or ""
+    assert "shorter than 60 s: commitWindow 1 s, challengeWindow 59 s." in said
+    assert "anchorWindow" not in said
+    assert said.startswith("The policy has no verifier" if verifier == NO_VERIFIER else "These windows")
+
+
 def test_multi_krum_has_no_more_places_than_can_be_proven(genesis: Path, tmp_path: Path) -> None:
     out = tmp_path / "p.json"
     assert run(["policy", "--genesis", str(genesis), "--out", str(out), "--rule", "multi_krum:1,0"]) == 0
