@@ -19,7 +19,8 @@ from eth_utils.crypto import keccak
 
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.protocol.commitment import Commitment, entries_hash
+from folkmoot.protocol.batch import pack_entry
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
@@ -124,16 +125,9 @@ class ScriptedLedger:
             root = (roots or {}).get(index, hash_of("update", number, index))
             made = Commitment(address_of("contributor", index), number, one.base_state_root, root, 1_000, 100)
             one.commitments.append(made)
-            self._log(
-                "UpdateCommitted",
-                round=number,
-                contributor=made.contributor,
-                index=index,
-                updateRoot=root,
-                sumSquares=made.sum_squares,
-                numExamples=made.num_examples,
-                bundleHash=made.bundle_hash,
-            )
+        entries = b"".join(map(pack_entry, one.commitments[-updates:] if updates else []))
+        if entries:
+            self._log("UpdatesCommitted", round=number, first=0, bundleHash=NO_BUNDLE, entries=entries)
 
     def anchor(self, number: int) -> None:
         """Anchor a round: all of its updates count."""

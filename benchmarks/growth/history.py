@@ -26,7 +26,8 @@ from benchmarks.worlds import manifest_of
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.chain.client import Chain
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.batch import pack_batch
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
@@ -75,7 +76,7 @@ class Played:
         entries = [commitment for commitment, _ in made]
         domain = Domain(deployment.chain_id, deployment.ledger)
         signatures = [entry.sign(contributor(place), domain) for place, entry in enumerate(entries)]
-        self._send("commitUpdates", number, [entry.abi_tuple() for entry in entries], signatures)
+        self._send("commitUpdates", number, NO_BUNDLE, pack_batch(entries, signatures))
         self.anvil.advance(self.policy.commit_window)
         numbers = window(self.head, lambda one: one - 1)
         lineage = Lineage(

@@ -6,7 +6,7 @@ import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
 import { Answering } from "./utils/Twins.sol";
-import { OwnedWallet } from "./utils/Wallets.sol";
+import { Agreeing, OwnedWallet } from "./utils/Wallets.sol";
 
 /// @notice What a commitment must be, by either way into a round.
 contract RoundLedgerCommitTest is RoundTest {
@@ -27,14 +27,14 @@ contract RoundLedgerCommitTest is RoundTest {
     function _handIn(Way way, Actor memory contributor, IRoundLedger.Commitment memory commitment, bytes memory failure)
         private
     {
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(contributor, commitment);
+        bytes memory batch = batchOf(contributor, commitment);
         if (failure.length > 0) vm.expectRevert(failure);
         if (way == Way.Own) {
             vm.prank(contributor.addr);
             ledger.commitUpdate(commitment);
         } else {
             vm.prank(stranger.addr);
-            ledger.commitUpdates(round, commitments, signatures);
+            ledger.commitUpdates(round, commitment.bundleHash, batch);
         }
     }
 
@@ -47,15 +47,7 @@ contract RoundLedgerCommitTest is RoundTest {
 
     function _expectRecorded(IRoundLedger.Commitment memory commitment, uint16 index) private {
         vm.expectEmit(address(ledger));
-        emit IRoundLedger.UpdateCommitted(
-            commitment.round,
-            commitment.contributor,
-            index,
-            commitment.updateRoot,
-            commitment.sumSquares,
-            commitment.numExamples,
-            commitment.bundleHash
-        );
+        emit IRoundLedger.UpdatesCommitted(round, index, commitment.bundleHash, listed(commitment));
     }
 
     // Hashes, written out a second time here on purpose.
@@ -111,24 +103,37 @@ contract RoundLedgerCommitTest is RoundTest {
         vm.assertEq(ledger.rounds(round).entriesHash, expected, "rolling hash");
     }
 
-    function test_commitUpdates_recordsABatchInOrder() public {
+    /// @dev Entries of the three, and what a batch of them has.
+    function _three() private view returns (bytes memory batch, bytes memory entries, bytes32 rolling) {
         Actor[3] memory contributors = [alice, bob, carol];
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](3);
-        bytes[] memory signatures = new bytes[](3);
-        bytes32 rolling;
-        for (uint16 i = 0; i < 3; ++i) {
-            commitments[i] = commitmentOf(contributors[i].addr, round);
-            signatures[i] = signed(contributors[i], commitments[i]);
-            bytes32 commitmentHash = ledger.hashCommitment(commitments[i]);
-            rolling = keccak256(abi.encode(rolling, contributors[i].addr, commitmentHash));
+        for (uint256 i = 0; i < 3; ++i) {
+            IRoundLedger.Commitment memory commitment = commitmentOf(contributors[i].addr, round);
+            batch = bytes.concat(batch, batchOf(contributors[i], commitment));
+            entries = bytes.concat(entries, listed(commitment));
+            rolling = keccak256(abi.encode(rolling, contributors[i].addr, ledger.hashCommitment(commitment)));
         }
-        for (uint16 i = 0; i < 3; ++i) {
-            _expectRecorded(commitments[i], i);
-        }
+    }
+
+    function test_commitUpdates_recordsABatchInOrder() public {
+        (bytes memory batch, bytes memory entries, bytes32 rolling) = _three();
+        vm.assertEq(batch.length, 3 * 128, "bytes of a batch");
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.UpdatesCommitted(round, 0, BUNDLE_HASH, entries);
         vm.prank(stranger.addr);
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.assertEq(uint256(ledger.rounds(round).entries), 3, "entries");
         vm.assertEq(ledger.rounds(round).entriesHash, rolling, "rolling hash");
+    }
+
+    function test_commitUpdates_numbersEntriesAcrossBatches() public {
+        commitOwn(bob, round);
+        IRoundLedger.Commitment memory commitment = commitmentOf(carol.addr, round);
+        commitment.bundleHash = 0;
+        _expectRecorded(commitment, 1);
+        _handIn(Way.Signed, carol, commitment, "");
+        commitment = commitmentOf(alice.addr, round);
+        _expectRecorded(commitment, 2);
+        _handIn(Way.Own, alice, commitment, "");
     }
 
     function test_commitUpdates_andOwnCommitmentsShareOneList() public {
@@ -145,9 +150,26 @@ contract RoundLedgerCommitTest is RoundTest {
     }
 
     function test_commitUpdates_takesAnEmptyBatchForNothing() public {
-        ledger.commitUpdates(round, new IRoundLedger.Commitment[](0), new bytes[](0));
+        vm.recordLogs();
+        ledger.commitUpdates(round, BUNDLE_HASH, "");
+        vm.assertEq(vm.getRecordedLogs().length, 0, "no event");
         vm.assertEq(uint256(ledger.rounds(round).entries), 0, "entries");
         vm.assertEq(ledger.rounds(round).entriesHash, bytes32(0), "rolling hash");
+    }
+
+    function test_commitUpdates_failsOnAPartOfAnEntry() public {
+        (bytes memory batch,,) = _three();
+        uint256[5] memory lengths = [uint256(1), 127, 129, 3 * 128 - 1, 64];
+        for (uint256 i = 0; i < lengths.length; ++i) {
+            bytes memory part = new bytes(lengths[i]);
+            for (uint256 j = 0; j < part.length; ++j) {
+                part[j] = batch[j];
+            }
+            vm.expectRevert(
+                abi.encodeWithSelector(IRoundLedger.RoundLedgerMalformedBatch.selector, lengths[i], uint256(128))
+            );
+            ledger.commitUpdates(round, BUNDLE_HASH, part);
+        }
     }
 
     /// @dev Commitments are kept as bits, 256 members a word. Dave and Erin are in the second word.
@@ -163,16 +185,14 @@ contract RoundLedgerCommitTest is RoundTest {
         enrol(dave.addr);
         enrol(erin.addr);
         Actor[4] memory order = [alice, dave, bob, erin];
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](4);
-        bytes[] memory signatures = new bytes[](4);
+        bytes memory batch;
         for (uint256 i = 0; i < 4; ++i) {
-            commitments[i] = commitmentOf(order[i].addr, round);
-            signatures[i] = signed(order[i], commitments[i]);
+            batch = bytes.concat(batch, batchOf(order[i], commitmentOf(order[i].addr, round)));
         }
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         for (uint256 i = 0; i < 4; ++i) {
             vm.assertTrue(ledger.hasCommitted(round, order[i].addr), "recorded");
-            _recordsNoSecond(order[i], commitments[i]);
+            _recordsNoSecond(order[i], commitmentOf(order[i].addr, round));
         }
         vm.assertFalse(ledger.hasCommitted(round, carol.addr), "carol is not recorded");
         vm.assertFalse(ledger.hasCommitted(round, address(uint160(1) << 80)), "nor is a member between them");
@@ -194,25 +214,49 @@ contract RoundLedgerCommitTest is RoundTest {
 
     // Who may.
 
-    function test_commitUpdates_takesAContractAsContributor() public {
-        OwnedWallet wallet = new OwnedWallet(alice.addr);
-        giveStake(address(wallet), MIN_STAKE);
-        enrol(address(wallet));
-        IRoundLedger.Commitment memory commitment = commitmentOf(address(wallet), round);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(alice, commitment);
-        _expectRecorded(commitment, 0);
-        ledger.commitUpdates(round, commitments, signatures);
-        vm.assertTrue(ledger.hasCommitted(round, address(wallet)), "recorded");
+    function _wallet() private returns (address wallet, IRoundLedger.Commitment memory commitment) {
+        wallet = address(new OwnedWallet(alice.addr));
+        giveStake(wallet, MIN_STAKE);
+        enrol(wallet);
+        commitment = commitmentOf(wallet, round);
     }
 
-    function test_commitUpdates_failsWhenTheContractRefuses() public {
-        OwnedWallet wallet = new OwnedWallet(alice.addr);
-        giveStake(address(wallet), MIN_STAKE);
-        enrol(address(wallet));
-        IRoundLedger.Commitment memory commitment = commitmentOf(address(wallet), round);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(bob, commitment);
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, address(wallet)));
-        ledger.commitUpdates(round, commitments, signatures);
+    function test_commitUpdateFor_takesAContractAsContributor() public {
+        (address wallet, IRoundLedger.Commitment memory commitment) = _wallet();
+        bytes memory signature = signed(alice, commitment);
+        _expectRecorded(commitment, 0);
+        vm.prank(stranger.addr);
+        ledger.commitUpdateFor(commitment, signature);
+        vm.assertTrue(ledger.hasCommitted(round, wallet), "recorded");
+        bytes32 expected = keccak256(abi.encode(bytes32(0), wallet, ledger.hashCommitment(commitment)));
+        vm.assertEq(ledger.rounds(round).entriesHash, expected, "rolling hash");
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadyCommitted.selector, round, wallet));
+        ledger.commitUpdateFor(commitment, signature);
+    }
+
+    function test_commitUpdateFor_failsWhenTheContractRefuses() public {
+        (address wallet, IRoundLedger.Commitment memory commitment) = _wallet();
+        bytes memory signature = signed(bob, commitment);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, wallet));
+        ledger.commitUpdateFor(commitment, signature);
+        signature = signed(alice, commitment);
+        commitment.sumSquares += 1;
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, wallet));
+        ledger.commitUpdateFor(commitment, signature);
+    }
+
+    function test_commitUpdateFor_isForContractsAlone() public {
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        bytes memory signature = signed(alice, commitment);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, alice.addr));
+        ledger.commitUpdateFor(commitment, signature);
+    }
+
+    function test_commitUpdates_asksNoContract() public {
+        (address wallet, IRoundLedger.Commitment memory commitment) = _wallet();
+        bytes memory batch = batchOf(alice, commitment);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, wallet));
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
     }
 
     function test_commitUpdate_isOpenToContracts() public {
@@ -230,27 +274,35 @@ contract RoundLedgerCommitTest is RoundTest {
         vm.assertTrue(ledger.hasCommitted(round, alice.addr), "recorded");
     }
 
+    function _refusesSignature(bytes32 bundleHash, bytes memory batch) private {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, alice.addr));
+        ledger.commitUpdates(round, bundleHash, batch);
+    }
+
     function test_commitUpdates_failsWithAnothersSignature() public {
-        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(bob, commitment);
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, alice.addr));
-        ledger.commitUpdates(round, commitments, signatures);
+        _refusesSignature(BUNDLE_HASH, batchOf(bob, commitmentOf(alice.addr, round)));
     }
 
-    function test_commitUpdates_failsWithAMalformedSignature() public {
-        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(alice, commitment);
-        signatures[0] = hex"0102";
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, alice.addr));
-        ledger.commitUpdates(round, commitments, signatures);
+    function testFuzz_commitUpdates_failsOnAnotherBit(uint256 bit) public {
+        // Behind the contributor, whose other bit would be another account.
+        bit = bound(bit, 160, 8 * 128 - 1);
+        bytes memory batch = batchOf(alice, commitmentOf(alice.addr, round));
+        batch[bit / 8] ^= bytes1(uint8(1 << (7 - bit % 8)));
+        _refusesSignature(BUNDLE_HASH, batch);
     }
 
-    function test_commitUpdates_failsWhenTheMessageWasChanged() public {
+    function test_commitUpdates_failsWithTheSecondSignature() public {
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(alice, commitment);
-        commitments[0].sumSquares += 1;
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, alice.addr));
-        ledger.commitUpdates(round, commitments, signatures);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(alice.key, ledger.commitmentDigest(commitment));
+        uint256 order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
+        // The compact form has no room for the highest bit of the other s; without it, it is a number in the upper half
+        // or another one.
+        bytes memory second = abi.encodePacked(r, (order - uint256(s)) << 1 >> 1 | uint256(28 - v) << 255);
+        _refusesSignature(BUNDLE_HASH, bytes.concat(listed(commitment), second));
+    }
+
+    function test_commitUpdates_failsForAnotherBundle() public {
+        _refusesSignature(keccak256("another bundle"), batchOf(alice, commitmentOf(alice.addr, round)));
     }
 
     function test_commitUpdate_failsForAnother() public {
@@ -260,124 +312,56 @@ contract RoundLedgerCommitTest is RoundTest {
         ledger.commitUpdate(commitment);
     }
 
-    function test_commitUpdates_failsWithListsOfDifferentLength() public {
-        (IRoundLedger.Commitment[] memory commitments,) = batchOf(alice, commitmentOf(alice.addr, round));
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerLengthMismatch.selector, 2, 1));
-        ledger.commitUpdates(round, commitments, new bytes[](2));
-    }
-
     // What is refused, by both ways.
-
-    /// @dev Call data of `commitUpdate`, with `bits` set in one of the commitment's seven words, and the commitment's hash
-    /// as it is with these bits.
-    function _widened(IRoundLedger.Commitment memory commitment, uint256 member, uint256 bits)
-        private
-        pure
-        returns (uint256[7] memory words, bytes32 commitmentHash)
-    {
-        words = abi.decode(abi.encode(commitment), (uint256[7]));
-        words[member] |= bits;
-        bytes32 typehash = keccak256(
-            "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
-        );
-        commitmentHash = keccak256(abi.encode(typehash, words));
-    }
-
-    function _digest(bytes32 commitmentHash) private view returns (bytes32) {
-        bytes32 domain = keccak256(
-            abi.encode(
-                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
-                keccak256("Folkmoot"),
-                keccak256("1"),
-                block.chainid,
-                address(ledger)
-            )
-        );
-        return keccak256(abi.encodePacked("\x19\x01", domain, commitmentHash));
-    }
-
-    /// @dev `commitUpdates` with one commitment of these words, signed by alice.
-    function _signedCall(uint256[7] memory words, bytes32 commitmentHash) private view returns (bytes memory) {
-        bytes[] memory signatures = new bytes[](1);
-        signatures[0] = sign(alice, _digest(commitmentHash));
-        bytes memory tail = abi.encode(signatures);
-        // The head has the lists' offsets; `tail` begins with the offset that the second list has to itself.
-        bytes memory list = new bytes(tail.length - 32);
-        for (uint256 i = 0; i < list.length; ++i) {
-            list[i] = tail[32 + i];
-        }
-        bytes memory head = abi.encode(round, uint256(0x60), uint256(0x160), uint256(1), words);
-        return bytes.concat(IRoundLedger.commitUpdates.selector, head, list);
-    }
 
     function _refusesWithoutData(bytes memory data) private {
         vm.prank(alice.addr);
         (bool success, bytes memory answer) = address(ledger).call(data);
-        vm.assertFalse(success, "bits above the member's type are refused");
-        vm.assertEq(answer.length, 0, "as Solidity refuses them: without data");
+        vm.assertFalse(success, "refused");
+        vm.assertEq(answer.length, 0, "as Solidity refuses it: without data");
     }
 
-    /// @dev Signed with the bits that are too many, so that the signature is not what fails.
+    /// @dev By both functions that take a whole commitment. Signed for the second, by a wallet that says yes to all.
     function test_commit_failsOnBitsAboveAMembersType() public {
+        vm.etch(alice.addr, address(new Agreeing()).code);
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         uint256[7] memory widths = [uint256(160), 64, 256, 256, 64, 32, 256];
         for (uint256 member = 0; member < 7; ++member) {
             for (uint256 bit = widths[member]; bit < 256; bit += 5) {
-                (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitment, member, 1 << bit);
+                uint256[7] memory words = abi.decode(abi.encode(commitment), (uint256[7]));
+                words[member] |= 1 << bit;
                 _refusesWithoutData(abi.encodePacked(IRoundLedger.commitUpdate.selector, words));
-                _refusesWithoutData(_signedCall(words, commitmentHash));
+                _refusesWithoutData(
+                    abi.encodePacked(IRoundLedger.commitUpdateFor.selector, words, uint256(0x100), uint256(0))
+                );
             }
         }
-        (uint256[7] memory sound, bytes32 soundHash) = _widened(commitment, 5, type(uint32).max);
-        (bool success,) = address(ledger).call(_signedCall(sound, soundHash));
-        vm.assertTrue(success, "all bits of the type are fine");
-    }
-
-    /// @dev The call fails before the round is looked at, as it did when Solidity read the contributors.
-    function test_commitUpdates_failsFirstOnAContributorThatIsNone() public {
-        skipCommitWindow(round);
-        (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitmentOf(alice.addr, round), 0, 1 << 160);
-        _refusesWithoutData(_signedCall(words, commitmentHash));
-    }
-
-    function testFuzz_commitUpdates_takesSignaturesWhereverTheyAre(uint256 gap) public {
-        gap = 32 * bound(gap, 0, 9);
-        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
-        (uint256[7] memory words,) = _widened(commitment, 0, 0);
-        bytes memory signature = signed(alice, commitment);
-        bytes memory data = bytes.concat(
-            abi.encodePacked(IRoundLedger.commitUpdates.selector),
-            abi.encode(round, uint256(0x60), 0x160 + gap, uint256(1), words),
-            new bytes(gap),
-            abi.encode(uint256(1), uint256(0x40 + gap), uint256(0)),
-            new bytes(gap),
-            bytes32(uint256(65)),
-            signature,
-            new bytes(31)
-        );
+        commitment.numExamples = type(uint32).max;
         _expectRecorded(commitment, 0);
-        (bool success,) = address(ledger).call(data);
-        vm.assertTrue(success, "an encoding with gaps is an encoding");
+        ledger.commitUpdateFor(commitment, "");
     }
 
     /// @dev The ledger takes the vault's answer as it is laid out, so another layout must not pass.
-    function test_commitUpdates_failsOnAnotherAnswerOfTheVault() public {
-        (uint256[7] memory words, bytes32 commitmentHash) = _widened(commitmentOf(alice.addr, round), 0, 0);
-        bytes memory data = _signedCall(words, commitmentHash);
-        vm.etch(address(vault), address(new Answering(1, 0xa0)).code);
-        _refusesWithoutData(data);
-        vm.etch(address(vault), address(new Answering(1, 0xe0)).code);
-        _refusesWithoutData(data);
-        vm.etch(address(vault), address(new Answering(0, 0xc0)).code);
-        _refusesWithoutData(data);
-        vm.etch(address(vault), address(new Answering(2, 0xc0)).code);
-        _refusesWithoutData(data);
-        vm.etch(address(vault), hex"fe");
-        _refusesWithoutData(data);
-        vm.etch(address(vault), "");
-        _refusesWithoutData(data);
+    function test_commit_failsOnAnotherAnswerOfTheVault() public {
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        bytes memory own = abi.encodeCall(IRoundLedger.commitUpdate, (commitment));
+        bytes memory batch =
+            abi.encodeCall(IRoundLedger.commitUpdates, (round, BUNDLE_HASH, batchOf(alice, commitment)));
+        bytes[6] memory others = [
+            address(new Answering(1, 0xa0)).code,
+            address(new Answering(1, 0xe0)).code,
+            address(new Answering(0, 0xc0)).code,
+            address(new Answering(2, 0xc0)).code,
+            hex"fe",
+            bytes("")
+        ];
+        for (uint256 i = 0; i < 6; ++i) {
+            vm.etch(address(vault), others[i]);
+            _refusesWithoutData(own);
+            _refusesWithoutData(batch);
+        }
         vm.etch(address(vault), address(new Answering(1, 0xc0)).code);
-        (bool success,) = address(ledger).call(data);
+        (bool success,) = address(ledger).call(batch);
         vm.assertTrue(success, "the layout of the vault");
     }
 
@@ -400,55 +384,37 @@ contract RoundLedgerCommitTest is RoundTest {
         vm.assertEq(ledger.rounds(round).entriesHash, before.entriesHash, "hash of the entries");
     }
 
-    /// @dev Audit M2: somebody commits one of a batch's entries first, ten times over. All others are recorded at once.
+    /// @dev Audit M2: somebody commits one of a batch's entries first. All others are recorded at once.
     function test_commitUpdates_isNotSpoiltByWhoCommitsFirst() public {
-        Actor[3] memory order = [alice, bob, carol];
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](3);
-        bytes[] memory signatures = new bytes[](3);
-        for (uint256 i = 0; i < 3; ++i) {
-            commitments[i] = commitmentOf(order[i].addr, round);
-            signatures[i] = signed(order[i], commitments[i]);
-        }
+        (bytes memory batch,,) = _three();
         commitOwn(bob, round);
-        ledger.commitUpdates(round, commitments, signatures);
+        bytes memory others =
+            bytes.concat(listed(commitmentOf(alice.addr, round)), listed(commitmentOf(carol.addr, round)));
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.UpdatesCommitted(round, 1, BUNDLE_HASH, others);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.assertEq(uint256(ledger.rounds(round).entries), 3, "entries");
-        for (uint256 i = 0; i < 3; ++i) {
-            vm.assertTrue(ledger.hasCommitted(round, order[i].addr), "recorded");
-        }
+        IRoundLedger.Round memory before = ledger.rounds(round);
+        vm.recordLogs();
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        vm.assertEq(vm.getRecordedLogs().length, 0, "nothing is recorded, so there is no event");
+        vm.assertEq(ledger.rounds(round).entriesHash, before.entriesHash, "hash of the entries");
     }
 
     function test_commitUpdates_takesTheFirstOfOneContributorTwiceInABatch() public {
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](2);
-        bytes[] memory signatures = new bytes[](2);
-        for (uint256 i = 0; i < 2; ++i) {
-            commitments[i] = commitmentOf(alice.addr, round);
-            commitments[i].updateRoot = keccak256(abi.encode(i));
-            signatures[i] = signed(alice, commitments[i]);
-        }
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.UpdateCommitted(
-            round,
-            alice.addr,
-            0,
-            commitments[0].updateRoot,
-            commitments[0].sumSquares,
-            commitments[0].numExamples,
-            commitments[0].bundleHash
-        );
-        ledger.commitUpdates(round, commitments, signatures);
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        bytes memory batch = batchOf(alice, commitment);
+        _expectRecorded(commitment, 0);
+        commitment.updateRoot = keccak256("another update");
+        ledger.commitUpdates(round, BUNDLE_HASH, bytes.concat(batch, batchOf(alice, commitment)));
         vm.assertEq(uint256(ledger.rounds(round).entries), 1, "entries");
     }
 
     function test_commit_failsForAnotherRound() public {
-        // By `commitUpdate` the commitment itself names the round, so a false number means a round that is not open.
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         commitment.round = id(7);
-        _handIn(
-            Way.Signed,
-            alice,
-            commitment,
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundMismatch.selector, id(7), round)
-        );
+        // A batch has one round, that of the call: what was signed for another is not signed for this one.
+        _refusesSignature(BUNDLE_HASH, batchOf(alice, commitment));
         _handIn(
             Way.Own,
             alice,
@@ -462,7 +428,9 @@ contract RoundLedgerCommitTest is RoundTest {
     function test_commit_failsOnAnotherBase() public {
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         commitment.baseStateRoot = keccak256("a stale state");
-        _failsBothWays(
+        _refusesSignature(BUNDLE_HASH, batchOf(alice, commitment));
+        _handIn(
+            Way.Own,
             alice,
             commitment,
             abi.encodeWithSelector(IRoundLedger.RoundLedgerWrongBase.selector, commitment.baseStateRoot, GENESIS_STATE)
@@ -535,14 +503,11 @@ contract RoundLedgerCommitTest is RoundTest {
     }
 
     function test_commitUpdates_aBadEntryLeavesNothingBehind() public {
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](2);
-        bytes[] memory signatures = new bytes[](2);
-        commitments[0] = commitmentOf(alice.addr, round);
-        commitments[1] = commitmentOf(bob.addr, round);
-        signatures[0] = signed(alice, commitments[0]);
-        signatures[1] = signed(carol, commitments[1]);
+        bytes memory batch = bytes.concat(
+            batchOf(alice, commitmentOf(alice.addr, round)), batchOf(carol, commitmentOf(bob.addr, round))
+        );
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, bob.addr));
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.assertFalse(ledger.hasCommitted(round, alice.addr), "alice is not recorded");
         vm.assertEq(uint256(ledger.rounds(round).entries), 0, "entries");
     }
@@ -566,9 +531,9 @@ contract RoundLedgerFullTest is RoundTest {
         commitOwn(bob, round);
         IRoundLedger.Commitment memory late = commitmentOf(carol.addr, round);
         bytes memory failure = abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundFull.selector, round, 2);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = batchOf(carol, late);
+        bytes memory batch = batchOf(carol, late);
         vm.expectRevert(failure);
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.expectRevert(failure);
         vm.prank(carol.addr);
         ledger.commitUpdate(late);

@@ -435,22 +435,17 @@ contract RoundLedgerPlacesTest is CrowdTest {
         RoundId round = _openWithDrawn(2);
         (, Actor[] memory others) = _split(round);
         Actor memory unlucky = others[0];
-        IRoundLedger.Commitment[] memory commitments = new IRoundLedger.Commitment[](3);
-        bytes[] memory signatures = new bytes[](3);
-        Actor[3] memory people = [alice, unlucky, bob];
-        for (uint256 i = 0; i < 3; ++i) {
-            commitments[i] = commitmentOf(people[i].addr, round);
-            signatures[i] = signed(people[i], commitments[i]);
-        }
+        bytes memory batch = batchOf(alice, commitmentOf(alice.addr, round));
+        bytes memory last = batchOf(bob, commitmentOf(bob.addr, round));
+        bytes memory spoilt = bytes.concat(batch, batchOf(unlucky, commitmentOf(unlucky.addr, round)), last);
         bytes memory reason = _noPlace(round, unlucky);
         vm.expectRevert(reason);
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, spoilt);
         vm.assertFalse(ledger.hasCommitted(round, alice.addr), "as a whole");
 
         // Without it the batch goes through.
-        commitments[1] = commitmentOf(carol.addr, round);
-        signatures[1] = signed(carol, commitments[1]);
-        ledger.commitUpdates(round, commitments, signatures);
+        batch = bytes.concat(batch, batchOf(carol, commitmentOf(carol.addr, round)), last);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.assertEq(ledger.rounds(round).entries, 3, "entries");
     }
 
@@ -460,26 +455,24 @@ contract RoundLedgerPlacesTest is CrowdTest {
         vm.warp(block.timestamp + 2);
         giveStake(bob.addr, 1);
         _enrolWith(bob, QUOTA + 1);
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) =
-            batchOf(bob, commitmentOf(bob.addr, round));
+        bytes memory batch = batchOf(bob, commitmentOf(bob.addr, round));
         vm.expectRevert(
             abi.encodeWithSelector(
                 IRoundLedger.RoundLedgerEnrolledTooLate.selector, round, bob.addr, block.timestamp, at
             )
         );
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
     }
 
     function test_place_failsABatchWithOneWhoNeverEnrolled() public {
         RoundId round = open();
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) =
-            batchOf(stranger, commitmentOf(stranger.addr, round));
+        bytes memory batch = batchOf(stranger, commitmentOf(stranger.addr, round));
         vm.expectRevert(
             abi.encodeWithSelector(
                 IRoundLedger.RoundLedgerStakeTooLow.selector, stranger.addr, uint256(0), uint256(MIN_STAKE)
             )
         );
-        ledger.commitUpdates(round, commitments, signatures);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
     }
 
     // The coordinator's own entry.
@@ -507,9 +500,8 @@ contract RoundLedgerPlacesTest is CrowdTest {
     /// @dev Its signature will do, as anybody's.
     function test_coordinator_findsItsPlaceInABatch() public {
         RoundId round = open();
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) =
-            batchOf(coordinator, commitmentOf(coordinator.addr, round));
-        ledger.commitUpdates(round, commitments, signatures);
+        bytes memory batch = batchOf(coordinator, commitmentOf(coordinator.addr, round));
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.assertTrue(ledger.hasCommitted(round, coordinator.addr), "committed");
     }
 
@@ -1349,9 +1341,8 @@ contract RoundLedgerAdmissionTest is RoundTest {
             doorkeeper.turn(Doorkeeper.Mood(mood));
             RoundId round = open();
             commitOwn(alice, round);
-            (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) =
-                batchOf(bob, commitmentOf(bob.addr, round));
-            ledger.commitUpdates(round, commitments, signatures);
+            bytes memory batch = batchOf(bob, commitmentOf(bob.addr, round));
+            ledger.commitUpdates(round, BUNDLE_HASH, batch);
             commitOwn(carol, round);
             vm.prank(coordinator.addr);
             ledger.closeCommits(round);

@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
-
-from eth_utils.address import to_checksum_address
 
 from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
-from folkmoot.audit.transactions import Transaction
 from folkmoot.errors import UpdateRefused
-from folkmoot.ledger.events import UpdateCommitted
+from folkmoot.ledger.entries import UpdateCommitted
+from folkmoot.protocol.batch import ENTRY_BYTES, read_batch
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 
 _CHECK = "entries"
@@ -61,69 +58,59 @@ def check_entries(history: History, replayed: Round) -> EntryCounts:
     """
     domain = Domain(history.deployment.chain_id, history.deployment.ledger)
     counts = EntryCounts()
-    commitments = iter(replayed.commitments())
-    recorded: set[str] = set()
+    before: set[str] = set()
     for events in _transactions(replayed.commits):
-        batch = [next(commitments) for _ in events]
-        transaction = history.transaction(events[0].transaction)
-        counts += _check_batch(history, domain, transaction, events, batch, recorded)
-        recorded |= {event.contributor for event in events}
+        counts += _check_transaction(history, domain, replayed, events, before)
+        before |= {event.contributor for event in events}
     return counts
 
 
-def _check_batch(
-    history: History,
-    domain: Domain,
-    transaction: Transaction,
-    events: list[UpdateCommitted],
-    batch: list[Commitment],
-    recorded: set[str],
+def _check_transaction(
+    history: History, domain: Domain, replayed: Round, events: list[UpdateCommitted], before: set[str]
 ) -> EntryCounts:
-    """Check the entries that one transaction recorded; `recorded` has the contributors of earlier ones."""
+    """Check the entries that one transaction recorded; `before` has the contributors of earlier entries."""
+    transaction = history.transaction(events[0].transaction)
     if (
         transaction.to != history.deployment.ledger
     ):  # Sent through another contract, whose call data may have any meaning.
-        return EntryCounts(relied=len(batch))
+        return EntryCounts(relied=len(events))
     first = Subject(check=_CHECK, round=events[0].round, event=events[0])
     call = decode_call("ledger", transaction.input)
-    sent, signatures = _commitments_of(call)
+    sent = _sent(call, replayed)
     if call is None or not sent:
-        raise mismatch(first, "the call that recorded the entry", "commitUpdates or commitUpdate", call)
-    if call.function == "commitUpdates":
-        sent, signatures = _without_recorded(sent, signatures, recorded)
-    for event, commitment, words in zip(events, batch, sent, strict=False):
-        _require_same(_subject(event), commitment, words)
-    require(first, "the number of commitments in the transaction", len(batch), len(sent))
-    if call.function == "commitUpdate":
-        require(_subject(events[0]), "the sender", batch[0].contributor, transaction.sender)
-        return EntryCounts(own=1) if transaction.proven else EntryCounts(relied=1)
-    require(first, "the number of signatures in the transaction", len(batch), len(signatures))
+        raise mismatch(first, "the call that recorded the entry", "one of the ledger's for commitments", call)
+    recorded, seen = [], set(before)
+    for commitment, signature in sent:
+        if commitment.contributor not in seen:  # the ledger passes over whoever has committed
+            recorded.append((commitment, signature))
+        seen.add(commitment.contributor)
     counts = EntryCounts()
-    for event, commitment, signature in zip(events, batch, signatures, strict=True):
+    for event, (commitment, _) in zip(events, recorded, strict=False):
+        _require_same(_subject(event), commitment, event.commitment(replayed.base_state_root))
+    require(first, "the number of commitments in the transaction", len(events), len(recorded))
+    if call.function == "commitUpdate":
+        require(_subject(events[0]), "the sender", events[0].contributor, transaction.sender)
+        return EntryCounts(own=1) if transaction.proven else EntryCounts(relied=1)
+    for event, (commitment, signature) in zip(events, recorded, strict=True):
         counts += _check_signature(history, domain, _subject(event), commitment, signature)
     return counts
 
 
-def _commitments_of(call: Call | None) -> tuple[list[Any], list[bytes]]:
-    """Return the commitments in a call, and their signatures."""
+def _sent(call: Call | None, replayed: Round) -> list[tuple[Commitment, bytes]]:
+    """Return the commitments in a call, each with its signature; an empty one where the sender is its signature."""
     if call is not None and call.function == "commitUpdate":
-        return [call.arguments[0]], []
+        return [(Commitment(*call.arguments[0]), b"")]
+    if call is not None and call.function == "commitUpdateFor":
+        return [(Commitment(*call.arguments[0]), call.arguments[1])]
     if call is not None and call.function == "commitUpdates":
-        return list(call.arguments[1]), list(call.arguments[2])
-    return [], []
-
-
-def _without_recorded(
-    sent: list[Any], signatures: list[bytes], recorded: set[str]
-) -> tuple[list[Any], list[bytes]]:
-    """Leave out what the ledger skips in a batch: commitments of contributors that have one in the round."""
-    seen, kept = set(recorded), []
-    for place, words in enumerate(sent):
-        contributor = str(to_checksum_address(words[0]))
-        if contributor not in seen:
-            kept.append(place)
-        seen.add(contributor)
-    return [sent[place] for place in kept], [signatures[place] for place in kept if place < len(signatures)]
+        round_, bundle_hash, batch = call.arguments
+        if len(batch) % ENTRY_BYTES:
+            return []
+        base = replayed.base_state_root
+        return [
+            (entry.commitment(round_, base, bundle_hash), signature) for entry, signature in read_batch(batch)
+        ]
+    return []
 
 
 def _check_signature(
@@ -138,12 +125,11 @@ def _check_signature(
     return EntryCounts(signed=1)
 
 
-def _require_same(subject: Subject, commitment: Commitment, words: Any) -> None:
+def _require_same(subject: Subject, sent: Commitment, found: Commitment) -> None:
     """Compare an event's commitment with the one in the call data, field by field."""
-    names = list(Commitment.__dataclass_fields__)
-    sent = Commitment(words[0], *words[1:])
-    for name, expected, found in zip(names, sent.abi_tuple(), commitment.abi_tuple(), strict=True):
-        require(subject, f"the {name.replace('_', ' ')} in the event", expected, found)
+    for name in Commitment.__dataclass_fields__:
+        what = f"the {name.replace('_', ' ')} in the event"
+        require(subject, what, getattr(sent, name), getattr(found, name))
 
 
 def _subject(event: UpdateCommitted) -> Subject:

@@ -18,6 +18,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, position
 from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.ledger.deployment import JUDGES
+from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import (
     BondLocked,
     BondUnlocked,
@@ -47,7 +48,7 @@ from folkmoot.ledger.events import (
     RoundSettled,
     RoundSlashed,
     Slashed,
-    UpdateCommitted,
+    UpdatesCommitted,
     Withheld,
 )
 from folkmoot.protocol.commitment import Commitment
@@ -106,7 +107,7 @@ class Round:
     phase: Phase = Phase.OPEN
     """Phase as the ledger reports it: cancelled as soon as a round below is slashed."""
     commits: list[UpdateCommitted] = field(default_factory=list)
-    """Events of its entries, in order."""
+    """Its entries, in order."""
     contributors: set[str] = field(default_factory=set)
     """Accounts of its entries."""
     closed: CommitsClosed | None = None
@@ -184,18 +185,7 @@ class Round:
 
     def commitments(self) -> list[Commitment]:
         """Return the entries as commitments."""
-        return [
-            Commitment(
-                event.contributor,
-                self.number,
-                self.base_state_root,
-                event.update_root,
-                event.sum_squares,
-                event.num_examples,
-                event.bundle_hash,
-            )
-            for event in self.commits
-        ]
+        return [entry.commitment(self.base_state_root) for entry in self.commits]
 
 
 @dataclass
@@ -365,8 +355,10 @@ def _apply(
             _leave(history, ledger, policies, stakes, event, time)
         case CommitsClosed():
             _close(ledger, _known(ledger, event, event.round), stakes, event, time)
-        case UpdateCommitted():
-            _commit(_known(ledger, event, event.round), stakes, event, time)
+        case UpdatesCommitted():
+            replayed = _known(ledger, event, event.round)
+            for entry in entries_of(event):
+                _commit(replayed, stakes, entry, time)
         case RoundAnchored():
             _anchor(ledger, _known(ledger, event, event.round), event, time)
             _note_basis(ledger, stakes, event, time)

@@ -244,19 +244,20 @@ def _known(chain: Chain, number: int) -> RoundView:
 
 def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
     """Return a round's entries and anchor from the events, as settling needs them."""
-    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdateCommitted
+    from folkmoot.ledger.entries import UpdateCommitted, entries_of
+    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdatesCommitted
     from folkmoot.ledger.scan import scan
-    from folkmoot.protocol.commitment import Commitment
     from folkmoot.round import Anchor
 
-    base, commits, anchors = b"", [], []
+    base, anchors = b"", []
+    commits: list[UpdateCommitted] = []
     for event in scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",)):
         if getattr(event, "round", None) != number:
             continue
         if isinstance(event, RoundOpened):
             base = event.base_state_root
-        elif isinstance(event, UpdateCommitted):
-            commits.append(event)
+        elif isinstance(event, UpdatesCommitted):
+            commits += entries_of(event)
         elif isinstance(event, RoundAnchored):
             anchors.append(event.anchor)
     if not anchors:
@@ -265,21 +266,7 @@ def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tup
             remedy="Use an endpoint that keeps all logs.",
             code="event-unknown",
         )
-    entries = [
-        (
-            commit.contributor,
-            Commitment(
-                commit.contributor,
-                number,
-                base,
-                commit.update_root,
-                commit.sum_squares,
-                commit.num_examples,
-                commit.bundle_hash,
-            ).struct_hash,
-        )
-        for commit in commits
-    ]
+    entries = [(commit.contributor, commit.commitment(base).struct_hash) for commit in commits]
     anchored = anchors[-1]
     anchor = Anchor(
         anchored.weights,

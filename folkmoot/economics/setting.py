@@ -16,7 +16,7 @@ MILLION = 1_000_000
 
 ANSWER_GAS = 103_000
 """Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the aggregate)."""
-COMMIT_GAS = 14_900
+COMMIT_GAS = 10_500
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100)."""
 DEMAND_GAS = 300_000
 """Gas of a demand (contracts/snapshots/Judges.json, ``demandTree``)."""

@@ -16,6 +16,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.explain.reputation import Part, parts_of_round
 from folkmoot.explain.why import Judgement, judge, weighed_in
+from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
@@ -26,7 +27,7 @@ from folkmoot.ledger.events import (
     RoundOpened,
     RoundSettled,
     RoundSlashed,
-    UpdateCommitted,
+    UpdatesCommitted,
 )
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
@@ -168,8 +169,8 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                     event.commit_deadline,
                     event.anchor_deadline,
                 )
-            case UpdateCommitted():
-                rounds[event.round].contributors.append(event.contributor)
+            case UpdatesCommitted():
+                rounds[event.round].contributors += [entry.contributor for entry in entries_of(event)]
             case CommitsClosed():
                 closed = rounds[event.round]
                 closed.commit_deadline, closed.anchor_deadline = event.commit_deadline, event.anchor_deadline

@@ -14,6 +14,7 @@ from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import (
     Event,
     RewardCredited,
@@ -23,7 +24,7 @@ from folkmoot.ledger.events import (
     RoundOpened,
     RoundSettled,
     RoundSlashed,
-    UpdateCommitted,
+    UpdatesCommitted,
 )
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.genesis import Genesis
@@ -35,7 +36,7 @@ MANIFEST_LIMIT = 128 << 20
 
 _OF_ROUND = (
     RoundOpened,
-    UpdateCommitted,
+    UpdatesCommitted,
     RoundAnchored,
     RoundFinalized,
     RoundSettled,
@@ -101,8 +102,8 @@ def _folded(events: Iterable[Event]) -> dict[int, _Round]:
         if isinstance(event, _OF_ROUND):
             rounds[event.round].transactions.add(event.transaction)
         match event:
-            case UpdateCommitted():
-                rounds[event.round].contributors.append(event.contributor)
+            case UpdatesCommitted():
+                rounds[event.round].contributors += [entry.contributor for entry in entries_of(event)]
             case RoundAnchored():
                 rounds[event.round].anchor = event
                 rounds[event.round].phase = "anchored"

@@ -320,19 +320,18 @@ class RoundSlashed(Event):
 
 
 @record
-class UpdateCommitted(Event):
-    """Emitted for every recorded commitment.
+class UpdatesCommitted(Event):
+    """Emitted when commitments are recorded, once a call.
 
-    `index` counts the entries of the round from 0.
+    The entries of a round are numbered from 0, and `first` is the number of the first of these. Each has 64 bytes in
+    `entries`: 20 of its `contributor`, 32 of `update_root`, 8 of `sum_squares` and 4 of `num_examples`, numbers big-
+    endian.
     """
 
     round: int
-    contributor: str
-    index: int
-    update_root: bytes
-    sum_squares: int
-    num_examples: int
+    first: int
     bundle_hash: bytes
+    entries: bytes
 
 
 # TimelockController

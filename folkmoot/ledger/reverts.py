@@ -60,7 +60,8 @@ REMEDIES = {
     "RoundLedgerUnknownPolicy": "Policies are numbered from 1; `folkmoot status` shows the current one.",
     "RoundLedgerUnexpectedRound": "Another round was opened meanwhile; read the next number and open again.",
     "RoundLedgerWrongBase": "The head moved; start again from the present head.",
-    "RoundLedgerRoundMismatch": "All commitments of a batch must be for the round of the call.",
+    "RoundLedgerMalformedBatch": "A batch has 128 bytes an entry (docs/protocol.md section 6); pack it with "
+    "`folkmoot.protocol.batch`.",
     "RoundLedgerRoundStillOpen": "Wait until the open round is anchored or cancelled; anybody may cancel a late one.",
     "RoundLedgerTooManyPending": "Finalize rounds whose challenge window is over first.",
     "RoundLedgerTooFewUpdates": "The round can't be anchored; cancel it and open another.",

@@ -19,6 +19,7 @@ from folkmoot.ledger import events, packaged
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.event import Event, field_name
 from folkmoot.ledger.texts import decode
+from folkmoot.protocol.batch import LISTED_BYTES, require_whole
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Rpc
 
@@ -108,6 +109,8 @@ def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None
         if role is None or entry is None:
             return None
         values = _values(entry, topics[1:], bytes.fromhex(log["data"][2:]))
+        if entry["name"] == "UpdatesCommitted":
+            require_whole(values["entries"], LISTED_BYTES)
         record: type[Event] = getattr(events, entry["name"])
         return record(
             contract=role,

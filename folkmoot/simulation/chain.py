@@ -30,8 +30,9 @@ from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefus
 from folkmoot.ledger.events import RewardCredited
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
@@ -243,9 +244,8 @@ class ChainRun(Run):
                 remedy="Drill with fewer attackers or more contributors, or with a rule that needs fewer.",
                 code="too-few-updates",
             )
-        batch = [one.commitment.abi_tuple() for one in entries]
-        signatures = [one.signature for one in entries]
-        self._send("commit", "commitUpdates", header.round, batch, signatures)
+        batch = pack_batch([one.commitment for one in entries], [one.signature for one in entries])
+        self._send("commit", "commitUpdates", header.round, NO_BUNDLE, batch)
         outcome = self._conclude(header, entries)
         self._keep(header, entries, refused, outcome)
         self.say(
@@ -302,11 +302,11 @@ class ChainRun(Run):
             ChainError: The ledger took it.
         """
         functions = self.chain.ledger.functions
-        words = one.commitment.abi_tuple()
+        batch = pack_batch([one.commitment], [one.signature])
         errors = []
         for call, sender in (
-            (functions.commitUpdates(header.round, [words], [one.signature]), self.coordinator),
-            (functions.commitUpdate(words), self.accounts[place]),
+            (functions.commitUpdates(header.round, NO_BUNDLE, batch), self.coordinator),
+            (functions.commitUpdate(one.commitment.abi_tuple()), self.accounts[place]),
         ):
             try:
                 self.chain.send(call, sender)
@@ -314,7 +314,7 @@ class ChainRun(Run):
                 errors.append(str(error.details.get("error", error.code)))
             else:
                 raise _wrong(f"the ledger took a commitment of round {header.round} that the checks refuse")
-        # In a batch it is for another round than the others; alone it is for a round that is over.
+        # In a batch what was signed for another round or base has no valid signature; alone the ledger says which.
         return " / ".join(dict.fromkeys(errors))
 
     def _conclude(self, header: RoundHeader, entries: Sequence[_Sent]) -> RoundOutcome:

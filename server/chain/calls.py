@@ -12,6 +12,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.ledger import packaged
 from folkmoot.ledger.texts import decode, readable
+from folkmoot.protocol.batch import LISTED_BYTES, require_whole
 
 
 @functools.cache
@@ -63,6 +64,8 @@ def decode_log(role: str, log: dict[str, Any]) -> tuple[str, dict[str, Any]] | N
         kind = packaged.type_of(parameter)
         dynamic = kind in ("string", "bytes") or kind.endswith(("]", ")"))
         values[parameter["name"]] = raw if dynamic else decode([kind], raw)[0]
+    if entry["name"] == "UpdatesCommitted":
+        require_whole(values["entries"], LISTED_BYTES)
     return entry["name"], {p["name"]: _json(p, values[p["name"]]) for p in entry["inputs"]}
 
 

@@ -22,6 +22,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.rounds import CancelReason
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.ledger.events import Event
+from folkmoot.protocol.batch import read_batch
 from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node
@@ -173,14 +174,14 @@ class Rows:
                 )
             )
 
-    def _transactions(self, session: Session, found: Past) -> Mapping[bytes, tuple[str, list[bytes]]]:
+    def _transactions(self, session: Session, found: Past) -> Mapping[bytes, tuple[str, dict[str, bytes]]]:
         """Write what the round's coordinator sent for it.
 
         Returns:
-            Purpose and signatures of the transactions that recorded entries, by hash.
+            Purpose of the transactions that recorded entries, and their signatures by contributor, by hash.
         """
         self._transaction(session, found, found.opened, "openRound", f"open:{found.number}")
-        sent: dict[bytes, tuple[str, list[bytes]]] = {}
+        sent: dict[bytes, tuple[str, dict[str, bytes]]] = {}
         commitments = iter(found.commitments())
         for hash_, group in groupby(found.commits, key=lambda event: event.transaction):
             events = list(group)
@@ -188,7 +189,10 @@ class Rows:
             purpose = f"commit:{found.number}:{keccak(b''.join(hashes)).hex()}"
             arguments = self._transaction(session, found, events[0], "commitUpdates", purpose)
             if arguments is not None:
-                sent[hash_] = (purpose, list(arguments[2]))
+                signatures: dict[str, bytes] = {}
+                for entry, signature in read_batch(arguments[2]):
+                    signatures.setdefault(entry.contributor, signature)  # of two, the ledger takes the first
+                sent[hash_] = (purpose, signatures)
         empty = found.cancelled is CancelReason.EMPTY
         for event, function, what in (
             (found.closed, "closeCommits", "close"),
@@ -242,23 +246,21 @@ class Rows:
         session: Session,
         found: Past,
         files: RoundFiles,
-        sent: Mapping[bytes, tuple[str, list[bytes]]],
+        sent: Mapping[bytes, tuple[str, dict[str, bytes]]],
     ) -> None:
-        places: dict[bytes, int] = {}
         for event, commitment, sha256 in zip(
             found.commits, found.commitments(), files.artifacts.updates, strict=True
         ):
-            place = places[event.transaction] = places.get(event.transaction, -1) + 1
             if sha256 is None:
                 continue
-            purpose, signatures = sent.get(event.transaction, ("own", []))
+            purpose, signatures = sent.get(event.transaction, ("own", {}))
             session.add(
                 Update(
                     round=found.number,
                     contributor=commitment.contributor,
                     commitment=commitment.to_json(),
                     commitment_hash="0x" + commitment.struct_hash.hex(),
-                    signature="0x" + (signatures[place].hex() if signatures else ""),
+                    signature="0x" + signatures.get(event.contributor, b"").hex(),
                     sha256=sha256,
                     size=files.sizes[sha256],
                     batch=purpose,

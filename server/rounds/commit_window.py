@@ -11,6 +11,7 @@ from eth_utils.crypto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
@@ -45,6 +46,8 @@ _ENDED_BY = {
 """Custom errors after which no commitment of the batch can be recorded any more."""
 
 
+_UNSIGNED = "0x"
+"""Signature of updates that were restored from the contributor's own transaction."""
 _OUTDONE = "round-full"
 """Reason of updates that stood, and found all places taken on the chain."""
 
@@ -216,15 +219,20 @@ class CommitWindow(StepHandler):
         return [batch for batch in found if not (batch.error or {}).get("handled")]
 
     def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str], places: int) -> None:
-        """Put commitments into a transaction. Those that their contributors recorded themselves need none.
+        """Put commitments into transactions, one a bundle. Those that their contributors recorded themselves need none.
 
         Others may have recorded theirs without the coordinator. Then there are more updates than places: who came
         first has them, and the others hear so. If a reorg then takes one of those others, the place is theirs again.
         """
         size = 1 if round_.number in self._one_by_one else BATCH_COMMITMENTS
-        waiting = [update for update in pending if update.contributor not in on_chain]
+        missing = [update for update in pending if update.contributor not in on_chain]
+        waiting = [update for update in missing if update.signature != _UNSIGNED]
         chosen = waiting[:places][:size]
         with self._database.write("batch-queued") as session:
+            for update in missing:
+                if update.signature == _UNSIGNED:
+                    detail = "Its own transaction recorded it, a reorganisation took it, and no signature is known."
+                    _drop(session, session.get_one(Update, update.id), "invalid-signature", detail)
             for update in waiting[places:]:
                 detail = "Others had taken all places of the round on the chain by then."
                 _drop(session, session.get_one(Update, update.id), _OUTDONE, detail)
@@ -233,15 +241,27 @@ class CommitWindow(StepHandler):
                     session.get_one(Update, update.id).batch = "own"
             if not chosen:
                 return
-            digest = keccak(b"".join(bytes.fromhex(update.commitment_hash[2:]) for update in chosen)).hex()
-            purpose = f"commit:{round_.number}:{digest}"
-            commitments = [Commitment.from_json(update.commitment).abi_tuple() for update in chosen]
-            signatures = [bytes.fromhex(update.signature[2:]) for update in chosen]
-            number = round_.number
-            self._send(session, purpose, number, "commitUpdates", number, commitments, signatures)
+            bundles: dict[bytes, list[tuple[Commitment, Update]]] = {}
             for update in chosen:
-                stored = session.get_one(Update, update.id)
-                stored.batch, stored.dropped = purpose, None
+                commitment = Commitment.from_json(update.commitment)
+                bundles.setdefault(commitment.bundle_hash, []).append((commitment, update))
+            for bundle_hash, pairs in bundles.items():  # the entries of a batch share it
+                self._send_one(session, round_.number, bundle_hash, pairs)
+
+    def _send_one(
+        self, session: Session, number: int, bundle_hash: bytes, pairs: Sequence[tuple[Commitment, Update]]
+    ) -> None:
+        """Put commitments with the same bundle into one transaction."""
+        digest = keccak(b"".join(commitment.struct_hash for commitment, _ in pairs)).hex()
+        purpose = f"commit:{number}:{digest}"
+        batch = pack_batch(
+            [commitment for commitment, _ in pairs],
+            [bytes.fromhex(update.signature[2:]) for _, update in pairs],
+        )
+        self._send(session, purpose, number, "commitUpdates", number, bundle_hash, batch)
+        for _, update in pairs:
+            stored = session.get_one(Update, update.id)
+            stored.batch, stored.dropped = purpose, None
 
     def _repair(self, round_: Round, failed: Sequence[Transaction]) -> None:
         """Take the commitment that spoilt a batch out of it, and let the others go again."""

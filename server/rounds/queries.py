@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.ledger import costs
+from folkmoot.protocol.batch import read_entries
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
@@ -41,19 +42,14 @@ def recorded(
 ) -> list[tuple[Commitment, ChainEvent]]:
     """Commitments that are on the chain (of one account), in the order of the entries."""
     base_state_root = bytes.fromhex(round_.base_state_root[2:])
-    found = []
-    for event in by_name(session, "UpdateCommitted", str(round_.number), account):
-        arguments = event.arguments
-        commitment = Commitment(
-            contributor=arguments["contributor"],
-            round=round_.number,
-            base_state_root=base_state_root,
-            update_root=bytes.fromhex(arguments["updateRoot"][2:]),
-            sum_squares=int(arguments["sumSquares"]),
-            num_examples=int(arguments["numExamples"]),
-            bundle_hash=bytes.fromhex(arguments["bundleHash"][2:]),
-        )
-        found.append((commitment, event))
+    found: list[tuple[Commitment, ChainEvent]] = []
+    for event in by_name(session, "UpdatesCommitted", str(round_.number)):
+        bundle_hash = bytes.fromhex(event.arguments["bundleHash"][2:])
+        found += [
+            (entry.commitment(round_.number, base_state_root, bundle_hash), event)
+            for entry in read_entries(bytes.fromhex(event.arguments["entries"][2:]))
+            if account in (None, entry.contributor)
+        ]
     return found
 
 
@@ -75,10 +71,7 @@ def accepted(session: Session, round_number: int) -> list[Update]:
 def contributors(session: Session, round_: Round) -> set[str]:
     """Accounts that have a place in a round: with an update that stands, or a commitment on the chain."""
     standing = select(Update.contributor).where(Update.round == round_.number, Update.dropped.is_(None))
-    committed = select(ChainEvent.account).where(
-        ChainEvent.name == "UpdateCommitted", ChainEvent.subject == str(round_.number)
-    )
-    return {*session.scalars(standing), *session.scalars(committed)}
+    return {*session.scalars(standing), *(one.contributor for one, _ in recorded(session, round_))}
 
 
 def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:

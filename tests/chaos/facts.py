@@ -15,7 +15,8 @@ from sqlalchemy import select
 
 from folkmoot.audit.calls import decode_call
 from folkmoot.chain.client import Chain
-from folkmoot.ledger.events import RewardCredited, UpdateCommitted
+from folkmoot.ledger.entries import entries_of
+from folkmoot.ledger.events import RewardCredited, UpdatesCommitted
 from folkmoot.ledger.scan import scan
 from folkmoot.rpc.client import Phase
 from server.db.engine import Database
@@ -47,7 +48,8 @@ def rounds_of(chain: Chain) -> dict[int, RoundFacts]:
     for number in range(1, chain.ledger_reader.next_round()):
         view = chain.round(number)
         mine = [event for event in events if getattr(event, "round", None) == number]
-        entries = [(e.contributor, e.update_root.hex()) for e in mine if isinstance(e, UpdateCommitted)]
+        lists = [entries_of(event) for event in mine if isinstance(event, UpdatesCommitted)]
+        entries = [(entry.contributor, entry.update_root.hex()) for listed in lists for entry in listed]
         rewards = sorted((e.contributor, e.amount) for e in mine if isinstance(e, RewardCredited))
         root = view.state_root.hex()
         found[number] = RoundFacts(view.phase.name, root, view.settled, frozenset(entries), tuple(rewards))

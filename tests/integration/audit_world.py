@@ -28,8 +28,9 @@ from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
 from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
@@ -203,7 +204,7 @@ class World:
             for name, commitment in zip(names, batch, strict=True)
         ]
         if batch:
-            self.send("ledger", "commitUpdates", number, [c.abi_tuple() for c in batch], signatures)
+            self.send("ledger", "commitUpdates", number, NO_BUNDLE, pack_batch(batch, signatures))
         for name in own:
             words = trained[name][0].abi_tuple()
             self.send("ledger", "commitUpdate", words, by=factories.account(name))

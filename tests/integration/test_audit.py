@@ -21,6 +21,7 @@ from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import KEPT_STATES, Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.ledger import packaged
+from folkmoot.protocol.batch import LISTED_BYTES
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.places import EVERYBODY
@@ -610,7 +611,17 @@ def set_to(place: int, value: Any) -> Callable[[list[Any]], None]:
     return lambda values: values.__setitem__(place, value)
 
 
-COMMITTED = ["uint16", "bytes32", "uint64", "uint32", "bytes32"]
+def set_listed(entry: int, offset: int, value: bytes) -> Callable[[list[Any]], None]:
+    """Set bytes of an entry that an event lists."""
+
+    def change(values: list[Any]) -> None:
+        start = LISTED_BYTES * entry + offset
+        values[2] = values[2][:start] + value + values[2][start + len(value) :]
+
+    return change
+
+
+COMMITTED = ["uint16", "bytes32", "bytes"]
 VOTE = ["uint256", "uint8", "uint256", "string"]
 ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
 
@@ -619,12 +630,12 @@ ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
     ("alter", "check", "what"),
     [
         (
-            alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(2, 5)),
+            alter_log("ledger", "UpdatesCommitted", COMMITTED, set_listed(0, 52, (5).to_bytes(8, "big"))),
             "entries",
             "the sum squares in the event",
         ),
         (
-            alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(1, bytes(31) + b"\1")),
+            alter_log("ledger", "UpdatesCommitted", COMMITTED, set_listed(0, 20, bytes(31) + b"\1")),
             "entries",
             "the update root in the event",
         ),
@@ -653,7 +664,7 @@ ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
         (drop_log("ledger", "RoundOpened"), "bonds", "the reason of the bond"),
         (drop_log("vault", "BondLocked"), "stakes", "the votes of"),
         (drop_log("ledger", "Enrolled"), "entries", "the enrolled stake of"),
-        (drop_log("ledger", "UpdateCommitted"), "rounds", "the stored entries"),
+        (drop_log("ledger", "UpdatesCommitted"), "rounds", "the stored entries"),
         (drop_log("registry", "VersionActivated"), "registry", "the active version"),
         (drop_log("governor", "VoteCast"), "governance", "the votes against"),
         (alter_call("governor", "proposalVotes(uint256)", 1, 10**21), "governance", "the votes for"),
@@ -695,10 +706,10 @@ def test_other_code_of_the_limits_is_found(world: World) -> None:
 
 
 def test_an_altered_entry_is_named_with_its_contributor_and_transaction(world: World) -> None:
-    alter = alter_log("ledger", "UpdateCommitted", COMMITTED, set_to(2, 5), which=1)
+    alter = alter_log("ledger", "UpdatesCommitted", COMMITTED, set_listed(1, 52, (5).to_bytes(8, "big")))
     with lying_endpoint(world.federation.anvil.url, alter) as url:
         failure = failure_of(world, url)
-    assert f"Round 1, contributor {BEN}, event UpdateCommitted in transaction 0x" in failure.message
+    assert f"Round 1, contributor {BEN}, event UpdatesCommitted in transaction 0x" in failure.message
     assert failure.details["found"] == "5"
 
 

@@ -57,8 +57,8 @@ def test_a_poisoner_earns_nothing_and_nobody_loses_stake(anvil: Anvil) -> None:
 @pytest.mark.parametrize(
     ("attack", "reason", "error"),
     [
-        ("wrong-round", "round-unknown", "RoundLedgerRoundMismatch / RoundLedgerWrongPhase"),
-        ("wrong-base", "wrong-base", "RoundLedgerWrongBase"),
+        ("wrong-round", "round-unknown", "RoundLedgerInvalidSignature / RoundLedgerWrongPhase"),
+        ("wrong-base", "wrong-base", "RoundLedgerInvalidSignature / RoundLedgerWrongBase"),
         ("extreme", "norm-too-large", "RoundLedgerNormTooLarge"),
     ],
 )

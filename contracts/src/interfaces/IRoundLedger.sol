@@ -189,16 +189,10 @@ interface IRoundLedger {
         uint40 commitDeadline,
         uint40 anchorDeadline
     );
-    /// @notice Emitted for every recorded commitment. `index` counts the entries of the round from 0.
-    event UpdateCommitted(
-        RoundId indexed round,
-        address indexed contributor,
-        uint16 index,
-        bytes32 updateRoot,
-        uint64 sumSquares,
-        uint32 numExamples,
-        bytes32 bundleHash
-    );
+    /// @notice Emitted when commitments are recorded, once a call. The entries of a round are numbered from 0, and `first`
+    /// is the number of the first of these. Each has 64 bytes in `entries`: 20 of its `contributor`, 32 of `updateRoot`, 8
+    /// of `sumSquares` and 4 of `numExamples`, numbers big-endian.
+    event UpdatesCommitted(RoundId indexed round, uint16 first, bytes32 bundleHash, bytes entries);
     /// @notice Emitted when an account enrols with so much of its stake, or changes how much.
     event Enrolled(address indexed account, uint256 amount);
     /// @notice Emitted when more stake is enrolled than a round has places: an account has a place if it has `quota`
@@ -241,8 +235,8 @@ interface IRoundLedger {
     error RoundLedgerUnknownPolicy(PolicyId policyId);
     /// @notice Thrown when the expected number of the next round is not the real one.
     error RoundLedgerUnexpectedRound(RoundId expected, RoundId next);
-    /// @notice Thrown when a commitment is for another round than the one it is handed in for.
-    error RoundLedgerRoundMismatch(RoundId given, RoundId required);
+    /// @notice Thrown when a batch of commitments is not a whole number of entries.
+    error RoundLedgerMalformedBatch(uint256 length, uint256 entryBytes);
     /// @notice Thrown when a round is to be opened while the previous one is still open.
     error RoundLedgerRoundStillOpen(RoundId round);
     /// @notice Thrown when too many anchored rounds wait to become final; finalize first.
@@ -335,17 +329,27 @@ interface IRoundLedger {
     /// @param headerHash keccak256 of the round header (docs/protocol.md).
     function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external;
 
-    /// @notice Record a batch of signed commitments. Anybody may send it, because the signatures are checked.
+    /// @notice Record a batch of commitments, signed by the contributors' keys. Anybody may send it, because the signatures
+    /// are checked. For a contributor that is a contract there is `commitUpdateFor`.
     /// @dev Skips accounts that have committed in the round, so nobody makes a batch fail by committing first. Reverts as
-    /// a whole when another entry is bad, with the error that names it.
+    /// a whole when another entry is bad, with the error that names it. The signed commitments name this round, its base
+    /// and this bundle: with others, the signatures are not the contributors'.
     /// Warning: a contributor can make a batch fail by taking its stake out just before. It can do so once a round; drop it
-    /// and send the rest. Warning: a contributor that is a contract is called to
-    /// check its signature and can waste gas; simulate first.
+    /// and send the rest.
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
-    function commitUpdates(RoundId round, Commitment[] calldata commitments, bytes[] calldata signatures) external;
+    /// Entries cost less when members of one 256 of numbers (`IStakeVault.members`) follow each other.
+    /// @param bundleHash The `bundleHash` of all commitments of the batch.
+    /// @param batch The entries, of 128 bytes each: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 4 of
+    /// `numExamples`, numbers big-endian, and a compact signature (ERC-2098) of 64 bytes.
+    function commitUpdates(RoundId round, bytes32 bundleHash, bytes calldata batch) external;
 
     /// @notice Record the caller's own commitment.
     function commitUpdate(Commitment calldata commitment) external;
+
+    /// @notice Record one signed commitment. Anybody may send it. The signature is of 65 bytes, or whatever a contributor
+    /// that is a contract accepts (ERC-1271).
+    /// @dev Warning: a contributor that is a contract is called to check its signature and can waste gas; simulate first.
+    function commitUpdateFor(Commitment calldata commitment, bytes calldata signature) external;
 
     /// @notice Enrol the caller with so much of its stake: it may commit in the rounds that open from the next second on.
     /// @dev Needs the minimum stake of the current policy, and in a closed federation the word of the admission contract.

@@ -3,8 +3,27 @@ pragma solidity 0.8.37;
 
 import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
 
-/// @title Hashes of commitments, of a round's list of them, and of its anchor.
+/// @title Hashes of commitments, of a round's list of them, and of its anchor; and how a batch of them is packed.
+/// @notice An entry of a batch has 128 bytes: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 4 of
+/// `numExamples`, and a compact signature (ERC-2098) of 64. Events have the same without the signature. Numbers are
+/// big-endian. The entries of a batch share the round, its base and the bundle.
 library Commitments {
+    /// @notice What is hashed of a commitment: the type hash and the seven members.
+    struct Form {
+        bytes32 typehash;
+        uint256 contributor;
+        uint256 round;
+        bytes32 baseStateRoot;
+        bytes32 updateRoot;
+        uint256 sumSquares;
+        uint256 numExamples;
+        bytes32 bundleHash;
+    }
+
+    /// @notice Bytes of an entry of a batch.
+    uint256 internal constant ENTRY_BYTES = 128;
+    /// @notice Bytes of an entry of an event.
+    uint256 internal constant LISTED_BYTES = 64;
     /// @notice EIP-712 type of a commitment.
     bytes32 internal constant TYPEHASH = keccak256(
         "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
@@ -25,26 +44,117 @@ library Commitments {
         }
     }
 
-    /// @notice Commitment of a list by its place, which the caller has found to be in the list.
-    function at(IRoundLedger.Commitment[] calldata commitments, uint256 index)
-        internal
-        pure
-        returns (IRoundLedger.Commitment calldata commitment)
-    {
+    /// @notice Number of entries of a batch, whose length must be a multiple of `ENTRY_BYTES`.
+    function countOf(bytes calldata batch) internal pure returns (uint256) {
+        if (batch.length % ENTRY_BYTES != 0) revert IRoundLedger.RoundLedgerMalformedBatch(batch.length, ENTRY_BYTES);
+        return batch.length / ENTRY_BYTES;
+    }
+
+    /// @notice Where in the call data the first entry of a batch begins, and where the last one ends.
+    function placesOf(bytes calldata batch) internal pure returns (uint256 first, uint256 end) {
         assembly ("memory-safe") {
-            // Solidity has found the whole list to be in the call data. Each takes seven words.
-            commitment := add(commitments.offset, mul(index, 0xe0))
+            first := batch.offset
+            end := add(first, batch.length)
         }
     }
 
-    /// @notice A member of a commitment as the word that the call data have for it.
-    /// @dev Without the check of its width that Solidity makes: compare it with something that has no bits above the
-    /// width, and let Solidity read the member itself where the two differ.
-    /// @param member Number of the member, from 0 for `contributor` to 6 for `bundleHash`.
-    function word(IRoundLedger.Commitment calldata commitment, uint256 member) internal pure returns (uint256 value) {
+    /// @notice Data of an event of recorded commitments, with room for entries.
+    /// @return list Where in memory they begin.
+    /// @return end Where the first entry goes.
+    function newList(uint256 count) internal pure returns (uint256 list, uint256 end) {
         assembly ("memory-safe") {
-            // Reads call data alone.
-            value := calldataload(add(commitment, shl(5, member)))
+            // Index, bundle, offset and length come before the entries.
+            list := mload(0x40)
+            end := add(list, 0x80)
+            mstore(0x40, add(end, mul(count, LISTED_BYTES)))
+        }
+    }
+
+    /// @notice Complete the data of an event: `abi.encode(first, bundleHash, entries)`.
+    /// @param end Where the last entry ends.
+    /// @return size Bytes of the data.
+    function closeList(uint256 list, uint256 end, uint256 first, bytes32 bundleHash)
+        internal
+        pure
+        returns (uint256 size)
+    {
+        assembly ("memory-safe") {
+            // Writes the words that `newList` left free.
+            size := sub(end, list)
+            mstore(list, first)
+            mstore(add(list, 0x20), bundleHash)
+            mstore(add(list, 0x40), 0x60)
+            mstore(add(list, 0x60), sub(size, 0x80))
+        }
+    }
+
+    /// @notice Read a batch's entry into a form, copy it, without the signature, to the end of a list, and say whether the
+    /// contributor's key signed it.
+    /// @dev Accepts what OpenZeppelin's `ECDSA.tryRecover(digest, r, vs)` does: `s` must be in the lower half of the order,
+    /// because the other half would give a second signature of the same message. Nobody signs for the zero address: it is
+    /// what the precompile's silence reads as.
+    /// @param listEnd Where in memory the copy goes; the caller has found room there.
+    /// @param entry Where in the call data the entry begins; the caller has found it to be in the batch.
+    /// @param domain EIP-712 domain separator.
+    /// @return contributor Contributor of the entry.
+    /// @return structHash EIP-712 struct hash of its commitment.
+    /// @return isSigned Whether the signature is the contributor's.
+    function take(Form memory form, uint256 listEnd, uint256 entry, bytes32 domain)
+        internal
+        view
+        returns (address contributor, bytes32 structHash, bool isSigned)
+    {
+        assembly ("memory-safe") {
+            let first := calldataload(entry)
+            let second := calldataload(add(entry, 0x20))
+            mstore(listEnd, first)
+            mstore(add(listEnd, 0x20), second)
+            // A form has the type hash and the seven members of a commitment, a word each.
+            contributor := shr(96, first)
+            mstore(add(form, 0x20), contributor)
+            mstore(add(form, 0x80), or(shl(160, first), shr(96, second)))
+            mstore(add(form, 0xa0), and(shr(32, second), 0xffffffffffffffff))
+            mstore(add(form, 0xc0), and(second, 0xffffffff))
+            structHash := keccak256(form, 0x100)
+
+            // The 128 bytes after the free memory pointer are scratch: nothing is allocated in between. So are the first
+            // 32 bytes of memory. The precompile answers an address or nothing, and then the zero stays.
+            let pointer := mload(0x40)
+            mstore(pointer, hex"1901")
+            mstore(add(pointer, 0x02), domain)
+            mstore(add(pointer, 0x22), structHash)
+            mstore(pointer, keccak256(pointer, 0x42))
+            let vs := calldataload(add(entry, 0x60))
+            let s := shr(1, shl(1, vs))
+            mstore(add(pointer, 0x20), add(27, shr(255, vs)))
+            mstore(add(pointer, 0x40), calldataload(add(entry, 0x40)))
+            mstore(add(pointer, 0x60), s)
+            mstore(0x00, 0)
+            pop(staticcall(gas(), 1, pointer, 0x80, 0x00, 0x20))
+            let signer := mload(0x00)
+            let high := gt(s, 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0)
+            isSigned := gt(eq(signer, contributor), or(iszero(signer), high))
+        }
+    }
+
+    /// @notice `take` for a whole commitment, whose round, base and bundle are those of the form.
+    /// @dev Its contributor was read before, and made it. Reverts without data on bits above the type of a number, as Solidity does.
+    function takeWhole(Form memory form, uint256 listEnd, IRoundLedger.Commitment calldata commitment)
+        internal
+        pure
+        returns (bytes32 structHash)
+    {
+        assembly ("memory-safe") {
+            let contributor := calldataload(commitment)
+            let updateRoot := calldataload(add(commitment, 0x60))
+            let sumSquares := calldataload(add(commitment, 0x80))
+            let numExamples := calldataload(add(commitment, 0xa0))
+            if or(shr(64, sumSquares), shr(32, numExamples)) { revert(0, 0) }
+            mstore(listEnd, or(shl(96, contributor), shr(160, updateRoot)))
+            mstore(add(listEnd, 0x20), or(or(shl(96, updateRoot), shl(32, sumSquares)), numExamples))
+            mstore(add(form, 0x20), contributor)
+            calldatacopy(add(form, 0x80), add(commitment, 0x60), 0x60)
+            structHash := keccak256(form, 0x100)
         }
     }
 

@@ -5,6 +5,9 @@ import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { RoundTest } from "../utils/RoundTest.sol";
 
+/// @dev What each of a hundred updates may cost.
+uint256 constant GAS_OF_AN_UPDATE = 11_000;
+
 /// @notice What a round costs. The figures are whole transactions, call data included, and are kept in snapshots/.
 /// @dev With FORGE_SNAPSHOT_CHECK=true a figure that changes fails; without it the new ones are written. Say in the
 /// commit why they changed. The bounds that are asserted are the ones that the design counts on.
@@ -26,13 +29,12 @@ contract RoundGasTest is RoundTest {
     function _batch(RoundId round, uint256 size)
         private
         view
-        returns (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures)
+        returns (IRoundLedger.Commitment[] memory commitments, bytes memory batch)
     {
         commitments = new IRoundLedger.Commitment[](size);
-        signatures = new bytes[](size);
         for (uint256 i = 0; i < size; ++i) {
             commitments[i] = commitmentOf(crowd[i].addr, round);
-            signatures[i] = signed(crowd[i], commitments[i]);
+            batch = bytes.concat(batch, batchOf(crowd[i], commitments[i]));
         }
     }
 
@@ -59,11 +61,11 @@ contract RoundGasTest is RoundTest {
         RoundId round = open();
         vm.snapshotGasLastCall("RoundLedger", "openRound");
 
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, CONTRIBUTORS);
+        (IRoundLedger.Commitment[] memory commitments, bytes memory batch) = _batch(round, CONTRIBUTORS);
         vm.prank(stranger.addr);
-        ledger.commitUpdates(round, commitments, signatures);
-        uint256 batch = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 100 signed");
-        vm.assertLe(batch, 1_560_000, "a batch of 100 signed commitments");
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        uint256 gas = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 100 signed");
+        vm.assertLe(gas, CONTRIBUTORS * GAS_OF_AN_UPDATE, "a batch of 100 signed commitments");
 
         skipCommitWindow(round);
         IRoundLedger.Anchor memory anchor = _anchorOf(round);
@@ -112,10 +114,10 @@ contract RoundGasTest is RoundTest {
         }
         crowd.push(coordinator);
         RoundId round = open();
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, 256);
-        ledger.commitUpdates(round, commitments, signatures);
-        uint256 batch = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 256 signed");
-        vm.assertLe(batch, 16_777_216, "the cap of a transaction (EIP-7825)");
+        (IRoundLedger.Commitment[] memory commitments, bytes memory batch) = _batch(round, 256);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        uint256 gas = vm.snapshotGasLastCall("RoundLedger", "commitUpdates, 256 signed");
+        vm.assertLe(gas, 16_777_216, "the cap of a transaction (EIP-7825)");
 
         skipCommitWindow(round);
         uint32[] memory weights = new uint32[](256);
@@ -164,8 +166,8 @@ contract RoundGasTest is RoundTest {
         vm.prank(last);
         ledger.enrol(MIN_STAKE);
         vm.snapshotGasLastCall("RoundLedger", "enrol, while a round is open");
-        (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures) = _batch(round, CONTRIBUTORS - 1);
-        ledger.commitUpdates(round, commitments, signatures);
+        (, bytes memory batch) = _batch(round, CONTRIBUTORS - 1);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         commitThree(round);
         vm.prank(coordinator.addr);
         ledger.closeCommits(round);
@@ -200,5 +202,53 @@ contract RoundGasTest is RoundTest {
         vm.prank(treasury.addr);
         vault.withdraw();
         vm.snapshotGasLastCall("StakeVault", "withdraw");
+    }
+}
+
+/// @notice A hundred members whose numbers are in several words of 256, each of which is a storage slot more.
+contract SpreadRoundGasTest is RoundTest {
+    uint256 private constant CONTRIBUTORS = 100;
+    /// @dev contracts/snapshots/storage/StakeVault.txt.
+    bytes32 private constant MEMBER_COUNT_SLOT = bytes32(uint256(9));
+
+    /// @dev Record a hundred members of so many words, as if all other numbers of these were given to somebody else.
+    /// Either by their numbers, or so that no two that follow each other are of one word.
+    function _commitSpread(uint256 words, bool byNumber, string memory name) private returns (uint256 gas) {
+        Actor[] memory crowd = new Actor[](CONTRIBUTORS);
+        for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
+            crowd[i] = actor(string.concat("contributor ", vm.toString(i)));
+            giveStake(crowd[i].addr, MIN_STAKE);
+            uint256 word = byNumber ? (i * words) / CONTRIBUTORS : i % words;
+            uint256 number = 256 * (word + 1) + i;
+            vm.store(address(vault), MEMBER_COUNT_SLOT, bytes32(number - 1));
+            enrol(crowd[i].addr);
+            address[] memory accounts = new address[](1);
+            accounts[0] = crowd[i].addr;
+            vm.assertEq(uint256(vault.members(accounts)[0].id), number, "number");
+        }
+        RoundId round = open();
+        bytes memory batch;
+        for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
+            batch = bytes.concat(batch, batchOf(crowd[i], commitmentOf(crowd[i].addr, round)));
+        }
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        gas = vm.snapshotGasLastCall("RoundLedger", name);
+        vm.assertEq(uint256(ledger.rounds(round).entries), CONTRIBUTORS, "entries");
+    }
+
+    function test_gas_ofMembersByTheirNumbers() public {
+        uint256 gas = _commitSpread(3, true, "commitUpdates, 100 signed of 768 members, by number");
+        vm.assertLe(gas, CONTRIBUTORS * GAS_OF_AN_UPDATE, "three words");
+    }
+
+    function test_gas_ofMembersInTheDearestOrder() public {
+        uint256 gas = _commitSpread(3, false, "commitUpdates, 100 signed of 768 members, in the dearest order");
+        vm.assertLe(gas, CONTRIBUTORS * (GAS_OF_AN_UPDATE + 350), "three words, again and again");
+    }
+
+    /// @dev Of at least 25,600 members, each of whom enrolled with the minimum stake at some time.
+    function test_gas_ofMembersOfAsManyWords() public {
+        uint256 gas = _commitSpread(CONTRIBUTORS, true, "commitUpdates, 100 signed of 25,600 members, one a word");
+        vm.assertLe(gas, CONTRIBUTORS * (GAS_OF_AN_UPDATE + 22_100), "a storage slot more for each");
     }
 }

@@ -8,6 +8,7 @@ import { Deployment } from "./Deployment.sol";
 /// @notice A staked coordinator, three staked contributors, and every step of a round in one line.
 abstract contract RoundTest is Deployment {
     bytes32 internal constant HEADER_HASH = keccak256("header");
+    bytes32 internal constant BUNDLE_HASH = keccak256("bundle");
 
     function setUp() public virtual override {
         super.setUp();
@@ -44,7 +45,7 @@ abstract contract RoundTest is Deployment {
             updateRoot: keccak256(abi.encode("update", contributor, round)),
             sumSquares: 12_345,
             numExamples: 600,
-            bundleHash: keccak256("bundle")
+            bundleHash: BUNDLE_HASH
         });
     }
 
@@ -56,15 +57,27 @@ abstract contract RoundTest is Deployment {
         return sign(signer, ledger.commitmentDigest(commitment));
     }
 
+    /// @notice An entry of an event.
+    function listed(IRoundLedger.Commitment memory commitment) internal pure returns (bytes memory) {
+        return abi.encodePacked(
+            commitment.contributor, commitment.updateRoot, commitment.sumSquares, commitment.numExamples
+        );
+    }
+
+    /// @notice An entry of a batch; a batch of several is one after the other.
     function batchOf(Actor memory signer, IRoundLedger.Commitment memory commitment)
         internal
         view
-        returns (IRoundLedger.Commitment[] memory commitments, bytes[] memory signatures)
+        returns (bytes memory)
     {
-        commitments = new IRoundLedger.Commitment[](1);
-        signatures = new bytes[](1);
-        commitments[0] = commitment;
-        signatures[0] = signed(signer, commitment);
+        return bytes.concat(listed(commitment), compact(signed(signer, commitment)));
+    }
+
+    /// @notice A signature of 65 bytes as ERC-2098 writes it.
+    function compact(bytes memory signature) internal pure returns (bytes memory) {
+        (bytes32 r, bytes32 s) = abi.decode(signature, (bytes32, bytes32));
+        uint256 parity = uint256(uint8(signature[64])) - 27;
+        return abi.encodePacked(r, uint256(s) | (parity << 255));
     }
 
     function commitOwn(Actor memory contributor, RoundId round) internal {

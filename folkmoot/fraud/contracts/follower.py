@@ -19,6 +19,7 @@ from folkmoot.fraud.contracts.pruned import Checkpoint, FinishedRound, PrunedRou
 from folkmoot.fraud.contracts.record import Record, RoundEvents
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
@@ -28,9 +29,10 @@ from folkmoot.ledger.events import (
     RoundFinalized,
     RoundOpened,
     RoundSlashed,
-    UpdateCommitted,
+    UpdatesCommitted,
 )
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.batch import LISTED_BYTES
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
 from folkmoot.round import Anchor
@@ -40,7 +42,7 @@ REORG_DEPTH = 64
 """Number of newest blocks that are read again each time."""
 
 MOST_EVENTS = 5_000
-"""Number of events after which a long read drops closed rounds, so that a whole history need not fit into memory."""
+"""Number of events and entries after which a long read drops closed rounds: a history need not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,9 @@ class Follower:
                 self._upto = None  # Only a part of a block was processed: the next read starts again.
                 raise
             self._next, self._upto = block + 1, (block, found[0].block_hash)
-            count += len(found)
+            count += len(found) + sum(
+                len(event.entries) // LISTED_BYTES for event in found if isinstance(event, UpdatesCommitted)
+            )
             if count >= MOST_EVENTS:
                 self._drop_closed()
                 count = 0
@@ -211,8 +215,8 @@ class Follower:
                 case RoundOpened():
                     if self._past is None or event.round not in self._past:
                         rounds[event.round] = RoundEvents(event)
-                case UpdateCommitted():
-                    rounds[event.round].commits.append(event)
+                case UpdatesCommitted():
+                    rounds[event.round].commits += entries_of(event)
                 case CommitsClosed():
                     rounds[event.round].closed = event
                 case RoundAnchored():
@@ -258,7 +262,8 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
         return record.told[number].commits
     first, last = record.past.blocks(number)
     events = scan(_Source(rpc, deployment), first, last, contracts=("ledger",))
-    return [event for event in events if isinstance(event, UpdateCommitted) and event.round == number]
+    mine = (event for event in events if isinstance(event, UpdatesCommitted) and event.round == number)
+    return [entry for event in mine for entry in entries_of(event)]
 
 
 def _over(number: int, events: RoundEvents) -> FinishedRound:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from folkmoot.fraud.contracts.pruned import CommitmentRef, PrunedRounds
 from folkmoot.fraud.proofs.case import Case
-from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed, UpdateCommitted
+from folkmoot.ledger.entries import UpdateCommitted
+from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed
 from folkmoot.rpc.client import Phase
 
 
@@ -19,7 +20,7 @@ class RoundEvents:
     opened: RoundOpened
     """Event of its opening."""
     commits: list[UpdateCommitted] = field(default_factory=list)
-    """Events of its entries."""
+    """Its entries, in order."""
     closed: CommitsClosed | None = None
     """Event of the early end of its commit window, if any."""
     anchored: RoundAnchored | None = None

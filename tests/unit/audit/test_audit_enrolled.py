@@ -225,7 +225,7 @@ def _left_by_the_rule(play: Closing, reason: LeaveReason, rounds: int, *, opened
             lambda p: (p.open(1), p.commit(1, ADA, BEN), p.close(1, longer=1)),
             "the anchor deadline",
         ),
-        (lambda p: (closing()(p), p.commit(1, CLEO, index=2)), "the time of the commitment"),
+        (lambda p: (closing()(p), p.commit(1, CLEO, first=2)), "the time of the commitment"),
         (lambda p: (closing()(p), p.anchor(1, wait=50)), "the time of the anchor"),
         (lambda p: p.enrol(VERIFIER), f"the stake of {VERIFIER} without its bonds"),
         (lambda p: p.left(CLEO), "the account"),

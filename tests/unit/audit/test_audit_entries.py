@@ -14,6 +14,7 @@ from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_has
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import AuditFailure
+from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.rpc.client import Phase, RoundView
 from tests import factories
@@ -31,9 +32,18 @@ def commitment(who: str, **changes: Any) -> Commitment:
 
 
 def batch(commitments: list[Commitment], signatures: list[bytes]) -> bytes:
-    selector = keccak(text=f"commitUpdates(uint64,{STRUCT}[],bytes[])")[:4]
-    words = [c.abi_tuple() for c in commitments]
-    return selector + encode(["uint64", f"{STRUCT}[]", "bytes[]"], [1, words, signatures])
+    one = commitments[0] if commitments else commitment(ADA)
+    return raw_batch(one.round, one.bundle_hash, pack_batch(commitments, signatures))
+
+
+def raw_batch(number: int, bundle_hash: bytes, entries: bytes) -> bytes:
+    selector = keccak(text="commitUpdates(uint64,bytes32,bytes)")[:4]
+    return selector + encode(["uint64", "bytes32", "bytes"], [number, bundle_hash, entries])
+
+
+def of_wallet(words: Commitment, signature: bytes) -> bytes:
+    selector = keccak(text=f"commitUpdateFor({STRUCT},bytes)")[:4]
+    return selector + encode([STRUCT, "bytes"], [words.abi_tuple(), signature])
 
 
 def own(words: Commitment) -> bytes:
@@ -85,6 +95,7 @@ def test_what_another_contract_recorded_is_counted_as_relied() -> None:
         keccak(text="claim(address)")[:4] + bytes(32),
         batch([commitment(ADA)], signed("ada"))[:100],
         batch([], []),
+        raw_batch(1, bytes(32), bytes(127)),
     ],
 )
 def test_a_call_of_the_ledger_that_records_nothing_is_named(data: bytes) -> None:
@@ -93,9 +104,25 @@ def test_a_call_of_the_ledger_that_records_nothing_is_named(data: bytes) -> None
 
 
 def test_a_signature_of_a_contract_is_counted_as_relied() -> None:
-    data = batch([commitment(ADA)], [b"as a wallet likes it"])
+    data = of_wallet(commitment(ADA), b"as a wallet likes it")
     found = played(ADA, data=data, code_of=lambda account: b"\x60" if account == ADA else b"")
     assert check_entries(*found) == EntryCounts(relied=1)
+    with pytest.raises(AuditFailure, match=f"Round 1, contributor {ADA}.*the signature"):
+        check_entries(*played(ADA, data=data))
+
+
+def test_commitments_that_the_ledger_passes_over_are_no_entries() -> None:
+    twice = [commitment(ADA), commitment(ADA, update_root=b"\3" * 32), commitment(BEN)]
+    data = batch(twice, [*signed("ada", "ada"), *signed("ben")])
+    assert check_entries(*played(ADA, BEN, data=data)) == EntryCounts(signed=2)
+    play = Play()
+    play.open(1)
+    play.commit(1, ADA)
+    play.called(COORDINATOR, DEPLOYMENT.ledger, batch([commitment(ADA)], signed("ada")))
+    play.commit(1, BEN, first=1)
+    data = batch([commitment(ADA), commitment(BEN)], signed("ada", "ben"))
+    play.called(COORDINATOR, DEPLOYMENT.ledger, data)
+    assert check_entries(play.history(), play.replayed().rounds[1]) == EntryCounts(signed=2)
 
 
 def test_a_bad_signature_is_named() -> None:
@@ -118,7 +145,9 @@ def test_a_bad_signature_is_named() -> None:
 )
 def test_each_word_of_the_event_is_compared_with_the_call(changes: dict[str, Any]) -> None:
     (name,) = changes
-    data = batch([commitment(ADA, **changes)], signed("ada"))
+    changed = commitment(ADA, **changes)
+    # A batch does not have the base.
+    data = own(changed) if name == "base_state_root" else batch([changed], signed("ada"))
     with pytest.raises(AuditFailure, match=f"the {name.replace('_', ' ')} in the event"):
         check_entries(*played(ADA, data=data))
 
@@ -127,9 +156,9 @@ def test_entries_that_the_transaction_did_not_record_are_named() -> None:
     data = batch([commitment(ADA)], signed("ada"))
     with pytest.raises(AuditFailure, match="number of commitments in the transaction"):
         check_entries(*played(ADA, BEN, data=data))
-    data = batch([commitment(ADA), commitment(BEN)], signed("ada"))
-    with pytest.raises(AuditFailure, match="number of signatures in the transaction"):
-        check_entries(*played(ADA, BEN, data=data))
+    data = batch([commitment(ADA), commitment(BEN)], signed("ada", "ben"))
+    with pytest.raises(AuditFailure, match="number of commitments in the transaction"):
+        check_entries(*played(ADA, data=data))
 
 
 def test_another_hash_of_the_entries_is_named() -> None:

@@ -30,8 +30,10 @@ from folkmoot.ledger.events import (
     RoundSlashed,
     Slashed,
     Staked,
-    UpdateCommitted,
+    UpdatesCommitted,
 )
+from folkmoot.protocol.batch import pack_entry
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.places import EVERYBODY, has_place, seed_of
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
@@ -132,17 +134,11 @@ class Play(Script):
 
     def commit(self, number: int, *who: str, **wrong: Any) -> None:
         self.block()
-        for index, contributor in enumerate(who):
-            fields = {
-                "round": number,
-                "contributor": contributor,
-                "index": index,
-                "update_root": b"\2" * 32,
-                "sum_squares": 1_000,
-                "num_examples": 5,
-                "bundle_hash": bytes(32),
-            }
-            self.add(UpdateCommitted, "ledger", **{**fields, **wrong})
+        base, rest = bytes(32), {"update_root": b"\2" * 32, "sum_squares": 1_000, "num_examples": 5}
+        rest |= {name: wrong.pop(name) for name in rest.keys() & wrong.keys()}
+        entries = b"".join(pack_entry(Commitment(one, number, base, **rest)) for one in who)
+        fields = {"round": number, "first": 0, "bundle_hash": bytes(32), "entries": entries}
+        self.add(UpdatesCommitted, "ledger", **{**fields, **wrong})
 
     def anchor(self, number: int, weights: tuple[int, ...] = (1, 1), wait: int = 100, **wrong: Any) -> None:
         self.block(wait)
@@ -331,7 +327,7 @@ PLAYED: Callable[[Play], Any] = lambda play: play.play(1)  # noqa: E731  as abov
         (breach(PLAYED, lambda p: p.bond(BondUnlocked)), "the reason of the bond"),
         (breach(OPENED, lambda p: p.draw(1, 15)), "the quota of a place"),
         (breach(OPENED, lambda p: p.block(100), COMMITTED), "the time of the commitment"),
-        (breach(OPENED, lambda p: p.commit(1, ADA, index=1)), "the index of the entry"),
+        (breach(OPENED, lambda p: p.commit(1, ADA, first=1)), "the index of the entry"),
         (breach(OPENED, lambda p: p.commit(1, ADA, ADA)), "the commitment"),
         (breach(OPENED, lambda p: p.commit(1, ADA, sum_squares=1_001)), "the sum of squares"),
         (breach(OPENED, lambda p: p.commit(1, VERIFIER)), f"the enrolled stake of {VERIFIER}"),
@@ -612,7 +608,7 @@ def test_no_places_are_drawn_in_a_closed_federation() -> None:
     play.open(1)
     play.commit(1, ADA, BEN, CLEO)
     assert play.replayed().rounds[1].quota == 0
-    play.commit(1, COORDINATOR, index=3)
+    play.commit(1, COORDINATOR, first=3)
     assert refused(play)["what"] == "the number of entries"
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Draw, Phase, RoundView, Rpc
@@ -287,7 +288,7 @@ def _update(contributor: str) -> Update:
         contributor=commitment.contributor,
         commitment=commitment.to_json(),
         commitment_hash="0x" + commitment.struct_hash.hex(),
-        signature="0x" + "11" * 65,
+        signature="0x" + "11" * 64 + "1b",
         sha256="00" * 32,
         size=1,
         received_at=datetime.now(UTC),
@@ -302,17 +303,36 @@ def _recorded(scene: _Scene, contributor: str, place: int = 0) -> ChainEvent:
         block_hash=scene.node.blocks[9][0],
         log_index=place,
         transaction_hash="0x" + "11" * 32,
-        name="UpdateCommitted",
+        name="UpdatesCommitted",
         subject="1",
-        account=contributor,
         arguments={
-            "contributor": contributor,
-            "updateRoot": "0x" + commitment.update_root.hex(),
-            "sumSquares": "10",
-            "numExamples": 20,
-            "bundleHash": "0x" + "00" * 32,
+            "first": place,
+            "bundleHash": "0x" + commitment.bundle_hash.hex(),
+            "entries": "0x" + pack_entry(commitment).hex(),
         },
     )
+
+
+def test_a_restored_update_without_a_signature_is_dropped_when_a_reorg_takes_it(scene: _Scene) -> None:
+    lost, other = _update(ADA), _update(BEN)
+    lost.signature, lost.batch = "0x", "own"
+    scene.add(round_at(Step.COLLECTING, expect=2), lost, other)
+    assert scene.tick()
+    with scene.database.read() as session:
+        rows = {row.contributor: (row.dropped, row.batch) for row in session.scalars(select(Update))}
+    assert rows[ADA] == ("invalid-signature", "own")
+    assert str(rows[BEN][1]).startswith("commit:1:")
+
+
+def test_commitments_of_different_bundles_go_in_different_batches(scene: _Scene) -> None:
+    ada, ben = _update(ADA), _update(BEN)
+    ben.commitment = {**ben.commitment, "bundleHash": "0x" + "22" * 32}
+    scene.add(round_at(Step.COLLECTING, expect=2), ada, ben)
+    assert scene.tick()
+    with scene.database.read() as session:
+        purposes = {row.batch for row in session.scalars(select(Update))}
+    assert len(purposes) == 2
+    assert all(scene.transaction(str(purpose)) is not None for purpose in purposes)
 
 
 def test_a_contributors_own_transaction_that_a_reorg_took_is_replaced_by_ours(scene: _Scene) -> None:

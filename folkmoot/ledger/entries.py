@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entries of rounds, from the events that list them by batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from folkmoot.ledger.event import Event, record
+from folkmoot.ledger.events import UpdatesCommitted
+from folkmoot.protocol.batch import read_entries
+from folkmoot.protocol.commitment import Commitment
+
+
+@record
+class UpdateCommitted(Event):
+    """A recorded commitment: one entry of an `UpdatesCommitted`, whose place on the chain it has."""
+
+    round: int
+    contributor: str
+    index: int
+    """Number of the entry in its round, from 0."""
+    update_root: bytes
+    sum_squares: int
+    num_examples: int
+    bundle_hash: bytes
+
+    @property
+    def name(self) -> str:
+        """Name of the event in Solidity that lists it."""
+        return UpdatesCommitted.__name__
+
+    def commitment(self, base_state_root: bytes) -> Commitment:
+        """Return what was signed, for the state root of the round's base."""
+        numbers = self.sum_squares, self.num_examples
+        return Commitment(
+            self.contributor, self.round, base_state_root, self.update_root, *numbers, self.bundle_hash
+        )
+
+
+def entries_of(event: UpdatesCommitted) -> Iterator[UpdateCommitted]:
+    """Yield the entries that an event lists, in their order."""
+    for index, entry in enumerate(read_entries(event.entries), event.first):
+        yield UpdateCommitted(
+            contract=event.contract,
+            block=event.block,
+            block_hash=event.block_hash,
+            transaction=event.transaction,
+            log_index=event.log_index,
+            round=event.round,
+            contributor=entry.contributor,
+            index=index,
+            update_root=entry.update_root,
+            sum_squares=entry.sum_squares,
+            num_examples=entry.num_examples,
+            bundle_hash=event.bundle_hash,
+        )
