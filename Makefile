@@ -23,7 +23,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts fuzz-judges coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,11 @@ test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 
 fuzz-contracts: install ## The same tests, with the larger numbers of runs of the profile `ci` in foundry.toml
 	@cd contracts && FOUNDRY_PROFILE=ci ../$(FORGE) test
+
+JUDGES := test/{FraudProofs*,GramProofs,ContributorFaults,DataAvailability,libraries/*}.t.sol
+
+fuzz-judges: install ## The fuzz tests of judges and libraries with 100,000 runs each (hours)
+	@cd contracts && FOUNDRY_PROFILE=weekly ../$(FORGE) test --match-path '$(JUDGES)' --match-test testFuzz
 
 # The tests of the pure modules, and those that send fraud proofs to contracts. The whole suite under coverage takes a
 # fifth longer, and starts processes that are not measured. Each gate is what was measured, rounded down.

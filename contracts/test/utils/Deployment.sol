@@ -40,7 +40,7 @@ abstract contract Deployment is Test {
     uint32 internal constant MIN_COMMIT_WINDOW = 1 seconds;
     uint32 internal constant MIN_CHALLENGE_WINDOW = 1 hours;
     /// @notice Slot of the ledger's rounds, and that of the hash in a round (snapshots/storage/RoundLedger.txt).
-    uint256 private constant ROUNDS_SLOT = 5;
+    uint256 internal constant ROUNDS_SLOT = 5;
     uint256 private constant ENTRIES_HASH_OFFSET = 3;
     /// @notice Admits everybody, for federations that are closed so that no places are drawn.
     IAdmission internal constant EVERYBODY = IAdmission(address(0xad));
