@@ -17,6 +17,7 @@ interface Vm {
     function revertToState(uint256 id) external returns (bool success);
     function etch(address target, bytes calldata code) external;
     function load(address target, bytes32 slot) external view returns (bytes32);
+    function store(address target, bytes32 slot, bytes32 value) external;
     function getNonce(address account) external view returns (uint64);
 
     // Who calls.
