@@ -148,7 +148,7 @@ contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, 
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 
-prove: install ## Prove the packed sums of the contracts for all inputs, with halmos (three minutes)
+prove: install ## Prove packed sums and the vault's accounts for all inputs, with halmos (five minutes)
 	@$(BIN)/python tools/prove.py
 
 slither: install

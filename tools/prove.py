@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prove the packed arithmetic of the contracts for all inputs, with halmos (`make prove`).
+"""Prove packed arithmetic and accounts of the contracts for all inputs, with halmos (`make prove`).
 
 Every `check_` function of contracts/test/symbolic must hold for all inputs, and every `refute_` function must be
 refuted by a counterexample, which shows that the proofs can fail. Halmos has a virtual environment of its own, because
