@@ -151,6 +151,7 @@ REMEDIES = {
     "DisputesInvalidWindow": "Choose a decision window above zero, at most the unbonding time.",
     "LayoutInvalid": "Give eight bytes for each tensor of the manifest.",
     "MerkleSumInvalidByte": "The byte 0x00 stands for no coordinate; encode the update anew.",
+    "NodeListsSize": "Give a node for each place of the list, empty ones included.",
     "MerkleTreeIndexOutOfRange": "Name a leaf that the tree has.",
     "OpeningsIndexOutOfRange": "Name a leaf that the tree has.",
     "OpeningsLeafSize": "A leaf has 256 bytes.",
