@@ -18,6 +18,7 @@ from folkmoot.devnet.federation import CONTRIBUTOR_STAKE, REWARD, LocalFederatio
 from folkmoot.devnet.game import Result, error_of
 from folkmoot.devnet.game_rounds import Opened, RoundGame, Update
 from folkmoot.errors import LocalError
+from folkmoot.protocol.batch import ENTRY_BYTES
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.verdict import Reason
@@ -115,8 +116,8 @@ class Spam(RoundGame):
                 lambda: self._pooled(self.addresses["coordinator"], ledger), "the coordinator's batch"
             )
             _, arguments = chain.ledger.decode_function_input(seen["input"])
-            first, signature = arguments["commitments"][0], arguments["signatures"][0]
-            again = chain.ledger.encode_abi("commitUpdates", [ROUND, [first], [signature]])
+            bundle, batch = arguments["bundleHash"], arguments["batch"]
+            again = chain.ledger.encode_abi("commitUpdates", [ROUND, bundle, batch[:ENTRY_BYTES]])
             stolen = self._stolen(made[self.plan.names()[-1]]).commitment
             root = chain.ledger.encode_abi("commitUpdate", [stolen.abi_tuple()])
             self._send_first(STRANGER, ledger, again, seen)
@@ -124,7 +125,7 @@ class Spam(RoundGame):
             chain.rpc.call("evm_mine")
         receipt = chain.w3.eth.get_transaction_receipt(seen["hash"])
         return {
-            "commitments": len(arguments["commitments"]),
+            "commitments": len(batch) // ENTRY_BYTES,
             "status": receipt["status"],
             "place": receipt["transactionIndex"],
             "gas": receipt["gasUsed"],

@@ -21,7 +21,7 @@ from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import KEPT_STATES, Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.ledger import packaged
-from folkmoot.protocol.batch import LISTED_BYTES
+from folkmoot.protocol.batch import LISTED_BYTES, pack_batch
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.places import EVERYBODY
@@ -99,7 +99,8 @@ def test_a_batch_may_have_commitments_that_are_recorded_before(world: World) -> 
     names = ["ada", "cleo", "ben", "dora", "cleo"]
     made = {name: world.train(5, name)[0] for name in names}
     signatures = [made[name].sign(factories.account(name), world.domain) for name in names]
-    world.send("ledger", "commitUpdates", 5, [made[name].abi_tuple() for name in names], signatures)
+    batch = pack_batch([made[name] for name in names], signatures)
+    world.send("ledger", "commitUpdates", 5, made["ada"].bundle_hash, batch)
     assert world.federation.chain.round(5).entries == 4
     assert audited(world).entries.signed == before + 2
 

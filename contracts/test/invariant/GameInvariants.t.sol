@@ -83,6 +83,8 @@ contract GameHandler is SmallModel {
     /// @dev Demands that are neither answered nor over.
     uint256[] private _due;
     uint256[] private _disputed;
+    /// @dev Who has a deposit in the dispute about a round, or had one in the last.
+    mapping(uint256 round => uint256[]) private _challengers;
     /// @notice Lies that were proven, and rounds that were lost because nobody answered.
     uint256 public caught;
     /// @notice What attackers were credited for honest rounds.
@@ -432,10 +434,10 @@ contract GameHandler is SmallModel {
     function _answer(uint256 index) private {
         uint256 number = _due[index];
         IDataAvailability.Demand memory made = _parts.availability.demands(number);
-        if (block.timestamp >= made.answerBy) return;
+        if (block.timestamp >= made.until) return;
         address coordinator = _parts.ledger.rounds(made.round).coordinator;
         vm.prank(coordinator);
-        _parts.availability.answerFile(number, _played[RoundId.unwrap(made.round)].header);
+        _parts.availability.show(number, _played[RoundId.unwrap(made.round)].header, 0);
         _books[_number[coordinator]].won += _parts.availability.deposit();
         _books[_number[made.demander]].forfeited += _parts.availability.deposit();
         _drop(index);
@@ -450,7 +452,7 @@ contract GameHandler is SmallModel {
                 _drop(i - 1);
                 continue;
             }
-            if (block.timestamp < made.answerBy) continue;
+            if (block.timestamp < made.until) continue;
             uint256 supply = _parts.token.totalSupply();
             uint256 who = _number[_parts.ledger.rounds(made.round).coordinator];
             vm.assertEq(who, LIAR, "whoever answers is never convicted");
@@ -479,7 +481,12 @@ contract GameHandler is SmallModel {
         if (_phase(round) != IRoundLedger.Phase.Anchored || _parts.token.balanceOf(people[who]) < 10e18) return;
         vm.prank(people[who]);
         try _parts.disputes.open(round, "") {
-            _disputed.push(RoundId.unwrap(round));
+            uint256 number = RoundId.unwrap(round);
+            if (_parts.disputes.disputes(round).challengers == 1) {
+                delete _challengers[number];
+                _disputed.push(number);
+            }
+            _challengers[number].push(who);
         } catch { }
     }
 
@@ -491,26 +498,39 @@ contract GameHandler is SmallModel {
         IDisputes.Dispute memory made = _parts.disputes.disputes(id(number));
         uint256 supply = _parts.token.totalSupply();
         uint256 coordinator = _number[_parts.ledger.rounds(id(number)).coordinator];
-        if (!inTime) {
-            if (block.timestamp < made.decideBy) _warp(made.decideBy);
-            _parts.disputes.release(id(number));
-        } else if (_phase(id(number)) != IRoundLedger.Phase.Anchored) {
-            _parts.disputes.release(id(number));
+        uint256 deposit = _parts.disputes.deposit();
+        uint256 forfeited;
+        if (!inTime && block.timestamp < made.decideBy) _warp(made.decideBy);
+        if (!inTime || _phase(id(number)) != IRoundLedger.Phase.Anchored) {
+            IRoundLedger.Phase phase = _phase(id(number));
+            bool stood = phase == IRoundLedger.Phase.Anchored || phase == IRoundLedger.Phase.Final;
+            if (stood) forfeited = deposit / 4;
+            _releaseDeposits(number);
         } else if (lies[number] == Lie.None) {
             vm.prank(_parts.timelock);
             _parts.disputes.dismiss(id(number));
-            _books[_number[made.challenger]].forfeited += _parts.disputes.deposit();
-            _books[coordinator].won += _parts.disputes.deposit() / 2;
+            forfeited = deposit;
+            _books[coordinator].won += made.challengers * deposit / 2;
         } else {
             vm.prank(_parts.timelock);
             _parts.disputes.uphold(id(number));
             _books[coordinator].slashed += _policy().bond;
             ++caught;
+            _releaseDeposits(number);
+        }
+        for (uint256 i = 0; i < _challengers[number].length; ++i) {
+            _books[_challengers[number][i]].forfeited += forfeited;
         }
         burnt += supply - _parts.token.totalSupply();
         ++decided;
         _disputed[which] = _disputed[_disputed.length - 1];
         _disputed.pop();
+    }
+
+    function _releaseDeposits(uint256 number) private {
+        for (uint256 i = 0; i < _challengers[number].length; ++i) {
+            _parts.disputes.release(id(number), people[_challengers[number][i]]);
+        }
     }
 
     // Stakes and votes.
@@ -595,7 +615,7 @@ contract GameHandler is SmallModel {
             if (_parts.availability.demands(_due[i]).demander == account) wealth += _parts.availability.deposit();
         }
         for (uint256 i = 0; i < _disputed.length; ++i) {
-            if (_parts.disputes.disputes(id(_disputed[i])).challenger == account) wealth += _parts.disputes.deposit();
+            if (_parts.disputes.hasDeposit(id(_disputed[i]), account)) wealth += _parts.disputes.deposit();
         }
     }
 
@@ -659,7 +679,7 @@ contract GameHandler is SmallModel {
         for (uint256 i = _due.length; i > 0; --i) {
             IDataAvailability.Demand memory made = _parts.availability.demands(_due[i - 1]);
             bool honest = _parts.ledger.rounds(made.round).coordinator == people[HONEST_COORDINATOR];
-            if (honest && made.answerBy <= time) _answer(i - 1);
+            if (honest && made.until <= time) _answer(i - 1);
         }
         if (time > block.timestamp) vm.warp(time);
     }
