@@ -66,6 +66,9 @@ def anvil_process() -> Iterator[Anvil]:
 @pytest.fixture
 def anvil(anvil_process: Anvil) -> Iterator[Anvil]:
     """A local chain with instant mining, as it was at the start of the session."""
+    # The chain keeps the states of the newest blocks that it made, also of those that it was put back from since. A new
+    # block has the state of the start among them, however many blocks earlier tests made.
+    anvil_process.call("evm_mine")
     snapshot = anvil_process.snapshot()
     yield anvil_process
     # A revert leaves the pool alone, and what waits there would change the nonces of the next test.

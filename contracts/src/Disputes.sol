@@ -132,8 +132,9 @@ contract Disputes is IDisputes {
 
     /// @inheritdoc IDisputes
     function hasDeposit(RoundId round, address challenger) external view returns (bool) {
-        uint256 number = _depositIn[round][challenger];
-        return number != 0 && number == _disputes[round].number && _disputes[round].status != Status.Dismissed;
+        Dispute storage dispute = _disputes[round];
+        if (dispute.status == Status.None || dispute.status == Status.Dismissed) return false;
+        return _depositIn[round][challenger] == dispute.number;
     }
 
     /// @dev How an open dispute ends without a decision: its time is up, or the round is over.

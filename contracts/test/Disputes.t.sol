@@ -69,6 +69,7 @@ contract DisputesTest is FraudWorld {
     }
 
     function test_open_takesOneDepositAnAccount() public {
+        vm.assertFalse(disputes.hasDeposit(ledger.nextRound(), challenger.addr), "nothing is disputed");
         RoundId round = _disputed();
         vm.assertTrue(disputes.hasDeposit(round, challenger.addr), "has a deposit");
         vm.assertFalse(disputes.hasDeposit(round, stranger.addr), "has none");

@@ -96,7 +96,7 @@ def test_the_help_shows_each_command_in_a_panel_with_others(capsys: pytest.Captu
     assert all(len(names) > 1 for names in shown.values())
     table = main.command_table()
     assert set().union(*shown.values()) == {name for name in table if not table[name].hidden}
-    assert shown["Decide"] == {"propose", "vote", "queue", "execute", "proposals", "delegate"}
+    assert shown["Decide"] == {"propose", "vote", "queue", "execute", "veto", "proposals", "delegate"}
     for name, where in {
         "join": "Contribute",
         "audit": "Check",

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.ledger.admission import NOBODY
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import Commitment
@@ -106,6 +107,9 @@ class _Ledger:
 
     def can_close(self, _number: int) -> bool:
         return self.closable
+
+    def admission(self) -> str:
+        return NOBODY
 
     def can_remove(self, account: str) -> bool:
         return account in self.absent
