@@ -65,7 +65,9 @@ def test_what_the_page_says_of_crowds_is_what_is_played(tool: ModuleType) -> Non
     assert f"{hour[0]} of 100 tokens a round with 63 honest contributors, and {hour[1]} with 151" in said
     assert max(_of_waiting(honest, 600) for honest in (63, 151)) < UNIT // 100
     few = [in_tokens(_of_the_first(places)) for places in (31, 15, 7, 3)]
-    told = f"up to {few[0]} of 100 tokens with 31 places, {few[1]} with 15, {few[2]} with 7 and {few[3]} with 3."
+    told = (
+        f"up to {few[0]} of 100 tokens with 31 places, {few[1]} with 15, {few[2]} with 7 and {few[3]} with 3."
+    )
     assert told in said
     assert max(_of_the_first(places) for places in (40, 63)) <= 0
     assert round(31 / PRESENT.quota(63, 131)) == 11
