@@ -98,3 +98,16 @@ def test_the_list_of_contracts_is_complete() -> None:
     }
     listed = set(re.findall(r"^\| \[(\w+)\]\(", CONTRACTS, re.MULTILINE))
     assert listed == concrete | {"TimelockController"}
+
+
+def test_the_properties_of_the_contracts_name_tests_that_exist() -> None:
+    """A name may have stars, and may be a part of a test's name."""
+    tests = ROOT / "contracts/test"
+    sources = {path.relative_to(tests).as_posix(): path.read_text() for path in tests.rglob("*.sol")}
+    functions = set(re.findall(r"function (\w+)\(", "\n".join(sources.values())))
+    rows = re.findall(r"^\| .+ \| (.+) \|$", (ROOT / "contracts/PROPERTIES.md").read_text(), re.MULTILINE)
+    named = {name for row in rows for name in re.findall(r"`([\w*/.]+)`", row)}
+    assert len(named) > 100
+    for name in sorted(named):
+        pattern = re.compile(name.replace("*", r"\w*"))
+        assert name in sources or any(map(pattern.search, functions)), name
