@@ -148,7 +148,7 @@ contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, 
 	@$(BIN)/python tools/check_coverage.py
 	@$(MAKE) --no-print-directory slither
 
-prove: install ## Prove packed sums and the vault's accounts for all inputs, with halmos (five minutes)
+prove: install ## Prove packed sums and the vault's accounts for all inputs, with halmos (eight minutes)
 	@$(BIN)/python tools/prove.py
 
 slither: install

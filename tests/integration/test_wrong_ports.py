@@ -14,11 +14,18 @@ from folkmoot.chain.client import Chain
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, LocalError, RpcError
 from folkmoot.rpc.client import Rpc
+from folkmoot.runtime import services
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.services import CHAIN, COORDINATOR, SUPERLINK, service_at
 from folkmoot.runtime.superlink import SuperLink
 from server.relay import flower_run
 from tests.integration.coordinator_world import Running
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service of a busy machine may answer after more than the two seconds that a user is kept waiting."""
+    monkeypatch.setattr(services, "TIMEOUT", 60.0)
 
 
 @pytest.fixture(scope="module")
