@@ -136,6 +136,7 @@ def descend(
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
+    private_rpc: PrivateRpc = None,
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
@@ -146,7 +147,7 @@ def descend(
 
     Example: folkmoot demand descend 3 1704
     """
-    with sending(rpc, deployment, confirmations, json_) as chain:
+    with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
         from folkmoot.fraud.contracts import demands as demanding
 
         purpose = demanding.step_purpose(demand, leaf)

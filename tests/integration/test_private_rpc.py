@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 
+from folkmoot.cli.demand import commands
 from folkmoot.cli.main import run
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.processes import free_port
@@ -107,6 +109,15 @@ def test_a_demand_is_sent_to_the_private_endpoint_only(
     with RpcProxy(federation.anvil.url) as public, RpcProxy(federation.anvil.url) as private:
         assert run([*asked, "--rpc", public.url, "--private-rpc", private.url, "--yes"]) == 0
         require_apart(public, private, 2)  # the permission for the deposit, and the demand
+
+
+def test_each_command_of_a_demand_takes_a_private_endpoint() -> None:
+    """The endpoint may be in the environment, and a command that does not read it sends to the public pool."""
+    group = typer.main.get_command(commands())
+    assert isinstance(group, typer.core.TyperGroup)
+    assert set(group.commands) == {"ask", "descend", "claim"}
+    for command in group.commands.values():
+        assert "private_rpc" in {parameter.name for parameter in command.params}, command.name
 
 
 def test_a_private_endpoint_that_fails_leaves_nothing_to_copy(
