@@ -14,17 +14,17 @@ from folkmoot.runtime.units import UNIT
 
 MILLION = 1_000_000
 
-ANSWER_GAS = 103_000
+ANSWER_GAS = 87_000
 """Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the aggregate)."""
 COMMIT_GAS = 10_500
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100)."""
-DEMAND_GAS = 300_000
+DEMAND_GAS = 272_000
 """Gas of a demand (contracts/snapshots/Judges.json, ``demandTree``)."""
-DISPUTE_GAS = 151_000
+DISPUTE_GAS = 208_000
 """Gas of opening a dispute (contracts/snapshots/Judges.json)."""
-DRAW_GAS = 148_000
+DRAW_GAS = 243_000
 """Gas of drawing a lot again: to cancel an empty round and to open one (contracts/snapshots/RoundLedger.json)."""
-UPHOLD_GAS = 232_000
+UPHOLD_GAS = 233_000
 """Gas of upholding a dispute (contracts/snapshots/Judges.json)."""
 
 # Measured for a model of 1 M parameters: contracts/snapshots/FraudProofs.json.

@@ -119,7 +119,7 @@ def test_amounts_are_shown_in_hundredths(amount: int, shown: str) -> None:
 def test_gas_is_about_what_was_measured(name: str, file: str, figures: list[str]) -> None:
     measured = json.loads((ROOT / "contracts" / "snapshots" / f"{file}.json").read_text())
     total = sum(int(measured[figure]) for figure in figures) / (100 if "100 signed" in figures[0] else 1)
-    assert getattr(settings, name) == pytest.approx(total, rel=0.5)
+    assert getattr(settings, name) == pytest.approx(total, rel=0.02)
 
 
 def test_the_rules_are_those_of_the_contracts() -> None:
