@@ -17,7 +17,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
-from folkmoot.chain.deploy import require_affordable
+from folkmoot.chain.deploy import ZERO_ADDRESS, require_affordable
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.admission import MOST_MEMBERS, admits
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 SUPPORT = {"against": 0, "for": 1, "abstain": 2}
 """Value of each kind of vote (GovernorCountingSimple)."""
-
-ZERO_ADDRESS = "0x" + "0" * 40
-"""As the guardian it stands for nobody."""
 
 SHORT = 8
 """Digits of a proposal's short form."""

@@ -76,7 +76,7 @@ def send_privately(w3: Web3, settings: dict[str, Any]) -> Web3:
         hidden, shown = url, without_secrets(url)
         private = HTTPProvider(url, request_kwargs=settings, exception_retry_configuration=None)
 
-        class Relayed(Web3Middleware):
+        class SendPrivately(Web3Middleware):
             """Gives transactions to the private endpoint, and every other request to the connection's own ones."""
 
             def wrap_make_request(self, make_request: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,5 +97,5 @@ def send_privately(w3: Web3, settings: dict[str, Any]) -> Web3:
 
                 return ask
 
-        w3.middleware_onion.inject(Relayed, layer=0)
+        w3.middleware_onion.inject(SendPrivately, layer=0)
     return w3

@@ -178,7 +178,9 @@ def deploy(
     rules = policy_file.load(policy)
     appointed = parse_address(coordinator)
     allocations = allocations_of(allocate)
-    doors = Admission(members_of(members or []), None if admission is None else parse_address(admission))
+    admission_rule = Admission(
+        members_of(members or []), None if admission is None else parse_address(admission)
+    )
     roots = genesis_roots(genesis, artifacts or genesis.parent)
     if assembly.timelock_delay < rules.challenge_window:
         note(
@@ -212,7 +214,7 @@ def deploy(
         with working("Deploying ...", json_):
             report = deploy_and_report(
                 connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
-                lambda role: note(f"deploying the {role} ...", json_), plan, doors,
+                lambda role: note(f"deploying the {role} ...", json_), plan, admission_rule,
             )  # fmt: skip
     except ChainError as error:
         if isinstance(error, ContractRefused) or error.code in DEAD_ENDS:

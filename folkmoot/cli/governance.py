@@ -328,13 +328,13 @@ def _require_may_cancel(chain: Chain, proposal: Proposal, sender: str) -> None:
             code="wrong-proposal-state",
             details=details,
         )
-    office = governance.guardian_of(chain)
+    guardian = governance.guardian_of(chain)
     own = proposal.proposer == sender and proposal.state == "pending"
-    if own or (office is not None and office[0] == sender):
+    if own or (guardian is not None and guardian[0] == sender):
         return
     raise InputError(
         f"{sender} can't cancel proposal {proposal.short}: "
-        + ("there is no guardian." if office is None else f"the guardian is {office[0]}."),
+        + ("there is no guardian." if guardian is None else f"the guardian is {guardian[0]}."),
         remedy="A proposer can cancel before the vote. Vote against it: `folkmoot vote "
         f"{proposal.short} against`.",
         code="not-guardian",

@@ -51,7 +51,7 @@ def status(
         stake, bonds = chain.stake_of(coordinator), chain.bond_of(coordinator)
         rounds = rounds_within(stake - bonds, policy.bond)
         quota = next_quota(chain.ledger_reader, chain.vault_reader)
-        office = governance.guardian_of(chain)
+        guardian = governance.guardian_of(chain)
         admission = chain.ledger_reader.admission()
         members = admissions.members(chain, chain.block_number()) if chain.deployment.members else None
         demands, disputes = waiting.open_demands(chain), waiting.open_disputes(chain)
@@ -75,7 +75,7 @@ def status(
             "totalStaked": str(staked),
             "totalEnrolled": str(enrolled),
             "quota": str(quota) if quota else None,
-            "guardian": None if office is None else {"address": office[0], "until": office[1]},
+            "guardian": None if guardian is None else {"address": guardian[0], "until": guardian[1]},
             "admission": None if admission == admissions.NOBODY else admission,
             "members": members,
             "demands": [each.to_json() for each in demands],
@@ -101,8 +101,8 @@ def status(
             f"; a crowd: an account needs {format_amount(quota)} to have a place for certain" if quota else ""
         ),
     }
-    if office is not None:
-        lines["guardian"] = f"{office[0]}, may cancel proposals until {format_time(office[1])}"
+    if guardian is not None:
+        lines["guardian"] = f"{guardian[0]}, may cancel proposals until {format_time(guardian[1])}"
     if members is not None:
         lines["members"] = ", ".join(members) or "nobody: no account can enrol"
     elif document["admission"]:

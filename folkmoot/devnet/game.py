@@ -273,13 +273,14 @@ class Game(Demo):
             LocalError: It succeeded.
         """
         account, chain = self.accounts[name], self.chain
-        fields = {
+        fields: Any = {
             "from": account.address,
             "nonce": chain.w3.eth.get_transaction_count(account.address),
             "gas": FORCED_GAS,
             "chainId": chain.deployment.chain_id,
         }
-        signed = account.sign_transaction(function.build_transaction(fields))  # type: ignore[arg-type]
+        built: dict[str, Any] = {**function.build_transaction(fields)}
+        signed = account.sign_transaction(built)
         sent = chain.w3.eth.send_raw_transaction(signed.raw_transaction)
         receipt = chain.w3.eth.wait_for_transaction_receipt(sent, timeout=60, poll_latency=0.1)
         try:

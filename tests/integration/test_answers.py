@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -107,8 +108,9 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         ]
 
         def until_answered() -> None:
-            for demand in demands:
-                until(lambda d=demand: status_of(world, d) is Status.ANSWERED, what=f"answer {demand}")  # type: ignore[misc]
+            until(
+                lambda: {status_of(world, demand) for demand in demands} == {Status.ANSWERED}, what="answers"
+            )
 
         until_answered()
         leaves = ((0, 2), (1, last), (2, last), (3, 1), (4, 0))
@@ -225,17 +227,17 @@ def test_anybody_demands_by_the_command(
         key = ["--keystore", str(keystore("newcomer")), "--password-file", str(password_file)]
         mirror = ["--artifacts", here.api.url]
 
-        def run(*words: str) -> tuple[int, dict[str, object]]:
+        def run(*words: str) -> tuple[int, dict[str, Any]]:
             status = main.run(["demand", *words, *common, *key])
-            said: dict[str, object] = json.loads(capsys.readouterr().out)
+            said: dict[str, Any] = json.loads(capsys.readouterr().out)
             return status, said
 
         status, refused = run("1", "--what", "update", *mirror)
         assert (status, "--entry" in str(refused["error"])) == (1, True)
         status, refused = run("1", "--what", "update", "--entry", "7", *mirror, "--yes")
-        assert (status, dict(refused["error"])["code"]) == (1, "no-such-place")  # type: ignore[call-overload]
+        assert (status, refused["error"]["code"]) == (1, "no-such-place")
         status, refused = run("2", "--what", "header", "--yes")
-        assert (status, dict(refused["error"])["code"]) == (1, "round-not-anchored")  # type: ignore[call-overload]
+        assert (status, refused["error"]["code"]) == (1, "round-not-anchored")
         status, made = run("1", "--what", "update", "--entry", "1", *mirror, "--yes")
         assert (status, made["demand"], made["level"], made["index"]) == (0, 1, MANIFEST.depth, 0)
         for words, code in (
@@ -244,13 +246,13 @@ def test_anybody_demands_by_the_command(
             (("descend", "2", "0", "--yes"), "demand-unknown"),
         ):
             status, early = run(*words)
-            assert (status, dict(early["error"])["code"]) == (1, code)  # type: ignore[call-overload]
+            assert (status, early["error"]["code"]) == (1, code)
         tree = raw_update_tree(MemoryUpdate(data))
         assert tree is not None
         show = world.chain.data_availability.functions.show
         world.chain.send(show(1, list_of(tree, MANIFEST.depth, 0), bytes(32)), world["cleo"])
         status, beside = run("descend", "1", str(1 << MANIFEST.depth), "--yes")
-        assert (status, dict(beside["error"])["code"]) == (1, "no-such-place")  # type: ignore[call-overload]
+        assert (status, beside["error"]["code"]) == (1, "no-such-place")
         status, made = run("descend", "1", "3", "--yes")
         assert (status, made["demand"], made["level"], made["index"]) == (0, 2, 0, 3)
         world.anvil.advance(int(str(made["answerBy"])) - world.chain.now() + 1)

@@ -186,7 +186,7 @@ class _Steps:
     def _next(shown: ShownList, truth: Tree | None, place: int | None) -> int | None:
         if place is not None:
             return (place >> (shown.level - shown.height)) - shown.first
-        assert truth is not None  # noqa: S101  # one of both leads the way
+        assert truth is not None  # noqa: S101  # `follow` is given a leaf or the true tree
         return descent.first_difference(truth, shown)
 
 
