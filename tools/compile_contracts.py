@@ -34,7 +34,7 @@ CONTRACTS = {
     "Disputes": "contracts/src/Disputes.sol",
     "Arbiter": "contracts/src/Arbiter.sol",
     "MootGovernor": "contracts/src/governance/MootGovernor.sol",
-    "TimelockController": "node_modules/@openzeppelin/contracts/governance/TimelockController.sol",
+    "MootTimelock": "contracts/src/governance/MootTimelock.sol",
 }
 """The packaged contracts, each with the source unit that defines it."""
 

@@ -352,7 +352,7 @@ def function_tables(texts: dict[str, str]) -> list[str]:
         "",
         "### A.6 Functions",
         "",
-        "The selector is the first 4 bytes of keccak of the canonical signature. `MootToken`, `TimelockController` and",
+        "The selector is the first 4 bytes of keccak of the canonical signature. `MootToken`, `MootTimelock` and",
         "`MootGovernor` are OpenZeppelin's contracts with few additions; of them only the functions that read are",
         "listed.",
         *_table("contract | function | selector | returns", rows),

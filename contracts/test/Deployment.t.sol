@@ -18,10 +18,9 @@ contract DeploymentTest is Deployment {
 
     /// @dev Every role that there is, and its only holder.
     function _roles() private view returns (Role[] memory roles) {
-        roles = new Role[](3);
-        roles[0] = Role(address(timelock), timelock.DEFAULT_ADMIN_ROLE(), address(timelock));
-        roles[1] = Role(address(timelock), timelock.PROPOSER_ROLE(), address(governor));
-        roles[2] = Role(address(timelock), timelock.CANCELLER_ROLE(), address(governor));
+        roles = new Role[](2);
+        roles[0] = Role(address(timelock), timelock.PROPOSER_ROLE(), address(governor));
+        roles[1] = Role(address(timelock), timelock.CANCELLER_ROLE(), address(governor));
     }
 
     /// @notice Who slashes, mints, registers, activates and judges is in the code: no vote can change it.
@@ -52,7 +51,14 @@ contract DeploymentTest is Deployment {
         vm.assertEq(token.balanceOf(deployer.addr), 0, "tokens of the deployer");
     }
 
-    /// @dev The list above is complete: the deployment emits exactly its grants, and that of execution to everybody.
+    function test_deployment_nobodyAdministersRoles() public view {
+        bytes32 admin = timelock.DEFAULT_ADMIN_ROLE();
+        vm.assertFalse(timelock.hasRole(admin, address(timelock)), "timelock");
+        vm.assertFalse(timelock.hasRole(admin, deployer.addr), "deployer");
+    }
+
+    /// @dev The list above is complete: the deployment emits exactly its grants, that of execution to everybody, and
+    /// that of administration to the timelock, which it revokes.
     function test_deployment_grantsNothingElse() public {
         vm.recordLogs();
         deploy();
@@ -64,11 +70,13 @@ contract DeploymentTest is Deployment {
             ++granted;
             if (logs[i].topics[1] == timelock.EXECUTOR_ROLE()) {
                 vm.assertEq(logs[i].topics[2], bytes32(0), "anybody executes");
+            } else if (logs[i].topics[1] == timelock.DEFAULT_ADMIN_ROLE()) {
+                vm.assertEq(logs[i].topics[2], bytes32(uint256(uint160(address(timelock)))), "revoked at once");
             } else {
                 vm.assertTrue(_listed(roles, logs[i]), "grant is on the list");
             }
         }
-        vm.assertEq(granted, roles.length + 1, "number of grants");
+        vm.assertEq(granted, roles.length + 2, "number of grants");
     }
 
     function test_deployment_peersAreWhereTheyWerePredicted() public view {

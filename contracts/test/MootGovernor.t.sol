@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IAccessControl } from "@openzeppelin/contracts/access/IAccessControl.sol";
 import { IGovernor } from "@openzeppelin/contracts/governance/IGovernor.sol";
 import { TimelockController } from "@openzeppelin/contracts/governance/TimelockController.sol";
 import { GovernorPreventLateQuorum } from "@openzeppelin/contracts/governance/extensions/GovernorPreventLateQuorum.sol";
 
+import { MootGovernor } from "../src/governance/MootGovernor.sol";
+import { MootTimelock } from "../src/governance/MootTimelock.sol";
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
@@ -267,17 +270,29 @@ contract MootGovernorTest is RoundTest {
         vm.assertEq(vault.stakeOf(alice.addr), before, "stake of alice");
     }
 
-    /// @dev The vote passes and can't be carried out.
+    /// @dev The vote passes and can't be carried out, for whatever reason.
     function _expectFails(address target, bytes memory data) private {
-        Proposal memory proposal = _call(target, data);
+        Proposal memory proposal = _decided(target, data);
+        vm.expectRevert();
+        _execute(proposal);
+    }
+
+    /// @dev The vote passes and can't be carried out for this reason.
+    function _expectReverts(address target, bytes memory data, bytes memory reason) private {
+        Proposal memory proposal = _decided(target, data);
+        vm.expectRevert(reason);
+        _execute(proposal);
+    }
+
+    /// @dev A vote that passed and may be executed.
+    function _decided(address target, bytes memory data) private returns (Proposal memory proposal) {
+        proposal = _call(target, data);
         uint256 proposalId = _propose(bob, proposal);
         _startVote(proposalId);
         _vote(bob, proposalId, FOR);
         _endVote(proposalId);
         _queue(proposal);
         vm.warp(governor.proposalEta(proposalId));
-        vm.expectRevert();
-        _execute(proposal);
     }
 
     function test_vote_isProlongedByALateQuorum() public {
@@ -315,16 +330,38 @@ contract MootGovernorTest is RoundTest {
         vm.assertEq(ledger.coordinator(), bob.addr, "coordinator");
     }
 
-    function test_governance_changesItsOwnSettings() public {
-        _carry(_call(address(governor), abi.encodeCall(governor.setVotingPeriod, (1 days))));
-        vm.assertEq(governor.votingPeriod(), 1 days, "voting period");
-        vm.expectRevert(abi.encodeWithSelector(IGovernor.GovernorOnlyExecutor.selector, coordinator.addr));
+    /// @dev Every function by which a vote could make itself the last one: all refuse, and a later vote undoes the rest.
+    function test_capture_lastsUntilTheNextVote() public {
         vm.prank(coordinator.addr);
-        governor.setVotingPeriod(1);
-    }
-
-    function test_governance_changesTheDelayOfTheTimelock() public {
-        _carry(_call(address(timelock), abi.encodeCall(timelock.updateDelay, (3 days))));
-        vm.assertEq(timelock.getMinDelay(), 3 days, "delay");
+        vault.requestUnbond(4500e18);
+        bytes32 proposer = timelock.PROPOSER_ROLE();
+        bytes memory noAdmin = abi.encodeWithSelector(
+            IAccessControl.AccessControlUnauthorizedAccount.selector, address(timelock), bytes32(0)
+        );
+        _expectReverts(address(timelock), abi.encodeCall(timelock.grantRole, (proposer, bob.addr)), noAdmin);
+        _expectReverts(address(timelock), abi.encodeCall(timelock.revokeRole, (proposer, address(governor))), noAdmin);
+        bytes memory fixedDelay = abi.encodeWithSelector(MootTimelock.MootTimelockFixed.selector);
+        _expectReverts(address(timelock), abi.encodeCall(timelock.updateDelay, (0)), fixedDelay);
+        bytes[] memory changes = new bytes[](7);
+        changes[0] = abi.encodeCall(governor.setVotingDelay, (1));
+        changes[1] = abi.encodeCall(governor.setVotingPeriod, (1));
+        changes[2] = abi.encodeCall(governor.setProposalThreshold, (GENESIS_SUPPLY));
+        changes[3] = abi.encodeCall(governor.updateQuorumNumerator, (100));
+        changes[4] = abi.encodeCall(governor.setLateQuorumVoteExtension, (1));
+        changes[5] = abi.encodeCall(governor.updateTimelock, (TimelockController(payable(bob.addr))));
+        changes[6] = abi.encodeCall(
+            governor.relay, (address(timelock), 0, abi.encodeCall(timelock.renounceRole, (proposer, address(governor))))
+        );
+        for (uint256 i = 0; i < changes.length; ++i) {
+            bytes memory reason = abi.encodeWithSelector(MootGovernor.MootGovernorFixed.selector, bytes4(changes[i]));
+            _expectReverts(address(governor), changes[i], reason);
+            vm.expectRevert(reason);
+            vm.prank(coordinator.addr);
+            (bool success,) = address(governor).call(changes[i]);
+            vm.assertTrue(success, "expected to revert");
+        }
+        _carry(_call(address(ledger), abi.encodeCall(ledger.appointCoordinator, (bob.addr))));
+        _carry(_call(address(ledger), abi.encodeCall(ledger.appointCoordinator, (coordinator.addr))));
+        vm.assertEq(ledger.coordinator(), coordinator.addr, "voted back");
     }
 }

@@ -205,10 +205,8 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
         require(subject, "the verifier of policies", first.verifier, limits.verifier)
         require(subject, "who admits accounts", str(to_checksum_address(admission)), limits.admission)
     if "timelock" in arguments:
-        _, proposers, executors, admin = arguments["timelock"]
-        _require_addresses(
-            "timelock", [*proposers, *executors, admin], [place.governor, ZERO_ADDRESS, ZERO_ADDRESS]
-        )
+        _, proposer = arguments["timelock"]
+        _require_addresses("timelock", [proposer], [place.governor])
     if "arbiter" in arguments:
         # A judge outside of this list could take any bond.
         of_ledger, judges = arguments["arbiter"]

@@ -43,6 +43,7 @@ from folkmoot.ledger.events import (
     ProposalQueued,
     ProposalThresholdSet,
     QuorumNumeratorUpdated,
+    RoleAdminChanged,
     RoleGranted,
     RoleRevoked,
     TimelockChange,
@@ -428,15 +429,6 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     PolicyAdded: ("addPolicy", lambda e: (e.policy.abi_tuple(),)),
     CoordinatorAppointed: ("appointCoordinator", lambda e: (e.coordinator,)),
     VersionActivated: ("activate", lambda e: (e.version, e.report_hash)),
-    VotingDelaySet: ("setVotingDelay", lambda e: (e.new_voting_delay,)),
-    VotingPeriodSet: ("setVotingPeriod", lambda e: (e.new_voting_period,)),
-    ProposalThresholdSet: ("setProposalThreshold", lambda e: (e.new_proposal_threshold,)),
-    LateQuorumVoteExtensionSet: ("setLateQuorumVoteExtension", lambda e: (e.new_vote_extension,)),
-    QuorumNumeratorUpdated: ("updateQuorumNumerator", lambda e: (e.new_quorum_numerator,)),
-    TimelockChange: ("updateTimelock", lambda e: (e.new_timelock,)),
-    MinDelayChange: ("updateDelay", lambda e: (e.new_duration,)),
-    RoleGranted: ("grantRole", lambda e: (e.role, e.account)),
-    RoleRevoked: ("revokeRole", lambda e: (e.role, e.account)),
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
     ProposalGuardianSet: ("setProposalGuardian", lambda e: (e.new_proposal_guardian,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
@@ -444,17 +436,36 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
 }
 """Function that emits each type of event, and its arguments from the event."""
 
+_FIXED: Mapping[type[Event], str] = {
+    VotingDelaySet: "the voting delay",
+    VotingPeriodSet: "the voting period",
+    ProposalThresholdSet: "the proposal threshold",
+    LateQuorumVoteExtensionSet: "the extension of a late quorum",
+    QuorumNumeratorUpdated: "the quorum",
+    TimelockChange: "the governor's timelock",
+    MinDelayChange: "the timelock's delay",
+    RoleGranted: "a role",
+    RoleRevoked: "a role",
+    RoleAdminChanged: "the administrator of a role",
+}
+"""What constructors set and nobody can change, by the event that a change would emit."""
+
 
 def _check_governed(history: History, assembly: Assembly) -> None:
-    """Check that each act has an executed call. The events of constructors need none."""
+    """Check that each act has an executed call, and that nothing fixed changed. Constructors may emit all."""
     created = _creations(history.events)
     open_calls = {
         transaction: [call for event in events for call in _read_calls(history, event)]
         for transaction, events in assembly.executed.items()
     }
     for event in history.events:
+        if created.get(event.contract) == event.transaction:
+            continue
+        if type(event) in _FIXED:
+            subject = Subject(check=_CHECK, event=event)
+            raise mismatch(subject, _FIXED[type(event)], "fixed at the deployment", "changed")
         rule = _GOVERNED.get(type(event))
-        if rule is None or created.get(event.contract) == event.transaction:
+        if rule is None:
             continue
         function, arguments = rule
         required = (event.contract, Call(function, _comparable(arguments(event))))
@@ -479,8 +490,7 @@ def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, Call]]
     if call.function == "setMembers":
         accounts, member = call.arguments
         return [(role, Call(call.function, _comparable(((account,), member)))) for account in accounts]
-    name = "revokeRole" if call.function == "renounceRole" else call.function
-    return [(role, Call(name, _comparable(call.arguments)))]
+    return [(role, Call(call.function, _comparable(call.arguments)))]
 
 
 def _comparable(value: Any) -> Any:

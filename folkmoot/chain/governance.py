@@ -158,28 +158,20 @@ def appointment(chain: Chain, coordinator: str) -> Call:
     return _call(chain, "ledger", "appointCoordinator", coordinator)
 
 
-def guardian_change(chain: Chain, guardian: str | None) -> Call:
-    """Return the call that replaces the guardian, or removes it. The end of the term stays.
+def guardian_removal(chain: Chain) -> Call:
+    """Return the call that removes the guardian. A vote can't put another one in its place.
 
     Raises:
-        InputError: `no-guardian-term`: the term is over, or the deployment had none; `invalid-guardian`: the new
-            guardian is the coordinator.
+        InputError: `no-guardian`: there is none, or its term is over.
         RpcError: The endpoint failed.
     """
-    until = int(chain.read(chain.governor.functions.guardianUntil()))
-    if until <= chain.now():
+    if guardian_of(chain) is None:
         raise InputError(
-            "There can't be a guardian: no term is running.",
+            "There is no guardian to remove.",
             remedy="A guardian and its term are set at the deployment: `folkmoot deploy --guardian`.",
-            code="no-guardian-term",
+            code="no-guardian",
         )
-    if guardian is not None and guardian == chain.coordinator():
-        raise InputError(
-            f"{guardian} is the coordinator: while an account is both, there is no guardian.",
-            remedy="Choose another guardian.",
-            code="invalid-guardian",
-        )
-    return _call(chain, "governor", "setProposalGuardian", guardian or ZERO_ADDRESS)
+    return _call(chain, "governor", "setProposalGuardian", ZERO_ADDRESS)
 
 
 def guardian_of(chain: Chain) -> tuple[str, int] | None:
@@ -238,7 +230,7 @@ def _invalid_members(message: str, remedy: str) -> InputError:
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `set-guardian`, `uphold-dispute`,
+    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `remove-guardian`, `uphold-dispute`,
     `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
     the chain takes any.
     """
@@ -279,12 +271,8 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
         }
     if (role, name) == ("governor", "setProposalGuardian"):
         guardian = str(to_checksum_address(values[0]))
-        removed = guardian == ZERO_ADDRESS
-        return {
-            "kind": "set-guardian",
-            "guardian": None if removed else guardian,
-            "text": "remove the guardian" if removed else f"make {guardian} the guardian",
-        }
+        if guardian == ZERO_ADDRESS:
+            return {"kind": "remove-guardian", "text": "remove the guardian"}
     if (role, name) == ("members", "setMembers"):
         accounts, member = [str(to_checksum_address(account)) for account in values[0]], bool(values[1])
         shown = ", ".join(accounts)

@@ -85,14 +85,9 @@ def propose(
             show_default=False,
         ),
     ] = None,
-    guardian: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Make this account the guardian for the rest of the term; `none` removes it.",
-            show_default=False,
-        ),
-    ] = None,
+    remove_guardian: Annotated[
+        bool, typer.Option("--remove-guardian", help="Remove the guardian before the end of its term.")
+    ] = False,
     publish: Annotated[
         str | None,
         typer.Option(
@@ -114,17 +109,17 @@ def propose(
     confirmations: Confirmations = 1,
     json_: Json = False,
 ) -> None:
-    """Propose a version, a policy, a coordinator, a guardian, or a change of the members to the stakers.
+    """Propose a version, a policy, a coordinator, or a change of the members or the guardian to the stakers.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
     from folkmoot.runtime.units import format_time, parse_address
 
-    single = (version, policy, coordinator, guardian)
-    if sum(given is not None for given in single) + bool(admit) + bool(remove) != 1:
+    single = (version, policy, coordinator)
+    if sum(given is not None for given in single) + bool(admit) + bool(remove) + remove_guardian != 1:
         raise typer.BadParameter(
-            "give exactly one of --version, --policy, --coordinator, --guardian, --admit and --remove"
+            "give exactly one of --version, --policy, --coordinator, --admit, --remove and --remove-guardian"
         )
     if report is not None and version is None:
         raise typer.BadParameter("--report goes with --version")
@@ -135,8 +130,8 @@ def propose(
         if admit or remove:
             accounts = [parse_address(text) for text in admit or remove or []]
             call = governance.membership(chain, accounts, bool(admit))
-        elif guardian is not None:
-            call = governance.guardian_change(chain, None if guardian == "none" else parse_address(guardian))
+        elif remove_guardian:
+            call = governance.guardian_removal(chain)
         else:
             call = _call(chain, version, report_hash, policy, coordinator)
         warning = _policy_warning(chain, policy, gas_price)

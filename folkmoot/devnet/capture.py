@@ -2,13 +2,13 @@
 """`folkmoot demo --cheat capture`: a vote that one account decides alone, while all others sleep.
 
 The attacker has three tenths of the stake, which is more than the quorum. It proposes to take stakes, to have tokens
-minted for it, to go beyond the bounds of policies, to become the coordinator, and to take the roles of the timelock.
-The display says what each proposal comes to, and by which contract error. No round is played.
+minted for it, to go beyond the bounds of policies, to become the coordinator, and to decide alone for ever. The display
+says what each proposal comes to, and by which contract error. Then the others wake up and vote. No round is played.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -60,41 +60,18 @@ class Capture(Game):
         self._done(f"the attacker has {share:.1%} of the stake, and nobody else is going to vote")
 
     def _play(self, federation: LocalFederation) -> dict[str, Any]:
-        from folkmoot.chain import governance
-
         chain = self.chain
         supply = int(chain.read(chain.token.functions.totalSupply()))
+        coordinator = chain.coordinator()
         self.console.rule("[bold red]The proposals")
-        proposed = {}
         forbidden, allowed = self._wishes()
-        for title, call in (forbidden | allowed).items():
-            made, _ = governance.propose(chain, self.accounts[ATTACKER], [call], title)
-            proposed[title] = str(made)
         self.console.print(
-            f"The attacker proposes {len(proposed)} things, votes for each, queues and executes them, as with "
-            "[cyan]folkmoot vote[/], [cyan]queue[/] and [cyan]execute[/].\n"
+            f"The attacker proposes {len(forbidden) + len(allowed)} things, votes for each, queues and executes them, "
+            "as with [cyan]folkmoot vote[/], [cyan]queue[/] and [cyan]execute[/].\n"
         )
-        attacker, came_to = self.accounts[ATTACKER], {}
-        last = proposed[next(reversed(proposed))]
-        self._advance(federation, governance.find(chain, last).snapshot)
-        for number in proposed.values():
-            governance.vote(chain, attacker, governance.find(chain, number), "for")
-        self._advance(federation, governance.find(chain, last).deadline)
-        for number in proposed.values():
-            governance.queue(chain, attacker, governance.find(chain, number))
-        self._advance(federation, governance.find(chain, last).eta)
-        voted = governance.find(chain, last)
-        self.console.print(
-            f"Each has {format_amount(voted.votes_for)} of votes for it and needs {format_amount(voted.quorum)}."
-        )
-        for title, number in proposed.items():
-            try:
-                governance.execute(chain, attacker, governance.find(chain, number))
-                came_to[title] = PASSED
-            except ContractRefused as refusal:
-                came_to[title] = error_of(refusal)
+        came_to = self._decide(federation, forbidden | allowed, [ATTACKER])
         self._show_proposals(came_to)
-        self._take_with_role(federation, *next(iter(forbidden.items())))
+        self._vote_back(federation, coordinator)
         done = [title for title in forbidden if came_to[title] == PASSED]
         moved = [name for name, held in self._stakes().items() if held != self.stakes[name]]
         minted = int(chain.read(chain.token.functions.totalSupply())) - supply
@@ -126,8 +103,7 @@ class Capture(Game):
         def add(**changes: Any) -> Call:
             return call("ledger", "addPolicy", replace(policy, **changes).abi_tuple())
 
-        proposer, canceller = (keccak(text=f"{name}_ROLE") for name in ("PROPOSER", "CANCELLER"))
-        governor = chain.deployment.governor
+        proposer, governor = keccak(text="PROPOSER_ROLE"), chain.deployment.governor
         forbidden = {
             "take a contributor's stake": call("vault", "slash", victim, CONTRIBUTOR_STAKE, me),
             "make a million tokens": call("token", "mint", me, 1_000_000 * UNIT),
@@ -137,13 +113,17 @@ class Capture(Game):
             "shorten the commit window": add(commit_window=1),
             "shorten the challenge window": add(challenge_window=1),
             "let the attacker judge": add(verifier=me),
+            "become a proposer of the timelock": call("timelock", "grantRole", proposer, me),
+            "end the governor's power": call("timelock", "revokeRole", proposer, governor),
+            "execute without a delay": call("timelock", "updateDelay", 0),
+            "replace the timelock": call("governor", "updateTimelock", me),
+            "let nobody else propose": call("governor", "setProposalThreshold", chain.stake_of(me)),
+            "raise the quorum to all of the stake": call("governor", "updateQuorumNumerator", 100),
+            "become the guardian": call("governor", "setProposalGuardian", me),
         }
         allowed = {
             "raise the reward to its bound": add(reward=chain.bounds()[0], bond=4 * chain.bounds()[0]),
             "become the coordinator": call("ledger", "appointCoordinator", me),
-            "become a proposer of the timelock": call("timelock", "grantRole", proposer, me),
-            "become a canceller of the timelock": call("timelock", "grantRole", canceller, me),
-            "end the governor's power": call("timelock", "revokeRole", proposer, governor),
         }
         return forbidden, allowed
 
@@ -156,26 +136,73 @@ class Capture(Game):
             table.add_row(title, shown)
         self.console.print(table)
         self.console.print(
-            "\nA vote changes policies within their bounds, the coordinator and the settings of the assembly. The last "
-            "three leave the attacker as the only one who decides: no later vote undoes them."
+            "\nA vote changes policies within their bounds and the coordinator, and not how later votes are taken."
         )
 
-    def _take_with_role(self, federation: LocalFederation, title: str, call: Call) -> None:
-        """Show that whoever decides alone takes nobody's stake either.
+    def _vote_back(self, federation: LocalFederation, coordinator: str) -> None:
+        """Let the others vote: the attacker votes against them, and loses.
 
         Raises:
-            LocalError: The contracts let it.
+            LocalError: The attacker is still the coordinator.
         """
-        chain, attacker = self.chain, self.accounts[ATTACKER]
-        functions, none = chain.timelock.functions, bytes(32)
-        delay = int(chain.read(functions.getMinDelay()))
-        chain.send(functions.schedule(call.target, call.value, call.data, none, none, delay), attacker)
-        self._advance(federation, chain.now() + delay)
-        refusal = self._refused(functions.execute(call.target, call.value, call.data, none, none), ATTACKER)
+        from folkmoot.chain.governance import appointment
+
+        others = [name for name in self.accounts if name != ATTACKER and self.stakes[name]]
+        calls = {"appoint the coordinator of before": appointment(self.chain, coordinator)}
+        self._decide(federation, calls, others, against=[ATTACKER])
+        if self.chain.coordinator() != coordinator:
+            raise _hole("The others could not vote the attacker out of office.")
         self.console.print(
-            f"It tries once more to {title}, now by its role and without a vote: "
-            f"[green]refused[/], {error_of(refusal)}."
+            "The others wake up, and vote the coordinator of before back, against the votes of the attacker."
         )
+
+    def _decide(
+        self,
+        federation: LocalFederation,
+        calls: Mapping[str, Call],
+        voters: Sequence[str],
+        against: Sequence[str] = (),
+    ) -> dict[str, str]:
+        """Propose calls, vote, queue and execute.
+
+        Args:
+            federation: The federation, whose chain is moved on in time.
+            calls: What is proposed, by title.
+            voters: Accounts that vote for everything. The first one proposes.
+            against: Accounts that vote against everything.
+
+        Returns:
+            What each came to: `PASSED`, or the contract's error.
+        """
+        from folkmoot.chain import governance
+
+        chain, proposer = self.chain, self.accounts[voters[0]]
+        numbers = {}
+        for title, call in calls.items():
+            made, _ = governance.propose(chain, proposer, [call], title)
+            numbers[title] = str(made)
+        last = numbers[next(reversed(numbers))]
+        self._advance(federation, governance.find(chain, last).snapshot)
+        for number in numbers.values():
+            for choice, names in (("for", voters), ("against", against)):
+                for name in names:
+                    governance.vote(chain, self.accounts[name], governance.find(chain, number), choice)
+        self._advance(federation, governance.find(chain, last).deadline)
+        for number in numbers.values():
+            governance.queue(chain, proposer, governance.find(chain, number))
+        self._advance(federation, governance.find(chain, last).eta)
+        voted = governance.find(chain, last)
+        self.console.print(
+            f"Votes for each: {format_amount(voted.votes_for)}; the quorum is {format_amount(voted.quorum)}."
+        )
+        came_to = {}
+        for title, number in numbers.items():
+            try:
+                governance.execute(chain, proposer, governance.find(chain, number))
+                came_to[title] = PASSED
+            except ContractRefused as refusal:
+                came_to[title] = error_of(refusal)
+        return came_to
 
     def _leave(self, federation: LocalFederation) -> None:
         """Let a contributor take out its whole stake.

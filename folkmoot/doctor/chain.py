@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from folkmoot.audit.code import is_runtime_of
-from folkmoot.audit.roles import designed_roles
 from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.ledger import clock, costs, packaged
@@ -31,11 +29,6 @@ MANY_PENDING = 200
 
 SHOWN_VOID = 8
 """Number of void rounds that the check of the bond names."""
-
-_VITAL: Mapping[tuple[str, str], str] = {
-    ("timelock", "PROPOSER_ROLE"): "nothing that is voted can be carried out",
-}
-"""Roles that the federation needs, and the effect if one is missing."""
 
 
 def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, rounds: int = 10) -> list[Check]:
@@ -63,7 +56,6 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
         Check("gas money", chain.money, contracts),
         Check("pending rounds", chain.pending, contracts),
         Check("verifier", chain.verifier, contracts),
-        Check("roles", chain.roles, contracts),
         *several,
     ]
 
@@ -251,20 +243,6 @@ class _Chain:
             f"The policy names {verifier}, not the deployment's arbiter: it voids rounds by rules of its own.",
             remedy,
         )
-
-    def roles(self) -> Finding:
-        taken = []
-        for (contract, role, account), name in designed_roles(self._deployment).items():
-            address = getattr(self._deployment, contract)
-            (held,) = self._rpc.read(address, "hasRole(bytes32,address)", ["bool"], role, account)
-            if not held:
-                taken.append((contract, name, account))
-        text = ", ".join(f"{account} lacks {name} of the {contract}" for contract, name, account in taken)
-        remedy = "A vote took them: `folkmoot audit` names it. A vote can give them back."
-        vital = [what for contract, name, _ in taken if (what := _VITAL.get((contract, name)))]
-        if vital:
-            return failed(f"Roles are not as designed: {text}. So {' and '.join(vital)}.", remedy)
-        return warning(f"Roles are not as designed: {text}.", remedy) if taken else ok("All are as designed.")
 
 
 def _contract(address: str) -> str:

@@ -48,7 +48,7 @@ class Deployment:
     ledger: str
     """RoundLedger."""
     timelock: str
-    """TimelockController."""
+    """MootTimelock."""
     governor: str
     """MootGovernor."""
     fraud_proofs: str

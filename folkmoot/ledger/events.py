@@ -334,7 +334,7 @@ class UpdatesCommitted(Event):
     entries: bytes
 
 
-# TimelockController
+# MootTimelock
 
 
 @record

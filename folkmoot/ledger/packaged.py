@@ -17,7 +17,7 @@ NAMES = {
     "vault": "StakeVault",
     "registry": "ModelRegistry",
     "ledger": "RoundLedger",
-    "timelock": "TimelockController",
+    "timelock": "MootTimelock",
     "governor": "MootGovernor",
     "fraud_proofs": "FraudProofs",
     "gram_proofs": "GramProofs",

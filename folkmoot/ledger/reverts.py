@@ -190,9 +190,12 @@ REMEDIES = {
     "GovernorUnableToCancel": "Only its proposer may cancel a proposal, and only before its vote begins. A guardian "
     "may at any time in its term; `folkmoot status` shows it.",
     "MootGovernorInvalidGuardian": "Give a guardian and its term, or neither.",
+    "MootGovernorFixed": "No vote can change how votes are taken; a new deployment can.",
+    "MootGovernorNoNewGuardian": "A vote can only remove the guardian: `folkmoot propose --remove-guardian`.",
     "GovernorUnexpectedProposalState": "Look at its state and times with `folkmoot proposals`. A proposal of the same "
     "calls and the same text can be made once only: choose another --title.",
-    # TimelockController
+    # MootTimelock
+    "MootTimelockFixed": "No vote can change the delay; a new deployment can.",
     "TimelockInsufficientDelay": "Queue with at least the timelock's delay.",
     "TimelockInvalidOperationLength": "Give one value and one payload for each target.",
     "TimelockUnauthorizedCaller": "Only the timelock itself may do this, by an executed proposal.",

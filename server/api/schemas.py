@@ -680,7 +680,7 @@ class DeploymentView(View):
     ledger: str
     """RoundLedger."""
     timelock: str
-    """TimelockController."""
+    """MootTimelock."""
     governor: str
     """MootGovernor."""
     fraud_proofs: str

@@ -50,7 +50,7 @@ HOME = (
 )  # fmt: skip
 CHAIN = (
     "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "admission",
-    "coordinator's account", "coordinator's bond", "gas money", "pending rounds", "verifier", "roles",
+    "coordinator's account", "coordinator's bond", "gas money", "pending rounds", "verifier",
 )  # fmt: skip
 API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
@@ -190,17 +190,6 @@ def store_is_a_file(home: Path) -> None:
     (home / "artifacts").write_text("")
 
 
-def take_role(world: factories.Federation) -> None:
-    """What a vote may do: the timelock takes the governor's right to propose."""
-    timelock, governor = world.deployment.timelock, world.deployment.governor
-    role = world.chain.timelock.functions.PROPOSER_ROLE().call()
-    data = world.chain.timelock.encode_abi("revokeRole", [role, governor])
-    world.anvil.fund(timelock)
-    world.anvil.call("anvil_impersonateAccount", timelock)
-    world.anvil.call("eth_sendTransaction", {"from": timelock, "to": timelock, "data": data})
-    world.anvil.call("anvil_stopImpersonatingAccount", timelock)
-
-
 Break = Callable[[Path, factories.Federation], Any]
 
 BREAKAGES: dict[str, tuple[str, str, Break]] = {
@@ -262,7 +251,6 @@ BREAKAGES: dict[str, tuple[str, str, Break]] = {
         "pay 0 full rounds",
         lambda _, world: world.anvil.fund(world.coordinator.address, 10**9),
     ),
-    "roles taken": ("roles", "nothing that is voted can be carried out", lambda _, world: take_role(world)),
     "no coordinator": ("coordinator's API", "can't be reached", lambda _home, _world: None),
 }
 

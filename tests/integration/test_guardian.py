@@ -89,19 +89,12 @@ def test_the_term_ends(world: factories.Federation, folkmoot: Command) -> None:
     proposal = governance.find(world.chain, number)
     with pytest.raises(ContractRefused, match="unable to cancel"):
         governance.cancel(world.chain, world["outsider"], proposal)
-    late = folkmoot("propose", "--guardian", world["ben"].address, fails=1)["error"]
-    assert late["code"] == "no-guardian-term"
+    assert folkmoot("propose", "--remove-guardian", fails=1)["error"]["code"] == "no-guardian"
 
 
-def test_votes_replace_and_remove_the_guardian(world: factories.Federation, folkmoot: Command) -> None:
-    ben, until = world["ben"].address, folkmoot("status")["guardian"]["until"]
-    wrong = folkmoot("propose", "--guardian", world.coordinator.address, fails=1)["error"]
-    assert wrong["code"] == "invalid-guardian"
-    action = carried_out(world, folkmoot, "--guardian", ben)
-    assert action == {"kind": "set-guardian", "guardian": ben, "text": f"make {ben} the guardian"}
-    assert folkmoot("status")["guardian"] == {"address": ben, "until": until}
-    action = carried_out(world, folkmoot, "--guardian", "none")
-    assert action == {"kind": "set-guardian", "guardian": None, "text": "remove the guardian"}
+def test_a_vote_removes_the_guardian(world: factories.Federation, folkmoot: Command) -> None:
+    action = carried_out(world, folkmoot, "--remove-guardian")
+    assert action == {"kind": "remove-guardian", "text": "remove the guardian"}
     assert folkmoot("status")["guardian"] is None
 
 
@@ -146,20 +139,20 @@ def test_a_coordinator_as_guardian_is_refused_before_anything_is_sent(anvil: Anv
 
 @pytest.fixture(scope="module")
 def played(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A federation whose guardian cancelled what was voted for, and was replaced by a vote."""
+    """A federation whose guardian cancelled what was voted for, and was removed by a vote."""
     policy = factories.policy(verifier=factories.account("verifier").address)
     folder = tmp_path_factory.mktemp("guarded") / "artifacts"
     world = World.create(chain, folder, policy, guardian=GUARDIAN, guardian_term=TERM)
     votes = dict.fromkeys(("ada", "ben", "cleo"), "for")
     world.play(["ada", "ben"])
     federation = world.federation
-    number = world.decide([world.call("timelock", "updateDelay", 1)], "Hurry", votes, wins=False)
+    ben = factories.account("ben").address
+    number = world.decide([world.call("ledger", "appointCoordinator", ben)], "Hurry", votes, wins=False)
     found = governance.find(federation.chain, str(number))
     world.advance(found.deadline - federation.chain.timestamp() + 1)
     governance.queue(federation.chain, factories.account("outsider"), found)
     governance.cancel(federation.chain, factories.account("outsider"), found)
-    ben = factories.account("ben").address
-    world.decide([governance.guardian_change(federation.chain, ben)], "Another guardian", votes)
+    world.decide([governance.guardian_removal(federation.chain)], "No guardian", votes)
     yield world
     federation.chain.close()
 

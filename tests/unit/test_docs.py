@@ -97,7 +97,7 @@ def test_the_list_of_contracts_is_complete() -> None:
         for match in re.finditer(r"^contract (\w+)", path.read_text(), re.MULTILINE)
     }
     listed = set(re.findall(r"^\| \[(\w+)\]\(", CONTRACTS, re.MULTILINE))
-    assert listed == concrete | {"TimelockController"}
+    assert listed == concrete
 
 
 def test_the_properties_of_the_contracts_name_tests_that_exist() -> None:

@@ -22,8 +22,10 @@ import { IStakeVault } from "../interfaces/IStakeVault.sol";
 /// @notice Voting power is the least of three amounts of stake (StakeVault): at the proposal's snapshot, `seasoning`
 /// seconds before it, and now. So stake that came for a vote does not vote, nor does stake that was slashed or is leaving.
 /// In a young federation half of its age takes the place of `seasoning`. A late quorum prolongs the vote.
-/// A guardian, if there is one, may cancel proposals until its term ends, and do nothing else. Votes may replace or remove
-/// it. No vote and no guardian can make the term longer, so a guardian can't keep itself in office by cancelling.
+/// A guardian, if there is one, may cancel proposals until its term ends, and do nothing else. A vote may remove it, and
+/// put nobody in its place. No vote and no guardian can make the term longer, so a guardian can't keep itself in office
+/// by cancelling.
+/// Everything else of this contract is fixed: no vote can change how later votes are taken, so each can be undone.
 /// @dev Warning: the quorum is a share of what is staked. Where little is staked, little is needed; the proposal
 /// threshold is a fixed amount and keeps a nearly empty vault from being ruled by dust.
 contract MootGovernor is
@@ -45,6 +47,10 @@ contract MootGovernor is
 
     /// @notice Thrown when the deployment names a guardian without a term, or a term without a guardian.
     error MootGovernorInvalidGuardian(address guardian, uint256 term);
+    /// @notice Thrown when a vote tries to change this contract by the function `selector`.
+    error MootGovernorFixed(bytes4 selector);
+    /// @notice Thrown when a vote names another guardian: it can only remove the one there is.
+    error MootGovernorNoNewGuardian(address guardian);
 
     /// @param vault Vault whose stakes are the votes.
     /// @param timelock_ Timelock that carries out what was voted, and that governs this contract.
@@ -91,6 +97,12 @@ contract MootGovernor is
         if (block.timestamp >= guardianUntil || guardian == _coordinator()) return address(0);
     }
 
+    /// @notice Removes the guardian, by a vote. `guardian` must be zero.
+    function setProposalGuardian(address guardian) public override onlyGovernance {
+        if (guardian != address(0)) revert MootGovernorNoNewGuardian(guardian);
+        _setProposalGuardian(guardian);
+    }
+
     /// @inheritdoc Governor
     function proposalThreshold() public view override(Governor, GovernorSettings) returns (uint256) {
         return super.proposalThreshold();
@@ -119,6 +131,12 @@ contract MootGovernor is
         returns (uint256)
     {
         return super.proposalDeadline(proposalId);
+    }
+
+    /// @dev All functions by which votes change a governor of OpenZeppelin's ask this: settings, timelock and `relay`.
+    function _checkGovernance() internal override {
+        if (msg.sig != this.setProposalGuardian.selector) revert MootGovernorFixed(msg.sig);
+        super._checkGovernance();
     }
 
     /// @dev The least of three: what an account has now is never more than what it could lose by a bad vote.

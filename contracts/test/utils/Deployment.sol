@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { TimelockController } from "@openzeppelin/contracts/governance/TimelockController.sol";
-
 import { ModelRegistry } from "../../src/ModelRegistry.sol";
 import { MootToken } from "../../src/MootToken.sol";
 import { RoundLedger } from "../../src/RoundLedger.sol";
 import { StakeVault } from "../../src/StakeVault.sol";
 import { MootGovernor } from "../../src/governance/MootGovernor.sol";
+import { MootTimelock } from "../../src/governance/MootTimelock.sol";
 import { IAdmission } from "../../src/interfaces/IAdmission.sol";
 import { IMootToken } from "../../src/interfaces/IMootToken.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
@@ -52,7 +51,7 @@ abstract contract Deployment is Test {
     StakeVault internal vault;
     ModelRegistry internal registry;
     RoundLedger internal ledger;
-    TimelockController internal timelock;
+    MootTimelock internal timelock;
     MootGovernor internal governor;
 
     Actor internal deployer;
@@ -87,8 +86,7 @@ abstract contract Deployment is Test {
         uint256 nonce = vm.getNonce(deployer.addr);
         address ledgerAddress = vm.computeCreateAddress(deployer.addr, nonce + 3);
         address timelockAddress = vm.computeCreateAddress(deployer.addr, nonce + 4);
-        address[] memory proposers = new address[](1);
-        proposers[0] = vm.computeCreateAddress(deployer.addr, nonce + 5);
+        address governorAddress = vm.computeCreateAddress(deployer.addr, nonce + 5);
         IMootToken.Allocation[] memory genesis = new IMootToken.Allocation[](1);
         genesis[0] = IMootToken.Allocation(treasury.addr, GENESIS_SUPPLY);
 
@@ -108,7 +106,7 @@ abstract contract Deployment is Test {
             bounds(),
             admission()
         );
-        timelock = new TimelockController(TIMELOCK_DELAY, proposers, new address[](1), address(0));
+        timelock = new MootTimelock(TIMELOCK_DELAY, governorAddress);
         governor = new MootGovernor(
             vault,
             timelock,

@@ -26,7 +26,6 @@ from folkmoot.chain.deploy import Bounds
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
     PolicyAdded,
-    RoleAdminChanged,
     RoleGranted,
     RoleRevoked,
     VersionActivated,
@@ -220,7 +219,7 @@ class Deployed(Script):
 def test_the_designed_roles_pass() -> None:
     script = Deployed()
     stored = dict.fromkeys(designed_roles(DEPLOYMENT), True)
-    assert check_roles(script.history(roles=stored)) == []
+    check_roles(script.history(roles=stored))
 
 
 def test_a_role_that_the_deployment_should_not_give_is_named() -> None:
@@ -228,29 +227,18 @@ def test_a_role_that_the_deployment_should_not_give_is_named() -> None:
         check_roles(Deployed(("timelock", bytes(32), ADA)).history())
 
 
-def test_changed_roles_are_reported() -> None:
-    script, proposer = Deployed(), keccak(text="PROPOSER_ROLE")
-    script.block().add(RoleGranted, "timelock", role=proposer, account=BEN, sender=DEPLOYMENT.timelock)
-    script.add(
-        RoleRevoked, "timelock", role=proposer, account=DEPLOYMENT.governor, sender=DEPLOYMENT.timelock
-    )
+def test_a_role_that_is_stored_otherwise_is_named() -> None:
+    proposer = keccak(text="PROPOSER_ROLE")
     stored = dict.fromkeys(designed_roles(DEPLOYMENT), True)
-    stored["timelock", proposer, DEPLOYMENT.governor] = False
     stored["timelock", proposer, BEN] = True
-    gave, took = check_roles(script.history(roles=stored))
-    assert gave == f"A vote gave this: {BEN} has PROPOSER_ROLE of the timelock."
-    assert took == f"A vote revoked this role: {DEPLOYMENT.governor} has PROPOSER_ROLE of the timelock."
-    stored["timelock", proposer, BEN] = False
     with pytest.raises(AuditFailure, match=f"hether {BEN} has PROPOSER_ROLE"):
-        check_roles(script.history(roles=stored))
+        check_roles(Deployed().history(roles=stored))
 
 
-def test_a_changed_administrator_of_a_role_is_named() -> None:
-    script = Deployed()
-    script.block().add(
-        RoleAdminChanged, "timelock", role=bytes(32), previous_admin_role=bytes(32), new_admin_role=b"\1" * 32
-    )
-    with pytest.raises(AuditFailure, match="administrator of a role"):
+def test_a_role_that_is_missing_is_named() -> None:
+    script, proposer = Deployed(), keccak(text="PROPOSER_ROLE")
+    script.block().add(RoleRevoked, "timelock", role=proposer, account=DEPLOYMENT.governor, sender=ADA)
+    with pytest.raises(AuditFailure, match="CANCELLER_ROLE of the timelock"):
         check_roles(script.history())
 
 
