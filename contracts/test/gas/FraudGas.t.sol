@@ -3,34 +3,19 @@ pragma solidity 0.8.37;
 
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
+import { RoundId } from "../../src/libraries/Types.sol";
 import { GasWorld } from "../utils/GasWorld.sol";
 
 /// @notice What a proof costs, by contributors and size of the model: whole transactions, call data included.
 abstract contract FraudGasTest is GasWorld {
-    function _hints(IJudge.Entry[] memory entries) private pure returns (bytes memory hints) {
-        hints = new bytes(512);
-        uint256 trim = (entries.length - 1) / 2 < 2 ? (entries.length - 1) / 2 : 2;
-        uint8[] memory values = new uint8[](entries.length);
-        for (uint256 c = 0; c < 256; ++c) {
-            for (uint256 i = 0; i < values.length; ++i) {
-                uint8 value = uint8(entries[i].leaf[c]);
-                uint256 at = i;
-                for (; at > 0 && values[at - 1] > value; --at) {
-                    values[at] = values[at - 1];
-                }
-                values[at] = value;
-            }
-            (hints[c], hints[256 + c]) = (bytes1(values[trim]), bytes1(values[values.length - 1 - trim]));
-        }
-    }
-
     function _proveAggregate(uint256 contributors) internal returns (uint256 gas) {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(contributors);
         IJudge.Opening memory claimed =
             IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
-        bytes memory hints = rule() == "guided_mean" ? bytes("") : _hints(entries);
+        bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
         vm.prank(challenger.addr);
         _fraud.proveAggregate(case_, entries, 5, claimed, hints);
         gas = vm.snapshotGasLastCall(
@@ -119,6 +104,91 @@ contract FraudGasTrimmedTest is FraudGasTest {
 
     function name() internal pure override returns (string memory) {
         return "1 M, trimmed";
+    }
+
+    function rule() internal pure override returns (bytes32) {
+        return "trimmed_mean";
+    }
+}
+
+/// @notice Audit, low: the largest round there is, with as many rounds on top of it as there may be.
+/// @dev Of 256 entries one is the coordinator's, which has its place without enrolling.
+abstract contract FullFraudGasTest is GasWorld {
+    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+        made = super.policy();
+        made.maxContributors = 256;
+        (made.commitWindow, made.challengeWindow) = (1, 6 days);
+    }
+
+    function setUp() public override {
+        super.setUp();
+        giveStake(coordinator.addr, 256 * BOND);
+        _addContributors(255);
+        _crowd.push(coordinator);
+    }
+
+    function test_gas_proveAggregate_256() public {
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(256);
+        while (ledger.pendingRounds() < ledger.MAX_PENDING_ROUNDS()) {
+            _buildOn(case_.anchor.stateRoot);
+        }
+        bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
+        IJudge.Opening memory claimed =
+            IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
+        vm.prank(challenger.addr);
+        _fraud.proveAggregate(case_, entries, 5, claimed, hints);
+        uint256 gas =
+            vm.snapshotGasLastCall("FraudProofs", string.concat("proveAggregate, ", name(), ", 256, 255 rounds above"));
+        vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
+        (RoundId head,) = ledger.head();
+        vm.assertEq(RoundId.unwrap(head), 0, "all are void");
+    }
+
+    /// @dev A round with two entries, on top of all others.
+    function _buildOn(bytes32 stateRoot) private {
+        RoundId round = ledger.nextRound();
+        vm.prank(coordinator.addr);
+        ledger.openRound(round, stateRoot, keccak256("header"));
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.prank(_crowd[i].addr);
+            ledger.commitUpdate(
+                IRoundLedger.Commitment(_crowd[i].addr, round, stateRoot, keccak256(abi.encode(i)), 1, 1, 0)
+            );
+        }
+        vm.warp(ledger.rounds(round).commitDeadline);
+        uint32[] memory weights = new uint32[](2);
+        (weights[0], weights[1]) = (1, 1);
+        IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
+            weights: weights,
+            delivered: 3,
+            aggregateRoot: keccak256("aggregate"),
+            stateRoot: stateRoot,
+            gramRoot: bytes32(0),
+            verdictHash: keccak256("verdicts"),
+            artifactsHash: keccak256("artifacts")
+        });
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, entriesHashOf(round), anchor);
+    }
+}
+
+contract FullFraudGas100MTest is FullFraudGasTest {
+    function elements() internal pure override returns (uint64) {
+        return 100_000_000;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return "100 M";
+    }
+}
+
+contract FullFraudGasTrimmedTest is FullFraudGasTest {
+    function elements() internal pure override returns (uint64) {
+        return 100_000_000;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return "100 M, trimmed";
     }
 
     function rule() internal pure override returns (bytes32) {

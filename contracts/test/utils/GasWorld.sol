@@ -65,7 +65,7 @@ abstract contract GasWorld is Deployment {
         return MerkleTree.stateRoot(manifestHash(), theta, momentum);
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view virtual override returns (IRoundLedger.Policy memory made) {
         made = super.policy();
         made.rule = rule();
         made.parameters = new uint32[](1);
@@ -85,7 +85,12 @@ abstract contract GasWorld is Deployment {
         (judges[2], judges[3]) = (address(_availability), address(_disputes));
         new Arbiter(ledger, judges);
         giveStake(coordinator.addr, 5 * BOND);
-        for (uint256 i = 0; i < 100; ++i) {
+        _addContributors(100);
+    }
+
+    /// @dev Enrol accounts until there are so many.
+    function _addContributors(uint256 count) internal {
+        for (uint256 i = _crowd.length; i < count; ++i) {
             Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
             _crowd.push(member);
             giveStake(member.addr, MIN_STAKE);
@@ -123,6 +128,26 @@ abstract contract GasWorld is Deployment {
         entry.contributor = _crowd[i].addr;
         (entry.updateRoot, entry.sumSquares) = (root.hash, root.squares);
         (entry.numExamples, entry.bundleHash) = (600, keccak256("bundle"));
+    }
+
+    /// @notice What `proveAggregate` needs under a rule that trims: the least and the largest value that is kept, by coordinate.
+    function trimHints(IJudge.Entry[] memory entries) internal pure returns (bytes memory hints) {
+        hints = new bytes(512);
+        uint256 trim = (entries.length - 1) / 2 < 2 ? (entries.length - 1) / 2 : 2;
+        for (uint256 c = 0; c < 256; ++c) {
+            uint256[] memory counts = new uint256[](256);
+            for (uint256 i = 0; i < entries.length; ++i) {
+                ++counts[uint8(entries[i].leaf[c])];
+            }
+            (uint256 low, uint256 high) = (0, 255);
+            for (uint256 below = counts[0]; below <= trim; below += counts[low]) {
+                ++low;
+            }
+            for (uint256 above = counts[255]; above <= trim; above += counts[high]) {
+                --high;
+            }
+            (hints[c], hints[256 + c]) = (bytes1(uint8(low)), bytes1(uint8(high)));
+        }
     }
 
     function _commit(RoundId round, IJudge.Entry[] memory entries) internal {
