@@ -34,12 +34,13 @@ from folkmoot.fraud.proofs.gram import is_judged
 from folkmoot.fraud.proofs.proof import prove
 from folkmoot.fraud.watcher.round_files import RoundFiles
 from folkmoot.protocol import acceleration, merkle
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import State
-from folkmoot.round import Anchor, compute_leaves, compute_round
+from folkmoot.round import compute_leaves, compute_round
 
 CHAIN_ID, LEDGER = 31337, "0x5FbDB2315678afecb367f032d93F642f64180aa3"
 COORDINATOR = "0x" + "11" * 20

@@ -19,10 +19,10 @@ from eth_utils.crypto import keccak
 
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
-from folkmoot.round import Anchor
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
 from tests import factories
 

@@ -46,6 +46,7 @@ from folkmoot.errors import EncodingError
 from folkmoot.protocol import codec, commitment, fixed_point, merkle, places
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.genesis import Genesis
@@ -963,7 +964,7 @@ def anchor_section() -> dict[str, Any]:
     """The anchor's hash."""
     weights = [1, 0, 3, (1 << 24)]
     roots = [stream(f"anchor {i}", 32) for i in range(5)]
-    anchor = rounds.Anchor(tuple(weights), 13, *roots)
+    anchor = Anchor(tuple(weights), 13, *roots)
     return {
         "about": "anchorHash = keccak256(abi.encode(anchor)), and the one without entries.",
         "weights": text(weights),
@@ -974,7 +975,7 @@ def anchor_section() -> dict[str, Any]:
         "verdictHash": hexed(roots[3]),
         "artifactsHash": hexed(roots[4]),
         "anchorHash": hexed(anchor.hash),
-        "emptyAnchorHash": hexed(rounds.Anchor((), 13, *roots).hash),
+        "emptyAnchorHash": hexed(Anchor((), 13, *roots).hash),
     }
 
 

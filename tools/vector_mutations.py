@@ -270,7 +270,7 @@ MUTATIONS = [
         ("state file: momentum first", P + "state", "for values in (self.theta, self.momentum):", "for values in (self.momentum, self.theta):"),
         ("state file: values above the bound", P + "state", " or int(values.max()) > STATE_BOUND:", ":"),
         ("state file: padding is not checked", P + "state", "].any():\n", "].any() and False:\n"),
-        ("anchor: packed", "round", 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))', 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),))[32:])'),
+        ("anchor: packed", P + "anchor", 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))', 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),))[32:])'),
         ("verdicts: negative weights", P + "verdict", 'weight=_unsigned(entry["weight"], 32)', 'weight=_integer(entry["weight"])'),
         ("verdicts: numbers as integers", P + "verdict", "{name: str(number) for", "{name: number for"),
         # Sections 14, 16 and 17

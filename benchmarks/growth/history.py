@@ -26,6 +26,7 @@ from benchmarks.worlds import manifest_of
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.chain.client import Chain
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed
@@ -33,7 +34,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import Anchor, compute_round
+from folkmoot.round import compute_round
 
 WAITING = 3
 """Rounds at the end that are not final, so that a watcher has something to examine."""

@@ -15,9 +15,9 @@ from eth_utils.crypto import keccak
 
 from folkmoot.errors import RpcError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.entries import anchor_of
 from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated
 from folkmoot.ledger.scan import scan
-from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 
 REORG_BLOCKS = 64
@@ -101,16 +101,7 @@ class Commitments:
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
-        content = event.anchor
-        anchor = Anchor(
-            content.weights,
-            content.delivered,
-            content.aggregate_root,
-            content.state_root,
-            content.gram_root,
-            content.verdict_hash,
-            content.artifacts_hash,
-        )
+        anchor = anchor_of(event)
         if anchor.hash != view.anchor_hash:
             raise RpcError(
                 f"The endpoint {self.rpc.name} reports another anchor of round {event.round} than the ledger stores.",
@@ -118,7 +109,7 @@ class Commitments:
                 code="rpc-inconsistent",
             )
         known = Anchored(
-            event.round, view.entries, content.verdict_hash, content.artifacts_hash, void=False, final=False
+            event.round, view.entries, anchor.verdict_hash, anchor.artifacts_hash, void=False, final=False
         )
         return _standing(known, view.phase)
 

@@ -19,6 +19,7 @@ from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
@@ -27,7 +28,7 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Verdicts
-from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome, compute_round
 
 _HEADER = "header"
 _FILES = "updates"

@@ -18,7 +18,7 @@ from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, position
 from folkmoot.chain.deploy import ZERO_ADDRESS
 from folkmoot.ledger.deployment import JUDGES
-from folkmoot.ledger.entries import UpdateCommitted, entries_of
+from folkmoot.ledger.entries import UpdateCommitted, anchor_of, entries_of
 from folkmoot.ledger.events import (
     BondLocked,
     BondUnlocked,
@@ -51,11 +51,11 @@ from folkmoot.ledger.events import (
     UpdatesCommitted,
     Withheld,
 )
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
 from folkmoot.protocol.places import REDRAW_BLOCKS, available, has_place, quota_of, seed_of
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
-from folkmoot.round import Anchor
 from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
 
 _CHECK = "rounds"
@@ -134,18 +134,7 @@ class Round:
     @property
     def anchor(self) -> Anchor | None:
         """The coordinator's claims."""
-        if self.anchored is None:
-            return None
-        record = self.anchored.anchor
-        return Anchor(
-            record.weights,
-            record.delivered,
-            record.aggregate_root,
-            record.state_root,
-            record.gram_root,
-            record.verdict_hash,
-            record.artifacts_hash,
-        )
+        return None if self.anchored is None else anchor_of(self.anchored)
 
     @property
     def commit_deadline(self) -> int:

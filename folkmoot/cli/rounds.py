@@ -244,10 +244,9 @@ def _known(chain: Chain, number: int) -> RoundView:
 
 def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
     """Return a round's entries and anchor from the events, as settling needs them."""
-    from folkmoot.ledger.entries import UpdateCommitted, entries_of
+    from folkmoot.ledger.entries import UpdateCommitted, anchor_of, entries_of
     from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdatesCommitted
     from folkmoot.ledger.scan import scan
-    from folkmoot.round import Anchor
 
     base, anchors = b"", []
     commits: list[UpdateCommitted] = []
@@ -259,7 +258,7 @@ def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tup
         elif isinstance(event, UpdatesCommitted):
             commits += entries_of(event)
         elif isinstance(event, RoundAnchored):
-            anchors.append(event.anchor)
+            anchors.append(anchor_of(event))
     if not anchors:
         raise ChainError(
             f"The endpoint has no event of the anchor of round {number}.",
@@ -267,14 +266,4 @@ def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tup
             code="event-unknown",
         )
     entries = [(commit.contributor, commit.commitment(base).struct_hash) for commit in commits]
-    anchored = anchors[-1]
-    anchor = Anchor(
-        anchored.weights,
-        anchored.delivered,
-        anchored.aggregate_root,
-        anchored.state_root,
-        anchored.gram_root,
-        anchored.verdict_hash,
-        anchored.artifacts_hash,
-    )
-    return entries, anchor.abi_tuple()
+    return entries, anchors[-1].abi_tuple()

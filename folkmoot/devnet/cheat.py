@@ -451,29 +451,22 @@ class CheatDemo(Demo):
 
     def _anchor_again(self, federation: LocalFederation, number: int) -> ContractRefused:
         """Send a second anchor from the coordinator's account; return the contract's error."""
+        from folkmoot.ledger.entries import anchor_of
         from folkmoot.ledger.events import RoundAnchored
         from folkmoot.runtime import keystore
 
         password = self.plan.password_file.read_text().strip()
         account = keystore.load(self.plan.keystore("coordinator"), password)
         sent = [
-            event.anchor
+            anchor_of(event)
             for event in self._chain_events(federation, "ledger")
             if isinstance(event, RoundAnchored) and event.round == number
         ][-1]
-        other = (
-            list(sent.weights),
-            sent.delivered,
-            sent.aggregate_root,
-            sent.aggregate_root,  # Any other state root.
-            sent.gram_root,
-            sent.verdict_hash,
-            sent.artifacts_hash,
-        )
+        other = replace(sent, state_root=sent.aggregate_root)  # Any other state root.
         with self._chain(federation) as chain:
             try:
                 entries = chain.ledger_reader.round(number).entries_hash
-                chain.send(chain.ledger.functions.anchor(number, entries, other), account)
+                chain.send(chain.ledger.functions.anchor(number, entries, other.abi_tuple()), account)
             except ContractRefused as refusal:
                 return refusal
         raise LocalError(

@@ -17,6 +17,7 @@ from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
+from folkmoot.protocol.anchor import NO_GRAM_ROOT
 from folkmoot.protocol.arrays import U32
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak, sha256_hex
@@ -28,7 +29,7 @@ from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.protocol.verdict import Reason, Verdicts
-from folkmoot.round import NO_GRAM_ROOT, RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves
 
 PLACE = 5
 """Coordinate that a lie about a sum or a step changes, in the first leaf of the first tensor."""

@@ -16,7 +16,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError, RpcError
 from folkmoot.explain.reputation import Part, parts_of_round
 from folkmoot.explain.why import Judgement, judge, weighed_in
-from folkmoot.ledger.entries import entries_of
+from folkmoot.ledger.entries import anchor_of, entries_of
 from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
@@ -30,9 +30,9 @@ from folkmoot.ledger.events import (
     UpdatesCommitted,
 )
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
-from folkmoot.round import Anchor
 
 
 @dataclass
@@ -175,16 +175,7 @@ def _fold(events: Iterable[Event]) -> dict[int, LedgerRound]:
                 closed = rounds[event.round]
                 closed.commit_deadline, closed.anchor_deadline = event.commit_deadline, event.anchor_deadline
             case RoundAnchored():
-                anchor = event.anchor
-                rounds[event.round].anchor = Anchor(
-                    anchor.weights,
-                    anchor.delivered,
-                    anchor.aggregate_root,
-                    anchor.state_root,
-                    anchor.gram_root,
-                    anchor.verdict_hash,
-                    anchor.artifacts_hash,
-                )
+                rounds[event.round].anchor = anchor_of(event)
             case RoundFinalized():
                 rounds[event.round].final = True
             case RoundSettled():

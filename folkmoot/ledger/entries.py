@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entries of rounds, from the events that list them by batches."""
+"""What the events of a round hold: its entries, which they list by batches, and its anchor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from folkmoot.ledger.event import Event, record
-from folkmoot.ledger.events import UpdatesCommitted
+from folkmoot.ledger.events import RoundAnchored, UpdatesCommitted
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import read_entries
 from folkmoot.protocol.commitment import Commitment
 
@@ -54,3 +55,17 @@ def entries_of(event: UpdatesCommitted) -> Iterator[UpdateCommitted]:
             num_examples=entry.num_examples,
             bundle_hash=event.bundle_hash,
         )
+
+
+def anchor_of(event: RoundAnchored) -> Anchor:
+    """Return what the coordinator anchored."""
+    fields = event.anchor
+    return Anchor(
+        fields.weights,
+        fields.delivered,
+        fields.aggregate_root,
+        fields.state_root,
+        fields.gram_root,
+        fields.verdict_hash,
+        fields.artifacts_hash,
+    )

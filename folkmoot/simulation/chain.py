@@ -29,6 +29,7 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.codec import encode_update
@@ -41,7 +42,7 @@ from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.update_checks import check_arrival
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
-from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
 from folkmoot.simulation.federation import REWARD, Outcome, Plan, Run, Workload
 

@@ -7,7 +7,7 @@ import time
 
 from sqlalchemy import select
 
-from folkmoot.round import Anchor
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdict
-from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
 from server.conduct import Conduct
 from server.db.models import Entry, Round

@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from folkmoot.round import Anchor
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.calls import encode_call

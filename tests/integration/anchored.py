@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from eth_utils.crypto import keccak
 
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
-from folkmoot.round import Anchor
 from tests.factories import Federation
 
 CONTRIBUTORS = ("ada", "ben")

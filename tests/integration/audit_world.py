@@ -28,6 +28,7 @@ from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
 from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
@@ -38,7 +39,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import Anchor, RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
 from tests import factories
 

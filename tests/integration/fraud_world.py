@@ -27,6 +27,7 @@ from folkmoot.fraud.contracts.challenge import connection
 from folkmoot.fraud.contracts.judges import find_judges
 from folkmoot.fraud.proofs import proof
 from folkmoot.protocol import merkle
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
@@ -36,7 +37,7 @@ from folkmoot.protocol.merkle import AGGREGATE, update_tree
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import Anchor, RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World

@@ -21,13 +21,14 @@ from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import KEPT_STATES, Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, RpcError, WrongChainError
 from folkmoot.ledger import packaged
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import LISTED_BYTES, pack_batch
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.places import EVERYBODY
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import Anchor, RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, SEASONING, Alter, World, build, lying_endpoint

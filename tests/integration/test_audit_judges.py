@@ -20,9 +20,10 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import JUDGES
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import ARBITER
-from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.round import RoundOutcome
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World, lying_endpoint
 

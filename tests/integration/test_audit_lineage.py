@@ -17,8 +17,9 @@ from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, Folder
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.verdict import Reason
-from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.round import RoundOutcome
 from tests import factories
 from tests.integration.audit_world import MANIFEST, NAMES, ROUNDS, Related, World, build_related
 

@@ -13,7 +13,8 @@ import pytest
 
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
-from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.protocol.anchor import Anchor
+from folkmoot.round import RoundOutcome
 from tests.integration.audit_world import NAMES, ROUNDS, Related, World, build_related
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "examples" / "verify_a_round.ipynb"

@@ -16,13 +16,14 @@ import pytest
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Verdicts
-from folkmoot.round import Anchor, RoundOutcome
+from folkmoot.round import RoundOutcome
 from folkmoot.runtime.units import UNIT
 from server.rounds import anchor_window
 from tests import factories

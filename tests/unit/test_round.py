@@ -18,6 +18,7 @@ from folkmoot import round as rounds
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol import acceleration
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
@@ -25,7 +26,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
-from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
+from folkmoot.round import RoundOutcome, compute_leaves, compute_round
 from tests.unit import reference, worlds
 from tests.unit.worlds import MANIFEST, NAMES, World
 

@@ -19,7 +19,7 @@ from folkmoot.fraud.contracts.pruned import Checkpoint, FinishedRound, PrunedRou
 from folkmoot.fraud.contracts.record import Record, RoundEvents
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.entries import UpdateCommitted, entries_of
+from folkmoot.ledger.entries import UpdateCommitted, anchor_of, entries_of
 from folkmoot.ledger.events import (
     CommitsClosed,
     Event,
@@ -35,7 +35,6 @@ from folkmoot.ledger.scan import scan
 from folkmoot.protocol.batch import LISTED_BYTES
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
-from folkmoot.round import Anchor
 from folkmoot.rpc.client import LedgerReader, Phase, RoundView, Rpc
 
 REORG_DEPTH = 64
@@ -276,16 +275,7 @@ def _over(number: int, events: RoundEvents) -> FinishedRound:
 def _case(deployment: Deployment, number: int, events: RoundEvents, policy: Policy) -> Case:
     """Return the case of an anchored round."""
     assert events.anchored is not None  # noqa: S101  # the caller has checked
-    fields = events.anchored.anchor
-    anchor = Anchor(
-        fields.weights,
-        fields.delivered,
-        fields.aggregate_root,
-        fields.state_root,
-        fields.gram_root,
-        fields.verdict_hash,
-        fields.artifacts_hash,
-    )
+    anchor = anchor_of(events.anchored)
     opened = events.opened
     entries = tuple(
         Commitment(

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import Tree
 from folkmoot.protocol.policy import Policy
-from folkmoot.round import Anchor
 
 
 class Kind(StrEnum):

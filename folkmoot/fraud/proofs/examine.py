@@ -27,6 +27,7 @@ from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.proofs.finding import BY_RULE, Finding, Material
 from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree
 from folkmoot.protocol import merkle
+from folkmoot.protocol.anchor import NO_GRAM_ROOT
 from folkmoot.protocol.arrays import I64, U8, U32
 from folkmoot.protocol.codec import check_padding
 from folkmoot.protocol.fixed_point import LEAF
@@ -36,7 +37,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.updates import UpdateReader
-from folkmoot.round import NO_GRAM_ROOT, compute_round
+from folkmoot.round import compute_round
 
 MOST_PLACES = 1000
 """Maximum number of listed wrong leaves. The first one is enough for a proof."""

@@ -22,12 +22,13 @@ from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.proof import BUILDERS, prove
 from folkmoot.fraud.watcher.round_files import RoundFiles, open_shelf
 from folkmoot.protocol import merkle
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import State
-from folkmoot.round import Anchor, RoundOutcome, compute_leaves, compute_round
+from folkmoot.round import RoundOutcome, compute_leaves, compute_round
 from tests.unit.worlds import (
     CHAIN_ID,
     COORDINATOR,

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a coordinator anchors of a round, and its hash (docs/protocol.md section 12). Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.abi import encode
+
+from folkmoot.protocol.hashing import HASH_BYTES, keccak
+
+NO_GRAM_ROOT = bytes(HASH_BYTES)
+"""The Gram root of a rule that is not proven by one."""
+
+_ANCHOR_TYPE = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What the coordinator claims about a round: the Solidity struct."""
+
+    weights: tuple[int, ...]
+    """One weight an entry, uint32 each."""
+    delivered: int
+    """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
+    aggregate_root: bytes
+    """Root of the aggregate's tree, 32 bytes."""
+    state_root: bytes
+    """State root after the outer step, 32 bytes."""
+    gram_root: bytes
+    """Root of the Gram tree where the policy's rule can be proven by it, else zeros; 32 bytes."""
+    verdict_hash: bytes
+    """Keccak of the verdicts file, 32 bytes."""
+    artifacts_hash: bytes
+    """Keccak of the artifacts file, 32 bytes."""
+
+    def abi_tuple(self) -> tuple[list[int], int, bytes, bytes, bytes, bytes, bytes]:
+        """The fields in the order of the Solidity struct."""
+        return (
+            list(self.weights),
+            self.delivered,
+            self.aggregate_root,
+            self.state_root,
+            self.gram_root,
+            self.verdict_hash,
+            self.artifacts_hash,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields in the names of the Solidity struct: roots in 0x-hex, the bits of ``delivered`` too."""
+        return {
+            "weights": list(self.weights),
+            "delivered": hex(self.delivered),
+            "aggregateRoot": "0x" + self.aggregate_root.hex(),
+            "stateRoot": "0x" + self.state_root.hex(),
+            "gramRoot": "0x" + self.gram_root.hex(),
+            "verdictHash": "0x" + self.verdict_hash.hex(),
+            "artifactsHash": "0x" + self.artifacts_hash.hex(),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Anchor:
+        """Read what ``to_json`` wrote; what strangers wrote does not come here."""
+        names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
+        roots = (bytes.fromhex(value[name][2:]) for name in names)
+        return cls(tuple(value["weights"]), int(value["delivered"], 16), *roots)
+
+    @property
+    def hash(self) -> bytes:
+        """``anchorHash``: ``keccak256(abi.encode(anchor))``, 32 bytes."""
+        return keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))
