@@ -44,6 +44,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import UpdateSummary, check_bytes
 from folkmoot.protocol.updates import UpdateReader
@@ -285,6 +286,7 @@ def compute_round(
         NO_GRAM_ROOT if products is None else products.root,
         keccak(verdicts_file),
         keccak(artifacts_file),
+        entries_tree(entries, weights).root,
     )
     return RoundOutcome(
         anchor,

@@ -7,10 +7,12 @@ module, and is refused on every chain but a local Anvil. Nothing here knows a li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import cast
 
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
@@ -47,7 +49,8 @@ class Conduct:
         header: RoundHeader,
         policy: Policy,
         base: State,
-        updates: list[UpdateReader | None],
+        entries: Sequence[Commitment],
+        updates: Sequence[UpdateReader | None],
         outcome: RoundOutcome,
     ) -> tuple[RoundOutcome, bytes] | None:
         """Return the outcome to anchor and the aggregate file, or None for what was computed."""

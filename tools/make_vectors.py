@@ -54,6 +54,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 
@@ -945,6 +946,7 @@ def round_section() -> dict[str, Any]:
         "verdictHash": hexed(outcome.anchor.verdict_hash),
         "artifacts": outcome.artifacts_file.decode(),
         "artifactsHash": hexed(outcome.anchor.artifacts_hash),
+        "entriesRoot": hexed(outcome.anchor.entries_root),
         "anchorHash": hexed(outcome.anchor.hash),
         "model": hexed(outcome.state.to_safetensors(manifest, 1, outcome.state_root)),
     }
@@ -960,13 +962,34 @@ class _Collect:
         self.data += data
 
 
+def entries_tree_section() -> dict[str, Any]:
+    """Roots over the entries of rounds of one to five entries, and all paths of the last."""
+    entries = [
+        Commitment(
+            Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address,
+            *(7, stream("entries base", 32), stream(f"entries root {i}", 32), 1000 + i, 0),
+        )
+        for i in range(5)
+    ]
+    weights = [0, 1, 65_536, 5, (1 << 32) - 1]
+    trees = [entries_tree(entries[:count], weights[:count]) for count in range(1, 6)]
+    return {
+        "about": "Section 3: roots over the first one, two, ... five entries. proofs: by leaf and level, of all five.",
+        "contributors": [entry.contributor for entry in entries],
+        "commitmentHashes": hexes(entry.struct_hash for entry in entries),
+        "weights": text(weights),
+        "roots": hexes(tree.root for tree in trees),
+        "proofs": hexes(node for i in range(5) for node in trees[-1].proof(i)),
+    }
+
+
 def anchor_section() -> dict[str, Any]:
     """The anchor's hash."""
     weights = [1, 0, 3, (1 << 24)]
-    roots = [stream(f"anchor {i}", 32) for i in range(5)]
+    roots = [stream(f"anchor {i}", 32) for i in range(6)]
     anchor = Anchor(tuple(weights), 13, *roots)
     return {
-        "about": "anchorHash = keccak256(abi.encode(anchor)), and the one without entries.",
+        "about": "weightsHash and anchorHash, and the anchorHash of an anchor without entries.",
         "weights": text(weights),
         "delivered": str(anchor.delivered),
         "aggregateRoot": hexed(roots[0]),
@@ -974,6 +997,8 @@ def anchor_section() -> dict[str, Any]:
         "gramRoot": hexed(roots[2]),
         "verdictHash": hexed(roots[3]),
         "artifactsHash": hexed(roots[4]),
+        "entriesRoot": hexed(roots[5]),
+        "weightsHash": hexed(anchor.weights_hash),
         "anchorHash": hexed(anchor.hash),
         "emptyAnchorHash": hexed(Anchor((), 13, *roots).hash),
     }
@@ -1004,6 +1029,7 @@ def vectors() -> dict[str, Any]:
         "trimmedSum": trimmed_sum_section(),
         "outerStep": outer_step_section(),
         "exponents": exponents_section(),
+        "entriesTree": entries_tree_section(),
         "anchor": anchor_section(),
         "round": round_section(),
     }

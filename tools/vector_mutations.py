@@ -112,7 +112,7 @@ MUTATIONS = [
         ("fitting: the first bound that is too large", P + "codec", "            return bound - 1\n", "            return bound\n"),
         # Section 6
         ("commitment: fields in another order", P + "commitment", '"uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"', '"uint32 numExamples,uint64 sumSquares,bytes32 bundleHash)"'),
-        ("domain: another version", P + "commitment", 'DOMAIN_VERSION = "1"', 'DOMAIN_VERSION = "2"'),
+        ("domain: another version", P + "commitment", 'DOMAIN_VERSION = "2"', 'DOMAIN_VERSION = "1"'),
         ("digest without 0x1901", P + "commitment", 'keccak(b"\\x19\\x01", domain', 'keccak(b"\\x19\\x00", domain'),
         ("signatures with s in the upper half", P + "commitment", "> _HALF_ORDER:", "> 1 << 256:"),
         ("signatures with v of 0 or 1", P + "commitment", "signature[64] not in (27, 28)", "signature[64] not in (0, 1, 27, 28)"),
@@ -270,7 +270,10 @@ MUTATIONS = [
         ("state file: momentum first", P + "state", "for values in (self.theta, self.momentum):", "for values in (self.momentum, self.theta):"),
         ("state file: values above the bound", P + "state", " or int(values.max()) > STATE_BOUND:", ":"),
         ("state file: padding is not checked", P + "state", "].any():\n", "].any() and False:\n"),
-        ("anchor: packed", P + "anchor", 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))', 'keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),))[32:])'),
+        ("anchor: weights of four bytes", P + "anchor", 'weight.to_bytes(HASH_BYTES, "big")', 'weight.to_bytes(4, "big")'),
+        ("anchor: the weights after the roots", P + "anchor", "return keccak(*self.words)", "return keccak(*self.words[1:], self.words[0])"),
+        ("entries: without the weight", P + "receipt", 'weight.to_bytes(4, "big")', "bytes(4)"),
+        ("entries: the aggregate's prefixes", P + "merkle", '"entries", 0x14, 0x15', '"entries", 0x02, 0x03'),
         ("verdicts: negative weights", P + "verdict", 'weight=_unsigned(entry["weight"], 32)', 'weight=_integer(entry["weight"])'),
         ("verdicts: numbers as integers", P + "verdict", "{name: str(number) for", "{name: number for"),
         # Sections 14, 16 and 17

@@ -6,6 +6,7 @@ import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IFraudProofs } from "./interfaces/IFraudProofs.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { Commitments } from "./libraries/Commitments.sol";
+import { EntryTree } from "./libraries/EntryTree.sol";
 import { Layout } from "./libraries/Layout.sol";
 import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
@@ -114,6 +115,18 @@ contract FraudProofs is IFraudProofs, Judge {
         uint256 most = rule == MEAN || rule == MULTI_KRUM || _isTrimmed(facts) ? 1 : MAX_WEIGHT;
         if (!Shares.isWeighed(facts.stored.coordinator, case_.anchor.delivered, entries, entry)) most = 0;
         _report(facts, Lie.Weight, entry, weight > most);
+    }
+
+    /// @inheritdoc IFraudProofs
+    function proveEntries(Case calldata case_, Entry[] calldata entries) external {
+        Facts memory facts = _open(case_, 0);
+        _requireEntries(facts, entries);
+        bytes32[] memory leaves = new bytes32[](entries.length);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            bytes32 commitment = _commitmentHash(facts.round, facts.baseStateRoot, entries[i]);
+            leaves[i] = EntryTree.leaf(entries[i].contributor, commitment, case_.anchor.weights[i]);
+        }
+        _report(facts, Lie.Entries, 0, EntryTree.root(leaves) != case_.anchor.entriesRoot);
     }
 
     /// @inheritdoc IFraudProofs

@@ -59,22 +59,29 @@ abstract contract Judge is IJudge {
     ) internal pure {
         bytes32 rolling = bytes32(0);
         for (uint256 i = 0; i < entries.length; ++i) {
-            Entry calldata entry = entries[i];
-            bytes32 commitment = keccak256(
-                abi.encode(
-                    Commitments.TYPEHASH,
-                    entry.contributor,
-                    round,
-                    baseStateRoot,
-                    entry.updateRoot,
-                    entry.sumSquares,
-                    entry.numExamples,
-                    entry.bundleHash
-                )
-            );
-            rolling = Commitments.append(rolling, entry.contributor, commitment);
+            bytes32 commitment = _commitmentHash(round, baseStateRoot, entries[i]);
+            rolling = Commitments.append(rolling, entries[i].contributor, commitment);
         }
         _requireRecord(rolling, stored.entriesHash);
+    }
+
+    function _commitmentHash(RoundId round, bytes32 baseStateRoot, Entry calldata entry)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(
+            abi.encode(
+                Commitments.TYPEHASH,
+                entry.contributor,
+                round,
+                baseStateRoot,
+                entry.updateRoot,
+                entry.sumSquares,
+                entry.numExamples,
+                entry.bundleHash
+            )
+        );
     }
 
     /// @dev Whether the node is in the committed tree (it must be) and wrong.

@@ -51,7 +51,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     string private constant DOMAIN_NAME = "Folkmoot";
-    string private constant DOMAIN_VERSION = "1";
+    string private constant DOMAIN_VERSION = "2";
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
     /// @notice Maximum number of anchored rounds that are not final: the size of `_standing`.
@@ -309,7 +309,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         Policy storage policy = _policies[round.policy];
         _requireAnchorable(id, round, policy.minContributors);
         _requireRecorded(entriesHash, round.entriesHash);
-        bytes memory encoded = _requireSound(anchor_, round.entries);
+        (bytes memory encoded, bytes32 anchorHash) = _requireSound(anchor_, round.entries);
 
         uint40 challengeDeadline = uint40(block.timestamp) + policy.challengeWindow;
         uint24 position = _length;
@@ -317,7 +317,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         round.challengeDeadline = challengeDeadline;
         round.position = position;
         round.stateRoot = anchor_.stateRoot;
-        round.anchorHash = keccak256(encoded);
+        round.anchorHash = anchorHash;
         _head = id;
         _length = position + 1;
         _standing[_place(position)] = id;
@@ -858,10 +858,15 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @return encoded The anchor's ABI encoding.
-    function _requireSound(Anchor calldata anchor_, uint16 entries) private pure returns (bytes memory encoded) {
+    /// @return anchorHash Its hash.
+    function _requireSound(Anchor calldata anchor_, uint16 entries)
+        private
+        pure
+        returns (bytes memory encoded, bytes32 anchorHash)
+    {
         if (anchor_.weights.length != entries) revert RoundLedgerLengthMismatch(anchor_.weights.length, entries);
         uint256 sum;
-        (encoded, sum) = Commitments.encodeAnchor(anchor_);
+        (encoded, sum, anchorHash) = Commitments.encodeAnchor(anchor_);
         if (sum == 0 || sum > MAX_WEIGHT_SUM) revert RoundLedgerInvalidWeights(sum, MAX_WEIGHT_SUM);
         if (
             anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)

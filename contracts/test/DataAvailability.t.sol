@@ -10,6 +10,7 @@ import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { NodeLists } from "../src/libraries/NodeLists.sol";
 import { RoundId } from "../src/libraries/Types.sol";
+import { plainAnchorHash } from "./utils/Anchors.sol";
 import { FraudWorld } from "./utils/FraudWorld.sol";
 import { Trees } from "./utils/Trees.sol";
 
@@ -325,7 +326,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, 3, 3));
         availability.demandUpdate(case_, entries, 3);
         case_.anchor.delivered = 0;
-        bytes32 given = keccak256(abi.encode(case_.anchor));
+        bytes32 given = plainAnchorHash(case_.anchor);
         recorded = ledger.rounds(world.round).anchorHash;
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, given, recorded));
         availability.demandUpdate(case_, entries, 0);

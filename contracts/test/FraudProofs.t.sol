@@ -9,6 +9,7 @@ import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { Openings } from "../src/libraries/Openings.sol";
 import { RoundId } from "../src/libraries/Types.sol";
+import { plainAnchorHash } from "./utils/Anchors.sol";
 import { FraudWorld } from "./utils/FraudWorld.sol";
 import { Trees } from "./utils/Trees.sol";
 
@@ -491,6 +492,37 @@ contract FraudProofsTest is FraudWorld {
         assertSlashed(world);
     }
 
+    // The root over the entries.
+
+    function test_proveEntries_findsAFalseRoot() public {
+        World memory world = invent(15);
+        compute(world);
+        world.anchor.entriesRoot = keccak256("other entries");
+        publish(world);
+        fraud.proveEntries(caseOf(world), entriesOf(world, LEAVES));
+        assertSlashed(world);
+    }
+
+    /// @dev The weights are in the tree, so a root over other weights is false too.
+    function test_proveEntries_findsOtherWeights() public {
+        World memory world = invent(16);
+        compute(world);
+        bytes32 honest = world.anchor.entriesRoot;
+        world.weights[2] -= 1;
+        world.anchor.weights = world.weights;
+        vm.assertEq(world.anchor.entriesRoot, honest, "the root is that of the weights before");
+        publish(world);
+        fraud.proveEntries(caseOf(world), entriesOf(world, LEAVES));
+        assertSlashed(world);
+    }
+
+    function test_proveEntries_sparesAnHonestRoot() public {
+        World memory world = _honest();
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        vm.expectRevert(abi.encodeWithSelector(IFraudProofs.FraudProofsNoFraud.selector, IFraudProofs.Lie.Entries, 0));
+        fraud.proveEntries(caseOf(world), bare);
+    }
+
     function test_proveWeight_needsAnEntry() public {
         World memory world = _honest();
         IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
@@ -583,7 +615,7 @@ contract FraudProofsTest is FraudWorld {
 
         IJudge.Case memory case_ = caseOf(world);
         case_.anchor.verdictHash = keccak256("another");
-        _wrongRecord(keccak256(abi.encode(case_.anchor)), ledger.rounds(world.round).anchorHash);
+        _wrongRecord(plainAnchorHash(case_.anchor), ledger.rounds(world.round).anchorHash);
         fraud.proveWeight(case_, bare, 0);
         case_.anchor.verdictHash = keccak256("verdicts");
 

@@ -8,6 +8,7 @@ import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { GramTree } from "../src/libraries/GramTree.sol";
 import { Openings } from "../src/libraries/Openings.sol";
 import { RoundId } from "../src/libraries/Types.sol";
+import { plainAnchorHash } from "./utils/Anchors.sol";
 import { GramWorld } from "./utils/GramWorld.sol";
 
 /// @notice Weights under `mean`: everybody's whose update arrived.
@@ -135,7 +136,7 @@ contract GramProofsMeanTest is GramWorld {
         bytes32 recorded = ledger.rounds(world.round).anchorHash;
         case_.anchor.weights[0] = 0;
         vm.expectRevert(
-            abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, keccak256(abi.encode(case_.anchor)), recorded)
+            abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, plainAnchorHash(case_.anchor), recorded)
         );
         judge.proveMean(case_, entries, 0);
         case_ = caseOf(world);

@@ -127,7 +127,7 @@ contract RoundLedgerTest is RoundTest {
     function test_eip712Domain_isTheOneOfTheProtocol() public view {
         (, string memory name, string memory version, uint256 chain, address contract_,,) = ledger.eip712Domain();
         vm.assertEq(name, "Folkmoot", "name");
-        vm.assertEq(version, "1", "version");
+        vm.assertEq(version, "2", "version");
         vm.assertEq(chain, block.chainid, "chain");
         vm.assertEq(contract_, address(ledger), "contract");
     }

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
+import { plainAnchorHash } from "./utils/Anchors.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
 
 /// @notice Anchoring, finality and rewards.
@@ -44,7 +45,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         IRoundLedger.Round memory stored = ledger.rounds(round);
         assertPhase(round, IRoundLedger.Phase.Anchored, "phase");
         vm.assertEq(stored.stateRoot, anchor.stateRoot, "state root");
-        vm.assertEq(stored.anchorHash, keccak256(abi.encode(anchor)), "anchor hash");
+        vm.assertEq(stored.anchorHash, plainAnchorHash(anchor), "anchor hash");
         vm.assertEq(uint256(stored.challengeDeadline), deadline, "challenge deadline");
         assertHead(round, "head");
     }
@@ -63,7 +64,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         emit IRoundLedger.RoundAnchored(round, anchor, uint40(block.timestamp) + CHALLENGE_WINDOW);
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchor);
-        vm.assertEq(ledger.rounds(round).anchorHash, keccak256(abi.encode(anchor)), "anchor hash");
+        vm.assertEq(ledger.rounds(round).anchorHash, plainAnchorHash(anchor), "anchor hash");
     }
 
     function test_anchor_failsForAnotherCoordinator() public {
@@ -340,16 +341,14 @@ contract RoundLedgerAnchorTest is RoundTest {
         other.weights[2] = 9;
         bytes32 anchorHash = ledger.rounds(round).anchorHash;
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IRoundLedger.RoundLedgerRecordMismatch.selector, keccak256(abi.encode(other)), anchorHash
-            )
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, plainAnchorHash(other), anchorHash)
         );
         ledger.settle(round, entries, other);
     }
 
     function test_settle_theGenesisPaysNobody() public {
         // Nothing hashes to the zero that the genesis has for an anchor.
-        bytes32 given = keccak256(abi.encode(anchorFor(id(0))));
+        bytes32 given = plainAnchorHash(anchorFor(id(0)));
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, given, bytes32(0)));
         ledger.settle(id(0), new IRoundLedger.Entry[](0), anchorFor(id(0)));
     }

@@ -74,7 +74,7 @@ contract RoundLedgerCommitTest is RoundTest {
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
                 keccak256("Folkmoot"),
-                keccak256("1"),
+                keccak256("2"),
                 block.chainid,
                 address(ledger)
             )

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { RoundLedger } from "../src/RoundLedger.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { EntryTree } from "../src/libraries/EntryTree.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../src/libraries/OuterStep.sol";
@@ -277,7 +278,8 @@ contract VectorsTest is Deployment {
             stateRoot: _word(string.concat(base, ".stateRoot")),
             gramRoot: _word(string.concat(base, ".gramRoot")),
             verdictHash: _word(string.concat(base, ".verdictHash")),
-            artifactsHash: _word(string.concat(base, ".artifactsHash"))
+            artifactsHash: _word(string.concat(base, ".artifactsHash")),
+            entriesRoot: _word(string.concat(base, ".entriesRoot"))
         });
     }
 
@@ -286,6 +288,20 @@ contract VectorsTest is Deployment {
         vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.anchorHash"), "with entries");
         anchor = _anchor(".anchor", new uint32[](0));
         vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.emptyAnchorHash"), "without entries");
+    }
+
+    function test_vectors_entriesTree() public view {
+        address[] memory contributors = vm.parseJsonAddressArray(_json, ".entriesTree.contributors");
+        bytes32[] memory hashes = _words(".entriesTree.commitmentHashes");
+        uint32[] memory weights = _weights(".entriesTree.weights");
+        bytes32[] memory roots = _words(".entriesTree.roots");
+        for (uint256 count = 1; count <= roots.length; ++count) {
+            bytes32[] memory leaves = new bytes32[](count);
+            for (uint256 i = 0; i < count; ++i) {
+                leaves[i] = EntryTree.leaf(contributors[i], hashes[i], weights[i]);
+            }
+            vm.assertEq(EntryTree.root(leaves), roots[count - 1], "root");
+        }
     }
 
     // Arithmetic.

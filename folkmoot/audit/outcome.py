@@ -350,6 +350,8 @@ class Recomputation:
                 check=_VERDICTS, round=replayed.number, contributor=entry.contributor, event=replayed.anchored
             )
             require(subject, "the weight", expected, claimed)
+        subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
+        require(subject, "the root of the entries", outcome.anchor.entries_root, anchor.entries_root)
         subject = Subject(
             check=_VERDICTS, round=replayed.number, artifact=artifacts.verdicts, event=replayed.anchored
         )

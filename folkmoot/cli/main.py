@@ -46,6 +46,7 @@ def command_table() -> CommandTable:
     table.add(Panel.CHECK, "folkmoot.cli.doctor", "doctor")
     table.add(Panel.CHECK, "folkmoot.cli.audit", "audit")
     table.add(Panel.CHECK, "folkmoot.cli.why", "why")
+    table.add_group(Panel.CHECK, "folkmoot.cli.receipt", "receipt")
     table.add(Panel.CHECK, "folkmoot.cli.economics", "economics")
     table.add(Panel.CHECK, "folkmoot.cli.watch", "challenge", "watch")
     table.add_group(Panel.CHECK, "folkmoot.cli.demand", "demand")

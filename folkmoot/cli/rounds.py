@@ -22,7 +22,7 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, working
-from folkmoot.errors import ChainError, InputError
+from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
@@ -244,26 +244,7 @@ def _known(chain: Chain, number: int) -> RoundView:
 
 def _settlement(chain: Chain, number: int) -> tuple[list[tuple[str, bytes]], tuple[Any, ...]]:
     """Return a round's entries and anchor from the events, as settling needs them."""
-    from folkmoot.ledger.entries import UpdateCommitted, anchor_of, entries_of
-    from folkmoot.ledger.events import RoundAnchored, RoundOpened, UpdatesCommitted
-    from folkmoot.ledger.scan import scan
+    from folkmoot.ledger.recorded import recorded
 
-    base, anchors = b"", []
-    commits: list[UpdateCommitted] = []
-    for event in scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",)):
-        if getattr(event, "round", None) != number:
-            continue
-        if isinstance(event, RoundOpened):
-            base = event.base_state_root
-        elif isinstance(event, UpdatesCommitted):
-            commits += entries_of(event)
-        elif isinstance(event, RoundAnchored):
-            anchors.append(anchor_of(event))
-    if not anchors:
-        raise ChainError(
-            f"The endpoint has no event of the anchor of round {number}.",
-            remedy="Use an endpoint that keeps all logs.",
-            code="event-unknown",
-        )
-    entries = [(commit.contributor, commit.commitment(base).struct_hash) for commit in commits]
-    return entries, anchors[-1].abi_tuple()
+    commitments, anchor = recorded(chain, number, chain.block_number())
+    return [(one.contributor, one.struct_hash) for one in commitments], anchor.abi_tuple()

@@ -8,6 +8,7 @@ matching files, so that only recomputation detects it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -19,6 +20,7 @@ from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
 from folkmoot.protocol.arrays import U32
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader
@@ -26,6 +28,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.protocol.verdict import Reason, Verdicts
@@ -85,7 +88,8 @@ class Lie:
         header: RoundHeader,
         policy: Policy,
         base: State,
-        updates: list[UpdateReader | None],
+        entries: Sequence[Commitment],
+        updates: Sequence[UpdateReader | None],
         outcome: RoundOutcome,
     ) -> tuple[RoundOutcome, bytes] | None:
         """Return a false outcome of a round with matching files; None to publish the true one."""
@@ -113,7 +117,7 @@ class Lie:
             theta = state.theta.copy()
             theta[PLACE] += SHIFT
             state = State(theta, state.momentum)
-        return _sealed(manifest, outcome, weights, delivered, tuple(names), lanes, state)
+        return _sealed(manifest, entries, outcome, weights, delivered, tuple(names), lanes, state)
 
     def _tells(self, number: int, kind: Kind) -> bool:
         return number == self.round and kind is self.kind
@@ -149,6 +153,7 @@ def _stepped(
 
 def _sealed(
     manifest: Manifest,
+    entries: Sequence[Commitment],
     outcome: RoundOutcome,
     weights: list[int],
     delivered: int,
@@ -186,6 +191,7 @@ def _sealed(
         state_root=state.root(manifest.hash),
         verdict_hash=keccak(verdicts_file),
         artifacts_hash=keccak(artifacts_file),
+        entries_root=entries_tree(entries, weights).root,
     )
     lie = replace(
         outcome,

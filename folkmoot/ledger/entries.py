@@ -68,4 +68,5 @@ def anchor_of(event: RoundAnchored) -> Anchor:
         fields.gram_root,
         fields.verdict_hash,
         fields.artifacts_hash,
+        fields.entries_root,
     )

@@ -31,6 +31,8 @@ class AnchorRecord:
     """keccak256 of the verdicts file."""
     artifacts_hash: bytes
     """keccak256 of the artifacts file, which lists the sha256 of every public file of the round."""
+    entries_root: bytes
+    """Root of the tree over the entries and their weights (docs/protocol.md, section 3)."""
 
 
 # MootToken

@@ -7,14 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.abi import encode
-
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 
 NO_GRAM_ROOT = bytes(HASH_BYTES)
 """The Gram root of a rule that is not proven by one."""
 
-_ANCHOR_TYPE = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
+_ROOTS = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
 
 
 @dataclass(frozen=True)
@@ -35,39 +33,49 @@ class Anchor:
     """Keccak of the verdicts file, 32 bytes."""
     artifacts_hash: bytes
     """Keccak of the artifacts file, 32 bytes."""
+    entries_root: bytes
+    """Root of the tree over the entries and their weights, 32 bytes."""
 
-    def abi_tuple(self) -> tuple[list[int], int, bytes, bytes, bytes, bytes, bytes]:
+    def abi_tuple(self) -> tuple[list[int], int, bytes, bytes, bytes, bytes, bytes, bytes]:
         """The fields in the order of the Solidity struct."""
-        return (
-            list(self.weights),
-            self.delivered,
-            self.aggregate_root,
-            self.state_root,
-            self.gram_root,
-            self.verdict_hash,
-            self.artifacts_hash,
-        )
+        return (list(self.weights), self.delivered, *self._roots)
 
     def to_json(self) -> dict[str, Any]:
         """The fields in the names of the Solidity struct: roots in 0x-hex, the bits of ``delivered`` too."""
         return {
             "weights": list(self.weights),
             "delivered": hex(self.delivered),
-            "aggregateRoot": "0x" + self.aggregate_root.hex(),
-            "stateRoot": "0x" + self.state_root.hex(),
-            "gramRoot": "0x" + self.gram_root.hex(),
-            "verdictHash": "0x" + self.verdict_hash.hex(),
-            "artifactsHash": "0x" + self.artifacts_hash.hex(),
+            **{name: "0x" + root.hex() for name, root in zip(_ROOTS, self._roots, strict=True)},
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Anchor:
         """Read what ``to_json`` wrote; what strangers wrote does not come here."""
-        names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
-        roots = (bytes.fromhex(value[name][2:]) for name in names)
+        roots = (bytes.fromhex(value[name][2:]) for name in _ROOTS)
         return cls(tuple(value["weights"]), int(value["delivered"], 16), *roots)
 
     @property
+    def weights_hash(self) -> bytes:
+        """Keccak of the weights, a word of 32 bytes each."""
+        return keccak(*(weight.to_bytes(HASH_BYTES, "big") for weight in self.weights))
+
+    @property
+    def words(self) -> tuple[bytes, ...]:
+        """What ``anchorHash`` is the hash of: eight words, the first of them ``weights_hash``."""
+        return (self.weights_hash, self.delivered.to_bytes(HASH_BYTES, "big"), *self._roots)
+
+    @property
     def hash(self) -> bytes:
-        """``anchorHash``: ``keccak256(abi.encode(anchor))``, 32 bytes."""
-        return keccak(encode((_ANCHOR_TYPE,), (self.abi_tuple(),)))
+        """``anchorHash``, 32 bytes."""
+        return keccak(*self.words)
+
+    @property
+    def _roots(self) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
+        return (
+            self.aggregate_root,
+            self.state_root,
+            self.gram_root,
+            self.verdict_hash,
+            self.artifacts_hash,
+            self.entries_root,
+        )

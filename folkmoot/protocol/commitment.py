@@ -39,7 +39,7 @@ COMMITMENT_TYPE = (
 )
 COMMITMENT_TYPEHASH = keccak(COMMITMENT_TYPE.encode())
 DOMAIN_NAME = "Folkmoot"
-DOMAIN_VERSION = "1"
+DOMAIN_VERSION = "2"
 NO_BUNDLE = bytes(HASH_BYTES)
 """``bundleHash`` of a contributor that ran no Flower App Bundle."""
 

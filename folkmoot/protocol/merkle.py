@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four trees of the protocol: roots, proofs and their verification (docs/protocol.md section 3).
+"""The trees of the protocol: roots, proofs and their verification (docs/protocol.md section 3).
 
 Leaf and node hashes have different first bytes, in every tree, so a node can't pass for a leaf (the
 second-preimage attack on Merkle trees; RFC 6962 does the same). Paths are directed by the leaf's index and
@@ -46,6 +46,7 @@ class TreeKind:
 AGGREGATE = TreeKind("aggregate", 0x02, 0x03, 4 * LEAF)
 THETA = TreeKind("theta", 0x04, 0x05, 8 * LEAF)
 MOMENTUM = TreeKind("momentum", 0x06, 0x07, 8 * LEAF)
+ENTRIES = TreeKind("entries", 0x14, 0x15, 56)
 
 _UPDATE_LEAF = 0x00
 _UPDATE_NODE = 0x01

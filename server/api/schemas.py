@@ -301,6 +301,8 @@ class RoundView(View):
     """keccak of the verdicts file."""
     artifacts_hash: str | None
     """keccak of the artifacts file."""
+    entries_root: str | None
+    """Root of the tree over the entries and their weights."""
     aggregate: str | None
     """sha256 of the aggregate file."""
     state: str | None

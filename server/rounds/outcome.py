@@ -107,7 +107,13 @@ def _published(
 ) -> tuple[RoundOutcome, Stored]:
     """What is anchored, with its aggregate file: what was computed, unless the conduct says otherwise."""
     other = conduct.publish(
-        inputs.manifest, inputs.header, inputs.policy, inputs.base, inputs.updates, outcome
+        inputs.manifest,
+        inputs.header,
+        inputs.policy,
+        inputs.base,
+        inputs.commitments,
+        inputs.updates,
+        outcome,
     )
     if other is None:
         return outcome, aggregate.keep()

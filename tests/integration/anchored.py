@@ -32,7 +32,7 @@ def anchored_round(federation: Federation) -> int:
         chain.send(chain.ledger.functions.commitUpdate(made.abi_tuple()), who)
     federation.anvil.advance(chain.round(number).commit_deadline - chain.now() + 1)
     root = keccak(text=f"round {number}")
-    anchor = Anchor((1, 1), 3, root, root, bytes(32), root, root)
+    anchor = Anchor((1, 1), 3, root, root, bytes(32), root, root, root)
     entries = chain.round(number).entries_hash
     chain.send(chain.ledger.functions.anchor(number, entries, anchor.abi_tuple()), federation.coordinator)
     return number

@@ -37,6 +37,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_round
@@ -252,6 +253,8 @@ class World:
         self.folder.put(outcome.verdicts_file, by_keccak=True)
         self.folder.put(outcome.artifacts_file, by_keccak=True)
         anchor = cheat(self, outcome) if cheat else outcome.anchor
+        if anchor.weights != outcome.weights:  # A lie about weights is one lie, not two.
+            anchor = replace(anchor, entries_root=entries_tree(record.commitments, anchor.weights).root)
         self.send("ledger", "anchor", number, entries_hash(record.commitments), anchor.abi_tuple())
         record.outcome, record.anchor = outcome, anchor
         self.states[number], self.exponents[number] = outcome.state, outcome.next_exponents

@@ -35,6 +35,7 @@ from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, update_tree
 from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_leaves
@@ -154,6 +155,12 @@ def lie_consistent(world: World, outcome: RoundOutcome) -> Anchor:
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
+
+
+def lie_entries(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor the root over the entries with other weights."""
+    entries = world.rounds[outcome.verdicts.round].commitments
+    return replace(outcome.anchor, entries_root=entries_tree(entries, [0, *outcome.weights[1:]]).root)
 
 
 def lie_behind_the_last_leaf(world: World, outcome: RoundOutcome) -> Anchor:

@@ -72,6 +72,7 @@ def play_lie(cheat: Any) -> Callable[[World], int]:
 
 PROVABLE = {
     "aggregate": (play_lie(lies.lie_aggregate), "aggregate", 8),
+    "entries": (play_lie(lies.lie_entries), "entries", 0),
     "behind-the-last-leaf": (play_lie(lies.lie_behind_the_last_leaf), "aggregate", 10),
     "theta": (play_lie(lies.lie_theta), "outer-step", 3),
     "momentum": (play_lie(lies.lie_momentum), "outer-step", 9),

@@ -25,6 +25,11 @@ def word(value: int) -> bytes:
     return value.to_bytes(32, "big")
 
 
+def anchor_hash(weights: Sequence[int], delivered: int, roots: Sequence[bytes]) -> bytes:
+    """Section 11."""
+    return keccak(keccak(b"".join(map(word, weights))) + word(delivered) + b"".join(roots))
+
+
 # Section 3
 
 

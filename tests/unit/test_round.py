@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from eth_abi.abi import encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
@@ -172,10 +172,10 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     assert aggregate_root(lanes) == outcome.aggregate_root
     assert outcome.state.root(MANIFEST.hash) == outcome.state_root
     anchor = outcome.anchor
-    fields = (list(anchor.weights), anchor.delivered, anchor.aggregate_root, anchor.state_root)
-    hashes = (anchor.gram_root, anchor.verdict_hash, anchor.artifacts_hash)
-    types = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
-    assert anchor.hash == keccak(encode((types,), ((*fields, *hashes),)))
+    roots = (anchor.aggregate_root, anchor.state_root, anchor.gram_root, anchor.verdict_hash)
+    more = (anchor.artifacts_hash, anchor.entries_root)
+    assert anchor.hash == reference.anchor_hash(anchor.weights, anchor.delivered, [*roots, *more])
+    assert anchor.entries_root == entries_tree([commitment for commitment, _ in pairs], anchor.weights).root
     assert anchor.delivered == sum(
         (file is not None) << i for i, file in enumerate(outcome.artifacts.updates)
     )

@@ -234,7 +234,7 @@ def test_commitments() -> None:
             "primaryType": "Commitment",
             "domain": {
                 "name": "Folkmoot",
-                "version": "1",
+                "version": "2",
                 "chainId": int(section["chainId"]),
                 "verifyingContract": section["verifyingContract"],
             },
@@ -483,16 +483,33 @@ def test_exponents() -> None:
 
 def test_anchor() -> None:
     section = VECTORS["anchor"]
-    roots = b"".join(
+    roots = [
         raw(section[name])
-        for name in ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash")
-    )
+        for name in ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
+    ]
     weights = ints(section["weights"])
+    assert keccak(b"".join(map(reference.word, weights))) == raw(section["weightsHash"])
     for given, expected in ((weights, "anchorHash"), ([], "emptyAnchorHash")):
-        words = b"".join(reference.word(weight) for weight in given)
-        head = reference.word(7 * 32) + reference.word(int(section["delivered"])) + roots
-        encoded = reference.word(32) + head + reference.word(len(given)) + words
-        assert keccak(encoded) == raw(section[expected])
+        assert reference.anchor_hash(given, int(section["delivered"]), roots) == raw(section[expected])
+
+
+def test_entries_tree() -> None:
+    section = VECTORS["entriesTree"]
+    leaves = [
+        bytes.fromhex(contributor[2:]) + commitment + weight.to_bytes(4, "big")
+        for contributor, commitment, weight in zip(
+            section["contributors"], raws(section["commitmentHashes"]), ints(section["weights"]), strict=True
+        )
+    ]
+    roots = [reference.plain_root(leaves[:count], 0x14, 0x15) for count in range(1, 6)]
+    assert roots == raws(section["roots"])
+    paths = raws(section["proofs"])
+    for index, leaf in enumerate(leaves):
+        node, place = keccak(b"\x14" + leaf), index
+        for sibling in paths[3 * index : 3 * index + 3]:
+            node = keccak(b"\x15" + (sibling + node if place & 1 else node + sibling))
+            place >>= 1
+        assert node == roots[-1]
 
 
 def test_round() -> None:
@@ -553,19 +570,15 @@ def test_round() -> None:
     assert named["verdicts"] == hashlib.sha256(verdicts).hexdigest()
     assert named["aggregate"] == hashlib.sha256(b"".join(aggregate)).hexdigest()
     assert named["updates"] == [*(hashlib.sha256(update).hexdigest() for update in updates[:4]), None]
-    anchor = eth_abi.abi.encode(
-        ["(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"],
-        [
-            (
-                ints(section["weights"]),
-                int(section["delivered"]),
-                raw(section["aggregateRoot"]),
-                state_root,
-                raw(section["gramRoot"]),
-                raw(section["verdictHash"]),
-                raw(section["artifactsHash"]),
-            )
-        ],
-    )
-    assert keccak(anchor) == raw(section["anchorHash"])
+    leaves = [
+        bytes.fromhex(contributor[2:]) + commitment + weight.to_bytes(4, "big")
+        for contributor, commitment, weight in zip(
+            section["contributors"], raws(section["commitmentHashes"]), ints(section["weights"]), strict=True
+        )
+    ]
+    assert reference.plain_root(leaves, 0x14, 0x15) == raw(section["entriesRoot"])
+    names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
+    roots = [raw(section[name]) for name in names]
+    anchor = reference.anchor_hash(ints(section["weights"]), int(section["delivered"]), roots)
+    assert anchor == raw(section["anchorHash"])
     assert keccak(section["genesis"].encode()) == raw(section["genesisHash"])

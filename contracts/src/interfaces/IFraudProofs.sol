@@ -6,8 +6,7 @@ import { IJudge } from "./IJudge.sol";
 
 /// @title Proofs that an anchor is wrong.
 /// @notice Anybody brings one leaf of a round with its paths; the contract computes what the leaf must be. If the
-/// anchor says something else, the round is void and the coordinator's bond is taken, half of it for the caller. A call
-/// that proves nothing reverts and costs its gas: an honest anchor can't be struck, whatever is brought.
+/// anchor says something else, the round is void and its bond is taken, a quarter of it for the caller. A call that proves nothing reverts and costs its gas: an honest anchor can't be struck, whatever is brought.
 /// @dev Stateless. Everything that is brought is bound by a hash that the ledger stores: entries, anchor, header and
 /// layout. Depth, tensor, padding and weights follow from those, never from the proof's own word.
 /// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
@@ -35,7 +34,8 @@ interface IFraudProofs is IJudge {
         OuterStep,
         Update,
         Weight,
-        Header
+        Header,
+        Entries
     }
 
     /// @notice Emitted when a proof holds, beside what the ledger and the vault emit.
@@ -76,6 +76,10 @@ interface IFraudProofs is IJudge {
     /// @param entries All of the round, in order, without leaves.
     /// @param entry Number of the entry.
     function proveWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
+
+    /// @notice Prove that the anchor's `entriesRoot` is not that of the round's entries with the anchor's weights.
+    /// @param entries All of the round, in order, without leaves.
+    function proveEntries(Case calldata case_, Entry[] calldata entries) external;
 
     /// @notice Prove that the header is not the round's: another number, manifest, base, policy, width or seed, not
     /// one exponent a tensor from -40 to 4, or bytes that are not the encoding of these.

@@ -10,7 +10,7 @@ import { PolicyId, RoundId } from "../libraries/Types.sol";
 /// @notice A round goes Open -> (commit window ends) Committed -> Anchored -> (challenge window ends) Final, or it ends
 /// as Cancelled or Slashed. Training moves the head forward round by round. The ModelRegistry stores the released
 /// version, which needs a vote.
-/// @dev The formats behind every hash are fixed in docs/protocol.md. EIP-712 domain: name "Folkmoot", version "1".
+/// @dev The formats behind every hash are fixed in docs/protocol.md. EIP-712 domain: name "Folkmoot", version "2".
 interface IRoundLedger {
     /// @notice Phase of a round. `Committed` is never stored: it is `Open` with the commit window over.
     enum Phase {
@@ -172,6 +172,8 @@ interface IRoundLedger {
         bytes32 verdictHash;
         /// @notice keccak256 of the artifacts file, which lists the sha256 of every public file of the round.
         bytes32 artifactsHash;
+        /// @notice Root of the tree over the entries and their weights (docs/protocol.md, section 3).
+        bytes32 entriesRoot;
     }
 
     /// @notice Emitted when governance adds a policy; new rounds pin it from then on.

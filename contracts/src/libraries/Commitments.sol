@@ -184,32 +184,35 @@ library Commitments {
         }
     }
 
-    /// @notice Hash that the ledger keeps of an anchor.
-    function hashAnchor(IRoundLedger.Anchor calldata anchor) internal pure returns (bytes32) {
-        (bytes memory encoded,) = encodeAnchor(anchor);
-        return keccak256(encoded);
+    /// @notice Hash that the ledger keeps of an anchor: that of its members, with the hash of the weights for the list, as
+    /// EIP-712 hashes a struct. So whoever has that hash needs no list of weights to open an anchor.
+    function hashAnchor(IRoundLedger.Anchor calldata anchor) internal pure returns (bytes32 anchorHash) {
+        (,, anchorHash) = encodeAnchor(anchor);
     }
 
-    /// @notice ABI encoding of an anchor (`abi.encode(anchor)`), and the sum of its weights, in one pass over them.
+    /// @notice ABI encoding of an anchor (`abi.encode(anchor)`), the sum of its weights, and its hash, in one pass over them.
     /// @dev The encoding is built here, with the one offset and order that it can have, whatever offsets the call data
     /// use. Solidity bounds the list by the call data before; weights wider than 32 bits revert without data, as they
     /// do wherever Solidity reads one. All other members are whole words. The sum can't overflow, see `sumWeights`.
     function encodeAnchor(IRoundLedger.Anchor calldata anchor)
         internal
         pure
-        returns (bytes memory encoded, uint256 sum)
+        returns (bytes memory encoded, uint256 sum, bytes32 anchorHash)
     {
         uint32[] calldata weights = anchor.weights;
         assembly ("memory-safe") {
             // Written from the free memory pointer on, which is moved to the end of what is written.
             encoded := mload(0x40)
             let size := shl(5, weights.length)
-            mstore(encoded, add(0x120, size))
+            mstore(encoded, add(0x140, size))
             mstore(add(encoded, 0x20), 0x20)
-            mstore(add(encoded, 0x40), 0xe0)
-            calldatacopy(add(encoded, 0x60), add(anchor, 0x20), 0xc0)
-            mstore(add(encoded, 0x120), weights.length)
-            calldatacopy(add(encoded, 0x140), weights.offset, size)
+            calldatacopy(add(encoded, 0x60), add(anchor, 0x20), 0xe0)
+            mstore(add(encoded, 0x140), weights.length)
+            calldatacopy(add(encoded, 0x160), weights.offset, size)
+            // The hash of the weights is for a moment where the offset of their list belongs.
+            mstore(add(encoded, 0x40), keccak256(add(encoded, 0x160), size))
+            anchorHash := keccak256(add(encoded, 0x40), 0x100)
+            mstore(add(encoded, 0x40), 0x100)
             let bits := 0
             let end := add(weights.offset, size)
             for { let cursor := weights.offset } lt(cursor, end) { cursor := add(cursor, 0x20) } {
@@ -218,7 +221,7 @@ library Commitments {
                 sum := add(sum, weight)
             }
             if shr(32, bits) { revert(0, 0) }
-            mstore(0x40, add(add(encoded, 0x140), size))
+            mstore(0x40, add(add(encoded, 0x160), size))
         }
     }
 

@@ -40,6 +40,17 @@ abstract contract FraudGasTest is GasWorld {
         _proveAggregate(100);
     }
 
+    function test_gas_proveEntries() public {
+        if (rule() != "guided_mean" || elements() != 1_000_000) return;
+        (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(100);
+        for (uint256 i = 0; i < entries.length; ++i) {
+            (entries[i].leaf, entries[i].siblings) = ("", "");
+        }
+        vm.prank(challenger.addr);
+        _fraud.proveEntries(case_, entries);
+        vm.snapshotGasLastCall("FraudProofs", "proveEntries, 100");
+    }
+
     function test_gas_proveOuterStep() public {
         if (rule() != "guided_mean") return;
         (IJudge.Case memory case_,, bytes memory header) = _lie(2);
@@ -165,7 +176,8 @@ abstract contract FullFraudGasTest is GasWorld {
             stateRoot: stateRoot,
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchor);

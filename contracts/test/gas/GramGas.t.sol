@@ -160,7 +160,8 @@ abstract contract GramGasTest is Deployment {
             stateRoot: keccak256("state"),
             gramRoot: gramRoot,
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchor);

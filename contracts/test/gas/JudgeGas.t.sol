@@ -293,7 +293,8 @@ contract DataAvailabilityGasTest is GasWorld {
             stateRoot: keccak256("state"),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
         anchor.weights[0] = 1;
         vm.prank(coordinator.addr);

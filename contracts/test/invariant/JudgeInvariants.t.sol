@@ -177,7 +177,8 @@ contract JudgeHandler is Test {
             stateRoot: keccak256(abi.encode("state", round)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
     }
 

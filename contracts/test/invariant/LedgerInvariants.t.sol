@@ -352,7 +352,8 @@ contract LedgerHandler is Test {
             stateRoot: keccak256(abi.encode("state", number)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
     }
 

@@ -9,6 +9,7 @@ import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { EntryTree } from "../../src/libraries/EntryTree.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
@@ -250,7 +251,7 @@ abstract contract FraudWorld is RoundTest {
     }
 
     /// @notice The trees and the anchor over what the world says.
-    function build(World memory world) internal pure {
+    function build(World memory world) internal view {
         world.aggregateTree = treeOf(MerkleTree.Kind.Aggregate, world.aggregate);
         world.nextThetaTree = treeOf(MerkleTree.Kind.Theta, world.nextTheta);
         world.nextMomentumTree = treeOf(MerkleTree.Kind.Momentum, world.nextMomentum);
@@ -258,7 +259,7 @@ abstract contract FraudWorld is RoundTest {
     }
 
     /// @notice The anchor over the trees as they are.
-    function seal(World memory world) internal pure {
+    function seal(World memory world) internal view {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
             delivered: world.delivered,
@@ -268,8 +269,20 @@ abstract contract FraudWorld is RoundTest {
             ),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: entriesRootOf(world)
         });
+    }
+
+    /// @notice Root over the entries and their weights.
+    function entriesRootOf(World memory world) internal view returns (bytes32) {
+        IRoundLedger.Commitment[] memory commitments = commitmentsOf(world);
+        bytes32[] memory leaves = new bytes32[](commitments.length);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            bytes32 hash = ledger.hashCommitment(commitments[i]);
+            leaves[i] = EntryTree.leaf(commitments[i].contributor, hash, world.weights[i]);
+        }
+        return EntryTree.root(leaves);
     }
 
     /// @notice Put the world on the chain: open, commit, anchor.

@@ -201,7 +201,8 @@ abstract contract GasWorld is Deployment {
             ),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchor);

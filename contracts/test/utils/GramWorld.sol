@@ -318,7 +318,8 @@ abstract contract GramWorld is RoundTest {
             stateRoot: keccak256("state"),
             gramRoot: gramRoot,
             verdictHash: keccak256("verdicts"),
-            artifactsHash: keccak256("artifacts")
+            artifactsHash: keccak256("artifacts"),
+            entriesRoot: keccak256("entries")
         });
     }
 

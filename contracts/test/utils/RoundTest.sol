@@ -117,7 +117,8 @@ abstract contract RoundTest is Deployment {
             stateRoot: keccak256(abi.encode("state", round)),
             gramRoot: bytes32(0),
             verdictHash: keccak256(abi.encode("verdicts", round)),
-            artifactsHash: keccak256(abi.encode("artifacts", round))
+            artifactsHash: keccak256(abi.encode("artifacts", round)),
+            entriesRoot: keccak256(abi.encode("entries", round))
         });
     }
 

@@ -34,10 +34,10 @@ contract AssemblyTwin is ITwin {
         pure
         returns (bytes memory encoded, uint256 sum, bytes32 anchorHash)
     {
-        (encoded, sum) = Commitments.encodeAnchor(anchor);
+        (encoded, sum, anchorHash) = Commitments.encodeAnchor(anchor);
         // Hashed after another allocation, which must not touch the encoding.
         bytes memory next = abi.encode(sum);
-        return (encoded, uint256(bytes32(next)), Commitments.hashAnchor(anchor));
+        return (encoded, uint256(bytes32(next)), anchorHash);
     }
 
     function isBy(address account, bytes32 digest, bytes calldata signature) external view returns (bool) {
@@ -74,7 +74,19 @@ contract PlainTwin is ITwin {
         for (uint256 i = 0; i < anchor.weights.length; ++i) {
             sum += anchor.weights[i];
         }
-        return (abi.encode(anchor), sum, keccak256(abi.encode(anchor)));
+        anchorHash = keccak256(
+            abi.encode(
+                keccak256(abi.encodePacked(anchor.weights)),
+                anchor.delivered,
+                anchor.aggregateRoot,
+                anchor.stateRoot,
+                anchor.gramRoot,
+                anchor.verdictHash,
+                anchor.artifactsHash,
+                anchor.entriesRoot
+            )
+        );
+        return (abi.encode(anchor), sum, anchorHash);
     }
 
     function isBy(address account, bytes32 digest, bytes calldata signature) external view returns (bool) {

@@ -34,6 +34,8 @@ class Kind(StrEnum):
     """A node of the Gram tree is not the sum of its children."""
     UPDATE = "update"
     """An invalid update has a weight: a wrong norm, an invalid byte, or padding that is not zero."""
+    ENTRIES = "entries"
+    """The root over the entries and their weights is false."""
     AGGREGATE = "aggregate"
     """A leaf of the aggregate is not the sum of the updates' leaves."""
     OUTER_STEP = "outer-step"

@@ -36,6 +36,7 @@ from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, de
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
 from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import compute_round
 
@@ -68,6 +69,7 @@ def examine(material: Material) -> Finding:
     if finding.outcome is not None and finding.outcome.anchor == material.case.anchor:
         return finding
     _check_weights(finding)
+    _check_entries(finding)
     _check_updates(finding)
     _check_rule(finding)
     _check_sums(finding)
@@ -210,6 +212,14 @@ def _check_weights(finding: Finding) -> None:
             f"Entry {index} ({entry.contributor}) of round {case.round} has the weight {weight}, but {why}."
         )
         finding.suspicions.append(Suspicion(Kind.WEIGHT, index, text, tuple(wrong)))
+
+
+def _check_entries(finding: Finding) -> None:
+    """Compare the root over the entries with that of the recorded entries and the anchored weights."""
+    case = finding.case
+    if entries_tree(case.entries, case.anchor.weights).root != case.anchor.entries_root:
+        text = f"The anchor of round {case.round} has a false root over the entries and their weights."
+        finding.suspicions.append(Suspicion(Kind.ENTRIES, 0, text, (0,)))
 
 
 def _check_updates(finding: Finding) -> None:

@@ -99,6 +99,7 @@ def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> P
     places = {
         Kind.HEADER: 1,
         Kind.GRAM_ROOT: 1,
+        Kind.ENTRIES: 1,
         Kind.WEIGHT: entries,
         Kind.RULE: entries,
         Kind.UPDATE: entries,
@@ -124,6 +125,10 @@ def _header(finding: Finding, place: int) -> Call:
 
 def _weight(finding: Finding, place: int) -> Call:
     return "proveWeight", (unopened(finding.case.entries), place)
+
+
+def _entries(finding: Finding, place: int) -> Call:
+    return "proveEntries", (unopened(finding.case.entries),)
 
 
 def _update(finding: Finding, place: int) -> Call:
@@ -235,6 +240,7 @@ def _update_block(finding: Finding, entry: int, place: int) -> tuple[Any, ...]:
 BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
     Kind.HEADER: _header,
     Kind.WEIGHT: _weight,
+    Kind.ENTRIES: _entries,
     Kind.UPDATE: _update,
     Kind.AGGREGATE: _aggregate,
     Kind.OUTER_STEP: _outer_step,

@@ -161,6 +161,7 @@ def _view(canary: Canary, round_: Round, counted: _Counted) -> RoundView:
         gram_root=anchor.get("gramRoot"),
         verdict_hash=anchor.get("verdictHash"),
         artifacts_hash=anchor.get("artifactsHash"),
+        entries_root=anchor.get("entriesRoot"),
         aggregate=round_.aggregate_sha256,
         state=round_.state_sha256,
         verdicts=round_.verdicts_sha256,

@@ -152,6 +152,7 @@ class Play(Script):
                 gram_root=bytes(32),
                 verdict_hash=b"\4" * 32,
                 artifacts_hash=b"\5" * 32,
+                entries_root=b"\6" * 32,
             ),
             "challenge_deadline": self.now + 200,
         }

@@ -27,6 +27,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
 from tests.unit.worlds import (
@@ -120,6 +121,8 @@ class Published:
         document = replace(self.outcome.artifacts, **(listed or {})).to_json()
         self.put(document, document=True)
         anchor: Anchor = replace(self.outcome.anchor, artifacts_hash=keccak(document), **anchored)
+        if "weights" in anchored:  # A lie about weights is one lie, not two.
+            anchor = replace(anchor, entries_root=entries_tree(self.case.entries, anchor.weights).root)
         self.case = replace(self.case, anchor=anchor)
         return self
 
@@ -392,9 +395,22 @@ def test_a_missing_tree_is_demanded_with_what_it_must_be(tmp_path: Path, what: s
         assert merkle.state_root(MANIFEST.hash, *roots) == truth.state_root
 
 
+def test_a_false_root_over_the_entries_is_proven_from_the_events_alone(tmp_path: Path) -> None:
+    published = Published(tmp_path).claim(entries_root=keccak(b"other entries"))
+    (tmp_path / "by-keccak" / published.case.anchor.artifacts_hash.hex()).unlink()
+    finding = published.examined()
+    assert kinds(finding) == ["entries"]
+    proof = prove(finding, finding.suspicions[0])
+    assert (proof.contract, proof.function) == ("FraudProofs", "proveEntries")
+
+
 def test_without_the_artifacts_file_a_weight_is_still_proven(tmp_path: Path) -> None:
     published = Published(tmp_path)
-    anchor = replace(published.outcome.anchor, artifacts_hash=keccak(b"nowhere"), weights=(1, 1, 2, 1))
+    weights = (1, 1, 2, 1)
+    root = entries_tree(published.case.entries, weights).root
+    anchor = replace(
+        published.outcome.anchor, artifacts_hash=keccak(b"nowhere"), weights=weights, entries_root=root
+    )
     published.case = replace(published.case, anchor=anchor)
     finding = published.examined()
     assert kinds(finding) == ["weight"]
