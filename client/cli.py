@@ -10,12 +10,15 @@ import json
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from client.signer_options import BundleHash, RecordPath, parse_bundle_hash
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
@@ -86,6 +89,17 @@ def join(
             "half of the classes.",
         ),
     ] = "",
+    signer: Annotated[
+        Path | None,
+        typer.Option(
+            "--signer",
+            metavar="SOCKET",
+            help="Socket of `folkmoot signer run`, which holds the key instead of this process. Stake and enrol the "
+            "account before.",
+        ),
+    ] = None,
+    record: RecordPath = None,
+    bundle: BundleHash = None,
     port: Annotated[int, typer.Option(help="Port of the SuperNode's Runtime API. 0: a free port.")] = 0,
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
@@ -138,8 +152,10 @@ def join(
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
     """
-    from client import admission, apps, node
-    from client.drill import parse_attack
+    from client import admission, apps, drill, node
+    from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
+    from client.signer_checks import SigningRules
+    from client.signer_keys import LocalKey
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -156,7 +172,7 @@ def join(
 
     logging_as = logs.chosen(log_format)
     which, partitions = node.parse_partition(partition)
-    parse_attack(attack)
+    drill.parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
     # Report a task or an app that can't be loaded before anything else.
@@ -176,7 +192,15 @@ def join(
             f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
             json_,
         )
-    address = keys.address_of(keystore_file(keystore))
+    if signer is None:
+        address = keys.address_of(keystore_file(keystore))
+    else:
+        if stake is not None or attack or record is not None or bundle is not None:
+            raise InputError(
+                "--signer can't be used with --stake, --attack, --record or --bundle.",
+                remedy="Stake with `folkmoot stake`. Give --record and --bundle to `folkmoot signer run`.",
+            )
+        address = _account_of(signer, addresses)
 
     def say(text: str) -> None:
         note(text, json_)
@@ -206,11 +230,11 @@ def join(
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
             apps.check(subject, manifest, partitions, layout, step_limit(app_wait, json_))
-    account = unlock(keystore, password_file)
-    if stake is not None and (lacking or confirmations > 1):
+    account = unlock(keystore, password_file) if signer is None else None
+    if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
-        _enrol(rpc, addresses, account, json_, enrol=not no_enrol)
+        _enrol(rpc, addresses, address, None if no_enrol else account, json_)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
@@ -225,6 +249,13 @@ def join(
         attack=attack,
         root=root,
     )
+    if account is None:
+        agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
+    else:
+        lie = partial(drill.claim, contributor) if attack == drill.FALSE_NORM else None
+        rules = SigningRules(addresses, manifest, parse_bundle_hash(bundle), lie)
+        place = record or folder / RECORD_FOLDER
+        agent = SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, place)
     options = node.NodeOptions(
         superlink=meeting_place,
         port=port,
@@ -236,10 +267,24 @@ def join(
     )
     say(f"Starting the node in {folder} ...")
     if json_:
-        node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
+        node.run_node(contributor, agent, options, on_event=lambda event: typer.echo(json.dumps(event)))
         return
     logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
-    node.run_node(contributor, account, options, on_event=lambda event: _log(event, address))
+    node.run_node(contributor, agent, options, on_event=lambda event: _log(event, address))
+
+
+def _account_of(signer: Path, deployment: Deployment) -> str:
+    """Return the account that a signer agent signs for, which must sign for this federation."""
+    from folkmoot.flower.signing import account_of_agent
+
+    address, domain = account_of_agent(signer)
+    if (domain.chain_id, domain.verifying_contract) != (deployment.chain_id, deployment.ledger):
+        raise InputError(
+            f"The signer at {signer} signs for chain {domain.chain_id}, ledger {domain.verifying_contract}.",
+            remedy="Start `folkmoot signer run` with the --deployment of this federation.",
+            code="wrong-ledger",
+        )
+    return address
 
 
 def _stake(
@@ -282,11 +327,12 @@ def _stake(
 
 
 def _enrol(
-    rpc: Sequence[str], deployment: Deployment, account: LocalAccount, as_json: bool, *, enrol: bool
+    rpc: Sequence[str], deployment: Deployment, address: str, account: LocalAccount | None, as_json: bool
 ) -> None:
     """Enrol an account that can pay for it with all its unlocked stake, and say what that means for the next round.
 
-    Print a failure and continue: the account may be enrolled while the node runs.
+    Print a failure and continue: the account may be enrolled while the node runs. Without its key (`account` is None),
+    only say whether it is enrolled.
     """
     from folkmoot.errors import FolkmootError
     from folkmoot.ledger.stakes import chance_text, next_quota
@@ -294,7 +340,6 @@ def _enrol(
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_amount
 
-    address = account.address
     with open_rpc(rpc) as endpoint:
         ledger, vault = LedgerReader(endpoint, deployment.ledger), VaultReader(endpoint, deployment.vault)
 
@@ -327,7 +372,7 @@ def _enrol(
             )
         method = "eth_getBalance"
         coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
-        if not enrol:
+        if account is None:
             note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
             return
         if coins == 0:

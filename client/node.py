@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A contributor's node: the checks before it joins, and its processes.
 
-The signer agent with the key runs in this process. The SuperNode and its children are separate processes, which get
-neither the key nor its password. This module does not need web3. The checks depend only on their arguments and raise
-the first error.
+The signer agent with the key runs in this process, or in one of its own. The SuperNode and its children are separate
+processes, which get neither the key nor its password. This module does not need web3. The checks depend only on their
+arguments and raise the first error.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
-from client.signer import SignerAgent, protect_memory
+from client.signer import protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
@@ -37,7 +38,6 @@ from folkmoot.errors import (
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -48,9 +48,6 @@ from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
 from folkmoot.tasks import SHIPPED, Task
-
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
 
 SECRETS = ("FOLKMOOT_PASSWORD",)
 """Environment variables that are hidden from processes with the coordinator's code."""
@@ -158,15 +155,8 @@ def check_base(
         CoordinatorError: The coordinator's files have other roots than the chain.
         ArtifactError: A file is missing or damaged.
     """
+    genesis, manifest = read_genesis(rpc, api, deployment)
     ledger = LedgerReader(rpc, deployment.ledger)
-    genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
-    manifest = Manifest.from_json(api.artifact(genesis.manifest))
-    if manifest.hash != ledger.manifest_hash():
-        raise CoordinatorError(
-            "The coordinator serves another manifest than the chain's.",
-            remedy="Do not join; tell the others, and use another coordinator or mirror.",
-            code="wrong-manifest",
-        )
     say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
     sha256, root = genesis.state, ledger.round(0).state_root
     current = api.current_round()
@@ -187,6 +177,25 @@ def check_base(
                 code="wrong-base",
             )
     return manifest
+
+
+def read_genesis(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> tuple[Genesis, Manifest]:
+    """Return the genesis and the manifest that the ledger names, from the coordinator's files.
+
+    Raises:
+        CoordinatorError: The coordinator's manifest is not the ledger's.
+        ArtifactError: A file is missing or damaged.
+    """
+    ledger = LedgerReader(rpc, deployment.ledger)
+    genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
+    manifest = Manifest.from_json(api.artifact(genesis.manifest))
+    if manifest.hash != ledger.manifest_hash():
+        raise CoordinatorError(
+            "The coordinator serves another manifest than the chain's.",
+            remedy="Do not join; tell the others, and use another coordinator or mirror.",
+            code="wrong-manifest",
+        )
+    return genesis, manifest
 
 
 def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> None:
@@ -322,7 +331,7 @@ def preloads(task: str) -> list[str]:
 
 def run_node(
     contributor: Contributor,
-    account: LocalAccount,
+    agent: AbstractContextManager[object],
     options: NodeOptions,
     *,
     on_event: Callable[[dict[str, object]], None],
@@ -334,7 +343,7 @@ def run_node(
 
     Args:
         contributor: Configuration of the contributor; its folder must exist.
-        account: The unlocked account.
+        agent: The signer agent, or the link to one; it runs as long as the node.
         options: Options for starting the SuperNode.
         on_event: Called with the event's fields and ``event``: "joined", "left", "update", "received", "missed",
             "refused" or "no-place".
@@ -345,9 +354,8 @@ def run_node(
     parse_attack(contributor.attack)
     protect_memory()
     logs = contributor.home / "logs"
-    domain = Domain(contributor.chain_id, contributor.ledger)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(SignerAgent(account, domain, contributor.home))
+        stack.enter_context(agent)
         contributor.save()  # Not before the agent holds the lock: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
@@ -362,7 +370,7 @@ def run_node(
                 if not node.alive and (refused := refusal(log.text(), options.superlink, options.key)):
                     raise refused
                 on_event(
-                    {"event": "joined", "account": account.address, "port": port, "log": str(watcher.log)}
+                    {"event": "joined", "account": contributor.account, "port": port, "log": str(watcher.log)}
                 )
                 joined = True
                 _await_end(node, supervisor, watcher, on_event)

@@ -1,148 +1,146 @@
 # SPDX-License-Identifier: Apache-2.0
 """The signer agent: holds the contributor's key, and signs one commitment per round for one ledger.
 
-The training code comes from the coordinator, so it must not hold the key. It requests signatures from this agent over a
-Unix socket that only the same user can open. The agent builds the signed message itself from the fields of a
-commitment, so it signs nothing else. It writes the digest to disk before it returns the signature, so a restart can't
-make it sign two commitments of a round. This module does not depend on models, Flower or the coordinator, and is not
-part of the app bundle.
+The training code comes from the coordinator, so it must not hold the key, and nothing that it says is believed. It
+requests signatures from this agent over a Unix socket. The agent reads the update's bytes from the socket and computes
+root and sum of squares itself. It compares the rest with the chain and with its own signing record. It writes the
+digest to the record before it signs, so a restart can't make it sign two commitments of a round. This module does not
+depend on models, Flower or the coordinator, and is not part of the app bundle.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import Any
 
-from folkmoot.errors import FolkmootError, InputError, LocalError
+import numpy as np
+
+from client.signer_checks import ChainCheck, SigningRules
+from client.signer_keys import SigningKey
+from client.signer_record import RecordFolder
+from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
-from folkmoot.flower.signing import MESSAGE_TYPE, SignerError, already_signed, read_line
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.flower.signing import ACCOUNT_TYPE, MESSAGE_TYPE, SignerError, read_line
+from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.rpc.quorum import open_rpc
+from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
-
-MEMORY_FILE = "signed.jsonl"
 LONGEST_PATH = 100
 """Length in bytes of the longest socket path that all systems support."""
 
-_CLIENT_TIMEOUT = 10.0
+RECORD_FOLDER = "signer"
+"""Default folder of the signing record, in the node's folder."""
+
+_REQUEST_SECONDS = 10.0
+"""Time in seconds for a request's line, and for the first bytes of an update."""
+_SLOWEST = 1 << 20
+"""Bytes of an update in a second that a sender must at least reach."""
 _PR_SET_DUMPABLE = 4
+_OTHERS_REMEDY = "Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`."
 
 
-class SignedMemory:
-    """File with the digest that was signed in each round. Only one agent can open it at a time.
+class _SentUpdate:
+    """An update that arrives on a socket. Each byte is read once and is never in a file, so nobody can change it."""
 
-    Args:
-        path: The file; it is created if it is missing.
+    def __init__(self, connection: socket.socket, size: int) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + _REQUEST_SECONDS + size / _SLOWEST
+        self.size = size
 
-    Raises:
-        LocalError: Another agent has the file open, or it is damaged.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._signed: dict[tuple[str, int], str] = {}
-        self._file: IO[bytes] = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "r+b")
-        try:
-            # On the file itself: whoever has it open is who may write it, and no lock file can get lost beside it.
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise LocalError(
-                f"Another node uses the folder {path.parent}.",
-                remedy="End it first, or give this one a --home of its own.",
-                code="home-in-use",
-            ) from error
-        self._read(path)
-
-    def _read(self, path: Path) -> None:
-        good = 0
-        for line in self._file:
-            try:
-                entry = json.loads(line)
-                self._signed[(entry["domain"], int(entry["round"]))] = str(entry["digest"])
-            except (ValueError, KeyError, TypeError) as error:
-                if line.endswith(b"\n"):
-                    self._file.close()
-                    raise LocalError(
-                        f"The file {path}, which remembers what was signed, is damaged.",
-                        remedy="Wait until no round is open any more, then remove it.",
-                        code="signer-memory",
-                    ) from error
-                break  # Half a line: the machine stopped during the write, so the agent did not return this signature.
-            good += len(line)
-        self._file.truncate(good)
-
-    def remember(self, domain: bytes, round_id: int, digest: bytes) -> None:
-        """Store a digest; it is on disk when this returns. Storing the same digest again is allowed.
+    def read(self, first: int, last: int) -> U8:
+        """Return the next leaves, which must be those after the last call's.
 
         Raises:
-            SignerError: Another digest was signed in this round.
+            SignerError: ``short-update``: they did not arrive.
         """
-        key = (domain.hex(), round_id)
-        known = self._signed.get(key)
-        if known == digest.hex():
-            return
-        if known is not None:
-            raise already_signed(round_id)
-        entry = {"domain": domain.hex(), "round": round_id, "digest": digest.hex()}
-        self._file.write(json.dumps(entry).encode() + b"\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._signed[key] = digest.hex()
-
-    def close(self) -> None:
-        """Let another agent open the file."""
-        self._file.close()
+        leaves: U8 = np.empty((last - first, LEAF), dtype=np.uint8)
+        view = leaves.data.cast("B")
+        while view:
+            self._connection.settimeout(max(0.01, self._end - time.monotonic()))
+            try:
+                count = self._connection.recv_into(view)
+            except OSError:
+                count = 0
+            if not count or time.monotonic() > self._end:
+                raise SignerError(
+                    f"Of the update's {self.size} bytes, less than {LEAF * last} arrived in time.",
+                    remedy="Nothing was signed. Request the signature again.",
+                    code="short-update",
+                )
+            view = view[count:]
+        return leaves
 
 
 class SignerAgent:
     """Serves signatures on a Unix socket, in a thread; a context manager.
 
     Args:
-        account: The unlocked account.
-        domain: Chain and ledger that it signs for.
-        home: The contributor's folder, for the socket and the file of signed digests.
+        key: The account's key.
+        rules: What it signs.
+        rpc: URLs of the contributor's own RPC endpoints, as `open_rpc` takes them.
+        path: Path of the socket.
+        record: Folder of the signing record.
+        mode: Permissions of the socket.
+        group: Group that the socket belongs to; None for the user's own.
     """
 
-    def __init__(self, account: LocalAccount, domain: Domain, home: Path) -> None:
-        self._account = account
-        self._domain = domain
-        self._home = home
+    def __init__(
+        self,
+        key: SigningKey,
+        rules: SigningRules,
+        rpc: str,
+        path: Path,
+        record: Path,
+        *,
+        mode: int = 0o600,
+        group: str | None = None,
+    ) -> None:
+        self.path = path
+        self._key = key
+        self._rules = rules
+        self._rpc = rpc
+        self._record = RecordFolder(record, key.address)
+        self._mode = mode
+        self._group = group
         self._lock = threading.Lock()
         self._cleanup = contextlib.ExitStack()
         self._server: socket.socket | None = None
-
-    @property
-    def path(self) -> Path:
-        """Path of the socket."""
-        return self._home / SOCKET_FILE
+        self._connection: socket.socket | None = None
 
     def __enter__(self) -> SignerAgent:
         """Start serving.
 
         Raises:
-            LocalError: The folder is in use, or the socket can't be created.
+            LocalError: The record's folder is in use, or the socket can't be created.
+            SignerError: The signing record can't be used, or the chain contradicts it.
         """
         protect_memory()
         with contextlib.ExitStack() as stack:
-            self._memory = SignedMemory(self._home / MEMORY_FILE)
-            stack.callback(self._memory.close)
+            stack.enter_context(self._record)
+            endpoint = stack.enter_context(open_rpc(self._rpc))
+            self._chain = ChainCheck(endpoint, self._rules.deployment, self._key.address)
+            with contextlib.suppress(ChainError):  # Each request looks again.
+                self._chain.compare(self._record.record.of(self._rules.domain))
             try:
                 self._server = stack.enter_context(self._listen(stack))
-            except OSError as error:
+            except (OSError, LookupError) as error:
+                reason = error.strerror if isinstance(error, OSError) else f"there is no group {self._group}"
                 raise LocalError(
-                    f"The signer's socket {self.path} can't be created: {error.strerror}.",
-                    remedy="Give another --home, on a local disk.",
+                    f"The signer's socket {self.path} can't be created: {reason}.",
+                    remedy="Give a path on a local disk with --home or --socket, and a --socket-group of this user.",
                     code="signer-socket",
                 ) from error
             stack.callback(self.path.unlink, missing_ok=True)
@@ -153,9 +151,10 @@ class SignerAgent:
     def __exit__(self, *_: object) -> None:
         """Stop serving and remove the socket."""
         server, self._server = self._server, None
-        if server is not None:
-            with contextlib.suppress(OSError):
-                server.shutdown(socket.SHUT_RDWR)
+        for open_socket in (server, self._connection):
+            if open_socket is not None:
+                with contextlib.suppress(OSError):
+                    open_socket.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._cleanup.close()
 
@@ -170,7 +169,10 @@ class SignerAgent:
         before = os.umask(0o177)
         try:
             server.bind(str(path))
-        except OSError:
+            if self._group is not None:
+                shutil.chown(path, group=self._group)
+            path.chmod(self._mode)
+        except (OSError, LookupError):
             server.close()
             raise
         finally:
@@ -184,13 +186,13 @@ class SignerAgent:
                 connection, _ = server.accept()
             except OSError:
                 return
-            with connection:
-                connection.settimeout(_CLIENT_TIMEOUT)
-                with contextlib.suppress(OSError, ValueError):
-                    request = read_line(connection)
-                    connection.sendall(json.dumps(self._answer(request)).encode() + b"\n")
+            with connection, contextlib.suppress(OSError, ValueError):
+                connection.settimeout(_REQUEST_SECONDS)
+                self._connection = connection
+                _send(connection, self._answer(connection))
 
-    def _answer(self, request: bytes) -> dict[str, str]:
+    def _answer(self, connection: socket.socket) -> dict[str, Any]:
+        request = read_line(connection, _REQUEST_SECONDS)
         try:
             with self._lock:
                 if self._server is None:
@@ -199,60 +201,112 @@ class SignerAgent:
                         remedy="Start the node again with `folkmoot join`.",
                         code="signer-unreachable",
                     )
-                return {"signature": self.sign(request).hex()}
+                return self._handle(request, connection)
         except FolkmootError as error:
             return {"error": error.message, "remedy": error.remedy, "code": error.code}
 
-    def sign(self, request: bytes) -> bytes:
-        """Sign a request if it is a commitment of this agent's account for its ledger.
+    def _handle(self, request: bytes, connection: socket.socket) -> dict[str, Any]:
+        """Return the last answer to a request.
 
         Raises:
-            SignerError: The request is something else, or another commitment of this round was signed.
+            SignerError: The agent refuses.
         """
-        commitment = self._requested(request)
-        self._memory.remember(self._domain.separator, commitment.round, commitment.digest(self._domain))
-        fault_point("node.remembered")
-        return commitment.sign(self._account, self._domain)
-
-    def _requested(self, request: bytes) -> Commitment:
+        domain = self._rules.domain
         try:
             asked: Any = json.loads(request)
-            kind, chain_id, ledger = asked["type"], asked["chainId"], asked["ledger"]
-            fields = asked["commitment"]
+            kind = asked["type"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise SignerError(
-                "The request can't be read.",
-                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
-                code="malformed-request",
+                "The request can't be read.", remedy=_OTHERS_REMEDY, code="malformed-request"
             ) from error
+        if kind == ACCOUNT_TYPE:
+            return {
+                "account": self._key.address,
+                "chainId": domain.chain_id,
+                "ledger": domain.verifying_contract,
+            }
+        commitment, size = self._requested(asked, kind)
+        digest = commitment.digest(domain)
+        rounds = self._record.record.of(domain)
+        self._rules.check_bundle(commitment)
+        self._record.check_unchanged()
+        rounds.check(commitment.round, digest)
+        self._chain.check(commitment, rounds)
+        _send(connection, {"send": size})
+        self._rules.check_update(commitment, _SentUpdate(connection, size))
+        self._record.remember(domain, commitment.round, digest)
+        fault_point("node.remembered")
+        return {"signature": self._key.sign(commitment, domain).hex()}
+
+    def _requested(self, asked: Any, kind: object) -> tuple[Commitment, int]:
+        """Return the commitment of a request, and the size of its update in bytes."""
         if kind != MESSAGE_TYPE:
             raise SignerError(
-                f"The signer signs only commitments, not {kind!r}.",
-                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
-                code="wrong-type",
+                f"The signer signs only commitments, not {kind!r}.", remedy=_OTHERS_REMEDY, code="wrong-type"
             )
-        ours = self._domain
+        try:
+            chain_id, ledger, size = asked["chainId"], asked["ledger"], asked["size"]
+            commitment = Commitment.from_json(asked["commitment"])
+            if not isinstance(size, int):
+                raise TypeError
+        except (KeyError, TypeError, InputError) as error:
+            reason = error.message if isinstance(error, InputError) else "The request lacks a field."
+            raise SignerError(reason, remedy=_OTHERS_REMEDY, code="malformed-request") from error
+        ours = self._rules.domain
         if chain_id != ours.chain_id or str(ledger).lower() != ours.verifying_contract.lower():
             raise SignerError(
                 f"This node signs for chain {ours.chain_id}, ledger {ours.verifying_contract}, and no other.",
                 remedy="Join the other federation in a folder of its own.",
                 code="wrong-ledger",
             )
-        try:
-            commitment = Commitment.from_json(fields)
-        except InputError as error:
+        if commitment.contributor != self._key.address:
             raise SignerError(
-                error.message,
-                remedy="Only folkmoot's mod speaks to the signer; start the node with `folkmoot join`.",
-                code="malformed-request",
-            ) from error
-        if commitment.contributor != self._account.address:
-            raise SignerError(
-                f"This node signs for {self._account.address}, not for {commitment.contributor}.",
+                f"This node signs for {self._key.address}, not for {commitment.contributor}.",
                 remedy="Start the node again with `folkmoot join` and the keystore of that account.",
                 code="wrong-account",
             )
-        return commitment
+        if size != self._rules.manifest.size:
+            raise SignerError(
+                f"The update has {size} bytes; the federation's model needs {self._rules.manifest.size}.",
+                remedy="Encode the update with the federation's manifest.",
+                code="wrong-size",
+            )
+        return commitment, size
+
+
+def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+    connection.settimeout(_REQUEST_SECONDS)
+    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def linked_signer(agent: Path, home: Path) -> Iterator[None]:
+    """Let a node use the agent of another process while the block runs: link its socket into the node's folder.
+
+    Raises:
+        LocalError: Another node uses the folder, or the link can't be made.
+    """
+    link = home / SOCKET_FILE
+    with contextlib.ExitStack() as stack:
+        try:
+            lock = locks.try_acquire(home / f"{SOCKET_FILE}.lock")
+            if lock is None:
+                raise LocalError(
+                    f"Another node uses the folder {home}.",
+                    remedy="End it first, or give this one a --home of its own.",
+                    code="home-in-use",
+                )
+            stack.enter_context(lock)
+            link.unlink(missing_ok=True)
+            link.symlink_to(agent.absolute())
+            stack.callback(link.unlink, missing_ok=True)
+        except OSError as error:
+            raise LocalError(
+                f"The link {link} to the signer's socket can't be made: {error.strerror}.",
+                remedy="Give another --home, on a local disk.",
+                code="signer-socket",
+            ) from error
+        yield
 
 
 def protect_memory() -> None:
@@ -261,10 +315,3 @@ def protect_memory() -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-
-
-@contextlib.contextmanager
-def signer_agent(account: LocalAccount, domain: Domain, home: Path) -> Iterator[SignerAgent]:
-    """Serve signatures while the block runs."""
-    with SignerAgent(account, domain, home) as agent:
-        yield agent

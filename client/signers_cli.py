@@ -54,12 +54,13 @@ def signers(
     Example: folkmoot signers --nodes 3 --homes nodes --keys keys --app APP --layout FILE --log FILE --coordinator URL
     """
     from client import apps, node
-    from client.signer import SignerAgent
+    from client.signer import RECORD_FOLDER, SignerAgent
+    from client.signer_checks import SigningRules
+    from client.signer_keys import LocalKey
     from folkmoot.apps.folder import AppFolder
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.protocol.commitment import Domain
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor
 
@@ -68,8 +69,9 @@ def signers(
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         node.check_chain(endpoint, addresses)
         node.check_coordinator(api, addresses)
-        apps.check(subject, node.check_base(endpoint, api, addresses), nodes, layout)
-    domain = Domain(addresses.chain_id, addresses.ledger)
+        manifest = node.check_base(endpoint, api, addresses)
+        apps.check(subject, manifest, nodes, layout)
+    rules = SigningRules(addresses, manifest)
     with contextlib.ExitStack() as stack:
         supervisor = stack.enter_context(Supervisor(homes))  # Supervises no process; it handles SIGTERM.
         for partition in range(nodes):
@@ -88,7 +90,9 @@ def signers(
             )
             _link(contributor.log, log.absolute())
             contributor.save()
-            stack.enter_context(SignerAgent(account, domain, folder))
+            record = folder / RECORD_FOLDER
+            agent = SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, record)
+            stack.enter_context(agent)
             if json_:
                 typer.echo(json.dumps({"event": "signs", "account": account.address, "home": str(folder)}))
             else:

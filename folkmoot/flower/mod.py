@@ -17,7 +17,7 @@ import importlib
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
@@ -32,7 +32,7 @@ from flwr.supercore import log
 from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, RpcError, sentence
+from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, sentence
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
     HOMES,
@@ -45,7 +45,7 @@ from folkmoot.flower.contributor import (
     kept_update,
 )
 from folkmoot.flower.reports import plain
-from folkmoot.flower.signing import AgentSigner, Signer
+from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
@@ -116,7 +116,8 @@ def folkmoot_mod(
     Args:
         contributor: The contributor; by default the one of the node's ``folkmoot-home``.
         signer: The signer; by default the signer agent of the contributor's folder.
-        claim: For drills: makes a false claim about the update.
+        claim: For drills: makes a false claim about the update. A signer agent refuses it unless its user asked for
+            it, with ``folkmoot join --attack``.
         configs: Whether to send the config records of the app's reply too, at most `MAX_CONFIGS` bytes. Otherwise only
             its metric records are sent.
         show_round: Whether the app sees the record ``folkmoot.round`` in its message.
@@ -200,7 +201,9 @@ def _anchored(
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
-    signed = commitment_to_wire(commitment, signer.sign(commitment, domain))
+    # The signer reads the chain itself. It refuses while it can't, and then the same request may be made again.
+    signature = _retry(lambda: signer.sign(commitment, domain, draft.data), {CHAIN_UNAVAILABLE})
+    signed = commitment_to_wire(commitment, signature)
     fault_point("node.signed")
     kept = KeptUpdate(header.hash.hex(), signed, draft.data, draft.said)
     keep_update(contributor.home, header.round, kept)
@@ -358,11 +361,16 @@ def _read_chain(look: Callable[[], T]) -> T:
     Raises:
         RpcError: The endpoint was unavailable until the timeout, or the failure is permanent.
     """
+    return _retry(look, _AWAY)
+
+
+def _retry(call: Callable[[], T], passing: Collection[str]) -> T:
+    """Call, and call again after errors with these codes, until the timeout."""
     return retry(
-        look,
+        call,
         Backoff(0.5, 8.0),
         CHAIN_TIMEOUT,
-        lambda error: isinstance(error, RpcError) and error.code in _AWAY,
+        lambda error: error.code in passing,
         lambda error, pause: log(WARNING, "The chain is asked again in %g s: %s", pause, error.message),
     )
 

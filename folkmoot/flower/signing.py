@@ -4,26 +4,38 @@
 `AgentSigner`, which nodes use, sends requests to the signer agent over a Unix socket and has no access to the key.
 `LocalSigner` holds an account in this process, for tests and for programs that have the key anyway. The agent itself
 is `client/signer.py`, which is not part of the app bundle. This module is.
+
+A request is one line of JSON. The agent answers with one line: a refusal, or the number of bytes that it wants. It then
+reads the update file itself from the socket, so it checks the bytes that it has received, whatever happens to the file
+of the sender. A second line has the signature or a refusal.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from folkmoot.errors import FolkmootError, InputError
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 MESSAGE_TYPE = "Commitment"
+ACCOUNT_TYPE = "Account"
+"""Type of a request for the account and the ledger that an agent signs for."""
 MAX_MESSAGE = 16_384
 """Maximum size in bytes of a request or an answer."""
 
-_TIMEOUT = 30.0
+CHAIN_UNAVAILABLE = "chain-unavailable"
+"""Code of a refusal because the signer could not read the chain. The same request may succeed later."""
+
+_TIMEOUT = 180.0
+"""Timeout in seconds for an answer: the agent reads the chain, and a person may have to confirm on a device."""
 
 
 class SignerError(FolkmootError):
@@ -39,8 +51,13 @@ class Signer(Protocol):
     def account(self) -> str:
         """The account, checksummed."""
 
-    def sign(self, commitment: Commitment, domain: Domain) -> bytes:
+    def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Sign a commitment; return the signature of 65 bytes.
+
+        Args:
+            commitment: What is signed.
+            domain: The ledger that the signature is for.
+            data: The update file that is committed to.
 
         Raises:
             SignerError: The signer refuses or can't be reached.
@@ -63,8 +80,8 @@ class LocalSigner:
         """The account, checksummed."""
         return str(self._account.address)
 
-    def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Sign a commitment.
+    def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
+        """Sign a commitment. The update is not looked at: who calls this has the key anyway.
 
         Raises:
             SignerError: Another commitment was signed in this round.
@@ -92,7 +109,7 @@ class AgentSigner:
         """The account, checksummed."""
         return self._account
 
-    def sign(self, commitment: Commitment, domain: Domain) -> bytes:
+    def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Request a signature for a commitment.
 
         Raises:
@@ -103,14 +120,9 @@ class AgentSigner:
             "chainId": domain.chain_id,
             "ledger": domain.verifying_contract,
             "commitment": commitment.to_json(),
+            "size": len(data),
         }
-        answer = self._ask(request)
-        if "error" in answer:
-            raise SignerError(
-                str(answer["error"]),
-                remedy=str(answer.get("remedy", "")),
-                code=str(answer.get("code", "signer")),
-            )
+        answer = _ask(self._path, request, data)
         try:
             signature = bytes.fromhex(answer["signature"])
             commitment.check_signature(signature, domain)
@@ -121,41 +133,78 @@ class AgentSigner:
             ) from error
         return signature
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        # A long path does not fit into a socket address. The agent then writes a link to a short path.
-        path = self._path.resolve()
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(_TIMEOUT)
-                connection.connect(str(path))
-                connection.sendall(json.dumps(request).encode() + b"\n")
-                answer = json.loads(read_line(connection))
-        except (OSError, ValueError) as error:
-            raise SignerError(
-                f"The signer agent at {self._path} can't be reached: {error}.",
-                remedy="It runs as long as `folkmoot join` does; start the node again.",
-                code="signer-unreachable",
-            ) from error
-        if not isinstance(answer, dict):
-            raise SignerError("The signer agent answered nonsense.", remedy="Restart the node.")
-        return answer
+
+def account_of_agent(path: Path) -> tuple[str, Domain]:
+    """Return the account and the ledger that an agent signs for.
+
+    Raises:
+        SignerError: No agent answers at the socket, or it is one of another release.
+    """
+    answer = _ask(path, {"type": ACCOUNT_TYPE})
+    try:
+        domain = Domain(int(answer["chainId"]), answer["ledger"])
+        return checksum_address(answer["account"]), domain
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise SignerError(
+            f"The program at {path} is not a signer agent of this release.",
+            remedy="Start `folkmoot signer run` of the same release, and give its socket.",
+        ) from error
 
 
-def read_line(connection: socket.socket) -> bytes:
+def _ask(path: Path, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:
+    """Send a request, and the update if the agent wants it; return its last answer."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(_TIMEOUT)
+            # A long path does not fit into a socket address. The agent then writes a link to a short path.
+            connection.connect(str(path.resolve()))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer = _answer(connection)
+            if "send" in answer:
+                # An agent that refuses the update in the middle has closed its side, and its answer can be read.
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    connection.sendall(data)
+                answer = _answer(connection)
+    except (OSError, ValueError) as error:
+        raise SignerError(
+            f"The signer agent at {path} can't be reached: {error}.",
+            remedy="It runs as long as `folkmoot join` or `folkmoot signer run` does; start it again.",
+            code="signer-unreachable",
+        ) from error
+    return answer
+
+
+def _answer(connection: socket.socket) -> dict[str, Any]:
+    answer = json.loads(read_line(connection))
+    if not isinstance(answer, dict):
+        raise SignerError("The signer agent answered nonsense.", remedy="Restart the node.")
+    if "error" in answer:
+        raise SignerError(
+            str(answer["error"]),
+            remedy=str(answer.get("remedy", "")),
+            code=str(answer.get("code", "signer")),
+        )
+    return answer
+
+
+def read_line(connection: socket.socket, timeout: float = _TIMEOUT) -> bytes:
     """Read from a socket up to a line feed.
 
     Raises:
         ValueError: The line is too long, or the other side closed before its end.
-        OSError: The connection failed.
+        OSError: The connection failed, or the line did not end in time.
     """
-    data = b""
+    data, end = b"", time.monotonic() + timeout
     while not data.endswith(b"\n"):
+        connection.settimeout(max(0.01, end - time.monotonic()))
         part = connection.recv(4096)
         if not part:
             raise ValueError("the connection was closed early")
         data += part
-        if len(data) > MAX_MESSAGE:
+        if len(data) > MAX_MESSAGE or (b"\n" in data and not data.endswith(b"\n")):
             raise ValueError("the message is too long")
+        if time.monotonic() > end:
+            raise TimeoutError("the message did not end in time")
     return data
 
 

@@ -21,7 +21,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import SumLevel, leaf_largest, sum_tree, update_leaves
 from folkmoot.protocol.policy import Policy
-from folkmoot.protocol.updates import UpdateReader
+from folkmoot.protocol.updates import SequentialReader
 from folkmoot.protocol.verdict import Reason
 
 _CHUNK = 4096  # leaves hashed at a time: 1 MiB
@@ -46,7 +46,7 @@ class UpdateSummary:
         return tuple(tensor.absolute for tensor in self.tensors)
 
 
-def summarize(update: UpdateReader, manifest: Manifest) -> UpdateSummary:
+def summarize(update: SequentialReader, manifest: Manifest) -> UpdateSummary:
     """Read an update once and compute what the checks and the next exponents need.
 
     Args:
@@ -109,7 +109,7 @@ def tensor_sums(absolute: U64, squares: U64, largest: I64, manifest: Manifest) -
     return tuple(TensorSums(*row) for row in rows)
 
 
-def check_bytes(update: UpdateReader, commitment: Commitment, manifest: Manifest) -> UpdateSummary:
+def check_bytes(update: SequentialReader, commitment: Commitment, manifest: Manifest) -> UpdateSummary:
     """Check that bytes are the update that was committed to: size, encoding, root, sum of squares.
 
     Raises:
@@ -185,7 +185,7 @@ def check_claim(
 
 
 def check_arrival(
-    update: UpdateReader,
+    update: SequentialReader,
     commitment: Commitment,
     signature: bytes | None,
     *,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of the bytes of an update: an interface with two implementations, memory and file.
+"""Readers of the bytes of an update: two interfaces, and two implementations, memory and file.
 
 Updates are read by ranges of leaves, so that no whole update has to be in memory. This module does not know what the
 bytes mean.
@@ -17,8 +17,8 @@ from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.fixed_point import LEAF
 
 
-class UpdateReader(Protocol):
-    """The bytes of one update file."""
+class SequentialReader(Protocol):
+    """The bytes of one update, read once from the first leaf to the last."""
 
     @property
     def size(self) -> int:
@@ -30,6 +30,10 @@ class UpdateReader(Protocol):
         Raises:
             ArtifactError: The bytes are not there.
         """
+
+
+class UpdateReader(SequentialReader, Protocol):
+    """The bytes of one update file, read in any order."""
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256].

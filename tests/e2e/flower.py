@@ -10,10 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from client.node import NodeOptions, node_command, node_environment
-from client.signer import SignerAgent
+from client.node import NodeOptions, node_command, node_environment, read_genesis
+from client.signer import RECORD_FOLDER, SignerAgent
+from client.signer_checks import SigningRules
+from client.signer_keys import LocalKey
+from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
 from server.relay import flower_run
@@ -44,10 +49,11 @@ class Flower(contextlib.ExitStack):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def join(self, contributor: Contributor, account: Any, domain: Any, *, stock: bool = False) -> None:
-        """Start a node: ours, or Flower's own SuperNode as it is."""
+    def join(self, contributor: Contributor, account: Any = None, *, stock: bool = False) -> None:
+        """Start a node, ours or Flower's own SuperNode as it is, and its signer agent if there is an account."""
         contributor.save()
-        self.enter_context(SignerAgent(account, domain, contributor.home))
+        if account is not None:
+            self.enter_context(agent_of(contributor, account, contributor.home / RECORD_FOLDER))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
         options = NodeOptions(SuperLink(self.address), pause=0.2, config=share)
@@ -86,6 +92,14 @@ class Flower(contextlib.ExitStack):
                 SuperLink(self.address), settings, app=app, flower_home=self.root / "cli", on_line=keep
             )
         return result, lines
+
+
+def agent_of(contributor: Contributor, account: Any, record: Path) -> SignerAgent:
+    """Return the signer agent of a contributor, whose coordinator must be running."""
+    deployment = Deployment.from_json(contributor.deployment)
+    with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
+        rules = SigningRules(deployment, read_genesis(rpc, api, deployment)[1])
+    return SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, record)
 
 
 def anchored(plain: Path, target: Path) -> Path:

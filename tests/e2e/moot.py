@@ -106,7 +106,7 @@ def moot(
                 len(names),
             )
             contributor.home.mkdir()
-            flower.join(contributor, factories.account(name), running.domain)
+            flower.join(contributor, factories.account(name))
         yield running
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from folkmoot.flower.contributor import Contributor
-from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Phase
 from server.relay import flower_run
-from tests.e2e.flower import Flower, anchored
+from tests.e2e.flower import Flower, agent_of, anchored
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 
 PLAIN = Path(__file__).parent / "plain_app"
@@ -50,22 +50,37 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
             contributor = Contributor(
                 root / name, "http://127.0.0.1:9", "", nowhere, account(name).address, "plain", 0, 1
             )
-            running.join(contributor, account(name), Domain(CHAIN_ID, LEDGER), stock=name == "ben")
+            running.join(contributor, stock=name == "ben")
         yield running
 
 
-def point_nodes_to(flower: Flower, world: World) -> None:
-    for name in NAMES:
-        Contributor(
-            flower.root / name, world.url, world.url, world.deployment, account(name).address, "plain", 0, 1
-        ).save()
+@contextmanager
+def nodes_in(flower: Flower, world: World, records: Path) -> Iterator[None]:
+    """Point the nodes to a world, and run their signer agents while the block runs."""
+    with ExitStack() as stack:
+        for name in NAMES:
+            contributor = Contributor(
+                flower.root / name,
+                world.url,
+                world.url,
+                world.deployment,
+                account(name).address,
+                "plain",
+                0,
+                1,
+            )
+            contributor.save()
+            stack.enter_context(agent_of(contributor, account(name), records / name))
+        yield
 
 
 def test_two_lines_anchor_an_ordinary_app(flower: Flower, model: dict[str, Any], tmp_path: Path) -> None:
     manifest = Manifest.from_arrays("plain", model, {})
     app = anchored(PLAIN, tmp_path)
-    with World(manifest, model, expect=2, rounds=2, exponent=-8) as world:
-        point_nodes_to(flower, world)
+    with (
+        World(manifest, model, expect=2, rounds=2, exponent=-8) as world,
+        nodes_in(flower, world, tmp_path),
+    ):
         result, lines = flower.run({"coordinator": world.url}, app)
     assert result.completed, "\n".join(lines)
     assert world.run_state == "done"
@@ -97,8 +112,7 @@ def test_nodes_refuse_a_base_that_is_not_the_chains(
     flower: Flower, model: dict[str, Any], tmp_path: Path
 ) -> None:
     manifest = Manifest.from_arrays("plain", model, {"of": "another federation"})
-    with World(manifest, model, expect=2, rounds=1) as world:
-        point_nodes_to(flower, world)
+    with World(manifest, model, expect=2, rounds=1) as world, nodes_in(flower, world, tmp_path):
         world.falsify_base()
         refusals: list[str] = []
 

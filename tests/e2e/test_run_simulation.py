@@ -57,7 +57,8 @@ def test_an_example_is_simulated_and_its_history_audits(tmp_path: Path, ray: Pat
     accounts = set()
     for number in (1, 2, 3):
         node = home / "nodes" / f"contributor-{number}"
-        assert len((node / "signed.jsonl").read_text().splitlines()) == 2
+        record = json.loads((node / "signer" / "signing-record.json").read_text())
+        assert [one["round"] for one in record["ledgers"][0]["signed"]] == ["1", "2"]
         assert "Strategy execution finished" in (node / "logs" / "supernode.log").read_text()
         for number_of_round in (1, 2):
             kept = json.loads((node / "updates" / f"{number_of_round}.json").read_text())

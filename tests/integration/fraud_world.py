@@ -353,9 +353,9 @@ def lie_withheld_artifacts(world: World, outcome: RoundOutcome) -> Anchor:
     return replace(outcome.anchor, artifacts_hash=keccak(b"another list"))
 
 
-def play_false_norm(world: World, names: list[str], *, count: bool = True) -> int:
-    """Play a round with an update whose norm was claimed too low, and a coordinator that counts it, or not."""
-    return _play_bad_update(world, names, lambda data: data, lambda true: true - 1, count=count)
+def play_false_norm(world: World, names: list[str], *, count: bool = True, off: int = -1) -> int:
+    """Play a round with an update whose norm was claimed wrong, and a coordinator that counts it, or not."""
+    return _play_bad_update(world, names, lambda data: data, lambda true: true + off, count=count)
 
 
 def play_bad_padding(world: World, names: list[str]) -> int:

@@ -74,7 +74,10 @@ def test_the_version_loads_no_command() -> None:
     [
         (["vote", "--help"], {"folkmoot.cli.governance", "folkmoot.cli.options", "folkmoot.cli.reports"}),
         (["export", "csv", "--help"], {"folkmoot.cli.export", "folkmoot.cli.options"}),
-        (["submit", "--help"], {"client.cli", "client.task_cli", "folkmoot.cli.options"}),
+        (
+            ["submit", "--help"],
+            {"client.cli", "client.signer_options", "client.task_cli", "folkmoot.cli.options"},
+        ),
         (["superlink", "--help"], {"server.commands.superlink", "folkmoot.cli.options"}),
     ],
     ids=["own", "group", "client", "server"],

@@ -14,7 +14,9 @@ import pytest
 
 from client import node
 from client.genesis import start_of, write_genesis
-from client.signer import SignerAgent
+from client.signer import SignerAgent, linked_signer
+from client.signer_checks import SigningRules
+from client.signer_keys import LocalKey
 from folkmoot.artifacts.sources import open_source
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -32,6 +34,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.signing import account_of_agent
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
@@ -109,10 +112,30 @@ def test_a_refused_second_join_leaves_the_running_node_as_it_was(tmp_path: Path,
     before = (tmp_path / CONTRIBUTOR_FILE).read_bytes()
     second = replace(running, account=account("ben").address, task="mnist", partition=1)
     options = node.NodeOptions(SuperLink("127.0.0.1:9"))
-    with SignerAgent(account("ada"), world.domain, tmp_path), pytest.raises(LocalError) as refused:
-        node.run_node(second, account("ben"), options, on_event=lambda _: None)
+    rules = SigningRules(Deployment.from_json(world.deployment), world.manifest)
+
+    def agent(name: str) -> SignerAgent:
+        return SignerAgent(LocalKey(account(name)), rules, world.url, second.socket, tmp_path / "signer")
+
+    with agent("ada"), pytest.raises(LocalError) as refused:
+        node.run_node(second, agent("ben"), options, on_event=lambda _: None)
+    assert refused.value.code == "home-in-use"
+    with linked_signer(tmp_path / "other.sock", tmp_path), pytest.raises(LocalError) as refused:
+        node.run_node(
+            second, linked_signer(tmp_path / "other.sock", tmp_path), options, on_event=lambda _: None
+        )
     assert refused.value.code == "home-in-use"
     assert (tmp_path / CONTRIBUTOR_FILE).read_bytes() == before
+
+
+def test_a_node_uses_the_agent_of_another_process(tmp_path: Path, world: World) -> None:
+    rules = SigningRules(Deployment.from_json(world.deployment), world.manifest)
+    far, home = tmp_path / "far.sock", tmp_path / "home"
+    home.mkdir()
+    with SignerAgent(LocalKey(account("ada")), rules, world.url, far, tmp_path / "signer"):
+        with linked_signer(far, home):
+            assert account_of_agent(home / "signer.sock") == (account("ada").address, world.domain)
+        assert not (home / "signer.sock").is_symlink()
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0/1", (0, 1)), ("3/5", (3, 5))])

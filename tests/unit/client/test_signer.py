@@ -1,105 +1,114 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The signer agent signs one commitment a round for one ledger, over restarts, and nothing else."""
+"""The signer agent signs one commitment a round for one ledger, over restarts, and nothing else.
+
+On a scripted chain. What it refuses on a real one is in tests/integration/test_signer.py.
+"""
 
 from __future__ import annotations
 
 import json
 import socket
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from eth_account import Account
 
-from client.signer import MEMORY_FILE, SignerAgent
+from client.signer import SignerAgent
+from client.signer_checks import SigningRules
+from client.signer_keys import LocalKey
+from client.signer_record import OLD_FILE, RECORD_FILE, RecordFolder
 from folkmoot.errors import LocalError
-from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError
+from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError, account_of_agent
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import update_tree
+from tests.unit.flower.world import World, account
 
-ACCOUNT = Account.from_key(b"\x07" * 32)
-DOMAIN = Domain(31337, "0x" + "a1" * 20)
-COMMITMENT = Commitment(
-    contributor=ACCOUNT.address,
-    round=3,
-    base_state_root=b"\x01" * 32,
-    update_root=b"\x02" * 32,
-    sum_squares=1000,
-    num_examples=10,
-)
-OTHER = replace(COMMITMENT, update_root=b"\x03" * 32)
+MODEL = {"weight": np.linspace(-1, 1, 700, dtype=np.float32).reshape(7, 100)}
+MANIFEST = Manifest.from_arrays("scripted", MODEL, {"local_steps": 1, "learning_rate": 0.1})
+ADA = account("ada")
 
 
-@pytest.fixture
-def agent(tmp_path: Path) -> Iterator[SignerAgent]:
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as running:
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    with World(MANIFEST, dict(MODEL)) as running:
         yield running
 
 
+def update(seed: int = 1) -> bytes:
+    """Return an update file whose padding is right."""
+    data = np.full(MANIFEST.size, 128, np.uint8)
+    data[:700] = np.random.default_rng(seed).integers(64, 193, 700)
+    return data.tobytes()
+
+
+def committed(world: World, data: bytes, **changes: Any) -> Commitment:
+    tree = update_tree(np.frombuffer(data, np.uint8))
+    base = world.rounds[-1].header.base_state_root
+    true = Commitment(ADA.address, world.rounds[-1].number, base, tree.root, tree.sum_squares, 10)
+    return replace(true, **changes)
+
+
+Start = Callable[..., SignerAgent]
+
+
 @pytest.fixture
-def signer(agent: SignerAgent) -> AgentSigner:
-    return AgentSigner(agent.path, ACCOUNT.address)
+def start(world: World, tmp_path: Path) -> Start:
+    """Make an agent of Ada's in this test's folder."""
+
+    def make(home: Path = tmp_path, **options: Any) -> SignerAgent:
+        rules = SigningRules(Deployment.from_json(world.deployment), MANIFEST)
+        key = LocalKey(options.pop("account", ADA))
+        return SignerAgent(key, rules, world.url, home / "signer.sock", home / "signer", **options)
+
+    return make
 
 
-def test_it_signs_a_commitment(signer: AgentSigner) -> None:
-    COMMITMENT.check_signature(signer.sign(COMMITMENT, DOMAIN), DOMAIN)
+@pytest.fixture
+def agent(start: Start) -> Iterator[SignerAgent]:
+    with start() as running:
+        yield running
 
 
-def test_the_same_commitment_may_be_signed_again(signer: AgentSigner) -> None:
-    assert signer.sign(COMMITMENT, DOMAIN) == signer.sign(COMMITMENT, DOMAIN)
+def sign(
+    agent: SignerAgent, world: World, data: bytes, domain: Domain | None = None, **changes: Any
+) -> bytes:
+    commitment = committed(world, data, **changes)
+    return AgentSigner(agent.path, ADA.address).sign(commitment, domain or world.domain, data)
 
 
-def test_a_second_commitment_of_a_round_is_refused(signer: AgentSigner) -> None:
-    signer.sign(COMMITMENT, DOMAIN)
-    with pytest.raises(SignerError, match="Another commitment of round 3") as caught:
-        signer.sign(OTHER, DOMAIN)
-    assert caught.value.code == "already-signed"
-    signer.sign(replace(OTHER, round=4), DOMAIN)
+def test_it_signs_a_commitment_and_the_same_one_again(agent: SignerAgent, world: World) -> None:
+    signature = sign(agent, world, update())
+    committed(world, update()).check_signature(signature, world.domain)
+    assert sign(agent, world, update()) == signature
 
 
-def test_a_restart_does_not_forget(tmp_path: Path) -> None:
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as agent:
-        AgentSigner(agent.path, ACCOUNT.address).sign(COMMITMENT, DOMAIN)
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as agent:
-        signer = AgentSigner(agent.path, ACCOUNT.address)
-        signer.sign(COMMITMENT, DOMAIN)
-        with pytest.raises(SignerError, match="Another commitment"):
-            signer.sign(OTHER, DOMAIN)
+def test_a_second_commitment_of_a_round_is_refused_after_a_restart_too(start: Start, world: World) -> None:
+    for _ in range(2):
+        with start() as agent:
+            sign(agent, world, update())
+            with pytest.raises(SignerError, match="Another commitment of round 1") as refused:
+                sign(agent, world, update(2))
+            assert refused.value.code == "already-signed"
 
 
-def test_half_a_line_in_its_memory_is_cut_off(tmp_path: Path) -> None:
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as agent:
-        AgentSigner(agent.path, ACCOUNT.address).sign(COMMITMENT, DOMAIN)
-    memory = tmp_path / MEMORY_FILE
-    whole = memory.read_bytes()
-    memory.write_bytes(whole + b'{"domain": "00')
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as agent:
-        with pytest.raises(SignerError, match="Another commitment"):
-            AgentSigner(agent.path, ACCOUNT.address).sign(OTHER, DOMAIN)
-        AgentSigner(agent.path, ACCOUNT.address).sign(replace(OTHER, round=9), DOMAIN)
-    assert memory.read_bytes().startswith(whole)
-    assert all(json.loads(line) for line in memory.read_text().splitlines())
+@pytest.mark.parametrize("domain", [Domain(1, "0x" + "a1" * 20), Domain(31337, "0x" + "b2" * 20)])
+def test_another_ledger_is_refused(agent: SignerAgent, world: World, domain: Domain) -> None:
+    with pytest.raises(SignerError, match="and no other") as refused:
+        sign(agent, world, update(), domain)
+    assert refused.value.code == "wrong-ledger"
 
 
-def test_a_damaged_memory_is_not_ignored(tmp_path: Path) -> None:
-    (tmp_path / MEMORY_FILE).write_bytes(b"no json\n")
-    with pytest.raises(LocalError, match="is damaged"):
-        SignerAgent(ACCOUNT, DOMAIN, tmp_path).__enter__()
-
-
-@pytest.mark.parametrize("domain", [Domain(1, DOMAIN.verifying_contract), Domain(31337, "0x" + "b2" * 20)])
-def test_another_ledger_is_refused(signer: AgentSigner, domain: Domain) -> None:
-    with pytest.raises(SignerError, match="and no other") as caught:
-        signer.sign(COMMITMENT, domain)
-    assert caught.value.code == "wrong-ledger"
-
-
-def test_another_account_is_refused(signer: AgentSigner) -> None:
-    with pytest.raises(SignerError) as caught:
-        signer.sign(replace(COMMITMENT, contributor="0x" + "11" * 20), DOMAIN)
-    assert caught.value.code == "wrong-account"
+def test_another_account_is_refused(agent: SignerAgent, world: World) -> None:
+    with pytest.raises(SignerError) as refused:
+        sign(agent, world, update(), contributor="0x" + "11" * 20)
+    assert refused.value.code == "wrong-account"
 
 
 def ask(agent: SignerAgent, request: bytes) -> dict[str, Any]:
@@ -117,63 +126,151 @@ def ask(agent: SignerAgent, request: bytes) -> dict[str, Any]:
         ({"type": None}, "wrong-type"),
         ({"commitment": {"round": 1}}, "malformed-request"),
         ({"commitment": None}, "malformed-request"),
-        ({"commitment": {**COMMITMENT.to_json(), "round": "-1"}}, "malformed-request"),
-        ({"commitment": {**COMMITMENT.to_json(), "extra": 1}}, "malformed-request"),
+        ({"size": "768"}, "malformed-request"),
+        ({"size": None}, "malformed-request"),
+        ({"size": 10**12}, "wrong-size"),
+        ({"size": -1}, "wrong-size"),
     ],
 )
-def test_anything_but_a_commitment_is_refused(agent: SignerAgent, change: dict[str, Any], code: str) -> None:
+def test_anything_but_a_commitment_is_refused(
+    agent: SignerAgent, world: World, change: dict[str, Any], code: str
+) -> None:
     request = {
         "type": "Commitment",
         "chainId": 31337,
-        "ledger": DOMAIN.verifying_contract,
-        "commitment": COMMITMENT.to_json(),
-        **change,
+        "ledger": world.domain.verifying_contract,
+        "commitment": committed(world, update()).to_json(),
+        "size": MANIFEST.size,
     }
-    assert ask(agent, json.dumps(request).encode())["code"] == code
+    assert ask(agent, json.dumps(request).encode()) == {"send": MANIFEST.size}
+    assert ask(agent, json.dumps({**request, **change}).encode())["code"] == code
+    del request["size"]
+    assert ask(agent, json.dumps(request).encode())["code"] == "malformed-request"
 
 
 @pytest.mark.parametrize("request_", [b"", b"no json", b"[]", b'"x"', b"{}", b"[" * 5000])
-def test_nonsense_is_answered_and_does_not_end_it(agent: SignerAgent, request_: bytes) -> None:
+def test_nonsense_is_answered_and_does_not_end_it(agent: SignerAgent, world: World, request_: bytes) -> None:
     assert ask(agent, request_)["code"] == "malformed-request"
-    assert "signature" in ask(
-        agent,
-        json.dumps(
-            {
-                "type": "Commitment",
-                "chainId": 31337,
-                "ledger": DOMAIN.verifying_contract.lower(),
-                "commitment": COMMITMENT.to_json(),
-            }
-        ).encode(),
-    )
+    sign(agent, world, update())
 
 
-def test_the_socket_is_for_its_owner_only_and_goes_with_the_agent(tmp_path: Path) -> None:
-    with SignerAgent(ACCOUNT, DOMAIN, tmp_path) as agent:
+def test_it_says_for_whom_it_signs(agent: SignerAgent, world: World, tmp_path: Path) -> None:
+    assert account_of_agent(agent.path) == (ADA.address, world.domain)
+    with pytest.raises(SignerError, match="can't be reached"):
+        account_of_agent(tmp_path / "nothing.sock")
+
+
+def test_a_program_that_is_no_agent(tmp_path: Path) -> None:
+    path = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(path))
+        server.listen(1)
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b'{"account": 7, "chainId": 1, "ledger": "x"}\n')
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        with pytest.raises(SignerError, match="is not a signer agent of this release"):
+            account_of_agent(path)
+        thread.join()
+
+
+def test_the_socket_is_for_its_owner_only_and_goes_with_the_agent(start: Start, world: World) -> None:
+    with start() as agent:
         mode = agent.path.resolve().stat().st_mode
         assert stat.S_ISSOCK(mode)
         assert stat.S_IMODE(mode) == 0o600
     assert not agent.path.exists()
     with pytest.raises(SignerError, match="can't be reached"):
-        AgentSigner(agent.path, ACCOUNT.address).sign(COMMITMENT, DOMAIN)
+        sign(agent, world, update())
 
 
-def test_a_long_path_works_too(tmp_path: Path) -> None:
+def test_a_group_may_be_let_in(start: Start) -> None:
+    import grp
+    import os
+
+    own = grp.getgrgid(os.getgid()).gr_name
+    with start(mode=0o660, group=own) as agent:
+        assert stat.S_IMODE(agent.path.stat().st_mode) == 0o660
+        assert agent.path.stat().st_gid == os.getgid()
+    with pytest.raises(LocalError, match="there is no group nobody-has-this"):
+        start(group="nobody-has-this").__enter__()
+
+
+def test_a_long_path_works_too(start: Start, world: World, tmp_path: Path) -> None:
     home = tmp_path / ("x" * 120)
     home.mkdir()
-    with SignerAgent(ACCOUNT, DOMAIN, home) as agent:
+    with start(home) as agent:
         assert agent.path.is_symlink()
-        AgentSigner(agent.path, ACCOUNT.address).sign(COMMITMENT, DOMAIN)
+        sign(agent, world, update())
     assert not agent.path.is_symlink()
 
 
-def test_two_agents_in_one_folder(agent: SignerAgent, tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="Another node uses the folder"):
-        SignerAgent(ACCOUNT, DOMAIN, tmp_path).__enter__()
+def test_two_agents_with_one_record(agent: SignerAgent, start: Start) -> None:
+    with pytest.raises(LocalError, match="Another node or signer uses the folder") as refused:
+        start().__enter__()
+    assert refused.value.code == "home-in-use"
 
 
-def test_a_local_signer_signs_once_a_round() -> None:
-    signer = LocalSigner(ACCOUNT)
-    COMMITMENT.check_signature(signer.sign(COMMITMENT, DOMAIN), DOMAIN)
+def test_an_agent_ends_although_somebody_sends_half_an_update(start: Start, world: World) -> None:
+    with start() as agent, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(agent.path))
+        request = {
+            "type": "Commitment",
+            "chainId": 31337,
+            "ledger": world.domain.verifying_contract,
+            "commitment": committed(world, update()).to_json(),
+            "size": MANIFEST.size,
+        }
+        connection.sendall(json.dumps(request).encode() + b"\n")
+        assert json.loads(connection.recv(4096)) == {"send": MANIFEST.size}
+        connection.sendall(update()[:300])
+    assert not agent.path.exists()
+
+
+def test_a_record_of_an_earlier_release_is_refused(start: Start, tmp_path: Path) -> None:
+    (tmp_path / OLD_FILE).write_text("{}\n")
+    with pytest.raises(SignerError) as refused:
+        start().__enter__()
+    assert refused.value.code == "record-old-format"
+    assert not (tmp_path / "signer" / RECORD_FILE).exists()
+
+
+def test_a_record_that_others_can_write_to_is_refused(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "signer").mkdir()
+    (tmp_path / "signer").chmod(0o770)
+    with pytest.raises(SignerError) as refused:
+        start().__enter__()
+    assert refused.value.code == "record-writable"
+
+
+def test_a_record_that_cant_be_written_permits_no_signature(
+    agent: SignerAgent, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("client.signer_record.write_whole", full)
+        with pytest.raises(SignerError, match="No space left") as refused:
+            sign(agent, world, update())
+        assert refused.value.code == "record-unusable"
+    sign(agent, world, update())
+
+
+def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "signer").write_text("")
+    with pytest.raises(LocalError) as refused:
+        RecordFolder(tmp_path / "signer", ADA.address).__enter__()
+    assert refused.value.code == "record-unusable"
+
+
+def test_a_local_signer_signs_once_a_round(world: World) -> None:
+    signer, commitment = LocalSigner(ADA), committed(world, update())
+    commitment.check_signature(signer.sign(commitment, world.domain, update()), world.domain)
     with pytest.raises(SignerError, match="Another commitment"):
-        signer.sign(OTHER, DOMAIN)
+        signer.sign(committed(world, update(2)), world.domain, update(2))

@@ -17,7 +17,7 @@ from folkmoot.flower import mod as mod_module
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.flower.signing import LocalSigner, SignerError
+from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader
@@ -389,8 +389,27 @@ class DeadSigner:
 
     account = account("ada").address
 
-    def sign(self, commitment: Commitment, domain: Domain) -> bytes:
+    def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         raise SignerError("It does not run.", code="signer-unreachable")
+
+
+class BlindSigner(LocalSigner):
+    """Can't read the chain when it is asked first."""
+
+    tries = 0
+
+    def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
+        self.tries += 1
+        if self.tries == 1:
+            raise SignerError("It can't read the chain.", code=CHAIN_UNAVAILABLE)
+        return super().sign(commitment, domain, data)
+
+
+def test_a_signer_that_cant_read_the_chain_is_asked_again(world: World, join: Join) -> None:
+    signer = BlindSigner(account("ada"))
+    reply = folkmoot_mod(signer=signer)(train_message(world), context(join(world)), App())
+    assert not reply.has_error()
+    assert signer.tries == 2
 
 
 def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world: World, join: Join) -> None:

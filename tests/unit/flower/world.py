@@ -178,6 +178,10 @@ class World:
     def rpc(self, method: str, params: list[Any]) -> Any:
         if method == "eth_chainId":
             return hex(CHAIN_ID)
+        if method == "eth_blockNumber":
+            return hex(len(self.rounds))
+        if method == "eth_getLogs":
+            return []  # Commitments reach the scripted coordinator only, never the chain.
         if method == "eth_getCode":
             return "0x" if self.no_code else "0x60"
         if method == "eth_getBlockByNumber":
@@ -191,6 +195,10 @@ class World:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
         if selector == keccak(b"policies(uint32)")[:4]:
             return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
+        if selector == keccak(b"nextRound()")[:4]:
+            return "0x" + encode(["uint64"], [len(self.rounds)]).hex()
+        if selector == keccak(b"hasCommitted(uint64,address)")[:4]:
+            return "0x" + encode(["bool"], [False]).hex()
         if selector == keccak(b"hasPlace(uint64,address)")[:4]:
             return "0x" + encode(["bool"], [self.place]).hex()
         if selector == keccak(b"members(address[])")[:4]:

@@ -1,0 +1,295 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the signer checks before it signs: the chain's round, the signing record against the chain, the update's bytes.
+
+Each answer about the chain comes from the contributor's own RPC endpoint, and the manifest from the genesis that the
+ledger names. So code that requests a signature can't make the account sign what a contract would punish. The stake is
+lost by two commitments in a round, by a root or a sum of squares that the update does not have, or by an update of an
+earlier round. This module does not use keys, sockets or Flower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from client.signer_record import SignedRounds
+from folkmoot.errors import ArtifactError, ChainError, UpdateRefused
+from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.entries import UpdateCommitted, entries_of
+from folkmoot.ledger.events import UpdatesCommitted
+from folkmoot.ledger.scan import scan
+from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.update_checks import summarize
+from folkmoot.protocol.updates import SequentialReader
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc
+from folkmoot.runtime.deadlines import within
+from folkmoot.runtime.units import format_amount
+
+CHAIN_SECONDS = 30.0
+"""Timeout in seconds for what a request reads from the chain."""
+
+COMPARED_ROUNDS = 256
+"""Newest rounds in which the record is compared with the commitments on the chain."""
+
+COMPARED_DIGESTS = 4
+"""Newest recorded rounds whose digests are compared with the chain's events."""
+
+REORG_BLOCKS = 64
+"""Newest blocks whose events are read again at each request: a reorg may have changed them."""
+
+MIN_REPLAY_SQUARES = 256
+"""Smallest sum of squares of a replay that a contract punishes (`ContributorFaults.MIN_REPLAY_SQUARES`)."""
+
+
+@dataclass(frozen=True)
+class SigningRules:
+    """What an agent may sign."""
+
+    deployment: Deployment
+    """Addresses of the contracts."""
+    manifest: Manifest
+    """The federation's manifest, checked against the ledger."""
+    bundle: bytes | None = None
+    """The only bundle hash that is signed, 32 bytes; None if every one is."""
+    false_claim: Callable[[Commitment], Commitment] | None = None
+    """For drills: makes the false claim that the node's own user has asked for."""
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures are for."""
+        return Domain(self.deployment.chain_id, self.deployment.ledger)
+
+    def check_bundle(self, commitment: Commitment) -> None:
+        """Check the bundle hash, which is the word of the code that requests the signature.
+
+        Raises:
+            SignerError: ``wrong-bundle``.
+        """
+        if self.bundle is not None and commitment.bundle_hash != self.bundle:
+            raise SignerError(
+                f"The request names the bundle {commitment.bundle_hash.hex()}; this node signs for the bundle "
+                f"{self.bundle.hex()} only.",
+                remedy="Look at what has changed in the app. To accept it, start the node with its --bundle.",
+                code="wrong-bundle",
+            )
+
+    def check_update(self, commitment: Commitment, update: SequentialReader) -> None:
+        """Compute the root and the sum of squares of an update, and compare them with a commitment.
+
+        Raises:
+            SignerError: ``wrong-size``, ``invalid-encoding``, ``wrong-root`` or ``wrong-norm``.
+        """
+        try:
+            summary = summarize(update, self.manifest)
+        except (UpdateRefused, ArtifactError) as error:
+            raise SignerError(
+                error.message, remedy=error.remedy or "Request the signature again.", code=error.code
+            ) from error
+        true = replace(commitment, update_root=summary.root, sum_squares=summary.sum_squares)
+        if self.false_claim is not None:
+            true = self.false_claim(true)
+        remedy = "Nothing was signed. The code that trains requested a false commitment: leave, and tell the others."
+        if true.update_root != commitment.update_root:
+            raise SignerError(
+                f"The update has the root {true.update_root.hex()}, and the request {commitment.update_root.hex()}.",
+                remedy=remedy,
+                code="wrong-root",
+            )
+        if true.sum_squares != commitment.sum_squares:
+            raise SignerError(
+                f"The update has the sum of squares {true.sum_squares}, and the request {commitment.sum_squares}.",
+                remedy=remedy,
+                code="wrong-norm",
+            )
+
+
+class ChainCheck:
+    """Compares requests and the signing record with the chain, on the contributor's own RPC endpoint.
+
+    Args:
+        rpc: The endpoint.
+        deployment: Addresses of the contracts.
+        account: The account that signs.
+    """
+
+    def __init__(self, rpc: Rpc, deployment: Deployment, account: str) -> None:
+        self.rpc = rpc
+        self.deployment = deployment
+        self._account = account
+        self._ledger = LedgerReader(rpc, deployment.ledger)
+        self._compared = 0  # Rounds up to this one are compared, and can't change any more.
+        self._read = deployment.block - 1  # Blocks up to this one have been read.
+        self._roots: set[bytes] = set()  # First eight bytes of the update roots in those blocks.
+        self._own: dict[int, UpdateCommitted] = {}  # The account's commitments in those blocks.
+
+    def check(self, commitment: Commitment, rounds: SignedRounds) -> None:
+        """Check a commitment against the chain.
+
+        Args:
+            commitment: What is to be signed.
+            rounds: What the account has signed for this ledger.
+
+        Raises:
+            SignerError: The chain does not take this commitment, contradicts the signing record, or can't be read.
+        """
+        try:
+            with within(CHAIN_SECONDS):
+                self._check_chain()
+                self._check_round(commitment)
+                self._read_events()
+                self._check_replay(commitment)
+                self._compare(rounds)
+        except ChainError as error:
+            raise SignerError(
+                f"Nothing is signed without a look at the chain. {error.message}",
+                remedy=f"{error.remedy} A new try is safe.",
+                code=CHAIN_UNAVAILABLE,
+            ) from error
+
+    def compare(self, rounds: SignedRounds) -> None:
+        """Compare the signing record with the chain.
+
+        Raises:
+            SignerError: ``record-behind``, ``record-contradicted`` or ``record-ahead``.
+            ChainError: The endpoint failed.
+        """
+        with within(CHAIN_SECONDS):
+            self._check_chain()
+            self._read_events()
+            self._compare(rounds)
+
+    def _check_chain(self) -> None:
+        chain_id = self.rpc.chain_id()
+        if chain_id != self.deployment.chain_id:
+            raise SignerError(
+                f"The signer's RPC endpoint serves chain {chain_id}, not {self.deployment.chain_id}.",
+                remedy="Start the signer with the right --rpc.",
+                code="wrong-chain",
+            )
+
+    def _check_round(self, commitment: Commitment) -> None:
+        number, ledger = commitment.round, self._ledger
+        newest = ledger.next_round() - 1
+        if number > newest:
+            raise SignerError(
+                f"Round {number} is not open: the newest round is {newest}.",
+                remedy="Nothing is signed in advance. If the round is open, the RPC endpoint is behind: try again.",
+                code="round-ahead",
+            )
+        if number < newest or ledger.phase(number) is not Phase.OPEN:
+            raise SignerError(
+                f"Round {number} takes no commitments any more.",
+                remedy="Nothing to do: the next round comes by itself.",
+                code="round-closed",
+            )
+        view = ledger.round(number)
+        base = ledger.round(view.base).state_root
+        if commitment.base_state_root != base:
+            raise SignerError(
+                f"The request is for the base 0x{commitment.base_state_root.hex()}, and round {number} has "
+                f"0x{base.hex()}.",
+                remedy="Nothing was signed. Train from the round's own base.",
+                code="wrong-base",
+            )
+        policy = ledger.policy(view.policy)
+        if commitment.sum_squares > policy.max_sum_squares:
+            raise SignerError(
+                f"The sum of squares is {commitment.sum_squares}; the policy's cap is {policy.max_sum_squares}.",
+                remedy="Nothing was signed. Fit the update to the cap, as `encode_update` does.",
+                code="norm-too-large",
+            )
+        if not ledger.has_place(number, self._account):
+            raise SignerError(
+                f"{self._account} has no place in round {number}, whose policy asks for "
+                f"{format_amount(policy.min_stake)}.",
+                remedy="Nothing was signed. `folkmoot status` shows the enrolled stake; `folkmoot enrol` counts from "
+                "the next round on.",
+                code="no-place",
+            )
+
+    def _compare(self, rounds: SignedRounds) -> None:
+        newest = self._ledger.next_round() - 1
+        last = max(rounds.signed, default=0)
+        if last > newest:
+            raise SignerError(
+                f"The signing record has a signature in round {last}, and the newest round of the ledger is {newest}.",
+                remedy="If the RPC endpoint is behind, try again later. If the chain was started anew, give the signer "
+                "another --record folder.",
+                code="record-ahead",
+            )
+        digests = sorted(rounds.signed)[-COMPARED_DIGESTS:]
+        for number in range(max(rounds.mark, newest - COMPARED_ROUNDS, self._compared) + 1, newest + 1):
+            if number in rounds.signed:
+                if number in digests and number in self._own:
+                    self._compare_digest(number, rounds.signed[number], newest)
+            elif self._ledger.has_committed(number, self._account):
+                raise SignerError(
+                    f"{self._account} has a commitment in round {number}, which the signing record does not have. "
+                    "The record was replaced or restored from an old backup, or another signer uses the account.",
+                    remedy=_recovery(newest),
+                    code="record-behind",
+                )
+            self._compared = min(number, newest - 1)  # A call that fails later goes on here.
+
+    def _compare_digest(self, number: int, digest: str, newest: int) -> None:
+        domain = Domain(self.deployment.chain_id, self.deployment.ledger)
+        if self._own[number].commitment(self._base_of(number)).digest(domain).hex() != digest:
+            raise SignerError(
+                f"{self._account} has another commitment in round {number} than the signing record. The record was "
+                "replaced, or another signer uses the account.",
+                remedy=_recovery(newest),
+                code="record-contradicted",
+            )
+
+    def _check_replay(self, commitment: Commitment) -> None:
+        """Check that no earlier round with another base has an update with the same root.
+
+        Raises:
+            SignerError: ``replayed-update``.
+        """
+        root = commitment.update_root
+        if commitment.sum_squares < MIN_REPLAY_SQUARES or root[:8] not in self._roots:
+            return
+        for event in self._commitments(self.deployment.block):
+            for entry in entries_of(event):
+                earlier = entry.update_root == root and entry.round < commitment.round
+                if earlier and self._base_of(entry.round) != commitment.base_state_root:
+                    raise SignerError(
+                        f"The update is one of round {entry.round}. To send it again costs the stake.",
+                        remedy="Nothing was signed. The code that trains sent an earlier update: leave, and tell the "
+                        "others.",
+                        code="replayed-update",
+                    )
+
+    def _read_events(self) -> None:
+        """Read the commitments of the blocks since the last call. A call that fails has kept what it read.
+
+        The first call reads all of the ledger's history: a replay may be of any round.
+        """
+        newest = self.rpc.block_number()
+        for event in self._commitments(self._read + 1, newest):
+            for entry in entries_of(event):
+                self._roots.add(entry.update_root[:8])
+                if entry.contributor == self._account:
+                    self._own[entry.round] = entry
+            self._read = event.block - 1
+        self._read = max(self._read, newest - REORG_BLOCKS)
+
+    def _commitments(self, first: int, last: int | None = None) -> Iterator[UpdatesCommitted]:
+        last = self.rpc.block_number() if last is None else last
+        for event in scan(self, first, last, contracts=("ledger",)):
+            if isinstance(event, UpdatesCommitted):
+                yield event
+
+    def _base_of(self, number: int) -> bytes:
+        """Return the state root of a round's base."""
+        return self._ledger.round(self._ledger.round(number).base).state_root
+
+
+def _recovery(newest: int) -> str:
+    return (
+        "Stop every other signer of the account and import its record with `folkmoot signer record import`. If there "
+        f"is none, wait until round {newest} has closed and run `folkmoot signer record raise {newest}`."
+    )

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The commands `folkmoot signer ...`: run the signer agent as a process of its own, and look after its record.
+
+Run by another user than the node, the agent's key and record are out of reach of the code that trains.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.signer_options import BundleHash, RecordPath, RemoteMethod, parse_bundle_hash
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    RpcUrl,
+    account_address,
+    keystore_file,
+    node_folder,
+    unlock,
+)
+from folkmoot.cli.output import emit, note
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from client.signer_keys import SigningKey
+    from folkmoot.ledger.deployment import Deployment
+
+AccountOption = Annotated[
+    str | None,
+    typer.Option(
+        "--account", metavar="ADDRESS", help="The account. Default: that of the key file.", show_default=False
+    ),
+]
+
+
+def commands() -> typer.Typer:
+    """Return the group of commands."""
+    group = typer.Typer(
+        help="The signer agent as a process of its own, and its signing record.", no_args_is_help=True
+    )
+    group.command("run")(signer_run)
+    record = typer.Typer(
+        help="The signing record, which prevents two signatures in a round.", no_args_is_help=True
+    )
+    record.command("export")(record_export)
+    record.command("import")(record_import)
+    record.command("raise")(record_raise)
+    group.add_typer(record, name="record")
+    return group
+
+
+def signer_run(
+    coordinator: Annotated[
+        str,
+        typer.Option(
+            envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Coordinator's API, for the manifest."
+        ),
+    ],
+    socket: Annotated[
+        Path, typer.Option(metavar="SOCKET", help="Path of the socket; give it to `folkmoot join --signer`.")
+    ],
+    record: RecordPath = None,
+    socket_group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="GROUP", help="Group of the socket: one that the node's user is in.", show_default=False
+        ),
+    ] = None,
+    socket_mode: Annotated[
+        str, typer.Option(metavar="OCTAL", help="Permissions of the socket. With a group: 660.")
+    ] = "600",
+    bundle: BundleHash = None,
+    remote_signer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Web3Signer or Clef, which holds the key instead of a key file. Needs --account.",
+            show_default=False,
+        ),
+    ] = None,
+    remote_method: Annotated[
+        RemoteMethod, typer.Option(help="For Web3Signer eth_signTypedData, for Clef account_signTypedData.")
+    ] = RemoteMethod.WEB3SIGNER,
+    account: AccountOption = None,
+    rpc: RpcUrl = RPC_DEFAULT,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
+    json_: Json = False,
+) -> None:
+    """Sign a node's updates until Ctrl-C, after checking each one against the chain and the signing record.
+
+    Run it as another user than the node, whose code comes from the coordinator.
+
+    Example: folkmoot signer run --socket /run/folkmoot/signer.sock --socket-group moot --socket-mode 660
+
+    Example: folkmoot signer run --socket signer.sock --remote-signer http://127.0.0.1:9000 --account 0x...
+    """
+    from client import node
+    from client.signer import SignerAgent
+    from client.signer_checks import SigningRules
+    from client.signer_keys import LocalKey, RemoteKey
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.ledger.deployment import Deployment
+    from folkmoot.rpc.quorum import open_rpc
+    from folkmoot.runtime.processes import Supervisor
+    from folkmoot.runtime.units import parse_address
+
+    mode, pinned = _parse_mode(socket_mode), parse_bundle_hash(bundle)
+    if remote_signer is not None and account is None:
+        raise InputError(
+            "--remote-signer needs --account: the address that it signs for.",
+            remedy="Add --account ADDRESS, or leave out --remote-signer to use a key file.",
+        )
+    addresses = Deployment.load(deployment)
+    with contextlib.ExitStack() as stack:
+        with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+            node.check_chain(endpoint, addresses)
+            _, manifest = node.read_genesis(endpoint, api, addresses)
+        key: SigningKey
+        if remote_signer is not None:
+            key = stack.enter_context(RemoteKey(remote_signer, parse_address(account or ""), remote_method))
+        else:
+            key = LocalKey(unlock(keystore, password_file))
+        rules = SigningRules(addresses, manifest, pinned)
+        folder = _record_folder(record, key.address, addresses)
+        # Supervises no process; it handles SIGTERM.
+        supervisor = stack.enter_context(Supervisor(folder))
+        stack.enter_context(
+            SignerAgent(key, rules, ",".join(rpc), socket.absolute(), folder, mode=mode, group=socket_group)
+        )
+        if json_:
+            typer.echo(json.dumps({"event": "signs", "account": key.address, "socket": str(socket)}))
+        else:
+            note(
+                f"Signs for {key.address} at {socket}. The signing record is in {folder}. Ctrl-C ends it.",
+                json_,
+            )
+        supervisor.watch(lambda: False)
+
+
+def record_export(
+    record: RecordPath = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="File to write. Default: standard output.", show_default=False),
+    ] = None,
+    account: AccountOption = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Write the signing record, to move the account to another machine. Stop the signer before.
+
+    The file has digests of signed messages and no secrets.
+
+    Example: folkmoot signer record export --out record.json
+    """
+    from client.signer_record import RecordFolder
+    from folkmoot.runtime.files import write_whole
+
+    address = _address(account, keystore)
+    folder = _record_folder(record, address, _deployment(record, deployment))
+    _require_record(folder)
+    with RecordFolder(folder, address) as opened:
+        data = opened.record.to_json()
+    if out is None:
+        sys.stdout.write(data.decode() + "\n")
+        return
+    write_whole(out, data + b"\n")
+    emit({"account": address, "file": str(out)}, json_, f"Wrote the signing record of {address} to {out}.")
+
+
+def record_import(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of `folkmoot signer record export`.")],
+    record: RecordPath = None,
+    account: AccountOption = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Add another signing record to this one: all its digests, and the higher low-water mark. Never lowers a mark.
+
+    Example: folkmoot signer record import record.json
+    """
+    from client.signer_record import RecordFolder, SigningRecord
+
+    try:
+        imported = SigningRecord.from_json(file.read_bytes(), str(file))
+    except OSError as error:
+        raise InputError(
+            f"The file {file} can't be read: {error.strerror}.",
+            remedy="Give a file of `folkmoot signer record export`.",
+        ) from error
+    address = imported.account if account is None and keystore is None else _address(account, keystore)
+    folder = _record_folder(record, address, _deployment(record, deployment))
+    with RecordFolder(folder, address) as opened:
+        opened.store(opened.record.merged(imported))
+        document = json.loads(opened.record.to_json())
+    emit(document, json_, f"Imported {file} into the signing record of {address} in {folder}.")
+
+
+def record_raise(
+    round_: Annotated[int, typer.Argument(metavar="ROUND", min=0, help="Newest round that was closed.")],
+    record: RecordPath = None,
+    account: AccountOption = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Raise the low-water mark: sign nothing in this round or an earlier one. To start anew after a lost record.
+
+    Wait until the round has closed. The mark never falls.
+
+    Example: folkmoot signer record raise 41
+    """
+    from client.signer_record import RecordFolder
+    from folkmoot.ledger.deployment import Deployment
+    from folkmoot.protocol.commitment import Domain
+
+    addresses = Deployment.load(deployment)
+    domain = Domain(addresses.chain_id, addresses.ledger)
+    address = _address(account, keystore)
+    with RecordFolder(_record_folder(record, address, addresses), address) as opened:
+        opened.store(opened.record.with_rounds(domain, opened.record.of(domain).raised(round_)))
+        mark = opened.record.of(domain).mark
+    emit({"account": address, "lowWaterMark": mark}, json_, f"{address} signs nothing up to round {mark}.")
+
+
+def _address(account: str | None, keystore: Path | None) -> str:
+    return account_address(account, keystore if account else keystore_file(keystore))
+
+
+def _deployment(record: Path | None, path: Path) -> Deployment | None:
+    """Return the deployment if the record's default folder depends on it."""
+    from folkmoot.ledger.deployment import Deployment
+
+    return Deployment.load(path) if record is None else None
+
+
+def _record_folder(record: Path | None, account: str, deployment: Deployment | None) -> Path:
+    from client.signer import RECORD_FOLDER
+
+    if record is not None or deployment is None:
+        return (record or Path(RECORD_FOLDER)).absolute()
+    return node_folder(account, deployment.ledger) / RECORD_FOLDER
+
+
+def _require_record(folder: Path) -> None:
+    from client.signer_record import RECORD_FILE
+
+    if not (folder / RECORD_FILE).exists():
+        raise InputError(
+            f"There is no signing record in {folder}.",
+            remedy="Give the folder of the signer with --record.",
+            code="record-missing",
+        )
+
+
+def _parse_mode(text: str) -> int:
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777 or mode & 0o002:
+        raise InputError(
+            f"{text!r} are no permissions of the socket.",
+            remedy="Give octal digits such as 600 or 660. Everybody must not be able to write to it.",
+        )
+    return mode

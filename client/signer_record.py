@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The signing record: what an account has signed in each round, so that it never signs two commitments of a round.
+
+Adapts the slashing-protection interchange format of Ethereum's validators (EIP-3076). For each ledger the record has a
+low-water mark and the digests above it. Nothing is signed in rounds up to the mark. A merge keeps all digests and the
+higher mark, so it never permits what one of the two records forbids. The file is replaced as a whole before each
+signature leaves, so a kill at any point leaves the old record or the new one. Knows no keys, sockets or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from folkmoot.errors import InputError, LocalError
+from folkmoot.flower.signing import SignerError, already_signed
+from folkmoot.protocol.commitment import Domain, checksum_address
+from folkmoot.protocol.hashing import canonical_json, parse_json
+from folkmoot.runtime import locks
+from folkmoot.runtime.files import write_whole
+
+FORMAT = "folkmoot/signing-record/1"
+RECORD_FILE = "signing-record.json"
+LOCK_FILE = "signing-record.lock"
+OLD_FILE = "signed.jsonl"
+"""Record of releases before this format, in the node's folder."""
+
+KEPT_ROUNDS = 512
+"""Digests that a record keeps for each ledger. The mark rises to the newest digest that is dropped."""
+
+_MAX_ROUND = 2**64 - 1
+
+
+@dataclass(frozen=True)
+class SignedRounds:
+    """The rounds of one ledger in which an account has signed."""
+
+    mark: int = 0
+    """Low-water mark: nothing is signed in this round or an earlier one."""
+    signed: Mapping[int, str] = field(default_factory=dict)
+    """EIP-712 digests that were signed, hex, by round. All rounds are above the mark."""
+
+    def check(self, round_id: int, digest: bytes) -> None:
+        """Check that a digest may be signed.
+
+        Raises:
+            SignerError: ``below-mark`` or ``already-signed``.
+        """
+        if round_id <= self.mark:
+            raise SignerError(
+                f"The signing record permits no signature in round {round_id}: its low-water mark is {self.mark}.",
+                remedy="Nothing to do: the signer signs again in rounds after the mark.",
+                code="below-mark",
+            )
+        known = self.signed.get(round_id)
+        if known is not None and known != digest.hex():
+            raise already_signed(round_id)
+
+    def raised(self, mark: int) -> SignedRounds:
+        """Return the same with at least this mark, without the digests up to it."""
+        mark = max(mark, self.mark)
+        return SignedRounds(mark, {number: digest for number, digest in self.signed.items() if number > mark})
+
+    def merged(self, other: SignedRounds) -> SignedRounds:
+        """Return the union of the digests, at most `KEPT_ROUNDS`, and the higher mark.
+
+        If the two have different digests of a round, the mark rises to that round: two were signed already, and a third
+        one must not follow.
+        """
+        conflicts = [
+            number for number, digest in self.signed.items() if other.signed.get(number, digest) != digest
+        ]
+        union = {**other.signed, **self.signed}
+        dropped = sorted(union)[:-KEPT_ROUNDS]
+        return replace(self, signed=union).raised(max([other.mark, *conflicts, *dropped], default=0))
+
+
+@dataclass(frozen=True)
+class SigningRecord:
+    """The signing record of an account."""
+
+    account: str
+    """The account, checksummed."""
+    ledgers: Mapping[tuple[int, str], SignedRounds] = field(default_factory=dict)
+    """By chain id and checksummed address of the ledger."""
+
+    def of(self, domain: Domain) -> SignedRounds:
+        """Return the rounds of a ledger."""
+        return self.ledgers.get((domain.chain_id, domain.verifying_contract), SignedRounds())
+
+    def with_rounds(self, domain: Domain, rounds: SignedRounds) -> SigningRecord:
+        """Return the same with other rounds of a ledger."""
+        key = (domain.chain_id, domain.verifying_contract)
+        return replace(self, ledgers={**self.ledgers, key: rounds})
+
+    def merged(self, other: SigningRecord) -> SigningRecord:
+        """Return the merge of two records of one account.
+
+        Raises:
+            SignerError: ``record-other-account``.
+        """
+        _require_account(other, self.account, "The imported record")
+        ledgers = dict(self.ledgers)
+        for key, rounds in other.ledgers.items():
+            ledgers[key] = ledgers.get(key, SignedRounds()).merged(rounds)
+        return replace(self, ledgers=ledgers)
+
+    def to_json(self) -> bytes:
+        """Return the record as canonical JSON, in the format of `FORMAT`."""
+        content = {
+            "format": FORMAT,
+            "account": self.account,
+            "ledgers": [
+                {
+                    "chainId": str(chain_id),
+                    "ledger": ledger,
+                    "lowWaterMark": str(rounds.mark),
+                    "signed": [
+                        {"round": str(number), "digest": "0x" + digest}
+                        for number, digest in sorted(rounds.signed.items())
+                    ],
+                }
+                for (chain_id, ledger), rounds in sorted(self.ledgers.items())
+            ],
+        }
+        return canonical_json({**content, "sha256": hashlib.sha256(canonical_json(content)).hexdigest()})
+
+    @classmethod
+    def from_json(cls, data: bytes, source: str) -> SigningRecord:
+        """Read what `to_json` wrote.
+
+        Args:
+            data: The file's bytes.
+            source: Name of the file, for the error.
+
+        Raises:
+            SignerError: ``record-damaged``.
+        """
+        try:
+            document = parse_json(data)
+            if document["format"] != FORMAT:
+                raise ValueError(f"its format is {document['format']!r}, not {FORMAT!r}")
+            ledgers = {}
+            for entry in document["ledgers"]:
+                signed = {}
+                for one in entry["signed"]:
+                    digest = one["digest"].removeprefix("0x")
+                    if len(bytes.fromhex(digest)) != 32:
+                        raise ValueError("a digest has not 32 bytes")
+                    signed[_number(one["round"])] = digest
+                key = (_number(entry["chainId"]), checksum_address(entry["ledger"]))
+                ledgers[key] = SignedRounds(_number(entry["lowWaterMark"]), signed)
+            record = cls(checksum_address(document["account"]), ledgers)
+            if record.to_json() != data.rstrip(b"\n"):
+                raise ValueError("its checksum does not match its content")
+        except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SignerError(
+                f"The signing record {source} is damaged: {error}.",
+                remedy="Nothing is signed with it. Import a backup with `folkmoot signer record import` into another "
+                "--record folder. Without a backup, wait until the open round has closed, and start the new record "
+                "with `folkmoot signer record raise`.",
+                code="record-damaged",
+            ) from error
+        return record
+
+
+def _number(text: str) -> int:
+    value = int(text)
+    if str(value) != text or not 0 <= value <= _MAX_ROUND:
+        raise ValueError(f"{text!r} is not a number of a round or chain")
+    return value
+
+
+def _require_account(record: SigningRecord, account: str, name: str) -> None:
+    if record.account != account:
+        raise SignerError(
+            f"{name} is of the account {record.account}, not of {account}.",
+            remedy="Give each account a record of its own, with --record.",
+            code="record-other-account",
+        )
+
+
+class RecordFolder:
+    """The folder with an account's signing record; a context manager. Only one process can have it open.
+
+    A missing record is created, without digests. The signer then compares it with the chain before it signs.
+
+    Args:
+        folder: The folder; it is created if it is missing. Only its owner may be able to write to it.
+        account: The account.
+    """
+
+    def __init__(self, folder: Path, account: str) -> None:
+        self._folder = folder
+        self._account = account
+        self._record = SigningRecord(account)
+        self._stored = b""
+        self._cleanup = ExitStack()
+
+    @property
+    def record(self) -> SigningRecord:
+        """The record as it is on disk."""
+        return self._record
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._folder / RECORD_FILE
+
+    def __enter__(self) -> RecordFolder:
+        """Lock the folder and read the record.
+
+        Raises:
+            LocalError: Another process has the folder open, or the folder can't be used.
+            SignerError: The record is damaged, of an old format or of another account, or others can write to it.
+        """
+        with ExitStack() as stack:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+                self._check_owner()
+                lock = locks.try_acquire(self._folder / LOCK_FILE)
+                if lock is None:
+                    raise LocalError(
+                        f"Another node or signer uses the folder {self._folder}.",
+                        remedy="End it first, or give this one a --home of its own.",
+                        code="home-in-use",
+                    )
+                stack.enter_context(lock)
+                self._read()
+            except OSError as error:
+                raise LocalError(
+                    f"The signing record {self.path} can't be used: {error.strerror}.",
+                    remedy="Give another folder with --record, on a local disk.",
+                    code="record-unusable",
+                ) from error
+            self._cleanup = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let another process open the folder."""
+        self._cleanup.close()
+
+    def _check_owner(self) -> None:
+        found = self._folder.stat()
+        if found.st_uid not in (os.getuid(), 0) or stat.S_IMODE(found.st_mode) & 0o022:
+            raise SignerError(
+                f"Other users can write to the folder {self._folder} of the signing record.",
+                remedy=f"Make it the signer's own: `chown` it to this user and run `chmod go-w {self._folder}`.",
+                code="record-writable",
+            )
+
+    def _read(self) -> None:
+        old = self._folder.parent / OLD_FILE
+        if old.exists() and not self.path.exists():
+            raise SignerError(
+                f"The file {old} is a signing record of an earlier release.",
+                remedy="Wait until the open round has closed, then remove it.",
+                code="record-old-format",
+            )
+        try:
+            self._stored = self.path.read_bytes()
+        except FileNotFoundError:
+            self.store(self._record)
+            return
+        self._record = SigningRecord.from_json(self._stored, str(self.path))
+        _require_account(self._record, self._account, f"The signing record {self.path}")
+
+    def check_unchanged(self) -> None:
+        """Check that the file is what this process has written last.
+
+        Raises:
+            SignerError: ``record-replaced``.
+        """
+        try:
+            unchanged = self.path.read_bytes() == self._stored
+        except OSError:
+            unchanged = False
+        if not unchanged:
+            raise SignerError(
+                f"The signing record {self.path} was removed or replaced while the signer was running.",
+                remedy="Nothing is signed any more. Find out who can write to that folder, restore the record, and "
+                "start the signer again with a --record folder that only the signer's user can write to.",
+                code="record-replaced",
+            )
+
+    def store(self, record: SigningRecord) -> None:
+        """Replace the record; it is on disk when this returns.
+
+        Raises:
+            OSError: The file can't be written. The old record is still there.
+        """
+        data = record.to_json()
+        write_whole(self.path, data, mode=0o600)
+        self._record, self._stored = record, data
+
+    def remember(self, domain: Domain, round_id: int, digest: bytes) -> None:
+        """Store a digest before it is signed. Storing the same digest again changes nothing.
+
+        Raises:
+            SignerError: The record does not permit it, has been replaced, or can't be written.
+        """
+        self.check_unchanged()
+        rounds = self._record.of(domain)
+        rounds.check(round_id, digest)
+        if round_id in rounds.signed:
+            return
+        rounds = rounds.merged(SignedRounds(signed={round_id: digest.hex()}))
+        try:
+            self.store(self._record.with_rounds(domain, rounds))
+        except OSError as error:
+            raise SignerError(
+                f"The signing record {self.path} can't be written: {error.strerror}.",
+                remedy="Nothing was signed. Make room on the disk, or move the record.",
+                code="record-unusable",
+            ) from error
