@@ -116,6 +116,49 @@ def join(
             "--no-fork", help="Start a new Python process for each message, as Flower does. Slower."
         ),
     ] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="File or folder that the training code may read. Repeat it for several. Absolute paths in "
+            "--node-config count as well.",
+            show_default=False,
+        ),
+    ] = None,
+    writable: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder that the training code may also write.", show_default=False
+        ),
+    ] = None,
+    pass_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pass-env",
+            metavar="NAME",
+            help="Environment variable that the training code gets. It gets no other of yours.",
+            show_default=False,
+        ),
+    ] = None,
+    bundle: Annotated[
+        str,
+        typer.Option(
+            metavar="HASH",
+            help="SHA-256 of the only bundle of training code that this node runs. Default: any of the coordinator's.",
+        ),
+    ] = "",
+    limit_memory: Annotated[
+        float, typer.Option(metavar="GB", help="Memory for the training code. 0: half of this machine's.")
+    ] = 0,
+    limit_disk: Annotated[float, typer.Option(metavar="GB", help="Disk space for the training code.")] = 10,
+    without_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--without-sandbox",
+            help="Let the training code do all that your account can. For systems without a sandbox.",
+        ),
+    ] = False,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -138,7 +181,7 @@ def join(
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
     """
-    from client import admission, apps, node
+    from client import access, admission, apps, node
     from client.drill import parse_attack
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, node_folder, step_limit, unlock
@@ -152,6 +195,7 @@ def join(
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
     from folkmoot.runtime.urls import secrets_of
+    from folkmoot.sandbox.kernel import require_support
     from folkmoot.tasks import load_task
 
     logging_as = logs.chosen(log_format)
@@ -176,7 +220,22 @@ def join(
             f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
             json_,
         )
-    address = keys.address_of(keystore_file(keystore))
+    key_file = keystore_file(keystore)
+    address = keys.address_of(key_file)
+    folder = (home or node_folder(address, addresses.ledger)).resolve()
+    granted = access.Access(
+        data=tuple(data or ()),
+        writable=tuple(writable or ()),
+        environment=tuple(pass_env or ()),
+        secrets=access.hidden_of([key_file, password_file, node_key]),
+        bundle=access.parse_bundle(bundle),
+        sandbox=not without_sandbox,
+        memory=int(limit_memory * 1e9),
+        disk=int(limit_disk * 1e9),
+    ).with_config(config)
+    access.check_apart(folder, granted)
+    if granted.sandbox:
+        require_support()
 
     def say(text: str) -> None:
         note(text, json_)
@@ -211,7 +270,6 @@ def join(
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
         _enrol(rpc, addresses, account, json_, enrol=not no_enrol)
-    folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
         home=folder,
@@ -233,7 +291,10 @@ def join(
         config=config,
         preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
+        access=granted,
     )
+    for line in access.described(node.rules_for(contributor, granted), granted):
+        say(line)
     say(f"Starting the node in {folder} ...")
     if json_:
         node.run_node(contributor, account, options, on_event=lambda event: typer.echo(json.dumps(event)))
@@ -365,6 +426,8 @@ def _log(event: dict[str, object], account: str) -> None:
         text = (
             f"{account} has joined and waits for the next round. Ctrl-C stops the node. Log: {values['log']}"
         )
+    elif kind == "bundle":
+        text = f"The training code that the coordinator sends is the bundle {values['hash']}."
     elif kind == "update":
         text = (
             f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... is signed and on its way."

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from client.access import Access, rules_of
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
@@ -47,6 +48,7 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.sandbox.rules import Rules
 from folkmoot.tasks import SHIPPED, Task
 
 if TYPE_CHECKING:
@@ -70,6 +72,9 @@ LET_IN = 15.0
 NO_PLACE = "No place: "
 """How the line begins that the mod logs where a round takes no update of the account."""
 
+BUNDLE = "Bundle: "
+"""How the line begins in which the executor names the bundle that it runs."""
+
 FOLLOW_PAUSE = 2.0
 """Seconds between two requests for the status of an update."""
 
@@ -92,6 +97,8 @@ class NodeOptions:
     """Libraries to import before the first message; None for those of the task."""
     key: Path | None = None
     """Key file for authentication at the SuperLink; None if the SuperLink admits every node."""
+    access: Access = field(default_factory=Access)
+    """What the training code may reach."""
 
 
 # Checks
@@ -309,9 +316,20 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
         command += ["--auth-supernode-private-key", str(options.key)]
     if not options.fork:
         command += ["--no-fork"]
+    access = options.access.with_config(options.config)
+    if (rules := rules_for(contributor, access)) is not None:
+        command += ["--sandbox", rules.to_json()]
+    command += ["--bundle", access.bundle]
+    for name in access.environment:
+        command += ["--pass-env", name]
     for name in preloads(contributor.task) if options.preload is None else options.preload:
         command += ["--preload", name]
     return [*command, "--node-config", toml_pairs({HOME: str(contributor.home), **options.config})]
+
+
+def rules_for(contributor: Contributor, access: Access) -> Rules | None:
+    """Return the rules of the training code's sandbox; None without one."""
+    return rules_of(contributor, access) if access.sandbox else None
 
 
 def preloads(task: str) -> list[str]:
@@ -336,8 +354,8 @@ def run_node(
         contributor: Configuration of the contributor; its folder must exist.
         account: The unlocked account.
         options: Options for starting the SuperNode.
-        on_event: Called with the event's fields and ``event``: "joined", "left", "update", "received", "missed",
-            "refused" or "no-place".
+        on_event: Called with the event's fields and ``event``: "joined", "left", "bundle", "update", "received",
+            "missed", "refused" or "no-place".
 
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
@@ -438,11 +456,13 @@ class NodeWatcher:
         for path in sorted(self._updates.glob("*.json")):
             if path.name not in self._known:
                 self._known.add(path.name)
-                document = json.loads(path.read_text(encoding="utf-8"))
-                commitment = json.loads(document["commitment"])
-                root = commitment["updateRoot"]
-                on_event({"event": "update", "round": int(path.stem), "updateRoot": root})
-                self._under_way.append(int(path.stem))
+                try:  # The training code may write anything there.
+                    document = json.loads(path.read_text(encoding="utf-8"))
+                    root, number = str(json.loads(document["commitment"])["updateRoot"]), int(path.stem)
+                except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                    continue
+                on_event({"event": "update", "round": number, "updateRoot": root})
+                self._under_way.append(number)
         if self.log.exists() and self.log.stat().st_size > self._at:
             with self.log.open("rb") as file:
                 file.seek(self._at)
@@ -452,6 +472,8 @@ class NodeWatcher:
             for line in text.decode(errors="replace").splitlines():
                 if "Refused" in line:
                     on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
+                elif line.startswith(BUNDLE):
+                    on_event({"event": "bundle", "hash": line.removeprefix(BUNDLE)})
                 elif NO_PLACE in line:
                     on_event({"event": "no-place", "detail": line.partition(NO_PLACE)[2]})
         if self._under_way and time.monotonic() >= self._next:

@@ -27,6 +27,7 @@ from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port, require_free_port
 from folkmoot.runtime.units import UNIT
+from folkmoot.sandbox.kernel import support
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -330,6 +331,9 @@ class LocalFederation:
     host = "127.0.0.1"
     """Address on which chain and coordinator listen."""
 
+    node_words: tuple[str | Path, ...] = ()
+    """Further words of each node's `folkmoot join`."""
+
     def __init__(
         self,
         plan: Plan,
@@ -454,14 +458,17 @@ class LocalFederation:
             self._start_node("root", "coordinator", "--root", self.plan.root)
 
     def _start_node(self, name: str, key: str, *words: str | Path) -> None:
+        # An app is the user's own: it may download its data. Its code has run already, when it was read.
+        sandbox = [] if self.plan.app is None and not support().missing else ["--without-sandbox"]
         self.supervisor.start(
             name,
             [
-                *folkmoot_command("join", "--home", self.plan.node_home(name)),
+                *folkmoot_command("join", "--home", self.plan.node_home(name), *sandbox),
                 *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
                 *("--deployment", self.plan.deployment_file, *self.plan.subject),
                 *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),
                 *words,
+                *self.node_words,
             ],
             environment=self.environment(name),
             wave="nodes",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,25 @@ class Flower(contextlib.ExitStack):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def join(self, contributor: Contributor, account: Any, domain: Any, *, stock: bool = False) -> None:
-        """Start a node: ours, or Flower's own SuperNode as it is."""
+    def join(
+        self,
+        contributor: Contributor,
+        account: Any,
+        domain: Any,
+        *,
+        stock: bool = False,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        """Start a node: ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is."""
         contributor.save()
         self.enter_context(SignerAgent(account, domain, contributor.home))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
-        options = NodeOptions(SuperLink(self.address), pause=0.2, config=share)
-        command = node_command(contributor, options, port)
+        config = {**share, **(config or {})}
+        command = node_command(
+            contributor, NodeOptions(SuperLink(self.address), pause=0.2, config=config, **options), port
+        )
         if stock:
             command = [
                 str(Path(sys.executable).with_name("flower-supernode")),
