@@ -34,8 +34,8 @@ LOOK = 0.25
 OUTPUT = 4 << 20
 """Limit of a process's output that is passed on, in bytes."""
 
-_RECEIVE, _SEND, _VALID = 0xC0502100, 0xC0182101, 0x40082102
-_CONTINUE = 1
+_RECEIVE, _SEND, _VALID, _INSTALL = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
+_CONTINUE, _IN_ITS_PLACE = 1, 1
 _LONGEST_ADDRESS = 128
 _PIDFD_GETFD = 438  # The same on all machines.
 
@@ -241,15 +241,34 @@ class Monitor:
             )  # The thread is still the one that asked.
             if not self._allowed(address):
                 return errno.EACCES
-            theirs = int(libc.syscall(_PIDFD_GETFD, group, ctypes.c_int(arguments[0] & 0xFFFFFFFF), 0))
-            if theirs < 0:
+            wanted = arguments[0] & 0xFFFFFFFF
+            theirs = int(libc.syscall(_PIDFD_GETFD, group, ctypes.c_int(wanted), 0))
+            if theirs >= 0:
+                try:
+                    return _connect(theirs, address)
+                finally:
+                    os.close(theirs)
+            if ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
                 return ctypes.get_errno()
-            try:
-                return 0 if libc.connect(theirs, address, len(address)) == 0 else ctypes.get_errno()
-            finally:
-                os.close(theirs)
+            return self._connect_another(listener, cookie, tid, wanted, address)
         finally:
             os.close(group)
+
+    def _connect_another(self, listener: int, cookie: int, tid: int, wanted: int, address: bytes) -> int:
+        """Connect a new socket and put it in the place of the process's own, which a container may not share."""
+        flags = 0
+        for line in Path(f"/proc/{tid}/fdinfo/{wanted}").read_text().splitlines():
+            if line.startswith("flags:"):
+                flags = int(line.split()[1], 8)
+        with socket.socket(struct.unpack_from("=H", address)[0], socket.SOCK_STREAM) as another:
+            another.setblocking(not flags & os.O_NONBLOCK)
+            error = _connect(another.fileno(), address)
+            if error in (0, errno.EINPROGRESS):
+                place = struct.pack(
+                    "=QIIII", cookie, _IN_ITS_PLACE, another.fileno(), wanted, flags & os.O_CLOEXEC
+                )
+                fcntl.ioctl(listener, _INSTALL, place)
+            return error
 
     def _allowed(self, address: bytes) -> bool:
         if len(address) < 2:
@@ -316,6 +335,10 @@ class Monitor:
         for pid in self._processes():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _connect(descriptor: int, address: bytes) -> int:
+    return 0 if libc.connect(descriptor, address, len(address)) == 0 else ctypes.get_errno()
 
 
 def _port(address: bytes) -> int:

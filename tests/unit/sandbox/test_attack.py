@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.sandbox import monitor
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.process import Sandboxed
 from folkmoot.sandbox.rules import Rules
@@ -87,11 +88,17 @@ def test_a_limit_ends_the_sandbox(what: str, rules: Rules, reason: str, tmp_path
     assert "done" in done.stdout
 
 
-def test_an_allowed_address_and_socket_are_reached(targets: Targets) -> None:
+@pytest.mark.parametrize("call", [438, 100_000])
+def test_an_allowed_address_and_socket_are_reached(
+    call: int, targets: Targets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where pidfd_getfd is missing or refused, as in Docker's containers: then the socket is replaced."""
+    monkeypatch.setattr(monitor, "_PIDFD_GETFD", call)
     found = targets()
     code = (
         "import socket\n"
         f"one = socket.create_connection(('127.0.0.1', {found['allowed']}), 5)\n"
+        "assert one.gettimeout() == 5\n"
         f"other = socket.socket(socket.AF_UNIX); other.connect({found['unix']!r})\n"
         "print('reached')\n"
     )
