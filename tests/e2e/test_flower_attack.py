@@ -61,14 +61,11 @@ def test_a_hostile_bundle_gets_nothing(
 ) -> None:
     monkeypatch.setenv("TOKEN", SECRET)
     manifest = Manifest.from_arrays("plain", model, {})
-    with (
-        World(manifest, model, expect=3, rounds=1, exponent=-8) as world,
-        Flower(tmp_path) as flower,
-        victims(tmp_path / "victim") as fresh,
-    ):
+    with World(manifest, model, expect=3, rounds=1, exponent=-8) as world, Flower(tmp_path) as flower:
         for name, options in NODES.items():
             home = tmp_path / name
             home.mkdir()
+            fresh = flower.enter_context(victims(tmp_path / f"victim-{name}"))
             who = account(name).address
             contributor = Contributor(home, world.url, world.url, world.deployment, who, "plain", 0, 1)
             targets = {**fresh(), "record": str(home / "signed.jsonl"), "left": str(home / "left")}
