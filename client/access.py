@@ -18,7 +18,7 @@ import folkmoot
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
 from folkmoot.sandbox.kernel import support
-from folkmoot.sandbox.rules import DISK, PROCESSES, Rules, half_of_memory, python_paths, real, without
+from folkmoot.sandbox.rules import DISK, PROCESSES, SYSTEM, Rules, half_of_memory, python_paths, real, without
 from folkmoot.tasks import SHIPPED
 
 PACKAGES = ("folkmoot", "client", "server")
@@ -89,12 +89,24 @@ def parse_bundle(text: str) -> str:
 
 
 def check_apart(home: Path, access: Access) -> None:
-    """Check that data, node's folder and secrets are apart, and that the data exists.
+    """Check that what is readable, the node's folder and secrets are apart, and that the data exists.
 
     Raises:
         InputError: They are not, or data is missing.
     """
     (home,) = real([home])
+    secret = [
+        (home, "the node's folder", "give another --home"),
+        *((path, "the key or password file", "move that file") for path in real(access.secrets)),
+    ]
+    for path in real([*SYSTEM, *python_paths()]):
+        for hidden, what, remedy in secret:
+            if hidden.is_relative_to(path):
+                raise InputError(
+                    f"The system's folder {path}, which the training code may read, contains {what} {hidden}.",
+                    remedy=f"{remedy[0].upper()}{remedy[1:]}.",
+                    code="home-in-system",
+                )
     for path in real([*access.data, *access.writable]):
         if not path.exists():
             raise InputError(
@@ -108,10 +120,7 @@ def check_apart(home: Path, access: Access) -> None:
                 remedy="Move the data to a folder of its own, or give another --home.",
                 code="data-in-home",
             )
-        for hidden, what, remedy in (
-            (home, "the node's folder", "give another --home"),
-            *((secret, "the key or password file", "move that file") for secret in real(access.secrets)),
-        ):
+        for hidden, what, remedy in secret:
             if hidden.is_relative_to(path):
                 raise InputError(
                     f"The data {path} contains {what} {hidden}, which the training code must not read.",

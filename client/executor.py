@@ -30,7 +30,8 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
 from client.pauses import ExecutorPause, replace_clock
-from client.task import Task, run
+from client.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
+from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
 from folkmoot.sandbox.monitor import Monitor, addresses_of
@@ -106,7 +107,8 @@ class TrainingExecutor(SubprocessExecutor):
             return LaunchResult.failed("the bundle's hash is malformed")
         if bundle != self._last:
             self._last = bundle
-            _write(f"Bundle: {bundle}\n".encode())
+            self._home.mkdir(parents=True, exist_ok=True)
+            write_whole(self._home / BUNDLE_FILE, bundle.encode())
         unpacked = self._home / (bundle or "unnamed")
         unpacked.mkdir(parents=True, exist_ok=True)
         task = Task(spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked))
@@ -253,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from flwr.supercore.superexec import run_superexec as superexec
 
     executor = TrainingExecutor(
-        Path(os.environ["FLWR_HOME"], "bundles"),
+        Path(os.environ["FLWR_HOME"], BUNDLES_FOLDER),
         Rules.from_json(options.sandbox) if options.sandbox else None,
         options.bundle,
         fork=not options.no_fork,

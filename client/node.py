@@ -25,6 +25,7 @@ from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import SignerAgent, protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
+from client.task import BUNDLE_FILE, BUNDLES_FOLDER
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -60,6 +61,9 @@ SECRETS = ("FOLKMOOT_PASSWORD",)
 TASK_POLL = "0.05"
 """Seconds between two polls of Flower's executor for a task."""
 
+FLOWER_FOLDER = "flower"
+"""Name of Flower's folder in the contributor's folder."""
+
 SUPERNODE = "supernode"
 """Name of the SuperNode's process and log."""
 
@@ -72,8 +76,8 @@ LET_IN = 15.0
 NO_PLACE = "No place: "
 """How the line begins that the mod logs where a round takes no update of the account."""
 
-BUNDLE = "Bundle: "
-"""How the line begins in which the executor names the bundle that it runs."""
+LARGEST_DESCRIPTION = 1 << 20
+"""Size in bytes of the largest description of an update that is read."""
 
 FOLLOW_PAUSE = 2.0
 """Seconds between two requests for the status of an update."""
@@ -297,7 +301,7 @@ def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
         **threads,
         "PATH": os.pathsep.join([programs, kept.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(paths),
-        "FLWR_HOME": str(home / "flower"),
+        "FLWR_HOME": str(home / FLOWER_FOLDER),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL,
         "PYTHONUNBUFFERED": "1",
@@ -422,6 +426,14 @@ def _start_supernode(
     )
 
 
+def _written(path: Path) -> int:
+    """Return when a file was written, in nanoseconds; 0 if it is missing."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class NodeWatcher:
     """Reports the events of a node's tasks and the status of its updates; a context manager.
 
@@ -443,6 +455,8 @@ class NodeWatcher:
         self._api = api or CoordinatorApi(contributor.coordinator, timeout=5)
         self._under_way = sorted(int(Path(name).stem) for name in self._known)[-1:]
         self._next = 0.0
+        self._bundle = contributor.home / FLOWER_FOLDER / BUNDLES_FOLDER / BUNDLE_FILE
+        self._bundle_written = _written(self._bundle)
 
     def __enter__(self) -> NodeWatcher:
         return self
@@ -453,10 +467,15 @@ class NodeWatcher:
 
     def look(self, on_event: Callable[[dict[str, object]], None]) -> bool:
         """Report new events. Return False, so that `Supervisor.watch` continues."""
+        if (written := _written(self._bundle)) != self._bundle_written:
+            self._bundle_written = written
+            on_event({"event": "bundle", "hash": self._bundle.read_text(encoding="utf-8")})
         for path in sorted(self._updates.glob("*.json")):
             if path.name not in self._known:
                 self._known.add(path.name)
                 try:  # The training code may write anything there.
+                    if path.stat().st_size > LARGEST_DESCRIPTION:
+                        continue
                     document = json.loads(path.read_text(encoding="utf-8"))
                     root, number = str(json.loads(document["commitment"])["updateRoot"]), int(path.stem)
                 except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -472,8 +491,6 @@ class NodeWatcher:
             for line in text.decode(errors="replace").splitlines():
                 if "Refused" in line:
                     on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
-                elif line.startswith(BUNDLE):
-                    on_event({"event": "bundle", "hash": line.removeprefix(BUNDLE)})
                 elif NO_PLACE in line:
                     on_event({"event": "no-place", "detail": line.partition(NO_PLACE)[2]})
         if self._under_way and time.monotonic() >= self._next:

@@ -20,6 +20,12 @@ from typing import Any
 
 from folkmoot.errors import InputError
 
+BUNDLES_FOLDER = "bundles"
+"""Name of the folder in Flower's home that has unpacked bundles, each in a folder of its hash."""
+
+BUNDLE_FILE = "running"
+"""Name of the file in that folder with the hash of the bundle that runs. The training code can't write it."""
+
 BUNDLED = frozenset({"folkmoot", "client", "server"})
 """Packages that must be imported from the bundle."""
 

@@ -25,8 +25,9 @@ SANDBOX = "sandbox"
 
 PROMISES = {
     SANDBOX: "The training code runs in a sandbox of the Linux kernel, which this machine has.",
-    "files": "The training code can't read your home folder, the node's folder or your key file.",
-    "writing": "The training code can't write outside of its temporary folder and the node's folder for updates.",
+    "files": "The training code can't read your home folder, your key file or the node's folder, apart from what "
+    "`join` shows.",
+    "writing": "The training code can't write outside of the folders that `join` shows.",
     "environment": "The training code gets none of your environment variables that you did not name.",
     "network": "The training code can't connect to an address that `join` does not show, send UDP, or open a port.",
     "sockets": "The training code can't connect to Unix sockets of your other programs.",

@@ -35,30 +35,14 @@ OPEN_FILES = 4096
 """Limit of open files of a process."""
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG, _MAKE_FIFO, _MAKE_SYM = (
-    1 << 4,
-    1 << 5,
-    1 << 7,
-    1 << 8,
-    1 << 10,
-    1 << 12,
-)
+_REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
+_MAKE_FIFO, _MAKE_SYM = 1 << 10, 1 << 12
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract Unix sockets and signals
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
-_WRITE = (
-    _READ
-    | _WRITE_FILE
-    | _REMOVE_DIR
-    | _REMOVE_FILE
-    | _MAKE_DIR
-    | _MAKE_REG
-    | _MAKE_FIFO
-    | _MAKE_SYM
-    | _TRUNCATE
-)
+_WRITE = _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _TRUNCATE
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _RULE_PATH = 1
@@ -263,9 +247,10 @@ def _limit(rules: Rules) -> None:
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: rules.disk,
-        resource.RLIMIT_DATA: rules.memory,
         resource.RLIMIT_NOFILE: OPEN_FILES,
     }
+    if not gpu_devices():  # A GPU's driver reserves far more than it uses. The monitor counts what is used.
+        limits[resource.RLIMIT_DATA] = rules.memory
     for which, value in limits.items():
         hard = resource.getrlimit(which)[1]
         value = value if hard == resource.RLIM_INFINITY else min(value, hard)
@@ -312,7 +297,8 @@ def _restrict_files(rules: Rules, scratch: Path) -> None:
     allow([*SYSTEM, *python_paths(), *rules.readable, f"/proc/{os.getpid()}"], _READ)
     allow(rules.listable, _READ_DIR)
     allow(rules.writable, _WRITE)
-    allow([str(scratch)], _WRITE | _REFER)
+    # Links and pipes only there: in the other folders, other programs would follow them, or wait for them.
+    allow([str(scratch)], _WRITE | _REFER | _MAKE_FIFO | _MAKE_SYM)
     allow(DEVICES, _READ | _WRITE_FILE)
     allow(gpu_devices(), _READ | _WRITE_FILE | _IOCTL_DEV)
     if libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:

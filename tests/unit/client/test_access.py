@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,13 @@ def test_data_without_the_key_is_taken_and_data_with_it_is_not(home: Path) -> No
         check_apart(home, Access(data=(data,), secrets=(key,)))
     with pytest.raises(InputError, match="There is no"):
         check_apart(home, Access(data=(data / "missing",)))
+
+
+def test_a_key_in_a_folder_of_the_system_is_refused(home: Path) -> None:
+    for place in (Path("/usr/share/key.json"), Path(sys.prefix) / "key.json"):
+        with pytest.raises(InputError) as refused:
+            check_apart(home, Access(secrets=(place,)))
+        assert refused.value.code == "home-in-system"
 
 
 def test_the_rules_name_what_the_trainer_needs_and_not_the_home(home: Path) -> None:

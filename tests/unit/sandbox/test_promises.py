@@ -17,7 +17,8 @@ PAGE = Path(__file__).resolve().parents[3] / "docs" / "joining.md"
 
 def test_the_page_has_the_sentences_of_the_checks() -> None:
     text = PAGE.read_text().partition("prints the sentence")[2].partition("| option")[0]
-    assert [line[2:] for line in text.splitlines() if line.startswith("- ")] == list(PROMISES.values())
+    bullets = [" ".join(bullet.split()) for bullet in text.partition("\n\n|")[0].split("\n- ")[1:]]
+    assert bullets == list(PROMISES.values())
 
 
 @pytest.mark.skipif(bool(kernel.support().missing), reason="there is no sandbox here")
