@@ -64,11 +64,16 @@ class Access:
     """Limit of the files that it writes in bytes."""
 
     def with_config(self, config: Mapping[str, Any]) -> Access:
-        """Return the access with the absolute paths of a node's configuration as data: its owner named them for it."""
-        paths = [
-            Path(value) for value in config.values() if isinstance(value, str) and Path(value).is_absolute()
-        ]
-        return replace(self, data=(*self.data, *(path for path in paths if path.exists())))
+        """Return the access with the paths in a node's configuration as data: its owner named them for the code."""
+        texts = [value for value in config.values() if isinstance(value, str) and "/" in value]
+        return replace(self, data=(*self.data, *(Path(text) for text in texts if _exists(text))))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # No path: too long, or with a null character.
+        return False
 
 
 def parse_bundle(text: str) -> str:

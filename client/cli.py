@@ -121,8 +121,8 @@ def join(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="File or folder that the training code may read. Repeat it for several. Absolute paths in "
-            "--node-config count as well.",
+            help="File or folder that the training code may read. Repeat it for several. Paths with a slash "
+            "in --node-config count as well.",
             show_default=False,
         ),
     ] = None,

@@ -162,3 +162,18 @@ def test_the_screen_says_what_the_code_may_do(home: Path) -> None:
         assert part in text
     assert len(text.splitlines()) <= 12
     assert described(None, access)[0].startswith("WITHOUT A SANDBOX")
+
+
+def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "part").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "absolute": str(tmp_path / "data"),
+        "relative": "data/part",
+        "word": "data",
+        "number": 3,
+        "missing": "/nowhere/at/all",
+        "text": '{"a": "/"}' * 1000,
+        "null": "/\0",
+    }
+    assert Access().with_config(config).data == (tmp_path / "data", Path("data/part"))
