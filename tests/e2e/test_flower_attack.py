@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hostile bundle through a real SuperLink, on three real nodes: in the sandbox, without one, and with a pin."""
+"""A hostile bundle through a real SuperLink, on real nodes: in the sandbox, without one, and with a pin."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ NODES: dict[str, dict[str, Any]] = {
     "ben": {"access": Access(sandbox=False)},
     "cleo": {"access": Access(bundle="00" * 32)},
     "dora": {"fork": False},
+    "eve": {"fork": False, "access": Access(sandbox=False)},
 }
 """The options of each node."""
 
@@ -61,7 +62,7 @@ def test_a_hostile_bundle_gets_nothing(
 ) -> None:
     monkeypatch.setenv("TOKEN", SECRET)
     manifest = Manifest.from_arrays("plain", model, {})
-    with World(manifest, model, expect=3, rounds=1, exponent=-8) as world, Flower(tmp_path) as flower:
+    with World(manifest, model, expect=4, rounds=1, exponent=-8) as world, Flower(tmp_path) as flower:
         for name, options in NODES.items():
             home = tmp_path / name
             home.mkdir()
@@ -83,7 +84,8 @@ def test_a_hostile_bundle_gets_nothing(
         left = {name for name in NODES if (tmp_path / name / "left").exists()}
     for name in ("ada", "dora"):
         assert {what for what, worked in results(logs[name]).items() if worked} <= HARMLESS, logs[name]
-    assert {what for what, worked in results(logs["ben"]).items() if not worked} <= refused_to_all()
+    for name in ("ben", "eve"):
+        assert {what for what, worked in results(logs[name]).items() if not worked} <= refused_to_all()
     assert hostile.MARK not in logs["cleo"]
     assert "Refused: The coordinator sent the bundle" in logs["cleo"]
-    assert left == {"ben"}
+    assert left == {"ben", "eve"}
