@@ -250,7 +250,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sandbox", default="", help="rules of the sandbox; without them there is none")
     parser.add_argument("--bundle", default="", help="SHA-256 of the only bundle that may run")
     parser.add_argument("--ready", type=int, help="descriptor to close once everything is imported")
+    parser.add_argument(
+        "--secret", type=int, required=True, help="descriptor with the secret for taking tasks"
+    )
     options = parser.parse_args(arguments)
+    secret = os.read(options.secret, 1024)
+    os.close(options.secret)
 
     from flwr.supercore.superexec import run_superexec as superexec
 
@@ -269,7 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
     replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
     superexec.run_superexec(
-        runtime_api_address=options.runtime_api_address, insecure=True, parent_pid=options.parent_pid
+        runtime_api_address=options.runtime_api_address,
+        insecure=True,
+        superexec_auth_secret=secret,
+        parent_pid=options.parent_pid,
     )
 
 

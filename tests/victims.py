@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,19 @@ Targets = Callable[[], dict[str, Any]]
 def victims(home: Path) -> Iterator[Targets]:
     """Run a node and servers; yield a function that puts the files back and returns the targets of an attack."""
     (home / ".ssh").mkdir(parents=True)
-    node = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"], env={"TOKEN": SECRET})
-    tcp, allowed = socket.create_server(("127.0.0.1", 0)), socket.create_server(("", 0))
-    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", tcp.getsockname()[1]))
-    abstract, path = (socket.socket(socket.AF_UNIX) for _ in range(2))
-    name = f"folkmoot-test-{node.pid}"
-    abstract.bind(f"\0{name}")
-    with tempfile.TemporaryDirectory() as short:  # The path of a socket may not be long.
-        path.bind(f"{short}/socket")
-        for server in (abstract, path):
+    code = "import time; time.sleep(1200)"
+    with ExitStack() as stack:
+        node = stack.enter_context(subprocess.Popen([sys.executable, "-c", code], env={"TOKEN": SECRET}))
+        stack.callback(node.kill)
+        tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        allowed = stack.enter_context(socket.create_server(("", 0)))
+        udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        udp.bind(("127.0.0.1", tcp.getsockname()[1]))
+        short = stack.enter_context(tempfile.TemporaryDirectory())  # The path of a socket may not be long.
+        addresses = (f"\0folkmoot-test-{node.pid}", f"{short}/socket")
+        for address in addresses:
+            server = stack.enter_context(socket.socket(socket.AF_UNIX))
+            server.bind(address)
             server.listen()
 
         def fresh() -> dict[str, Any]:
@@ -54,15 +57,11 @@ def victims(home: Path) -> Iterator[Targets]:
                 "left": str(home / "left"),
                 "port": tcp.getsockname()[1],
                 "allowed": allowed.getsockname()[1],
-                "abstract": name,
-                "unix": f"{short}/socket",
+                "abstract": addresses[0][1:],
+                "unix": addresses[1],
             }
 
         yield fresh
-    for server in (tcp, allowed, udp, abstract, path):
-        server.close()
-    node.kill()
-    node.wait()
 
 
 def results(output: str) -> dict[str, bool]:

@@ -53,8 +53,8 @@ class Flower(contextlib.ExitStack):
         stock: bool = False,
         config: Mapping[str, Any] | None = None,
         **options: Any,
-    ) -> None:
-        """Start a node: ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is."""
+    ) -> int:
+        """Start a node: ours, with more options of `NodeOptions`, or Flower's own as it is; return its port."""
         contributor.save()
         self.enter_context(SignerAgent(account, domain, contributor.home))
         port = free_port()
@@ -75,6 +75,7 @@ class Flower(contextlib.ExitStack):
             ready=lambda: accepts_connections(port),
             environment=node_environment(contributor.home, os.environ),
         )
+        return port
 
     def run(
         self,

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from client.access import Access
@@ -57,6 +58,19 @@ def hostile_app(target: Path) -> Path:
     return app
 
 
+def take_task(port: int) -> int:
+    """Ask a node for a task, as only its executor may; return the status of the answer."""
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+    from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
+
+    request = AcquireTaskRequest(supported_task_types=["flwr-clientapp"])
+    version = RuntimeVersionMetadata.from_local_component("SuperExec").as_metadata()
+    headers = {"content-type": PROTOBUF_MEDIA_TYPE, **dict(version)}
+    url = f"http://127.0.0.1:{port}/v1/runtime/acquire-task"
+    return httpx.post(url, content=request.SerializeToString(), headers=headers).status_code
+
+
 def test_a_hostile_bundle_gets_nothing(
     tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,7 +84,7 @@ def test_a_hostile_bundle_gets_nothing(
             who = account(name).address
             contributor = Contributor(home, world.url, world.url, world.deployment, who, "plain", 0, 1)
             targets = {**fresh(), "record": str(home / "signed.jsonl"), "left": str(home / "left")}
-            flower.join(
+            port = flower.join(
                 contributor,
                 account(name),
                 Domain(CHAIN_ID, LEDGER),
@@ -78,6 +92,7 @@ def test_a_hostile_bundle_gets_nothing(
                 **options,
             )
             (home / "signed.jsonl").write_text("{}\n")
+            assert take_task(port) == 401
         flower.run({"coordinator": world.url}, hostile_app(tmp_path))
         logs = {name: (tmp_path / "logs" / f"node-{name}.log").read_text() for name in NODES}
         time.sleep(5)
