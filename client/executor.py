@@ -167,23 +167,20 @@ def _start_without_sandbox(context: ForkServerContext | None, task: Task) -> Run
 
 
 def _start_in_sandbox(context: ForkServerContext | None, task: Task, rules: Rules) -> Running:
+    scratch, addresses = make_scratch(), addresses_of(rules)
+    task = replace(task, scratch=str(scratch), addresses=addresses)
     if context is None:
-        # The hosts are looked up before the sandbox, which looks them up again for its monitor.
-        scratch = make_scratch()
-        task = replace(task, scratch=str(scratch), addresses=addresses_of(rules))
         program = Sandboxed(
             [sys.executable, "-m", "client.task"],
             rules,
             os.environ,
             scratch=scratch,
+            addresses=addresses,
             stdin=task.to_json().encode(),
             write=_write,
             say=_say,
         )
         return Running(lambda: program.monitor.over, lambda: program.__exit__())
-    scratch = make_scratch()
-    addresses = addresses_of(rules)
-    task = replace(task, scratch=str(scratch), addresses=addresses)
     control, their_control = socket.socketpair()
     output, their_output = socket.socketpair()
     with their_control, their_output:
@@ -206,7 +203,8 @@ def _start_in_sandbox(context: ForkServerContext | None, task: Task, rules: Rule
 def _end(child: ForkServerProcess) -> None:
     child.terminate()
     child.join(5)
-    child.close()
+    if not child.is_alive():
+        child.close()
 
 
 def _write(data: bytes) -> None:

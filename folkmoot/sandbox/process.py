@@ -81,6 +81,7 @@ class Sandboxed(contextlib.AbstractContextManager["Sandboxed"]):
         rules: What it may do.
         environment: Its whole environment; `TMPDIR` and `HOME` become its temporary folder.
         scratch: Its temporary folder; a new one if left out.
+        addresses: IP addresses of the hosts of the rules; they are looked up if left out.
         stdin: What it reads from its standard input.
         write: Called with each part of its output.
         say: Called with the reason if a limit ends it.
@@ -93,6 +94,7 @@ class Sandboxed(contextlib.AbstractContextManager["Sandboxed"]):
         environment: Mapping[str, str] | None = None,
         *,
         scratch: Path | None = None,
+        addresses: dict[str, list[str]] | None = None,
         stdin: bytes = b"",
         write: Callable[[bytes], object] = lambda data: None,
         say: Callable[[str], None] = lambda reason: None,
@@ -102,7 +104,7 @@ class Sandboxed(contextlib.AbstractContextManager["Sandboxed"]):
         self._parts: list[bytes] = []
         ours, theirs = socket.socketpair()
         reader, writer = os.pipe()
-        addresses = addresses_of(rules)
+        addresses = addresses_of(rules) if addresses is None else addresses
         work = {
             "rules": rules.to_json(),
             "scratch": str(self.scratch),
