@@ -23,7 +23,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts fuzz-judges coverage chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,9 @@ coverage: install ## Python lines and branches of protocol, aggregation and frau
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" --cov --cov-report= $(COVERED_TESTS)
 	@$(BIN)/coverage report --include='folkmoot/protocol/*,folkmoot/aggregation/*,folkmoot/round.py' --fail-under=99
 	@$(BIN)/coverage report --include='folkmoot/fraud/proofs/*' --fail-under=93
+
+attack: install ## Run hostile training code in the sandbox and through a real node, and show that it gets nothing
+	@$(BIN)/python -m pytest tests/unit/sandbox tests/e2e/test_flower_attack.py $(ARGS)
 
 chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.signer_options import BundleHash, RecordPath, parse_bundle_hash
+from client.signer_options import RecordPath
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
@@ -99,7 +99,6 @@ def join(
         ),
     ] = None,
     record: RecordPath = None,
-    bundle: BundleHash = None,
     port: Annotated[int, typer.Option(help="Port of the SuperNode's Runtime API. 0: a free port.")] = 0,
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
@@ -130,6 +129,50 @@ def join(
             "--no-fork", help="Start a new Python process for each message, as Flower does. Slower."
         ),
     ] = False,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="File or folder that the training code may read. Repeat it for several. Paths with a slash "
+            "in --node-config count as well.",
+            show_default=False,
+        ),
+    ] = None,
+    writable: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER", help="Folder that the training code may also write.", show_default=False
+        ),
+    ] = None,
+    pass_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--pass-env",
+            metavar="NAME",
+            help="Environment variable that the training code gets. It gets no other of yours.",
+            show_default=False,
+        ),
+    ] = None,
+    bundle: Annotated[
+        str,
+        typer.Option(
+            metavar="HASH",
+            help="SHA-256 of the only bundle of training code that this node runs and signs for. Default: any of the "
+            "coordinator's.",
+        ),
+    ] = "",
+    limit_memory: Annotated[
+        float, typer.Option(metavar="GB", help="Memory for the training code. 0: half of this machine's.")
+    ] = 0,
+    limit_disk: Annotated[float, typer.Option(metavar="GB", help="Disk space for the training code.")] = 10,
+    without_sandbox: Annotated[
+        bool,
+        typer.Option(
+            "--without-sandbox",
+            help="Let the training code do all that your account can. For systems without a sandbox.",
+        ),
+    ] = False,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -152,7 +195,7 @@ def join(
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
     """
-    from client import admission, apps, drill, node
+    from client import access, admission, apps, drill, node
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey
@@ -168,6 +211,7 @@ def join(
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
     from folkmoot.runtime.urls import secrets_of
+    from folkmoot.sandbox.kernel import require_support
     from folkmoot.tasks import load_task
 
     logging_as = logs.chosen(log_format)
@@ -192,15 +236,30 @@ def join(
             f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
             json_,
         )
+    key_file = keystore_file(keystore) if signer is None else None
     if signer is None:
         address = keys.address_of(keystore_file(keystore))
+    elif stake is not None or attack or record is not None:
+        raise InputError(
+            "--signer can't be used with --stake, --attack or --record.",
+            remedy="Stake with `folkmoot stake`. Give --record to `folkmoot signer run`.",
+        )
     else:
-        if stake is not None or attack or record is not None or bundle is not None:
-            raise InputError(
-                "--signer can't be used with --stake, --attack, --record or --bundle.",
-                remedy="Stake with `folkmoot stake`. Give --record and --bundle to `folkmoot signer run`.",
-            )
         address = _account_of(signer, addresses)
+    folder = (home or node_folder(address, addresses.ledger)).resolve()
+    granted = access.Access(
+        data=tuple(data or ()),
+        writable=tuple(writable or ()),
+        environment=tuple(pass_env or ()),
+        secrets=access.hidden_of([key_file, password_file, node_key, record]),
+        bundle=access.parse_bundle(bundle),
+        sandbox=not without_sandbox,
+        memory=int(limit_memory * 1e9),
+        disk=int(limit_disk * 1e9),
+    ).with_config(config)
+    access.check_apart(folder, granted)
+    if granted.sandbox:
+        require_support()
 
     def say(text: str) -> None:
         note(text, json_)
@@ -235,7 +294,6 @@ def join(
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
         _enrol(rpc, addresses, address, None if no_enrol else account, json_)
-    folder = (home or node_folder(address, addresses.ledger)).resolve()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
         home=folder,
@@ -253,7 +311,7 @@ def join(
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
     else:
         lie = partial(drill.claim, contributor) if attack == drill.FALSE_NORM else None
-        rules = SigningRules(addresses, manifest, parse_bundle_hash(bundle), lie)
+        rules = SigningRules(addresses, manifest, bytes.fromhex(granted.bundle) or None, lie)
         place = record or folder / RECORD_FOLDER
         agent = SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, place)
     options = node.NodeOptions(
@@ -264,7 +322,10 @@ def join(
         config=config,
         preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
+        access=granted,
     )
+    for line in access.described(node.rules_for(contributor, granted), granted):
+        say(line)
     say(f"Starting the node in {folder} ...")
     if json_:
         node.run_node(contributor, agent, options, on_event=lambda event: typer.echo(json.dumps(event)))
@@ -410,6 +471,8 @@ def _log(event: dict[str, object], account: str) -> None:
         text = (
             f"{account} has joined and waits for the next round. Ctrl-C stops the node. Log: {values['log']}"
         )
+    elif kind == "bundle":
+        text = f"The training code that the coordinator sends is the bundle {values['hash']}."
     elif kind == "update":
         text = (
             f"Round {values['round']}: update {str(values['updateRoot'])[:18]}... is signed and on its way."

@@ -1,32 +1,47 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run Flower's tasks faster: import the heavy libraries once, and fork for each message.
+"""Run Flower's tasks in a sandbox, and faster: import the heavy libraries once, and fork for each message.
 
 Flower starts a new Python process for every message. Importing torch and Flower takes longer than a small round of
 training. This module runs Flower's own SuperExec with another executor: a server process imports the third-party
 libraries and forks a new child for each ClientApp task. The server never imports the packages of Folkmoot: each child
-imports them from the unpacked bundle, so that the code that runs has the bundle's hash. Flower's files are not
-changed. This module has no access to keys and is not part of the app bundle.
+imports them from the unpacked bundle, so that the code that runs has the bundle's hash. Before that, the child enters a
+sandbox (`folkmoot.sandbox`), which this process guards. Flower's files are not changed. This module has no access to
+keys and is not part of the app bundle.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import multiprocessing
 import os
+import re
+import shutil
+import socket
+import subprocess
 import sys
+import tempfile
 import time
+from dataclasses import dataclass, replace
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
 from client.pauses import ExecutorPause, replace_clock
+from client.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
+from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
+from folkmoot.sandbox.kernel import OPEN_FILES, enter
+from folkmoot.sandbox.monitor import Monitor, addresses_of
+from folkmoot.sandbox.process import Sandboxed, keep, make_scratch
+from folkmoot.sandbox.rules import Rules
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 PRELOADED = (
     "numpy",
@@ -38,102 +53,217 @@ PRELOADED = (
 )
 """Libraries that every task needs."""
 
-BUNDLED = frozenset({"folkmoot", "client", "server"})
-"""Packages that must be imported from the bundle."""
 
-
-class ForkExecutor(SubprocessExecutor):
-    """Forks a child for each ClientApp task. Other tasks are started in Flower's own way.
+class TrainingExecutor(SubprocessExecutor):
+    """Starts a process for each ClientApp task, in a sandbox, and refuses other tasks.
 
     Args:
+        home: Folder for unpacked bundles.
+        rules: What a task may do; None to run it without a sandbox.
+        pinned: SHA-256 of the only bundle that may run; empty for any.
+        fork: Whether to fork a process that has imported the libraries, or to start a new Python.
         preload: Further modules to import once, for example torch. Missing modules are skipped.
     """
 
-    def __init__(self, preload: Sequence[str] = ()) -> None:
-        self._context: ForkServerContext = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload([*PRELOADED, *preload])
-        self._children: list[ForkServerProcess] = []
+    def __init__(
+        self,
+        home: Path,
+        rules: Rules | None = None,
+        pinned: str = "",
+        *,
+        fork: bool = True,
+        preload: Sequence[str] = (),
+    ) -> None:
+        self._home = home
+        self._rules = rules
+        self._pinned = pinned
+        self._context: ForkServerContext | None = multiprocessing.get_context("forkserver") if fork else None
+        if self._context is not None:
+            self._context.set_forkserver_preload([*PRELOADED, *preload])
+        self._running: list[Running] = []
+        self._last = ""
 
     def warm_up(self) -> None:
         """Start the server and wait until it has imported everything. The first task is then not delayed."""
+        if self._context is None:
+            return
         child = self._context.Process(target=_do_nothing)
         child.start()
         child.join()
         child.close()
 
+    def get_eligible_capacity(
+        self, supported_task_types: set[TaskType], **_: Any
+    ) -> tuple[set[TaskType], set[str]]:
+        """Accept ClientApps only: Flower would start other tasks without a sandbox."""
+        return supported_task_types & {TaskType.CLIENT_APP}, set()
+
     def launch(self, spec: ExecutionSpec) -> LaunchResult:
         """Start a task."""
         if spec.task_type is not TaskType.CLIENT_APP:
-            return super().launch(spec)
-        child = self._context.Process(
-            target=run_task,
-            args=(
-                spec.runtime_api_address,
-                spec.token,
-                spec.insecure,
-                spec.root_certificates_path,
-                spec.parent_pid,
-                spec.runtime_dependency_install,
-            ),
-            daemon=False,  # A task may start processes itself, for example to load data.
-        )
+            return LaunchResult.failed(f"this node runs ClientApps only, not {spec.task_type}")
+        bundle = spec.fab_hash or ""
+        if bundle and not _HASH.fullmatch(bundle):
+            return LaunchResult.failed("the bundle's hash is malformed")
+        if bundle != self._last:
+            self._last = bundle
+            self._home.mkdir(parents=True, exist_ok=True)
+            write_whole(self._home / BUNDLE_FILE, bundle.encode())
+        unpacked = self._home / (bundle or "unnamed")
+        unpacked.mkdir(parents=True, exist_ok=True)
+        task = Task(spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked))
         try:
-            child.start()
-        except OSError as error:
-            return LaunchResult.failed(f"fork server: {error}")
-        self._children.append(child)
+            self._running.append(self._start(task))
+        except (OSError, EOFError) as error:
+            return LaunchResult.failed(f"the task can't be started: {error}")
         return LaunchResult.accepted()
 
+    def _start(self, task: Task) -> Running:
+        if self._rules is None:
+            return _start_without_sandbox(self._context, replace(task, parent=os.getpid()))
+        host, _, port = task.address.rpartition(":")
+        rules = replace(
+            self._rules,
+            hosts=(*self._rules.hosts, (host.strip("[]"), int(port))),
+            writable=(*self._rules.writable, task.flower_home),
+        )
+        for folder in self._rules.writable:
+            Path(folder).mkdir(mode=0o700, exist_ok=True)
+        return _start_in_sandbox(self._context, task, rules)
+
     def reconcile(self) -> None:
-        """Remove children that have ended."""
-        for child in [child for child in self._children if not child.is_alive()]:
-            child.join()
-            child.close()
-            self._children.remove(child)
+        """Remove tasks that have ended."""
+        for running in [running for running in self._running if running.over()]:
+            running.close()
+            self._running.remove(running)
 
     def close(self) -> None:
-        """End all children that still run."""
-        for child in self._children:
-            child.terminate()
+        """End all tasks that still run."""
+        for running in self._running:
+            running.close()
+        self._running.clear()
+
+
+@dataclass(frozen=True)
+class Running:
+    """A task that runs."""
+
+    over: Callable[[], bool]
+    """Returns whether it has ended."""
+    close: Callable[[], object]
+    """Ends it if it runs, and removes what it leaves behind."""
+
+
+def _start_without_sandbox(context: ForkServerContext | None, task: Task) -> Running:
+    if context is None:
+        with tempfile.TemporaryFile() as words:
+            words.write(task.to_json().encode())
+            words.seek(0)
+            program = subprocess.Popen([sys.executable, "-m", "client.task"], stdin=words)
+        return Running(lambda: program.poll() is not None, program.terminate)
+    child = context.Process(target=run, args=(task,), daemon=False)  # A task may start processes itself.
+    child.start()
+    return Running(lambda: not child.is_alive(), lambda: _end(child))
+
+
+def _start_in_sandbox(context: ForkServerContext | None, task: Task, rules: Rules) -> Running:
+    scratch, addresses = make_scratch(), addresses_of(rules)
+    task = replace(task, scratch=str(scratch), addresses=addresses)
+    if context is None:
+        program = Sandboxed(
+            [sys.executable, "-m", "client.task"],
+            rules,
+            os.environ,
+            scratch=scratch,
+            addresses=addresses,
+            stdin=task.to_json().encode(),
+            write=_write,
+            say=_say,
+        )
+        return Running(lambda: program.monitor.over, lambda: program.__exit__())
+    control, their_control = socket.socketpair()
+    output, their_output = socket.socketpair()
+    with their_control, their_output:
+        child = context.Process(
+            target=run_in_sandbox, args=(task, rules, their_control, their_output), daemon=False
+        )
+        child.start()
+    monitor = Monitor(
+        int(child.pid or 0), rules, scratch, addresses, control, output.detach(), write=_write, say=_say
+    )
+
+    def close() -> None:
+        _end(child)
+        monitor.wait(5)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+    return Running(lambda: monitor.over, close)
+
+
+def _end(child: ForkServerProcess) -> None:
+    child.terminate()
+    child.join(5)
+    if not child.is_alive():
+        child.close()
+
+
+def _write(data: bytes) -> None:
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
+def _say(reason: str) -> None:
+    _write(f"Refused: The sandbox has ended the training code, because {reason}.\n".encode())
 
 
 def _do_nothing() -> None:
     """Return at once: the body of a task that only warms up the server."""
 
 
-def run_task(
-    address: str, token: str, insecure: bool, certificates: str | None, parent: int | None, install: bool
-) -> None:
-    """Run one ClientApp task in a forked child."""
-    for name in list(sys.modules):
-        if name.partition(".")[0] in BUNDLED:
-            del sys.modules[name]
-    importlib.invalidate_caches()
-    from flwr.supercore.tls import validate_and_resolve_root_certificates
-    from flwr.supernode.runtime.run_clientapp import run_clientapp
+def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: socket.socket) -> None:
+    """Run a task in a forked child, in a sandbox."""
 
-    run_clientapp(
-        runtime_api_address=address,
-        token=token,
-        insecure=insecure,
-        certificates=validate_and_resolve_root_certificates(certificates, insecure),
-        parent_pid=parent,
-        runtime_dependency_install=install,
-    )
+    def body() -> None:
+        null = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(null, 0)
+        for descriptor in (1, 2):
+            os.dup2(output.fileno(), descriptor)
+        ours = control.fileno()
+        os.closerange(3, ours)
+        os.closerange(ours + 1, OPEN_FILES)
+        enter(rules, Path(task.scratch), control)
+        control.close()
+        run(task)
+
+    keep(body)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a SuperExec with the forking executor until its SuperNode ends."""
+    """Run a SuperExec with this executor until its SuperNode ends."""
     parser = argparse.ArgumentParser(prog="client.executor", description=__doc__)
     parser.add_argument("--runtime-api-address", required=True, help="host:port of the SuperNode")
     parser.add_argument("--parent-pid", type=int, required=True, help="process to end with")
     parser.add_argument("--preload", action="append", default=[], help="module to import once")
+    parser.add_argument("--no-fork", action="store_true", help="start a Python for every message")
+    parser.add_argument("--sandbox", default="", help="rules of the sandbox; without them there is none")
+    parser.add_argument("--bundle", default="", help="SHA-256 of the only bundle that may run")
     parser.add_argument("--ready", type=int, help="descriptor to close once everything is imported")
+    parser.add_argument(
+        "--secret", type=int, required=True, help="descriptor with the secret for taking tasks"
+    )
     options = parser.parse_args(arguments)
+    secret = os.read(options.secret, 1024)
+    os.close(options.secret)
 
     from flwr.supercore.superexec import run_superexec as superexec
 
-    executor = ForkExecutor(options.preload)
+    executor = TrainingExecutor(
+        Path(os.environ["FLWR_HOME"], BUNDLES_FOLDER),
+        Rules.from_json(options.sandbox) if options.sandbox else None,
+        options.bundle,
+        fork=not options.no_fork,
+        preload=options.preload,
+    )
     executor.warm_up()
     if options.ready is not None:
         os.close(options.ready)
@@ -142,7 +272,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
     replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
     superexec.run_superexec(
-        runtime_api_address=options.runtime_api_address, insecure=True, parent_pid=options.parent_pid
+        runtime_api_address=options.runtime_api_address,
+        insecure=True,
+        superexec_auth_secret=secret,
+        parent_pid=options.parent_pid,
     )
 
 

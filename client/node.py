@@ -21,10 +21,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from client.access import Access, rules_of
 from client.admission import CONNECTED, NodeLog, refusal
 from client.drill import parse_attack
 from client.signer import protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
+from client.task import BUNDLE_FILE, BUNDLES_FOLDER
 from folkmoot.apps.folder import toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -47,6 +49,7 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.sandbox.rules import Rules
 from folkmoot.tasks import SHIPPED, Task
 
 SECRETS = ("FOLKMOOT_PASSWORD",)
@@ -54,6 +57,9 @@ SECRETS = ("FOLKMOOT_PASSWORD",)
 
 TASK_POLL = "0.05"
 """Seconds between two polls of Flower's executor for a task."""
+
+FLOWER_FOLDER = "flower"
+"""Name of Flower's folder in the contributor's folder."""
 
 SUPERNODE = "supernode"
 """Name of the SuperNode's process and log."""
@@ -66,6 +72,9 @@ LET_IN = 15.0
 
 NO_PLACE = "No place: "
 """How the line begins that the mod logs where a round takes no update of the account."""
+
+LARGEST_DESCRIPTION = 1 << 20
+"""Size in bytes of the largest description of an update that is read."""
 
 FOLLOW_PAUSE = 2.0
 """Seconds between two requests for the status of an update."""
@@ -89,6 +98,8 @@ class NodeOptions:
     """Libraries to import before the first message; None for those of the task."""
     key: Path | None = None
     """Key file for authentication at the SuperLink; None if the SuperLink admits every node."""
+    access: Access = field(default_factory=Access)
+    """What the training code may reach."""
 
 
 # Checks
@@ -299,7 +310,7 @@ def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
         **threads,
         "PATH": os.pathsep.join([programs, kept.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(paths),
-        "FLWR_HOME": str(home / "flower"),
+        "FLWR_HOME": str(home / FLOWER_FOLDER),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": TASK_POLL,
         "PYTHONUNBUFFERED": "1",
@@ -318,9 +329,20 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
         command += ["--auth-supernode-private-key", str(options.key)]
     if not options.fork:
         command += ["--no-fork"]
+    access = options.access.with_config(options.config)
+    if (rules := rules_for(contributor, access)) is not None:
+        command += ["--sandbox", rules.to_json()]
+    command += ["--bundle", access.bundle]
+    for name in access.environment:
+        command += ["--pass-env", name]
     for name in preloads(contributor.task) if options.preload is None else options.preload:
         command += ["--preload", name]
     return [*command, "--node-config", toml_pairs({HOME: str(contributor.home), **options.config})]
+
+
+def rules_for(contributor: Contributor, access: Access) -> Rules | None:
+    """Return the rules of the training code's sandbox; None without one."""
+    return rules_of(contributor, access) if access.sandbox else None
 
 
 def preloads(task: str) -> list[str]:
@@ -345,8 +367,8 @@ def run_node(
         contributor: Configuration of the contributor; its folder must exist.
         agent: The signer agent, or the link to one; it runs as long as the node.
         options: Options for starting the SuperNode.
-        on_event: Called with the event's fields and ``event``: "joined", "left", "update", "received", "missed",
-            "refused" or "no-place".
+        on_event: Called with the event's fields and ``event``: "joined", "left", "bundle", "update", "received",
+            "missed", "refused" or "no-place".
 
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
@@ -412,6 +434,14 @@ def _start_supernode(
     )
 
 
+def _written(path: Path) -> int:
+    """Return when a file was written, in nanoseconds; 0 if it is missing."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 class NodeWatcher:
     """Reports the events of a node's tasks and the status of its updates; a context manager.
 
@@ -433,6 +463,8 @@ class NodeWatcher:
         self._api = api or CoordinatorApi(contributor.coordinator, timeout=5)
         self._under_way = sorted(int(Path(name).stem) for name in self._known)[-1:]
         self._next = 0.0
+        self._bundle = contributor.home / FLOWER_FOLDER / BUNDLES_FOLDER / BUNDLE_FILE
+        self._bundle_written = _written(self._bundle)
 
     def __enter__(self) -> NodeWatcher:
         return self
@@ -443,14 +475,21 @@ class NodeWatcher:
 
     def look(self, on_event: Callable[[dict[str, object]], None]) -> bool:
         """Report new events. Return False, so that `Supervisor.watch` continues."""
+        if (written := _written(self._bundle)) != self._bundle_written:
+            self._bundle_written = written
+            on_event({"event": "bundle", "hash": self._bundle.read_text(encoding="utf-8")})
         for path in sorted(self._updates.glob("*.json")):
             if path.name not in self._known:
                 self._known.add(path.name)
-                document = json.loads(path.read_text(encoding="utf-8"))
-                commitment = json.loads(document["commitment"])
-                root = commitment["updateRoot"]
-                on_event({"event": "update", "round": int(path.stem), "updateRoot": root})
-                self._under_way.append(int(path.stem))
+                try:  # The training code may write anything there.
+                    if path.stat().st_size > LARGEST_DESCRIPTION:
+                        continue
+                    document = json.loads(path.read_text(encoding="utf-8"))
+                    root, number = str(json.loads(document["commitment"])["updateRoot"]), int(path.stem)
+                except (OSError, ValueError, KeyError, TypeError, RecursionError):
+                    continue
+                on_event({"event": "update", "round": number, "updateRoot": root})
+                self._under_way.append(number)
         if self.log.exists() and self.log.stat().st_size > self._at:
             with self.log.open("rb") as file:
                 file.seek(self._at)

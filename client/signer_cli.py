@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.signer_options import BundleHash, RecordPath, RemoteMethod, parse_bundle_hash
+from client.signer_options import BundleHash, RecordPath, RemoteMethod
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -107,6 +107,7 @@ def signer_run(
     Example: folkmoot signer run --socket signer.sock --remote-signer http://127.0.0.1:9000 --account 0x...
     """
     from client import node
+    from client.access import parse_bundle
     from client.signer import SignerAgent
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey, RemoteKey
@@ -116,7 +117,7 @@ def signer_run(
     from folkmoot.runtime.processes import Supervisor
     from folkmoot.runtime.units import parse_address
 
-    mode, pinned = _parse_mode(socket_mode), parse_bundle_hash(bundle)
+    mode, pinned = _parse_mode(socket_mode), bytes.fromhex(parse_bundle(bundle or "")) or None
     if remote_signer is not None and account is None:
         raise InputError(
             "--remote-signer needs --account: the address that it signs for.",

@@ -9,8 +9,6 @@ from typing import Annotated
 
 import typer
 
-from folkmoot.errors import InputError
-
 RecordPath = Annotated[
     Path | None,
     typer.Option(
@@ -40,22 +38,3 @@ class RemoteMethod(StrEnum):
     """Takes the message as a JSON text, as every release of Web3Signer does."""
     CLEF = "account_signTypedData"
     """Takes the message as a JSON object."""
-
-
-def parse_bundle_hash(text: str | None) -> bytes | None:
-    """Return the 32 bytes of a bundle hash; None if none is given.
-
-    Raises:
-        InputError: The text is not a hash.
-    """
-    if text is None:
-        return None
-    try:
-        value = bytes.fromhex(text.removeprefix("0x"))
-    except ValueError:
-        value = b""
-    if len(value) != 32:
-        raise InputError(
-            f"{text!r} is not the hash of a bundle.", remedy="Give the 64 hex digits of its sha256."
-        )
-    return value

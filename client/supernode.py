@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import secrets
 import select
 import subprocess
 import sys
 import traceback
 from typing import TYPE_CHECKING
 
+from client.access import training_environment
 from client.pauses import NodePause, Waker, replace_clock
 
 if TYPE_CHECKING:
@@ -47,16 +49,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--no-fork", action="store_true", help="start a Python for every message, as Flower does"
     )
+    parser.add_argument(
+        "--sandbox", default="", help="rules of the training code's sandbox; without them none"
+    )
+    parser.add_argument("--bundle", default="", help="SHA-256 of the only bundle that may run")
+    parser.add_argument(
+        "--pass-env", action="append", default=[], help="environment variable that the training code gets"
+    )
     options, rest = parser.parse_known_args(arguments)
 
     from flwr.supernode import start_client_internal
     from flwr.supernode.cli.flower_supernode import flower_supernode
 
-    sys.argv = ["flower-supernode", "--port", str(options.port), *rest]
-    wake: Callable[[], None] = lambda: None  # noqa: E731  replaced if there is an executor to wake
-    if not options.no_fork:
-        sys.argv += ["--isolation", "process"]
-        wake = start_executor(options.port, options.preload)
+    # Only the executor may take tasks from the Runtime API: the training code can connect to it too.
+    secret = secrets.token_bytes(32)
+    sys.argv = ["flower-supernode", "--port", str(options.port), *rest, "--isolation", "process"]
+    sys.argv += ["--superexec-auth-secret-file", f"/dev/fd/{filled_pipe(secret)}"]
+    words = [word for name in options.preload for word in ("--preload", name)]
+    words += ["--sandbox", options.sandbox, "--bundle", options.bundle]
+    if options.no_fork:
+        words += ["--no-fork"]
+    wake = start_executor(options.port, secret, words, options.pass_env if options.sandbox else None)
     replace_clock(start_client_internal, NodePause(options.pause, wake))
     run_to_the_end(flower_supernode)
 
@@ -74,30 +87,42 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
     end(LOST)
 
 
-def start_executor(port: int, preload: Sequence[str]) -> Callable[[], None]:
+def filled_pipe(data: bytes) -> int:
+    """Return the reading end of a pipe with a few bytes in it."""
+    reader, writer = os.pipe()
+    os.write(writer, data)
+    os.close(writer)
+    return reader
+
+
+def start_executor(
+    port: int, secret: bytes, words: Sequence[str], names: Sequence[str] | None
+) -> Callable[[], None]:
     """Start the executor, and wait until it has imported the libraries for tasks.
+
+    Args:
+        port: Port of this SuperNode's Runtime API.
+        secret: With which it takes tasks from there.
+        words: Further words of the executor's command.
+        names: Environment variables that it gets, beside those that the training code always gets; None for all.
 
     Returns:
         Function that wakes the executor when there is a task for it.
     """
     reader, writer = os.pipe()
     warm, ready = os.pipe()
-    command = [*executor_command(port, preload), "--ready", str(ready)]
-    subprocess.Popen(command, stdin=reader, pass_fds=[ready])
+    command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
+    command += ["--parent-pid", str(os.getpid()), "--ready", str(ready), *words]
+    key = filled_pipe(secret)
+    command += ["--secret", str(key)]
+    environment = None if names is None else training_environment(os.environ, ["FLWR_HOME", *names])
+    subprocess.Popen(command, stdin=reader, pass_fds=[ready, key], env=environment)
     os.close(reader)
     os.close(ready)
+    os.close(key)
     select.select([warm], [], [], WARM_UP_SECONDS)  # Readable when the executor has closed its end.
     os.close(warm)
     return Waker(writer)
-
-
-def executor_command(port: int, preload: Sequence[str]) -> list[str]:
-    """Return the command of the executor for a SuperNode on this port."""
-    command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
-    command += ["--parent-pid", str(os.getpid())]
-    for name in preload:
-        command += ["--preload", name]
-    return command
 
 
 if __name__ == "__main__":

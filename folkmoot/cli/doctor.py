@@ -69,7 +69,10 @@ def doctor(
     root_certificates: RootCertificates = None,
     insecure: Insecure = False,
     joining: Annotated[
-        bool, typer.Option("--join", help="Also check what `folkmoot join` needs: key, stake, coins, folder.")
+        bool,
+        typer.Option(
+            "--join", help="Also check what `folkmoot join` needs: key, stake, coins, folder, sandbox."
+        ),
     ] = False,
     keystore: KeystorePath = None,
     home: Annotated[

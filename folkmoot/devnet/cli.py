@@ -277,6 +277,15 @@ def prepare(
     rule: Rule = "guided_mean",
     root: Root = "",
     home: Annotated[Path, typer.Option(help="Folder to create.")] = DEFAULT_HOME,
+    hand_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Put each contributor's key, a password of its own and the deployment file into "
+            "FOLDER/contributor-N, and not into --home. FOLDER/public gets the deployment file.",
+            show_default=False,
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Create a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
@@ -286,14 +295,19 @@ def prepare(
     Example: folkmoot prepare --rpc http://127.0.0.1:8545 --home ./federation
     """
     from folkmoot.devnet.federation import Plan
+    from folkmoot.devnet.federation import hand_out as copy_deployment
     from folkmoot.devnet.federation import prepare as make
 
     name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, {}, name, parameters, root)
+    plan = Plan(home.absolute(), task, contributors, {}, name, parameters, root, hand_out=hand_out)
     if plan.deployment_file.exists():
+        if hand_out is not None:  # The process that made the federation may have been killed before this.
+            copy_deployment(plan, hand_out)
         emit({"home": str(plan.home), "made": False}, json_, f"{plan.home} holds a federation already.")
         return
     federation = make(plan, rpc)
+    if hand_out is not None:
+        copy_deployment(plan, hand_out)
     document = {"home": str(plan.home), "made": True, "accounts": federation.addresses}
     emit(document, json_, f"Made a federation with {contributors} contributors in {plan.home}.")
 

@@ -25,8 +25,10 @@ from folkmoot.errors import InputError
 from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
+from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port, require_free_port
 from folkmoot.runtime.units import UNIT
+from folkmoot.sandbox.kernel import support
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -60,6 +62,9 @@ ROOTS = ("good", "biased")
 
 GENESIS_FILE = "genesis.json"
 """Name of the genesis file in its folder."""
+
+PUBLIC = "public"
+"""Name of the folder for those without a key, beside those of contributors."""
 
 Say = Callable[[str], None]
 """Called with a short description of each step."""
@@ -107,6 +112,8 @@ class Plan:
     """Maximum number of entries of a round, the coordinator's included; 0 for as many as `folkmoot policy` says."""
     others: Mapping[str, int] = field(default_factory=dict)
     """Tokens (units of 1e-18) of further accounts by name. They have no stake."""
+    hand_out: Path | None = None
+    """Folder that gets each contributor's key file and password; None to keep them in the federation's folder."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -199,6 +206,8 @@ class Plan:
 
     def keystore(self, name: str) -> Path:
         """Return the key file of the coordinator or a contributor."""
+        if self.hand_out is not None and name in self.names():
+            return self.hand_out / name / "key.json"
         return self.keys / f"{name}.json"
 
     @property
@@ -330,6 +339,9 @@ class LocalFederation:
     host = "127.0.0.1"
     """Address on which chain and coordinator listen."""
 
+    node_words: tuple[str | Path, ...] = ()
+    """Further words of each node's `folkmoot join`."""
+
     def __init__(
         self,
         plan: Plan,
@@ -454,14 +466,17 @@ class LocalFederation:
             self._start_node("root", "coordinator", "--root", self.plan.root)
 
     def _start_node(self, name: str, key: str, *words: str | Path) -> None:
+        # An app is the user's own: it may download its data. Its code has run already, when it was read.
+        sandbox = [] if self.plan.app is None and not support().missing else ["--without-sandbox"]
         self.supervisor.start(
             name,
             [
-                *folkmoot_command("join", "--home", self.plan.node_home(name)),
+                *folkmoot_command("join", "--home", self.plan.node_home(name), *sandbox),
                 *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
                 *("--deployment", self.plan.deployment_file, *self.plan.subject),
                 *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),
                 *words,
+                *self.node_words,
             ],
             environment=self.environment(name),
             wave="nodes",
@@ -543,9 +558,23 @@ def _make_keys(plan: Plan) -> dict[str, LocalAccount]:
     accounts: dict[str, LocalAccount] = {}
     for name in ("coordinator", *plan.names(), *([WATCHER] if plan.watched else []), *plan.others):
         key = secrets.token_bytes(32)
-        keystore.create(plan.keystore(name), password, private_key=key, work=SCRYPT_WORK)
+        own = password
+        if plan.hand_out is not None and name in plan.names():
+            own = secrets.token_urlsafe(24)
+            plan.keystore(name).parent.mkdir(parents=True, exist_ok=True)
+            write_whole(
+                plan.keystore(name).with_name(plan.password_file.name), f"{own}\n".encode(), mode=0o600
+            )
+        keystore.create(plan.keystore(name), own, private_key=key, work=SCRYPT_WORK)
         accounts[name] = Account.from_key(key)
     return accounts
+
+
+def hand_out(plan: Plan, folder: Path) -> None:
+    """Copy the deployment file to each contributor's folder, and to `PUBLIC` for those without a key."""
+    for name in (*plan.names(), PUBLIC):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        write_whole(folder / name / plan.deployment_file.name, plan.deployment_file.read_bytes())
 
 
 def _throwaway(rpc: Any) -> LocalAccount:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a contributor before `folkmoot join`: key, stake, enrolment, coins, folder. Needs no password."""
+"""Checks of a contributor before `folkmoot join`: key, stake, enrolment, coins, folder, sandbox. Needs no password."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
+from folkmoot.doctor.training import training_checks
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
 from folkmoot.ledger import costs
@@ -60,6 +61,7 @@ def contributor_checks(
         *model,
         Check("your folder", mine.folder, ("your key", "deployment file")),
         Check("your disk", mine.disk, ("your folder",)),
+        *training_checks(key, lambda: mine.home, ("your folder",)),
     ]
 
 
@@ -88,7 +90,7 @@ class _Contributor:
         return keystore.address_of(self._key())
 
     @cached_property
-    def _home(self) -> Path:
+    def home(self) -> Path:
         return self._find_home(self._account, self._deployment.ledger)
 
     def key_file(self) -> Finding:
@@ -184,7 +186,7 @@ class _Contributor:
         return ok(f"The coordinator serves the chain's model, {manifest.elements:,} parameters.")
 
     def folder(self) -> Finding:
-        home = self._home
+        home = self.home
         if not home.exists():
             return ok(f"{home} does not exist yet; `folkmoot join` creates it.")
         if not os.access(home, os.R_OK | os.W_OK | os.X_OK):
@@ -211,7 +213,7 @@ class _Contributor:
         return ok(f"{home} is of this account and federation; it joined with the task {contributor.task}.")
 
     def disk(self) -> Finding:
-        place = next(path for path in (self._home, *self._home.parents) if path.exists())
+        place = next(path for path in (self.home, *self.home.parents) if path.exists())
         free, need = shutil.disk_usage(place).free, FREE_BYTES
         if self._manifest is not None:
             need += KEEP_UPDATES * self._manifest.size + self._manifest.state_file_size

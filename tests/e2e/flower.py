@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,28 @@ class Flower(contextlib.ExitStack):
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def join(self, contributor: Contributor, account: Any = None, *, stock: bool = False) -> None:
-        """Start a node, ours or Flower's own SuperNode as it is, and its signer agent if there is an account."""
+    def join(
+        self,
+        contributor: Contributor,
+        account: Any = None,
+        *,
+        stock: bool = False,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> int:
+        """Start a node and its signer agent if there is an account; return the node's port.
+
+        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is.
+        """
         contributor.save()
         if account is not None:
             self.enter_context(agent_of(contributor, account, contributor.home / RECORD_FOLDER))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
-        options = NodeOptions(SuperLink(self.address), pause=0.2, config=share)
-        command = node_command(contributor, options, port)
+        config = {**share, **(config or {})}
+        command = node_command(
+            contributor, NodeOptions(SuperLink(self.address), pause=0.2, config=config, **options), port
+        )
         if stock:
             command = [
                 str(Path(sys.executable).with_name("flower-supernode")),
@@ -70,6 +83,7 @@ class Flower(contextlib.ExitStack):
             ready=lambda: accepts_connections(port),
             environment=node_environment(contributor.home, os.environ),
         )
+        return port
 
     def run(
         self,

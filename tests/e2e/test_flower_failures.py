@@ -97,6 +97,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         (root / "failing").write_text("")
         with Supervisor(plan.logs) as supervisor:
             federation = LocalFederation(plan, supervisor)
+            federation.node_words = ("--pass-env", "FAILING", "--data", root / "failing")
             federation.start_superlink()
             federation.start_chain()
             prepare(plan, federation.rpc_url)

@@ -173,6 +173,9 @@ def _wait(look: Callable[[], Any]) -> Any:
         ("ada", {"--coordinator": "http://127.0.0.1:9"}, "coordinator-unreachable"),
         ("ada", {"--rpc": "http://127.0.0.1:9"}, "rpc-unreachable"),
         ("ada", {"--partition": "5/5"}, "invalid-input"),
+        ("ada", {"--data": "/"}, "home-in-data"),
+        ("ada", {"--data": "/nowhere"}, "no-data"),
+        ("ada", {"--bundle": "0x12"}, "invalid-input"),
     ],
 )
 def test_join_says_what_is_wrong(

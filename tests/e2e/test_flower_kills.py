@@ -52,6 +52,8 @@ pytestmark = [
 class Mortal(LocalFederation):
     """A federation whose processes die where they are told to, and are started again as an init system would."""
 
+    node_words = ("--without-sandbox",)  # A fault point writes a file outside of the sandbox before it dies.
+
     def environment(self, name: str) -> dict[str, str]:
         points = FIRST.get(name, ()) + LATER.get(name, ())
         faults = ",".join(f"{point}@{self.plan.home / point}" for point in points)

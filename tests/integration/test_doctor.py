@@ -26,6 +26,7 @@ from sqlalchemy import select
 from folkmoot.cli import main
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.doctor import chain as chain_doctor
+from folkmoot.doctor.training import PROMISES
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.certificates import Authority, Pair
@@ -56,7 +57,16 @@ API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
     "coordinator's clock",
 )  # fmt: skip
-JOIN = ("your key", "your stake", "your enrolment", "your coins", "your model", "your folder", "your disk")
+JOIN = (
+    "your key",
+    "your stake",
+    "your enrolment",
+    "your coins",
+    "your model",
+    "your folder",
+    "your disk",
+    *PROMISES,
+)
 SUPERLINK = ("SuperLink's TLS", "SuperLink", "SuperLink's clock")
 
 Told = dict[str, dict[str, str]]

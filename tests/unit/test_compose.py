@@ -58,7 +58,7 @@ def test_secrets_are_files_in_the_volumes_of_those_who_need_them(name: str) -> N
         assert not re.search(r"://[^/\s]*:[^/\s]*@", str(value)), f"{variable} has a password"
     said = [*words(service.get("entrypoint", [])), *words(service.get("command", []))]
     mounted = {volume.split(":")[1] for volume in service.get("volumes", [])}
-    files = re.findall(r"/(?:secrets/[\w-]+|node|federation|admitted)(?=/|$|\s)", " ".join(said))
+    files = re.findall(r"/(?:secrets/[\w-]+|node|federation|public|admitted)(?=/|$|\s)", " ".join(said))
     files += [
         match[0]
         for value in service.get("environment", {}).values()
@@ -77,6 +77,30 @@ def test_contributors_see_no_more_than_another_machine_would() -> None:
             assert "--insecure" not in words(service["command"])
     gateway = (ROOT / "deploy" / "compose" / "gateway.conf").read_text()
     assert re.findall(r"location (\S+) \{ proxy_pass \$superlink", gateway) == ["/v1/fleet/"]
+
+
+def test_a_contributor_has_its_own_key_and_nobody_elses_and_the_audit_has_none() -> None:
+    writing = {
+        volume.partition(":")[0] for volume in SERVICES["setup"]["volumes"] if not volume.endswith(":ro")
+    }
+    with_keys = {name for name in writing if name != "public"}
+    assert {f"node-{number}" for number in (1, 2, 3)} | {"federation"} == with_keys
+    mounted = {
+        name: {volume.partition(":")[0] for volume in service.get("volumes", [])}
+        for name, service in SERVICES.items()
+    }
+    for number in (1, 2, 3):
+        name = f"contributor-{number}"
+        assert mounted[name] & with_keys == {f"node-{number}"}
+        told = words(SERVICES[name]["command"])
+        for option in ("--keystore", "--password-file", "--node-key", "--home"):
+            assert told[told.index(option) + 1].startswith("/node/")
+        assert f"node-{number}:/handed-out/{name}" in SERVICES["setup"]["volumes"]
+        assert SERVICES[name]["environment"]["FOLKMOOT_DEPLOYMENT"] == "/node/deployment.json"
+    assert not mounted["audit"] & with_keys
+    assert SERVICES["audit"]["environment"]["FOLKMOOT_DEPLOYMENT"] == "/public/deployment.json"
+    others = {name for name, volumes in mounted.items() if "federation" in volumes}
+    assert others == {"setup", "coordinator", "train"}
 
 
 def test_every_volume_is_used_and_every_file_that_is_mounted_is_there() -> None:

@@ -278,3 +278,30 @@ def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
 
     assert start_client_internal.time is time
     assert run_superexec.time is time
+
+
+def test_the_watcher_reports_the_bundle_and_survives_what_the_training_code_writes(
+    tmp_path: Path, world: World
+) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    log = tmp_path / "supernode.log"
+    log.write_text("")
+    running = tmp_path / "flower" / "bundles" / "running"
+    running.parent.mkdir(parents=True)
+    running.write_text("of an earlier start")
+    events: list[dict[str, object]] = []
+    updates = tmp_path / "updates"
+    updates.mkdir()
+    with node.NodeWatcher(who, log) as watcher:
+        watcher.look(events.append)
+        running.write_text("ab" * 32)
+        os.utime(running, ns=(1, 1))
+        log.write_text("Bundle: " + "cd" * 32 + "\n")
+        (updates / "1.json").write_text('{"commitment": "[]"}')
+        (updates / "2.json").write_text("[" * 100_000)
+        (updates / "3.json").mkdir()
+        (updates / "4.json").write_text("0" * (node.LARGEST_DESCRIPTION + 1))
+        watcher.look(events.append)
+    assert events == [{"event": "bundle", "hash": "ab" * 32}]

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from folkmoot.cli.policy import parse_rule
+from folkmoot.devnet import federation
 from folkmoot.devnet.cli import parse_attacks
 from folkmoot.devnet.federation import Plan, prepare
 from folkmoot.errors import InputError, LocalError
+from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import free_port
 
@@ -62,3 +64,22 @@ def test_a_failed_command_speaks_for_itself(tmp_path: Path) -> None:
         run_folkmoot(["account", "show", "--keystore", tmp_path / "missing.json"])
     assert caught.value.code == "keystore-missing"
     assert caught.value.remedy
+
+
+def test_each_contributor_is_handed_its_own_key_and_password(tmp_path: Path) -> None:
+    plan = Plan(tmp_path / "federation", "digits", contributors=2, hand_out=tmp_path / "out")
+    accounts = federation._make_keys(plan)
+    plan.deployment_file.write_text("{}")
+    federation.hand_out(plan, tmp_path / "out")
+    files = {
+        str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()
+    }
+    own = {f"contributor-{n}/{name}" for n in (1, 2) for name in ("key.json", "password", "deployment.json")}
+    assert files == own | {"public/deployment.json"}
+    assert {path.name for path in plan.keys.iterdir()} == {"coordinator.json"}
+    passwords = [(tmp_path / "out" / f"contributor-{n}" / "password") for n in (1, 2)]
+    assert len({path.read_text() for path in (*passwords, plan.password_file)}) == 3
+    for name, password in zip(plan.names(), passwords, strict=True):
+        assert password.stat().st_mode & 0o777 == 0o600
+        unlocked = keystore.load(plan.keystore(name), password.read_text().strip())
+        assert unlocked.address == accounts[name].address

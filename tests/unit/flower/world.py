@@ -195,6 +195,10 @@ class World:
             return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
         if selector == keccak(b"policies(uint32)")[:4]:
             return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
+        if selector == keccak(b"genesisHash()")[:4]:
+            return "0x" + self.genesis.hash.hex()
+        if selector == keccak(b"manifestHash()")[:4]:
+            return "0x" + self.manifest.hash.hex()
         if selector == keccak(b"nextRound()")[:4]:
             return "0x" + encode(["uint64"], [len(self.rounds)]).hex()
         if selector == keccak(b"hasCommitted(uint64,address)")[:4]:

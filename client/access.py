@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the training code may reach on a contributor's machine: from the options of `join` to the rules of its sandbox.
+
+The sandbox itself is `folkmoot.sandbox`. This module reads no file's content, and is not part of the app bundle.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import folkmoot
+from folkmoot.errors import InputError
+from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
+from folkmoot.sandbox.kernel import support
+from folkmoot.sandbox.rules import DISK, PROCESSES, SYSTEM, Rules, half_of_memory, python_paths, real, without
+from folkmoot.tasks import SHIPPED
+
+PACKAGES = ("folkmoot", "client", "server")
+"""Our packages: an app that is anchored by two lines imports them."""
+
+VARIABLES = frozenset(
+    {
+        *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LANG", "LANGUAGE", "TZ"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+        *(
+            "CUDA_VISIBLE_DEVICES",
+            "NVIDIA_VISIBLE_DEVICES",
+            "FLWR_TELEMETRY_ENABLED",
+            "FLWR_DISABLE_UPDATE_CHECK",
+        ),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL",
+    }
+)
+"""Environment variables that the training code gets."""
+
+_HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a contributor lets the training code do, beside what every node needs."""
+
+    data: tuple[Path, ...] = ()
+    """Files and folders that it may read."""
+    writable: tuple[Path, ...] = ()
+    """Folders that it may also write."""
+    environment: tuple[str, ...] = ()
+    """Names of environment variables that it gets, beside `VARIABLES`."""
+    secrets: tuple[Path, ...] = ()
+    """Files that it must not see: key files and passwords."""
+    bundle: str = ""
+    """SHA-256 of the only bundle that may run, in hexadecimal; empty for any."""
+    sandbox: bool = True
+    """Whether its processes are sandboxed."""
+    memory: int = 0
+    """Limit of its memory in bytes; 0 for half of the machine's."""
+    disk: int = DISK
+    """Limit of the files that it writes in bytes."""
+
+    def with_config(self, config: Mapping[str, Any]) -> Access:
+        """Return the access with the paths in a node's configuration as data: its owner named them for the code."""
+        texts = [value for value in config.values() if isinstance(value, str) and "/" in value]
+        return replace(self, data=(*self.data, *(Path(text) for text in texts if _exists(text))))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # No path: too long, or with a null character.
+        return False
+
+
+def parse_bundle(text: str) -> str:
+    """Return a bundle's hash in lower case, without 0x.
+
+    Raises:
+        InputError: The text is no hash.
+    """
+    if not text:
+        return ""
+    if (found := _HASH.fullmatch(text)) is None:
+        raise InputError(
+            f"{text!r} is not the hash of a bundle.",
+            remedy="Give --bundle the SHA-256 of the bundle, 64 hexadecimal digits. `folkmoot join` and "
+            "GET /v1/rounds/N/updates show it.",
+        )
+    return found[1].lower()
+
+
+def check_apart(home: Path, access: Access) -> None:
+    """Check that what is readable, the node's folder and secrets are apart, and that the data exists.
+
+    Raises:
+        InputError: They are not, or data is missing.
+    """
+    (home,) = real([home])
+    secret = [
+        (home, "the node's folder", "give another --home"),
+        *((path, "the key or password file", "move that file") for path in real(access.secrets)),
+    ]
+    for path in real([*SYSTEM, *python_paths()]):
+        for hidden, what, remedy in secret:
+            if hidden.is_relative_to(path):
+                raise InputError(
+                    f"The system's folder {path}, which the training code may read, contains {what} {hidden}.",
+                    remedy=f"{remedy[0].upper()}{remedy[1:]}.",
+                    code="home-in-system",
+                )
+    for path in real([*access.data, *access.writable]):
+        if not path.exists():
+            raise InputError(
+                f"There is no {path}, which the training code is to read.",
+                remedy="Correct --data or --writable.",
+                code="no-data",
+            )
+        if path.is_relative_to(home):
+            raise InputError(
+                f"The data {path} is inside the node's folder {home}, which the training code must not read.",
+                remedy="Move the data to a folder of its own, or give another --home.",
+                code="data-in-home",
+            )
+        for hidden, what, remedy in secret:
+            if hidden.is_relative_to(path):
+                raise InputError(
+                    f"The data {path} contains {what} {hidden}, which the training code must not read.",
+                    remedy=f"Give --data only the folder with the data, or {remedy}.",
+                    code="home-in-data",
+                )
+
+
+def rules_of(contributor: Contributor, access: Access) -> Rules:
+    """Return the rules for a contributor's training code."""
+    home = contributor.home
+    root = Path(folkmoot.__file__).resolve().parent.parent
+    hidden = real([home, *access.secrets])
+    code = _code_of(contributor.task)
+    readable = [
+        *(root / name for name in PACKAGES),
+        *(path for folder in code for path in without(folder, hidden)),
+        *real(access.data),
+        home / CONTRIBUTOR_FILE,
+    ]
+    return Rules(
+        readable=tuple(str(path) for path in readable),
+        listable=tuple(str(path) for path in (root, *code)),
+        writable=tuple(str(path) for path in (home / UPDATES_FOLDER, *real(access.writable))),
+        hosts=tuple(_end_of(url) for url in contributor.rpc.split(",") if urlsplit(url).hostname),
+        sockets=(str(contributor.socket.resolve()),),
+        memory=access.memory or half_of_memory(),
+        disk=access.disk,
+        processes=PROCESSES,
+    )
+
+
+def _code_of(task: str) -> list[Path]:
+    """Return the folder of a task's own module; an empty list for shipped tasks, apps, and installed packages."""
+    name = task.partition(":")[0].partition(".")[0]
+    if task in SHIPPED or ":" not in task:
+        return []
+    spec = importlib.util.find_spec(name)
+    if spec is None or not (spec.origin or spec.submodule_search_locations):
+        return []
+    places = list(spec.submodule_search_locations or [str(Path(str(spec.origin)).parent)])
+    installed = real([*python_paths(), Path(folkmoot.__file__).parent])
+    return [place for place in real(places) if not any(place.is_relative_to(folder) for folder in installed)]
+
+
+def _end_of(url: str) -> tuple[str, int]:
+    """Return host and port of a URL."""
+    parts = urlsplit(url)
+    return str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def training_environment(base: Mapping[str, str], names: Sequence[str] = ()) -> dict[str, str]:
+    """Return the environment of the processes that run training code: `VARIABLES`, those of `names`, and locales."""
+    return {
+        name: value
+        for name, value in base.items()
+        if name in VARIABLES or name in names or name.startswith("LC_")
+    }
+
+
+def described(rules: Rules | None, access: Access) -> list[str]:
+    """Return what the training code may see and do, one line for each matter."""
+    bundle = (
+        f"only {access.bundle}"
+        if access.bundle
+        else "any that the coordinator sends (--bundle HASH admits one)"
+    )
+    variables = ", ".join(access.environment) or "none of yours"
+    if rules is None:
+        return [
+            "WITHOUT A SANDBOX the coordinator's code can do on this machine all that your account can:",
+            "  read your files, keys and passwords, write and delete files, and connect to any address.",
+            f"  Bundle      {bundle}",
+            f"  Environment {variables}",
+        ]
+    data = ", ".join(map(str, real(access.data))) or "none (--data FOLDER)"
+    updates, *writable = rules.writable
+    hosts = ", ".join(f"{host}:{port}" for host, port in rules.hosts)
+    signals = (
+        []
+        if support().signals
+        else ["  Signals     it can end other programs of your account: this kernel is older than Linux 6.12"]
+    )
+    return [
+        "What the coordinator's code may do on this machine, in a sandbox:",
+        f"  Bundle      {bundle}",
+        f"  Data        read: {data}",
+        *([f"  Own code    read: {', '.join(rules.listable[1:])}"] if rules.listable[1:] else []),
+        "  Other files read: system libraries, Python and its packages; neither your home folder, nor the node's key",
+        f"  Write       a temporary folder, its unpacked bundle, {', '.join([updates, *writable])}",
+        f"  Network     the node's SuperNode, and {hosts or 'nothing else'}; no other address, no UDP, no open port",
+        f"  Signing     it can ask the signer for a signature of one update a round ({rules.sockets[0]})",
+        f"  Limits      {rules.memory / 1e9:.1f} GB of memory, {rules.disk / 1e9:.1f} GB of files, "
+        f"{rules.processes} processes",
+        f"  Environment {variables}",
+        *signals,
+    ]
+
+
+def hidden_of(paths: Sequence[Path | None]) -> tuple[Path, ...]:
+    """Return the paths that are given, as secrets."""
+    return tuple(Path(path).resolve() for path in paths if path is not None)

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one ClientApp task, in the process that the sandbox confines: check the bundle, then let Flower run it.
+
+Nothing of the bundle has been imported or unpacked when `run` begins. The names of hosts are looked up outside of the
+sandbox, which has no name service. This module has no access to keys and is not part of the app bundle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import socket
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from folkmoot.errors import InputError
+
+BUNDLES_FOLDER = "bundles"
+"""Name of the folder in Flower's home that has unpacked bundles, each in a folder of its hash."""
+
+BUNDLE_FILE = "running"
+"""Name of the file in that folder with the hash of the bundle that runs. The training code can't write it."""
+
+BUNDLED = frozenset({"folkmoot", "client", "server"})
+"""Packages that must be imported from the bundle."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One message for the ClientApp."""
+
+    address: str
+    """host:port of the SuperNode's Runtime API."""
+    token: str
+    """Flower's token of the task."""
+    bundle: str | None
+    """SHA-256 of the bundle according to the SuperLink."""
+    pinned: str
+    """SHA-256 of the only bundle that may run; empty for any."""
+    flower_home: str
+    """Folder in which Flower unpacks the bundle."""
+    scratch: str = ""
+    """Temporary folder; empty without a sandbox."""
+    addresses: Mapping[str, list[str]] | None = None
+    """IP addresses of the hosts that the task may connect to; None without a sandbox."""
+    parent: int | None = None
+    """Process to end with; None in a sandbox, whose keeper ends it."""
+
+    def to_json(self) -> str:
+        """Return the task as JSON."""
+        return json.dumps(asdict(self))
+
+
+def check_bundle(content: bytes, task: Task) -> None:
+    """Check that a bundle is the one that was announced and that is admitted.
+
+    Raises:
+        InputError: It is another one.
+    """
+    found = hashlib.sha256(content).hexdigest()
+    if task.pinned and found != task.pinned:
+        raise InputError(
+            f"The coordinator sent the bundle {found}, and this node runs only {task.pinned}.",
+            remedy="Nothing of it ran. Read the new bundle, then join again with its hash as --bundle, or leave.",
+            code="wrong-bundle",
+        )
+    if task.bundle and found != task.bundle:
+        raise InputError(
+            f"The SuperLink announced the bundle {task.bundle} and sent {found}.",
+            remedy="Nothing of it ran. Tell the coordinator's operator.",
+            code="wrong-bundle",
+        )
+
+
+def run(task: Task) -> None:
+    """Run a task. Ends the process."""
+    os.environ["FLWR_HOME"] = task.flower_home
+    if task.scratch:
+        os.environ.update(TMPDIR=task.scratch, HOME=task.scratch)
+        tempfile.tempdir = None
+    if task.addresses is not None:
+        _look_up_from(task.addresses)
+    for name in list(sys.modules):
+        if name.partition(".")[0] in BUNDLED:
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    from flwr.supernode.runtime import run_clientapp as runtime
+
+    install = getattr(runtime, "install_from_fab")  # noqa: B009  Flower does not export it
+
+    def checked(content: bytes, *arguments: Any, **options: Any) -> Any:
+        try:
+            check_bundle(content, task)
+        except InputError as error:
+            sys.stdout.write(f"Refused: {error}\n")
+            sys.stdout.flush()
+            raise
+        return install(content, *arguments, **options)
+
+    setattr(runtime, "install_from_fab", checked)  # noqa: B010  Flower has no hook before the bundle is unpacked
+    runtime.run_clientapp(
+        runtime_api_address=task.address, token=task.token, insecure=True, parent_pid=task.parent
+    )
+
+
+def _look_up_from(addresses: Mapping[str, list[str]]) -> None:
+    """Look up names of hosts in a table. IP addresses are looked up as usual."""
+    usual = socket.getaddrinfo
+
+    def found(host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:
+        name = host.decode() if isinstance(host, bytes) else host
+        if not isinstance(name, str) or name not in addresses:
+            return usual(host, port, *arguments, **options)
+        return [one for address in addresses[name] for one in usual(address, port, *arguments, **options)]
+
+    socket.getaddrinfo = found
+
+
+if __name__ == "__main__":
+    run(Task(**json.loads(sys.stdin.read())))

@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guard a sandboxed process from outside: answer its connects and forks, hold its limits, and end all that it started.
+
+The kernel stops each `connect` and each new process of the sandbox until the monitor has answered. The monitor connects
+the process's own socket itself, from its own copy of the address, so that nothing can change after the check. It is a
+thread of the parent, which runs no code of the sandbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import ipaddress
+import os
+import select
+import signal
+import socket
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from folkmoot.sandbox.kernel import libc, number_of
+from folkmoot.sandbox.rules import FILES, THREADS, Rules
+
+LOOK = 0.25
+"""Seconds between two measurements of memory, disk and threads."""
+
+OUTPUT = 4 << 20
+"""Limit of a process's output that is passed on, in bytes."""
+
+_RECEIVE, _SEND, _VALID, _INSTALL = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
+_CONTINUE, _IN_ITS_PLACE = 1, 1
+_LONGEST_ADDRESS = 128
+_PIDFD_GETFD = 438  # The same on all machines.
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What the processes of a sandbox use."""
+
+    processes: int
+    """Number of processes."""
+    threads: int
+    """Number of threads."""
+    memory: int
+    """Memory in bytes."""
+
+
+def tree_of(root: int) -> list[int]:
+    """Return the ids of a process and its descendants."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (parent := _parent(int(entry.name))) is not None:
+            children.setdefault(parent, []).append(int(entry.name))
+    found, at = [root], 0
+    while at < len(found):
+        found += children.get(found[at], [])
+        at += 1
+    return found
+
+
+def usage_of(pids: list[int]) -> Usage:
+    """Return what processes use together; one that has ended uses nothing."""
+    memory = threads = 0
+    for pid in pids:
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in ("RssAnon", "RssShmem"):
+                    memory += 1024 * int(value.split()[0])
+                elif name == "Threads":
+                    threads += int(value)
+    return Usage(len(pids), threads, memory)
+
+
+def size_of(folders: list[Path]) -> tuple[int, int]:
+    """Return the bytes and the number of files in folders. Stops counting at `FILES` files."""
+    size, files = 0, 0
+    waiting = [str(folder) for folder in folders]
+    while waiting and files <= FILES:
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                files += 1
+                with contextlib.suppress(OSError):
+                    size += 512 * entry.stat(follow_symlinks=False).st_blocks
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+    return size, files
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        # The name of the program is in parentheses and may hold any character.
+        return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _group(tid: int) -> int:
+    """Return the process of a thread."""
+    for line in Path(f"/proc/{tid}/status").read_text().splitlines():
+        if line.startswith("Tgid:"):
+            return int(line.split()[1])
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def addresses_of(rules: Rules) -> dict[str, list[str]]:
+    """Look up the hosts of rules; return their IP addresses. A host without an address has an empty list."""
+    found: dict[str, list[str]] = {}
+    for host, port in rules.hosts:
+        with contextlib.suppress(OSError):
+            told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found.setdefault(host, [])
+            found[host] += [str(one[4][0]) for one in told if str(one[4][0]) not in found[host]]
+    return found
+
+
+class Monitor:
+    """Guards one sandbox, in two threads, from its start to its end.
+
+    Args:
+        keeper: The process that waits for the sandbox's processes and ends with the last of them (`process.keep`).
+        rules: Its rules.
+        scratch: Its temporary folder.
+        addresses: IP addresses of the hosts of the rules.
+        control: Connection on which the process sends the descriptor of its filter; the monitor closes it.
+        output: Reading end of its standard output; the monitor closes it.
+        write: Called with each part of its output.
+        say: Called with the reason if the monitor ends the sandbox.
+    """
+
+    def __init__(
+        self,
+        keeper: int,
+        rules: Rules,
+        scratch: Path,
+        addresses: dict[str, list[str]],
+        control: socket.socket,
+        output: int,
+        *,
+        write: Callable[[bytes], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.keeper = keeper
+        self.reason = ""
+        """Why the monitor has ended the sandbox; empty if it has not."""
+        self._rules = rules
+        self._folders = [scratch, *(Path(path) for path in rules.writable)]
+        self._before = size_of(self._folders)
+        self._sockets = {os.fsencode(path) for path in rules.sockets}
+        self._ends = {
+            (ipaddress.ip_address(address.partition("%")[0]), port)
+            for host, port in rules.hosts
+            for address in addresses.get(host, [])
+        }
+        self._control = control
+        self._output = output
+        self._write = write
+        self._say = say
+        self._over = threading.Event()
+        self._handle = os.pidfd_open(keeper)
+        self._closing = weakref.finalize(self, os.close, self._handle)
+        self._threads = [
+            threading.Thread(target=target, name=f"sandbox-{keeper}", daemon=True)
+            for target in (self._answer_calls, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether all processes of the sandbox have ended."""
+        return self._over.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all processes of the sandbox have ended; return whether they have."""
+        return self._over.wait(timeout)
+
+    def end(self, reason: str) -> None:
+        """End all processes of the sandbox."""
+        self.reason = self.reason or reason
+        self._kill()
+
+    # What the process may do.
+
+    def _answer_calls(self) -> None:
+        with self._control:
+            try:
+                _, listeners, _, _ = socket.recv_fds(self._control, 1, 1)
+            except OSError:
+                return
+        if not listeners:
+            return  # It ended before it had a filter.
+        listener = listeners[0]
+        try:
+            poll = select.poll()
+            poll.register(listener, select.POLLIN)
+            while not any(events & (select.POLLHUP | select.POLLERR) for _, events in poll.poll()):
+                self._answer(listener)
+        finally:
+            os.close(listener)
+
+    def _answer(self, listener: int) -> None:
+        request = bytearray(80)
+        try:
+            fcntl.ioctl(listener, _RECEIVE, request)
+        except OSError:
+            return  # The process that asked was killed, or interrupted by a signal.
+        cookie, tid, _, call, _, _, *arguments = struct.unpack("=QIIiIQ6Q", request)
+        error, flags = 0, 0
+        try:
+            if call == number_of("connect"):
+                error = self._connect(listener, cookie, tid, arguments)
+            elif self.reason or len(self._processes()) >= self._rules.processes:
+                error = errno.EAGAIN
+            else:
+                flags = _CONTINUE
+        except OSError as refused:
+            error = refused.errno or errno.EACCES
+        with contextlib.suppress(OSError):  # It may have ended in the meantime.
+            fcntl.ioctl(listener, _SEND, struct.pack("=QqiI", cookie, 0, -error, flags))
+
+    def _connect(self, listener: int, cookie: int, tid: int, arguments: list[int]) -> int:
+        """Connect a socket of the process if the address is allowed; return the error number, 0 for none."""
+        length = min(arguments[2], _LONGEST_ADDRESS)
+        memory = os.open(f"/proc/{tid}/mem", os.O_RDONLY)
+        try:
+            address = os.pread(memory, length, arguments[1])
+        finally:
+            os.close(memory)
+        group = os.pidfd_open(_group(tid))
+        try:
+            fcntl.ioctl(
+                listener, _VALID, struct.pack("=Q", cookie)
+            )  # The thread is still the one that asked.
+            if not self._allowed(address):
+                return errno.EACCES
+            wanted = arguments[0] & 0xFFFFFFFF
+            theirs = int(libc.syscall(_PIDFD_GETFD, group, ctypes.c_int(wanted), 0))
+            if theirs >= 0:
+                try:
+                    return _connect(theirs, address)
+                finally:
+                    os.close(theirs)
+            if ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
+                return ctypes.get_errno()
+            return self._connect_another(listener, cookie, tid, wanted, address)
+        finally:
+            os.close(group)
+
+    def _connect_another(self, listener: int, cookie: int, tid: int, wanted: int, address: bytes) -> int:
+        """Connect a new socket and put it in the place of the process's own, which a container may not share."""
+        flags = 0
+        for line in Path(f"/proc/{tid}/fdinfo/{wanted}").read_text().splitlines():
+            if line.startswith("flags:"):
+                flags = int(line.split()[1], 8)
+        with socket.socket(struct.unpack_from("=H", address)[0], socket.SOCK_STREAM) as another:
+            another.setblocking(not flags & os.O_NONBLOCK)
+            error = _connect(another.fileno(), address)
+            if error in (0, errno.EINPROGRESS):
+                place = struct.pack(
+                    "=QIIII", cookie, _IN_ITS_PLACE, another.fileno(), wanted, flags & os.O_CLOEXEC
+                )
+                fcntl.ioctl(listener, _INSTALL, place)
+            return error
+
+    def _allowed(self, address: bytes) -> bool:
+        if len(address) < 2:
+            return False
+        (family,) = struct.unpack_from("=H", address)
+        if family == socket.AF_UNIX:
+            return address[2:].partition(b"\0")[0] in self._sockets - {b""}
+        if family == socket.AF_INET and len(address) >= 8:
+            return (ipaddress.ip_address(address[4:8]), _port(address)) in self._ends
+        if family == socket.AF_INET6 and len(address) >= 24:
+            found = ipaddress.IPv6Address(address[8:24])
+            return (found.ipv4_mapped or found, _port(address)) in self._ends
+        return False
+
+    # Its limits and its end.
+
+    def _processes(self) -> list[int]:
+        return tree_of(self.keeper)[1:]
+
+    def _watch(self) -> None:
+        passed, next_look = 0, time.monotonic()
+        events = select.poll()
+        for descriptor in (self._handle, self._output):
+            events.register(descriptor, select.POLLIN)
+        while True:
+            ready = [descriptor for descriptor, _ in events.poll(1000 * LOOK)]
+            if self._output in ready:
+                data = os.read(self._output, 1 << 16)
+                if not data:
+                    events.unregister(self._output)
+                self._write(data[: max(0, OUTPUT - passed)])
+                passed += len(data)
+            elif self._handle in ready:
+                break
+            if time.monotonic() < next_look:
+                continue
+            next_look = time.monotonic() + LOOK
+            if not self.reason and (reason := self._excess()):
+                self.reason = reason
+                self._say(reason)
+            if self.reason:
+                self._kill()
+        os.close(self._output)
+        self._over.set()
+
+    def _excess(self) -> str:
+        """Return the limit that is exceeded; empty if none is."""
+        rules, used = self._rules, usage_of(self._processes())
+        if used.memory > rules.memory:
+            return f"it used more than {rules.memory / 1e9:.1f} GB of memory"
+        if used.threads > THREADS:
+            return f"it had more than {THREADS} threads"
+        size, files = size_of(self._folders)
+        if size - self._before[0] > rules.disk:
+            return f"it wrote more than {rules.disk / 1e9:.1f} GB"
+        if files - self._before[1] > FILES:
+            return f"it made more than {FILES:,} files"
+        return ""
+
+    def _kill(self) -> None:
+        """Kill the processes of the sandbox. They can't start others any more, and the keeper ends after the last."""
+        if self._over.is_set():
+            return
+        for pid in self._processes():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _connect(descriptor: int, address: bytes) -> int:
+    return 0 if libc.connect(descriptor, address, len(address)) == 0 else ctypes.get_errno()
+
+
+def _port(address: bytes) -> int:
+    return int.from_bytes(address[2:4], "big")

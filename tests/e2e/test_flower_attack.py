@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hostile bundle through a real SuperLink, on real nodes: in the sandbox, without one, and with a pin."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from client.access import Access
+from client.signer import RECORD_FOLDER
+from client.signer_record import RECORD_FILE
+from folkmoot.flower.contributor import Contributor
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.sandbox.kernel import support
+from tests import hostile
+from tests.e2e.flower import Flower, anchored
+from tests.e2e.test_flower_plain_app import PLAIN, model
+from tests.unit.flower.world import World, account
+from tests.victims import HARMLESS, SECRET, refused_to_all, results, victims
+
+__all__ = ["model"]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(bool(support().missing), reason=support().missing or "there is a sandbox"),
+]
+
+NODES: dict[str, dict[str, Any]] = {
+    "ada": {},
+    "ben": {"access": Access(sandbox=False)},
+    "cleo": {"access": Access(bundle="00" * 32)},
+    "dora": {"fork": False},
+    "eve": {"fork": False, "access": Access(sandbox=False)},
+}
+"""The options of each node."""
+
+
+def hostile_app(target: Path) -> Path:
+    """Return an app that attacks when it trains."""
+    app = anchored(PLAIN, target)
+    shutil.copy(hostile.__file__, app / "plain" / "hostile.py")
+    code = app / "plain" / "client_app.py"
+    text = code.read_text()
+    begin = "    torch.set_num_threads(1)\n"
+    assert text.count(begin) == 1
+    attack = (
+        "    import json\n\n    from plain import hostile\n\n"
+        "    got = hostile.attack(json.loads(context.node_config['targets']))\n"
+        "    print(hostile.MARK + json.dumps(got), flush=True)\n"
+    )
+    code.write_text(text.replace(begin, begin + attack))
+    return app
+
+
+def take_task(port: int) -> int:
+    """Ask a node for a task, as only its executor may; return the status of the answer."""
+    from flwr.proto.runtime_pb2 import AcquireTaskRequest
+    from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
+    from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
+
+    request = AcquireTaskRequest(supported_task_types=["flwr-clientapp"])
+    version = RuntimeVersionMetadata.from_local_component("SuperExec").as_metadata()
+    headers = {"content-type": PROTOBUF_MEDIA_TYPE, **dict(version)}
+    url = f"http://127.0.0.1:{port}/v1/runtime/acquire-task"
+    return httpx.post(url, content=request.SerializeToString(), headers=headers).status_code
+
+
+def test_a_hostile_bundle_gets_nothing(
+    tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", SECRET)
+    manifest = Manifest.from_arrays("plain", model, {})
+    with World(manifest, model, expect=4, rounds=1, exponent=-8) as world, Flower(tmp_path) as flower:
+        for name, options in NODES.items():
+            home = tmp_path / name
+            home.mkdir()
+            record = home / RECORD_FOLDER / RECORD_FILE
+            fresh = flower.enter_context(victims(tmp_path / f"victim-{name}"))
+            who = account(name).address
+            contributor = Contributor(home, world.url, world.url, world.deployment, who, "plain", 0, 1)
+            targets = {**fresh(), "record": str(record), "left": str(home / "left")}
+            port = flower.join(
+                contributor,
+                account(name),
+                config={"targets": json.dumps(targets)},
+                **options,
+            )
+            assert record.exists()
+            assert take_task(port) == 401
+        flower.run({"coordinator": world.url}, hostile_app(tmp_path))
+        logs = {name: (tmp_path / "logs" / f"node-{name}.log").read_text() for name in NODES}
+        time.sleep(5)
+        left = {name for name in NODES if (tmp_path / name / "left").exists()}
+    for name in ("ada", "dora"):
+        assert {what for what, worked in results(logs[name]).items() if worked} <= HARMLESS, logs[name]
+    for name in ("ben", "eve"):
+        assert {what for what, worked in results(logs[name]).items() if not worked} <= refused_to_all()
+    assert hostile.MARK not in logs["cleo"]
+    assert "Refused: The coordinator sent the bundle" in logs["cleo"]
+    assert left == {"ben", "eve"}

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a node's training code may reach, from the options of `join`."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from client.access import (
+    Access,
+    check_apart,
+    described,
+    parse_bundle,
+    rules_of,
+    training_environment,
+)
+from client.executor import TrainingExecutor
+from client.task import Task, check_bundle
+from folkmoot.errors import InputError
+from folkmoot.flower.contributor import Contributor
+from folkmoot.sandbox.rules import Rules, without
+
+HASH = "ab" * 32
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    made = tmp_path / "node"
+    made.mkdir()
+    return made
+
+
+def contributor(home: Path, task: str = "digits", rpc: str = "http://127.0.0.1:8545") -> Contributor:
+    return Contributor(home, rpc, "http://coordinator", {}, "0x1", task, 0, 1)
+
+
+@pytest.mark.parametrize(("place", "code"), [("inside", "data-in-home"), ("around", "home-in-data")])
+def test_data_and_the_nodes_folder_are_apart(home: Path, place: str, code: str) -> None:
+    data = home / "data" if place == "inside" else home.parent
+    data.mkdir(exist_ok=True)
+    for access in (Access(data=(data,)), Access(writable=(data,)), Access().with_config({"path": str(data)})):
+        with pytest.raises(InputError) as refused:
+            check_apart(home, access)
+        assert refused.value.code == code
+        assert refused.value.remedy
+    link = home.parent.parent / f"link-{home.parent.name}-{place}"
+    link.symlink_to(data)
+    with pytest.raises(InputError, match=r"inside|contains"):
+        check_apart(home, Access(data=(link,)))
+
+
+def test_data_without_the_key_is_taken_and_data_with_it_is_not(home: Path) -> None:
+    data = home.parent / "data"
+    data.mkdir()
+    key = data / "key.json"
+    key.write_text("{}")
+    check_apart(home, Access(data=(data,)))
+    with pytest.raises(InputError, match="contains the key or password file"):
+        check_apart(home, Access(data=(data,), secrets=(key,)))
+    with pytest.raises(InputError, match="There is no"):
+        check_apart(home, Access(data=(data / "missing",)))
+
+
+def test_a_key_in_a_folder_of_the_system_is_refused(home: Path) -> None:
+    for place in (Path("/usr/share/key.json"), Path(sys.prefix) / "key.json"):
+        with pytest.raises(InputError) as refused:
+            check_apart(home, Access(secrets=(place,)))
+        assert refused.value.code == "home-in-system"
+
+
+def test_the_rules_name_what_the_trainer_needs_and_not_the_home(home: Path) -> None:
+    data = home.parent / "data"
+    data.mkdir()
+    rules = rules_of(
+        contributor(home, rpc="https://one.example/key,http://two.example:8545"), Access(data=(data,))
+    )
+    assert str(data) in rules.readable
+    assert str(home / "contributor.json") in rules.readable
+    assert str(home) not in (*rules.readable, *rules.listable, *rules.writable)
+    assert rules.writable == (str(home / "updates"),)
+    assert rules.hosts == (("one.example", 443), ("two.example", 8545))
+    assert rules.sockets == (str(home / "signer.sock"),)
+    assert Rules.from_json(rules.to_json()) == rules
+
+
+def test_a_task_of_ones_own_is_readable_without_the_keys_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    (folder / "node").mkdir(parents=True)
+    for name in ("own_task_beside_keys.py", "test.csv", "me.json"):
+        (folder / name).write_text("")
+    monkeypatch.syspath_prepend(str(folder))
+    rules = rules_of(
+        contributor(folder / "node", "own_task_beside_keys:task"), Access(secrets=(folder / "me.json",))
+    )
+    names = {Path(path).name for path in rules.readable if Path(path).is_relative_to(folder)}
+    assert names == {"own_task_beside_keys.py", "test.csv", "contributor.json"}
+    assert str(folder) in rules.listable
+
+
+def test_everything_but_hidden_paths(tmp_path: Path) -> None:
+    for name in ("a/b/hidden/x", "a/b/seen", "c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    hidden = [tmp_path / "a" / "b" / "hidden"]
+    assert list(without(tmp_path, hidden)) == [tmp_path / "a" / "b" / "seen", tmp_path / "c"]
+    assert list(without(tmp_path, [tmp_path])) == []
+    assert list(without(tmp_path, [])) == [tmp_path]
+
+
+def test_the_environment_is_a_list_of_names() -> None:
+    base = {"PATH": "/bin", "LC_ALL": "C", "AWS_SECRET_ACCESS_KEY": "x", "SSH_AUTH_SOCK": "y", "MINE": "z"}
+    assert training_environment(base) == {"PATH": "/bin", "LC_ALL": "C"}
+    assert training_environment(base, ["MINE"])["MINE"] == "z"
+
+
+@pytest.mark.parametrize("text", [HASH, "0x" + HASH, HASH.upper()])
+def test_a_bundles_hash(text: str) -> None:
+    assert parse_bundle(text) == HASH
+
+
+@pytest.mark.parametrize("text", ["ab", HASH + "0", "g" * 64])
+def test_what_is_no_bundles_hash(text: str) -> None:
+    with pytest.raises(InputError, match="not the hash of a bundle"):
+        parse_bundle(text)
+
+
+def test_only_the_pinned_and_announced_bundle_is_unpacked() -> None:
+    content = b"bundle"
+    found = hashlib.sha256(content).hexdigest()
+    task = Task("127.0.0.1:1", "token", found, found, "/nowhere")
+    check_bundle(content, task)
+    check_bundle(content, replace(task, bundle=None, pinned=""))
+    for other in (replace(task, pinned=HASH), replace(task, bundle=HASH, pinned="")):
+        with pytest.raises(InputError) as refused:
+            check_bundle(content, other)
+        assert refused.value.code == "wrong-bundle"
+
+
+def test_other_tasks_of_flower_are_not_started(tmp_path: Path) -> None:
+    """Flower would start them without a sandbox."""
+    from flwr.supercore.constant import TaskType
+    from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResultStatus
+
+    executor = TrainingExecutor(tmp_path, fork=False)
+    assert executor.get_eligible_capacity(set(TaskType)) == ({TaskType.CLIENT_APP}, set())
+    for kind, bundle in ((TaskType.AGENT_APP, HASH), (TaskType.CLIENT_APP, "../../elsewhere")):
+        spec = ExecutionSpec(kind, "127.0.0.1:1", "token", True, None, False, None, False, 1, bundle)
+        assert executor.launch(spec).status is LaunchResultStatus.FAILED
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_screen_says_what_the_code_may_do(home: Path) -> None:
+    access = Access(data=(home.parent,), bundle=HASH, environment=("MINE",))
+    text = "\n".join(described(rules_of(contributor(home), access), access))
+    for part in (f"only {HASH}", str(home.parent), "127.0.0.1:8545", "no UDP", "GB of memory", "MINE"):
+        assert part in text
+    assert len(text.splitlines()) <= 12
+    assert described(None, access)[0].startswith("WITHOUT A SANDBOX")
+
+
+def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data" / "part").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "absolute": str(tmp_path / "data"),
+        "relative": "data/part",
+        "word": "data",
+        "number": 3,
+        "missing": "/nowhere/at/all",
+        "text": '{"a": "/"}' * 1000,
+        "null": "/\0",
+    }
+    assert Access().with_config(config).data == (tmp_path / "data", Path("data/part"))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sentences of docs/joining.md that `folkmoot doctor --join` checks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from folkmoot.doctor import examine
+from folkmoot.doctor.training import PROMISES, training_checks
+from folkmoot.sandbox import kernel
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "joining.md"
+
+
+def test_the_page_has_the_sentences_of_the_checks() -> None:
+    text = PAGE.read_text().partition("prints the sentence")[2].partition("| option")[0]
+    bullets = [" ".join(bullet.split()) for bullet in text.partition("\n\n|")[0].split("\n- ")[1:]]
+    assert bullets == list(PROMISES.values())
+
+
+@pytest.mark.skipif(bool(kernel.support().missing), reason="there is no sandbox here")
+def test_each_sentence_holds_here_and_a_readable_key_is_found(tmp_path: Path) -> None:
+    key, home = tmp_path / "key.json", tmp_path / "node"
+    key.write_text("{}")
+    home.mkdir()
+    found = {line.name: line.finding for line in examine(training_checks(lambda: key, lambda: home))}
+    assert {name: finding.text for name, finding in found.items()} == PROMISES
+    assert {finding.state for finding in found.values()} == {"ok"}
+
+    readable = Path(os.__file__)
+    found = {line.name: line.finding for line in examine(training_checks(lambda: readable, lambda: home))}
+    assert found["files"].state == "failed"
+    assert f"It could: read {readable}" in found["files"].text
+    assert {finding.state for name, finding in found.items() if name != "files"} == {"ok"}
+
+
+def test_without_a_sandbox_the_rest_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "LEAST_ABI", 1000)
+    lines = examine(training_checks(lambda: tmp_path, lambda: tmp_path))
+    assert [line.finding.state for line in lines] == ["failed", *["skipped"] * (len(PROMISES) - 1)]
+    assert "--without-sandbox" in lines[0].finding.remedy
