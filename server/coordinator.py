@@ -29,6 +29,7 @@ from server.db.failures import is_away
 from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
+from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
 from server.rounds.engine import Engine
 from server.settings import Settings
@@ -83,9 +84,17 @@ class Coordinator:
         engine = Engine(
             self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
         )
-        check = None if ready else self.check_chain
+        upkeep = Upkeep(self.storage, self.federation, self.settings.mirror_locations)
         return Worker(
-            database, self.chain, indexer, outbox, engine, self.settings.poll_interval, wake=wake, check=check
+            database,
+            self.chain,
+            indexer,
+            outbox,
+            engine,
+            upkeep,
+            self.settings.poll_interval,
+            wake=wake,
+            check=None if ready else self.check_chain,
         )
 
     def make_app(self, worker: Worker) -> FastAPI:

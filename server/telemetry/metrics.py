@@ -53,6 +53,8 @@ TOLD = (
     "demand-unanswerable",
     "data-withheld",
     "run-failed",
+    "artifact-damaged",
+    "artifact-repaired",
 )
 """Types of events that are there from the start, with a zero: else the first one would be no increase."""
 
