@@ -29,6 +29,7 @@ from server.db.failures import is_away
 from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
+from server.restore.compare import Comparison
 from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
 from server.rounds.engine import Engine
@@ -84,7 +85,9 @@ class Coordinator:
         engine = Engine(
             self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
         )
-        upkeep = Upkeep(self.storage, self.federation, self.settings.mirror_locations)
+        comparison = Comparison(self.storage, self.chain, self.federation)
+        pause = self.settings.scrub_pause
+        upkeep = Upkeep(self.storage, self.federation, self.settings.mirror_locations, comparison, pause)
         return Worker(
             database,
             self.chain,

@@ -25,6 +25,7 @@ from server import model_files
 from server.db import events
 from server.db.models import Artifact
 from server.federation import Federation
+from server.restore.compare import Altered, Comparison, Scrub
 from server.restore.repair import Lack, is_whole, look, put_back, relink
 from server.storage import Storage
 
@@ -50,7 +51,8 @@ class Upkeep:
         storage: Where they belong.
         federation: The federation.
         mirrors: Folders and URLs of mirrors; they are tried in order.
-        scrub: Compares a little with the truth, and returns the seconds until the next time.
+        comparison: Compares rows with the chain; None for not.
+        pause: Seconds between two steps of that.
     """
 
     def __init__(
@@ -58,10 +60,12 @@ class Upkeep:
         storage: Storage,
         federation: Federation,
         mirrors: Sequence[str],
-        scrub: Callable[[], float] | None = None,
+        comparison: Comparison | None = None,
+        pause: float = 10.0,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
-        self._scrub = scrub
+        self._pause = pause
+        self._scrub = Scrub(comparison, self.altered, pause) if comparison is not None else None
         self._lock = threading.Lock()
         self._cases: dict[str, _Case] = {}
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -116,7 +120,7 @@ class Upkeep:
             if self._scrub is not None and time.monotonic() >= scrub_at:
                 pause = self._try(self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
-            self._wake.wait(1.0)
+            self._wake.wait(min(1.0, self._pause))
 
     def _try(self, deed: Callable[[], float | None]) -> float | None:
         """Do something that may fail. The next time comes by itself."""
@@ -188,6 +192,13 @@ class Upkeep:
             yield source
         finally:
             source.close()
+
+    def altered(self, altered: Altered) -> None:
+        """Tell of a row that is not what the chain says, and put it right."""
+        with self._storage.database.write("row-mended") as session:
+            events.append(session, "row-altered", altered.to_json())
+            altered.mend(session)
+        logger.error("%s It was put right.", altered, extra=fields("row-altered", **altered.to_json()))
 
     def _done(self, name: str) -> None:
         with self._lock:

@@ -18,6 +18,7 @@ _LEVELS = {
     "round-withheld": logging.WARNING,
     "contributor-slashed": logging.WARNING,
     "artifact-damaged": logging.ERROR,
+    "row-altered": logging.ERROR,
     "data-withheld": logging.ERROR,
     "demand-unanswerable": logging.ERROR,
     "round-slashed": logging.ERROR,

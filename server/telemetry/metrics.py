@@ -55,6 +55,7 @@ TOLD = (
     "run-failed",
     "artifact-damaged",
     "artifact-repaired",
+    "row-altered",
 )
 """Types of events that are there from the start, with a zero: else the first one would be no increase."""
 

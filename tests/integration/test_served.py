@@ -19,7 +19,7 @@ import pytest
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
 from eth_keys.datatypes import PrivateKey
-from sqlalchemy import select
+from sqlalchemy import select, text
 
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.coordinator_api import end_run_message, run_message, upload_message
@@ -31,6 +31,7 @@ from server.storage import file_row
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
 
+OTHER_ROOT = "0x" + "ab" * 32
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -319,3 +320,31 @@ def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_mod
         "error"
     ]
     assert unknown["code"] == "unknown-version"
+
+
+def test_d4_a_running_coordinator_puts_altered_rows_right(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world, scrub_pause=0.05) as here:
+        settled(here)
+        url = f"{here.api.url}/v1/rounds/1"
+        before = httpx.get(url).json()
+        assert not told(here)
+        with here.coordinator.storage.database.write("altered") as session:
+            session.execute(
+                text("UPDATE rounds SET anchor = json_set(anchor, '$.stateRoot', :other), step = 'slashed'"),
+                {"other": OTHER_ROOT},
+            )
+            session.execute(text("UPDATE entries SET weight = 3"))
+            session.execute(text("DELETE FROM chain_events WHERE name = 'RoundFinalized'"))
+            session.execute(text("UPDATE accounts SET rewards = '1' WHERE rewards <> '0'"))
+        assert httpx.get(url).json() != before
+        until(lambda: httpx.get(url).json() == before and len(told(here)) >= 6, what="the truth")
+        assert {event["table"] for event in told(here)} == {"rounds", "entries", "chain_events", "accounts"}
+        metrics = httpx.get(f"{here.api.url}/metrics").text
+        assert 'folkmoot_events_total{type="row-altered"}' in metrics
+
+
+def told(here: Running) -> list[dict[str, Any]]:
+    with here.coordinator.storage.database.read() as session:
+        return list(session.scalars(select(LogEntry.data).where(LogEntry.type == "row-altered")))
