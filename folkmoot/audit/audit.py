@@ -313,9 +313,6 @@ def _check_models(
     Those of rounds that were recomputed are compared with them, while their states are in memory.
     """
     if run.coordinator is None:
-        summary.notes.append(
-            "No model file was compared with its state: no coordinator was asked (--coordinator)."
-        )
         return
     run.progress.step("model files")
     active = recomputation.history.storage.active
