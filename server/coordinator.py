@@ -29,6 +29,8 @@ from server.db.failures import is_away
 from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
+from server.restore.compare import Comparison
+from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
 from server.rounds.engine import Engine
 from server.settings import Settings
@@ -83,9 +85,19 @@ class Coordinator:
         engine = Engine(
             self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
         )
-        check = None if ready else self.check_chain
+        comparison = Comparison(self.storage, self.chain, self.federation)
+        pause = self.settings.scrub_pause
+        upkeep = Upkeep(self.storage, self.federation, self.settings.mirror_locations, comparison, pause)
         return Worker(
-            database, self.chain, indexer, outbox, engine, self.settings.poll_interval, wake=wake, check=check
+            database,
+            self.chain,
+            indexer,
+            outbox,
+            engine,
+            upkeep,
+            self.settings.poll_interval,
+            wake=wake,
+            check=None if ready else self.check_chain,
         )
 
     def make_app(self, worker: Worker) -> FastAPI:

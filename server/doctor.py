@@ -12,22 +12,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import func, or_, select, text
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, func, or_, select, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from folkmoot.doctor import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import keystore
+from server.chain.view import ChainView
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round
 from server.db.steps import Step
+from server.federation import Federation
 from server.genesis import read_genesis
+from server.restore.compare import Comparison
 from server.rounds import queries as services
 from server.settings import Settings
+from server.storage import Storage
 from server.store import is_bucket
 
 HASHED_BYTES = 1 << 30
@@ -39,26 +45,36 @@ FREE_BYTES = 1 << 28
 FEW_ROUNDS, SOME_ROUNDS = 2, 20
 """Rounds for which a disk must have room, and for which it should."""
 
+COMPARED_ROUNDS = 100
+"""Newest rounds whose rows are compared with the chain, unless all are asked for."""
+
 LAST_ROUNDS = 20
 """Rounds in which the evaluator's reports are looked for."""
 
 
-def home_checks(settings: Settings, *, deep: bool = False) -> list[Check]:
+def home_checks(settings: Settings, rpc: Rpc, *, deep: bool = False) -> list[Check]:
     """Return the checks of a coordinator's folder.
 
     Args:
         settings: The settings that were read from it.
+        rpc: The chain, with which rows of the database are compared.
         deep: Whether to read every file that unfinished rounds need, however large they are together.
     """
-    home = _Home(settings, deep)
+    home = _Home(settings, rpc, deep)
     return [
         Check("key file", home.key),
         Check("password file", home.password),
         Check("database", home.database),
         Check("database schema", home.schema, ("database",)),
         Check("database writable", home.writable, ("database schema",)),
+        Check("database pages", home.pages, ("database",)),
         Check("store", home.store),
         Check("files of rounds", home.files, ("deployment file", "database schema", "store")),
+        Check(
+            "database rows",
+            home.rows,
+            ("chain id", "contracts", "genesis", "database schema", "store", "files of rounds"),
+        ),
         Check("disk", home.disk),
         Check("evaluator", home.evaluator, ("database schema",)),
     ]
@@ -75,8 +91,9 @@ class _File:
 
 
 class _Home:
-    def __init__(self, settings: Settings, deep: bool) -> None:
+    def __init__(self, settings: Settings, rpc: Rpc, deep: bool) -> None:
         self._settings = settings
+        self._rpc = rpc
         self._deep = deep
 
     def key(self) -> Finding:
@@ -120,6 +137,47 @@ class _Home:
             )
             raise
         return ok("It can be written to.")
+
+    def pages(self) -> Finding:
+        with self._open() as database, database.engine.connect() as connection:
+            if database.engine.dialect.name == "sqlite":
+                found = [str(line) for line in connection.scalars(text("PRAGMA integrity_check(5)"))]
+                said = [] if found == ["ok"] else found
+                by = "PRAGMA integrity_check"
+            elif not connection.scalar(text("SELECT 1 FROM pg_extension WHERE extname = 'amcheck'")):
+                return ok("Not checked: the extension amcheck is not in this PostgreSQL database.")
+            else:
+                said, by = _broken_indexes(connection), "amcheck"
+        if said:
+            return failed(
+                f"The database is damaged, says {by}: {'; '.join(said)[:500]}.",
+                "Stop the coordinator, keep the file, check the disk, and rebuild the database from a mirror: "
+                "`folkmoot coordinator restore`.",
+            )
+        return ok(f"Its pages and indexes are sound ({by}).")
+
+    def rows(self) -> Finding:
+        deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
+        store = self._settings.open_store()
+        genesis = read_genesis(store, deployment.genesis_hash)
+        manifest = Manifest.from_json(store.read(genesis.manifest))
+        chain = ChainView.of(self._rpc, deployment, self._settings)
+        with self._open() as database:
+            federation = Federation(deployment, genesis, manifest, "")
+            comparison = Comparison(Storage(database, store), chain, federation)
+            numbers = comparison.rounds()
+            if not self._deep:
+                numbers = numbers[-COMPARED_ROUNDS:]
+            found = list(comparison.everything(numbers))
+            for number in [0, *numbers] if self._deep else []:
+                found += comparison.model(number)
+        if found:
+            more = f" And {len(found) - 5} more." if len(found) > 5 else ""
+            return failed(
+                f"Values of the database differ from the chain: {' '.join(map(str, found[:5]))}{more}",
+                "A running coordinator puts them right and tells `row-altered`. Find out who writes to the database.",
+            )
+        return ok(f"Events, accounts and the last {len(numbers)} rounds that ended are as on the chain.")
 
     def store(self) -> Finding:
         folder = self._settings.store_folder
@@ -217,6 +275,27 @@ class _Home:
             raise DatabaseError(f"The database can't be used: {cause}.", remedy="Look at its log.") from error
         finally:
             database.close()
+
+
+def _broken_indexes(connection: Connection) -> list[str]:
+    """What amcheck says of the indexes of our tables."""
+    indexes = connection.scalars(
+        text(
+            "SELECT i.indexrelid::regclass::text FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+            "JOIN pg_am a ON a.oid = c.relam JOIN pg_namespace n ON n.oid = c.relnamespace "
+            "WHERE a.amname = 'btree' AND n.nspname = current_schema()"
+        )
+    ).all()
+    said = []
+    for name in indexes:
+        try:
+            with connection.begin_nested():
+                connection.execute(
+                    text("SELECT bt_index_check(CAST(:name AS regclass), true)"), {"name": name}
+                )
+        except DBAPIError as error:
+            said.append(str(error.orig).splitlines()[0])
+    return said
 
 
 def _wanted(session: Session) -> list[_File]:

@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     """Folder for copies of the bucket's files."""
     store_cache_bytes: int = Field(default=10 << 30, ge=1 << 20)
     """Bytes above which copies that were not used for an hour are removed."""
+    mirrors: str = ""
+    """Folders and URLs of mirrors, a list or with commas: a damaged file of the store is fetched from them again."""
+    scrub_pause: float = Field(default=10.0, ge=0.01, le=3600)
+    """Seconds between two steps of comparing the database with the chain; a step is a round, or 500 events."""
     password_file: Path | None = None
     """File with the keystore's password; without it FOLKMOOT_PASSWORD or a prompt."""
     host: str = "127.0.0.1"
@@ -135,6 +139,12 @@ class Settings(BaseSettings):
         except InputError as exc:
             raise ValueError(str(exc)) from exc
 
+    @field_validator("mirrors", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        several = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
+        return ",".join(value) if several else value
+
     @field_validator("canary_evaluator")
     @classmethod
     def _checksummed(cls, value: str) -> str:
@@ -146,6 +156,12 @@ class Settings(BaseSettings):
     def resolve(self, path: Path) -> Path:
         """A path of the settings as it is on the disk."""
         return path if path.is_absolute() else self.home / path
+
+    @property
+    def mirror_locations(self) -> list[str]:
+        """Folders, as they are on the disk, and URLs of mirrors."""
+        found = [part.strip() for part in self.mirrors.split(",") if part.strip()]
+        return [part if "://" in part else str(self.resolve(Path(part).expanduser())) for part in found]
 
     @property
     def resolved_database_url(self) -> str:
@@ -181,7 +197,8 @@ class Settings(BaseSettings):
         """Write `coordinator.json` with what differs from the defaults."""
         values = self.model_dump(mode="json", exclude_defaults=True, exclude={"home"})
         fault_point("operator.settings-written.before")
-        write_whole(self.home / FILE_NAME, (json.dumps(values, indent=2, sort_keys=True) + "\n").encode())
+        data = (json.dumps(values, indent=2, sort_keys=True) + "\n").encode()
+        write_whole(self.home / FILE_NAME, data, mode=0o600)  # URLs in it may hold passwords
         fault_point("operator.settings-written.after")
 
 

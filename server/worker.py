@@ -22,6 +22,7 @@ from server.chain.outbox import Outbox, under_way
 from server.chain.view import AWAY, ChainView
 from server.db.engine import Database
 from server.db.holding import FENCED
+from server.restore.upkeep import Upkeep
 from server.rounds import queries as services
 from server.rounds.engine import Engine
 
@@ -65,6 +66,7 @@ class Worker:
         indexer: Reads the contracts' events.
         outbox: Sends transactions.
         engine: Leads the rounds.
+        upkeep: Puts damaged files back; begins and ends with this thread.
         poll_interval: Seconds between two looks while something is under way.
         wake: Set by whoever has something new, so that nobody has to wait for the next look.
         check: Makes sure that the chain is the right one; done first, at every look until it passes. None if it has.
@@ -81,6 +83,7 @@ class Worker:
         indexer: Indexer,
         outbox: Outbox,
         engine: Engine,
+        upkeep: Upkeep,
         poll_interval: float,
         *,
         wake: threading.Event,
@@ -96,12 +99,14 @@ class Worker:
         self._indexer = indexer
         self._outbox = outbox
         self._engine = engine
+        self._upkeep = upkeep
         self._poll_interval = poll_interval
         self._check = check
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
+        self._upkeep.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -110,6 +115,7 @@ class Worker:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
+        self._upkeep.stop()
         self._engine.close()
 
     def wake(self) -> None:
@@ -180,7 +186,13 @@ class Worker:
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
         endpoints = self._chain.rpc.warnings
-        found = (*endpoints, *self._outbox.warnings, self._outbox.deep_reorg, self._indexer.warning)
+        found = (
+            *endpoints,
+            *self._outbox.warnings,
+            self._outbox.deep_reorg,
+            self._indexer.warning,
+            *self._upkeep.warnings,
+        )
         return [warning for warning in found if warning]
 
     def _run(self) -> None:

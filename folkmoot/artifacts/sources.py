@@ -16,14 +16,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
-from folkmoot.errors import ArtifactError
-from folkmoot.protocol.hashing import keccak
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.protocol.hashing import keccak, parse_json
 
 if TYPE_CHECKING:
     import httpx
 
 DOCUMENT_LIMIT = 64 * 2**20
 """Maximum size in bytes of a JSON document: manifest, genesis, verdicts and artifacts files."""
+
+PROBLEM_LIMIT = 2**14
+"""Maximum size in bytes of an error of a coordinator."""
 
 CHUNK = 2**20
 """Size in bytes of the parts in which files are read and hashed."""
@@ -198,6 +201,21 @@ class CoordinatorSource:
         _require_keccak(name, data, self.url)
         return data
 
+    def model(self, number: int, limit: int) -> str | None:
+        """Download the model file of a version. Return its sha256; None from a web server, which has none.
+
+        Raises:
+            ArtifactError: As for `fetch`. A file of more than `limit` bytes is damaged.
+        """
+        name = f"model of version {number}"
+        address = f"{self.url}/v1/models/{number}/download"
+        try:
+            part, digest = self._repeatedly(name, lambda: self._get(address, name, limit))
+        except _NotACoordinatorError:
+            return None
+        part.unlink()
+        return digest
+
     def discard(self, sha256: str) -> None:
         """Remove the copy of a file."""
         (Path(self._cache.name) / _hex32(sha256)).unlink(missing_ok=True)
@@ -216,13 +234,17 @@ class CoordinatorSource:
         self.close()
 
     def _download(self, name: str, limit: int) -> tuple[Path, str]:
-        """Download a file, with repeated tries. Return the path of its bytes and their sha256."""
+        """Download a file. Return the path of its bytes and their sha256."""
+        return self._repeatedly(name, lambda: self._try(name, limit))
+
+    def _repeatedly(self, name: str, attempt: Callable[[], _T]) -> _T:
+        """Try until it succeeds, with pauses."""
         import httpx
 
         waited = 0.0
         while True:
             try:
-                return self._try(name, limit)
+                return attempt()
             except _BusyError as busy:
                 why, pause = busy.args
             except httpx.InvalidURL as error:
@@ -267,6 +289,8 @@ class CoordinatorSource:
                 raise _NotACoordinatorError
             if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                 raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
+            if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and _says_damaged(response):
+                raise _damaged(name, self.url, "the coordinator says that its copy is damaged")
             if response.status_code != httpx.codes.OK:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
             with part.open("wb") as file:
@@ -282,6 +306,21 @@ class CoordinatorSource:
                     digest.update(chunk)
                     file.write(chunk)
         return part, digest.hexdigest()
+
+
+def _says_damaged(response: httpx.Response) -> bool:
+    """Whether a coordinator refuses to hand out a file because its copy is damaged."""
+    if "problem+json" not in response.headers.get("Content-Type", ""):
+        return False
+    said = b""
+    for chunk in response.iter_bytes():
+        said += chunk
+        if len(said) > PROBLEM_LIMIT:
+            return False
+    try:
+        return bool(parse_json(said)["code"] == "artifact-damaged")
+    except (InputError, KeyError, TypeError):
+        return False
 
 
 class _NotACoordinatorError(Exception):

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource
 from folkmoot.audit.code import check_code
 from folkmoot.audit.endpoints import compare_histories
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
@@ -27,6 +27,7 @@ from folkmoot.audit.genesis import check_genesis
 from folkmoot.audit.governance import check_governance, replay_governance
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.journal import Checked, Journal, opened
+from folkmoot.audit.models import check_model
 from folkmoot.audit.outcome import Recomputation
 from folkmoot.audit.policies import check_policies, verifier_notes
 from folkmoot.audit.registry import check_registry
@@ -74,6 +75,8 @@ class Summary:
     """Rounds by phase."""
     recomputed: int = 0
     """Number of rounds whose outcome was recomputed."""
+    models: int = 0
+    """Number of versions whose safetensors file was downloaded from the coordinator and compared."""
     updates: int = 0
     """Number of update files that were checked and used in an outcome."""
     entries: EntryCounts = field(default_factory=EntryCounts)
@@ -111,6 +114,7 @@ class Summary:
             "blockHash": "0x" + self.head.hash.hex(),
             "rounds": dict(sorted(self.rounds.items())),
             "recomputed": self.recomputed,
+            "models": self.models,
             "updates": self.updates,
             "entries": {
                 "signed": self.entries.signed,
@@ -150,6 +154,7 @@ def audit(
     from_round: int = 1,
     journal: Path | None = None,
     progress: Progress | None = None,
+    coordinator: CoordinatorSource | None = None,
 ) -> Summary:
     """Check the whole history of a federation.
 
@@ -161,6 +166,7 @@ def audit(
         journal: File with the rounds that were verified. They are not recomputed as long as their data on the chain are
             the same. The data on the chain are checked every time.
         progress: Callbacks for the progress.
+        coordinator: Coordinator whose model files are compared with the states; by default the source, if it is one.
 
     Raises:
         AuditFailure: The first mismatch.
@@ -171,7 +177,8 @@ def audit(
     started = time.monotonic()
     with ExitStack() as stack:
         endpoints = _open(rpc_urls, stack)
-        run = _Run(Files(source), from_round, journal, progress or Progress())
+        asked = coordinator or (source if isinstance(source, CoordinatorSource) else None)
+        run = _Run(Files(source), from_round, journal, progress or Progress(), asked)
         summary = _check(endpoints, deployment, run)
     summary.seconds = time.monotonic() - started
     return summary
@@ -185,6 +192,7 @@ class _Run:
     from_round: int
     journal: Path | None
     progress: Progress
+    coordinator: CoordinatorSource | None
 
 
 def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) -> Summary:
@@ -270,6 +278,7 @@ def _step_from(progress: Progress, url: str, what: str) -> None:
 def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journal: Journal | None) -> None:
     """Check the rounds in order, except those in the journal. Add verified rounds to the journal."""
     history, ledger = recomputation.history, recomputation.ledger
+    compared: set[int] = set()
     facts = facts_of(history, ledger, recomputation.origin) if journal else {}
     for number, replayed in ledger.rounds.items():
         summary.rounds[replayed.phase.name.lower()] += 1
@@ -278,6 +287,9 @@ def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journa
         checked = known
         if number >= run.from_round:
             checked = known or _check_round(summary, recomputation, replayed)
+            if not known and checked.recomputed and run.coordinator is not None:
+                summary.models += check_model(run.coordinator, recomputation, number)
+                compared.add(number)
             summary.recomputed += checked.recomputed
             summary.updates += checked.updates
             summary.entries += checked.entries
@@ -288,8 +300,24 @@ def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journa
     if journal:
         journal.drop_rest()
     summary.journal = journal
+    _check_models(summary, recomputation, run, compared)
     if run.from_round > 1:
         summary.notes.append(f"The rounds before round {run.from_round} were not recomputed.")
+
+
+def _check_models(
+    summary: Summary, recomputation: Recomputation, run: _Run, compared: Collection[int]
+) -> None:
+    """Compare the model files of the first state, the head and the active version, unless their rounds were recomputed.
+
+    Those of rounds that were recomputed are compared with them, while their states are in memory.
+    """
+    if run.coordinator is None:
+        return
+    run.progress.step("model files")
+    active = recomputation.history.storage.active
+    for number in sorted({0, summary.model_head, *([active[0]] if active else [])}.difference(compared)):
+        summary.models += check_model(run.coordinator, recomputation, number)
 
 
 def _check_round(summary: Summary, recomputation: Recomputation, replayed: Round) -> Checked:

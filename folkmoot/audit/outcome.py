@@ -150,21 +150,26 @@ class Recomputation:
             self._read_lineage(base)
         return self.exponents[base]
 
-    def _base(self, replayed: Round) -> State:
-        """Return the state of a round's base. The caller checks its root."""
-        number, state = self.newest
-        if number == replayed.base:
+    def state_after(self, number: int) -> State:
+        """Return the state after a round, or the first state. Its root is that on the chain.
+
+        Raises:
+            AuditFailure: A file is missing or differs.
+            ArtifactError: The source gave no answer.
+        """
+        newest, state = self.newest
+        if number == newest:
             return state
-        if replayed.base == 0:
+        if number == 0:
             return self.origin.state
-        if replayed.base not in self.states:
-            self._read_lineage(replayed.base)
-        sha256 = self.states[replayed.base]
-        subject = Subject(check=_FILES, round=replayed.base, artifact=sha256)
+        if number not in self.states:
+            self._read_lineage(number)
+        sha256 = self.states[number]
+        subject = Subject(check=_FILES, round=number, artifact=sha256)
         state = self.files.state(subject, "the state file", sha256, self.origin.manifest)
         if sha256 not in self.sure:
             root = state.root(self.origin.manifest.hash)
-            require(subject, "the root of the state file", replayed.base_state_root, root)
+            require(subject, "the root of the state file", self.ledger.state_root(number), root)
             self.sure.add(sha256)
         return state
 
@@ -182,7 +187,7 @@ class Recomputation:
         if not numbers:
             return GENESIS
         rounds = tuple(self._past_round(self.ledger.rounds[number]) for number in numbers)
-        return Lineage(rounds, self._base(self.ledger.rounds[numbers[0]]))
+        return Lineage(rounds, self.state_after(self.ledger.rounds[numbers[0]].base))
 
     def _base_number(self, number: int) -> int:
         return self.ledger.rounds[number].base
@@ -309,7 +314,7 @@ class Recomputation:
                 self.origin.manifest,
                 header,
                 replayed.policy,
-                self._base(replayed),
+                self.state_after(replayed.base),
                 entries,
                 updates,
                 coordinator=replayed.opened.coordinator,

@@ -48,6 +48,9 @@ def rows(summary: Summary) -> dict[str, str]:
         "rounds": f"{sum(summary.rounds.values())} ({phases or 'none yet'})",
         "recomputed": f"{summary.recomputed} rounds, {summary.updates} updates, {_size(summary.hashed)}",
         **journal,
+        "models": f"{summary.models} files of the coordinator are those of their states"
+        if summary.models
+        else "none compared: no coordinator was asked (--coordinator)",
         "entries": f"{entries.signed} signed, {entries.own} sent by their contributor{relied}",
         "votes": f"{summary.votes} on {summary.proposals} proposals",
         "rewards": f"{format_amount(summary.rewards)} claimed",

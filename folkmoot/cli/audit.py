@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,15 @@ def audit(
         ),
     ] = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            envvar="FOLKMOOT_COORDINATOR",
+            metavar="URL",
+            help="Coordinator whose model files are compared with the states. Default: --artifacts, if it is one.",
+            show_default=False,
+        ),
+    ] = None,
     from_round: Annotated[
         int,
         typer.Option(
@@ -48,7 +58,8 @@ def audit(
 ) -> None:
     """Recompute the whole history of a federation, without trust in any party.
 
-    Exit status 1 at the first mismatch, with the round, the contributor and the file or transaction.
+    Exit status 1 at the first mismatch, with the round, the contributor and the file or transaction. The model files
+    that the coordinator hands out are compared with the states too.
 
     With --journal, rounds in that file are not recomputed as long as their data on the chain are the same. Their
     artifacts are not read again. The data on the chain are checked every time. Whoever can write to the file can forge
@@ -57,17 +68,25 @@ def audit(
     Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
     """
     require_web3()
-    from folkmoot.artifacts.sources import open_source
+    from folkmoot.artifacts.sources import CoordinatorSource, open_source
     from folkmoot.audit.audit import audit as run
     from folkmoot.audit.report import rows, shown_progress
     from folkmoot.ledger.deployment import Deployment
 
     addresses = Deployment.load(deployment)
-    source = open_source(artifacts)
-    try:
-        with shown_progress(json_) as progress:
-            summary = run(rpc, addresses, source, from_round=from_round, journal=journal, progress=progress)
-    finally:
-        source.close()
+    with ExitStack() as stack:
+        source = open_source(artifacts)
+        stack.callback(source.close)
+        asked = stack.enter_context(CoordinatorSource(coordinator)) if coordinator else None
+        progress = stack.enter_context(shown_progress(json_))
+        summary = run(
+            rpc,
+            addresses,
+            source,
+            from_round=from_round,
+            journal=journal,
+            progress=progress,
+            coordinator=asked,
+        )
     notes = [f"note: {note}" for note in summary.notes]
     emit(summary.to_json(), json_, "The audit found nothing wrong.\n", pairs(rows(summary)), *notes)

@@ -52,6 +52,7 @@ def command_table() -> CommandTable:
     table.add_group(Panel.CHECK, "folkmoot.cli.demand", "demand")
     table.add(Panel.CHECK, "folkmoot.cli.mirror", "mirror")
     table.add_group(Panel.CHECK, "folkmoot.cli.export", "export")
+    table.add_group(Panel.CHECK, "folkmoot.cli.model", "model")
     table.add(Panel.OPERATE, "folkmoot.cli.policy", "policy")
     table.add(Panel.OPERATE, "folkmoot.cli.deploy", "deploy")
     table.add(Panel.OPERATE, "folkmoot.cli.rounds", "cancel", "finalize", "release")

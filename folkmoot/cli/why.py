@@ -18,7 +18,7 @@ from folkmoot.cli.options import (
     connected,
 )
 from folkmoot.cli.output import emit, table, working
-from folkmoot.errors import CoordinatorError, FolkmootError, InputError
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
@@ -109,6 +109,7 @@ def _from_chain(
         finally:
             source.close()
         chosen = [each for each in judged if number is None or each.part.round == number]
+        model = _model(chain, artifacts, coordinator, number) if chosen and number and coordinator else None
         refused = _refusals(who, number, coordinator) if coordinator else []
         if not chosen and not refused:
             raise _nothing(who, number, rounds, chain, asked=coordinator is not None)
@@ -119,7 +120,25 @@ def _from_chain(
         "reputation": reputation(parts_of(judged)).to_json(),
         "verdicts": [each.to_json() for each in reversed(chosen)],
         "refused": refused,
+        **({} if model is None else {"model": model}),
     }
+
+
+def _model(chain: Chain, artifacts: str, coordinator: str, number: int) -> dict[str, Any]:
+    """Compare the model that the coordinator hands out after a round with the state root on the chain."""
+    from folkmoot.artifacts.model import check_handed_out, model_of
+    from folkmoot.artifacts.sources import CoordinatorSource, open_source
+
+    source = open_source(artifacts)
+    try:
+        with CoordinatorSource(coordinator) as asked:
+            model = model_of(chain.rpc, chain.deployment, source, number)
+            check_handed_out(asked, number, model.data)
+    except ArtifactError as error:
+        return {"checked": False, "error": error.message, "code": error.code}
+    finally:
+        source.close()
+    return {"checked": True, "sha256": model.sha256, "stateRoot": "0x" + model.state_root.hex()}
 
 
 def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
@@ -267,6 +286,13 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
         shown += [_refused(each) for each in (refused if number else refused[:SHOWN_REFUSALS])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _nonsense(str(document["source"])) from error
+    if (model := document.get("model")) is not None:
+        shown.append(
+            f"Checked: the model after round {number} that the coordinator hands out is that of the state root on the "
+            "chain."
+            if model["checked"]
+            else f"The model after round {number} is not what it must be. {model['error']}"
+        )
     shown.append(
         "Checked: every verdicts file has the hash that its round's anchor on the chain names, and the anchor's "
         "weights. Whether the rule yields these numbers, `folkmoot audit` recomputes."

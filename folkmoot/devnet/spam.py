@@ -61,8 +61,8 @@ class Spam(RoundGame):
         contributors = self.plan.names()
         self.console.rule("[bold red]The tries")
         self._start(
-            federation, ROUND, len(contributors) + 3
-        )  # who trained, both twins, and the commitment to nothing
+            federation, ROUND, len(contributors) + 2
+        )  # who trained and both twins; the commitment to nothing is no answer
         opened, tried = self._open(ROUND), dict[str, str]()
 
         nothing = self._nothing(opened, STRANGER)

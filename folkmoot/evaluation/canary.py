@@ -15,16 +15,14 @@ from fractions import Fraction
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_account import Account
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 
 from folkmoot.errors import InputError
 from folkmoot.evaluation import BY_LOSS, Losses, Measurement, rounded
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+from folkmoot.protocol.signatures import recover
 
 FORMAT = "folkmoot/canary/2"
 
@@ -358,10 +356,8 @@ def _release_message(domain: Domain, number: int, state_root: bytes) -> Signable
 
 def _signer(message: SignableMessage, signature: bytes) -> str:
     try:
-        if len(signature) != 65:
-            raise ValueError("it has not 65 bytes")
-        return str(Account.recover_message(message, signature=signature))
-    except (BadSignature, ValidationError, ValueError) as error:
+        return recover(message, signature)
+    except ValueError as error:
         raise InputError(
             f"The signature is not valid: {error}.",
             remedy="Sign with the right key.",

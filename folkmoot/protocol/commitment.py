@@ -17,15 +17,13 @@ from functools import cached_property
 from typing import Any
 
 from eth_abi.abi import encode
-from eth_account import Account
 from eth_account.messages import SignableMessage
 from eth_account.signers.local import LocalAccount
-from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_canonical_address, to_checksum_address
-from eth_utils.exceptions import ValidationError
 
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.signatures import recover
 
 # eth_account brings py_ecc, which raises Python's recursion limit to 100,000. With that, JSON of some 100,000
 # brackets from a stranger would overflow the C stack and kill the process instead of raising RecursionError.
@@ -50,7 +48,6 @@ _JSON_NAMES = (
     "contributor", "round", "baseStateRoot", "updateRoot", "sumSquares", "numExamples", "bundleHash"
 )  # fmt: skip
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
-_HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
 
 
 @dataclass(frozen=True)
@@ -156,13 +153,9 @@ class Commitment:
         Raises:
             UpdateRefused: ``invalid-signature``: not a signature that the ledger would accept.
         """
-        if len(signature) != 65 or signature[64] not in (27, 28):
-            raise _refuse("The signature is not 65 bytes that end with 27 or 28.")
-        if int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
-            raise _refuse("The signature's s is in the upper half, which the ledger refuses.")
         try:
-            return str(Account.recover_message(self._message(domain), signature=signature))
-        except (BadSignature, ValidationError, ValueError) as error:
+            return recover(self._message(domain), signature)
+        except ValueError as error:
             raise _refuse(f"The signature is not valid: {error}.") from error
 
     def check_signature(self, signature: bytes, domain: Domain) -> None:

@@ -26,6 +26,7 @@ from server.api.routes import (
     canary,
     contributors,
     deployment,
+    docs,
     events,
     health,
     index,
@@ -44,6 +45,7 @@ _ROUTERS = (
     index,
     health,
     deployment,
+    docs,
     policies,
     contributors,
     rounds,
@@ -117,8 +119,9 @@ def interface(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         description=_DESCRIPTION,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         openapi_url="/v1/openapi.json",
-        docs_url="/v1/docs",
+        docs_url=None,  # the framework's page loads scripts from elsewhere; `routes.docs` has one that loads nothing
         redoc_url=None,
+        redirect_slashes=False,  # it would lead to whatever host the client names
         lifespan=lifespan,
         responses=problems.RESPONSES,
     )

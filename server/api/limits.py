@@ -16,7 +16,7 @@ import ipaddress
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.exceptions import HTTPException
@@ -94,26 +94,88 @@ class Slots:
             Problem: 429 `too-many` if the holder has all that one may have; 503 `busy` if there is none left.
         """
         if self.spent(holder):
-            raise problems.Problem(
-                429,
-                "too-many",
-                f"There are {self._each} {what} of yours under way, and more are not taken at once.",
-                "Wait until one of them ends.",
-                retryAfter=1,
-            )
+            raise _too_many(self._each, what)
         if self.full:
-            raise problems.Problem(
-                503,
-                "busy",
-                f"There are too many {what} under way.",
-                "Come again in a few seconds.",
-                retryAfter=5,
-            )
+            raise _busy(what)
         self.take(holder)
         try:
             yield
         finally:
             self.release(holder)
+
+
+class Stream:
+    """An event stream that is held; `ended` says that it gives way to another one."""
+
+    def __init__(self) -> None:
+        self.ended = False
+
+
+class Streams:
+    """Event streams. If all are taken, the client with most of them loses its oldest to one that has fewer.
+
+    Args:
+        total: Most of all clients together.
+        each: Most of one client.
+        wake: Called when a stream is to end.
+    """
+
+    def __init__(self, total: int, each: int, wake: Callable[[], None]) -> None:
+        self._total, self._each = total, each
+        self._held: dict[str, list[Stream]] = {}
+        self._wake = wake
+
+    @contextmanager
+    def held(self, client: str) -> Iterator[Stream]:
+        """Hold one.
+
+        Raises:
+            Problem: 429 `too-many` if the client has all that one may have; 503 `busy` if there is none left, and
+                nobody has two more than this client.
+        """
+        own = len(self._held.get(client, ()))
+        if own >= self._each:
+            raise _too_many(self._each, "event streams")
+        if sum(map(len, self._held.values())) >= self._total:
+            self._make_room(own)
+        stream = Stream()
+        self._held.setdefault(client, []).append(stream)
+        try:
+            yield stream
+        finally:
+            self._forget(client, stream)
+
+    def _make_room(self, own: int) -> None:
+        most = max(self._held, key=lambda client: len(self._held[client]))
+        if len(self._held[most]) < own + 2:
+            raise _busy("event streams")
+        oldest = self._held[most][0]
+        oldest.ended = True
+        self._forget(most, oldest)
+        self._wake()
+
+    def _forget(self, client: str, stream: Stream) -> None:
+        found = self._held.get(client, [])
+        if stream in found:
+            found.remove(stream)
+            if not found:
+                del self._held[client]
+
+
+def _too_many(each: int, what: str) -> problems.Problem:
+    return problems.Problem(
+        429,
+        "too-many",
+        f"There are {each} {what} of yours under way, and more are not taken at once.",
+        "Wait until one of them ends.",
+        retryAfter=1,
+    )
+
+
+def _busy(what: str) -> problems.Problem:
+    return problems.Problem(
+        503, "busy", f"There are too many {what} under way.", "Come again in a few seconds.", retryAfter=5
+    )
 
 
 def client_name(address: str) -> str:
@@ -174,6 +236,17 @@ class Limits:
                 headers={"Retry-After": str(int(wait) + 1), "Connection": "close"},
             )
             await refusal(scope, receive, send)
+            return
+        if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+            # Which of the two counts is a matter of opinion, and a proxy may have another one (RFC 9112, section 6.1).
+            doubtful = problems.response(
+                400,
+                "bad-request",
+                "The request has both Content-Length and Transfer-Encoding.",
+                "Send one of them.",
+                headers={"Connection": "close"},
+            )
+            await doubtful(scope, receive, send)
             return
         if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):  # nobody reads the body of the others
             await self._app(scope, receive, send)

@@ -17,7 +17,8 @@ from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
 from folkmoot.errors import DatabaseError
-from server.api.limits import Buckets, Slots, client_of
+from server.api.files import Files
+from server.api.limits import Buckets, Slots, Stream, Streams, client_of
 from server.api.problems import Problem
 from server.api.verdict_queries import VerdictQueries
 from server.chain.view import ChainView
@@ -78,11 +79,15 @@ class EventHub:
         self._closing.set()
         self._announce()
 
-    async def grown(self, last: int) -> None:
-        """Wait until there is an event after `last`, or the end."""
+    def wake(self) -> None:
+        """Let every stream look whether it is to end."""
+        self._announce()
+
+    async def grown(self, last: int, stream: Stream) -> None:
+        """Wait until there is an event after `last`, or the end of all streams or of this one."""
         self._waiting += 1
         try:
-            while self.newest <= last and not self.closed:
+            while self.newest <= last and not self.closed and not stream.ended:
                 await self._grown.wait()
         finally:
             self._waiting -= 1
@@ -116,6 +121,7 @@ class AppState:
         found = self.settings
         self.judged = VerdictQueries(self.chain.policy)
         self.database, self.store = self.storage.database, self.storage.store
+        self.files = Files(self.store, 2 * found.uploads)
         self.hub = EventHub(self.database)
         self.writes = Buckets(found.account_writes_per_minute / 60, found.account_burst)
         """By account, for what bears its signature."""
@@ -123,7 +129,7 @@ class AppState:
         """Updates under way, by account."""
         self.unsigned = Slots(found.uploads, found.uploads)
         """Updates under way that bear no good signature: files of commitments that are on the chain."""
-        self.streams = Slots(found.streams, found.streams_per_client)
+        self.streams = Streams(found.streams, found.streams_per_client, self.hub.wake)
         """Event streams, by client."""
 
     @cached_property  # of an event loop, so made inside it
@@ -175,14 +181,13 @@ def _address(
     return to_checksum_address(address)
 
 
-async def _stream_slot(request: Request) -> AsyncIterator[None]:
+async def _stream_slot(request: Request) -> AsyncIterator[Stream]:
     parts = _parts(request)
-    client = client_of(request.scope, parts.settings)
-    with parts.streams.held(client, "event streams"):
-        yield
+    with parts.streams.held(client_of(request.scope, parts.settings)) as stream:
+        yield stream
 
 
-StreamSlot = Depends(_stream_slot)
+StreamSlot = Annotated[Stream, Depends(_stream_slot)]
 Here = Annotated[AppState, Depends(_parts)]
 Address = Annotated[str, Depends(_address)]
 RoundNumber = Annotated[int, Path(ge=0, le=2**63 - 1, description="Number of a round.")]

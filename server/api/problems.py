@@ -8,6 +8,7 @@ paths and keys of RPC endpoints that are nobody's business.
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -80,6 +81,8 @@ SHOWN = 200
 """Characters of a request that an answer repeats."""
 
 
+_PATH = re.compile(r"sqlite:/+[^\s']+|(?<![\w:/.>])/(?!v1/)[\w.@+~-]+(?:/[\w.@+~-]+)*")
+
 PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 """Schema of a problem, for OpenAPI."""
 
@@ -123,6 +126,11 @@ class Problem(FolkmootError):
         self.status = status
 
 
+def without_paths(text: str) -> str:
+    """Return a text without paths of this machine; paths of the API and URLs stay."""
+    return _PATH.sub("<path>", text)
+
+
 def status_of(error: FolkmootError) -> int:
     """HTTP status of an expected failure."""
     if isinstance(error, Problem):
@@ -145,7 +153,8 @@ def response(
         "code": code,
         "remedy": remedy,
     }
-    return JSONResponse(content, status, headers, media_type=MEDIA_TYPE)
+    kept = {"Cache-Control": "no-store", **(headers or {})}  # what is wrong now may be right in a second
+    return JSONResponse(content, status, kept, media_type=MEDIA_TYPE)
 
 
 def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONResponse:
@@ -161,6 +170,12 @@ def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONR
         extra=fields("request-failed", code=code, status=status, id=identifier),
     )
     headers = {"Retry-After": str(RETRY_SECONDS)} if status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    # Hashes of files are public, where the files are is not.
+    named = (
+        {"file": error.details["file"]}
+        if isinstance(error, ArtifactError) and "file" in error.details
+        else {}
+    )
     return response(
         status,
         code,
@@ -168,6 +183,7 @@ def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONR
         f"Please tell the operator: the log says more under {identifier}.",
         headers=headers,
         id=identifier,
+        **named,
     )
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import time
 
-from eth_account import Account
 from eth_account.messages import SignableMessage
-from eth_keys.exceptions import BadSignature
-from eth_utils.exceptions import ValidationError
 
+from folkmoot.protocol.signatures import recover
 from server.api.problems import Problem
 
 MAX_SIGNATURE_LIFETIME = 3600
@@ -20,13 +18,11 @@ def signer_of(message: SignableMessage, signature: bytes) -> str:
     """Return the account that signed a message.
 
     Raises:
-        Problem: 403 `not-authorised`: The signature is malformed.
+        Problem: 403 `not-authorised`: The signature is malformed, or not in the one form that counts.
     """
     try:
-        if len(signature) != 65:
-            raise ValueError("it does not have 65 bytes")
-        return str(Account.recover_message(message, signature=signature))
-    except (BadSignature, ValidationError, ValueError) as exc:
+        return recover(message, signature)
+    except ValueError as exc:
         raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
 
 

@@ -393,7 +393,7 @@ def doctor(
         checks = [
             Check("settings", lambda: ok(f"{home / FILE_NAME} is well-formed.")),
             *chain_checks(rpc, deployment, account=account, rounds=rounds),
-            *home_checks(settings, deep=deep),
+            *home_checks(settings, rpc, deep=deep),
             *api_checks(api, deployment),
             *(superlink_checks(meeting_place) if meeting_place else ()),
         ]

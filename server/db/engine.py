@@ -7,9 +7,10 @@ half way because another one wrote first.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def make_engine(url: str) -> Engine:
         parsed = make_url(normalise_url(url))
         if parsed.get_backend_name() == "sqlite":
             engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_SECONDS}, **POOL)
+            event.listen(engine, "do_connect", _make_private)
             event.listen(engine, "connect", _prepare_sqlite)
             event.listen(engine, "begin", _begin_sqlite)
         else:
@@ -85,6 +87,14 @@ def make_engine(url: str) -> Engine:
             remedy="Give a SQLite file or postgresql://user@host/name.",
         ) from exc
     return engine
+
+
+def _make_private(_dialect: Any, _record: Any, arguments: Any, _parameters: Any) -> None:
+    """Make the file, if it is not there, for its owner only; SQLite gives its other files the same rights."""
+    if arguments[0].startswith((":", "file:")):
+        return  # in memory
+    with suppress(OSError):  # SQLite says what is wrong
+        os.close(os.open(arguments[0], os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

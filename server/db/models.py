@@ -80,7 +80,10 @@ class Run(Base):
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment)
     signature: Mapped[str] = mapped_column(Text, unique=True)
-    """The coordinator's signature; unique, so that a request can't be played again."""
+    """The coordinator's signature."""
+    digest: Mapped[str | None] = mapped_column(String(66), unique=True)
+    """What it signed; unique, so that a request can't be played again, whatever its signature looks like. None of runs
+    of releases up to 0.2."""
 
 
 class Round(Base):

@@ -85,37 +85,80 @@ def repair(
     done = Repaired()
     for row in rows:
         done.files += 1
-        try:
-            done.bytes += store.check(row.sha256)
-        except ArtifactError as exc:
-            lack = Lack(row.sha256, row.kind, row.round, exc.message)
+        lack = look(store, row)
+        if lack is not None:
             progress(str(lack))
-            _replace(row, lack, store, source, done)
-        if row.keccak is not None and not _linked(store, row) and source is not None:
-            fault_point("repair.link-made.before")
-            store.link(row.keccak, row.sha256)
-            fault_point("repair.link-made.after")
+        if lack is None or _replace(row, lack, store, source, done):
+            done.bytes += row.size
     return done
 
 
-def _replace(row: Artifact, lack: Lack, store: Store, source: ArtifactSource | None, done: Repaired) -> None:
-    if source is not None:
-        try:
-            good = source.fetch(row.sha256, row.size)
-            fault_point("repair.file-replaced.before")
-            store.put_file(good)
-            fault_point("repair.file-replaced.after")
-            source.discard(row.sha256)
-            done.bytes += store.check(row.sha256)
-            done.repaired.append(lack)
-            return
-        except ArtifactError as exc:
-            lack.why = exc.message
-    done.lacking.append(lack)
+def look(store: Store, row: Artifact) -> Lack | None:
+    """Read a file in full, and its link; return what is wrong with them.
 
-
-def _linked(store: Store, row: Artifact) -> bool:
+    Raises:
+        StoreError: The store can't be used.
+    """
     try:
-        return store.by_keccak(row.keccak or "") == row.sha256
+        store.check(row.sha256)
+    except ArtifactError as exc:
+        return Lack(row.sha256, row.kind, row.round, exc.message)
+    if row.keccak is None or _leads_to(store, row.keccak) == row.sha256:
+        return None
+    why = f"the link by-keccak/{row.keccak} leads to {_leads_to(store, row.keccak) or 'nothing'}."
+    return Lack(row.sha256, row.kind, row.round, why)
+
+
+def is_whole(store: Store, row: Artifact) -> bool:
+    """Whether the bytes of a file are right, whatever becomes of its link."""
+    try:
+        return store.check(row.sha256) >= 0
     except ArtifactError:
         return False
+
+
+def put_back(store: Store, row: Artifact, source: ArtifactSource) -> None:
+    """Replace a file.
+
+    Raises:
+        ArtifactError: The source does not have it.
+        StoreError: The store can't be used.
+    """
+    good = source.fetch(row.sha256, row.size)
+    fault_point("repair.file-replaced.before")
+    store.put_file(good)
+    fault_point("repair.file-replaced.after")
+    source.discard(row.sha256)
+
+
+def relink(store: Store, row: Artifact) -> None:
+    """Let a file be found by its keccak again, if it is one that is."""
+    if row.keccak is not None and _leads_to(store, row.keccak) != row.sha256:
+        fault_point("repair.link-made.before")
+        store.link(row.keccak, row.sha256)
+        fault_point("repair.link-made.after")
+
+
+def _replace(row: Artifact, lack: Lack, store: Store, source: ArtifactSource | None, done: Repaired) -> bool:
+    """Replace a file or its link, and note what became of it; whether it is good now."""
+    if source is not None:
+        try:
+            if not is_whole(store, row):
+                put_back(store, row, source)
+                store.check(row.sha256)
+            relink(store, row)
+        except ArtifactError as exc:
+            lack.why = exc.message
+        else:
+            done.repaired.append(lack)
+            return True
+    done.lacking.append(lack)
+    return False
+
+
+def _leads_to(store: Store, keccak: str) -> str | None:
+    """sha256 to which a link leads; None if there is no such link."""
+    try:
+        return store.by_keccak(keccak)
+    except ArtifactError:
+        return None

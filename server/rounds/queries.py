@@ -77,13 +77,17 @@ def contributors(session: Session, round_: Round) -> set[str]:
 def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:
     """Contributors that have given their answer, good or bad.
 
+    A commitment on the chain without its update is none: anybody with stake could let others' time run out by it.
+
     Args:
         session: A session.
         round_: The round.
         forgeable: Also count refusals that anybody may have caused in the contributor's name. Only where nothing
             but a local clock hangs on it.
     """
-    names = contributors(session, round_)
+    names = {update.contributor for update in accepted(session, round_.number)}
+    delivered = by_name(session, "Delivered", str(round_.number))
+    names |= {event.account for event in delivered if int(event.arguments["missing"]) == 0}
     query = select(Refusal.contributor).where(Refusal.round == round_.number)
     if not forgeable:
         query = query.where(Refusal.authenticated)

@@ -4,10 +4,12 @@
 from server.store.folder import FolderStore
 from server.store.opening import StoreOptions, is_bucket, open_store
 from server.store.protocol import Store, Stored, Writer
+from server.store.reading import IntactFile
 from server.store.source import StoreSource
 
 __all__ = [
     "FolderStore",
+    "IntactFile",
     "Store",
     "StoreOptions",
     "StoreSource",

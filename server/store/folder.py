@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
 from server.store.protocol import Stored
+from server.store.reading import CHUNK, IntactFile, Readings
 
-CHUNK = 1 << 20
-"""Bytes read at a time."""
 _NAME = re.compile(r"[0-9a-f]{64}")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -47,6 +46,7 @@ def unknown(sha256: str, where: str) -> ArtifactError:
         f"The artifact {sha256} is not in {where}.",
         remedy="Run `folkmoot coordinator repair --mirror ...`, or ask a contributor who kept it.",
         code="artifact-unknown",
+        details={"file": sha256},
     )
 
 
@@ -61,6 +61,7 @@ def damaged(sha256: str, where: str, found: str) -> ArtifactError:
         f"The artifact {sha256} in {where} is damaged: its bytes hash to {found}.",
         remedy="Check the disk, and replace the file: `folkmoot coordinator repair --mirror ...`.",
         code="artifact-damaged",
+        details={"file": sha256},
     )
 
 
@@ -186,6 +187,8 @@ class FolderStore(WritesFiles):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.location = str(root)
+        self.lacking: Callable[[ArtifactError], None] = lambda error: None
+        self._readings = Readings()
         self.incoming = root / "incoming"
         self._links = root / "by-keccak"
         with disk(root):
@@ -208,7 +211,8 @@ class FolderStore(WritesFiles):
         """Give a complete, synced file of the incoming folder its place."""
         target = self.place(name)
         target.parent.mkdir(exist_ok=True)
-        path.chmod(0o644)
+        # Updates are nobody else's before their time: who serves the folder runs as its owner, or serves a mirror.
+        path.chmod(0o600)
         fault_point("coordinator.file-kept.before")
         path.replace(target)
         sync_folder(target.parent)
@@ -220,7 +224,7 @@ class FolderStore(WritesFiles):
         with self.writer() as writer:
             writer.write(sha256.encode())
             with disk(self.root):
-                writer.path.chmod(0o644)
+                writer.path.chmod(0o600)
                 fault_point("coordinator.file-linked.before")
                 writer.path.replace(self._links / keccak)
         with disk(self.root):
@@ -255,8 +259,18 @@ class FolderStore(WritesFiles):
     def path(self, sha256: str) -> Path:
         """Where the file is, unchecked."""
         if not self.has(sha256):
-            raise unknown(sha256, self.location)
+            raise self._lacks(unknown(sha256, self.location))
         return self.place(sha256)
+
+    def open(self, sha256: str) -> IntactFile:
+        """Open a file that was read in full since it last changed."""
+        path = self.path(sha256)
+        with disk(self.root):
+            digest, file = self._readings.open(path)
+        if digest != sha256:
+            file.close()
+            raise self._lacks(damaged(sha256, self.location, digest))
+        return file
 
     def verified(self, sha256: str) -> Path:
         """Where the file is, after reading all of it."""
@@ -270,14 +284,15 @@ class FolderStore(WritesFiles):
     def check(self, sha256: str) -> int:
         """Read the file and return its size in bytes."""
         path = self.path(sha256)
-        digest, size = hashlib.sha256(), 0
-        with disk(self.root), path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-        if digest.hexdigest() != sha256:
-            raise damaged(sha256, self.location, digest.hexdigest())
+        with disk(self.root):
+            digest, size = self._readings.hashed(path)
+        if digest != sha256:
+            raise self._lacks(damaged(sha256, self.location, digest))
         return size
+
+    def _lacks(self, error: ArtifactError) -> ArtifactError:
+        self.lacking(error)
+        return error
 
     def problem(self) -> StoreError | None:
         """Why it can't be written to now; None if it can."""

@@ -8,12 +8,14 @@ again. The two must never be taken for each other, or a contributor would lose i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from folkmoot.errors import StoreError
+from folkmoot.errors import ArtifactError, StoreError
+from server.store.reading import IntactFile
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Store(Protocol):
 
     location: str
     """Where it is, for people: a folder, or the URL of a bucket."""
+    lacking: Callable[[ArtifactError], None]
+    """Called with the error of each file that is found missing or damaged; must not raise, write or wait."""
 
     def clear_incoming(self) -> None:
         """Remove what an earlier process left unfinished; only at the start of the one that writes."""
@@ -85,6 +89,13 @@ class Store(Protocol):
 
         Raises:
             ArtifactError: It is missing.
+        """
+
+    def open(self, sha256: str) -> IntactFile:
+        """Open a file that was read in full since it last changed. The caller closes it.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
         """
 
     def verified(self, sha256: str) -> Path:

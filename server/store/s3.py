@@ -16,10 +16,10 @@ import io
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -42,9 +42,10 @@ from folkmoot.errors import ArtifactError, InputError, StoreError
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.fault_points import fault_point
 from server.store import folder
-from server.store.folder import CHUNK, FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
+from server.store.folder import FolderStore, FolderWriter, WritesFiles, disk, is_name, require_names
 from server.store.opening import StoreOptions
 from server.store.protocol import Stored
+from server.store.reading import CHUNK, IntactFile
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -119,6 +120,7 @@ _CAUSES: tuple[tuple[set[str], str, str, str], ...] = (
         "Check the disk and the network in between.",
     ),
 )
+_T = TypeVar("_T")
 _AGAIN = "Nothing was lost, and what failed is tried again."
 
 
@@ -179,7 +181,11 @@ class S3Store(WritesFiles):
         self.bucket = bucket
         self.prefix = prefix.strip("/")
         self.location = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self.lacking: Callable[[ArtifactError], None] = lambda error: None
         self.cache = FolderStore(options.cache)
+        self._uses = options.cache / "used"
+        with disk(self._uses):
+            self._uses.mkdir(exist_ok=True)
         self._limit = options.cache_bytes
         self._lock = threading.Lock()
         self._probed: tuple[float, StoreError | None] | None = None
@@ -248,22 +254,20 @@ class S3Store(WritesFiles):
             raise folder.unknown(sha256, self.location)
         place = self.cache.place(sha256)
         with disk(self.cache.root):
-            try:
-                os.utime(place)  # in use: it stays
-            except FileNotFoundError:
+            # In use: it stays. Its own times would say that the file changed.
+            (self._uses / sha256).touch()
+            if not place.is_file():
                 self._fetch(sha256)
         return place
 
+    def open(self, sha256: str) -> IntactFile:
+        """Open a copy of the file that was read in full since it last changed."""
+        return self._good(sha256, self.cache.open)
+
     def verified(self, sha256: str) -> Path:
         """Where a copy of the file is, after reading all of it."""
-        path = self.path(sha256)
-        try:
-            self.cache.check(sha256)
-        except ArtifactError:  # the copy is damaged, which says nothing of the bucket
-            with disk(self.cache.root):
-                path.unlink(missing_ok=True)
-            path = self.path(sha256)
-        return path
+        self._good(sha256, self.cache.check)
+        return self.cache.place(sha256)
 
     def read(self, sha256: str) -> bytes:
         """A small file's bytes, checked."""
@@ -276,7 +280,7 @@ class S3Store(WritesFiles):
             digest.update(chunk)
             size += len(chunk)
         if digest.hexdigest() != sha256:
-            raise folder.damaged(sha256, self.location, digest.hexdigest())
+            raise self._lacks(folder.damaged(sha256, self.location, digest.hexdigest()))
         return size
 
     def problem(self) -> StoreError | None:
@@ -340,15 +344,19 @@ class S3Store(WritesFiles):
         with self._lock, suppress(OSError):
             found = []
             for path in self.cache.root.glob("[0-9a-f][0-9a-f]/*"):
+                used = 0.0
                 with suppress(FileNotFoundError):
                     status = path.stat()
-                    found.append((status.st_mtime, status.st_size, path))
+                    with suppress(FileNotFoundError):
+                        used = (self._uses / path.name).stat().st_mtime
+                    found.append((max(used, status.st_mtime), status.st_size, path))
             total = sum(size for _, size, _ in found)
             oldest_in_use = time.time() - IN_USE_SECONDS
             for used, size, path in sorted(found):
                 if total <= self._limit or used >= oldest_in_use:
                     return
                 path.unlink(missing_ok=True)
+                (self._uses / path.name).unlink(missing_ok=True)
                 total -= size
 
     # Inside
@@ -386,7 +394,7 @@ class S3Store(WritesFiles):
             for chunk in self._chunks(sha256):
                 writer.write(chunk)
             if writer.sha256() != sha256:
-                raise folder.damaged(sha256, self.location, writer.sha256())
+                raise self._lacks(folder.damaged(sha256, self.location, writer.sha256()))
             writer.keep()
         self.make_room()
 
@@ -413,7 +421,22 @@ class S3Store(WritesFiles):
                         raise
                     time.sleep(backoff.next())  # boto3 tries again only before the first byte
         except _Missing:
-            raise folder.unknown(sha256, self.location) from None
+            raise self._lacks(folder.unknown(sha256, self.location)) from None
+
+    def _good(self, sha256: str, look: Callable[[str], _T]) -> _T:
+        """Look at a copy. A damaged one says nothing of the bucket: it is fetched anew."""
+        path = self.path(sha256)
+        try:
+            return look(sha256)
+        except ArtifactError:
+            with disk(self.cache.root):
+                path.unlink(missing_ok=True)
+            self.path(sha256)
+            return look(sha256)
+
+    def _lacks(self, error: ArtifactError) -> ArtifactError:
+        self.lacking(error)
+        return error
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:

@@ -17,6 +17,8 @@ _LEVELS = {
     "round-cancelled": logging.WARNING,
     "round-withheld": logging.WARNING,
     "contributor-slashed": logging.WARNING,
+    "artifact-damaged": logging.ERROR,
+    "row-altered": logging.ERROR,
     "data-withheld": logging.ERROR,
     "demand-unanswerable": logging.ERROR,
     "round-slashed": logging.ERROR,

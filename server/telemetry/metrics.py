@@ -53,6 +53,9 @@ TOLD = (
     "demand-unanswerable",
     "data-withheld",
     "run-failed",
+    "artifact-damaged",
+    "artifact-repaired",
+    "row-altered",
 )
 """Types of events that are there from the start, with a zero: else the first one would be no increase."""
 

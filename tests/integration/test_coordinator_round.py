@@ -109,7 +109,7 @@ def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 4.0)
-    start(here, 1, 3)
+    start(here, 1, 1)  # a commitment without its update is no answer
     _, header, state = open_round(here.api, 1)
     late, never = train(here.world, "ben", header, state), train(here.world, "emil", header, state)
     commit_alone(here, "ben", late)
@@ -135,7 +135,7 @@ def test_who_commits_to_the_root_of_another_before_it_takes_nothing(
 ) -> None:
     """Roots are public at once, files only after the window: too late for a copier."""
     monkeypatch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 4.0)
-    start(here, 1, 4)
+    start(here, 1, 1)  # a commitment without its update is no answer
     _, header, state = open_round(here.api, 1)
     ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
     copies = [
@@ -152,8 +152,8 @@ def test_who_commits_to_the_root_of_another_before_it_takes_nothing(
     ]
     commit_alone(here, "emil", copies[0])
     commit_alone(here, "ben", ben)
-    submit(here, ada)
     commit_alone(here, "dora", copies[1])
+    submit(here, ada)
     until(lambda: step_of(here, 1) == "delivery", what="the end of the window")
     stolen = Signed(copies[0].commitment, ada.signature, here.api.artifact(sha256_hex(ada.data)))
     with pytest.raises(UpdateRefused) as refused:

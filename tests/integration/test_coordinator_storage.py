@@ -165,9 +165,11 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
     (Path(store.location) / "by-keccak" / view["artifactsHash"][2:]).unlink()
     named = repair(fails=1)["error"]
     assert named["code"] == "store-incomplete"
-    assert {lack["sha256"] for lack in named["details"]["lacking"]} == {view["aggregate"], view["state"]}
+    lacking = {lack["sha256"]: lack["why"] for lack in named["details"]["lacking"]}
+    assert lacking.keys() == {view["aggregate"], view["state"], view["artifacts"]}
+    assert "leads to nothing" in lacking[view["artifacts"]], "a link is looked at without a mirror, too (D9)"
     assert not lost.exists(), "without a mirror nothing is changed"
-    assert len(repair("--mirror", str(mirror))["repaired"]) == 2
+    assert len(repair("--mirror", str(mirror))["repaired"]) == 3
     assert repair()["repaired"] == []
     assert store.by_keccak(view["artifactsHash"][2:]) == view["artifacts"]
 

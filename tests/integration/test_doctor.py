@@ -46,8 +46,8 @@ from tests.integration.coordinator_world import (
 from tests.postgres import postgres
 
 HOME = (
-    "key file", "password file", "database", "database schema", "database writable", "store",
-    "files of rounds", "disk", "evaluator",
+    "key file", "password file", "database", "database schema", "database writable",
+    "database pages", "store", "files of rounds", "database rows", "disk", "evaluator",
 )  # fmt: skip
 CHAIN = (
     "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "admission",

@@ -229,6 +229,9 @@ def test_all_rounds_in_a_table_with_totals(ask: Ask) -> None:
 def test_the_coordinator_says_the_same_as_the_chain(ask: Ask, name: str, words: tuple[str, ...]) -> None:
     checked, claimed = ask(name, *words), ask(name, *words, chain=False)
     assert (checked.pop("checked"), claimed.pop("checked")) == (True, False)
+    assert bool(words) == checked.pop("model", {"checked": False})["checked"], (
+        "the model of one round is compared"
+    )
     assert checked == claimed
 
 

@@ -5,42 +5,26 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from anyio import create_task_group
 from eth_utils.address import is_address, to_checksum_address
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import FileResponse, Response
+from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
-from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
-from starlette.types import Receive, Scope, Send
 
 from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
+from server.api.files import FILE
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
-from server.api.problems import MEDIA_TYPE, PROBLEM, WRITES, Problem
+from server.api.problems import WRITES, Problem
 from server.api.schemas import StoredView
 from server.api.signatures import check_deadline, signer_of
 from server.db.models import Artifact
 from server.storage import file_row
-from server.store import Store
 
 router = APIRouter(tags=["artifacts"])
-
-FILE: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The file.", "content": {"application/octet-stream": {}, "application/json": {}}},
-    206: {
-        "description": "A range of it.",
-        "content": {"application/octet-stream": {}, "application/json": {}},
-    },
-    304: {"description": "The client has it: `If-None-Match` names it."},
-    416: {"description": "The file has no such range.", "content": {MEDIA_TYPE: {"schema": PROBLEM}}},
-}
-"""What an operation answers with that hands out a file, for OpenAPI."""
-_JSON = {"genesis", "manifest", "verdicts", "artifacts", "report"}
 
 
 @router.head("/v1/artifacts/{sha256}", include_in_schema=False)
@@ -52,9 +36,13 @@ def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
 
 @router.head("/v1/artifacts/by-keccak/{keccak}", include_in_schema=False)
 @router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse, responses=FILE)
-def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
+async def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
     """A genesis, verdicts or artifacts file by its keccak256, which is on the chain."""
-    return _public(here, request, here.store.by_keccak(keccak.removeprefix("0x")))
+    digest = keccak.removeprefix("0x")
+    sha256 = await run_in_threadpool(_linked, here, digest)
+    answer = await run_in_threadpool(_public, here, request, sha256)
+    await here.files.require_keccak(sha256, digest)
+    return answer
 
 
 @router.post(
@@ -112,6 +100,18 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     return StoredView(sha256=stored.sha256)
 
 
+def _linked(here: AppState, digest: str) -> str:
+    """sha256 of the file with a keccak."""
+    try:
+        return here.store.by_keccak(digest)
+    except ArtifactError:
+        with here.database.read() as session:
+            known = session.scalar(select(Artifact.sha256).where(Artifact.keccak == digest))
+        if known is None:
+            raise
+        raise here.files.wrong_link(digest) from None
+
+
 def _public(here: AppState, request: Request, sha256: str) -> Response:
     with here.database.read() as session:
         row = session.get(Artifact, sha256)
@@ -127,54 +127,4 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
             "Ask again after that time.",
             publicFrom=row.public_from,
         )
-    return file_response(here.store, request, sha256, row.kind, None)
-
-
-def file_response(store: Store, request: Request, sha256: str, kind: str, filename: str | None) -> Response:
-    """A file of the store; its name is its ETag, and it never changes."""
-    headers = {"ETag": f'"{sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
-    if f'"{sha256}"' in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    media_type = "application/json" if kind in _JSON else "application/octet-stream"
-    path = store.path(sha256)
-    return _FileOrPart(path, headers=headers, media_type=media_type, filename=filename)
-
-
-class _FileOrPart(FileResponse):
-    """A file, or one range of it (RFC 9110 section 14), for as long as the client is there.
-
-    Several ranges at once are no range to us, as the RFC allows: small ones would cost far more than they bring.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        wanted = [value for name, value in scope["headers"] if name == b"range"]
-        if wanted and (len(wanted) > 1 or b"," in wanted[0] or not wanted[0].lower().startswith(b"bytes=")):
-            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"range"]}
-            wanted = []
-        if wanted:
-            # Starlette answers what it can't satisfy in plain text.
-            status = await run_in_threadpool(self._range_status, wanted[0].decode("latin-1"))
-            if status != 206:
-                size = self.headers.get("content-length", "0")
-                raise HTTPException(416, "The file has no such range.", {"Content-Range": f"bytes */{size}"})
-        async with create_task_group() as group:
-
-            async def leave_with_the_client() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
-            group.start_soon(leave_with_the_client)
-            await super().__call__(scope, receive, send)
-            group.cancel_scope.cancel()
-
-    def _range_status(self, wanted: str) -> int:
-        found = Path(self.path).stat()
-        self.stat_result = found
-        self.set_stat_headers(found)
-        try:
-            self._parse_range_header(wanted, found.st_size)
-        except (MalformedRangeHeader, RangeNotSatisfiable):
-            return 416
-        return 206
+    return here.files.answer(request, sha256, row.kind)

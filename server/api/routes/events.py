@@ -17,9 +17,10 @@ from server.db.models import LogEntry
 router = APIRouter(tags=["events"])
 
 
-@router.get("/v1/events", response_class=EventSourceResponse, dependencies=[StreamSlot])
+@router.get("/v1/events", response_class=EventSourceResponse)
 async def stream(
     here: Here,
+    slot: StreamSlot,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="Number of the last event that is known.")
     ] = None,
@@ -47,8 +48,8 @@ async def stream(
     if last is None:
         last = await run_in_threadpool(newest)
     yield ServerSentEvent(id=str(last), event="hello", data={"after": last}, retry=1000)
-    while not here.hub.closed:
+    while not here.hub.closed and not slot.ended:
         for entry in await run_in_threadpool(read, last):
             last = entry.id
             yield ServerSentEvent(id=str(entry.id), event=entry.type, data=entry.data)
-        await here.hub.grown(last)
+        await here.hub.grown(last, slot)

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Response
 from folkmoot.errors import ChainError
 from folkmoot.ledger import clock
 from server.api.parts import Here
+from server.api.problems import without_paths
 from server.api.schemas import HealthView
 from server.chain.node import Block
 
@@ -53,6 +54,7 @@ def health(here: Here, response: Response) -> HealthView:
     fine = database is None and store is None and latest is not None and status.ready
     if not fine:
         response.status_code = 503
+    error = status.error or next((str(found) for found in (database, store) if found), None)
     return HealthView(
         status="ok" if fine else "degraded",
         database=database is None,
@@ -63,7 +65,7 @@ def health(here: Here, response: Response) -> HealthView:
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
         coordinator=here.federation.coordinator,
-        error=status.error or next((str(found) for found in (database, store) if found), None),
-        warnings=warnings,
+        error=None if error is None else without_paths(error),
+        warnings=[without_paths(warning) for warning in warnings],
         version=version("folkmoot"),
     )

@@ -11,16 +11,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from folkmoot.protocol.state import State
+from server import model_files
+from server.api.files import FILE
 from server.api.pages import PageWindow, encode
 from server.api.parts import AppState, Here, RoundNumber
 from server.api.problems import Problem
-from server.api.routes.artifacts import FILE, file_response
 from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
-from server.db.models import Artifact, ChainEvent, Round
+from server.db.models import ChainEvent
 from server.federation import Federation
-from server.storage import Storage, file_row
+from server.storage import Storage
 
 router = APIRouter(tags=["models"])
 
@@ -76,38 +76,19 @@ async def download(here: Here, request: Request, round_number: RoundNumber) -> R
 async def _download(here: AppState, request: Request, number: int) -> Response:
     async with here.models:
         sha256 = await run_in_threadpool(_safetensors, here.storage, here.federation, number)
-    name = f"folkmoot-{number}.safetensors"
-    return await run_in_threadpool(file_response, here.store, request, sha256, "model", name)
+    return here.files.answer(request, sha256, "model", f"folkmoot-{number}.safetensors")
 
 
 def _safetensors(storage: Storage, federation: Federation, number: int) -> str:
     """sha256 of the model file; made and kept on the first call."""
     with storage.database.read() as session:
-        query = select(Artifact.sha256).where(Artifact.kind == "model", Artifact.round == number)
-        made = session.scalars(query).first()
+        made = model_files.made(session, number)
         if made is not None and storage.store.has(made):
             return made
-        state = _states(session, federation.genesis.state, [number]).get(number)
-        if state is None:
-            raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
-        round_ = session.get(Round, number)
-    root = bytes.fromhex(round_.anchor["stateRoot"][2:]) if round_ and round_.anchor else None
-    loaded = State.from_bytes(storage.store.read(state), federation.manifest)
-    stored = storage.store.put(loaded.to_safetensors(federation.manifest, number, root))
-    with storage.database.write("model-kept") as session:
-        session.merge(file_row(stored, "model", of=number))
-    return stored.sha256
-
-
-def _states(session: Session, initial: str, numbers: Sequence[int]) -> dict[int, str]:
-    """sha256 of the states of those versions that the chain has an anchor of, by number; `initial` is the genesis's."""
-    anchored = select(ChainEvent.subject).where(
-        ChainEvent.name == "RoundAnchored", ChainEvent.subject.in_([str(number) for number in numbers])
-    )
-    known = [int(subject) for subject in session.scalars(anchored)]
-    rounds = session.execute(select(Round.number, Round.state_sha256).where(Round.number.in_(known)))
-    found = {number: state for number, state in rounds if state is not None}
-    return found | {number: initial for number in numbers if number == 0}
+        state = model_files.states(session, federation.genesis.state, [number]).get(number)
+    if state is None:
+        raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
+    return model_files.make(storage, federation, number, state).sha256
 
 
 def _active(session: Session) -> int:
@@ -131,7 +112,7 @@ def _registered(session: Session, number: int) -> ChainEvent:
 
 def _views(session: Session, initial: str, events: Sequence[ChainEvent]) -> list[VersionView]:
     numbers = [int(event.arguments["version"]) for event in events]
-    states = _states(session, initial, numbers)
+    states = model_files.states(session, initial, numbers)
     # By vote, so there are few.
     activated = by_name(session, "VersionActivated")
     reports = {int(item.arguments["version"]): item.arguments["reportHash"] for item in activated}

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
+from folkmoot.protocol.signatures import digest
 from server.api.parts import Here
 from server.api.problems import WRITES, Problem
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
@@ -32,10 +33,9 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
     message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.deadline)
     require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
+    signed = "0x" + digest(message).hex()
     with here.database.read() as session:
-        _require_unused(
-            session, wish
-        )  # also when it is too old: whoever sends it again learns what came of it
+        _require_unused(session, signed)  # also when too old: whoever sends it again learns what came of it
     check_deadline(wish.deadline)
     try:
         policy = here.chain.ledger.policy(here.chain.ledger.current_policy())
@@ -54,7 +54,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
                 "Wait for its end.",
                 run=running.id,
             )
-        _require_unused(session, wish)
+        _require_unused(session, signed)
         run = Run(
             id=uuid.uuid4().hex,
             state="running",
@@ -64,6 +64,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             cancelled=0,
             created_at=datetime.now(UTC),
             signature=wish.signature.lower(),
+            digest=signed,
         )
         session.add(run)
         data = {"run": run.id, "rounds": run.rounds, "expect": run.expect}
@@ -88,13 +89,13 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
         return _view(run)
 
 
-def _require_unused(session: Session, wish: RunRequest) -> None:
-    """A signature starts one run; whoever got no answer and sends it again is told which.
+def _require_unused(session: Session, signed: str) -> None:
+    """A signed request starts one run, whatever signature it bears; whoever sends it again is told which.
 
     Raises:
         Problem: It did so before.
     """
-    query = select(Run.id).where(Run.signature == wish.signature.lower(), Run.state != "running")
+    query = select(Run.id).where(Run.digest == signed, Run.state != "running")
     known = session.scalar(query)  # of one that is under way, `run-in-progress` tells
     if known is not None:
         raise Problem(

@@ -31,6 +31,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.runtime.certificates import Authority
 from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store
 from server.store import s3 as s3_module
+from server.store.reading import SETTLED_NS, ChangedError, Readings
 from server.store.s3 import S3Store
 from tests import s3
 from tests.ceph import ceph as run_ceph
@@ -171,6 +172,16 @@ def test_copies_of_files_and_nothing_at_all_are_kept(store: Store, tmp_path: Pat
     assert store.problem() is None
 
 
+def test_d2_opened_file_is_the_one_that_its_name_promises(store: Store) -> None:
+    stored = store.put(b"words")
+    file = store.open(stored.sha256)
+    assert (file.size, file.read(0, 5), file.read(1, 3), file.read(0, 0)) == (5, b"words", b"ord", b"")
+    file.close()
+    with pytest.raises(ArtifactError) as missing:
+        store.open("00" * 32)
+    assert missing.value.code == "artifact-unknown"
+
+
 # A folder
 
 
@@ -193,6 +204,78 @@ def test_truncated_file_is_named_with_what_to_do(in_folder: FolderStore) -> None
     assert damaged.value.code == "artifact-damaged"
     in_folder.put(b"words")
     assert in_folder.read(WORDS) == b"words"
+
+
+def test_d2_file_is_read_in_full_once_after_each_change(
+    in_folder: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+    read = Readings._read
+
+    def counted(readings: Readings, path: Path, file: Any) -> Any:
+        reads.append(path)
+        return read(readings, path, file)
+
+    monkeypatch.setattr(Readings, "_read", counted)
+    in_folder.put(b"words")
+    time.sleep(2 * SETTLED_NS / 1e9)
+    for _ in range(3):
+        in_folder.open(WORDS).close()
+    assert len(reads) == 1
+    path = in_folder.place(WORDS)
+    before = path.stat()
+    path.write_bytes(b"wards")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # whoever hides a change can't set this time:
+    assert path.stat().st_ctime_ns != before.st_ctime_ns
+    for _ in range(2):
+        with pytest.raises(ArtifactError, match="damaged") as damaged:
+            in_folder.open(WORDS)
+        assert damaged.value.details["file"] == WORDS
+    in_folder.put(b"words")
+    in_folder.open(WORDS).close()
+
+
+def test_d2_file_that_changed_just_now_is_not_remembered(in_folder: FolderStore) -> None:
+    """A second change within one tick of the file system's clock leaves the same times."""
+    in_folder.put(b"words")
+    path = in_folder.place(WORDS)
+    in_folder.open(WORDS).close()
+    assert path not in in_folder._readings._known
+
+
+def test_d2_open_file_that_changes_gives_no_byte_more(in_folder: FolderStore) -> None:
+    in_folder.put(b"words")
+    time.sleep(2 * SETTLED_NS / 1e9)
+    for change in (lambda path: path.write_bytes(b"wards"), lambda path: os.truncate(path, 2)):
+        in_folder.put(b"words")
+        time.sleep(2 * SETTLED_NS / 1e9)
+        file = in_folder.open(WORDS)
+        assert file.read(0, 2) == b"wo"
+        change(in_folder.place(WORDS))
+        with pytest.raises(ChangedError):
+            file.read(2, 3)
+        file.close()
+
+
+def test_d2_open_file_that_is_replaced_by_the_same_bytes_or_removed_stays(in_folder: FolderStore) -> None:
+    in_folder.put(b"words")
+    file = in_folder.open(WORDS)
+    in_folder.put(b"words")
+    assert file.read(0, 5) == b"words"
+    file.close()
+
+
+def test_d2_store_tells_of_each_file_that_it_lacks(in_folder: FolderStore) -> None:
+    told: list[str] = []
+    in_folder.lacking = lambda error: told.append(f"{error.code} {error.details['file']}")
+    in_folder.put(b"words")
+    in_folder.place(WORDS).write_bytes(b"wards")
+    for ask in (in_folder.open, in_folder.check, in_folder.verified):
+        with pytest.raises(ArtifactError):
+            ask(WORDS)
+    with pytest.raises(ArtifactError):
+        in_folder.open("00" * 32)
+    assert told == 3 * [f"artifact-damaged {WORDS}"] + [f"artifact-unknown {'00' * 32}"]
 
 
 def test_leftovers_of_a_killed_process_are_removed(in_folder: FolderStore) -> None:
@@ -340,6 +423,12 @@ def test_damaged_copy_is_fetched_anew(in_bucket: S3Store) -> None:
     in_bucket.put(b"words")
     in_bucket.path(WORDS).write_bytes(b"wards")
     assert in_bucket.read(WORDS) == b"words"
+    in_bucket.path(WORDS).write_bytes(b"wards")
+    file = in_bucket.open(WORDS)
+    assert file.read(0, 5) == b"words"
+    in_bucket.path(WORDS)  # a use is no change
+    assert file.read(0, 5) == b"words"
+    file.close()
 
 
 def test_copies_stay_within_their_bound_but_for_those_in_use(

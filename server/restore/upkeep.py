@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Putting back what was found missing or damaged, in a thread of its own, while the coordinator works.
+
+Whoever reads a file of the store and finds it bad lets the store tell of it. Here the file is looked at again, told as
+an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
+mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import select
+
+from folkmoot.artifacts.sources import ArtifactSource, SeveralSources, open_source
+from folkmoot.errors import ArtifactError, FolkmootError
+from folkmoot.runtime.backoff import Backoff
+from folkmoot.runtime.logs import fields
+from server import model_files
+from server.db import events
+from server.db.models import Artifact
+from server.federation import Federation
+from server.restore.compare import Altered, Comparison, Scrub
+from server.restore.repair import Lack, is_whole, look, put_back, relink
+from server.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
+"""Seconds until a file that nobody had is looked for again: at first, and at most."""
+
+
+@dataclass
+class _Case:
+    """A file or link that is being put back."""
+
+    backoff: Backoff
+    due: float = 0.0
+    lack: Lack | None = None
+
+
+class Upkeep:
+    """Puts files back.
+
+    Args:
+        storage: Where they belong.
+        federation: The federation.
+        mirrors: Folders and URLs of mirrors; they are tried in order.
+        comparison: Compares rows with the chain; None for not.
+        pause: Seconds between two steps of that.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        federation: Federation,
+        mirrors: Sequence[str],
+        comparison: Comparison | None = None,
+        pause: float = 10.0,
+    ) -> None:
+        self._storage, self._federation, self._mirrors = storage, federation, mirrors
+        self._pause = pause
+        self._scrub = Scrub(comparison, self.altered, pause) if comparison is not None else None
+        self._lock = threading.Lock()
+        self._cases: dict[str, _Case] = {}
+        self._stop, self._wake = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        """Let the store tell what it lacks, and start the thread."""
+        self._storage.store.lacking = self.found
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it after what it does now."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def found(self, error: ArtifactError) -> None:
+        """Take note of a file or a link that was found missing or damaged. Writes and waits for nothing."""
+        digest = str(error.details.get("link") or "")
+        name = f"by-keccak/{digest}" if digest else str(error.details.get("file") or "")
+        if not name:
+            return
+        with self._lock:
+            if name in self._cases:
+                return
+            self._cases[name] = _Case(Backoff(FIRST_PAUSE, LONGEST_PAUSE))
+        self._wake.set()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is missing or damaged now; a sentence, without paths."""
+        with self._lock:
+            lacks = [case.lack for case in reversed(self._cases.values()) if case.lack is not None]
+        if not lacks:
+            return []
+        more = f" and {len(lacks) - 3} more" if len(lacks) > 3 else ""
+        names = ", ".join(f"{lack.kind} {lack.sha256}" for lack in lacks[:3])
+        return [
+            f"Missing or damaged in the store, and no mirror of the settings has it: {names}{more}. "
+            "Run `folkmoot coordinator repair --mirror ...`."
+        ]
+
+    def _run(self) -> None:
+        scrub_at = 0.0
+        while not self._stop.is_set():
+            self._wake.clear()
+            for name in self._due():
+                if self._stop.is_set():
+                    return
+                self._try(lambda name=name: self._tend(name))  # type: ignore[misc]  # bound now
+            if self._scrub is not None and time.monotonic() >= scrub_at:
+                pause = self._try(self._scrub)
+                scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
+            self._wake.wait(min(1.0, self._pause))
+
+    def _try(self, deed: Callable[[], float | None]) -> float | None:
+        """Do something that may fail. The next time comes by itself."""
+        try:
+            return deed()
+        except FolkmootError as exc:
+            logger.warning("%s", exc, extra=fields("upkeep-failed", code=exc.code))
+        except Exception:
+            logger.exception("a defect stopped the upkeep; it is tried again", extra=fields("defect"))
+        return None
+
+    def _due(self) -> list[str]:
+        with self._lock:
+            return [name for name, case in self._cases.items() if case.due <= time.monotonic()]
+
+    def _tend(self, name: str) -> None:
+        """Put one file or link back, if it is bad and somebody has it."""
+        with self._lock:
+            case = self._cases[name]
+            case.due = time.monotonic() + case.backoff.next()
+        digest = name.removeprefix("by-keccak/") if name.startswith("by-keccak/") else None
+        with self._storage.database.read() as session:
+            known = Artifact.sha256 == name if digest is None else Artifact.keccak == digest
+            row = session.scalar(select(Artifact).where(known))
+            session.expunge_all()
+        store = self._storage.store
+        lack = None if row is None else look(store, row)
+        if row is None or lack is None:
+            if case.lack is not None:  # somebody put it back
+                self._tell("artifact-repaired", case.lack)
+            self._done(name)
+            return
+        if case.lack is None:
+            self._tell("artifact-damaged", lack)
+            case.lack = lack
+        self._replace(row)
+        self._tell("artifact-repaired", lack)
+        self._done(name)
+
+    def _replace(self, row: Artifact) -> None:
+        store = self._storage.store
+        if is_whole(store, row):
+            relink(store, row)
+            return
+        if row.kind == "model" and row.round is not None:
+            initial = self._federation.genesis.state
+            with self._storage.database.read() as session:
+                state = model_files.states(session, initial, [row.round]).get(row.round)
+            if state is not None:
+                model_files.make(self._storage, self._federation, row.round, state)
+        elif self._mirrors:
+            with self._opened() as source:
+                put_back(store, row, source)
+        relink(store, row)
+        if (still := look(store, row)) is not None:
+            raise ArtifactError(str(still), remedy="Name a mirror that has it in the setting `mirrors`.")
+
+    @contextmanager
+    def _opened(self) -> Iterator[ArtifactSource]:
+        """The mirrors that can be opened, as one source."""
+        sources: list[ArtifactSource] = []
+        for location in self._mirrors:
+            try:
+                sources.append(open_source(location))
+            except ArtifactError as exc:
+                logger.warning("%s", exc, extra=fields("mirror-unusable", code=exc.code))
+        source = SeveralSources(sources)
+        try:
+            yield source
+        finally:
+            source.close()
+
+    def altered(self, altered: Altered) -> None:
+        """Tell of a row that is not what the chain says, and put it right."""
+        with self._storage.database.write("row-mended") as session:
+            events.append(session, "row-altered", altered.to_json())
+            altered.mend(session)
+        logger.error("%s It was put right.", altered, extra=fields("row-altered", **altered.to_json()))
+
+    def _done(self, name: str) -> None:
+        with self._lock:
+            self._cases.pop(name, None)
+
+    def _tell(self, kind: str, lack: Lack) -> None:
+        data = {"file": lack.sha256, "kind": lack.kind, "round": lack.round}
+        with self._storage.database.write("damage-told") as session:
+            events.append(session, kind, data)

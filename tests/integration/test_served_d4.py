@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the database that were altered by SQL: each kind is named by the doctor, and put right by the coordinator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from folkmoot.cli import main
+from tests import factories
+from tests.integration.coordinator_world import Running, running
+from tests.integration.test_served import settled
+
+OTHER = "0x" + "ab" * 32
+ALTERATIONS = {
+    "state root of an anchor": (
+        "UPDATE rounds SET anchor = json_set(anchor, '$.stateRoot', :other) WHERE number = 1",
+        ("rounds 1", "anchor"),
+    ),
+    "weights of an anchor": (
+        "UPDATE rounds SET anchor = json_set(anchor, '$.weights[0]', 9) WHERE number = 1",
+        ("rounds 1", "anchor"),
+    ),
+    "state file of a round": (
+        "UPDATE rounds SET state_sha256 = base_state_sha256 WHERE number = 1",
+        ("rounds 1", "state_sha256"),
+    ),
+    "aggregate of a round": (
+        "UPDATE rounds SET aggregate_sha256 = state_sha256 WHERE number = 1",
+        ("rounds 1", "aggregate_sha256"),
+    ),
+    "policy of a round": ("UPDATE rounds SET policy_id = 7 WHERE number = 1", ("rounds 1", "policy_id")),
+    "step of a round": ("UPDATE rounds SET step = 'slashed' WHERE number = 1", ("rounds 1", "step")),
+    "entries of a round": ("UPDATE rounds SET entries = 5 WHERE number = 1", ("rounds 1", "entries")),
+    "deadline of a round": (
+        "UPDATE rounds SET commit_deadline = commit_deadline + 1 WHERE number = 1",
+        ("rounds 1", "commit_deadline"),
+    ),
+    "weight of an entry": (
+        "UPDATE entries SET weight = 3 WHERE position = 0",
+        ("entries round 1, entry 0", "weight"),
+    ),
+    "reason of an entry": (
+        "UPDATE entries SET reason = 'copy' WHERE position = 1",
+        ("entries round 1, entry 1", "reason"),
+    ),
+    "contributor of an entry": (
+        "UPDATE entries SET contributor = '0x000000000000000000000000000000000000dEaD' WHERE position = 1",
+        ("entries round 1, entry 1", "contributor"),
+    ),
+    "rewards of an account": (
+        "UPDATE accounts SET rewards = '1' WHERE rewards <> '0'",
+        ("accounts 0x", "rewards"),
+    ),
+    "reward in an event": (
+        "UPDATE chain_events SET arguments = json_set(arguments, '$.amount', '1') WHERE name = 'RewardCredited'",
+        ("chain_events RewardCredited", "arguments"),
+    ),
+    "root of a version in an event": (
+        "UPDATE chain_events SET arguments = json_set(arguments, '$.stateRoot', :other) "
+        "WHERE name = 'VersionRegistered' AND subject = '1'",
+        ("chain_events VersionRegistered", "arguments"),
+    ),
+    "event that is gone": (
+        "DELETE FROM chain_events WHERE name = 'RoundFinalized'",
+        ("chain_events RoundFinalized", "no such row"),
+    ),
+    "active version that no vote made": (
+        "INSERT INTO chain_events (block_number, block_hash, log_index, transaction_hash, name, subject, account, "
+        "arguments) SELECT block_number, block_hash, 999, transaction_hash, 'VersionActivated', '1', '', "
+        "json_object('version', 1, 'reportHash', :other) FROM chain_events WHERE name = 'RoundAnchored'",
+        ("chain_events VersionActivated", "no such event"),
+    ),
+    "size of a file": (
+        "UPDATE artifacts SET size = 1 WHERE kind = 'aggregate'",
+        ("artifacts aggregate", "size"),
+    ),
+    "kind of a file": (
+        "UPDATE artifacts SET kind = 'report' WHERE kind = 'update'",
+        ("artifacts update", "kind"),
+    ),
+    "model of another round": (
+        "UPDATE artifacts SET round = 1 WHERE kind = 'report'",
+        ("artifacts model of round 1", "sha256"),
+    ),
+}
+"""What is altered, by SQL, and what the doctor names: the row, and the column."""
+
+
+@pytest.fixture(scope="module")
+def origin(module_world: factories.Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A coordinator that compares nothing by itself, with one settled round."""
+    with running(tmp_path_factory.mktemp("origin") / "home", module_world, scrub_pause=3600) as here:
+        settled(here)
+        yield here
+
+
+def diagnose(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    capsys.readouterr()
+    main.run(["coordinator", "doctor", "--home", str(home), "--coordinator", url, "--deep", "--json"])
+    lines = json.loads(capsys.readouterr().out)["checks"]
+    return {line["check"]: line for line in lines}
+
+
+@pytest.mark.parametrize("what", ALTERATIONS)
+def test_d4_an_altered_row_is_named(
+    what: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok"
+    alter(home, what)
+    found = diagnose(home, origin.api.url, capsys)["database rows"]
+    assert found["state"] == "failed"
+    for named in ALTERATIONS[what][1]:
+        assert named in found["text"], what
+
+
+def alter(home: Path, what: str) -> None:
+    with sqlite3.connect(home / "coordinator.sqlite3") as database:
+        if what == "model of another round":  # a right model is replaced by a file of another one
+            database.execute("UPDATE artifacts SET kind = 'report', round = 9 WHERE kind = 'model'")
+            done = database.execute("UPDATE artifacts SET kind = 'model', round = 1 WHERE kind = 'manifest'")
+        else:
+            sql = ALTERATIONS[what][0]
+            done = database.execute(sql, {"other": OTHER} if ":other" in sql else {})
+        assert done.rowcount > 0, "something was altered"
+    database.close()
+
+
+def copied(origin: Running, folder: Path) -> Path:
+    """A copy of the coordinator's folder, as a backup makes it."""
+    home = origin.coordinator.settings.home
+    shutil.copytree(home, folder / "home", ignore=shutil.ignore_patterns("coordinator.sqlite3*", "*.lock"))
+    source, target = (
+        sqlite3.connect(home / "coordinator.sqlite3"),
+        sqlite3.connect(folder / "home" / "coordinator.sqlite3"),
+    )
+    source.backup(target)
+    source.close()
+    target.close()
+    return folder / "home"
+
+
+def test_d4_a_damaged_page_of_the_database_is_found(
+    origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    assert diagnose(home, origin.api.url, capsys)["database pages"]["state"] == "ok"
+    path = home / "coordinator.sqlite3"
+    with sqlite3.connect(path) as database:
+        (page,) = database.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'ix_artifacts_round'"
+        ).fetchone()
+        (size,) = database.execute("PRAGMA page_size").fetchone()
+        database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    data = bytearray(path.read_bytes())
+    at = (page - 1) * size
+    data[at + size - 40 : at + size] = bytes(40)
+    path.write_bytes(data)
+    found = diagnose(home, origin.api.url, capsys)["database pages"]
+    assert (found["state"], "integrity_check" in found["text"]) == ("failed", True)
+
+
+def flip(path: Path) -> None:
+    data = path.read_bytes()
+    at = len(data) // 2
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+
+
+@pytest.mark.parametrize(
+    "kind", ["genesis", "manifest", "state", "update", "aggregate", "verdicts", "artifacts", "model"]
+)
+def test_d2_a_flipped_byte_at_rest_is_named_by_repair(
+    kind: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    with sqlite3.connect(home / "coordinator.sqlite3") as database:
+        names = [row[0] for row in database.execute("SELECT sha256 FROM artifacts WHERE kind = ?", (kind,))]
+    database.close()
+    assert names
+    for name in names:
+        flip(home / "artifacts" / name[:2] / name)
+    assert lacking(home, capsys) == {(kind, name) for name in names}
+
+
+@pytest.mark.parametrize("hash_", ["verdictHash", "artifactsHash", "genesis"])
+def test_d9_a_flipped_byte_in_a_link_is_named_by_repair_without_a_mirror(
+    hash_: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    if hash_ == "genesis":
+        keccak = origin.coordinator.federation.deployment.genesis_hash
+    else:
+        keccak = origin.api.get("/v1/rounds/1")[hash_]
+    link = home / "artifacts" / "by-keccak" / keccak.removeprefix("0x")
+    name = link.read_text()
+    flip(link)
+    assert {found for _, found in lacking(home, capsys)} == {name}
+
+
+def lacking(home: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
+    capsys.readouterr()
+    assert main.run(["coordinator", "repair", "--home", str(home), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)["error"]["details"]["lacking"]
+    return {(lack["kind"], lack["sha256"]) for lack in found}
+
+
+@pytest.mark.parametrize("field", ["ledger", "vault", "registry", "genesisHash", "chainId"])
+def test_d4_an_altered_deployment_is_named_by_the_doctor(
+    field: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    document = json.loads((home / "deployment.json").read_text())
+    value = document[field]
+    document[field] = value + 1 if isinstance(value, int) else value[:-1] + ("0" if value[-1] != "0" else "1")
+    (home / "deployment.json").write_text(json.dumps(document))
+    found = diagnose(home, origin.api.url, capsys)
+    assert any(line["state"] == "failed" for line in found.values())
+    assert found["coordinator's deployment"]["state"] in ("failed", "skipped")
