@@ -622,7 +622,7 @@ def set_listed(entry: int, offset: int, value: bytes) -> Callable[[list[Any]], N
 
 COMMITTED = ["uint16", "bytes32", "bytes"]
 VOTE = ["uint256", "uint8", "uint256", "string"]
-ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32)"
+ANCHOR = "(uint32[],uint256,bytes32,bytes32,bytes32,bytes32,bytes32,bytes32)"
 
 
 @pytest.mark.parametrize(
