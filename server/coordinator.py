@@ -29,6 +29,7 @@ from server.db.failures import is_away
 from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
+from server.restore.rewind import Rewinder
 from server.rounds.canary import Canary
 from server.rounds.engine import Engine
 from server.settings import Settings
@@ -71,7 +72,7 @@ class Coordinator:
             ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
         """
         database, wake = self.storage.database, threading.Event()
-        indexer = Indexer(database, self.chain.node, self.federation.deployment)
+        indexer = Indexer(database, self.chain.node, self.federation.deployment, self.chain.confirmations)
         outbox = Outbox(
             database,
             self.chain.node,
@@ -83,9 +84,16 @@ class Coordinator:
         engine = Engine(
             self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
         )
-        check = None if ready else self.check_chain
         return Worker(
-            database, self.chain, indexer, outbox, engine, self.settings.poll_interval, wake=wake, check=check
+            database,
+            self.chain,
+            indexer,
+            outbox,
+            engine,
+            Rewinder(self.federation, self.chain, self.storage, engine.forget),
+            self.settings.poll_interval,
+            wake=wake,
+            check=None if ready else self.check_chain,
         )
 
     def make_app(self, worker: Worker) -> FastAPI:

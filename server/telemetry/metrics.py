@@ -53,6 +53,7 @@ TOLD = (
     "demand-unanswerable",
     "data-withheld",
     "run-failed",
+    "chain-rewound",
 )
 """Types of events that are there from the start, with a zero: else the first one would be no increase."""
 
