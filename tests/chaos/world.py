@@ -45,7 +45,7 @@ STORIES: dict[str, Story] = {
     "people": (("mixed",), ("closing",), ("alone", "fallen", "released", "plain")),
     "money": (("penniless",), ("unopened",), ("early", "leaving", "crowded"), ("deep",)),
     "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
-    "rollback": (("plain", "undone"), ("rolled",)),
+    "rollback": (("sent", "undone"), ("rolled",)),
     "files": (("spoilt", "spoilt", "plain"),),
     "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),
 }
