@@ -159,10 +159,17 @@ class Indexer:
         """Find where the chain leaves what was read; one question if it does not."""
         start = self._deployment.block - 1
         with self._database.read() as session:
-            newest = session.scalar(select(ChainBlock).order_by(ChainBlock.number.desc()).limit(1))
-        if newest is None or self._has(newest.number, newest.hash):
+            ends = select(ChainBlock.number, ChainBlock.hash).order_by(ChainBlock.number.desc())
+            of_events = select(ChainEvent.block_number, ChainEvent.block_hash)
+            newest = (
+                session.execute(ends.limit(1)).first()
+                # A rollback took all ends of batches that were remembered.
+                or session.execute(of_events.order_by(ChainEvent.block_number.desc()).limit(1)).first()
+            )
+        newest_number, newest_hash = newest or (start, "")
+        if newest is None or self._has(newest_number, newest_hash):
             self._behind_since = self.warning = None
-            return Fork(newest.number if newest else start, newest.number if newest else start)
+            return Fork(newest_number, newest_number)
         known = self._known()
         above, below = 0, len(known)  # the chain lacks the first, and has the second, if there is one
         step = 1
@@ -178,7 +185,7 @@ class Indexer:
             else:
                 above = middle
         common = known[below][0] if below < len(known) else start
-        fork = Fork(newest.number, common, self._node.block(known[above][0]) is not None)
+        fork = Fork(newest_number, common, self._node.block(known[above][0]) is not None)
         if self._confirmations is not None and fork.lost >= self._confirmations:
             if not fork.proven and self._may_lag(fork):
                 raise RpcError(

@@ -191,6 +191,10 @@ def test_d3_where_the_chain_leaves_what_was_read_is_found_with_few_questions(
         indexer.check()
     assert caught.value.fork == Fork(300, 300 - lost)
     assert len(asked) <= 20
+    with database.write() as session:
+        forget(session, 300 - lost)
+    assert indexer.poll() == 300
+    assert versions(database) == list(range(1, 301 - lost))
 
 
 def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -> None:
