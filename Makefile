@@ -23,7 +23,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,14 @@ test-slow: install
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)
+
+# Those that need no method of Anvil's own and no coordinator that lies, which is for Anvil alone.
+ON_HARDHAT := audit chain_client chain_deploy coordinator_lineage coordinator_restore coordinator_round early_close \
+	governance_cli stragglers
+
+test-hardhat: install ## Integration tests on Hardhat's EVM, a second implementation, in the place of Anvil
+	@$(BIN)/python tools/node_toolchain.py tests/hardhat
+	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m "not slow" $(ON_HARDHAT:%=tests/integration/test_%.py) $(ARGS)
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test

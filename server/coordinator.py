@@ -30,6 +30,7 @@ from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
 from server.restore.compare import Comparison
+from server.restore.rewind import Rewinder
 from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
 from server.rounds.engine import Engine
@@ -73,7 +74,7 @@ class Coordinator:
             ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
         """
         database, wake = self.storage.database, threading.Event()
-        indexer = Indexer(database, self.chain.node, self.federation.deployment)
+        indexer = Indexer(database, self.chain.node, self.federation.deployment, self.chain.confirmations)
         outbox = Outbox(
             database,
             self.chain.node,
@@ -87,7 +88,9 @@ class Coordinator:
         )
         comparison = Comparison(self.storage, self.chain, self.federation)
         pause = self.settings.scrub_pause
-        upkeep = Upkeep(self.storage, self.federation, self.settings.mirror_locations, comparison, pause)
+        upkeep = Upkeep(
+            self.storage, self.federation, self.settings.mirror_locations, comparison, pause, indexer.check
+        )
         return Worker(
             database,
             self.chain,
@@ -95,6 +98,7 @@ class Coordinator:
             outbox,
             engine,
             upkeep,
+            Rewinder(self.federation, self.chain, self.storage, engine.forget),
             self.settings.poll_interval,
             wake=wake,
             check=None if ready else self.check_chain,

@@ -2,7 +2,8 @@
 """The thread that does the coordinator's work: outbox, indexer, engine, over and over.
 
 One thread, so that no two steps of one round race. It never gives up: without a chain or a database it waits
-and says so in `/v1/health`. Two things end it: the wrong chain, behind an endpoint that was away at the start, and
+and says so in `/v1/health`. If the chain has lost blocks that had their confirmations, the database goes back with it
+before anything else is done. Two things end it: the wrong chain, behind an endpoint that was away at the start, and
 another coordinator that took the database while this one had lost it.
 """
 
@@ -14,10 +15,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from folkmoot.errors import DatabaseError, FolkmootError
+from folkmoot.errors import DatabaseError, FolkmootError, WrongChainError
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
-from server.chain.indexer import Indexer
+from server.chain.indexer import ROLLED_BACK, DeepRollback, Indexer
 from server.chain.outbox import Outbox, under_way
 from server.chain.view import AWAY, ChainView
 from server.db.engine import Database
@@ -45,6 +46,8 @@ class Status:
     """Unix time of the last look that went well."""
     error: str | None = None
     """What went wrong in the last look."""
+    code: str | None = None
+    """Why the database does not say what the chain has now: `chain-rolled-back`, `deployment-lost`; None if it does."""
     ready: bool = True
     """Whether the chain was seen to be the right one: before that, nothing is done."""
 
@@ -67,6 +70,8 @@ class Worker:
         outbox: Sends transactions.
         engine: Leads the rounds.
         upkeep: Puts damaged files back; begins and ends with this thread.
+        rewind: Called while the chain has lost blocks that had their confirmations, until the database is put right.
+            Raises a FolkmootError until then.
         poll_interval: Seconds between two looks while something is under way.
         wake: Set by whoever has something new, so that nobody has to wait for the next look.
         check: Makes sure that the chain is the right one; done first, at every look until it passes. None if it has.
@@ -84,6 +89,7 @@ class Worker:
         outbox: Outbox,
         engine: Engine,
         upkeep: Upkeep,
+        rewind: Callable[[DeepRollback], None],
         poll_interval: float,
         *,
         wake: threading.Event,
@@ -100,6 +106,7 @@ class Worker:
         self._outbox = outbox
         self._engine = engine
         self._upkeep = upkeep
+        self._rewind = rewind
         self._poll_interval = poll_interval
         self._check = check
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
@@ -140,6 +147,7 @@ class Worker:
             raise _as_refusal(exc) from exc
         if self._check is not None:
             self._look_at_chain(self._check)
+        self._look_back()
         changed = False
         failures: list[Exception] = []
         parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
@@ -178,6 +186,19 @@ class Worker:
         self._check, self.status.ready = None, True
         logger.info("the chain is there, and is the right one", extra=fields("chain-checked"))
 
+    def _look_back(self) -> None:
+        """Go back with the chain, if it has lost blocks that had their confirmations; else nothing has its turn."""
+        try:
+            self._indexer.check()
+        except DeepRollback as found:
+            self.status.code = ROLLED_BACK
+            try:
+                self._rewind(found)
+            except WrongChainError as error:
+                self.status.code = error.code
+                raise
+        self.status.code = None
+
     def _index(self) -> bool:
         self.status.indexed_block = self._indexer.poll()
         return False
@@ -186,13 +207,7 @@ class Worker:
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
         endpoints = self._chain.rpc.warnings
-        found = (
-            *endpoints,
-            *self._outbox.warnings,
-            self._outbox.deep_reorg,
-            self._indexer.warning,
-            *self._upkeep.warnings,
-        )
+        found = (*endpoints, *self._outbox.warnings, self._indexer.warning, *self._upkeep.warnings)
         return [warning for warning in found if warning]
 
     def _run(self) -> None:

@@ -19,6 +19,7 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import ARBITER
 from tests import factories
+from tests.hardhat import local_chain
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would all that the tests start and then interrupt.
@@ -59,7 +60,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 @pytest.fixture(scope="session")
 def anvil_process() -> Iterator[Anvil]:
     """The chain of the session. Use `anvil`: it is put back after each test."""
-    with Anvil() as anvil:
+    with local_chain() as anvil:
         yield anvil
 
 

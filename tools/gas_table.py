@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from tools import rollup_fees  # noqa: E402
+
 SNAPSHOTS = ROOT / "contracts" / "snapshots"
 PAGE = ROOT / "docs" / "gas.md"
 DELIVERY = "deliver, 16 KiB of 1 M"
@@ -86,7 +89,7 @@ def page() -> str:
     for path in sorted(SNAPSHOTS.glob("*.json")):
         lines += ["", f"## {path.stem}", *table(json.loads(path.read_text(encoding="utf-8")))]
     judges = json.loads((SNAPSHOTS / "Judges.json").read_text(encoding="utf-8"))
-    return "\n".join([*lines, *delivery(int(judges[DELIVERY]))]) + "\n"
+    return "\n".join([*lines, *delivery(int(judges[DELIVERY])), *rollup_fees.section()]) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -33,7 +33,6 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.processes import Supervisor
 from server.api.gauges import database_bytes
-from server.chain.outbox import REORG_BLOCKS
 from server.coordinator import open_coordinator
 from server.db.engine import make_engine
 from server.home import open_account
@@ -142,8 +141,6 @@ def measure(folder: Path, rounds: int, requests: int, database_url: str = "") ->
         home = home_of(folder, anvil, chain, manifest, state, made, database_url)
         with serving(supervisor, home, anvil, chain, manifest) as world:
             _play(world)
-        # A coordinator looks whether a reorg took transactions of the newest blocks: those of the copies are below.
-        anvil.call("anvil_mine", hex(REORG_BLOCKS + 10))
         newest = anvil.call("eth_getBlockByNumber", "latest", False)
         engine = make_engine(load(home).resolved_database_url)
         copies.repeat(engine, rounds, int(newest["number"], 16), newest["hash"])

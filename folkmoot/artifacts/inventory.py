@@ -69,6 +69,8 @@ class Commitments:
     """sha256 of the evaluation reports of proposals and active versions."""
     block: int = -1
     """Number of the last block that was read."""
+    _place: tuple[int, str] | None = None
+    """A block that is not read again, and its hash."""
 
     @property
     def ledger(self) -> LedgerReader:
@@ -82,6 +84,9 @@ class Commitments:
             RpcError: The endpoint failed, or an anchor differs from the hash in the ledger. Try again later.
         """
         newest = self.rpc.block_number()
+        if self._place is not None and not self._has(newest, *self._place):
+            # A long reorganisation, or a local chain that lost its newest state.
+            self.rounds, self.block, self._place = {}, -1, None
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
         events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
         rounds = dict(self.rounds)
@@ -98,6 +103,16 @@ class Commitments:
         self.rounds = dict(sorted(rounds.items()))
         self.reports |= reports(events, self.deployment)
         self.block = newest
+        settled = newest - REORG_BLOCKS
+        self._place = (settled, self._hash(settled)) if settled >= 0 else None
+
+    def _has(self, newest: int, number: int, hash_: str) -> bool:
+        return newest >= number and self._hash(number) == hash_
+
+    def _hash(self, number: int) -> str:
+        method = "eth_getBlockByNumber"
+        block = self.rpc.call(method, [hex(number), False])
+        return self.rpc.digest(method, self.rpc.member(method, block, "hash"))
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)

@@ -731,7 +731,7 @@ def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | Contra
     message = str(answer.get("message", "")) if isinstance(answer, dict) else str(error)
     if isinstance(answer, dict) and "revert" in message.lower():
         return refusals.explain(cast("dict[str, Any]", answer).get("data"), doing)
-    if "insufficient funds" in message.lower():
+    if any(words in message.lower() for words in ("insufficient funds", "enough funds")):  # the last: Hardhat
         return RpcError(
             "The account has not enough native coins to pay the gas.",
             remedy="Send it some (on a local chain: `folkmoot fund ADDRESS`).",

@@ -34,7 +34,7 @@ NOTEWORTHY = frozenset(
             "round-withheld",
         ),
         *("round-released", "canary-reported", "canary-missing", "data-withheld", "contributor-slashed"),
-        *("dispute-opened", "dispute-decided", "run-failed"),
+        *("dispute-opened", "dispute-decided", "run-failed", "chain-rewound"),
     }
 )
 """Events whose lines are also printed on a terminal. The display shows the others."""

@@ -191,13 +191,7 @@ class Anvil:
             self.port = free_port()
         else:
             require_free_port(self.port, "the local chain")
-        command = anvil_command(
-            self.port,
-            block_time=self.block_time,
-            state=self.state,
-            chain_id=self.chain_id,
-            kept_states=self.kept_states,
-        )
+        command = self._command(self.port)
         if self.log is None:
             self._scratch = tempfile.TemporaryDirectory(prefix="folkmoot-anvil-")
             self.log = Path(self._scratch.name, "anvil.log")
@@ -242,6 +236,15 @@ class Anvil:
     def revert(self, snapshot: str) -> None:
         """Restore the state of a snapshot."""
         self.call("evm_revert", snapshot)
+
+    def _command(self, port: int) -> list[str]:
+        return anvil_command(
+            port,
+            block_time=self.block_time,
+            state=self.state,
+            chain_id=self.chain_id,
+            kept_states=self.kept_states,
+        )
 
     def _await_answer(self, child: Child) -> None:
         end = time.monotonic() + self.timeout

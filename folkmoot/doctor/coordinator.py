@@ -80,6 +80,13 @@ class _Coordinator:
                 f"The coordinator can't use its {' and '.join(down)}.",
                 "Its operator sees more in its log, and with `folkmoot coordinator doctor`.",
             )
+        if health.get("code"):
+            return failed(
+                f"Its chain lost blocks that it had counted as settled ({health['code']}): {health['error']}",
+                "Wait: it goes back with the chain by itself. After a minute, do what the error says."
+                if health["code"] == "chain-rolled-back"
+                else "Start the chain again with the state that it had, or deploy the federation anew.",
+            )
         if health.get("error"):
             return failed(f"The coordinator's last look failed: {health['error']}", "Its log says more.")
         warnings = health.get("warnings")

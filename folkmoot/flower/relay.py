@@ -195,14 +195,16 @@ class Relay:
             time.sleep(self.pacing.coordinator)
 
     def await_round(self, run_id: str, last: int) -> CurrentRound | None:
-        """Wait for a round after `last` that takes updates, and return it; None if the run has ended.
+        """Wait for another round than `last` that takes updates, and return it; None if the run has ended.
+
+        A chain that lost blocks can have a lower one.
 
         Raises:
             CoordinatorError: The run failed.
         """
         while True:
             current = self.retry(self.api.current_round)
-            if current is not None and current.round > last and current.phase == OPEN:
+            if current is not None and current.round != last and current.phase == OPEN:
                 return current
             if self.running(run_id).state == "done":
                 return None

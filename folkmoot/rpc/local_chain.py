@@ -43,7 +43,7 @@ def fund(rpc: Rpc, address: str, wei: int = FUNDS) -> None:
         RpcError: the endpoint failed.
     """
     require_local(rpc, "money can't be made on it", "send the account some")
-    rpc.call("anvil_setBalance", [address, hex(wei)])
+    rpc.call("hardhat_setBalance", [address, hex(wei)])  # Anvil has this name, too
 
 
 def require_local(rpc: Rpc, so: str, elsewhere: str) -> None:

@@ -69,11 +69,11 @@ COORDINATOR_WRITES: dict[str, str] = {
     "transaction-reverted": "a transaction that reverted at depth",
     "transaction-unmined": "a reorg took a transaction out of its block",
     "transaction-replaced": "a transaction's bytes with higher fees",
-    "transaction-brought-back": "a reorg deeper than the confirmations took a transaction: it is sent again",
     "nonce-filled": "the bytes of a transaction that does nothing but use up a nonce",
     "transaction-requeued": "a transaction that lost its nonce is to be signed again",
     "events-read": "the events of some blocks",
     "reorg-dropped": "the events of blocks that a reorg took are forgotten",
+    "chain-rewound": "rounds and transactions are as a chain has them that lost blocks with their confirmations",
     "model-kept": "the row of a model file",
     "report-kept": "the row of an evaluation report",
 }

@@ -69,10 +69,13 @@ class HealthView(View):
     """The chain's time."""
     coordinator: str
     """Account of this coordinator."""
+    code: str | None
+    """`chain-rolled-back` while the database goes back with a chain that lost blocks which had their confirmations;
+    `deployment-lost` if the contracts are gone with them."""
     error: str | None
     """What went wrong in the last step."""
     warnings: list[str]
-    """What the operator should know though the work goes on: fees at their ceiling, a deep reorg, a node that lags."""
+    """What the operator should know though the work goes on: fees at their ceiling, a node that lags."""
     version: str
     """Release of the software."""
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the events of the federation's contracts, on the chain that is canonical now.
 
-After every batch it remembers the last block's hash. When the chain has another one there, events above the
-newest block that both agree on are dropped and read again. That a node does not have a block proves no reorg: it may
-lag, or be one of several behind one address. Then what is known stays for a while.
+After every batch it remembers the last block's hash; of older blocks, the events that were read have the hashes. When
+the chain has another block there, events above the newest block that both agree on are dropped and read again. That a
+node does not have a block proves no reorg: it may lag, or be one of several behind one address. Then what is known
+stays for a while.
+
+Rounds and transactions rest on blocks that have their confirmations. If the chain has lost one of those, nothing is
+dropped here: that is for `server.restore.rewind`, which mends the rows in the same database transaction.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -22,6 +27,7 @@ from folkmoot.errors import RpcError
 from folkmoot.fraud.proofs.availability import DataKind
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import PLACE_BITS
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.logs import fields
 from server.chain.calls import decode_log
 from server.chain.node import Block, Node
@@ -39,6 +45,10 @@ REMEMBERED_BLOCKS = 256
 BEHIND_SECONDS = 300.0
 """For how long a node may lack blocks that were read, with no sign of a reorg, before their events are dropped. By
 this machine's stopwatch: a chain that stands still has no time. Nothing is lost for good: they are read again."""
+LOCAL_BEHIND_SECONDS = 5.0
+"""The same on a local Anvil, which is one node."""
+ROLLED_BACK = "chain-rolled-back"
+"""Code of the error that says that the chain has lost blocks that had their confirmations."""
 
 _HASH_LENGTH = 66
 """Characters of a hash: 0x and 64 hex digits."""
@@ -47,17 +57,58 @@ _SUBJECTS = ("round", "version", "proposalId", "policyId", "account", "demand")
 SUPPORT = ("against", "for", "abstain")
 
 
+@dataclass(frozen=True)
+class Fork:
+    """Where the chain leaves the blocks that were read."""
+
+    known: int
+    """Newest block up to which events are known."""
+    common: int
+    """Newest of them that the chain has, too."""
+    proven: bool = True
+    """Whether the chain has another block in the place of one that it lost."""
+
+    @property
+    def lost(self) -> int:
+        """Number of blocks that the chain has lost."""
+        return self.known - self.common
+
+
+class DeepRollback(RpcError):
+    """The chain has lost blocks that had their confirmations; the database still has what they said."""
+
+    def __init__(self, fork: Fork) -> None:
+        super().__init__(
+            f"The chain has lost its blocks from {fork.common + 1} to {fork.known}, which had their confirmations.",
+            remedy="The coordinator goes back to what the chain has by itself. Set `confirmations` higher on a chain "
+            "that does this, and compare RPC endpoints.",
+            code=ROLLED_BACK,
+            details={"common": fork.common, "known": fork.known},
+        )
+        self.fork = fork
+
+
 class Indexer:
     """Reads events into the database.
+
+    Args:
+        database: Where they go.
+        node: The chain.
+        deployment: The contracts.
+        confirmations: Blocks, its own included, after which others rely on a block. None if nobody does yet: then a
+            rollback of any depth is read again.
 
     Attributes:
         warning: Why nothing is read now, a sentence for the operator; none if all is well.
     """
 
-    def __init__(self, database: Database, node: Node, deployment: Deployment) -> None:
+    def __init__(
+        self, database: Database, node: Node, deployment: Deployment, confirmations: int | None = None
+    ) -> None:
         self._database = database
         self._node = node
         self._deployment = deployment
+        self._confirmations = confirmations
         self.warning: str | None = None
         self._behind_since: float | None = None
         self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
@@ -80,64 +131,97 @@ class Indexer:
             first = last + 1
         return first - 1
 
+    def check(self) -> None:
+        """Make sure that the chain still has the blocks that others rely on.
+
+        Raises:
+            DeepRollback: It has lost some.
+            RpcError: The chain gave no answer, or the endpoint is behind by so many blocks (`node-behind`).
+        """
+        self._fork()
+
     def _rewind(self) -> int:
         """Drop what a reorg took away; return the last block whose events are known."""
-        known = self._known()
-        common, lacking, reorganised = self._deployment.block - 1, 0, False
-        for number, block_hash in known:
-            found = self._node.block(number)
-            if found is None:
-                lacking += 1
-            elif found.hash != block_hash:
-                reorganised = True
-            else:
-                common = number
-                break
-        if lacking and not reorganised and self._may_lag(known[0][0], common):
-            return known[0][0]
-        if not lacking:
-            self._behind_since = self.warning = None
-        if known and known[0][0] > common:
+        fork = self._fork()
+        if fork.lost and not fork.proven and self._may_lag(fork):
+            return fork.known
+        if fork.lost:
             logger.warning(
                 "the chain was reorganised: reading again from block %d",
-                common + 1,
-                extra=fields("reorganised", block=common + 1),
+                fork.common + 1,
+                extra=fields("reorganised", block=fork.common + 1),
             )
             with self._database.write("reorg-dropped") as session:
-                gone = ChainEvent.block_number > common
-                accounts = set(
-                    session.scalars(select(ChainEvent.account).where(gone, ChainEvent.account != ""))
+                forget(session, fork.common)
+        return fork.common
+
+    def _fork(self) -> Fork:
+        """Find where the chain leaves what was read; one question if it does not."""
+        start = self._deployment.block - 1
+        with self._database.read() as session:
+            ends = select(ChainBlock.number, ChainBlock.hash).order_by(ChainBlock.number.desc())
+            of_events = select(ChainEvent.block_number, ChainEvent.block_hash)
+            newest = (
+                session.execute(ends.limit(1)).first()
+                # A rollback took all ends of batches that were remembered.
+                or session.execute(of_events.order_by(ChainEvent.block_number.desc()).limit(1)).first()
+            )
+        newest_number, newest_hash = newest or (start, "")
+        if newest is None or self._has(newest_number, newest_hash):
+            self._behind_since = self.warning = None
+            return Fork(newest_number, newest_number)
+        known = self._known()
+        above, below = 0, len(known)  # the chain lacks the first, and has the second, if there is one
+        step = 1
+        while above + step < below:  # most reorgs are short: look close first
+            if self._has(*known[above + step]):
+                below = above + step
+            else:
+                above, step = above + step, 2 * step
+        while below - above > 1:
+            middle = (above + below) // 2
+            if self._has(*known[middle]):
+                below = middle
+            else:
+                above = middle
+        common = known[below][0] if below < len(known) else start
+        fork = Fork(newest_number, common, self._node.block(known[above][0]) is not None)
+        if self._confirmations is not None and fork.lost >= self._confirmations:
+            if not fork.proven and self._may_lag(fork):
+                raise RpcError(
+                    self.warning or "", remedy="Nothing is done until it has them again.", code="node-behind"
                 )
-                session.execute(delete(ChainEvent).where(gone))
-                session.execute(delete(ChainBlock).where(ChainBlock.number > common))
-                for address in sorted(accounts):
-                    _sum_up(session, address)
-        return common
+            raise DeepRollback(fork)
+        return fork
+
+    def _has(self, number: int, block_hash: str) -> bool:
+        found = self._node.block(number)
+        return found is not None and found.hash == block_hash
 
     def _known(self) -> list[tuple[int, str]]:
         """Numbers and hashes of blocks as they were read, the newest first."""
         with self._database.read() as session:
             blocks = {block.number: block.hash for block in session.scalars(select(ChainBlock))}
             query = select(ChainEvent.block_number, ChainEvent.block_hash).distinct()
-            oldest = min(blocks, default=0)
-            for number, block_hash in session.execute(query.where(ChainEvent.block_number >= oldest)):
+            for number, block_hash in session.execute(query):
                 blocks.setdefault(number, block_hash)
         return sorted(blocks.items(), reverse=True)
 
-    def _may_lag(self, newest: int, common: int) -> bool:
+    def _may_lag(self, fork: Fork) -> bool:
         """Whether a node that lacks blocks still gets time to show them."""
         now = time.monotonic()
         if self._behind_since is None:
             self._behind_since = now
-        if now - self._behind_since >= BEHIND_SECONDS:
+        local = self._deployment.chain_id == LOCAL_CHAIN_ID
+        if now - self._behind_since >= (LOCAL_BEHIND_SECONDS if local else BEHIND_SECONDS):
             self.warning = None
             return False
         warning = (
-            f"The RPC endpoint had block {newest} and has it no longer, and shows no other one in its place: it lags, "
-            f"or a reorg is under way. Events above block {common} are kept for now."
+            f"The RPC endpoint had block {fork.known} and has it no longer, and shows no other one in its place: it "
+            f"lags, or a reorg is under way. Events above block {fork.common} are kept for now."
         )
         if self.warning is None:
-            logger.warning("%s", warning, extra=fields("node-behind", block=newest))
+            logger.warning("%s", warning, extra=fields("node-behind", block=fork.known))
         self.warning = warning
         return True
 
@@ -163,6 +247,16 @@ class Indexer:
                 _announce(session, event)
             session.merge(ChainBlock(number=end.number, hash=end.hash))
             session.execute(delete(ChainBlock).where(ChainBlock.number < end.number - REMEMBERED_BLOCKS))
+
+
+def forget(session: Session, common: int) -> None:
+    """Drop the events of all blocks above one, and work out anew what is kept of their accounts."""
+    gone = ChainEvent.block_number > common
+    accounts = set(session.scalars(select(ChainEvent.account).where(gone, ChainEvent.account != "")))
+    session.execute(delete(ChainEvent).where(gone))
+    session.execute(delete(ChainBlock).where(ChainBlock.number > common))
+    for address in sorted(accounts):
+        _sum_up(session, address)
 
 
 def read_log(roles: Mapping[str, str], log: dict[str, Any]) -> ChainEvent | None:

@@ -25,6 +25,7 @@ _KNOWN = (
     "alreadyknown",
     "already exists",
 )
+_TOO_POOR = ("insufficient funds", "enough funds")  # the second: Hardhat
 _TOO_CHEAP = (
     "underpriced",
     "could not replace existing",  # Erigon
@@ -161,7 +162,7 @@ class RpcNode:
                     remedy="It is replaced by one with higher fees once it has waited.",
                     code=FEE_TOO_LOW,
                 ) from exc
-            if "insufficient funds" in said:
+            if any(words in said for words in _TOO_POOR):
                 raise RpcError(
                     exc.message,
                     remedy="Send the coordinator's account native coins: it can't pay the gas.",
@@ -218,12 +219,13 @@ class RpcNode:
         if found is None:
             return None
         member, quantity = partial(self.rpc.member, method, found), partial(self.rpc.quantity, method)
-        number = quantity(member("number"), PLACE_BITS)
+        pending = tag == "pending"  # it has no hash yet, and with some nodes no number
+        number = 0 if pending else quantity(member("number"), PLACE_BITS)
         if tag.startswith("0x") and number != int(tag, 16):
             raise self.rpc.nonsense(method, found)
         return Block(
             number=number,
-            hash="" if tag == "pending" else self.rpc.digest(method, member("hash")),
+            hash="" if pending else self.rpc.digest(method, member("hash")),
             timestamp=quantity(member("timestamp"), PLACE_BITS),
             base_fee=quantity(found.get("baseFeePerGas") or "0x0"),
         )

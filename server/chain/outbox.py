@@ -6,7 +6,7 @@ touches it:
 
     queued -> signed -> mined -> confirmed
        |         ^---------/         |  (a reorg took it out: the same bytes are sent again)
-       |         ^-------------------/  (so does one that is deeper than the confirmations, loudly)
+       |         ^-------------------/  (`server.restore.rewind`: the chain lost a block that had its confirmations)
        |         \-> queued  (another transaction of this account took the nonce, at depth: sign again)
        \-> failed            (would revert, or did revert at depth; with the decoded error)
 
@@ -52,13 +52,12 @@ GAS_RESERVE = 60_000
 LOST_LOOKS = 3
 """Looks in a row that must say the same before a nonce counts as lost, or as missing: endpoints that many machines
 answer for contradict themselves for a moment."""
-REORG_BLOCKS = 256
-"""Newest blocks in which a confirmed transaction is held against the chain again."""
 NO_CEILING = 1 << 255
 """A ceiling for fees that none reaches."""
 FILL_GAS = 21_000
 """Gas of a transaction that does nothing."""
-_FILLER = "fill:"
+FILLER = "fill:"
+"""Beginning of the purposes of transactions that only use up a nonce."""
 _GWEI = 10**9
 
 
@@ -79,6 +78,20 @@ def enqueue(session: Session, purpose: str, round_number: int, to: str, data: by
     session.flush()
     session.execute(delete(SentTransaction).where(SentTransaction.transaction_id == row.id))
     return True
+
+
+def requeue(session: Session, row: Transaction) -> None:
+    """Want a transaction once more, whose block the chain has lost. Whatever was signed of it is remembered."""
+    row.state = "queued"
+    row.nonce = row.raw = row.hash = row.block_number = row.block_hash = row.gas_used = row.error = None
+    told = {"state": row.state, "purpose": row.purpose, "round": row.round}
+    events.notice(session, "transaction", told)
+
+
+def remove(session: Session, row: Transaction) -> None:
+    """Want a transaction no more, and forget what was signed of it."""
+    session.execute(delete(SentTransaction).where(SentTransaction.transaction_id == row.id))
+    session.delete(row)
 
 
 def find(session: Session, purpose: str) -> Transaction | None:
@@ -123,7 +136,6 @@ class Outbox:
 
     Attributes:
         warnings: What keeps transactions from leaving now, each a sentence for the operator; replaced at every look.
-        deep_reorg: What a reorg beyond the confirmations did, for as long as this process lives.
     """
 
     def __init__(
@@ -136,7 +148,6 @@ class Outbox:
         max_fee: int = NO_CEILING,
     ) -> None:
         self.warnings: tuple[str, ...] = ()
-        self.deep_reorg: str | None = None
         self._database = database
         self._node = node
         self._account = account
@@ -147,7 +158,6 @@ class Outbox:
         self._said: list[str] = []
         self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
         self._refused: set[int] = set()  # rows whose fees the pool did not take
-        self._rechecked = ""  # newest block at which confirmed rows were held against the chain
 
     def tick(self) -> bool:
         """Look after every transaction under way, then sign and send the queued ones, oldest first.
@@ -161,7 +171,6 @@ class Outbox:
         self._changed, self._said = False, []
         try:
             latest = self._node.latest()
-            self._recheck(latest)
             for row in self._rows("signed", "mined"):
                 self._follow(row, latest)
             self._fill_gap(latest)
@@ -273,7 +282,7 @@ class Outbox:
             row.nonce,
             extra=logs.fields("nonce-lost", round=row.round, purpose=row.purpose, transaction=row.hash),
         )
-        if row.purpose.startswith(_FILLER):
+        if row.purpose.startswith(FILLER):
             error = ContractRefused("Another transaction took the nonce.", code="nonce-taken")
             self._update("transaction-requeued", row, state="failed", error=describe(error))
         else:
@@ -364,47 +373,6 @@ class Outbox:
             remedy=f"Look at the transaction {row.hash}.",
         )
 
-    def _recheck(self, latest: Block) -> None:
-        """Hold the youngest confirmed transactions against the chain: a reorg may be deeper than the confirmations."""
-        if latest.hash == self._rechecked:
-            return
-        with self._database.read() as session:
-            query = select(Transaction).where(
-                Transaction.state == "confirmed",
-                Transaction.block_number.between(latest.number - REORG_BLOCKS, latest.number),
-            )
-            rows = list(session.scalars(query.order_by(Transaction.block_number.desc())))
-            session.expunge_all()
-        for row in rows:
-            if row.block_number is None:
-                raise AssertionError(f"transaction {row.purpose} is confirmed in no block")
-            block = self._node.block(row.block_number)
-            if block is None or block.hash == row.block_hash:
-                break  # all others are in blocks below it
-            self._bring_back(row, latest)
-        self._rechecked = latest.hash
-
-    def _bring_back(self, row: Transaction, latest: Block) -> None:
-        self.deep_reorg = (
-            f"The chain was reorganised deeper than the {self._confirmations} confirmations: it lost block "
-            f"{row.block_number} with transaction {row.purpose}, which counted as settled. What was lost is sent "
-            "again. Set `confirmations` higher, compare RPC endpoints, and run `folkmoot audit`."
-        )
-        about = logs.fields("deep-reorg", block=row.block_number, purpose=row.purpose, transaction=row.hash)
-        logger.error("%s", self.deep_reorg, extra=about)
-        forms = self._forms(row)
-        if self._settled_by_any(row, forms, latest):
-            return  # the new chain has it too
-        if forms:
-            self._update(
-                "transaction-brought-back",
-                row,
-                state="signed",
-                block_number=None,
-                block_hash=None,
-                gas_used=None,
-            )
-
     def _fill_gap(self, latest: Block) -> None:
         """Use up a nonce that nothing uses any more, as everything after it waits for it.
 
@@ -421,7 +389,7 @@ class Outbox:
         if not self._seen_often("gap", nonce < waiting[0].nonce):
             return
         new = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
-        purpose = f"{_FILLER}{nonce}"
+        purpose = f"{FILLER}{nonce}"
         with self._database.read() as session:
             if new is None or find(session, purpose) is not None:
                 return
@@ -469,9 +437,22 @@ class Outbox:
             taken = session.scalar(
                 select(func.max(Transaction.nonce)).where(Transaction.state.in_(("signed", "mined")))
             )
-        nonce = self._node.transaction_count(self._account.address, "pending")
-        if taken is not None:
-            nonce = max(nonce, taken + 1)
+        following = 0 if taken is None else taken + 1
+        mined = self._node.transaction_count(self._account.address, "latest")
+        if forms and forms[0].nonce == max(mined, following):
+            # The chain lost its block, and the nonce is free again: the same bytes, which somebody may still have.
+            newest = forms[0]
+            self._update(
+                "transaction-signed",
+                row,
+                state="signed",
+                nonce=newest.nonce,
+                raw=newest.raw,
+                hash=newest.hash,
+            )
+            self._hand_over(row)
+            return
+        nonce = max(self._node.transaction_count(self._account.address, "pending"), following)
         gas = max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, TX_GAS_LIMIT))
         signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(row.to)), row.data, gas, offer)
         signed.transaction_id = row.id

@@ -88,6 +88,10 @@ class ChainView:
             self._policies[policy_id] = settled
         return self._policies[policy_id]
 
+    def forget(self) -> None:
+        """Ask for every policy again: the chain has lost blocks that had their confirmations."""
+        self._policies.clear()
+
     def settled_round(self, number: int) -> RoundView:
         """A round as no reorg changes it any more: at the newest block that has its confirmations.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -384,6 +384,10 @@ class _Follower(threading.Thread):
         self._view.event(kind, data, describe(event) if event is not None else "")
 
 
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers)) or "none"
+
+
 def describe(event: Event) -> str:
     """Describe an event in one line; return an empty text for an event that people need not see."""
     data = event.data
@@ -434,6 +438,11 @@ def describe(event: Event) -> str:
             what = f"cancelled. {data['reason']}"
         case "round-slashed":
             what = "slashed: somebody proved its anchor wrong"
+        case "chain-rewound":
+            what = (
+                f"The chain lost its blocks above {data['block']}. Rounds that go on from an earlier step: "
+                f"{_listed(data['back'])}; rounds that are gone: {_listed(data['gone'])}."
+            )
         case _:
             return ""
     return where + what

@@ -215,7 +215,7 @@ def _collect(
     progress("genesis")
     origin = importer.genesis()
     progress("rounds on the chain")
-    ledger = _replayed(history, origin)
+    ledger = replayed(history, origin)
     restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
     files = _files(ledger, origin, importer, restored, from_round, progress)
     for sha256 in sorted(reports(history.events, history.deployment)):
@@ -241,8 +241,12 @@ def _rebuild(
     return found.restored
 
 
-def _replayed(history: History, origin: Origin) -> Ledger:
-    """Replay the chain's events, and check that they are what the contracts store."""
+def replayed(history: History, origin: Origin) -> Ledger:
+    """Replay the chain's events, and check that they are what the contracts store.
+
+    Raises:
+        AuditFailure: They are not.
+    """
     policies = check_policies(history)
     ledger = replay(history, policies, fold_stakes(history), origin.state_root)
     check_rounds(history, ledger)

@@ -87,7 +87,7 @@ class Rows:
         """Write a round with its entries, updates and transactions."""
         header = self.header_of(found, base, files)
         exponents = RoundHeader.decode(header).exponents if header else ()
-        step, error = self._standing(found, header)
+        step, error = self.standing(found, header)
         anchor, opened = found.anchor, found.opened
         kept = (
             step is not Step.COLLECTING
@@ -130,8 +130,8 @@ class Rows:
             self._artifacts(session, found, files)
         return row
 
-    def _standing(self, found: Past, header: bytes) -> tuple[Step, str | None]:
-        """What is left to do in a round, and what is to be said of it."""
+    def standing(self, found: Past, header: bytes) -> tuple[Step, str | None]:
+        """What is left to do in a round with this encoded header, and what is to be said of it."""
         match found.phase:
             case Phase.FINAL:
                 return (Step.SETTLED if found.settled else Step.FINALIZING), None

@@ -53,6 +53,8 @@ class Upkeep:
         mirrors: Folders and URLs of mirrors; they are tried in order.
         comparison: Compares rows with the chain; None for not.
         pause: Seconds between two steps of that.
+        check: Raises a FolkmootError while the chain has lost blocks that the rows are about. Then the rows wait for
+            the worker to go back with the chain, and none is put right.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Upkeep:
         mirrors: Sequence[str],
         comparison: Comparison | None = None,
         pause: float = 10.0,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
-        self._pause = pause
+        self._pause, self._check = pause, check
         self._scrub = Scrub(comparison, self.altered, pause) if comparison is not None else None
         self._lock = threading.Lock()
         self._cases: dict[str, _Case] = {}
@@ -194,7 +197,12 @@ class Upkeep:
             source.close()
 
     def altered(self, altered: Altered) -> None:
-        """Tell of a row that is not what the chain says, and put it right."""
+        """Tell of a row that is not what the chain says, and put it right.
+
+        Raises:
+            FolkmootError: The chain has lost what the row is about, so that the row may be right.
+        """
+        self._check()
         with self._storage.database.write("row-mended") as session:
             events.append(session, "row-altered", altered.to_json())
             altered.mend(session)

@@ -66,6 +66,11 @@ class AnchorWindow(StepHandler):
         """Wait for a computation that is under way; its result is not used."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    def forget(self) -> None:
+        """Remember nothing of the rounds; the result of a computation that is under way is not used."""
+        self._computations.clear()
+        self._delivery_since.clear()
+
     def await_delivery(self, round_: Round) -> bool:
         """Take the step `delivery`; whether something changed."""
         if round_.commit_deadline is None or round_.anchor_deadline is None:

@@ -60,6 +60,10 @@ class Answers(StepHandler):
         self._conduct = conduct
         self._tried: dict[int, float] = {}
 
+    def forget(self) -> None:
+        """Remember nothing of the demands."""
+        self._tried.clear()
+
     def answer(self) -> bool:
         """Send what is missing; whether something changed."""
         with self._database.read() as session:

@@ -38,6 +38,10 @@ class ChallengeWindow(StepHandler):
         self._travel_after = travel_after
         self._anchored_since: dict[int, float] = {}
 
+    def forget(self) -> None:
+        """Remember nothing of the rounds."""
+        self._anchored_since.clear()
+
     def await_challenges(self, round_: Round, view: RoundView) -> bool:
         """Take the step `anchored`; whether something changed."""
         if view.phase is Phase.FINAL:

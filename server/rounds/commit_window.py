@@ -88,6 +88,10 @@ class CommitWindow(StepHandler):
         self._margin = margin
         self._one_by_one: set[int] = set()
 
+    def forget(self) -> None:
+        """Remember nothing of the rounds."""
+        self._one_by_one.clear()
+
     def collect(self, round_: Round, view: RoundView) -> bool:
         """Take the step `collecting`; whether something changed."""
         if round_.commit_deadline is None:

@@ -101,6 +101,11 @@ class Engine:
         """Wait for a computation that is under way; its result is not used."""
         self._anchor_window.close()
 
+    def forget(self) -> None:
+        """Remember nothing of the rounds: the chain has lost some of what they rest on."""
+        for part in (self._commit_window, self._anchor_window, self._challenge_window, self._answers):
+            part.forget()
+
     def tick(self) -> bool:
         """Take every step that can be taken now.
 

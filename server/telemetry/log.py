@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 
 _LEVELS = {
     "canary-missing": logging.WARNING,
+    "chain-rewound": logging.WARNING,
     "data-demanded": logging.WARNING,
     "dispute-opened": logging.WARNING,
     "round-cancelled": logging.WARNING,

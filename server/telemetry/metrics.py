@@ -56,6 +56,7 @@ TOLD = (
     "artifact-damaged",
     "artifact-repaired",
     "row-altered",
+    "chain-rewound",
 )
 """Types of events that are there from the start, with a zero: else the first one would be no increase."""
 

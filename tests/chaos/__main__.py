@@ -30,10 +30,12 @@ from tests.chaos.supervisor import Fault, Plan
 from tests.chaos.world import STORIES, Result, play
 from tests.postgres import databases
 
-EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.")]
+OF_ROLLBACKS = [point for point in POINTS if point.startswith("coordinator.chain-rewound.")]
+EVERY_POINT = [point for point in POINTS if point.startswith("coordinator.") and point not in OF_ROLLBACKS]
 """Those of other processes are met elsewhere: `KILLED_BY` in tests/unit/runtime/test_fault_points.py."""
 IN_STORIES = {
     ("people", "money", "chain"): EVERY_POINT,
+    ("rollback",): OF_ROLLBACKS,
     ("files",): [planned(REPAIR, point) for point in COMMAND_POINTS[REPAIR]],
     ("database",): [planned(RESTORE, point) for point in COMMAND_POINTS[RESTORE]],
 }

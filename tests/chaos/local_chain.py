@@ -19,6 +19,8 @@ from folkmoot.rpc.local_chain import FUNDS
 
 CHAIN_ID = 31338
 """Not that of a local chain."""
+KEPT_STATES = 2_000
+"""Number of newest blocks whose state can be read: a story may take so many back."""
 BLOCK_SECONDS = 0.25
 """Seconds on the wall between blocks."""
 BLOCKS_PER_SECOND = 8
@@ -29,7 +31,7 @@ class OtherAnvil(Anvil):
     """An Anvil that does not say that it is local."""
 
     def __init__(self) -> None:
-        super().__init__(chain_id=CHAIN_ID)
+        super().__init__(chain_id=CHAIN_ID, kept_states=KEPT_STATES)
 
     def fund(self, address: str, wei: int = FUNDS) -> None:
         """Set a balance."""

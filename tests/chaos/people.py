@@ -474,6 +474,41 @@ class People:
 
         self.wait(back, f"{purpose} once more")
 
+    def _play_sent(self, number: int) -> None:
+        """All updates are handed in, and no contributor commits: the coordinator can commit them again."""
+        self._contribute(number, ("ada", "ben", "cleo"))
+        self._anchored(number)
+
+    def _play_rolled(self, number: int) -> None:
+        """The chain loses everything from the opening of the round on; it is made again, and nobody hands in twice."""
+        self._play_sent(number)
+        self._lose_from(number)
+        self._close(number, 3)
+        self._anchored(number)
+
+    def _play_undone(self, number: int) -> None:
+        """The same with two rounds, when their run is over: the first is made again, and another run begins."""
+        self._play_sent(number)
+        self.wait(lambda: (run := self.api.run()) and run.state == "done", "the end of the run")
+        self._lose_from(number - 1)
+        self._close(number - 1, 3)
+        self._anchored(number - 1)
+        self.start_run(1)
+        self._play_sent(number)
+
+    def _lose_from(self, number: int) -> None:
+        """Take back all blocks from the opening of a round on, and wait until the coordinator has noticed."""
+        with self.database.read() as session:
+            query = select(Transaction.block_number).where(Transaction.purpose == f"open:{number}")
+            block = session.scalars(query).one()
+        if block is None:
+            raise Stuck(f"the opening of round {number} is in no block")
+        with self.miner.calm():
+            self.supervisor.tell(f"{self.miner.latest()[0] - block + 1} blocks are taken back")
+            self.miner.take_back(block)
+            self.miner.anvil.call("anvil_dropAllTransactions")
+        self.wait(lambda: not self._past(number, Step.ANCHORED), f"that round {number} begins again")
+
     # What people do.
 
     def _contribute(

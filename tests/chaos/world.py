@@ -45,12 +45,14 @@ STORIES: dict[str, Story] = {
     "people": (("mixed",), ("closing",), ("alone", "fallen", "released", "plain")),
     "money": (("penniless",), ("unopened",), ("early", "leaving", "crowded"), ("deep",)),
     "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
+    "rollback": (("sent", "undone"), ("rolled",)),
     "files": (("spoilt", "spoilt", "plain"),),
     "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),
 }
 """All ways in, an early end of a commit window, too few, a canary's two endings, a stranger's final word, demands for
 data; stakes that go and come, fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody
-delivers to, and a void one; files of the store that are lost, and repaired; databases that are lost, and restored."""
+delivers to, and a void one; rounds that the chain loses as a whole; files of the store that are lost, and repaired;
+databases that are lost, and restored."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 

@@ -337,6 +337,23 @@ def test_what_a_running_coordinator_warns_of_is_passed_on(
     assert "at their ceiling" in found["coordinator's health"]["text"]
 
 
+@pytest.mark.parametrize(
+    ("code", "remedy"), [("chain-rolled-back", "goes back"), ("deployment-lost", "Start the chain again")]
+)
+def test_d3_a_coordinator_whose_chain_went_back_is_named(
+    here: Running, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str, remedy: str
+) -> None:
+    folder = here.coordinator.settings.home
+    here.worker.stop()
+    here.worker.status.code, here.worker.status.error = code, "The chain has lost its blocks from 5 to 9."
+    status, found = diagnose(capsys, folder, here.api.url)
+    told = found["coordinator's health"]
+    assert (status, told["state"]) == (1, "failed")
+    assert code in told["text"]
+    assert "from 5 to 9" in told["text"]
+    assert remedy in told["remedy"]
+
+
 def test_a_coordinator_of_another_federation_is_told_apart(
     here: Running, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

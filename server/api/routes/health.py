@@ -39,9 +39,12 @@ def clock_warning(now: float, newest: Block) -> str | None:
     )
 
 
-@router.get("/v1/health", responses={503: {"model": HealthView, "description": "A part is down."}})
+_DOWN = "A part is down, or the chain lost blocks that the database rests on."
+
+
+@router.get("/v1/health", responses={503: {"model": HealthView, "description": _DOWN}})
 def health(here: Here, response: Response) -> HealthView:
-    """State of database, store and chain; 503 when one of them is down."""
+    """State of database, store and chain; 503 when one is down, or the chain lost blocks that the database rests on."""
     status = here.worker.status
     latest, now = None, None
     warnings = here.worker.warnings
@@ -51,7 +54,7 @@ def health(here: Here, response: Response) -> HealthView:
         skew = None if here.chain.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
     database, store = here.database.problem(), here.store.problem()
-    fine = database is None and store is None and latest is not None and status.ready
+    fine = database is None and store is None and latest is not None and status.ready and status.code is None
     if not fine:
         response.status_code = 503
     error = status.error or next((str(found) for found in (database, store) if found), None)
@@ -65,6 +68,7 @@ def health(here: Here, response: Response) -> HealthView:
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
         coordinator=here.federation.coordinator,
+        code=status.code,
         error=None if error is None else without_paths(error),
         warnings=[without_paths(warning) for warning in warnings],
         version=version("folkmoot"),

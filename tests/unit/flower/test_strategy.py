@@ -20,6 +20,7 @@ from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
 from folkmoot.flower.asking import MOST_ASKS
 from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.relay import Relay
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.flower.strategy import Pacing, mean_metrics
 from folkmoot.rpc.client import Phase
@@ -405,3 +406,14 @@ def test_no_coordinator_is_said_at_once() -> None:
         FolkmootStrategy("")
     assert caught.value.code == "no-coordinator"
     assert "folkmoot-coordinator" in caught.value.remedy
+
+
+def test_d3_a_round_below_the_last_one_is_served_after_a_rollback_of_the_chain(world: World) -> None:
+    relay = Relay(world.url, pacing=QUICK)
+    run = world.run()["id"]
+    served = relay.await_round(run, 7)
+    assert served is not None
+    assert served.round == 1
+    world.run_state = "done"
+    assert relay.await_round(run, 1) is None, "the same one is not served twice"
+    relay.api.close()

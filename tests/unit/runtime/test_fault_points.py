@@ -111,7 +111,7 @@ def test_every_point_is_listed_and_every_listed_point_is_in_the_code() -> None:
             text = path.read_text()
             called |= set(CALL.findall(text))
             # A restore begins anew, and the doctor's trial is rolled back.
-            if half == "server" and path.parent.name != "restore" and path.name != "doctor.py":
+            if half == "server" and path.name not in ("restore.py", "doctor.py"):
                 given = WRITE.findall(text)
                 assert all(given), f"{path} writes to the database in a transaction without a name"
                 writes |= {name.strip('"') for name in given if name.startswith('"')} | set(

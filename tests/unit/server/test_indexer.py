@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,16 +12,17 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 from sqlalchemy import select
 
+from folkmoot.errors import RpcError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from server.chain.indexer import Indexer, by_name
+from server.chain.indexer import DeepRollback, Fork, Indexer, by_name, forget
 from server.db import events, schema
 from server.db.engine import Database
 from server.db.models import Account
 from tests.unit.server.scripted_node import ScriptedNode
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
-DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
+DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
 
 
 def activated(version: int) -> dict[str, object]:
@@ -126,6 +128,73 @@ def test_a_node_that_stays_behind_is_believed_after_a_while(
     assert indexer.poll() == 1
     assert versions(database) == [1]
     assert indexer.warning is None
+
+
+def test_d3_a_rollback_beyond_the_confirmations_drops_nothing_by_itself(database: Database) -> None:
+    node, _ = two_versions(database)
+    indexer = Indexer(database, node, DEPLOYMENT, confirmations=2)
+    indexer.check()
+    node.reorganise(1)
+    node.mine()
+    indexer.check()
+    assert indexer.poll() == 2, "one block was not settled"
+    node.reorganise(2)
+    node.mine()
+    for look in (indexer.check, indexer.poll):
+        with pytest.raises(DeepRollback) as caught:
+            look()
+        assert (caught.value.code, caught.value.fork) == ("chain-rolled-back", Fork(2, 0))
+    assert versions(database) == [1]
+    with database.write() as session:
+        forget(session, 0)
+    assert indexer.poll() == 1
+    assert versions(database) == []
+
+
+@pytest.mark.parametrize(("chain_id", "patience"), [(1, "BEHIND_SECONDS"), (31337, "LOCAL_BEHIND_SECONDS")])
+def test_d3_a_head_that_went_back_beyond_the_confirmations_gets_its_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch, chain_id: int, patience: str
+) -> None:
+    node, _ = two_versions(database)
+    indexer = Indexer(database, node, replace(DEPLOYMENT, chain_id=chain_id), confirmations=1)
+    newest = node.blocks.pop()
+    with pytest.raises(RpcError) as caught:
+        indexer.check()
+    assert caught.value.code == "node-behind"
+    node.blocks.append(newest)
+    indexer.check()
+    assert indexer.warning is None
+    node.blocks.pop()
+    monkeypatch.setattr(f"server.chain.indexer.{patience}", 0.0)
+    with pytest.raises(DeepRollback) as deep:
+        indexer.check()
+    assert deep.value.fork == Fork(2, 1, proven=False)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3, 37, 150, 299, 300])
+def test_d3_where_the_chain_leaves_what_was_read_is_found_with_few_questions(
+    database: Database, lost: int
+) -> None:
+    """All but the newest 256 blocks are known by their events alone."""
+    node = ScriptedNode()
+    indexer = Indexer(database, node, DEPLOYMENT, confirmations=1)
+    for version in range(1, 301):
+        node.mine()
+        node.logs_of[node.blocks[-1][0]] = [activated(version)]
+        indexer.poll()
+    node.reorganise(lost)
+    for _ in range(lost):
+        node.mine()
+    asked: list[str] = []
+    node.before_answer = asked.append
+    with pytest.raises(DeepRollback) as caught:
+        indexer.check()
+    assert caught.value.fork == Fork(300, 300 - lost)
+    assert len(asked) <= 20
+    with database.write() as session:
+        forget(session, 300 - lost)
+    assert indexer.poll() == 300
+    assert versions(database) == list(range(1, 301 - lost))
 
 
 def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -> None:

@@ -70,3 +70,12 @@ def test_a_receipt_that_is_none_or_of_another_is_an_rpc_error(answer: Any) -> No
 def test_logs_that_are_none_are_an_rpc_error(answer: Any) -> None:
     with pytest.raises(RpcError, match="answered eth_getLogs with"):
         RpcNode(_Says(answer)).logs([], 0, 1)
+
+
+def test_a_pending_block_needs_neither_number_nor_hash() -> None:
+    class Pending(_Says):
+        def call(self, method: str, params: list[Any] | None = None) -> Any:
+            pending = {**BLOCK, "number": None, "hash": None, "timestamp": "0x12"}
+            return pending if params and params[0] == "pending" else self.answer
+
+    assert RpcNode(Pending(BLOCK)).now(31337) == 18

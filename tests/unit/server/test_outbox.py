@@ -57,7 +57,15 @@ def signed_elsewhere(nonce: int, tip: int, cap: int) -> bytes:
 
 def want(database: Database, purpose: str) -> bool:
     with database.write() as session:
-        return outbox.enqueue(session, purpose, 1, TO, b"\x01\x02")
+        return outbox.enqueue(session, purpose, 1, TO, purpose.encode())
+
+
+def lose(database: Database, purpose: str) -> None:
+    """What a rewind does with a transaction whose block the chain has lost."""
+    with database.write() as session:
+        found = outbox.find(session, purpose)
+        assert found is not None
+        outbox.requeue(session, found)
 
 
 def row(database: Database, purpose: str) -> Transaction:
@@ -296,11 +304,12 @@ def test_a_reorg_may_bring_an_older_form_back(
     node.base_fee = 10
     node.bring_back(first)
     node.mine()
+    if depth == 2:
+        lose(database, "open:1")
     box.tick()
     found = row(database, "open:1")
     assert (found.state, found.raw) == ("confirmed", first)
     assert found.hash != newer.hash
-    assert bool(box.deep_reorg) is (depth == 2)
 
 
 def test_the_operators_ceiling_holds_and_says_so(database: Database, node: ScriptedNode) -> None:
@@ -369,29 +378,68 @@ def test_a_nonce_that_nobody_uses_any_more_is_filled(
     assert row(database, "fill:0").state == "confirmed"
 
 
-def test_a_reorg_deeper_than_the_confirmations_is_told_and_put_right(
+def test_d3_what_a_rollback_took_is_sent_again_unchanged(
     database: Database, node: ScriptedNode, box: Outbox
 ) -> None:
+    confirm_two(database, node, box)
+    node.reorganise(2)
+    node.mine()
+    for purpose in ("a", "b"):
+        lose(database, purpose)
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["signed", "signed"]
+    node.mine()
+    node.mine()
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["confirmed", "confirmed"]
+    assert len(set(node.sent)) == 2
+
+
+def test_d3_what_a_rollback_took_and_the_chain_refuses_now_is_not_sent(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    confirm_two(database, node, box)
+    node.reorganise(2)
+    node.mine()
+    lose(database, "a")
+    lose(database, "b")
+    node.refusal = ContractRefused("It is too late.", code="refused")
+    sent = len(node.sent)
+    box.tick()
+    assert [row(database, purpose).state for purpose in ("a", "b")] == ["failed", "failed"]
+    assert len(node.sent) == sent
+    node.refusal = None
+    assert want(database, "b"), "whoever still wants it asks again"
+    box.tick()
+    node.mine()
+    node.mine()
+    box.tick()
+    assert (row(database, "b").state, row(database, "b").nonce) == ("confirmed", 0)
+
+
+def test_d3_what_a_rollback_took_gets_another_nonce_if_its_own_is_used(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    confirm_two(database, node, box)
+    node.reorganise(2)
+    node.bring_back(signed_elsewhere(nonce=0, tip=1, cap=41))
+    lose(database, "a")
+    box.tick()
+    assert (row(database, "a").state, row(database, "a").nonce) == ("signed", 1)
+    node.mine()
+    node.mine()
+    box.tick()
+    assert row(database, "a").state == "confirmed"
+
+
+def confirm_two(database: Database, node: ScriptedNode, box: Outbox) -> None:
     for purpose in ("a", "b"):
         want(database, purpose)
     box.tick()
     node.mine()
     node.mine()
     box.tick()
-    assert row(database, "b").state == "confirmed"
-    assert box.deep_reorg is None
-    node.reorganise(2)
-    node.mine()
-    node.mine()
-    node.mine()
-    box.tick()
-    assert [row(database, purpose).state for purpose in ("a", "b")] == ["signed", "signed"]
-    assert box.deep_reorg is not None
-    node.mine()
-    node.mine()
-    box.tick()
     assert [row(database, purpose).state for purpose in ("a", "b")] == ["confirmed", "confirmed"]
-    assert len(set(node.sent)) == 2
 
 
 def test_an_old_head_confirms_nothing_and_gives_nothing_up(

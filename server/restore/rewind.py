@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Going back with a chain that lost blocks which had their confirmations: what a local chain does that is killed.
+
+The chain is read and replayed at one block, as a restore does, and what the database has beyond it is put right in one
+transaction, in which the events of the lost blocks go, too: until it is committed, they are the sign that it has to be
+done. What the chain has beyond that block is read afterwards, as always.
+
+A round that the chain has not got as far as the database says takes the step that the chain has. One that takes updates
+again keeps those that were accepted. Of the rounds that the chain does not have at all, the first is opened again with
+its updates, if it would be the same round; the others go, and their run plans them anew. Files stay.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from sqlalchemy import delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from folkmoot.audit.genesis import Origin
+from folkmoot.audit.history import History, PinnedRpc, read_history
+from folkmoot.audit.rounds import Ledger
+from folkmoot.audit.rounds import Round as Past
+from folkmoot.errors import ArtifactError, WrongChainError
+from folkmoot.protocol.anchor import Anchor
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.runtime.logs import fields
+from server.chain import outbox
+from server.chain.indexer import ROLLED_BACK, DeepRollback, Fork, forget
+from server.chain.view import ChainView
+from server.db import events
+from server.db.models import Artifact, Entry, LogEntry, Refusal, Round, RoundReport, Run, Transaction, Update
+from server.db.steps import OPEN, Step
+from server.federation import Federation
+from server.restore.files import Importer, RoundFiles
+from server.restore.restore import replayed
+from server.restore.rows import UNKNOWN, Base, Rows
+from server.rounds import queries as services
+from server.storage import Storage
+from server.store import StoreSource
+
+logger = logging.getLogger(__name__)
+
+LOOKS = 3
+"""Looks in a row at which a chain must lack the same blocks: endpoints that many machines answer for contradict
+themselves for a moment."""
+GONE = "deployment-lost"
+"""Code of the error that says that the contracts are not on the chain any more."""
+
+_VOID = (Step.CANCELLED, Step.SLASHED)
+_REACHED = {
+    **dict.fromkeys(OPEN, 0),
+    Step.ANCHORED: 1,
+    Step.FINALIZING: 1,
+    Step.SETTLING: 2,
+    Step.SETTLED: 3,
+}
+"""How far the chain must be in a round for each step of it; the steps `cancelled` and `slashed` are no part of that."""
+
+
+class Rewinder:
+    """Brings the database of one coordinator back to what its chain has.
+
+    Args:
+        federation: The federation.
+        chain: The chain.
+        storage: Database and store.
+        restart: Called when rounds have changed, so that nothing is remembered of them in this process.
+    """
+
+    def __init__(
+        self, federation: Federation, chain: ChainView, storage: Storage, restart: Callable[[], None]
+    ) -> None:
+        self._federation = federation
+        self._chain = chain
+        self._storage = storage
+        self._restart = restart
+        self._looks: Counter[Fork] = Counter()
+
+    def __call__(self, found: DeepRollback) -> None:
+        """Go back, if the chain has lost the same blocks for some looks and what it has is settled; else call again.
+
+        Raises:
+            DeepRollback: It is not sure yet.
+            FolkmootError: It can't be done, and why; nothing was changed.
+        """
+        fork = found.fork
+        self._looks = Counter({fork: self._looks[fork] + 1})
+        if self._looks[fork] == 1:
+            logger.error("%s", found.message, extra=fields(ROLLED_BACK, block=fork.common))
+        settled = self._chain.settled_block()
+        if self._looks[fork] < LOOKS or settled < fork.common:
+            raise found
+        history = self._read(settled, fork)
+        if self._is_moving(history):
+            raise found
+        store = self._storage.store
+        importer = Importer(history, store, StoreSource(store))
+        origin = importer.genesis()
+        ledger = replayed(history, origin)
+        with self._storage.database.read() as session:
+            known = {row.number: row for row in session.scalars(select(Round))}
+            session.expunge_all()
+        files = {
+            number: _import(importer, past, origin)
+            for number, past in ledger.rounds.items()
+            if past.anchor is not None and not _is_same(history, known.get(number), past)
+        }
+        rows = Rows(history, origin, self._chain.node, self._federation.coordinator)
+        with self._storage.database.write("chain-rewound") as session:
+            done = _Rewriting(session, fork.common, rows, ledger, files).run()
+            forget(session, fork.common)
+            data = {"block": fork.common, "back": done.back, "gone": done.gone, "dropped": done.dropped}
+            events.append(session, "chain-rewound", data)
+        self._looks.clear()
+        self._chain.forget()
+        self._restart()
+
+    def _is_moving(self, history: History) -> bool:
+        """Whether more of what was lost may come back by itself: the pool of a node keeps what a reorg took."""
+        account, node = self._federation.coordinator, self._chain.node
+        waiting = node.transaction_count(account, "pending") > node.transaction_count(account, "latest")
+        return waiting or self._chain.ledger.next_round() != history.storage.next_round
+
+    def _read(self, block: int, fork: Fork) -> History:
+        try:
+            return read_history(PinnedRpc(self._chain.rpc, block), self._federation.deployment)
+        except WrongChainError as error:
+            if error.code != "contract-missing":
+                raise
+            raise WrongChainError(
+                f"The chain has lost its blocks from {fork.common + 1} to {fork.known}, and the federation's contracts "
+                "with them.",
+                remedy="Start the chain again with the state that it had. If that is lost, deploy the federation anew "
+                "and make a coordinator for it in another folder; if the contracts are on another chain or endpoint, "
+                "correct `rpc_url`.",
+                code=GONE,
+                details=error.details,
+            ) from error
+
+
+def _is_same(history: History, row: Round | None, past: Past) -> bool:
+    """Whether the database has the round that the chain has, with the same anchor if there is one."""
+    if row is None or row.header_hash != "0x" + past.opened.header_hash.hex():
+        return False
+    entries = "0x" + history.storage.rounds[past.number].entries_hash.hex()
+    anchor = row.anchor and Anchor.from_json(row.anchor)
+    return past.anchor is None or (anchor, row.entries_hash) == (past.anchor, entries)
+
+
+def _import(importer: Importer, past: Past, origin: Origin) -> RoundFiles | None:
+    """Read the files of a round that the database does not have as the chain has it; None of a void one without files.
+
+    Raises:
+        ArtifactError: A file is not in the store.
+    """
+    try:
+        return importer.round(past, origin, None)
+    except ArtifactError as error:
+        if past.voided:
+            return None
+        raise ArtifactError(
+            error.message,
+            remedy="It was anchored by another coordinator. Stop this one, and rebuild it in another folder from a "
+            "mirror: `folkmoot coordinator restore --home ... --mirror ...`.",
+            code=error.code,
+            details=error.details,
+        ) from error
+
+
+@dataclass
+class _Rewriting:
+    """One database transaction that puts rounds, transactions and runs right."""
+
+    session: Session
+    common: int
+    """Newest block that the chain has not lost."""
+    rows: Rows
+    ledger: Ledger
+    """What the chain has."""
+    files: Mapping[int, RoundFiles | None]
+    """Files of the anchored rounds that are written anew."""
+    back: list[int] = field(default_factory=list)
+    """Rounds that go on from an earlier step, or as another one."""
+    gone: list[int] = field(default_factory=list)
+    """Rounds that were removed."""
+    dropped: list[str] = field(default_factory=list)
+    """Purposes of transactions that make no sense any more."""
+    _wanted: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """Of rounds that begin again: beginnings of the purposes of their transactions that are still wanted."""
+
+    def run(self) -> Self:
+        """Put everything right."""
+        session = self.session
+        above = or_(Transaction.block_number.is_(None), Transaction.block_number > self.common)
+        lost = list(session.scalars(select(Transaction.id).where(above).order_by(Transaction.id)))
+        for past in self.ledger.rounds.values():
+            row = session.get(Round, past.number)
+            if row is not None and _is_same(self.rows.history, row, past):
+                self._follow(row, past)
+            else:
+                self._write_anew(row, past)
+        last = max(self.ledger.rounds, default=0)
+        query = select(Round).where(Round.number > last).order_by(Round.number)
+        for row in list(session.scalars(query)):
+            if self._may_reopen(row):
+                self._open_again(row)
+            else:
+                self._uncount(row, gone=True)
+                self.gone.append(row.number)
+                self._remove(row)
+        for identity in lost:
+            transaction = session.get(Transaction, identity)
+            if transaction is not None:
+                self._send_again(transaction)
+        for number in (*self.back, *self.gone):  # what happens again is told again
+            about = or_(LogEntry.key.like(f"%:{number}"), LogEntry.key.like(f"%:{number}:%"))
+            session.execute(update(LogEntry).where(about).values(key=None))
+        return self
+
+    # Rounds
+
+    def _follow(self, row: Round, past: Past) -> None:
+        """Let a round go back to the step that the chain has. Where the chain is further, the engine follows it."""
+        step, (target, error) = Step(row.step), self.rows.standing(past, row.header)
+        if step is Step.OPENING:
+            return
+        if target in (Step.COLLECTING, Step.CANCELLING):
+            if step is not target or row.commit_deadline != past.commit_deadline:
+                self.back.append(row.number)
+            if step is not Step.CANCELLING or target is Step.COLLECTING:
+                self._uncount(row)
+                self._clear(row, target)
+                row.opened_at, row.error = past.opened_at, error
+                row.commit_deadline, row.anchor_deadline = past.commit_deadline, past.anchor_deadline
+                self._wanted[row.number] = ("open:", "commit:")
+            return
+        if target in _VOID:
+            ahead = step is Step.SETTLED or (step in _VOID and step is not target)
+        else:
+            ahead = step in _VOID or _REACHED[step] > _REACHED[target]
+        if ahead:
+            self.back.append(row.number)
+            row.step, row.error = target, error
+            deadline = self.rows.history.storage.rounds[row.number].challenge_deadline
+            row.challenge_deadline = deadline or None
+
+    def _write_anew(self, row: Round | None, past: Past) -> None:
+        """Write a round as a restore does: the chain has another one than the database, or none is known."""
+        run = None
+        if row is not None:
+            run = row.run_id
+            self._uncount(row)
+            self._remove(row)
+        kept, base = self.files.get(past.number), UNKNOWN
+        if kept is not None and kept.base_momentum_root is not None:
+            exponents = RoundHeader.decode(kept.artifacts.header).exponents
+            base = Base(kept.artifacts.base_state, kept.base_momentum_root, exponents)
+        self.rows.add(self.session, past, base, kept).run_id = run
+        self.back.append(past.number)
+
+    def _may_reopen(self, row: Round) -> bool:
+        """Whether a round that the chain does not have would be the same if it were opened now, and is of use."""
+        ledger, run = self.ledger, self.session.get(Run, row.run_id or "")
+        here = (row.number, row.base, row.base_state_root, row.policy_id)
+        following = (
+            max(ledger.rounds, default=0) + 1,
+            ledger.head,
+            "0x" + ledger.state_root(ledger.head).hex(),
+            ledger.policy,
+        )
+        updates = services.accepted(self.session, row.number)
+        useful = bool(updates) or (run is not None and run.state == "running")
+        return here == following and row.step not in _VOID and useful
+
+    def _open_again(self, row: Round) -> None:
+        """Let a round be opened once more, with the updates that were accepted."""
+        if row.step != Step.OPENING:
+            self._uncount(row)
+            self.back.append(row.number)
+            self._clear(row, Step.OPENING)
+            row.error = row.opened_at = row.commit_deadline = row.anchor_deadline = None
+            self.session.execute(update(Update).where(Update.round == row.number).values(batch=None))
+        self._wanted[row.number] = ("open:",)
+
+    def _clear(self, row: Round, step: Step) -> None:
+        """Take out of a round what follows from its entries, which are fixed anew."""
+        row.step, row.entries, row.recomputed = step, 0, 0
+        row.entries_hash = row.anchor = row.challenge_deadline = None
+        row.verdicts_sha256 = row.artifacts_sha256 = row.aggregate_sha256 = row.state_sha256 = None
+        self.session.execute(delete(Entry).where(Entry.round == row.number))
+        self._forget_model(row.number)
+
+    def _remove(self, row: Round) -> None:
+        """Delete a round and what belongs to it."""
+        for table in (Entry, Update, RoundReport, Refusal):
+            self.session.execute(delete(table).where(table.round == row.number))
+        self._forget_model(row.number)
+        for transaction in self.session.scalars(select(Transaction).where(Transaction.round == row.number)):
+            self._drop(transaction)
+        self.session.delete(row)
+        self.session.flush()
+
+    def _forget_model(self, number: int) -> None:
+        made = (Artifact.kind == "model") & (Artifact.round == number)
+        self.session.execute(delete(Artifact).where(made))
+
+    # Transactions and runs
+
+    def _send_again(self, transaction: Transaction) -> None:
+        """Have a lost transaction sent again, if it makes sense; the outbox asks the chain before it does."""
+        wanted = self._wanted.get(transaction.round)
+        useless = wanted is not None and not transaction.purpose.startswith(wanted)
+        if useless or transaction.purpose.startswith(outbox.FILLER):
+            self._drop(transaction)
+        elif transaction.state == "failed":
+            transaction.block_number = transaction.block_hash = None
+        elif transaction.state != "queued":
+            outbox.requeue(self.session, transaction)
+
+    def _drop(self, transaction: Transaction) -> None:
+        self.dropped.append(transaction.purpose)
+        logger.warning(
+            "transaction %s is dropped: the chain lost what it was for",
+            transaction.purpose,
+            extra=fields("transaction-dropped", round=transaction.round, purpose=transaction.purpose),
+        )
+        outbox.remove(self.session, transaction)
+
+    def _uncount(self, row: Round, *, gone: bool = False) -> None:
+        """Take a round that was anchored out of the count of its run. A run that is over does not begin again."""
+        run, session = self.session.get(Run, row.run_id or ""), self.session
+        key = f"round-anchored:{row.number}"
+        if run is None or session.scalar(select(LogEntry.id).where(LogEntry.key == key)) is None:
+            return
+        if gone or run.state == "running":
+            run.completed = max(0, run.completed - 1)
+        if gone and run.state == "done":
+            why = "The chain lost rounds of this run. Start another one for them."
+            services.fail_run(session, run, why)

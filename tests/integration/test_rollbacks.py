@@ -1,0 +1,419 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A chain that loses blocks which counted as settled, and a coordinator that goes back with it, on a real Anvil."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from folkmoot.artifacts.inventory import Commitments
+from folkmoot.artifacts.sources import FolderSource
+from folkmoot.audit.audit import audit
+from folkmoot.chain import governance
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
+from folkmoot.errors import CoordinatorError, UpdateRefused
+from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
+from folkmoot.fraud.contracts.pruned import PrunedRounds
+from folkmoot.rpc.client import Phase
+from folkmoot.runtime.fault_points import VARIABLE
+from folkmoot.runtime.processes import free_port
+from folkmoot.runtime.units import UNIT
+from server.db.models import LogEntry, Transaction
+from server.settings import load
+from tests import factories
+from tests.integration.coordinator_world import (
+    Process,
+    Running,
+    Signed,
+    federation,
+    open_round,
+    running,
+    serving,
+    train,
+    until,
+)
+
+NAMES = ("ada", "ben", "cleo")
+PHASES = {
+    Phase.OPEN: "open",
+    Phase.COMMITTED: "committed",
+    Phase.ANCHORED: "anchored",
+    Phase.FINAL: "final",
+    Phase.CANCELLED: "cancelled",
+    Phase.SLASHED: "slashed",
+}
+
+
+@pytest.fixture
+def anvil(tmp_path: Path) -> Iterator[Anvil]:
+    """A chain of the test's own, which keeps its state in a file and may be killed."""
+    with Anvil(free_port(), state=tmp_path / "chain.json") as made:
+        yield made
+
+
+@pytest.fixture
+def world(anvil: Anvil) -> Iterator[factories.Federation]:
+    made = federation(anvil)
+    yield made
+    made.chain.close()
+
+
+def play(here: Running, number: int, seed: int = 0) -> list[Signed]:
+    _, header, state = open_round(here.api, number)
+    made = [train(here.world, name, header, state, seed=seed) for name in NAMES]
+    for one in made:
+        here.api.submit_update(number, one.wire, one.data)
+    return made
+
+
+def settled(api: CoordinatorApi, number: int) -> dict[str, Any]:
+    """Wait until a round is settled."""
+
+    def look() -> dict[str, Any] | None:
+        try:
+            view = api.get(f"/v1/rounds/{number}")
+        except CoordinatorError:
+            return None
+        return view if view["step"] == "settled" else None
+
+    found: dict[str, Any] = until(look, 60, f"the settlement of round {number}")
+    return found
+
+
+def health(url: str) -> tuple[int, dict[str, Any]]:
+    answer = httpx.get(f"{url}/v1/health", timeout=10)
+    return answer.status_code, answer.json()
+
+
+def healthy(url: str) -> bool:
+    status, said = health(url)
+    return status == 200 and not said["error"] and said["chainLag"] == 0
+
+
+def told_by(here: Running) -> list[str]:
+    """Kinds of all events that the coordinator told."""
+    with here.coordinator.storage.database.read() as session:
+        return list(session.scalars(select(LogEntry.type).order_by(LogEntry.id)))
+
+
+def require_agreement(api: CoordinatorApi, world: factories.Federation) -> None:
+    """Compare what the coordinator says with what the chain has."""
+    ledger = world.chain.ledger_reader
+    views = {view["round"]: view for view in api.items("/v1/rounds")}
+    assert sorted(views) == list(range(1, ledger.next_round()))
+    for number, view in views.items():
+        assert view["phase"] == PHASES[ledger.round(number).phase]
+        if ledger.round(number).phase is Phase.FINAL:
+            assert view["stateRoot"] == "0x" + ledger.round(number).state_root.hex()
+    current = [view["id"] for view in api.get("/v1/policies")["items"] if view["current"]]
+    assert current == [ledger.current_policy()]
+
+
+def test_d3_a_chain_that_went_back_is_followed_and_the_lost_round_is_made_again(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    """Rounds 2 and 3 are lost when all is over. The updates of round 2 are there: it is made again without anybody."""
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(3, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        settled(here.api, 1)
+        until(lambda: open_round(here.api, 2), what="round 2")
+        snapshot = world.anvil.snapshot()
+        play(here, 2)
+        second = settled(here.api, 2)
+        play(here, 3)
+        third = settled(here.api, 3)
+        until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
+
+        world.anvil.revert(snapshot)
+        world.anvil.call("evm_mine")
+        until(lambda: health(here.api.url)[1]["code"] == "chain-rolled-back", what="red health")
+        until(lambda: healthy(here.api.url), what="green health")
+        again = settled(here.api, 2)
+        assert again["stateRoot"] == second["stateRoot"]
+        run = here.api.run()
+        assert run is not None
+        assert (run.state, run.completed) == ("failed", 2)
+        assert "lost" in (run.error or "")
+        with pytest.raises(UpdateRefused) as caught:
+            here.api.get("/v1/rounds/3")
+        assert caught.value.code == "round-unknown"
+        require_agreement(here.api, world)
+
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 3)
+        assert settled(here.api, 3)["stateRoot"] == third["stateRoot"]
+        require_agreement(here.api, world)
+        told = told_by(here)
+        assert told.count("chain-rewound") == 1
+        assert told.count("rewards-settled") == 5, "what happened again was told again"
+        store = FolderSource(Path(here.coordinator.storage.store.location))
+        assert audit([world.anvil.url], world.deployment, store).recomputed == 3
+
+
+def test_d3_a_round_whose_opening_is_lost_is_opened_again_with_the_updates_that_it_had(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world) as here:
+        snapshot = world.anvil.snapshot()
+        here.api.start_run(2, len(NAMES), world.coordinator, here.domain)
+        _, header, state = open_round(here.api, 1)
+        made = [train(world, name, header, state) for name in NAMES]
+        for one in made[:2]:
+            here.api.submit_update(1, one.wire, one.data)
+
+        world.anvil.revert(snapshot)
+        world.anvil.call("evm_mine")
+        until(lambda: health(here.api.url)[0] == 503, what="red health")
+        until(lambda: healthy(here.api.url), what="green health")
+        current, again, _ = open_round(here.api, 1)
+        assert (again, current.received) == (header, 2), "nobody has to hand in anything twice"
+        here.api.submit_update(1, made[2].wire, made[2].data)
+        assert all(settled(here.api, 1)["weights"])
+        play(here, 2)
+        settled(here.api, 2)
+        until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
+        require_agreement(here.api, world)
+        with here.coordinator.storage.database.read() as session:
+            states = set(session.scalars(select(Transaction.state)))
+        assert states == {"confirmed"}
+
+
+def test_d3_an_anvil_that_is_killed_comes_back_with_an_older_state(
+    world: factories.Federation, anvil: Anvil, tmp_path: Path
+) -> None:
+    state = tmp_path / "chain.json"
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(2, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        first = settled(here.api, 1)
+        anvil.stop()  # it keeps its state
+        shutil.copy(state, tmp_path / "older.json")
+        anvil.start()
+        play(here, 2)
+        second = settled(here.api, 2)
+
+        kill(anvil)
+        shutil.copy(tmp_path / "older.json", state)
+        anvil.start()
+        anvil.call("evm_mine")
+        until(lambda: world.chain.ledger_reader.next_round() > 2, 60, "round 2 on the chain again")
+        assert settled(here.api, 2)["stateRoot"] == second["stateRoot"]
+        assert here.api.get("/v1/rounds/1") == first
+        until(lambda: healthy(here.api.url), what="green health")
+        require_agreement(here.api, world)
+        store = FolderSource(Path(here.coordinator.storage.store.location))
+        assert audit([anvil.url], world.deployment, store).recomputed == 2
+
+
+def kill(anvil: Anvil) -> None:
+    """SIGKILL: nothing is saved."""
+    assert anvil.pid is not None
+    os.kill(anvil.pid, signal.SIGKILL)
+    anvil.stop()
+
+
+def test_d3_a_chain_without_the_contracts_is_told_and_forgiven(
+    world: factories.Federation, anvil: Anvil, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        first = settled(here.api, 1)
+        anvil.stop()
+        kept, anvil.state = anvil.state, None
+        anvil.start()  # the same endpoint, and an empty chain
+        anvil.call("anvil_mine", hex(world.chain.rpc.block_number() + 80))
+
+        def is_told() -> bool:
+            status, said = health(here.api.url)
+            return (status, said["code"]) == (503, "deployment-lost") and "deploy" in said["error"]
+
+        until(is_told, what="the alarm")
+        told = len(caplog.records)
+        until(lambda: here.worker.status.succeeded_time < time.time() - 2, what="two seconds")
+        assert len(caplog.records) - told <= 2
+        assert not any(record.exc_info for record in caplog.records), "there is no traceback"
+        assert here.api.get("/v1/rounds/1") == first, "nothing was forgotten"
+
+        anvil.stop()
+        anvil.state = kept
+        anvil.start()
+        until(lambda: healthy(here.api.url), 60, "green health")
+        require_agreement(here.api, world)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_d3_a_coordinator_that_is_killed_while_it_goes_back_goes_back_again(
+    world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    home, died = tmp_path / "home", tmp_path / "died"
+    with running(home, world) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        _, header, state = open_round(here.api, 1)
+        snapshot = world.anvil.snapshot()
+        for name in NAMES:
+            signed = train(world, name, header, state)
+            here.api.submit_update(1, signed.wire, signed.data)
+        first = settled(here.api, 1)
+    world.anvil.revert(snapshot)
+    world.anvil.call("evm_mine")
+    monkeypatch.setenv(VARIABLE, f"coordinator.chain-rewound.{when}@{died}")
+    process = Process(home, free_port())
+    process.start()
+    try:
+        until(died.exists, 60, "its death")
+        process.kill()
+        process.start()
+        with CoordinatorApi(process.url) as api:
+
+            def is_settled() -> bool:
+                try:
+                    return healthy(process.url) and api.get("/v1/rounds/1")["step"] == "settled"
+                except (httpx.HTTPError, CoordinatorError):
+                    return False
+
+            until(is_settled, 60, "the settlement")
+            assert api.get("/v1/rounds/1")["stateRoot"] == first["stateRoot"]
+            require_agreement(api, world)
+    finally:
+        process.kill()
+
+
+def test_d3_a_round_that_was_settled_waits_again_for_its_final_word(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world, time_travel=False) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        world.anvil.advance(601)
+        until(lambda: here.api.get("/v1/rounds/1")["step"] == "anchored", what="the anchor")
+        snapshot = world.anvil.snapshot()
+        world.anvil.advance(601)
+        first = settled(here.api, 1)
+
+        world.anvil.revert(snapshot)
+        world.anvil.call("evm_mine")
+        until(lambda: health(here.api.url)[0] == 503, what="red health")
+        until(lambda: healthy(here.api.url), what="green health")
+        assert here.api.get("/v1/rounds/1")["phase"] == "anchored"
+        require_agreement(here.api, world)
+        world.anvil.advance(601)
+        assert settled(here.api, 1)["stateRoot"] == first["stateRoot"]
+        run = here.api.run()
+        assert run is not None
+        assert (run.state, run.completed) == ("done", 1), "nothing of the run was lost"
+
+
+def test_d3_a_round_with_another_anchor_is_written_anew_from_its_files(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    """Another process with the same key led the round on the chain that took the place of the first."""
+    snapshot = world.anvil.snapshot()
+    with running(tmp_path / "first", world) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        lost = settled(here.api, 1)
+    world.anvil.revert(snapshot)
+    with running(tmp_path / "second", world) as other:
+        other.api.start_run(1, len(NAMES), world.coordinator, other.domain)
+        play(other, 1, seed=1)
+        there = settled(other.api, 1)
+        assert there["stateRoot"] != lost["stateRoot"]
+    with serving(load(tmp_path / "first"), world) as here:
+
+        def is_told() -> bool:
+            status, said = health(here.api.url)
+            return status == 503 and "restore" in (said["error"] or "") and there["artifacts"] is not None
+
+        until(is_told, what="that files are missing")
+        assert here.api.get("/v1/rounds/1")["stateRoot"] == lost["stateRoot"], "nothing was changed"
+        shutil.copytree(
+            tmp_path / "second" / "artifacts", tmp_path / "first" / "artifacts", dirs_exist_ok=True
+        )
+        until(lambda: healthy(here.api.url), 60, "green health")
+        assert here.api.get("/v1/rounds/1")["stateRoot"] == there["stateRoot"]
+        require_agreement(here.api, world)
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 2)
+        assert settled(here.api, 2)["base"] == 1
+
+
+def test_d3_votes_policies_and_versions_that_are_lost_are_no_longer_told(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    chain, ada = world.chain, world["ada"]
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        settled(here.api, 1)
+        snapshot = world.anvil.snapshot()
+        actions = [
+            governance.activation(chain, 1),
+            governance.policy_change(chain, factories.policy(reward=UNIT)),
+        ]
+        number, _ = governance.propose(chain, ada, actions, "Another policy, and version 1")
+        world.anvil.advance(11)
+        for name in NAMES:
+            governance.vote(chain, world[name], governance.find(chain, str(number)), "for")
+        for act in (governance.queue, governance.execute):
+            world.anvil.advance(600)
+            act(chain, ada, governance.find(chain, str(number)))
+        until(lambda: "version-activated" in told_by(here), what="the version")
+        assert here.api.get("/v1/models/active")["version"] == 1
+        assert len(here.api.get("/v1/policies")["items"]) == 2
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 2)
+        assert settled(here.api, 2)["policy"] == 2
+
+        world.anvil.revert(snapshot)
+        world.anvil.call("evm_mine")
+        until(lambda: health(here.api.url)[0] == 503, what="red health")
+        until(lambda: healthy(here.api.url), what="green health")
+        assert here.api.get("/v1/proposals")["items"] == []
+        assert [policy["reward"] for policy in here.api.get("/v1/policies")["items"]] == [str(10 * UNIT)]
+        with pytest.raises(CoordinatorError) as caught:
+            here.api.get("/v1/models/active")
+        assert caught.value.code == "no-active-version"
+        require_agreement(here.api, world)  # round 2 had another policy, and is not opened again
+
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 2)
+        assert settled(here.api, 2)["policy"] == 1
+        require_agreement(here.api, world)
+
+
+def test_d3_a_mirror_and_a_watcher_follow_a_chain_that_lost_more_than_they_read_again(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    anvil, rpc = world.anvil, world.chain.rpc
+    mirrored = Commitments(rpc, world.deployment)
+    past = PrunedRounds.open(tmp_path / "past.sqlite", "tests")
+    follower = Follower(world.deployment, past)
+    with running(tmp_path / "home", world) as here:
+        snapshot = anvil.snapshot()
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        play(here, 1)
+        settled(here.api, 1)
+    anvil.call("anvil_mine", hex(3 * REORG_DEPTH))
+    mirrored.look()
+    assert list(mirrored.rounds) == [1]
+    assert list(follower.read(rpc).cases) == [1]
+
+    anvil.revert(snapshot)
+    anvil.call("anvil_mine", hex(6 * REORG_DEPTH))  # longer than before when they look again
+    mirrored.look()
+    assert mirrored.rounds == {}
+    assert follower.read(rpc).told == {}
+    past.close()
