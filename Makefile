@@ -18,8 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED ?= 1
 DIAGRAMS := tools/site/node_modules/.installed
 
-# How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other, as
-# those of whole federations always do, which keep all cores busy by themselves.
+# How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other.
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
@@ -83,11 +82,8 @@ test-all: check test-python test-slow coverage fuzz-contracts contracts-check ##
 test-python: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
 
-FEDERATIONS := tests/e2e tests/chaos
-
 test-slow: install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(FEDERATIONS:%=--ignore=%) $(ARGS)
-	@$(BIN)/python -m pytest -m slow $(FEDERATIONS) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)

@@ -114,9 +114,9 @@ MUTATIONS = [
         ("commitment: fields in another order", P + "commitment", '"uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"', '"uint32 numExamples,uint64 sumSquares,bytes32 bundleHash)"'),
         ("domain: another version", P + "commitment", 'DOMAIN_VERSION = "2"', 'DOMAIN_VERSION = "1"'),
         ("digest without 0x1901", P + "commitment", 'keccak(b"\\x19\\x01", domain', 'keccak(b"\\x19\\x00", domain'),
-        ("signatures with s in the upper half", P + "commitment", "> _HALF_ORDER:", "> 1 << 256:"),
-        ("signatures with v of 0 or 1", P + "commitment", "signature[64] not in (27, 28)", "signature[64] not in (0, 1, 27, 28)"),
-        ("signatures with v of EIP-155", P + "commitment", "signature[64] not in (27, 28)", "signature[64] not in (27, 28, 35, 36)"),
+        ("signatures with s in the upper half", P + "signatures", "> _HALF_ORDER:", "> 1 << 256:"),
+        ("signatures with v of 0 or 1", P + "signatures", "signature[64] not in (27, 28)", "signature[64] not in (0, 1, 27, 28)"),
+        ("signatures with v of EIP-155", P + "signatures", "signature[64] not in (27, 28)", "signature[64] not in (27, 28, 35, 36)"),
         ("signatures of any account (ERC-1271 taken on trust)", P + "commitment", "if signer != self.contributor:", "if False:"),
         ("entries hash: packed", P + "commitment", 'keccak(encode(("bytes32", "address", "bytes32"), (entries_hash, contributor, commitment_hash)))', "keccak(entries_hash, canonical_address(contributor), commitment_hash)"),
         # Section 7
