@@ -337,8 +337,11 @@ class Intake:
             )
 
     def _tell(self, session: Session, arrival: Arrival, stored: Stored) -> None:
-        if session.get(Artifact, stored.sha256) is None:
+        row = session.get(Artifact, stored.sha256)
+        if row is None:
             session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
+        elif row.kind == "update" and row.round == arrival.round:
+            row.public_from = max(row.public_from, arrival.deadline)
         data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}
         events.append(session, "update-received", data)
 

@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 LOOKS = 3
 """Looks in a row at which a chain must lack the same blocks: endpoints that many machines answer for contradict
 themselves for a moment."""
+_HIDDEN = 2**62
+"""Chain time that never comes: the window of a round that is not open yet has no end."""
 GONE = "deployment-lost"
 """Code of the error that says that the contracts are not on the chain any more."""
 
@@ -235,6 +237,7 @@ class _Rewriting:
             if step is not Step.CANCELLING or target is Step.COLLECTING:
                 self._uncount(row)
                 self._clear(row, target)
+                self._hide(row.number, past.commit_deadline)
                 row.opened_at, row.error = past.opened_at, error
                 row.commit_deadline, row.anchor_deadline = past.commit_deadline, past.anchor_deadline
                 self._wanted[row.number] = ("open:", "commit:")
@@ -285,7 +288,13 @@ class _Rewriting:
             self._clear(row, Step.OPENING)
             row.error = row.opened_at = row.commit_deadline = row.anchor_deadline = None
             self.session.execute(update(Update).where(Update.round == row.number).values(batch=None))
+            self._hide(row.number, _HIDDEN)
         self._wanted[row.number] = ("open:",)
+
+    def _hide(self, number: int, until: int) -> None:
+        """Keep the updates of a round from everybody until a time: its window is open once more."""
+        files = (Artifact.kind == "update") & (Artifact.round == number)
+        self.session.execute(update(Artifact).where(files).values(public_from=until))
 
     def _clear(self, row: Round, step: Step) -> None:
         """Take out of a round what follows from its entries, which are fixed anew."""
@@ -299,6 +308,10 @@ class _Rewriting:
         """Delete a round and what belongs to it."""
         for table in (Entry, Update, RoundReport, Refusal):
             self.session.execute(delete(table).where(table.round == row.number))
+        files = (Artifact.kind == "update") & (Artifact.round == row.number)
+        self.session.execute(
+            delete(Artifact).where(files)
+        )  # Sent again, they are hidden until another deadline.
         self._forget_model(row.number)
         for transaction in self.session.scalars(select(Transaction).where(Transaction.round == row.number)):
             self._drop(transaction)

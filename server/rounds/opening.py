@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from sqlalchemy import update
+
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events
-from server.db.models import Round, Transaction
+from server.db.models import Artifact, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds.phase import StepHandler
@@ -31,6 +33,9 @@ class Opening(StepHandler):
             stored.step = Step.COLLECTING
             stored.opened_at, stored.commit_deadline = view.opened_at, view.commit_deadline
             stored.anchor_deadline, stored.policy_id = view.anchor_deadline, view.policy
+            # There are some if the chain has lost an earlier opening.
+            files = (Artifact.kind == "update") & (Artifact.round == round_.number)
+            session.execute(update(Artifact).where(files).values(public_from=view.commit_deadline))
             if view.policy != round_.policy_id:
                 # A vote added a policy between our look and the opening: the header names the wrong one.
                 stored.error = (

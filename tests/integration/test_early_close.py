@@ -169,7 +169,9 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
     world: factories.Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def joins(name: str, *, wanted: bool = True) -> str:
-        _enrol([world.anvil.url], world.deployment, world[name], False, enrol=wanted)
+        _enrol(
+            [world.anvil.url], world.deployment, world[name].address, world[name] if wanted else None, False
+        )
         return capsys.readouterr().err
 
     chain, newcomer = world.chain, world["newcomer"]

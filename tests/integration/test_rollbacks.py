@@ -28,7 +28,7 @@ from folkmoot.rpc.client import Phase
 from folkmoot.runtime.fault_points import VARIABLE
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT
-from server.db.models import LogEntry, Transaction
+from server.db.models import Artifact, LogEntry, Round, Transaction
 from server.settings import load
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -119,6 +119,21 @@ def require_agreement(api: CoordinatorApi, world: factories.Federation) -> None:
     assert current == [ledger.current_policy()]
 
 
+def require_hidden(here: Running, number: int) -> None:
+    """Check that nobody gets an update of an open round, who could copy it: the window has another end now."""
+    with here.coordinator.storage.database.read() as session:
+        names = list(
+            session.scalars(
+                select(Artifact.sha256).where(Artifact.kind == "update", Artifact.round == number)
+            )
+        )
+        deadline = session.get_one(Round, number).commit_deadline
+        assert {session.get_one(Artifact, name).public_from for name in names} == {deadline}
+    for name in names:
+        answer = httpx.get(f"{here.api.url}/v1/artifacts/{name}", timeout=10)
+        assert answer.json()["code"] == "artifact-embargoed"
+
+
 def test_d3_a_chain_that_went_back_is_followed_and_the_lost_round_is_made_again(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -178,6 +193,7 @@ def test_d3_a_round_whose_opening_is_lost_is_opened_again_with_the_updates_that_
         until(lambda: healthy(here.api.url), what="green health")
         current, again, _ = open_round(here.api, 1)
         assert (again, current.received) == (header, 2), "nobody has to hand in anything twice"
+        require_hidden(here, 1)
         here.api.submit_update(1, made[2].wire, made[2].data)
         assert all(settled(here.api, 1)["weights"])
         play(here, 2)
@@ -207,7 +223,7 @@ def test_d3_an_anvil_that_is_killed_comes_back_with_an_older_state(
         shutil.copy(tmp_path / "older.json", state)
         anvil.start()
         anvil.call("evm_mine")
-        until(lambda: world.chain.ledger_reader.next_round() > 2, 60, "round 2 on the chain again")
+        until(lambda: "chain-rewound" in told_by(here), 60, "the way back")
         assert settled(here.api, 2)["stateRoot"] == second["stateRoot"]
         assert here.api.get("/v1/rounds/1") == first
         until(lambda: healthy(here.api.url), what="green health")

@@ -110,7 +110,7 @@ def test_every_point_is_listed_and_every_listed_point_is_in_the_code() -> None:
         for path in (ROOT / half).rglob("*.py"):
             text = path.read_text()
             called |= set(CALL.findall(text))
-            # A restore begins anew, the doctor's trial is rolled back, and the upkeep looks again at every file and row.
+            # A restore begins anew, the doctor's trial is rolled back, and the upkeep looks again at all.
             if half == "server" and path.name not in ("restore.py", "doctor.py", "upkeep.py"):
                 given = WRITE.findall(text)
                 assert all(given), f"{path} writes to the database in a transaction without a name"
