@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from folkmoot.errors import DatabaseError, FolkmootError, WrongChainError
+from folkmoot.errors import DatabaseError, FolkmootError, RpcError, WrongChainError
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server.chain.indexer import ROLLED_BACK, DeepRollback, Indexer
@@ -197,6 +197,10 @@ class Worker:
             except WrongChainError as error:
                 self.status.code = error.code
                 raise
+        except RpcError as error:
+            if error.code != "node-behind":
+                raise
+            # The endpoint lags. What needs no new event has its turn: a demand must be answered in time.
         self.status.code = None
 
     def _index(self) -> bool:

@@ -13,6 +13,7 @@ its updates, if it would be the same round; the others go, and their run plans t
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History, PinnedRpc, read_history
 from folkmoot.audit.rounds import Ledger
 from folkmoot.audit.rounds import Round as Past
-from folkmoot.errors import ArtifactError, WrongChainError
+from folkmoot.errors import ArtifactError, RpcError, WrongChainError
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.logs import fields
@@ -48,6 +49,8 @@ logger = logging.getLogger(__name__)
 LOOKS = 3
 """Looks in a row at which a chain must lack the same blocks: endpoints that many machines answer for contradict
 themselves for a moment."""
+SURE_SECONDS = 10.0
+"""Seconds for which a chain that is not local must lack them, and show others in their place."""
 _HIDDEN = 2**62
 """Chain time that never comes: the window of a round that is not open yet has no end."""
 GONE = "deployment-lost"
@@ -82,6 +85,7 @@ class Rewinder:
         self._storage = storage
         self._restart = restart
         self._looks: Counter[Fork] = Counter()
+        self._since = 0.0
 
     def __call__(self, found: DeepRollback) -> None:
         """Go back, if the chain has lost the same blocks for some looks and what it has is settled; else call again.
@@ -93,12 +97,16 @@ class Rewinder:
         fork = found.fork
         self._looks = Counter({fork: self._looks[fork] + 1})
         if self._looks[fork] == 1:
+            self._since = time.monotonic()
             logger.error("%s", found.message, extra=fields(ROLLED_BACK, block=fork.common))
         settled = self._chain.settled_block()
         if self._looks[fork] < LOOKS or settled < fork.common:
             raise found
+        if not self._chain.local and not (fork.proven and time.monotonic() - self._since >= SURE_SECONDS):
+            raise found  # a node may lag: it lacks blocks, and shows no others in their place
+        self._require_no_pending()
         history = self._read(settled, fork)
-        if self._is_moving(history):
+        if self._chain.ledger.next_round() != history.storage.next_round:  # it goes on while we read
             raise found
         store = self._storage.store
         importer = Importer(history, store, StoreSource(store))
@@ -122,11 +130,21 @@ class Rewinder:
         self._chain.forget()
         self._restart()
 
-    def _is_moving(self, history: History) -> bool:
-        """Whether more of what was lost may come back by itself: the pool of a node keeps what a reorg took."""
+    def _require_no_pending(self) -> None:
+        """Check that nothing of what was lost comes back by itself: the pool of a node keeps what a reorg took.
+
+        Raises:
+            RpcError: Transactions of the coordinator are pending.
+        """
         account, node = self._federation.coordinator, self._chain.node
-        waiting = node.transaction_count(account, "pending") > node.transaction_count(account, "latest")
-        return waiting or self._chain.ledger.next_round() != history.storage.next_round
+        waiting = node.transaction_count(account, "pending") - node.transaction_count(account, "latest")
+        if waiting > 0:
+            raise RpcError(
+                f"The chain has lost blocks that had their confirmations, and {waiting} transactions of {account} are "
+                "pending. The coordinator waits for their end before it goes back with the chain.",
+                remedy="If they stay, replace the first of them with a higher fee by another wallet.",
+                code=ROLLED_BACK,
+            )
 
     def _read(self, block: int, fork: Fork) -> History:
         try:

@@ -210,7 +210,7 @@ def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
         coordinator.close()
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0, what: str = "it") -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "it") -> Any:
     """Wait for something to be true, and return it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
