@@ -461,7 +461,8 @@ class NodeWatcher:
         self._known = {path.name for path in self._updates.glob("*.json")}
         self._at = log.stat().st_size if log.exists() else 0
         self._api = api or CoordinatorApi(contributor.coordinator, timeout=5)
-        self._under_way = sorted(int(Path(name).stem) for name in self._known)[-1:]
+        stems = [Path(name).stem for name in self._known]  # The training code may write any name there.
+        self._under_way = sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())[-1:]
         self._next = 0.0
         self._bundle = contributor.home / FLOWER_FOLDER / BUNDLES_FOLDER / BUNDLE_FILE
         self._bundle_written = _written(self._bundle)

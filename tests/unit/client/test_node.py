@@ -305,3 +305,14 @@ def test_the_watcher_reports_the_bundle_and_survives_what_the_training_code_writ
         (updates / "4.json").write_text("0" * (node.LARGEST_DESCRIPTION + 1))
         watcher.look(events.append)
     assert events == [{"event": "bundle", "hash": "ab" * 32}]
+
+
+def test_a_file_of_any_name_does_not_keep_a_node_from_starting(tmp_path: Path, world: World) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    (tmp_path / "updates").mkdir()
+    for name in ("evil", "-1", "²", "٣", "12"):
+        (tmp_path / "updates" / f"{name}.json").write_text("{}")
+    with node.NodeWatcher(who, tmp_path / "log") as watcher:
+        assert watcher._under_way == [12]
