@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
+    from folkmoot.flower.contributor import KeptUpdate
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.protocol.commitment import Commitment
 
 CoordinatorUrl = Annotated[
     str,
@@ -529,7 +531,7 @@ def submit(
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
     from folkmoot.cli.options import sending, unlock
-    from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire
+    from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError, UpdateRefused
     from folkmoot.flower.contributor import kept_update
 
@@ -540,9 +542,9 @@ def submit(
             remedy="A node keeps its last three updates. Give the folder of the node that made this one with --home.",
             code="no-update",
         )
-    commitment, _ = commitment_from_wire(kept.commitment)
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
+        commitment = _signed_commitment(kept, round_, account.address, chain.deployment)
         purpose = f"commit to round {round_}"
         parts = NodeOptions()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
@@ -579,6 +581,50 @@ def submit(
             outcome += f", {earlier} of them by an earlier call" if earlier else ""
             outcome += f", for {parts.gas:,} gas: it can't be left out."
         emit(document, json_, f"The commitment of round {round_} is on the chain, {outcome}")
+
+
+def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: Deployment) -> Commitment:
+    """Return the commitment of a kept update, if the account's signer has signed it and the file is its update.
+
+    The training code can write to the folder of kept updates, so only the signature shows that the signer has checked
+    a commitment. The ledger takes this one from the account itself, without a look at the signature.
+
+    Raises:
+        InputError: ``unsigned-update`` or ``damaged-update``.
+    """
+    import numpy as np
+
+    from folkmoot.coordinator_api import commitment_from_wire
+    from folkmoot.errors import EncodingError, UpdateRefused
+    from folkmoot.protocol.commitment import Domain
+    from folkmoot.protocol.fixed_point import LEAF
+    from folkmoot.protocol.merkle import update_tree
+
+    try:
+        commitment, signature = commitment_from_wire(kept.commitment)
+        commitment.check_signature(signature, Domain(deployment.chain_id, deployment.ledger))
+        if (commitment.round, commitment.contributor) != (round_, account):
+            raise InputError(f"It is a commitment of {commitment.contributor} in round {commitment.round}.")
+    except (InputError, UpdateRefused) as error:
+        raise InputError(
+            f"The kept commitment is not one that {account} has signed for round {round_}. {error.message}",
+            remedy="Nothing was sent. Give the --home and --keystore of one node. If they are right, the training "
+            "code has changed the file: leave, and tell the others.",
+            code="unsigned-update",
+        ) from error
+    try:
+        if not kept.data or len(kept.data) % LEAF:
+            raise EncodingError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
+        tree = update_tree(np.frombuffer(kept.data, dtype=np.uint8))
+        if (tree.root, tree.sum_squares) != (commitment.update_root, commitment.sum_squares):
+            raise EncodingError("It has another root or another sum of squares.")
+    except EncodingError as error:
+        raise InputError(
+            f"The kept file of round {round_} is not the update that was signed. {error.message}",
+            remedy="Nothing was sent. The file was damaged or changed after it was signed, so this update is lost.",
+            code="damaged-update",
+        ) from error
+    return commitment
 
 
 @dataclass

@@ -105,18 +105,31 @@ class TrainingExecutor(SubprocessExecutor):
         bundle = spec.fab_hash or ""
         if bundle and not _HASH.fullmatch(bundle):
             return LaunchResult.failed("the bundle's hash is malformed")
+        if self._pinned and not bundle:
+            return LaunchResult.failed("the SuperLink did not announce the bundle's hash, and one is pinned")
         if bundle != self._last:
             self._last = bundle
             self._home.mkdir(parents=True, exist_ok=True)
             write_whole(self._home / BUNDLE_FILE, bundle.encode())
-        unpacked = self._home / (bundle or "unnamed")
-        unpacked.mkdir(parents=True, exist_ok=True)
-        task = Task(spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked))
         try:
-            self._running.append(self._start(task))
+            unpacked = self._new_folder(self._home / (bundle or "unnamed"))
+            task = Task(spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked))
+            self._running.append(replace(self._start(task), folder=unpacked))
         except (OSError, EOFError) as error:
             return LaunchResult.failed(f"the task can't be started: {error}")
         return LaunchResult.accepted()
+
+    def _new_folder(self, bundle: Path) -> Path:
+        """Return a new folder for a task, and remove those of ended tasks: their code could have changed the files.
+
+        Flower does not unpack a bundle again that it finds unpacked. The folder of the last task is kept to be read.
+        """
+        bundle.mkdir(parents=True, exist_ok=True)
+        used = {running.folder for running in self._running if not running.over()}
+        for old in bundle.iterdir():
+            if old not in used:
+                shutil.rmtree(old, ignore_errors=True)
+        return Path(tempfile.mkdtemp(prefix="task-", dir=bundle))
 
     def _start(self, task: Task) -> Running:
         if self._rules is None:
@@ -152,6 +165,8 @@ class Running:
     """Returns whether it has ended."""
     close: Callable[[], object]
     """Ends it if it runs, and removes what it leaves behind."""
+    folder: Path | None = None
+    """Folder with its unpacked bundle."""
 
 
 def _start_without_sandbox(context: ForkServerContext | None, task: Task) -> Running:

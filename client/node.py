@@ -45,6 +45,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
+from folkmoot.runtime import locks
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
@@ -63,6 +64,9 @@ FLOWER_FOLDER = "flower"
 
 SUPERNODE = "supernode"
 """Name of the SuperNode's process and log."""
+
+LOCK_FILE = "node.lock"
+"""Name of the lock file in the contributor's folder that a running node holds."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Pauses in seconds before a SuperNode that ended is started again: the first and the longest."""
@@ -377,6 +381,7 @@ def run_node(
     protect_memory()
     logs = contributor.home / "logs"
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_locked(contributor.home))
         stack.enter_context(agent)
         contributor.save()  # Not before the agent holds the lock: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
@@ -408,6 +413,22 @@ def run_node(
             pause = backoff.next()
             on_event({"event": "left", "detail": why, "pause": pause})
             supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
+
+
+def _locked(home: Path) -> AbstractContextManager[object]:
+    """Lock a node's folder. The locks of the agents don't suffice: two nodes may have agents of two kinds.
+
+    Raises:
+        LocalError: Another node uses the folder.
+    """
+    lock = locks.try_acquire(home / LOCK_FILE)
+    if lock is None:
+        raise LocalError(
+            f"Another node uses the folder {home}.",
+            remedy="End it first, or give this one a --home of its own.",
+            code="home-in-use",
+        )
+    return lock
 
 
 def _await_end(
@@ -461,7 +482,8 @@ class NodeWatcher:
         self._known = {path.name for path in self._updates.glob("*.json")}
         self._at = log.stat().st_size if log.exists() else 0
         self._api = api or CoordinatorApi(contributor.coordinator, timeout=5)
-        self._under_way = sorted(int(Path(name).stem) for name in self._known)[-1:]
+        stems = [Path(name).stem for name in self._known]  # The training code may write any name there.
+        self._under_way = sorted(int(stem) for stem in stems if stem.isascii() and stem.isdecimal())[-1:]
         self._next = 0.0
         self._bundle = contributor.home / FLOWER_FOLDER / BUNDLES_FOLDER / BUNDLE_FILE
         self._bundle_written = _written(self._bundle)

@@ -160,6 +160,12 @@ class SignerAgent:
 
     def _listen(self, stack: contextlib.ExitStack) -> socket.socket:
         path = self.path
+        if path.exists() and not (path.is_socket() or path.is_symlink()):
+            raise LocalError(
+                f"{path} exists and is not a socket.",
+                remedy="Nothing was changed. Give a path that does not exist yet with --socket.",
+                code="signer-socket",
+            )
         path.unlink(missing_ok=True)
         if len(os.fsencode(path)) > LONGEST_PATH:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-"))

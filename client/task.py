@@ -43,7 +43,7 @@ class Task:
     pinned: str
     """SHA-256 of the only bundle that may run; empty for any."""
     flower_home: str
-    """Folder in which Flower unpacks the bundle."""
+    """New folder in which Flower unpacks the bundle, for this task only."""
     scratch: str = ""
     """Temporary folder; empty without a sandbox."""
     addresses: Mapping[str, list[str]] | None = None
@@ -89,6 +89,7 @@ def run(task: Task) -> None:
         if name.partition(".")[0] in BUNDLED:
             del sys.modules[name]
     importlib.invalidate_caches()
+    from flwr.clientapp import utils
     from flwr.supernode.runtime import run_clientapp as runtime
 
     install = getattr(runtime, "install_from_fab")  # noqa: B009  Flower does not export it
@@ -100,7 +101,11 @@ def run(task: Task) -> None:
             sys.stdout.write(f"Refused: {error}\n")
             sys.stdout.flush()
             raise
-        return install(content, *arguments, **options)
+        unpacked = install(content, *arguments, **options)
+        # Flower would load the folder that the SuperLink's id, version and hash name, whatever was unpacked.
+        for module in (runtime, utils):
+            setattr(module, "get_project_dir", lambda *_, **__: unpacked)  # noqa: B010  not for type checkers
+        return unpacked
 
     setattr(runtime, "install_from_fab", checked)  # noqa: B010  Flower has no hook before the bundle is unpacked
     runtime.run_clientapp(

@@ -201,8 +201,11 @@ def _anchored(
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
-    # The signer reads the chain itself. It refuses while it can't, and then the same request may be made again.
-    signature = _retry(lambda: signer.sign(commitment, domain, draft.data), {CHAIN_UNAVAILABLE})
+    # The signer reads the chain itself. It refuses while it can't, or while its endpoint is a block behind, and then
+    # the same request may be made again.
+    signature = _retry(
+        lambda: signer.sign(commitment, domain, draft.data), {CHAIN_UNAVAILABLE, "round-ahead"}
+    )
     signed = commitment_to_wire(commitment, signature)
     fault_point("node.signed")
     kept = KeptUpdate(header.hash.hex(), signed, draft.data, draft.said)

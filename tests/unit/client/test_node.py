@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -126,6 +128,27 @@ def test_a_refused_second_join_leaves_the_running_node_as_it_was(tmp_path: Path,
         )
     assert refused.value.code == "home-in-use"
     assert (tmp_path / CONTRIBUTOR_FILE).read_bytes() == before
+
+
+def test_a_folder_has_one_node_whatever_agents_they_use(tmp_path: Path, world: World) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    options = node.NodeOptions(SuperLink("127.0.0.1:9"))
+
+    @contextlib.contextmanager
+    def second() -> Iterator[None]:
+        raise AssertionError("A second node has started its agent.")
+        yield
+
+    @contextlib.contextmanager
+    def first() -> Iterator[None]:
+        node.run_node(who, second(), options, on_event=lambda _: None)
+        yield
+
+    with pytest.raises(LocalError) as refused:
+        node.run_node(who, first(), options, on_event=lambda _: None)
+    assert refused.value.code == "home-in-use"
 
 
 def test_a_node_uses_the_agent_of_another_process(tmp_path: Path, world: World) -> None:
@@ -305,3 +328,14 @@ def test_the_watcher_reports_the_bundle_and_survives_what_the_training_code_writ
         (updates / "4.json").write_text("0" * (node.LARGEST_DESCRIPTION + 1))
         watcher.look(events.append)
     assert events == [{"event": "bundle", "hash": "ab" * 32}]
+
+
+def test_a_file_of_any_name_does_not_keep_a_node_from_starting(tmp_path: Path, world: World) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    (tmp_path / "updates").mkdir()
+    for name in ("evil", "-1", "²", "٣", "12"):
+        (tmp_path / "updates" / f"{name}.json").write_text("{}")
+    with node.NodeWatcher(who, tmp_path / "log") as watcher:
+        assert watcher._under_way == [12]

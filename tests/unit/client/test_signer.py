@@ -274,3 +274,12 @@ def test_a_local_signer_signs_once_a_round(world: World) -> None:
     commitment.check_signature(signer.sign(commitment, world.domain, update()), world.domain)
     with pytest.raises(SignerError, match="Another commitment"):
         signer.sign(committed(world, update(2)), world.domain, update(2))
+
+
+def test_a_file_at_the_sockets_path_is_not_removed(start: Start, tmp_path: Path) -> None:
+    precious = tmp_path / "signer.sock"
+    precious.write_text("precious")
+    with pytest.raises(LocalError, match="is not a socket") as refused, start():
+        pass
+    assert refused.value.code == "signer-socket"
+    assert precious.read_text() == "precious"

@@ -394,19 +394,22 @@ class DeadSigner:
 
 
 class BlindSigner(LocalSigner):
-    """Can't read the chain when it is asked first."""
+    """Can't read the chain, or only an old block of it, when it is asked first."""
 
     tries = 0
+    code = CHAIN_UNAVAILABLE
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         self.tries += 1
         if self.tries == 1:
-            raise SignerError("It can't read the chain.", code=CHAIN_UNAVAILABLE)
+            raise SignerError("It can't read the chain.", code=self.code)
         return super().sign(commitment, domain, data)
 
 
-def test_a_signer_that_cant_read_the_chain_is_asked_again(world: World, join: Join) -> None:
+@pytest.mark.parametrize("code", [CHAIN_UNAVAILABLE, "round-ahead"])
+def test_a_signer_that_cant_read_the_chain_is_asked_again(world: World, join: Join, code: str) -> None:
     signer = BlindSigner(account("ada"))
+    signer.code = code
     reply = folkmoot_mod(signer=signer)(train_message(world), context(join(world)), App())
     assert not reply.has_error()
     assert signer.tries == 2

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Only the bundle that was checked is loaded, from a folder that no earlier task has seen."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from flwr.clientapp import utils
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec.executor import ExecutionSpec
+from flwr.supercore.superexec.executor.types import LaunchResultStatus
+from flwr.supernode.runtime import run_clientapp as runtime
+
+from client import task as tasks
+from client.executor import Running, TrainingExecutor
+from client.task import Task
+from folkmoot.errors import InputError
+
+CONTENT = b"a bundle"
+HASH = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1/../../../evil"])
+def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    places: list[Any] = []
+
+    def run_clientapp(**_: Any) -> None:
+        runtime.install_from_fab(CONTENT, skip_prompt=True)  # type: ignore[attr-defined]
+        places.extend(module.get_project_dir("a/b", version, "cd" * 32) for module in (runtime, utils))
+
+    unpacked = tmp_path / "unpacked"
+    monkeypatch.setattr(runtime, "install_from_fab", lambda *_, **__: unpacked)
+    monkeypatch.setattr(runtime, "run_clientapp", run_clientapp)
+    for module in (runtime, utils):
+        monkeypatch.setattr(module, "get_project_dir", module.get_project_dir)
+    monkeypatch.setattr(tasks, "BUNDLED", frozenset())
+    monkeypatch.setitem(os.environ, "FLWR_HOME", "")
+    tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path)))
+    assert places == [unpacked, unpacked]
+    with pytest.raises(InputError, match="runs only"):
+        tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path)))
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
+    """Tasks that an executor has started; none of them runs."""
+    made: list[SimpleNamespace] = []
+
+    def start(_: TrainingExecutor, task: Task) -> Running:
+        made.append(SimpleNamespace(folder=Path(task.flower_home), over=False))
+        one = made[-1]
+        return Running(lambda: one.over, lambda: None)
+
+    monkeypatch.setattr(TrainingExecutor, "_start", start)
+    return made
+
+
+def spec(fab_hash: str | None) -> ExecutionSpec:
+    return ExecutionSpec(
+        TaskType.CLIENT_APP, "127.0.0.1:9", "token", True, None, False, None, False, 1, fab_hash
+    )
+
+
+def test_each_task_unpacks_into_a_folder_of_its_own(tmp_path: Path, started: list[SimpleNamespace]) -> None:
+    executor = TrainingExecutor(tmp_path, pinned=HASH, fork=False)
+    (tmp_path / HASH / "apps" / "planted").mkdir(parents=True)
+    for _ in range(2):
+        assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+        assert list(started[-1].folder.iterdir()) == []
+    first, second = (one.folder for one in started)
+    assert {first, second} == set((tmp_path / HASH).iterdir()), "what is planted is gone, what runs is kept"
+    started[0].over = True
+    executor.launch(spec(HASH))
+    assert {second, started[2].folder} == set((tmp_path / HASH).iterdir())
+
+
+@pytest.mark.parametrize("fab_hash", [None, "", "../evil"])
+def test_a_pinned_node_starts_no_bundle_without_a_hash(
+    tmp_path: Path, started: list[SimpleNamespace], fab_hash: str | None
+) -> None:
+    executor = TrainingExecutor(tmp_path, pinned=HASH, fork=False)
+    assert executor.launch(spec(fab_hash)).status is LaunchResultStatus.FAILED
+    assert started == []
