@@ -8,6 +8,7 @@ app bundle.
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import os
 import re
@@ -58,7 +59,7 @@ RECORD_FILES = frozenset({RECORD_FILE, OLD_FILE})
 KEY_BYTES = 1 << 16
 """Size of the largest file that is looked at as a possible key file."""
 
-_KEY = re.compile(rb'"crypto"\s*:|-----BEGIN [A-Z ]*PRIVATE KEY-----', re.IGNORECASE)
+_PEM = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 _HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
@@ -280,15 +281,22 @@ def _is_key(path: Path) -> bool:
     """Return whether a file is a key file, in the form of Ethereum's or of PEM. One that can't be read counts too."""
     try:
         facts = path.lstat()
-        return (
-            stat.S_ISREG(facts.st_mode)
-            and facts.st_size <= KEY_BYTES
-            and _KEY.search(path.read_bytes()) is not None
-        )
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > KEY_BYTES:
+            return False
+        content = path.read_bytes()
     except FileNotFoundError:
         return False
     except OSError:
         return True
+    if _PEM.search(content) is not None:
+        return True
+    if b"crypto" not in content.lower():
+        return False
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "crypto" in {name.lower() for name in document}
 
 
 def rules_of(contributor: Contributor, access: Access) -> Rules:

@@ -118,6 +118,7 @@ def test_keys_and_records_beside_a_task_are_hidden_though_nobody_names_them(
         ("deep/key", json.dumps({"version": 3, "Crypto": {}})),
         ("deep/node.key", "-----BEGIN EC PRIVATE KEY-----"),
         ("deep/data.csv", "1"),
+        ("prices.jsonl", '{"crypto": 1}\n{"crypto": 2}'),
         ("agent/signing-record.json", "{}"),
         ("agent/notes", "1"),
     ):
@@ -126,7 +127,13 @@ def test_keys_and_records_beside_a_task_are_hidden_though_nobody_names_them(
     monkeypatch.syspath_prepend(str(tmp_path))
     rules = rules_of(contributor(tmp_path / "node", "own_task_of_a_signer:task"), Access())
     names = {Path(path).name for path in rules.readable if Path(path).is_relative_to(tmp_path)}
-    assert names == {"own_task_of_a_signer.py", "settings.json", "data.csv", "contributor.json"}
+    assert names == {
+        "own_task_of_a_signer.py",
+        "settings.json",
+        "prices.jsonl",
+        "data.csv",
+        "contributor.json",
+    }
 
 
 def test_the_certificates_of_the_environment_are_readable_unless_a_key_is_among_them(
