@@ -1,20 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the training code may reach on a contributor's machine: from the options of `join` to the rules of its sandbox.
 
-The sandbox itself is `folkmoot.sandbox`. This module reads no file's content, and is not part of the app bundle.
+The sandbox itself is `folkmoot.sandbox`. This module reads files only to find keys among them, and is not part of the
+app bundle.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
+import os
 import re
+import stat
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import folkmoot
+from client.signer_record import OLD_FILE, RECORD_FILE
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
 from folkmoot.sandbox.kernel import support
@@ -38,6 +46,20 @@ VARIABLES = frozenset(
     }
 )
 """Environment variables that the training code gets."""
+
+CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables of `VARIABLES` that name files: without these files no connection over TLS is made."""
+
+SECRET_VARIABLES = frozenset({"FOLKMOOT_PASSWORD"})
+"""Environment variables that the training code never gets."""
+
+RECORD_FILES = frozenset({RECORD_FILE, OLD_FILE})
+"""Files of the signing record."""
+
+KEY_BYTES = 1 << 16
+"""Size of the largest file that is looked at as a possible key file."""
+
+_PEM = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 _HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 
@@ -66,7 +88,8 @@ class Access:
     def with_config(self, config: Mapping[str, Any]) -> Access:
         """Return the access with the paths in a node's configuration as data: its owner named them for the code."""
         texts = [value for value in config.values() if isinstance(value, str) and "/" in value]
-        return replace(self, data=(*self.data, *(Path(text) for text in texts if _exists(text))))
+        named = (Path(text) for text in texts if _exists(text))
+        return replace(self, data=tuple(dict.fromkeys((*self.data, *named))))
 
 
 def _exists(text: str) -> bool:
@@ -93,22 +116,79 @@ def parse_bundle(text: str) -> str:
     return found[1].lower()
 
 
-def check_apart(home: Path, access: Access) -> None:
-    """Check that what is readable, the node's folder and secrets are apart, and that the data exists.
+def parse_limit(gigabytes: float) -> int:
+    """Return a limit in bytes.
 
     Raises:
-        InputError: They are not, or data is missing.
+        InputError: The number is not finite.
+    """
+    if not math.isfinite(gigabytes):
+        raise InputError(f"{gigabytes} is no limit.", remedy="Give a number of gigabytes.", code="bad-limit")
+    return int(gigabytes * 1e9)
+
+
+def check_options(access: Access) -> None:
+    """Check the limits and the variables of an access.
+
+    Raises:
+        InputError: A limit or a variable can't be used.
+    """
+    if access.memory < 0 or access.disk <= 0:
+        raise InputError(
+            "A limit of the training code is too small.",
+            remedy="Give --limit-memory 0 (half of the memory) or more, and --limit-disk more than 0.",
+            code="bad-limit",
+        )
+    for name in access.environment:
+        if name in SECRET_VARIABLES:
+            raise InputError(
+                f"The variable {name} holds a secret, which the training code must not get.",
+                remedy=f"Leave out --pass-env {name}.",
+                code="secret-variable",
+            )
+
+
+def check_direct(urls: Sequence[str]) -> None:
+    """Check that the RPC endpoints are reached without a proxy, which the sandbox has no connection to.
+
+    Raises:
+        InputError: The environment names a proxy for one of them.
+    """
+    proxies = getproxies()
+    for url in urls:
+        parts = urlsplit(url)
+        host = parts.hostname
+        if host and (proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(host):
+            raise InputError(
+                f"The RPC endpoint at {host} is behind a proxy, which the training code can't use in its sandbox.",
+                remedy=f"Add {host} to NO_PROXY, if it can be reached without the proxy. Else give --rpc a forwarder "
+                "on this machine.",
+                code="rpc-behind-proxy",
+            )
+
+
+def check_apart(home: Path, access: Access, code: Sequence[Path] = ()) -> None:
+    """Check that what is readable, the node's folder and secrets are apart, and that the data exists.
+
+    Args:
+        home: The node's folder.
+        access: What the training code gets.
+        code: Folders with code that runs without a sandbox, beside Python's path: the app of `join`.
+
+    Raises:
+        InputError: They are not, data is missing, or code that runs without a sandbox could be written.
     """
     (home,) = real([home])
     secret = [
         (home, "the node's folder", "give another --home"),
         *((path, "the key or password file", "move that file") for path in real(access.secrets)),
     ]
-    for path in real([*SYSTEM, *python_paths()]):
+    for path in [*real([*SYSTEM, *python_paths()]), *_certificates()]:
         for hidden, what, remedy in secret:
             if hidden.is_relative_to(path):
                 raise InputError(
-                    f"The system's folder {path}, which the training code may read, contains {what} {hidden}.",
+                    f"The training code may read {path}, a part of the system or named by "
+                    f"SSL_CERT_FILE or SSL_CERT_DIR, and that contains {what} {hidden}.",
                     remedy=f"{remedy[0].upper()}{remedy[1:]}.",
                     code="home-in-system",
                 )
@@ -132,18 +212,104 @@ def check_apart(home: Path, access: Access) -> None:
                     remedy=f"Give --data only the folder with the data, or {remedy}.",
                     code="home-in-data",
                 )
+    for path in real(access.writable):
+        _check_writable(path, code)
+
+
+def _check_writable(path: Path, code: Sequence[Path]) -> None:
+    """Check that what the training code writes to a folder is never run outside of the sandbox.
+
+    Raises:
+        InputError: It is no folder, or programs or modules are found there.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder.", remedy="Give --writable a folder.", code="writable-file")
+    root = Path(folkmoot.__file__).parent.parent
+    searched = real(
+        [Path.cwd(), *sys.path, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    )
+    for place in real([*SYSTEM, *python_paths(), root, *code]):
+        if place.is_relative_to(path) or path.is_relative_to(place):
+            raise _writable_code(path, place)
+    for place in searched:
+        if place.is_relative_to(path):
+            raise _writable_code(path, place)
+        if path.is_relative_to(place) and _is_module(path.relative_to(place).parts[0]):
+            raise _writable_code(path, place)
+
+
+def _is_module(name: str) -> bool:
+    """Return whether `import` finds a module of that name, which is not just a folder without code."""
+    if name in PACKAGES or name in sys.stdlib_module_names:
+        return True
+    try:
+        spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    except ValueError:  # A module without a spec.
+        return True
+    return spec is not None and spec.origin is not None
+
+
+def _writable_code(path: Path, place: Path) -> InputError:
+    return InputError(
+        f"The training code would write to {path}, and code at {place} runs without a sandbox.",
+        remedy="Give --writable a folder of its own, outside of the folders of Python, of PYTHONPATH and of your code.",
+        code="writable-code",
+    )
+
+
+def _certificates() -> list[Path]:
+    """Return the files and folders of the environment's own certificates."""
+    texts = [text for name in CERTIFICATES for text in os.environ.get(name, "").split(os.pathsep) if text]
+    return real(texts)
+
+
+def _secrets_in(folder: Path) -> list[Path]:
+    """Return the key files in a folder, and the folders with a signing record."""
+    installed = {path for path in real(python_paths()) if path != folder}
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder):
+        here = Path(place)
+        if records := RECORD_FILES.intersection(files):
+            # A task beside a record must stay readable.
+            found += [here / name for name in sorted(records)] if here == folder else [here]
+        found += [here / name for name in files if _is_key(here / name)]
+        folders[:] = [name for name in folders if here / name not in installed]
+    return found
+
+
+def _is_key(path: Path) -> bool:
+    """Return whether a file is a key file, in the form of Ethereum's or of PEM. One that can't be read counts too."""
+    try:
+        facts = path.lstat()
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > KEY_BYTES:
+            return False
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    if _PEM.search(content) is not None:
+        return True
+    if b"crypto" not in content.lower():
+        return False
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, dict) and "crypto" in {name.lower() for name in document}
 
 
 def rules_of(contributor: Contributor, access: Access) -> Rules:
     """Return the rules for a contributor's training code."""
     home = contributor.home
     root = Path(folkmoot.__file__).resolve().parent.parent
-    hidden = real([home, *access.secrets])
     code = _code_of(contributor.task)
+    hidden = [*real([home, *access.secrets]), *(path for folder in code for path in _secrets_in(folder))]
     readable = [
         *(root / name for name in PACKAGES),
         *(path for folder in code for path in without(folder, hidden)),
         *real(access.data),
+        *_certificates(),
         home / CONTRIBUTOR_FILE,
     ]
     return Rules(
@@ -186,8 +352,14 @@ def training_environment(base: Mapping[str, str], names: Sequence[str] = ()) -> 
     }
 
 
-def described(rules: Rules | None, access: Access) -> list[str]:
-    """Return what the training code may see and do, one line for each matter."""
+def described(rules: Rules | None, access: Access, signer: Path | None = None) -> list[str]:
+    """Return what the training code may see and do, one line for each matter.
+
+    Args:
+        rules: Rules of its sandbox; None without one.
+        access: What its owner grants it.
+        signer: Socket of a signer that is another process.
+    """
     bundle = (
         f"only {access.bundle}"
         if access.bundle
@@ -202,6 +374,7 @@ def described(rules: Rules | None, access: Access) -> list[str]:
             f"  Environment {variables}",
         ]
     data = ", ".join(map(str, real(access.data))) or "none (--data FOLDER)"
+    signing = rules.sockets[0] if signer is None else str(signer.resolve())
     updates, *writable = rules.writable
     hosts = ", ".join(f"{host}:{port}" for host, port in rules.hosts)
     signals = (
@@ -217,7 +390,7 @@ def described(rules: Rules | None, access: Access) -> list[str]:
         "  Other files read: system libraries, Python and its packages; neither your home folder, nor the node's key",
         f"  Write       a temporary folder, its unpacked bundle, {', '.join([updates, *writable])}",
         f"  Network     the node's SuperNode, and {hosts or 'nothing else'}; no other address, no UDP, no open port",
-        f"  Signing     it can ask the signer for a signature of one update a round ({rules.sockets[0]})",
+        f"  Signing     it can ask the signer for a signature of one update a round ({signing})",
         f"  Limits      {rules.memory / 1e9:.1f} GB of memory, {rules.disk / 1e9:.1f} GB of files, "
         f"{rules.processes} processes",
         f"  Environment {variables}",

@@ -202,7 +202,7 @@ def join(
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey
     from folkmoot.apps.folder import AppFolder
-    from folkmoot.cli.options import keystore_file, node_folder, step_limit, unlock
+    from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
     from folkmoot.ledger.admission import require_admitted
@@ -238,9 +238,10 @@ def join(
             f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
             json_,
         )
-    key_file = keystore_file(keystore) if signer is None else None
+    key_file: Path | None = None
     if signer is None:
-        address = keys.address_of(keystore_file(keystore))
+        key_file = keystore_file(keystore)
+        address = keys.address_of(key_file)
     elif stake is not None or attack or record is not None:
         raise InputError(
             "--signer can't be used with --stake, --attack or --record.",
@@ -249,18 +250,24 @@ def join(
     else:
         address = _account_of(signer, addresses)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
+    # With --signer too: the user's own key files may be another account's.
+    kept: list[Path] = [keystore_folder()]
+    if keystore is not None:
+        kept += [file.path for file in keys.files_in(keystore)] if keystore.is_dir() else [keystore]
     granted = access.Access(
         data=tuple(data or ()),
         writable=tuple(writable or ()),
         environment=tuple(pass_env or ()),
-        secrets=access.hidden_of([key_file, password_file, node_key, record]),
+        secrets=access.hidden_of([key_file, *kept, password_file, node_key, record]),
         bundle=access.parse_bundle(bundle),
         sandbox=not without_sandbox,
-        memory=int(limit_memory * 1e9),
-        disk=int(limit_disk * 1e9),
+        memory=access.parse_limit(limit_memory),
+        disk=access.parse_limit(limit_disk),
     ).with_config(config)
-    access.check_apart(folder, granted)
+    access.check_options(granted)
+    access.check_apart(folder, granted, [] if app is None else [app])
     if granted.sandbox:
+        access.check_direct(rpc)
         require_support()
 
     def say(text: str) -> None:
@@ -291,7 +298,7 @@ def join(
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
             apps.check(subject, manifest, partitions, layout, step_limit(app_wait, json_))
-    account = unlock(keystore, password_file) if signer is None else None
+    account = None if key_file is None else unlock(key_file, password_file)
     if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
@@ -326,7 +333,7 @@ def join(
         key=node_key and node_key.resolve(),
         access=granted,
     )
-    for line in access.described(node.rules_for(contributor, granted), granted):
+    for line in access.described(node.rules_for(contributor, granted), granted, signer):
         say(line)
     say(f"Starting the node in {folder} ...")
     if json_:

@@ -14,6 +14,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from client.signer import RECORD_FOLDER
+from client.signer_record import RECORD_FILE
 from tests import hostile
 
 SECRET = "cloud-secret-of-the-node"
@@ -44,8 +46,14 @@ def victims(home: Path) -> Iterator[Targets]:
             server.listen()
 
         def fresh() -> dict[str, Any]:
-            files = {"key": "key.json", "password": "password", "record": "signed.jsonl", "ssh": ".ssh/id"}
+            files = {
+                "key": "key.json",
+                "password": "password",
+                "record": f"{RECORD_FOLDER}/{RECORD_FILE}",
+                "ssh": ".ssh/id",
+            }
             for file in (*files.values(), "victim"):
+                (home / file).parent.mkdir(exist_ok=True)
                 (home / file).write_text("secret")
             (home / "key.json").chmod(0o600)
             return {

@@ -71,7 +71,9 @@ def doctor(
     joining: Annotated[
         bool,
         typer.Option(
-            "--join", help="Also check what `folkmoot join` needs: key, stake, coins, folder, sandbox."
+            "--join",
+            help="Also check what `folkmoot join` needs: key, stake, coins, folder, sandbox. It checks the kernel with "
+            "the strictest rules, not your options of `join`.",
         ),
     ] = False,
     keystore: KeystorePath = None,

@@ -61,7 +61,7 @@ def contributor_checks(
         *model,
         Check("your folder", mine.folder, ("your key", "deployment file")),
         Check("your disk", mine.disk, ("your folder",)),
-        *training_checks(key, lambda: mine.home, ("your folder",)),
+        *training_checks(key, lambda: mine.home),
     ]
 
 

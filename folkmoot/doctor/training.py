@@ -13,10 +13,10 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from folkmoot.doctor.check import Check, Finding, failed, ok
-from folkmoot.errors import LocalError
+from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.errors import FolkmootError, LocalError
 from folkmoot.sandbox import probe
-from folkmoot.sandbox.kernel import require_support
+from folkmoot.sandbox.kernel import require_support, support
 from folkmoot.sandbox.process import Sandboxed
 from folkmoot.sandbox.rules import Rules
 
@@ -45,20 +45,19 @@ _REMEDY = "Do not join on this machine. Tell the authors of Folkmoot, with the k
 _MEMORY = 128 << 20
 
 
-def training_checks(
-    key: Callable[[], Path], home: Callable[[], Path], needs: tuple[str, ...] = ()
-) -> list[Check]:
-    """Return the checks of the sandbox.
+def training_checks(key: Callable[[], Path], home: Callable[[], Path]) -> list[Check]:
+    """Return the checks of the sandbox: of the kernel with the strictest rules, not with the options of `join`.
+
+    They need no key file and no node's folder. Those that are there are tried.
 
     Args:
-        key: Function that returns the path of the key file.
-        home: Function that returns the node's folder. It need not exist.
-        needs: Names of earlier checks that must not have failed.
+        key: Function that returns the path of the key file. It may raise a FolkmootError.
+        home: Function that returns the node's folder, which need not exist. It may raise a FolkmootError.
     """
     training = _Training(key, home)
     own = {SANDBOX: training.sandbox, "memory": training.memory, "leftovers": training.leftovers}
     return [
-        Check(name, own.get(name, partial(training.tried, name)), needs if name == SANDBOX else (SANDBOX,))
+        Check(name, own.get(name, partial(training.tried, name)), () if name == SANDBOX else (SANDBOX,))
         for name in PROMISES
     ]
 
@@ -74,6 +73,12 @@ class _Training:
 
     def tried(self, name: str) -> Finding:
         worked = self._found[name]
+        if name == "programs" and worked == [probe.SIGNAL] and not support().signals:
+            return warning(
+                f"{PROMISES[name]} This does not hold for signals: this kernel is older than Linux 6.12, so the code "
+                "can end your other programs.",
+                "Use Linux 6.12 or newer, or join in a virtual machine.",
+            )
         if worked:
             return failed(f"{PROMISES[name]} This does not hold. It could: {', '.join(worked)}.", _REMEDY)
         return ok(PROMISES[name])
@@ -101,10 +106,10 @@ class _Training:
         Raises:
             LocalError: The probe did not run to its end.
         """
-        home = self._home()
-        hidden = [Path.home(), *(path for path in (home, self._key()) if path.exists())]
+        home, key = _given(self._home), _given(self._key)
+        hidden = [Path.home(), *(path for path in (*home, *key) if path.exists())]
         folders = [
-            path for path in (Path.home(), Path.cwd(), Path(tempfile.gettempdir()), home) if path.is_dir()
+            path for path in (Path.home(), Path.cwd(), Path(tempfile.gettempdir()), *home) if path.is_dir()
         ]
         with tempfile.TemporaryDirectory(prefix="folkmoot-probe-") as folder:
             port, abstract, path = (
@@ -137,3 +142,11 @@ class _Training:
                 code="probe-failed",
             )
         return dict(json.loads(program.output.splitlines()[-1]))
+
+
+def _given(find: Callable[[], Path]) -> list[Path]:
+    """Return the path that a function finds, if it finds one: an earlier check has reported a missing one."""
+    try:
+        return [find()]
+    except FolkmootError:
+        return []

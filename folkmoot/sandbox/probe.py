@@ -22,6 +22,9 @@ from typing import Any
 FORKS = 32
 """Processes that the probe tries to start: more than its rules allow."""
 
+SIGNAL = "send a signal"
+"""The attempt that works on kernels before Linux 6.12."""
+
 
 def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]]:
     """Return the attempts of each check by their description. An attempt that returns without an OSError worked."""
@@ -46,7 +49,7 @@ def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]
             "connect to a Unix socket": lambda: _connect(socket.AF_UNIX, given["unix"]),
         },
         "programs": {
-            "send a signal": lambda: os.kill(pid, signal.SIGCONT),
+            SIGNAL: lambda: os.kill(pid, signal.SIGCONT),
             "read an environment": lambda: Path(f"/proc/{pid}/environ").read_bytes(),
             "read memory": lambda: Path(f"/proc/{pid}/maps").read_bytes(),
         },

@@ -133,6 +133,7 @@ def test_join_refuses_the_signer_of_another_federation_and_options_that_need_the
     tmp_path: Path,
     signer_run: Callable[..., Any],
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     other = json.loads((tmp_path / "deployment.json").read_text())
     other["ledger"] = other["vault"]
@@ -148,6 +149,21 @@ def test_join_refuses_the_signer_of_another_federation_and_options_that_need_the
         assert join(*socket, "--deployment", str(tmp_path / "other.json")) == "wrong-ledger"
         ours = ("--deployment", str(tmp_path / "deployment.json"))
         assert join(*socket, *ours, "--stake", "1") == "invalid-input"
+        keys = tmp_path / "data" / "keys"
+        keys.mkdir(parents=True)
+        (keys / "other.json").write_text("{}")
+        data = ("--data", str(keys.parent))
+        assert join(*socket, *ours, *data, "--keystore", str(keys / "other.json")) == "home-in-data"
+        monkeypatch.setattr("folkmoot.cli.options.keystore_folder", lambda: keys)
+        assert join(*socket, *ours, *data) == "home-in-data"
+        assert join(*socket, *ours, "--writable", str(Path.cwd())) == "writable-code"
+        assert join(*socket, *ours, "--limit-disk", "0") == "bad-limit"
+        assert join(*socket, *ours, "--pass-env", "FOLKMOOT_PASSWORD") == "secret-variable"
+        with monkeypatch.context() as proxied:
+            proxied.setenv("http_proxy", "http://proxy.example:3128")
+            for name in ("no_proxy", "NO_PROXY"):
+                proxied.setenv(name, "nowhere.example")
+            assert join(*socket, *ours) == "rpc-behind-proxy"
         # All that comes after the account is known: the SuperLink is the next thing that is missing.
         assert join(*socket, *ours) not in ("invalid-input", "wrong-ledger", "keystore-missing")
     assert join(*socket, *ours) == "signer-unreachable"

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +15,11 @@ import pytest
 from client.access import (
     Access,
     check_apart,
+    check_direct,
+    check_options,
     described,
     parse_bundle,
+    parse_limit,
     rules_of,
     training_environment,
 )
@@ -103,6 +108,98 @@ def test_a_task_of_ones_own_is_readable_without_the_keys_beside_it(
     assert str(folder) in rules.listable
 
 
+def test_keys_and_records_beside_a_task_are_hidden_though_nobody_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file, text in (
+        ("own_task_of_a_signer.py", "task = 1"),
+        ("settings.json", "{}"),
+        ("signing-record.json", "{}"),
+        ("deep/key", json.dumps({"version": 3, "Crypto": {}})),
+        ("deep/node.key", "-----BEGIN EC PRIVATE KEY-----"),
+        ("deep/data.csv", "1"),
+        ("prices.jsonl", '{"crypto": 1}\n{"crypto": 2}'),
+        ("agent/signing-record.json", "{}"),
+        ("agent/notes", "1"),
+    ):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    rules = rules_of(contributor(tmp_path / "node", "own_task_of_a_signer:task"), Access())
+    names = {Path(path).name for path in rules.readable if Path(path).is_relative_to(tmp_path)}
+    assert names == {
+        "own_task_of_a_signer.py",
+        "settings.json",
+        "prices.jsonl",
+        "data.csv",
+        "contributor.json",
+    }
+
+
+def test_the_certificates_of_the_environment_are_readable_unless_a_key_is_among_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = home.parent / "trust" / "all.pem", home.parent / "more"
+    for made in (file.parent, folder):
+        made.mkdir()
+    file.write_text("")
+    monkeypatch.setenv("SSL_CERT_FILE", str(file))
+    monkeypatch.setenv("SSL_CERT_DIR", f"{folder}{os.pathsep}{home}")
+    assert {str(file), str(folder)} <= set(rules_of(contributor(home), Access()).readable)
+    with pytest.raises(InputError) as refused:
+        check_apart(home, Access())
+    assert refused.value.code == "home-in-system"
+
+
+def test_code_that_runs_without_a_sandbox_is_not_writable(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = home.parent / "work"
+    for name in ("out", "json", "path/inner", "../app/src"):
+        (work / name).mkdir(parents=True)
+    monkeypatch.chdir(work)
+    monkeypatch.setenv("PYTHONPATH", str(work / "path" / "inner"))
+    check_apart(home, Access(writable=(Path("out"),)))
+    package = Path(rules_of.__code__.co_filename).parent
+    places = [work, work / "json", work / "path", package, Path(sys.prefix), Path("/usr/share")]
+    for place in [*places, work / "../app", work / "../app/src"]:
+        with pytest.raises(InputError) as refused:
+            check_apart(home, Access(writable=(place,)), [work / "../app"])
+        assert refused.value.code == "writable-code", place
+        assert refused.value.remedy
+
+
+def test_options_that_can_not_be_used(home: Path) -> None:
+    check_options(Access())
+    for access in (
+        Access(memory=-1),
+        Access(disk=0),
+        Access(disk=-1),
+        Access(environment=("FOLKMOOT_PASSWORD",)),
+    ):
+        with pytest.raises(InputError, match=r"too small|secret"):
+            check_options(access)
+    with pytest.raises(InputError, match="no limit"):
+        parse_limit(float("nan"))
+    file = home.parent / "file"
+    file.write_text("")
+    with pytest.raises(InputError) as refused:
+        check_apart(home, Access(writable=(file,)))
+    assert refused.value.code == "writable-file"
+
+
+def test_an_endpoint_behind_a_proxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://proxy.example:3128")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "near.example")
+    check_direct(["https://near.example"])
+    with pytest.raises(InputError) as refused:
+        check_direct(["https://near.example", "https://far.example/key"])
+    assert refused.value.code == "rpc-behind-proxy"
+    assert "/key" not in str(refused.value)
+
+
 def test_everything_but_hidden_paths(tmp_path: Path) -> None:
     for name in ("a/b/hidden/x", "a/b/seen", "c"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -162,6 +259,8 @@ def test_the_screen_says_what_the_code_may_do(home: Path) -> None:
         assert part in text
     assert len(text.splitlines()) <= 12
     assert described(None, access)[0].startswith("WITHOUT A SANDBOX")
+    agent = home.parent / "agent.sock"
+    assert str(agent) in "\n".join(described(rules_of(contributor(home), access), access, agent))
 
 
 def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +276,4 @@ def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.M
         "null": "/\0",
     }
     assert Access().with_config(config).data == (tmp_path / "data", Path("data/part"))
+    assert Access().with_config(config).with_config(config) == Access().with_config(config)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.doctor import examine
+from folkmoot.doctor import examine, training
 from folkmoot.doctor.training import PROMISES, training_checks
-from folkmoot.sandbox import kernel
+from folkmoot.errors import InputError
+from folkmoot.sandbox import kernel, probe
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "joining.md"
 
@@ -35,6 +36,32 @@ def test_each_sentence_holds_here_and_a_readable_key_is_found(tmp_path: Path) ->
     assert found["files"].state == "failed"
     assert f"It could: read {readable}" in found["files"].text
     assert {finding.state for name, finding in found.items() if name != "files"} == {"ok"}
+
+
+@pytest.mark.skipif(bool(kernel.support().missing), reason="there is no sandbox here")
+def test_without_a_key_the_sandbox_is_checked() -> None:
+    def missing() -> Path:
+        raise InputError("There is no key file.")
+
+    assert {line.finding.state for line in examine(training_checks(missing, missing))} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("abi", "worked", "state"),
+    [
+        (5, [probe.SIGNAL], "warning"),
+        (6, [probe.SIGNAL], "failed"),
+        (5, [probe.SIGNAL, "read memory"], "failed"),
+    ],
+)
+def test_signals_on_an_old_kernel_are_a_warning(
+    monkeypatch: pytest.MonkeyPatch, abi: int, worked: list[str], state: str
+) -> None:
+    monkeypatch.setattr(training, "support", lambda: kernel.Support(abi, ""))
+    monkeypatch.setattr(training._Training, "_found", {"programs": worked})
+    (check,) = [check for check in training_checks(Path.cwd, Path.cwd) if check.name == "programs"]
+    finding = check.run()
+    assert (finding.state, bool(finding.remedy)) == (state, True)
 
 
 def test_without_a_sandbox_the_rest_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
