@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the database that were altered by SQL: each kind is named by the doctor, and put right by the coordinator."""
+"""Rows of the database that were altered by SQL: each kind is named by the doctor, and put right by a repair."""
 
 from __future__ import annotations
 
