@@ -141,7 +141,7 @@ def diagnose(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> dict[s
 
 
 @pytest.mark.parametrize("what", ALTERATIONS)
-def test_d4_an_altered_row_is_named(
+def test_d4_an_altered_row_is_named_and_put_right(
     what: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copied(origin, tmp_path)
@@ -151,6 +151,8 @@ def test_d4_an_altered_row_is_named(
     assert found["state"] == "failed"
     for named in ALTERATIONS[what][1]:
         assert named in found["text"], what
+    assert main.run(["coordinator", "repair", "--rows", "--home", str(home)]) == 0
+    assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok", "it was put right"
 
 
 def comparison_of(origin: Running) -> Comparison:
