@@ -23,6 +23,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import keystore
+from server.chain.indexer import DeepRollback, Indexer
 from server.chain.view import ChainView
 from server.db import schema
 from server.db.engine import Database
@@ -163,6 +164,10 @@ class _Home:
         manifest = Manifest.from_json(store.read(genesis.manifest))
         chain = ChainView.of(self._rpc, deployment, self._settings)
         with self._open() as database:
+            try:
+                Indexer(database, chain.node, deployment, chain.confirmations).check()
+            except DeepRollback as error:
+                return failed(error.message, "Start the coordinator: it goes back with the chain by itself.")
             federation = Federation(deployment, genesis, manifest, "")
             comparison = Comparison(Storage(database, store), chain, federation)
             numbers = comparison.rounds()
@@ -175,7 +180,8 @@ class _Home:
             more = f" And {len(found) - 5} more." if len(found) > 5 else ""
             return failed(
                 f"Values of the database differ from the chain: {' '.join(map(str, found[:5]))}{more}",
-                "A running coordinator puts them right and tells `row-altered`. Find out who writes to the database.",
+                "Find out who writes to the database. Then stop the coordinator and run "
+                "`folkmoot coordinator repair --rows`.",
             )
         return ok(f"Events, accounts and the last {len(numbers)} rounds that ended are as on the chain.")
 

@@ -98,6 +98,9 @@ class Node(Protocol):
     def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
         """Raw logs of a range of blocks, both ends included."""
 
+    def block_logs(self, addresses: list[str], block_hash: str) -> list[dict[str, Any]]:
+        """Raw logs of the block with this hash. A node that does not have it gives no answer, not an empty one."""
+
 
 class RpcNode:
     """A node behind a JSON-RPC endpoint."""
@@ -196,16 +199,22 @@ class RpcNode:
 
     def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
         """Raw logs of a range of blocks."""
-        query = {"address": addresses, "fromBlock": hex(first), "toBlock": hex(last)}
-        found = self.rpc.call("eth_getLogs", [query])
-        if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
-            raise self.rpc.nonsense("eth_getLogs", found)
-        return found
+        return self._logs({"address": addresses, "fromBlock": hex(first), "toBlock": hex(last)})
+
+    def block_logs(self, addresses: list[str], block_hash: str) -> list[dict[str, Any]]:
+        """Raw logs of the block with this hash."""
+        return self._logs({"address": addresses, "blockHash": block_hash})
 
     def move_clock(self, timestamp: int) -> None:
         """Let the next block have this time, and make it. Only Anvil can do this."""
         self.rpc.call("evm_setNextBlockTimestamp", [timestamp])
         self.rpc.call("evm_mine", [])
+
+    def _logs(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        found = self.rpc.call("eth_getLogs", [query])
+        if not isinstance(found, list) or not all(isinstance(log, dict) for log in found):
+            raise self.rpc.nonsense("eth_getLogs", found)
+        return found
 
     def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str) -> Any:
         try:

@@ -284,15 +284,22 @@ def repair(
         typer.Option(
             "--mirror",
             metavar="FOLDER_OR_URL",
-            help="Where good files come from; several are tried in order. Without it, nothing is changed.",
+            help="Where good files come from; several are tried in order. Without it, no file is changed.",
         ),
     ] = None,
+    rows: Annotated[
+        bool,
+        typer.Option(
+            "--rows",
+            help="Put rows of the database right that differ from the chain, instead. Stop the coordinator first.",
+        ),
+    ] = False,
     home: Home = DEFAULT_HOME,
     json_: Json = False,
 ) -> None:
     """Read every file of the artifact store again, and replace what is missing or damaged from mirrors.
 
-    May run while the coordinator does. Ends with 1 if files are still missing or damaged.
+    May run while the coordinator does, except with --rows. Ends with 1 if files are still missing or damaged.
 
     Example: folkmoot coordinator repair --home .folkmoot/coordinator --mirror https://mirror.example
     """
@@ -304,6 +311,14 @@ def repair(
     from server.settings import load
 
     settings = load(home)
+    if rows:
+        if mirror:
+            raise InputError(
+                "--rows compares rows with the chain, and needs no --mirror.",
+                remedy="Repair the files first, and then the rows.",
+            )
+        _repair_rows(settings, json_)
+        return
     store = settings.open_store()
     database = Database.open(settings.resolved_database_url)
     source = open_sources(mirror) if mirror else None
@@ -328,6 +343,40 @@ def repair(
         json_,
         f"All {done.files} files of {store.location} are as they should be ({done.bytes:,} bytes read)"
         + (f"; {len(done.repaired)} were replaced." if done.repaired else "."),
+    )
+
+
+def _repair_rows(settings: Settings, json_: bool) -> None:
+    from contextlib import ExitStack
+
+    from folkmoot.ledger.deployment import Deployment
+    from folkmoot.protocol.manifest import Manifest
+    from folkmoot.rpc.quorum import open_rpc
+    from server.chain.view import ChainView, check_chain
+    from server.db import schema
+    from server.federation import Federation
+    from server.genesis import read_genesis
+    from server.home import only_process
+    from server.restore.upkeep import repair_rows
+    from server.storage import Storage
+
+    with only_process(settings.home), ExitStack() as undo:
+        deployment = Deployment.load(settings.resolve(settings.deployment))
+        rpc = undo.enter_context(open_rpc(settings.rpc_url))
+        storage = Storage.open(settings)
+        undo.callback(storage.database.close)
+        schema.check(storage.database.engine)
+        storage.database.claim()
+        genesis = read_genesis(storage.store, deployment.genesis_hash)
+        manifest = Manifest.from_json(storage.store.read(genesis.manifest))
+        federation = Federation(deployment, genesis, manifest, "")
+        chain = ChainView.of(rpc, deployment, settings)
+        check_chain(chain, federation)
+        done = repair_rows(storage, chain, federation, lambda what: note(what, json_))
+    emit(
+        {"altered": [altered.to_json() for altered in done]},
+        json_,
+        f"{len(done)} values were put right." if done else "No row differs from the chain.",
     )
 
 

@@ -3,36 +3,40 @@
 
 The chain is the truth; a file counts only under the hash that the chain has. Only what no reorganisation changes is
 compared: events with their confirmations, and rounds that are final and settled. So what differs was altered, or was
-lost by the disk, and can be put right from the truth.
+lost by the disk, and can be put right from the truth. A coordinator that runs only tells of it: an endpoint that lags
+or lies must not make it change a row.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, InputError, RpcError
 from folkmoot.protocol.anchor import Anchor
+from folkmoot.protocol.batch import read_entries
+from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
-from server.chain.indexer import by_name, read_log
+from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
 from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
 from server.db.steps import ENDED, Step
 from server.federation import Federation
-from server.rounds import queries as services
 from server.rounds.outcome import numbers_json
 from server.storage import Storage
 from server.store import StoreSource
 
-EVENTS = 500
-"""Events that are compared in one step."""
 _T = TypeVar("_T", bound=Base)
 
 
@@ -70,17 +74,21 @@ class Comparison:
         storage: Database and store.
         chain: The chain.
         federation: The federation.
+        session: Reads the rows; None for a new session each time. With a session that writes, what is mended while
+            `everything` goes on counts for what comes after it.
     """
 
-    def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
-        self._storage, self._chain, self._federation = storage, chain, federation
+    def __init__(
+        self, storage: Storage, chain: ChainView, federation: Federation, session: Session | None = None
+    ) -> None:
+        self._storage, self._chain, self._federation, self._session = storage, chain, federation, session
         self._documents = StoreSource(storage.store)
         deployment = federation.deployment
         self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
 
     def rounds(self) -> list[int]:
         """Return the numbers of the rounds that ended, oldest first."""
-        with self._storage.database.read() as session:
+        with self._read() as session:
             query = select(Round.number).where(Round.step.in_(ENDED)).order_by(Round.number)
             return list(session.scalars(query))
 
@@ -92,112 +100,146 @@ class Comparison:
             DatabaseError: The database can't be used.
             StoreError: The store can't be used.
         """
-        last = -1
-        while True:
-            found, last = self.events(last)
-            yield from found
-            if last < 0:
-                break
-        yield from self.accounts()
-        for number in rounds:
-            yield from self.round(number)
+        for step in self.steps(rounds):
+            yield from step()
 
-    def events(self, after: int) -> tuple[list[Altered], int]:
-        """Compare the next events with the logs of the chain.
+    def steps(self, rounds: list[int]) -> list[Callable[[], list[Altered]]]:
+        """Return the parts of that, none of which takes long. One that fails says nothing of the others.
 
-        Args:
-            after: Block up to which events were compared; -1 to begin.
-
-        Returns:
-            What differs, and the block up to which events were compared now; -1 at the end.
+        Raises:
+            ChainError: The chain gave no answer.
+            DatabaseError: The database can't be used.
         """
-        settled = self._chain.settled_block()
-        with self._storage.database.read() as session:
-            settled = min(settled, session.scalar(select(func.max(ChainBlock.number))) or -1)
-            query = select(ChainEvent.block_number).where(
-                ChainEvent.block_number > after, ChainEvent.block_number <= settled
-            )
-            blocks = list(session.scalars(query.order_by(ChainEvent.block_number).limit(EVENTS)))
-            first = max(after + 1, self._federation.deployment.block)
-            last = blocks[-1] if len(blocks) == EVENTS else settled
-            rows = list(
-                session.scalars(select(ChainEvent).where(ChainEvent.block_number.between(first, last)))
-            )
-            session.expunge_all()
+        first = self._federation.deployment.block
+        return [
+            self.strays,
+            *(partial(self.events, start) for start in range(first, self._settled() + 1, BATCH_BLOCKS)),
+            self.accounts,
+            *(partial(self.round, number) for number in rounds),
+        ]
+
+    def strays(self) -> list[Altered]:
+        """Return the events of blocks that were never read: before the contracts, or after the newest block."""
+        newest = select(
+            func.max(ChainBlock.number)
+        ).scalar_subquery()  # nothing exceeds that of an empty table
+        outside = or_(
+            ChainEvent.block_number < self._federation.deployment.block, ChainEvent.block_number > newest
+        )
+        with self._read() as session:
+            return [_extra(row, _place(row)) for row in session.scalars(select(ChainEvent).where(outside))]
+
+    def events(self, first: int) -> list[Altered]:
+        """Compare the events from a block on with the logs of the chain, as many blocks as one query may have.
+
+        Raises:
+            RpcError: The chain gave no answer; or it lacks a block of which it gave no logs (`node-behind`).
+        """
+        last = min(self._settled(), first + BATCH_BLOCKS - 1)
         if first > last:
-            return [], -1
-        addresses = [getattr(self._federation.deployment, role) for role in self._federation.deployment.roles]
-        logs = (read_log(self._roles, log) for log in self._chain.node.logs(addresses, first, last))
-        true = {(event.block_number, event.log_index): event for event in logs if event is not None}
-        hashes = {event.block_number: event.block_hash for event in true.values()}
-        if any(hashes.get(row.block_number, row.block_hash) != row.block_hash for row in rows):
-            return [], (last if last < settled else -1)  # a reorganisation, which is the indexer's matter
+            return []
+        with self._read() as session:
+            query = select(ChainEvent).where(ChainEvent.block_number.between(first, last))
+            rows = list(session.scalars(query.order_by(ChainEvent.block_number, ChainEvent.log_index)))
+            for row in rows:
+                session.expunge(row)
+        true = self._true(self._chain.node.logs(self._addresses, first, last))
+        unsure = {row.block_number for row in rows if (row.block_number, row.log_index) not in true}
+        for number in sorted(unsure):
+            true |= self._block_events(number)
         found: list[Altered] = []
         for row in rows:
             event = true.pop((row.block_number, row.log_index), None)
-            key = f"{row.name} in block {row.block_number}, log {row.log_index}"
             if event is None:
-                found.append(_extra(row, key))
+                found.append(_extra(row, _place(row)))
                 continue
-            values = {
-                name: getattr(event, name)
-                for name in ("name", "subject", "account", "arguments", "transaction_hash")
-            }
-            found += _differences(row, row.id, key, values)
-        found += [
-            _missing(event, f"{event.name} in block {event.block_number}, log {event.log_index}")
-            for event in true.values()
-        ]
-        return found, (last if last < settled else -1)
+            names = ("name", "subject", "account", "arguments", "transaction_hash", "block_hash")
+            found += _differences(row, row.id, _place(row), {name: getattr(event, name) for name in names})
+        return found + [_missing(event, _place(event)) for event in true.values()]
+
+    @contextmanager
+    def _read(self) -> Iterator[Session]:
+        if self._session is not None:
+            yield self._session
+            return
+        with self._storage.database.read() as session:
+            yield session
+
+    @property
+    def _addresses(self) -> list[str]:
+        deployment = self._federation.deployment
+        return [getattr(deployment, role) for role in deployment.roles]
+
+    def _settled(self) -> int:
+        """Newest block that has its confirmations and whose events were read; -1 if there is none."""
+        with self._read() as session:
+            known = session.scalar(select(func.max(ChainBlock.number)))
+        return -1 if known is None else min(known, self._chain.settled_block())
+
+    def _true(self, logs: list[dict[str, Any]]) -> dict[tuple[int, int], ChainEvent]:
+        """The events that logs are, by block and place in it."""
+        events = (read_log(self._roles, log) for log in logs)
+        return {(event.block_number, event.log_index): event for event in events if event is not None}
+
+    def _block_events(self, number: int) -> dict[tuple[int, int], ChainEvent]:
+        """The events of one block, asked for by its hash: one of several nodes that lags can't leave them out."""
+        block = self._chain.node.block(number)
+        if block is None:
+            raise RpcError(
+                f"The RPC endpoint does not have block {number} now, whose events are compared.",
+                remedy="Nothing was changed. Look again once the node has caught up.",
+                code="node-behind",
+            )
+        return self._true(self._chain.node.block_logs(self._addresses, block.hash))
 
     def accounts(self) -> list[Altered]:
-        """Compare what is kept of accounts with their events."""
-        found: list[Altered] = []
-        with self._storage.database.read() as session:
-            credited: dict[str, int] = {}
-            for event in by_name(session, "RewardCredited"):
-                credited[event.account] = credited.get(event.account, 0) + int(event.arguments["amount"])
-            staked = {event.account for event in by_name(session, "Staked")}
-            for row in session.scalars(select(Account)):
-                true = {"rewards": str(credited.get(row.address, 0)), "staked": row.address in staked}
-                found += _differences(row, row.address, row.address, true)
-        return found
+        """Compare what is kept of accounts with their events.
+
+        What differs is looked at again: the indexer may have written between two queries.
+        """
+        return self._accounts() and self._accounts()
 
     def round(self, number: int) -> list[Altered]:
         """Compare a round that ended, its entries and its files with the chain and the files that the chain names."""
         view = self._chain.settled_round(number)
-        with self._storage.database.read() as session:
+        with self._read() as session:
             row = session.get(Round, number)
-            if row is None or view.phase is not Phase.FINAL or not view.settled:
+            if row is None or row.step not in ENDED or view.phase is not Phase.FINAL or not view.settled:
                 return []
             found = _differences(row, number, str(number), _stored(view))
             anchored = by_name(session, "RoundAnchored", str(number))
-            anchor = _anchor(anchored[-1].arguments["anchor"]) if anchored else None
+            anchor = _anchor(anchored[-1]) if anchored else None
             if anchor is None or anchor.hash != view.anchor_hash:
                 return found  # the event was altered: it is compared with its log
             try:
                 document = self._documents.document(anchor.artifacts_hash.hex())
                 verdicts_file = self._documents.document(anchor.verdict_hash.hex())
-            except ArtifactError:
+                listed, verdicts = Artifacts.from_json(document), Verdicts.from_json(verdicts_file)
+                header = RoundHeader.decode(listed.header)
+            except (ArtifactError, InputError):
                 return found  # the store tells of it
-            listed, verdicts = Artifacts.from_json(document), Verdicts.from_json(verdicts_file)
-            names = {
+            names: dict[str, Any] = {
                 "anchor": anchor.to_json(),
                 "aggregate_sha256": listed.aggregate,
                 "state_sha256": listed.state,
                 "verdicts_sha256": listed.verdicts,
                 "artifacts_sha256": sha256_hex(document),
                 "base_state_sha256": listed.base_state,
-                "header": listed.header,
             }
+            if header.hash == view.header_hash:
+                names |= {
+                    "header": listed.header,
+                    "base_state_root": "0x" + header.base_state_root.hex(),
+                    "exponents": list(header.exponents),
+                }
+                found += self._entries(session, view, header, listed, verdicts)
             found += _differences(row, number, str(number), names)
-            found += self._entries(session, row, listed, verdicts)
             found += self._files(session, number, listed, sha256_hex(document), anchor)
         return found
 
     def model(self, number: int) -> list[Altered]:
         """Compare the model file of a round with its state. Reads the state in full."""
-        with self._storage.database.read() as session:
+        with self._read() as session:
             row = session.scalar(
                 select(Artifact).where(Artifact.kind == "model", Artifact.round == number).limit(1)
             )
@@ -221,12 +263,42 @@ class Comparison:
 
         return [Altered("artifacts", f"model of round {number}", "sha256", row.sha256, expected, forget)]
 
-    def _entries(self, session: Session, row: Round, listed: Artifacts, verdicts: Verdicts) -> list[Altered]:
+    def _accounts(self) -> list[Altered]:
         found: list[Altered] = []
-        commitments = [commitment for commitment, _ in services.recorded(session, row)]
-        for verdict, commitment, sha256 in zip(verdicts.verdicts, commitments, listed.updates, strict=False):
-            place = (row.number, verdict.index)
-            key = f"round {row.number}, entry {verdict.index}"
+        with self._read() as session:
+            credited: dict[str, int] = {}
+            for event in by_name(session, "RewardCredited"):
+                credited[event.account] = credited.get(event.account, 0) + int(event.arguments["amount"])
+            staked = {event.account for event in by_name(session, "Staked")}
+            for row in session.scalars(select(Account)):
+                true = {"rewards": str(credited.get(row.address, 0)), "staked": row.address in staked}
+                found += _differences(row, row.address, row.address, true)
+                credited.pop(row.address, None)
+                staked.discard(row.address)
+            for address in sorted({*credited, *staked}):
+                made = Account(
+                    address=address, staked=address in staked, rewards=str(credited.get(address, 0))
+                )
+                found.append(_missing(made, address))
+        return found
+
+    def _entries(
+        self, session: Session, view: RoundView, header: RoundHeader, listed: Artifacts, verdicts: Verdicts
+    ) -> list[Altered]:
+        number = header.round
+        recorded = _recorded(session, header)
+        if entries_hash(commitment for commitment, _ in recorded) != view.entries_hash:
+            return []  # an event was altered: it is compared with its log
+        found: list[Altered] = []
+        entries = session.scalars(select(Entry).where(Entry.round == number, Entry.position >= len(recorded)))
+        for added in entries:
+            key = f"round {number}, entry {added.position}"
+            found.append(_added(added, (number, added.position), key))
+        for verdict, (commitment, transaction), sha256 in zip(
+            verdicts.verdicts, recorded, listed.updates, strict=False
+        ):
+            place = (number, verdict.index)
+            key = f"round {number}, entry {verdict.index}"
             true = {
                 "contributor": verdict.contributor,
                 "weight": verdict.weight,
@@ -234,13 +306,15 @@ class Comparison:
                 "numbers": numbers_json(verdict),
                 "commitment": commitment.to_json(),
                 "commitment_hash": "0x" + commitment.struct_hash.hex(),
+                "transaction_hash": transaction,
             }
-            entry = session.get(Entry, place)
-            if entry is None:
-                continue
             if sha256 is not None:
                 true["sha256"] = sha256
-            found += _differences(entry, place, key, true)
+            entry = session.get(Entry, place)
+            if entry is None:
+                found.append(_missing(Entry(round=number, position=verdict.index, **true), key))
+            else:
+                found += _differences(entry, place, key, true)
         return found
 
     def _files(
@@ -285,11 +359,41 @@ def _stored(view: RoundView) -> dict[str, Any]:
     }
 
 
-def _anchor(arguments: dict[str, Any]) -> Anchor:
-    """Read an anchor from the arguments of its event."""
-    delivered = arguments["delivered"]
-    bits = int(delivered, 0) if isinstance(delivered, str) else int(delivered)
-    return Anchor.from_json({**arguments, "delivered": hex(bits)})
+def _anchor(event: ChainEvent) -> Anchor | None:
+    """Read an anchor from its event; None if the event does not have its form any more."""
+    try:
+        arguments = event.arguments["anchor"]
+        delivered = arguments["delivered"]
+        bits = int(delivered, 0) if isinstance(delivered, str) else int(delivered)
+        return Anchor.from_json({**arguments, "delivered": hex(bits)})
+    except (AttributeError, InputError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _recorded(session: Session, header: RoundHeader) -> list[tuple[Commitment, str]]:
+    """The commitments that events have of a round, in their order, and the hashes of their transactions.
+
+    The base is that of the header: a row of the round may have an altered one.
+    """
+    try:
+        return [
+            (
+                entry.commitment(
+                    header.round,
+                    header.base_state_root,
+                    bytes.fromhex(event.arguments["bundleHash"][2:]),
+                ),
+                event.transaction_hash,
+            )
+            for event in by_name(session, "UpdatesCommitted", str(header.round))
+            for entry in read_entries(bytes.fromhex(event.arguments["entries"][2:]))
+        ]
+    except (InputError, KeyError, TypeError, ValueError):
+        return []  # an event was altered
+
+
+def _place(event: ChainEvent) -> str:
+    return f"{event.name} in block {event.block_number}, log {event.log_index}"
 
 
 def _differences(row: Base, key: Any, shown: str, true: dict[str, Any]) -> list[Altered]:
@@ -310,10 +414,14 @@ def _missing(row: _T, shown: str) -> Altered:
 
 
 def _extra(row: ChainEvent, shown: str) -> Altered:
-    def forget(session: Session) -> None:
-        session.delete(session.get_one(ChainEvent, row.id))
+    return _added(row, row.id, shown, "no such event")
 
-    return Altered(row.__tablename__, shown, "", "a row", "no such event", forget)
+
+def _added(row: Base, key: Any, shown: str, expected: str = "no such row") -> Altered:
+    def forget(session: Session) -> None:
+        session.delete(session.get_one(type(row), key))
+
+    return Altered(row.__tablename__, shown, "", "a row", expected, forget)
 
 
 def _short(value: Any) -> str:
@@ -322,35 +430,36 @@ def _short(value: Any) -> str:
 
 
 class Scrub:
-    """Compares a little at a time, over and over.
+    """Compares a little at a time, over and over. Changes nothing.
 
     Args:
         comparison: What compares.
-        told: Called with each value that is not the true one, before it is mended.
+        told: Called with each value that is not the true one, in every pass.
+        ended: Called after a pass in which each step gave an answer.
         pause: Seconds between two steps.
     """
 
-    def __init__(self, comparison: Comparison, told: Callable[[Altered], None], pause: float) -> None:
-        self._comparison, self._told, self._pause = comparison, told, pause
-        self._steps: Iterator[list[Altered]] = iter(())
+    def __init__(
+        self,
+        comparison: Comparison,
+        told: Callable[[Altered], None],
+        ended: Callable[[], None],
+        pause: float,
+    ) -> None:
+        self._comparison, self._told, self._ended, self._pause = comparison, told, ended, pause
+        self._steps: deque[Callable[[], list[Altered]]] = deque()
+        self._whole = False
 
     def __call__(self) -> float:
         """Do the next step; return the seconds until the one after it."""
-        found = next(self._steps, None)
-        if found is None:
-            self._steps = self._pass()
-            return self._pause
-        for altered in found:
+        if not self._steps:  # no model files: each takes the memory of a state
+            self._steps = deque(self._comparison.steps(self._comparison.rounds()))
+            self._whole = True
+        step = self._steps.popleft()
+        whole, self._whole = self._whole, False
+        for altered in step():
             self._told(altered)
+        self._whole = whole
+        if not self._steps and whole:
+            self._ended()
         return self._pause
-
-    def _pass(self) -> Iterator[list[Altered]]:
-        last = -1
-        while True:
-            found, last = self._comparison.events(last)
-            yield found
-            if last < 0:
-                break
-        yield self._comparison.accounts()
-        for number in self._comparison.rounds():  # no model files: each takes the memory of a state
-            yield self._comparison.round(number)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting back what was found missing or damaged, in a thread of its own, while the coordinator works.
+"""Putting back files that were found missing or damaged, in a thread of its own, while the coordinator works.
 
 Whoever reads a file of the store and finds it bad lets the store tell of it. Here the file is looked at again, told as
 an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
 mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
+
+Rows of the database are compared with the chain, and what differs is told. They are put right by
+`folkmoot coordinator repair --rows` only, while nobody works with them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain as concatenated
 
 from sqlalchemy import select
 
@@ -22,6 +26,8 @@ from folkmoot.errors import ArtifactError, FolkmootError
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server import model_files
+from server.chain.indexer import Indexer
+from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact
 from server.federation import Federation
@@ -33,6 +39,39 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 600.0
 """Seconds until a file that nobody had is looked for again: at first, and at most."""
+
+
+def repair_rows(
+    storage: Storage, chain: ChainView, federation: Federation, progress: Callable[[str], None]
+) -> list[Altered]:
+    """Put every row right that differs from the chain, in one transaction. No coordinator may run meanwhile.
+
+    Events come first: what follows from them is compared once they are right.
+
+    Args:
+        storage: Database and store.
+        chain: The chain; it is believed.
+        federation: The federation.
+        progress: Called with each value that differs, before it is changed.
+
+    Raises:
+        DeepRollback: The chain has lost blocks that had their confirmations. Nothing was changed.
+        FolkmootError: Chain, database or store gave no answer. Nothing was changed.
+    """
+    indexer = Indexer(storage.database, chain.node, federation.deployment, chain.confirmations)
+    indexer.check()
+    done: list[Altered] = []
+    with storage.database.write("rows-repaired") as session:
+        comparison = Comparison(storage, chain, federation, session)
+        rounds = comparison.rounds()
+        models = (altered for number in (0, *rounds) for altered in comparison.model(number))
+        for altered in concatenated(comparison.everything(rounds), models):
+            progress(str(altered))
+            altered.mend(session)
+            session.flush()
+            done.append(altered)
+        indexer.check()  # else the answers may be of a chain that is gone
+    return done
 
 
 @dataclass
@@ -54,7 +93,7 @@ class Upkeep:
         comparison: Compares rows with the chain; None for not.
         pause: Seconds between two steps of that.
         check: Raises a FolkmootError while the chain has lost blocks that the rows are about. Then the rows wait for
-            the worker to go back with the chain, and none is put right.
+            the worker to go back with the chain, and none is told.
     """
 
     def __init__(
@@ -68,8 +107,10 @@ class Upkeep:
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
         self._pause, self._check = pause, check
-        self._scrub = Scrub(comparison, self.altered, pause) if comparison is not None else None
+        self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
+        self._told: set[tuple[str, str, str]] = set()
+        self._seen: set[tuple[str, str, str]] = set()
         self._cases: dict[str, _Case] = {}
         self._stop, self._wake = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
@@ -103,13 +144,21 @@ class Upkeep:
         """What is missing or damaged now; a sentence, without paths."""
         with self._lock:
             lacks = [case.lack for case in reversed(self._cases.values()) if case.lack is not None]
+            rows = {(table, key) for table, key, _ in self._told}
+        found = []
+        if rows:
+            found.append(
+                f"{len(rows)} rows of the database differ from the chain. Find out who writes to the database, stop "
+                "the coordinator and run `folkmoot coordinator repair --rows`."
+            )
         if not lacks:
-            return []
+            return found
         more = f" and {len(lacks) - 3} more" if len(lacks) > 3 else ""
         names = ", ".join(f"{lack.kind} {lack.sha256}" for lack in lacks[:3])
         return [
+            *found,
             f"Missing or damaged in the store, and no mirror of the settings has it: {names}{more}. "
-            "Run `folkmoot coordinator repair --mirror ...`."
+            "Run `folkmoot coordinator repair --mirror ...`.",
         ]
 
     def _run(self) -> None:
@@ -197,16 +246,27 @@ class Upkeep:
             source.close()
 
     def altered(self, altered: Altered) -> None:
-        """Tell of a row that is not what the chain says, and put it right.
+        """Tell once of a row that is not what the chain says, for as long as it is so. No row is changed.
 
         Raises:
             FolkmootError: The chain has lost what the row is about, so that the row may be right.
         """
         self._check()
-        with self._storage.database.write("row-mended") as session:
+        key = (altered.table, altered.key, altered.column)
+        self._seen.add(key)
+        if key in self._told:
+            return
+        with self._storage.database.write("row-told") as session:
             events.append(session, "row-altered", altered.to_json())
-            altered.mend(session)
-        logger.error("%s It was put right.", altered, extra=fields("row-altered", **altered.to_json()))
+        with self._lock:
+            self._told.add(key)
+        logger.error("%s", altered, extra=fields("row-altered", **altered.to_json()))
+
+    def compared(self) -> None:
+        """Take note that all rows were compared: what was not found again is right now."""
+        with self._lock:
+            self._told &= self._seen
+        self._seen = set()
 
     def _done(self, name: str) -> None:
         with self._lock:

@@ -27,9 +27,10 @@ from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.signatures import digest
 from server.db.models import Artifact, LogEntry
+from server.settings import load
 from server.storage import file_row
 from tests import factories
-from tests.integration.coordinator_world import Running, open_round, running, train, until
+from tests.integration.coordinator_world import Running, open_round, running, serving, train, until
 
 OTHER_ROOT = "0x" + "ab" * 32
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
@@ -321,27 +322,74 @@ def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_mod
     assert unknown["code"] == "unknown-version"
 
 
-def test_d4_a_running_coordinator_puts_altered_rows_right(
-    world: factories.Federation, tmp_path: Path
+ALTERED = (
+    "UPDATE rounds SET anchor = json_set(anchor, '$.stateRoot', :other), step = 'slashed', base_state_root = :other",
+    "UPDATE entries SET weight = 3",
+    "DELETE FROM chain_events WHERE name = 'RoundFinalized'",
+    "UPDATE chain_events SET block_hash = :other WHERE name = 'RoundSettled'",
+    "INSERT INTO chain_events "
+    "(block_number, block_hash, log_index, transaction_hash, name, subject, account, arguments) "
+    "SELECT 900000, block_hash, 7, transaction_hash, name, subject, account, arguments FROM chain_events "
+    "WHERE name = 'RewardCredited' LIMIT 1",
+    "UPDATE accounts SET rewards = '1' WHERE rewards <> '0'",
+)
+NAMED = {
+    ("rounds", "anchor"),
+    ("rounds", "step"),
+    ("rounds", "base_state_root"),
+    ("entries", "weight"),
+    ("chain_events", "block_hash"),
+    ("chain_events", ""),
+    ("accounts", "rewards"),
+}
+
+
+def test_d4_a_running_coordinator_tells_of_altered_rows_and_repair_puts_them_right(
+    world: factories.Federation, tmp_path: Path, folkmoot: Callable[..., dict[str, Any]]
 ) -> None:
-    with running(tmp_path / "home", world, scrub_pause=0.05) as here:
+    with running(tmp_path / "home", world, scrub_pause=0.01) as here:
         settled(here)
         url = f"{here.api.url}/v1/rounds/1"
         before = httpx.get(url).json()
+        right = rows_of(here)
         assert not told(here)
         with here.coordinator.storage.database.write("altered") as session:
-            session.execute(
-                text("UPDATE rounds SET anchor = json_set(anchor, '$.stateRoot', :other), step = 'slashed'"),
-                {"other": OTHER_ROOT},
-            )
-            session.execute(text("UPDATE entries SET weight = 3"))
-            session.execute(text("DELETE FROM chain_events WHERE name = 'RoundFinalized'"))
-            session.execute(text("UPDATE accounts SET rewards = '1' WHERE rewards <> '0'"))
+            for sql in ALTERED:
+                done = session.execute(text(sql), {"other": OTHER_ROOT} if ":other" in sql else {})
+                assert getattr(done, "rowcount", 1) > 0, sql
+        altered = rows_of(here)
+        until(lambda: {(one["table"], one["column"]) for one in told(here)} >= NAMED, what="all to be told")
+        time.sleep(1)  # some more passes
+        names = [tuple(sorted(one.items())) for one in told(here)]
+        assert len(names) == len(set(names)), "each is told once"
+        assert {(one["table"], one["column"]) for one in told(here)} == NAMED, "and nothing honest"
+        assert rows_of(here) == altered, "no row was changed"
         assert httpx.get(url).json() != before
-        until(lambda: httpx.get(url).json() == before and len(told(here)) >= 6, what="the truth")
-        assert {event["table"] for event in told(here)} == {"rounds", "entries", "chain_events", "accounts"}
+        warnings = httpx.get(f"{here.api.url}/v1/health").json()["warnings"]
+        assert any("rows of the database differ" in one and "repair --rows" in one for one in warnings)
         metrics = httpx.get(f"{here.api.url}/metrics").text
         assert 'folkmoot_events_total{type="row-altered"}' in metrics
+        home = here.coordinator.settings.home
+        command = ("coordinator", "repair", "--rows", "--home", str(home))
+    assert len(folkmoot(*command)["altered"]) >= len(NAMED)
+    assert folkmoot(*command)["altered"] == []
+    with serving(load(home), world) as here:
+        assert rows_of(here) == right
+        assert httpx.get(f"{here.api.url}/v1/rounds/1").json() == before
+
+
+def rows_of(here: Running) -> dict[str, set[str]]:
+    """What the tables have that are compared."""
+    with here.coordinator.storage.database.read() as session:
+        return {
+            table: {str(row) for row in session.execute(text(f"SELECT {columns} FROM {table}"))}  # noqa: S608
+            for table, columns in (
+                ("rounds", "number, step, anchor, base_state_root"),
+                ("entries", "round, position, weight, commitment"),
+                ("accounts", "address, rewards, staked"),
+                ("chain_events", "block_number, block_hash, log_index, name, arguments"),
+            )
+        }
 
 
 def told(here: Running) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the database that were altered by SQL: each kind is named by the doctor, and put right by the coordinator."""
+"""Rows of the database that were altered by SQL: each kind is named by the doctor, and put right by a repair."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from folkmoot.cli import main
+from folkmoot.errors import RpcError
+from server.home import only_process
+from server.restore.compare import Altered, Comparison, Scrub
 from tests import factories
 from tests.integration.coordinator_world import Running, running
 from tests.integration.test_served import settled
@@ -77,6 +81,34 @@ ALTERATIONS = {
         "json_object('version', 1, 'reportHash', :other) FROM chain_events WHERE name = 'RoundAnchored'",
         ("chain_events VersionActivated", "no such event"),
     ),
+    "hash of an event's block": (
+        "UPDATE chain_events SET block_hash = :other WHERE name = 'RoundAnchored'",
+        ("chain_events RoundAnchored", "block_hash"),
+    ),
+    "reward before the contracts": (
+        "INSERT INTO chain_events (block_number, block_hash, log_index, transaction_hash, name, subject, account, "
+        "arguments) SELECT -1, :other, log_index, transaction_hash, name, subject, account, arguments "
+        "FROM chain_events WHERE name = 'RewardCredited'",
+        ("chain_events RewardCredited in block -1", "no such event"),
+    ),
+    "base of a round": (
+        "UPDATE rounds SET base_state_root = :other WHERE number = 1",
+        ("rounds 1", "base_state_root"),
+    ),
+    "exponents of a round": (
+        "UPDATE rounds SET exponents = json_array(1, 1) WHERE number = 1",
+        ("rounds 1", "exponents"),
+    ),
+    "entry that is gone": (
+        "DELETE FROM entries WHERE position = 1",
+        ("entries round 1, entry 1", "no such row"),
+    ),
+    "entry that was added": (
+        "INSERT INTO entries (round, position, contributor, commitment, commitment_hash, transaction_hash) SELECT "
+        "round, 9, contributor, commitment, commitment_hash, transaction_hash FROM entries WHERE position = 1",
+        ("entries round 1, entry 9", "no such row"),
+    ),
+    "account that is gone": ("DELETE FROM accounts WHERE rewards <> '0'", ("accounts 0x", "no such row")),
     "size of a file": (
         "UPDATE artifacts SET size = 1 WHERE kind = 'aggregate'",
         ("artifacts aggregate", "size"),
@@ -109,7 +141,7 @@ def diagnose(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> dict[s
 
 
 @pytest.mark.parametrize("what", ALTERATIONS)
-def test_d4_an_altered_row_is_named(
+def test_d4_an_altered_row_is_named_and_put_right(
     what: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copied(origin, tmp_path)
@@ -119,6 +151,95 @@ def test_d4_an_altered_row_is_named(
     assert found["state"] == "failed"
     for named in ALTERATIONS[what][1]:
         assert named in found["text"], what
+    assert main.run(["coordinator", "repair", "--rows", "--home", str(home)]) == 0
+    assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok", "it was put right"
+
+
+def comparison_of(origin: Running) -> Comparison:
+    here = origin.coordinator
+    return Comparison(here.storage, here.chain, here.federation)
+
+
+def test_d4_an_altered_base_spoils_no_honest_entry(
+    origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    alter(home, "base of a round")
+    assert "entries" not in diagnose(home, origin.api.url, capsys)["database rows"]["text"]
+
+
+def test_d4_a_node_that_leaves_out_logs_takes_no_event_away(
+    origin: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, comparison = origin.coordinator.chain.node, comparison_of(origin)
+    first = origin.coordinator.federation.deployment.block
+    monkeypatch.setattr(node, "logs", lambda addresses, first, last: [])
+    assert comparison.events(first) == []
+    monkeypatch.setattr(node, "block", lambda number: None)
+    with pytest.raises(RpcError) as caught:
+        comparison.events(first)
+    assert caught.value.code == "node-behind"
+
+
+def test_d4_events_are_asked_for_in_ranges_that_every_provider_takes(
+    origin: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, asked = origin.coordinator.chain.node, list[int]()
+    whole = node.logs
+
+    def limited(addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
+        assert last - first < 3
+        asked.extend(range(first, last + 1))
+        return whole(addresses, first, last)
+
+    monkeypatch.setattr(node, "logs", limited)
+    monkeypatch.setattr("server.restore.compare.BATCH_BLOCKS", 3)
+    assert list(comparison_of(origin).everything([1])) == []
+    assert asked == list(range(origin.coordinator.federation.deployment.block, asked[-1] + 1))
+
+
+def test_d4_a_step_that_fails_does_not_end_the_pass(origin: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison, done, ended = comparison_of(origin), list[int](), list[int]()
+
+    def fail() -> list[Altered]:
+        raise RpcError("away")
+
+    def compared(number: int) -> list[Altered]:
+        done.append(number)
+        return []
+
+    monkeypatch.setattr(comparison, "accounts", fail)
+    monkeypatch.setattr(comparison, "round", compared)
+    scrub = Scrub(comparison, lambda altered: None, lambda: ended.append(1), 0)
+    while not done:
+        with suppress(RpcError):
+            scrub()
+    assert (done, ended) == ([1], []), "a pass with a hole tells nothing of what is right now"
+
+
+def test_d4_the_doctor_compares_nothing_with_a_chain_that_went_back(
+    origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = copied(origin, tmp_path)
+    with sqlite3.connect(home / "coordinator.sqlite3") as database:
+        database.execute("UPDATE chain_blocks SET hash = ?", (OTHER,))
+        database.execute("UPDATE chain_events SET block_hash = ?", (OTHER,))
+    database.close()
+    found = diagnose(home, origin.api.url, capsys)["database rows"]
+    assert (found["state"], "has lost its blocks" in found["text"]) == ("failed", True)
+    capsys.readouterr()
+    assert main.run(["coordinator", "repair", "--rows", "--home", str(home), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "chain-rolled-back"
+
+
+def test_d4_rows_are_not_repaired_beside_the_coordinator(
+    origin: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = origin.coordinator.settings.home
+    capsys.readouterr()
+    with only_process(home):
+        assert main.run(["coordinator", "repair", "--rows", "--home", str(home), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "already-running"
 
 
 def alter(home: Path, what: str) -> None:
