@@ -58,10 +58,22 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
 
 
 @pytest.fixture(scope="session")
-def anvil_process() -> Iterator[Anvil]:
-    """The chain of the session. Use `anvil`: it is put back after each test."""
+def session_federation() -> Iterator[factories.Federation]:
+    """The federation of the session, on its chain. Use `federation`: it is put back after each test."""
     with local_chain() as anvil:
-        yield anvil
+        made = factories.federation(anvil, first_policy=factories.policy(verifier=ARBITER))
+        yield made
+        made.chain.close()
+
+
+@pytest.fixture(scope="session")
+def anvil_process(session_federation: factories.Federation) -> Anvil:
+    """The chain of the session. Use `anvil`: it is put back after each test.
+
+    The federation is there from the start: a module that puts the chain back at its end would else take it away, if
+    one of its tests was the first to ask for it.
+    """
+    return session_federation.anvil
 
 
 @pytest.fixture
@@ -75,14 +87,6 @@ def anvil(anvil_process: Anvil) -> Iterator[Anvil]:
     # A revert leaves the pool alone, and what waits there would change the nonces of the next test.
     anvil_process.call("anvil_dropAllTransactions")
     anvil_process.revert(snapshot)
-
-
-@pytest.fixture(scope="session")
-def session_federation(anvil_process: Anvil) -> Iterator[factories.Federation]:
-    """The federation of the session. Use `federation`: it is put back after each test."""
-    made = factories.federation(anvil_process, first_policy=factories.policy(verifier=ARBITER))
-    yield made
-    made.chain.close()
 
 
 @pytest.fixture
