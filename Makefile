@@ -92,9 +92,10 @@ test-properties: install ## The property tests, with new random examples each ti
 ON_HARDHAT := audit chain_client chain_deploy coordinator_lineage coordinator_restore coordinator_round early_close \
 	governance_cli stragglers
 
-test-hardhat: install ## Integration tests on Hardhat's EVM, a second implementation, in the place of Anvil
+test-hardhat: install ## Integration tests and a whole demo on Hardhat's EVM, a second implementation, in the place of Anvil
 	@$(BIN)/python tools/node_toolchain.py tests/hardhat
 	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m "not slow" $(ON_HARDHAT:%=tests/integration/test_%.py) $(ARGS)
+	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m slow tests/e2e/test_demo_hardhat.py $(ARGS)
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test

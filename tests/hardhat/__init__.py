@@ -31,20 +31,23 @@ _RENAMED = {
 }
 
 
+def command(port: int, network: str = "node") -> list[str]:
+    """Return the command that starts Hardhat's node with a network of `hardhat.config.js`."""
+    node = Path(ROOT_DIR) / ("node.exe" if os.name == "nt" else "bin/node")
+    program = FOLDER / "node_modules" / "hardhat" / "dist" / "src" / "cli.js"
+    if not program.is_file():
+        raise AssertionError("Hardhat is not installed. Remedy: python tools/node_toolchain.py tests/hardhat")
+    config = str(FOLDER / "hardhat.config.js")
+    return [str(node), str(program), "--config", config, "--network", network, "node", "--port", str(port)]
+
+
 class Hardhat(Anvil):
     """A running Hardhat node. A test that needs what only Anvil can do is skipped, and says what."""
 
     def _command(self, port: int) -> list[str]:
         if self.state is not None or self.block_time is not None or self.chain_id != LOCAL_CHAIN_ID:
             pytest.skip("only Anvil keeps its state, makes blocks by time, or has another chain id")
-        node = Path(ROOT_DIR) / ("node.exe" if os.name == "nt" else "bin/node")
-        program = FOLDER / "node_modules" / "hardhat" / "dist" / "src" / "cli.js"
-        if not program.is_file():
-            raise AssertionError(
-                "Hardhat is not installed. Remedy: python tools/node_toolchain.py tests/hardhat"
-            )
-        config = str(FOLDER / "hardhat.config.js")
-        return [str(node), str(program), "--config", config, "--network", "node", "node", "--port", str(port)]
+        return command(port)
 
     def call(self, method: str, *params: Any) -> Any:
         """Call a method by the name that Hardhat has for it."""
