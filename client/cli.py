@@ -602,7 +602,7 @@ def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: 
     import numpy as np
 
     from folkmoot.coordinator_api import commitment_from_wire
-    from folkmoot.errors import EncodingError, UpdateRefused
+    from folkmoot.errors import EncodingError, FolkmootError, UpdateRefused
     from folkmoot.protocol.commitment import Domain
     from folkmoot.protocol.fixed_point import LEAF
     from folkmoot.protocol.merkle import update_tree
@@ -611,23 +611,25 @@ def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: 
         commitment, signature = commitment_from_wire(kept.commitment)
         commitment.check_signature(signature, Domain(deployment.chain_id, deployment.ledger))
         if (commitment.round, commitment.contributor) != (round_, account):
-            raise InputError(f"It is a commitment of {commitment.contributor} in round {commitment.round}.")
-    except (InputError, UpdateRefused) as error:
+            raise ValueError(f"It is a commitment of {commitment.contributor} in round {commitment.round}.")
+    except (ValueError, InputError, UpdateRefused) as error:
         raise InputError(
-            f"The kept commitment is not one that {account} has signed for round {round_}. {error.message}",
+            f"The kept commitment is not one that {account} has signed for round {round_}. "
+            f"{error.message if isinstance(error, FolkmootError) else error}",
             remedy="Nothing was sent. Give the --home and --keystore of one node. If they are right, the training "
             "code has changed the file: leave, and tell the others.",
             code="unsigned-update",
         ) from error
     try:
         if not kept.data or len(kept.data) % LEAF:
-            raise EncodingError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
+            raise ValueError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
         tree = update_tree(np.frombuffer(kept.data, dtype=np.uint8))
         if (tree.root, tree.sum_squares) != (commitment.update_root, commitment.sum_squares):
-            raise EncodingError("It has another root or another sum of squares.")
-    except EncodingError as error:
+            raise ValueError("It has another root or another sum of squares.")
+    except (ValueError, EncodingError) as error:
         raise InputError(
-            f"The kept file of round {round_} is not the update that was signed. {error.message}",
+            f"The kept file of round {round_} is not the update that was signed. "
+            f"{error.message if isinstance(error, FolkmootError) else error}",
             remedy="Nothing was sent. The file was damaged or changed after it was signed, so this update is lost.",
             code="damaged-update",
         ) from error

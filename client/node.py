@@ -504,7 +504,7 @@ class NodeWatcher:
             if path.name not in self._known:
                 self._known.add(path.name)
                 try:  # The training code may write anything there.
-                    if path.stat().st_size > LARGEST_DESCRIPTION:
+                    if not path.is_file() or path.stat().st_size > LARGEST_DESCRIPTION:
                         continue
                     document = json.loads(path.read_text(encoding="utf-8"))
                     root, number = str(json.loads(document["commitment"])["updateRoot"]), int(path.stem)

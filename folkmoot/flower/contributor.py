@@ -241,10 +241,12 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
 
 def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
     """Return the signed update of a round; None if it is missing or damaged."""
-    folder = home / UPDATES_FOLDER
+    description, update = (home / UPDATES_FOLDER / f"{round_id}.{kind}" for kind in ("json", "update"))
     try:
-        described = json.loads((folder / f"{round_id}.json").read_text(encoding="utf-8"))
-        data = (folder / f"{round_id}.update").read_bytes()
+        if not (description.is_file() and update.is_file()):  # The training code may put a pipe there.
+            return None
+        described = json.loads(description.read_text(encoding="utf-8"))
+        data = update.read_bytes()
         reply = bytes.fromhex(described["said"])
         return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, reply)
     except (OSError, ValueError, KeyError, TypeError):

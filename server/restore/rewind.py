@@ -168,7 +168,10 @@ def _is_same(history: History, row: Round | None, past: Past) -> bool:
     if row is None or row.header_hash != "0x" + past.opened.header_hash.hex():
         return False
     entries = "0x" + history.storage.rounds[past.number].entries_hash.hex()
-    anchor = row.anchor and Anchor.from_json(row.anchor)
+    try:
+        anchor = row.anchor and Anchor.from_json(row.anchor)
+    except (KeyError, TypeError, ValueError):  # The row was altered.
+        return False
     return past.anchor is None or (anchor, row.entries_hash) == (past.anchor, entries)
 
 
@@ -260,6 +263,10 @@ class _Rewriting:
                 row.commit_deadline, row.anchor_deadline = past.commit_deadline, past.anchor_deadline
                 self._wanted[row.number] = ("open:", "commit:")
             return
+        # What is the same was sent again, later.
+        deadline = self.rows.history.storage.rounds[row.number].challenge_deadline
+        row.opened_at, row.challenge_deadline = past.opened_at, deadline or None
+        row.commit_deadline, row.anchor_deadline = past.commit_deadline, past.anchor_deadline
         if target in _VOID:
             ahead = step is Step.SETTLED or (step in _VOID and step is not target)
         else:
@@ -267,8 +274,6 @@ class _Rewriting:
         if ahead:
             self.back.append(row.number)
             row.step, row.error = target, error
-            deadline = self.rows.history.storage.rounds[row.number].challenge_deadline
-            row.challenge_deadline = deadline or None
 
     def _write_anew(self, row: Round | None, past: Past) -> None:
         """Write a round as a restore does: the chain has another one than the database, or none is known."""

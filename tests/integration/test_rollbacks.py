@@ -114,7 +114,16 @@ def require_agreement(api: CoordinatorApi, world: factories.Federation) -> None:
     for number, view in views.items():
         assert view["phase"] == PHASES[ledger.round(number).phase]
         if ledger.round(number).phase is Phase.FINAL:
-            assert view["stateRoot"] == "0x" + ledger.round(number).state_root.hex()
+            stored = ledger.round(number)
+            assert view["stateRoot"] == "0x" + stored.state_root.hex()
+            times = (
+                stored.opened_at,
+                stored.commit_deadline,
+                stored.anchor_deadline,
+                stored.challenge_deadline,
+            )
+            named = ("openedAt", "commitDeadline", "anchorDeadline", "challengeDeadline")
+            assert tuple(view[name] for name in named) == times
     current = [view["id"] for view in api.get("/v1/policies")["items"] if view["current"]]
     assert current == [ledger.current_policy()]
 
