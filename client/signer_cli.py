@@ -28,7 +28,7 @@ from folkmoot.cli.options import (
     node_folder,
     unlock,
 )
-from folkmoot.cli.output import emit, note
+from folkmoot.cli.output import emit, note, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -168,7 +168,6 @@ def record_export(
     Example: folkmoot signer record export --out record.json
     """
     from client.signer_record import RecordFolder
-    from folkmoot.runtime.files import write_whole
 
     address = _address(account, keystore)
     folder = _record_folder(record, address, _deployment(record, deployment))
@@ -178,7 +177,7 @@ def record_export(
     if out is None:
         sys.stdout.write(data.decode() + "\n")
         return
-    write_whole(out, data + b"\n")
+    write_file(out, data + b"\n")
     emit({"account": address, "file": str(out)}, json_, f"Wrote the signing record of {address} to {out}.")
 
 

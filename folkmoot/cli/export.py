@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, DeploymentPath, Json, connected
-from folkmoot.cli.output import emit, note, working
+from folkmoot.cli.output import emit, note, working, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -205,20 +205,6 @@ def _result_fields(record: FederationRecord) -> dict[str, Any]:
 
 
 def _file(to: Path, data: bytes, record: FederationRecord, as_json: bool) -> None:
-    """Replace a file atomically.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    from folkmoot.runtime.files import write_whole
-
-    try:
-        write_whole(to, data)
-    except OSError as error:
-        raise InputError(
-            f"The file {to} can't be written: {error.strerror or error}.",
-            remedy="Check that its folder exists and can be written, and that the disk has room.",
-            code="export-unwritable",
-        ) from error
+    write_file(to, data, code="export-unwritable")
     document = {**_result_fields(record), "file": str(to), "bytes": len(data)}
     emit(document, as_json, f"{len(record.rounds)} rounds are in {to} ({len(data):,} bytes).")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl
-from folkmoot.cli.output import emit, pairs, working
+from folkmoot.cli.output import emit, pairs, working, write_file
 from folkmoot.errors import InputError
 
 
@@ -52,7 +52,6 @@ def download(
     from folkmoot.artifacts.sources import CoordinatorSource, open_sources
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
-    from folkmoot.runtime.files import write_whole
 
     if version != "active" and not version.isdecimal():
         raise InputError(f"{version!r} is no version.", remedy="Give a number, or `active`.")
@@ -64,12 +63,7 @@ def download(
         stack.enter_context(working("Downloading the state ...", json_))
         number = active_version(endpoint, addresses) if version == "active" else int(version)
         model = model_of(endpoint, addresses, source, number)
-        try:
-            write_whole(to, model.data)
-        except OSError as error:
-            raise InputError(
-                f"The file {to} can't be written: {error.strerror}.", remedy="Give another one by --to."
-            ) from error
+        write_file(to, model.data)
         compared = []
         for location in artifacts:
             if location.startswith(("http://", "https://")):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.errors import FolkmootError
+from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +63,24 @@ def fail(error: FolkmootError, as_json: bool) -> None:
         print(json.dumps({"error": content}, indent=2, ensure_ascii=False, default=str))
         return
     print(printable(f"error: {error}"), file=sys.stderr)
+
+
+def write_file(path: Path, data: bytes, *, code: str = "file-unwritable") -> None:
+    """Write the file that a command was asked for, whole; what was there is replaced.
+
+    Raises:
+        InputError: It can't be written; what was there still is.
+    """
+    from folkmoot.runtime.files import write_whole
+
+    try:
+        write_whole(path, data)
+    except OSError as error:
+        raise InputError(
+            f"The file {path} can't be written: {error.strerror or error}.",
+            remedy="Check that its folder exists and can be written, and that the disk has room.",
+            code=code,
+        ) from error
 
 
 def printable(text: str) -> str:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
-from folkmoot.cli.output import emit, note, pairs
+from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
-from folkmoot.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
@@ -100,7 +99,7 @@ def policy(
     )
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
     document = policy_file.to_json(suggested)
-    write_whole(out, (json.dumps(document, indent=2) + "\n").encode())
+    write_file(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
     emit(
         {"policy": document, "path": str(out), "warning": warning}, json_, pairs(shown), f"Written to {out}."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, connected
-from folkmoot.cli.output import emit, working
+from folkmoot.cli.output import emit, working, write_file
 from folkmoot.errors import ChainError, InputError, LocalError
 
 if TYPE_CHECKING:
@@ -46,7 +46,6 @@ def write(
     """
     from folkmoot.ledger.recorded import recorded
     from folkmoot.protocol.receipt import Receipt
-    from folkmoot.runtime.files import write_whole
     from folkmoot.runtime.units import parse_address
 
     address = parse_address(contributor)
@@ -56,11 +55,11 @@ def write(
     if index is None:
         raise InputError(
             f"{address} has no update in round {number}.",
-            remedy=f"See who has with `folkmoot why {number}`.",
+            remedy="Check the address and the number of the round.",
             code="not-in-round",
         )
     receipt = Receipt.of(commitments, anchor, index)
-    write_whole(out, json.dumps(receipt.to_json(), indent=2).encode() + b"\n")
+    write_file(out, json.dumps(receipt.to_json(), indent=2).encode() + b"\n")
     emit(
         {"file": str(out), "receipt": receipt.to_json()},
         json_,

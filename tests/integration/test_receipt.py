@@ -81,6 +81,12 @@ def test_a_receipt_needs_an_entry_of_an_anchored_round(
     assert folkmoot("write", "2", stranger, *out, fails=1)["error"]["code"] == "event-unknown"
 
 
+def test_a_receipt_that_cannot_be_written_is_an_error(folkmoot: Command, tmp_path: Path) -> None:
+    ada = factories.account("ada").address
+    refused = folkmoot("write", "1", ada, "--out", str(tmp_path / "missing" / "receipt.json"), fails=1)
+    assert refused["error"]["code"] == "file-unwritable"
+
+
 def test_a_receipt_of_a_void_round_is_refused(world: World, folkmoot: Command, tmp_path: Path) -> None:
     file = tmp_path / "receipt.json"
     folkmoot("write", "1", factories.account("ada").address, "--out", str(file))
