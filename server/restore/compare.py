@@ -21,7 +21,6 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, InputError, RpcError
 from folkmoot.protocol.anchor import Anchor
-from folkmoot.protocol.batch import read_entries
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
@@ -34,6 +33,7 @@ from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, En
 from server.db.steps import ENDED, Step
 from server.federation import Federation
 from server.rounds.outcome import numbers_json
+from server.rounds.queries import recorded_on
 from server.storage import Storage
 from server.store import StoreSource
 
@@ -120,9 +120,8 @@ class Comparison:
 
     def strays(self) -> list[Altered]:
         """Return the events of blocks that were never read: before the contracts, or after the newest block."""
-        newest = select(
-            func.max(ChainBlock.number)
-        ).scalar_subquery()  # nothing exceeds that of an empty table
+        # The greatest number of an empty table is NULL, which no number exceeds.
+        newest = select(func.max(ChainBlock.number)).scalar_subquery()
         outside = or_(
             ChainEvent.block_number < self._federation.deployment.block, ChainEvent.block_number > newest
         )
@@ -257,9 +256,8 @@ class Comparison:
             return []
 
         def forget(session: Session) -> None:
-            session.delete(
-                session.get_one(Artifact, row.sha256)
-            )  # made again of its state when it is asked for
+            # It is made again of its state when it is asked for.
+            session.delete(session.get_one(Artifact, row.sha256))
 
         return [Altered("artifacts", f"model of round {number}", "sha256", row.sha256, expected, forget)]
 
@@ -294,7 +292,7 @@ class Comparison:
         for added in entries:
             key = f"round {number}, entry {added.position}"
             found.append(_added(added, (number, added.position), key))
-        for verdict, (commitment, transaction), sha256 in zip(
+        for verdict, (commitment, event), sha256 in zip(
             verdicts.verdicts, recorded, listed.updates, strict=False
         ):
             place = (number, verdict.index)
@@ -306,7 +304,7 @@ class Comparison:
                 "numbers": numbers_json(verdict),
                 "commitment": commitment.to_json(),
                 "commitment_hash": "0x" + commitment.struct_hash.hex(),
-                "transaction_hash": transaction,
+                "transaction_hash": event.transaction_hash,
             }
             if sha256 is not None:
                 true["sha256"] = sha256
@@ -370,26 +368,15 @@ def _anchor(event: ChainEvent) -> Anchor | None:
         return None
 
 
-def _recorded(session: Session, header: RoundHeader) -> list[tuple[Commitment, str]]:
-    """The commitments that events have of a round, in their order, and the hashes of their transactions.
+def _recorded(session: Session, header: RoundHeader) -> list[tuple[Commitment, ChainEvent]]:
+    """The commitments that events have of a round, in their order; none if an event was altered.
 
     The base is that of the header: a row of the round may have an altered one.
     """
     try:
-        return [
-            (
-                entry.commitment(
-                    header.round,
-                    header.base_state_root,
-                    bytes.fromhex(event.arguments["bundleHash"][2:]),
-                ),
-                event.transaction_hash,
-            )
-            for event in by_name(session, "UpdatesCommitted", str(header.round))
-            for entry in read_entries(bytes.fromhex(event.arguments["entries"][2:]))
-        ]
+        return recorded_on(session, header.round, header.base_state_root)
     except (InputError, KeyError, TypeError, ValueError):
-        return []  # an event was altered
+        return []
 
 
 def _place(event: ChainEvent) -> str:

@@ -41,14 +41,18 @@ def recorded(
     session: Session, round_: Round, account: str | None = None
 ) -> list[tuple[Commitment, ChainEvent]]:
     """Commitments that are on the chain (of one account), in the order of the entries."""
-    base_state_root = bytes.fromhex(round_.base_state_root[2:])
+    found = recorded_on(session, round_.number, bytes.fromhex(round_.base_state_root[2:]))
+    return [(one, event) for one, event in found if account in (None, one.contributor)]
+
+
+def recorded_on(session: Session, number: int, base_state_root: bytes) -> list[tuple[Commitment, ChainEvent]]:
+    """Commitments that are on the chain of a round with this base, in the order of the entries."""
     found: list[tuple[Commitment, ChainEvent]] = []
-    for event in by_name(session, "UpdatesCommitted", str(round_.number)):
+    for event in by_name(session, "UpdatesCommitted", str(number)):
         bundle_hash = bytes.fromhex(event.arguments["bundleHash"][2:])
         found += [
-            (entry.commitment(round_.number, base_state_root, bundle_hash), event)
+            (entry.commitment(number, base_state_root, bundle_hash), event)
             for entry in read_entries(bytes.fromhex(event.arguments["entries"][2:]))
-            if account in (None, entry.contributor)
         ]
     return found
 
