@@ -88,7 +88,7 @@ def fill_memory(size: int) -> None:
             block[at] = 1
         taken.append(block)
         time.sleep(0.02)
-    time.sleep(1)
+    time.sleep(1)  # The monitor measures every quarter of a second.
 
 
 def fill_disk(size: int) -> None:
@@ -96,7 +96,7 @@ def fill_disk(size: int) -> None:
     for number in range(size >> 24):
         Path(os.environ["TMPDIR"], f"file-{number}").write_bytes(bytes(1 << 24))
         time.sleep(0.02)
-    time.sleep(1)
+    time.sleep(1)  # As above.
 
 
 def _read(path: str) -> bool:

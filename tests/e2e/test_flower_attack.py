@@ -96,7 +96,10 @@ def test_a_hostile_bundle_gets_nothing(
             assert take_task(port) == 401
         flower.run({"coordinator": world.url}, hostile_app(tmp_path))
         logs = {name: (tmp_path / "logs" / f"node-{name}.log").read_text() for name in NODES}
-        time.sleep(5)
+        end = time.monotonic() + 60
+        while not all((tmp_path / name / "left").exists() for name in ("ben", "eve")):
+            assert time.monotonic() < end, "without a sandbox, a program that was left behind did nothing"
+            time.sleep(0.1)
         left = {name for name in NODES if (tmp_path / name / "left").exists()}
     for name in ("ada", "dora"):
         assert {what for what, worked in results(logs[name]).items() if worked} <= HARMLESS, logs[name]
