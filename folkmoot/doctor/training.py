@@ -28,7 +28,8 @@ PROMISES = {
     "files": "The training code can't read your home folder, your key file or the node's folder, apart from what "
     "`join` shows.",
     "writing": "The training code can't write outside of the folders that `join` shows.",
-    "environment": "The training code gets none of your environment variables that you did not name.",
+    "environment": "The training code gets none of your environment variables that you did not name, apart from the "
+    "search paths of programs and Python, language, time zone, certificates, and settings of threads, GPUs and Flower.",
     "network": "The training code can't connect to an address that `join` does not show, send UDP, or open a port.",
     "sockets": "The training code can't connect to Unix sockets of your other programs.",
     "programs": "The training code can't read the memory of your other programs, and can't send them signals.",
