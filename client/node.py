@@ -383,7 +383,7 @@ def run_node(
     with contextlib.ExitStack() as stack:
         stack.enter_context(_locked(contributor.home))
         stack.enter_context(agent)
-        contributor.save()  # Not before the agent holds the lock: another node may use the folder and this file.
+        contributor.save()  # Not before the lock is held: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
         backoff, joined = Backoff(FIRST_PAUSE, LONGEST_PAUSE), False

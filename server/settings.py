@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     mirrors: str = ""
     """Folders and URLs of mirrors, a list or with commas: a damaged file of the store is fetched from them again."""
     scrub_pause: float = Field(default=10.0, ge=0.01, le=3600)
-    """Seconds between two steps of comparing the database with the chain; a step is a round, or 500 events."""
+    """Seconds between two steps of comparing the database with the chain; a step is a round, or 2,000 blocks."""
     password_file: Path | None = None
     """File with the keystore's password; without it FOLKMOOT_PASSWORD or a prompt."""
     host: str = "127.0.0.1"

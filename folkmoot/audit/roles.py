@@ -53,7 +53,10 @@ def check_roles(history: History) -> None:
     design = designed_roles(history.deployment)
     subject = Subject(check=_CHECK)
     require(
-        subject, "the roles", {_name(role, design) for role in design}, {_name(role, design) for role in held}
+        subject,
+        "the list of roles",
+        {_name(role, design) for role in design},
+        {_name(role, design) for role in held},
     )
     for role, has in history.storage.roles.items():
         require(subject, f"whether {_name(role, design)}", role in held, has)

@@ -260,9 +260,8 @@ def _limit(rules: Rules) -> None:
 def _drop_capabilities() -> None:
     """Give up all capabilities, which only an administrator has. A program that is executed later gets none either."""
     for number in range(64):
-        libc.prctl(
-            _CAPBSET_DROP, number, 0, 0, 0
-        )  # Fails without capabilities, of which there are then none.
+        # Without capabilities it fails, and there is nothing to give up.
+        libc.prctl(_CAPBSET_DROP, number, 0, 0, 0)
     header = struct.pack("=Ii", 0x20080522, 0)
     if libc.capset(header, bytes(24)) != 0:
         raise _refused("dropping capabilities", ctypes.get_errno())
@@ -385,11 +384,8 @@ def _program() -> _Code:
     machine = platform.machine()
     code: _Code = [
         *((_LOAD, 0, 0, 4), (_EQUAL, 1, 0, ARCHITECTURES[machine]), _return(_KILL)),
-        *(
-            (_LOAD, 0, 0, 0),
-            (_AT_LEAST, 0, 1, 1 << 30),
-            _refuse(errno.ENOSYS),
-        ),  # x86_64's second set of calls.
+        # Refuse x86_64's second set of calls, whose numbers begin at 2^30.
+        *((_LOAD, 0, 0, 0), (_AT_LEAST, 0, 1, 1 << 30), _refuse(errno.ENOSYS)),
     ]
     for name, part in _answers().items():
         number = CALLS[name][list(ARCHITECTURES).index(machine)]

@@ -114,9 +114,9 @@ def addresses_of(rules: Rules) -> dict[str, list[str]]:
     """Look up the hosts of rules; return their IP addresses. A host without an address has an empty list."""
     found: dict[str, list[str]] = {}
     for host, port in rules.hosts:
+        found.setdefault(host, [])
         with contextlib.suppress(OSError):
             told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found.setdefault(host, [])
             found[host] += [str(one[4][0]) for one in told if str(one[4][0]) not in found[host]]
     return found
 
@@ -236,9 +236,8 @@ class Monitor:
             os.close(memory)
         group = os.pidfd_open(_group(tid))
         try:
-            fcntl.ioctl(
-                listener, _VALID, struct.pack("=Q", cookie)
-            )  # The thread is still the one that asked.
+            # Fails if the thread is no longer the one that asked.
+            fcntl.ioctl(listener, _VALID, struct.pack("=Q", cookie))
             if not self._allowed(address):
                 return errno.EACCES
             wanted = arguments[0] & 0xFFFFFFFF

@@ -69,7 +69,7 @@ def keep(body: Callable[[], object]) -> NoReturn:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
-        time.sleep(0.001)
+        time.sleep(0.001)  # The kernel needs a moment to end them; then look again.
     os._exit(status if status >= 0 else _ENDED_BY_SIGNAL - status)
 
 

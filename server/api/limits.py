@@ -238,7 +238,7 @@ class Limits:
             await refusal(scope, receive, send)
             return
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
-            # Which of the two counts is a matter of opinion, and a proxy may have another one (RFC 9112, section 6.1).
+            # Servers and proxies disagree on which of the two counts (RFC 9112, section 6.1).
             doubtful = problems.response(
                 400,
                 "bad-request",

@@ -142,7 +142,7 @@ class Rewinder:
             raise RpcError(
                 f"The chain has lost blocks that had their confirmations, and {waiting} transactions of {account} are "
                 "pending. The coordinator waits for their end before it goes back with the chain.",
-                remedy="If they stay, replace the first of them with a higher fee by another wallet.",
+                remedy="If they stay pending, replace the first: send a transaction with its nonce and a higher fee.",
                 code=ROLLED_BACK,
             )
 
@@ -332,9 +332,8 @@ class _Rewriting:
         for table in (Entry, Update, RoundReport, Refusal):
             self.session.execute(delete(table).where(table.round == row.number))
         files = (Artifact.kind == "update") & (Artifact.round == row.number)
-        self.session.execute(
-            delete(Artifact).where(files)
-        )  # Sent again, they are hidden until another deadline.
+        # Sent again, they are hidden until another deadline.
+        self.session.execute(delete(Artifact).where(files))
         self._forget_model(row.number)
         for transaction in self.session.scalars(select(Transaction).where(Transaction.round == row.number)):
             self._drop(transaction)

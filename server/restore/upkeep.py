@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain as concatenated
 
 from sqlalchemy import select
@@ -168,7 +169,7 @@ class Upkeep:
             for name in self._due():
                 if self._stop.is_set():
                     return
-                self._try(lambda name=name: self._tend(name))  # type: ignore[misc]  # bound now
+                self._try(partial(self._tend, name))
             if self._scrub is not None and time.monotonic() >= scrub_at:
                 pause = self._try(self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)

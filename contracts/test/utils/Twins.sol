@@ -74,6 +74,7 @@ contract PlainTwin is ITwin {
         for (uint256 i = 0; i < anchor.weights.length; ++i) {
             sum += anchor.weights[i];
         }
+        // As plainAnchorHash, but from calldata, which the twins read: that one takes memory.
         anchorHash = keccak256(
             abi.encode(
                 keccak256(abi.encodePacked(anchor.weights)),
