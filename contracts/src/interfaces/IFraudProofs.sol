@@ -6,7 +6,8 @@ import { IJudge } from "./IJudge.sol";
 
 /// @title Proofs that an anchor is wrong.
 /// @notice Anybody brings one leaf of a round with its paths; the contract computes what the leaf must be. If the
-/// anchor says something else, the round is void and its bond is taken, a quarter of it for the caller. A call that proves nothing reverts and costs its gas: an honest anchor can't be struck, whatever is brought.
+/// anchor says something else, the round is void and its bond is taken, a quarter of it for the caller. A call that
+/// proves nothing reverts and costs its gas: an honest anchor can't be struck, whatever is brought.
 /// @dev Stateless. Everything that is brought is bound by a hash that the ledger stores: entries, anchor, header and
 /// layout. Depth, tensor, padding and weights follow from those, never from the proof's own word.
 /// Warning: the reward goes to whoever's transaction is included first, and a proof can be copied from the public
