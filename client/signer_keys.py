@@ -9,11 +9,12 @@ a signature that the ledger would refuse, or of another account, is refused here
 from __future__ import annotations
 
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, Protocol
 
 from client.signer_options import RemoteMethod
 from folkmoot.errors import ChainError, InputError, RpcError
-from folkmoot.flower.signing import SignerError
+from folkmoot.flower.signing import DRAFT_KEY_BYTES, SignerError, draft_key_of
 from folkmoot.protocol.commitment import (
     COMMITMENT_TYPE,
     DOMAIN_NAME,
@@ -39,6 +40,10 @@ class SigningKey(Protocol):
     def address(self) -> str:
         """The account, checksummed."""
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key with which the node encrypts updates that are not signed yet, 32 bytes."""
+
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account; return 65 bytes ``r || s || v``.
 
@@ -61,6 +66,11 @@ class LocalKey:
     def address(self) -> str:
         """The account, checksummed."""
         return str(self._account.address)
+
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, derived from the account's."""
+        return draft_key_of(self._account)
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account."""
@@ -96,6 +106,7 @@ class RemoteKey:
         self._method = method
         self._rpc = Rpc(url, timeout)
         self._timeout = timeout
+        self._draft_key = secrets.token_bytes(DRAFT_KEY_BYTES)
 
     def __enter__(self) -> RemoteKey:
         return self
@@ -108,6 +119,11 @@ class RemoteKey:
     def address(self) -> str:
         """The account, checksummed."""
         return self._address
+
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, which ends with this process: drafts can't be read after it, and are trained again."""
+        return self._draft_key
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Request a signature of a commitment.

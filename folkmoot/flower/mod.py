@@ -175,7 +175,8 @@ def _anchored(
         return _reply(message, kept.data, kept.commitment, kept.said)
     signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
-    draft = drafted_update(contributor.home, header.round)
+    draft_key = signer.draft_key()
+    draft = drafted_update(contributor.home, header.round, draft_key)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
@@ -197,7 +198,7 @@ def _anchored(
         fault_point("node.trained")
         leaving = records.pack(_sent_records(content, configs=options.configs))
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
-        draft_update(contributor.home, header.round, draft)
+        draft_update(contributor.home, header.round, draft, draft_key)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)

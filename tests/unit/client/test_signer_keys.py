@@ -195,3 +195,13 @@ def test_the_message_names_every_member_with_its_type() -> None:
     assert list(message["message"]) == members
     assert {"name": "sumSquares", "type": "uint64"} in message["types"]["Commitment"]
     assert message["message"]["sumSquares"] == str(2**64 - 1)
+
+
+def test_the_key_of_drafts_does_not_depend_on_what_the_remote_signer_answers() -> None:
+    with (
+        RemoteKey("http://127.0.0.1:1", ADA.address) as one,
+        RemoteKey("http://127.0.0.1:1", ADA.address) as two,
+    ):
+        assert one.draft_key == one.draft_key
+        assert len(one.draft_key) == 32
+        assert one.draft_key != two.draft_key
