@@ -51,7 +51,7 @@ def update(seed: int = 1) -> bytes:
 def committed(world: World, data: bytes, **changes: Any) -> Commitment:
     tree = update_tree(np.frombuffer(data, np.uint8))
     base = world.rounds[-1].header.base_state_root
-    true = Commitment(ADA.address, world.rounds[-1].number, base, tree.root, tree.sum_squares, 10)
+    true = Commitment(ADA.address, world.rounds[-1].number, base, tree.root, tree.sum_squares)
     return replace(true, **changes)
 
 

@@ -28,7 +28,9 @@ from tests import factories
 
 ADA = factories.account("ada")
 DOMAIN = Domain(31337, "0x" + "a1" * 20)
-COMMITMENT = Commitment(ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, 10, b"\x03" * 32)
+COMMITMENT = Commitment(
+    ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, b"\x0a" * 32, b"\x03" * 32
+)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 Answer = Callable[[dict[str, Any]], Any]

@@ -103,7 +103,7 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     assert (commitment.update_root, commitment.sum_squares) == (tree.root, tree.sum_squares)
     assert commitment.base_state_root == world.rounds[-1].header.base_state_root
     assert commitment.round == 1
-    assert commitment.num_examples == 12
+    assert commitment.memory_hash == bytes(32)
     assert commitment.bundle_hash == bytes(32)
     # A shift of 0.01 at 2^-9 a unit: about 5 where there is a weight, 0 in the padding.
     update = decode_update(data, MANIFEST)
@@ -168,7 +168,7 @@ def test_the_app_sees_an_ordinary_message(world: World, join: Join) -> None:
 def test_only_update_commitment_and_metrics_leave(world: World, join: Join) -> None:
     reply = run(join(world), train_message(world))
     assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics"}
-    assert reply.content["metrics"] == MetricRecord({"num-examples": 12, "loss": 0.5})
+    assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
 @pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.special"])
@@ -483,17 +483,14 @@ def test_a_signer_that_refuses(world: World, join: Join) -> None:
     assert reason(reply).startswith("already-signed:")
 
 
-@pytest.mark.parametrize(("claim", "signed"), [(-5, 0), (2**40, 2**32 - 1), (3.7, 3), (float("nan"), 0)])
-def test_numbers_of_examples_that_do_not_fit(world: World, join: Join, claim: float, signed: int) -> None:
+def test_an_evaluation_tells_no_number_of_examples() -> None:
     def app(message: Message, context: Context) -> Message:
-        reply = App()(message, context)
-        reply.content["metrics"] = MetricRecord({"num-examples": claim})
-        return reply
+        metrics = MetricRecord({"num-examples": 250, "loss": 0.5})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
-    reply = mod(train_message(world), context(join(world)), app)
-    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
-    assert commitment.num_examples == signed
+    message = number(Message(RecordDict(), 1, "evaluate"), "m1")
+    reply = folkmoot_mod()(message, context(None), app)
+    assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
 def test_a_claimed_bundle_is_not_signed_unless_it_runs(world: World, join: Join) -> None:
