@@ -239,10 +239,10 @@ class SignerAgent:
         self._rules.check_bundle(commitment)
         self._record.check_unchanged()
         rounds.check(commitment.round, digest)
-        self._chain.check(commitment, rounds)
+        charge = self._chain.check(commitment, rounds)
         _send(connection, {"send": size})
         self._rules.check_update(commitment, _SentUpdate(connection, size))
-        self._record.remember(domain, commitment.round, digest)
+        self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)
         fault_point("node.remembered")
         return {"signature": self._key.sign(commitment, domain).hex()}
 

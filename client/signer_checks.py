@@ -19,8 +19,10 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import UpdatesCommitted
 from folkmoot.ledger.scan import scan
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.budget import UNITS_OF_RHO, cost_of
+from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.update_checks import summarize
 from folkmoot.protocol.updates import SequentialReader
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
@@ -41,6 +43,16 @@ REORG_BLOCKS = 64
 
 MIN_REPLAY_SQUARES = 256
 """Smallest sum of squares of a replay that a contract punishes (`ContributorFaults.MIN_REPLAY_SQUARES`)."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a signature takes from the account's privacy budget, in units of 2^-32 rho."""
+
+    cost: int
+    """Cost of the update; 0 if the policy asks for no noise."""
+    cap: int | None
+    """The policy's cap, which becomes the account's own cap if it has none; None if the policy asks for no noise."""
 
 
 @dataclass(frozen=True)
@@ -124,8 +136,8 @@ class ChainCheck:
         self._roots: set[bytes] = set()  # First eight bytes of the update roots in those blocks.
         self._own: dict[int, UpdateCommitted] = {}  # The account's commitments in those blocks.
 
-    def check(self, commitment: Commitment, rounds: SignedRounds) -> None:
-        """Check a commitment against the chain.
+    def check(self, commitment: Commitment, rounds: SignedRounds) -> Charge:
+        """Check a commitment against the chain; return what its signature costs.
 
         Args:
             commitment: What is to be signed.
@@ -137,10 +149,11 @@ class ChainCheck:
         try:
             with within(CHAIN_SECONDS):
                 self._check_chain()
-                self._check_round(commitment)
+                policy = self._check_round(commitment)
                 self._read_events()
                 self._check_replay(commitment)
                 self._compare(rounds)
+                return self._charge(policy, commitment.round, rounds)
         except ChainError as error:
             raise SignerError(
                 f"Nothing is signed without a look at the chain. {error.message}",
@@ -169,7 +182,8 @@ class ChainCheck:
                 code="wrong-chain",
             )
 
-    def _check_round(self, commitment: Commitment) -> None:
+    def _check_round(self, commitment: Commitment) -> Policy:
+        """Check that the ledger would take the commitment; return the round's policy."""
         number, ledger = commitment.round, self._ledger
         newest = ledger.next_round() - 1
         if number > newest:
@@ -200,6 +214,20 @@ class ChainCheck:
                 remedy="Nothing was signed. Fit the update to the cap, as `encode_update` does.",
                 code="norm-too-large",
             )
+        if commitment.sum_squares < policy.min_sum_squares:
+            raise SignerError(
+                f"The sum of squares is {commitment.sum_squares}; the policy's floor is {policy.min_sum_squares}.",
+                remedy="Nothing was signed. The update has less noise than the policy asks for: leave, and tell the "
+                "others.",
+                code="norm-too-small",
+            )
+        if policy.bundle_hash not in (NO_BUNDLE, commitment.bundle_hash):
+            raise SignerError(
+                f"The request names the bundle {commitment.bundle_hash.hex()}, and the policy that was voted for "
+                f"{policy.bundle_hash.hex()}.",
+                remedy="Nothing was signed. Tell the coordinator's operator: it sent other code than the voters chose.",
+                code="wrong-bundle",
+            )
         if not ledger.has_place(number, self._account):
             raise SignerError(
                 f"{self._account} has no place in round {number}, whose policy asks for "
@@ -208,6 +236,35 @@ class ChainCheck:
                 "the next round on.",
                 code="no-place",
             )
+        return policy
+
+    def _charge(self, policy: Policy, number: int, rounds: SignedRounds) -> Charge:
+        """Compare the cost of a signature with the account's own cap. A vote can raise the policy's cap, not this one.
+
+        Raises:
+            SignerError: ``no-noise`` or ``own-cap``.
+        """
+        if not policy.noise1024:
+            if rounds.cap is None:
+                return Charge(0, None)
+            raise SignerError(
+                f"The policy of round {number} asks for no noise, and this account has a privacy cap of its own.",
+                remedy="Nothing was signed. Leave the federation. Or remove the cap with "
+                "`folkmoot signer record cap none`: your records then have no protection.",
+                code="no-noise",
+            )
+        cost = cost_of(policy.noise1024, policy.steps)
+        cap = policy.privacy_cap if rounds.cap is None else rounds.cap
+        spent = max(rounds.spent, self._ledger.privacy_spent(self._account))
+        if number not in rounds.signed and spent + cost > cap:
+            raise SignerError(
+                f"Round {number} costs {_rho(cost)} of privacy budget. {self._account} has spent {_rho(spent)} of the "
+                f"{_rho(cap)} that it spends at most.",
+                remedy="Nothing was signed. Leave the federation. Or raise the account's own cap with "
+                "`folkmoot signer record cap`, if the people behind the records agree.",
+                code="own-cap",
+            )
+        return Charge(cost, policy.privacy_cap)
 
     def _compare(self, rounds: SignedRounds) -> None:
         newest = self._ledger.next_round() - 1
@@ -286,6 +343,10 @@ class ChainCheck:
     def _base_of(self, number: int) -> bytes:
         """Return the state root of a round's base."""
         return self._ledger.round(self._ledger.round(number).base).state_root
+
+
+def _rho(cost: int) -> str:
+    return f"{cost / UNITS_OF_RHO:.4f} rho"
 
 
 def _recovery(newest: int) -> str:

@@ -4,7 +4,10 @@
 Adapts the slashing-protection interchange format of Ethereum's validators (EIP-3076). For each ledger the record has a
 low-water mark and the digests above it. Nothing is signed in rounds up to the mark. A merge keeps all digests and the
 higher mark, so it never permits what one of the two records forbids. The file is replaced as a whole before each
-signature leaves, so a kill at any point leaves the old record or the new one. Knows no keys, sockets or models.
+signature leaves, so a kill at any point leaves the old record or the new one.
+
+It is also the account's own odometer: it has the privacy cost of each signature, and a cap on their sum that no vote
+can raise (folkmoot.protocol.budget has the units). Knows no keys, sockets or models.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from folkmoot.protocol.hashing import canonical_json, parse_json
 from folkmoot.runtime import locks
 from folkmoot.runtime.files import write_whole
 
-FORMAT = "folkmoot/signing-record/1"
+FORMAT = "folkmoot/signing-record/2"
 RECORD_FILE = "signing-record.json"
 LOCK_FILE = "signing-record.lock"
 OLD_FILE = "signed.jsonl"
@@ -33,7 +36,7 @@ OLD_FILE = "signed.jsonl"
 KEPT_ROUNDS = 512
 """Digests that a record keeps for each ledger. The mark rises to the newest digest that is dropped."""
 
-_MAX_ROUND = 2**64 - 1
+_MAX_NUMBER = 2**64 - 1
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class SignedRounds:
     """Low-water mark: nothing is signed in this round or an earlier one."""
     signed: Mapping[int, str] = field(default_factory=dict)
     """EIP-712 digests that were signed, hex, by round. All rounds are above the mark."""
+    costs: Mapping[int, int] = field(default_factory=dict)
+    """Privacy costs above 0 of the signed rounds, in units of 2^-32 rho. Each round is one of ``signed``."""
+    spent_before: int = 0
+    """Sum of the costs of the rounds up to the mark."""
+    cap: int | None = None
+    """The account's own cap on the sum of all costs; None before the first signature with a cost."""
+
+    @property
+    def spent(self) -> int:
+        """Sum of the costs of all signatures."""
+        return self.spent_before + sum(self.costs.values())
 
     def check(self, round_id: int, digest: bytes) -> None:
         """Check that a digest may be signed.
@@ -62,22 +76,40 @@ class SignedRounds:
             raise already_signed(round_id)
 
     def raised(self, mark: int) -> SignedRounds:
-        """Return the same with at least this mark, without the digests up to it."""
+        """Return the same with at least this mark, without the digests up to it. What they cost stays spent."""
         mark = max(mark, self.mark)
-        return SignedRounds(mark, {number: digest for number, digest in self.signed.items() if number > mark})
+        dropped = sum(cost for number, cost in self.costs.items() if number <= mark)
+        return SignedRounds(
+            mark,
+            {number: digest for number, digest in self.signed.items() if number > mark},
+            {number: cost for number, cost in self.costs.items() if number > mark},
+            self.spent_before + dropped,
+            self.cap,
+        )
 
     def merged(self, other: SignedRounds) -> SignedRounds:
         """Return the union of the digests, at most `KEPT_ROUNDS`, and the higher mark.
 
         If the two have different digests of a round, the mark rises to that round: two were signed already, and a third
-        one must not follow.
+        one must not follow. The lower cap counts.
         """
         conflicts = [
             number for number, digest in self.signed.items() if other.signed.get(number, digest) != digest
         ]
-        union = {**other.signed, **self.signed}
-        dropped = sorted(union)[:-KEPT_ROUNDS]
-        return replace(self, signed=union).raised(max([other.mark, *conflicts, *dropped], default=0))
+        mark = max(self.mark, other.mark)
+        one, two = self.raised(mark), other.raised(mark)
+        costs = dict(one.costs)
+        for number, cost in two.costs.items():
+            costs[number] = max(cost, costs.get(number, 0))
+        caps = [cap for cap in (one.cap, two.cap) if cap is not None]
+        before = max(one.spent_before, two.spent_before)
+        union = SignedRounds(mark, {**two.signed, **one.signed}, costs, before, min(caps, default=None))
+        dropped = sorted(union.signed)[:-KEPT_ROUNDS]
+        return union.raised(max([*conflicts, *dropped], default=0))
+
+    def with_signature(self, round_id: int, digest: bytes, cost: int) -> SignedRounds:
+        """Return the same with one more signature, at most `KEPT_ROUNDS`."""
+        return self.merged(SignedRounds(0, {round_id: digest.hex()}, {round_id: cost} if cost else {}))
 
 
 @dataclass(frozen=True)
@@ -120,8 +152,14 @@ class SigningRecord:
                     "chainId": str(chain_id),
                     "ledger": ledger,
                     "lowWaterMark": str(rounds.mark),
+                    "privacyCap": None if rounds.cap is None else str(rounds.cap),
+                    "spentBefore": str(rounds.spent_before),
                     "signed": [
-                        {"round": str(number), "digest": "0x" + digest}
+                        {
+                            "round": str(number),
+                            "digest": "0x" + digest,
+                            "cost": str(rounds.costs.get(number, 0)),
+                        }
                         for number, digest in sorted(rounds.signed.items())
                     ],
                 }
@@ -147,14 +185,20 @@ class SigningRecord:
                 raise ValueError(f"its format is {document['format']!r}, not {FORMAT!r}")
             ledgers = {}
             for entry in document["ledgers"]:
-                signed = {}
+                signed, costs = {}, {}
                 for one in entry["signed"]:
                     digest = one["digest"].removeprefix("0x")
                     if len(bytes.fromhex(digest)) != 32:
                         raise ValueError("a digest has not 32 bytes")
-                    signed[_number(one["round"])] = digest
+                    number = _number(one["round"])
+                    signed[number] = digest
+                    if cost := _number(one["cost"]):
+                        costs[number] = cost
                 key = (_number(entry["chainId"]), checksum_address(entry["ledger"]))
-                ledgers[key] = SignedRounds(_number(entry["lowWaterMark"]), signed)
+                cap = None if entry["privacyCap"] is None else _number(entry["privacyCap"])
+                ledgers[key] = SignedRounds(
+                    _number(entry["lowWaterMark"]), signed, costs, _number(entry["spentBefore"]), cap
+                )
             record = cls(checksum_address(document["account"]), ledgers)
             if record.to_json() != data.rstrip(b"\n"):
                 raise ValueError("its checksum does not match its content")
@@ -171,8 +215,8 @@ class SigningRecord:
 
 def _number(text: str) -> int:
     value = int(text)
-    if str(value) != text or not 0 <= value <= _MAX_ROUND:
-        raise ValueError(f"{text!r} is not a number of a round or chain")
+    if str(value) != text or not 0 <= value <= _MAX_NUMBER:
+        raise ValueError(f"{text!r} is not a number of the record")
     return value
 
 
@@ -298,8 +342,17 @@ class RecordFolder:
         write_whole(self.path, data, mode=0o600)
         self._record, self._stored = record, data
 
-    def remember(self, domain: Domain, round_id: int, digest: bytes) -> None:
+    def remember(
+        self, domain: Domain, round_id: int, digest: bytes, cost: int = 0, cap: int | None = None
+    ) -> None:
         """Store a digest before it is signed. Storing the same digest again changes nothing.
+
+        Args:
+            domain: The ledger.
+            round_id: The round.
+            digest: The digest.
+            cost: Privacy cost of the update, in units of 2^-32 rho.
+            cap: The account's own cap from now on, if it has none yet.
 
         Raises:
             SignerError: The record does not permit it, has been replaced, or can't be written.
@@ -309,7 +362,9 @@ class RecordFolder:
         rounds.check(round_id, digest)
         if round_id in rounds.signed:
             return
-        rounds = rounds.merged(SignedRounds(signed={round_id: digest.hex()}))
+        if rounds.cap is None:
+            rounds = replace(rounds, cap=cap)
+        rounds = rounds.with_signature(round_id, digest, cost)
         try:
             self.store(self._record.with_rounds(domain, rounds))
         except OSError as error:

@@ -24,13 +24,16 @@ def digest(number: int) -> bytes:
     return keccak(number.to_bytes(8, "big"))
 
 
-RECORD = SigningRecord(ACCOUNT).with_rounds(DOMAIN, SignedRounds(4, {5: digest(5).hex(), 7: digest(7).hex()}))
+SIGNED = SignedRounds(4, {5: digest(5).hex(), 7: digest(7).hex()}, {7: 12}, 30, 100)
+RECORD = SigningRecord(ACCOUNT).with_rounds(DOMAIN, SIGNED).with_rounds(Domain(1, OTHER), SignedRounds(4))
 
 DIGESTS = st.integers(0, 3).map(lambda number: digest(number).hex())
+COST = 5
 ROUNDS = st.builds(
-    lambda mark, signed: SignedRounds(0, signed).raised(mark),
+    lambda mark, signed, cap: SignedRounds(0, signed, dict.fromkeys(signed, COST), 0, cap).raised(mark),
     st.integers(0, 12),
     st.dictionaries(st.integers(1, 12), DIGESTS, max_size=8),
+    st.none() | st.integers(0, 100),
 )
 
 
@@ -75,6 +78,34 @@ def test_a_merge_keeps_every_digest_above_the_mark(first: SignedRounds, second: 
     for one in (first, second):
         for number, value in one.signed.items():
             assert number <= merged.mark or merged.signed[number] == value
+
+
+@given(ROUNDS, ROUNDS)
+def test_a_merge_has_spent_at_least_what_each_has_and_the_lower_cap(
+    first: SignedRounds, second: SignedRounds
+) -> None:
+    merged = first.merged(second)
+    above = {*first.signed, *second.signed} - set(range(merged.mark + 1))
+    assert merged.spent >= max(first.spent, second.spent, COST * len(above))
+    assert merged.spent <= first.spent + second.spent
+    assert merged.cap == min((cap for cap in (first.cap, second.cap) if cap is not None), default=None)
+
+
+@given(ROUNDS)
+def test_a_merge_with_itself_or_an_older_state_of_itself_spends_nothing(rounds: SignedRounds) -> None:
+    assert rounds.merged(rounds) == rounds
+    later = rounds.with_signature(20, digest(20), COST)
+    assert later.merged(rounds) == later == rounds.merged(later)
+    assert later.spent == rounds.spent + COST
+    assert later.raised(30).spent == later.spent
+
+
+def test_the_first_cap_stays(tmp_path: Path) -> None:
+    with RecordFolder(tmp_path, ACCOUNT) as folder:
+        folder.remember(DOMAIN, 3, digest(3), 7, 100)
+        folder.remember(DOMAIN, 3, digest(3), 7, 100)
+        folder.remember(DOMAIN, 4, digest(4), 8, 900)
+        assert (folder.record.of(DOMAIN).cap, folder.record.of(DOMAIN).spent) == (100, 15)
 
 
 def test_a_record_stays_small_and_its_mark_rises() -> None:
