@@ -217,8 +217,7 @@ class ChainCheck:
         if commitment.sum_squares < policy.min_sum_squares:
             raise SignerError(
                 f"The sum of squares is {commitment.sum_squares}; the policy's floor is {policy.min_sum_squares}.",
-                remedy="Nothing was signed. The update has less noise than the policy asks for: leave, and tell the "
-                "others.",
+                remedy="Nothing was signed. Train with the noise that the policy asks for.",
                 code="norm-too-small",
             )
         if policy.bundle_hash not in (NO_BUNDLE, commitment.bundle_hash):

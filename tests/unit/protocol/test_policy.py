@@ -15,7 +15,11 @@ POLICY = worlds.policy("multi_krum", (1, 0))
 
 
 def test_abi_reads_back() -> None:
-    assert Policy.from_abi(POLICY.abi_tuple()) == POLICY
+    private = replace(
+        POLICY, noise1024=6146, steps=5, privacy_cap=1 << 63, min_sum_squares=7, retain_rounds=9
+    )
+    for policy in (POLICY, replace(private, bundle_hash=b"\x05" * 32)):
+        assert Policy.from_abi(policy.abi_tuple()) == policy
     assert POLICY.rule_bytes == b"multi_krum" + bytes(22)
 
 
@@ -39,8 +43,14 @@ def test_fields_are_the_solidity_structs() -> None:
         {"parameters": (-1,)},
         {"max_sum_squares": 1 << 64},
         {"rate": 1 << 16},
-        {"bits": -1},
+        {"width": -1},
         {"reward": 1 << 128},
+        {"min_sum_squares": 1 << 64},
+        {"noise1024": 1 << 32},
+        {"steps": -1},
+        {"privacy_cap": 1 << 64},
+        {"retain_rounds": 1 << 32},
+        {"bundle_hash": bytes(31)},
         {"verifier": "0x1"},
     ],
 )
