@@ -25,6 +25,7 @@ import folkmoot
 from client.signer_record import OLD_FILE, RECORD_FILE
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
+from folkmoot.protocol.commitment import NO_BUNDLE
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import DISK, PROCESSES, SYSTEM, Rules, half_of_memory, python_paths, real, without
 from folkmoot.tasks import SHIPPED
@@ -78,6 +79,8 @@ class Access:
     """Files that it must not see: key files and passwords."""
     bundle: str = ""
     """SHA-256 of the only bundle that may run, in hexadecimal; empty for any."""
+    voted: bool = False
+    """Whether the current policy names that bundle."""
     sandbox: bool = True
     """Whether its processes are sandboxed."""
     memory: int = 0
@@ -343,6 +346,27 @@ def _end_of(url: str) -> tuple[str, int]:
     return str(parts.hostname), parts.port or (443 if parts.scheme == "https" else 80)
 
 
+def pinned(access: Access, voted: bytes) -> Access:
+    """Return the access with the bundle that the current policy names, if it names one.
+
+    Args:
+        access: What the node's owner grants.
+        voted: The policy's ``bundleHash``; zero for any.
+
+    Raises:
+        InputError: The owner admits another bundle only (``wrong-bundle``).
+    """
+    if voted == NO_BUNDLE:
+        return access
+    if access.bundle and access.bundle != voted.hex():
+        raise InputError(
+            f"The policy names the bundle {voted.hex()}, and --bundle admits only {access.bundle}.",
+            remedy="Read the bundle that the voters chose. To accept it, leave out --bundle or give its hash.",
+            code="wrong-bundle",
+        )
+    return replace(access, bundle=voted.hex(), voted=True)
+
+
 def training_environment(base: Mapping[str, str], names: Sequence[str] = ()) -> dict[str, str]:
     """Return the environment of the processes that run training code: `VARIABLES`, those of `names`, and locales."""
     return {
@@ -361,7 +385,7 @@ def described(rules: Rules | None, access: Access, signer: Path | None = None) -
         signer: Socket of a signer that is another process.
     """
     bundle = (
-        f"only {access.bundle}"
+        f"only {access.bundle}{', which the voters chose' if access.voted else ''}"
         if access.bundle
         else "any that the coordinator sends (--bundle HASH admits one)"
     )

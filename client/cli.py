@@ -292,6 +292,8 @@ def join(
                 code="stake-too-low",
             )
         manifest = node.check_base(endpoint, api, addresses, say)
+        ledger = LedgerReader(endpoint, addresses.ledger)
+        granted = access.pinned(granted, ledger.policy(ledger.current_policy()).bundle_hash)
         if subject is None:
             say(f"Checking that the task {task} has the federation's model ...")
             node.check_task_apart(one, manifest, root)

@@ -19,9 +19,9 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import UpdatesCommitted
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.budget import UNITS_OF_RHO, cost_of
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.budget import UNITS_OF_RHO, cost_of
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.update_checks import summarize
 from folkmoot.protocol.updates import SequentialReader

@@ -65,14 +65,15 @@ app = in_output_folder(anchored_server(original.{attribute}))
 '''
 
 
-def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = "") -> Path:
+def stage_app(app: AppFolder, target: Path) -> Path:
     """Copy an app into ``target/anchored-app`` and add the entry package that anchors it.
+
+    The copy depends on the app and its run config only, so its bundle has the same hash in every run. Coordinator and
+    run are given to ``flwr run`` as settings.
 
     Args:
         app: The app.
         target: An existing folder.
-        coordinator: URL of the coordinator, the default of ``folkmoot-coordinator``.
-        run: The coordinator's run, the default of ``folkmoot-run``; the newest one if empty.
 
     Returns:
         The copy's folder, for ``flwr run``.
@@ -89,7 +90,7 @@ def stage_app(app: AppFolder, target: Path, coordinator: str = "", run: str = ""
                 if not name.startswith(".info/"):
                     bundle.extract(name, copy)
         document = tomllib.loads((copy / PROJECT).read_text(encoding="utf-8"))
-        _change(document, app, {COORDINATOR_KEY: coordinator, RUN_KEY: run})
+        _change(document, app, {COORDINATOR_KEY: "", RUN_KEY: ""})
         _write_toml(copy / PROJECT, document)
         (copy / ENTRY).mkdir()
         (copy / ENTRY / "__init__.py").write_text('"""What anchors the app."""\n', encoding="utf-8")

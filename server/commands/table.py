@@ -11,3 +11,4 @@ def register(table: CommandTable) -> None:
     table.add_group(Panel.OPERATE, "server.commands.main", "coordinator")
     table.add_group(Panel.OPERATE, "server.commands.superlink", "superlink")
     table.add(Panel.OPERATE, "server.commands.train", "train")
+    table.add(Panel.OPERATE, "server.commands.bundle", "bundle")

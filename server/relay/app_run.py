@@ -35,7 +35,7 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
         LocalError: Flower can't start it, or the ServerApp ends early each time.
     """
     with tempfile.TemporaryDirectory(prefix="folkmoot-app-") as folder:
-        carrier.app = stage_app(app, Path(folder), coordinator, run)
+        carrier.app = stage_app(app, Path(folder))
         carrier.settings = {COORDINATOR_KEY: coordinator, RUN_KEY: run}
         carrier.tries = TRIES
         others = carrier.on_line

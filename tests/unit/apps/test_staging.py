@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +14,7 @@ import pytest
 
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import OUTPUT, in_output_folder, stage_app
+from folkmoot.cli.main import run
 from folkmoot.errors import InputError
 from server.relay import flower_run
 from tests import apps
@@ -30,7 +33,7 @@ def test_the_apps_files_are_untouched_and_two_are_added(tmp_path: Path) -> None:
     (app / ".gitignore").write_text("secret.py\n")
     (app / "secret.py").write_text("password = 1\n")
     before = files(app)
-    staged = stage_app(AppFolder.read(app, ["learning-rate=0.25"]), tmp_path / "there", "http://moot", "7")
+    staged = stage_app(AppFolder.read(app, ["learning-rate=0.25"]), tmp_path / "there")
     assert files(app) == before
     copied, added = files(staged), {f"folkmoot_entry/{name}.py" for name in ("__init__", "client", "server")}
     assert set(copied) == (set(before) | added) - {".gitignore", "secret.py"}
@@ -44,10 +47,28 @@ def test_the_apps_files_are_untouched_and_two_are_added(tmp_path: Path) -> None:
     assert described["config"] == {
         "num-server-rounds": 2,
         "learning-rate": 0.25,
-        "folkmoot-coordinator": "http://moot",
-        "folkmoot-run": "7",
+        "folkmoot-coordinator": "",
+        "folkmoot-run": "",
     }
     assert b"folkmoot_entry/client.py" in flower_run.build(staged)
+
+
+def test_the_command_prints_the_hash_of_what_is_sent_in_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = apps.make(tmp_path)
+    staged = stage_app(AppFolder.read(app), tmp_path / "there")
+    assert run(["bundle", "--app", str(app), "--out", str(tmp_path / "app.fab"), "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["bundleHash"] == "0x" + flower_run.bundle_hash(staged).hex()
+    assert hashlib.sha256((tmp_path / "app.fab").read_bytes()).hexdigest() == printed["bundleHash"][2:]
+
+
+def test_the_command_prints_the_hash_of_the_shipped_tasks_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["bundle"]) == 0
+    assert flower_run.bundle_hash(flower_run.stage(tmp_path)).hex() in capsys.readouterr().out
 
 
 def test_a_list_of_files_gets_the_entry_module(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from client.access import (
     described,
     parse_bundle,
     parse_limit,
+    pinned,
     rules_of,
     training_environment,
 )
@@ -261,6 +262,18 @@ def test_the_screen_says_what_the_code_may_do(home: Path) -> None:
     assert described(None, access)[0].startswith("WITHOUT A SANDBOX")
     agent = home.parent / "agent.sock"
     assert str(agent) in "\n".join(described(rules_of(contributor(home), access), access, agent))
+
+
+def test_the_policys_bundle_is_the_only_one(home: Path) -> None:
+    voted = bytes.fromhex(HASH)
+    for access in (Access(), Access(bundle=HASH)):
+        granted = pinned(access, voted)
+        assert granted.bundle == HASH
+        assert f"only {HASH}, which the voters chose" in "\n".join(described(None, granted))
+    assert pinned(Access(bundle=HASH), bytes(32)) == Access(bundle=HASH)
+    with pytest.raises(InputError) as refused:
+        pinned(Access(bundle="cd" * 32), voted)
+    assert refused.value.code == "wrong-bundle"
 
 
 def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
