@@ -207,6 +207,7 @@ def join(
     from folkmoot.flower.contributor import Contributor
     from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.privacy.settings import KEY as PRIVACY
     from folkmoot.rpc.client import LedgerReader
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
@@ -317,6 +318,7 @@ def join(
         partitions=partitions,
         attack=attack,
         root=root,
+        private=PRIVACY in manifest.training,
     )
     if account is None:
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)

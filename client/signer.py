@@ -239,7 +239,7 @@ class SignerAgent:
         self._rules.check_bundle(commitment)
         self._record.check_unchanged()
         rounds.check(commitment.round, digest)
-        charge = self._chain.check(commitment, rounds)
+        charge = self._rules.charge(self._chain.check(commitment, rounds), commitment.round, rounds)
         _send(connection, {"send": size})
         self._rules.check_update(commitment, _SentUpdate(connection, size))
         self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)

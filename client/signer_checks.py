@@ -4,7 +4,8 @@
 Each answer about the chain comes from the contributor's own RPC endpoint, and the manifest from the genesis that the
 ledger names. So code that requests a signature can't make the account sign what a contract would punish. The stake is
 lost by two commitments in a round, by a root or a sum of squares that the update does not have, or by an update of an
-earlier round. This module does not use keys, sockets or Flower.
+earlier round. And no signature spends more of the privacy budget than the account's own cap. This module does not use
+keys, sockets or Flower.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from client.signer_record import SignedRounds
-from folkmoot.errors import ArtifactError, ChainError, UpdateRefused
+from folkmoot.errors import ArtifactError, ChainError, InputError, UpdateRefused
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import UpdatesCommitted
 from folkmoot.ledger.scan import scan
-from folkmoot.protocol.budget import UNITS_OF_RHO, cost_of
+from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
@@ -46,13 +48,23 @@ MIN_REPLAY_SQUARES = 256
 
 
 @dataclass(frozen=True)
+class RoundOnChain:
+    """What the chain says of the cost of a signature."""
+
+    policy: Policy
+    """The round's policy."""
+    spent: int
+    """Privacy budget that the account has spent, in units of 2^-32 rho."""
+
+
+@dataclass(frozen=True)
 class Charge:
     """What a signature takes from the account's privacy budget, in units of 2^-32 rho."""
 
-    cost: int
-    """Cost of the update; 0 if the policy asks for no noise."""
-    cap: int | None
-    """The policy's cap, which becomes the account's own cap if it has none; None if the policy asks for no noise."""
+    cost: int = 0
+    """Cost of the update; 0 in a federation without noise."""
+    cap: int | None = None
+    """The account's own cap; None in a federation without noise."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,44 @@ class SigningRules:
                 remedy="Look at what has changed in the app. To accept it, start the node with its --bundle.",
                 code="wrong-bundle",
             )
+
+    def charge(self, view: RoundOnChain, number: int, rounds: SignedRounds) -> Charge:
+        """Compare the cost of a signature with the account's own cap. A vote can raise the policy's cap, not this one.
+
+        Args:
+            view: What the chain says.
+            number: The round.
+            rounds: What the account has signed for this ledger.
+
+        Raises:
+            SignerError: ``wrong-privacy``, ``no-noise`` or ``own-cap``.
+        """
+        policy = view.policy
+        try:
+            declared = PrivacySettings.of(self.manifest.training)
+            check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
+        except InputError as error:
+            raise SignerError(error.message, remedy=error.remedy, code=error.code) from error
+        if not policy.noise1024:
+            if rounds.cap is None:
+                return Charge()
+            raise SignerError(
+                f"Round {number} asks for no noise, and this account has a privacy cap of its own.",
+                remedy="Nothing was signed. Leave the federation. Or run `folkmoot signer record cap none`: then nothing "
+                "protects the records.",
+                code="no-noise",
+            )
+        cap = policy.privacy_cap if rounds.cap is None else rounds.cap
+        spent = max(rounds.spent, view.spent)
+        if number not in rounds.signed and spent + policy.cost > cap:
+            raise SignerError(
+                f"Round {number} costs {_rho(policy.cost)} of the privacy budget. The account has spent {_rho(spent)} "
+                f"of the {_rho(cap)} that it spends at most.",
+                remedy="Nothing was signed. Leave the federation. Or raise the account's own cap with "
+                "`folkmoot signer record cap`, if those whose records they are agree.",
+                code="own-cap",
+            )
+        return Charge(policy.cost, cap)
 
     def check_update(self, commitment: Commitment, update: SequentialReader) -> None:
         """Compute the root and the sum of squares of an update, and compare them with a commitment.
@@ -136,8 +186,8 @@ class ChainCheck:
         self._roots: set[bytes] = set()  # First eight bytes of the update roots in those blocks.
         self._own: dict[int, UpdateCommitted] = {}  # The account's commitments in those blocks.
 
-    def check(self, commitment: Commitment, rounds: SignedRounds) -> Charge:
-        """Check a commitment against the chain; return what its signature costs.
+    def check(self, commitment: Commitment, rounds: SignedRounds) -> RoundOnChain:
+        """Check a commitment against the chain; return what the chain says of its cost.
 
         Args:
             commitment: What is to be signed.
@@ -153,7 +203,7 @@ class ChainCheck:
                 self._read_events()
                 self._check_replay(commitment)
                 self._compare(rounds)
-                return self._charge(policy, commitment.round, rounds)
+                return RoundOnChain(policy, self._ledger.privacy_spent(self._account))
         except ChainError as error:
             raise SignerError(
                 f"Nothing is signed without a look at the chain. {error.message}",
@@ -236,34 +286,6 @@ class ChainCheck:
                 code="no-place",
             )
         return policy
-
-    def _charge(self, policy: Policy, number: int, rounds: SignedRounds) -> Charge:
-        """Compare the cost of a signature with the account's own cap. A vote can raise the policy's cap, not this one.
-
-        Raises:
-            SignerError: ``no-noise`` or ``own-cap``.
-        """
-        if not policy.noise1024:
-            if rounds.cap is None:
-                return Charge(0, None)
-            raise SignerError(
-                f"The policy of round {number} asks for no noise, and this account has a privacy cap of its own.",
-                remedy="Nothing was signed. Leave the federation. Or remove the cap with "
-                "`folkmoot signer record cap none`: your records then have no protection.",
-                code="no-noise",
-            )
-        cost = cost_of(policy.noise1024, policy.steps)
-        cap = policy.privacy_cap if rounds.cap is None else rounds.cap
-        spent = max(rounds.spent, self._ledger.privacy_spent(self._account))
-        if number not in rounds.signed and spent + cost > cap:
-            raise SignerError(
-                f"Round {number} costs {_rho(cost)} of privacy budget. {self._account} has spent {_rho(spent)} of the "
-                f"{_rho(cap)} that it spends at most.",
-                remedy="Nothing was signed. Leave the federation. Or raise the account's own cap with "
-                "`folkmoot signer record cap`, if the people behind the records agree.",
-                code="own-cap",
-            )
-        return Charge(cost, policy.privacy_cap)
 
     def _compare(self, rounds: SignedRounds) -> None:
         newest = self._ledger.next_round() - 1

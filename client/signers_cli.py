@@ -61,6 +61,7 @@ def signers(
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.privacy.settings import KEY as PRIVACY
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor
 
@@ -87,6 +88,7 @@ def signers(
                 task=subject.name,
                 partition=partition,
                 partitions=nodes,
+                private=PRIVACY in manifest.training,
             )
             _link(contributor.log, log.absolute())
             contributor.save()

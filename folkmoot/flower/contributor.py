@@ -67,6 +67,8 @@ class Contributor:
     none."""
     root: str = ""
     """Root set on which the coordinator's own node trains. Empty for a contributor."""
+    private: bool = False
+    """Whether the federation's manifest has a privacy budget, so that nothing but noised updates may leave."""
 
     @property
     def chain_id(self) -> int:
@@ -100,6 +102,7 @@ class Contributor:
             "partitions": self.partitions,
             "attack": self.attack,
             "root": self.root,
+            "private": self.private,
         }
         write_whole(self.home / CONTRIBUTOR_FILE, (json.dumps(document, indent=2) + "\n").encode())
 
@@ -131,6 +134,7 @@ class Contributor:
                 partitions=int(document["partitions"]),
                 attack=str(document.get("attack", "")),
                 root=str(document.get("root", "")),
+                private=bool(document.get("private", False)),
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(

@@ -46,6 +46,7 @@ from folkmoot.flower.contributor import (
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
+from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
@@ -61,6 +62,7 @@ from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
+    from folkmoot.protocol.policy import Policy
     from folkmoot.rpc.client import RoundView
 
 MAX_CONFIGS = 64 << 10
@@ -116,7 +118,7 @@ def folkmoot_mod(
         claim: For drills: makes a false claim about the update. A signer agent refuses it unless its user asked for
             it, with ``folkmoot join --attack``.
         configs: Whether to send the config records of the app's reply too, at most `MAX_CONFIGS` bytes. Otherwise only
-            its metric records are sent.
+            its metric records are sent. In a federation with a privacy budget, neither is.
         show_round: Whether the app sees the record ``folkmoot.round`` in its message.
 
     Returns:
@@ -168,7 +170,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, start, cap = _checked_round(message, contributor)
+    round_message, header, manifest, start, policy = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -192,12 +194,14 @@ def _anchored(
             return trained
         content = trained.content
         _hide_examples(content)
+        cap = policy.max_sum_squares
         update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
         commitment = _commitment(update, header, signer.account, round_message)
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
-        leaving = records.pack(_sent_records(content, configs=options.configs))
+        sent = RecordDict() if policy.noise1024 else _sent_records(content, configs=options.configs)
+        leaving = records.pack(sent)
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
         draft_update(contributor.home, header.round, draft, draft_key)
         fault_point("node.drafted")
@@ -228,6 +232,20 @@ def _plain_message(
         elif name != records.ROUND or show_round:
             ordinary[name] = record
     return ordinary
+
+
+def _check_may_answer(contributor: Contributor) -> None:
+    """Check that results of the app may leave: what an evaluation says of private records is in no budget.
+
+    Raises:
+        RefusedError: The federation has a privacy budget.
+    """
+    if contributor.private:
+        raise RefusedError(
+            "this federation has a privacy budget, so the app's results of evaluations and queries stay on this node.",
+            remedy="Set the strategy's fraction_evaluate to 0, and evaluate on public data at the server.",
+            code="private-results",
+        )
 
 
 def _sent_records(content: RecordDict, *, configs: bool) -> RecordDict:
@@ -326,8 +344,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, int]:
-    """Check the coordinator's data against the chain; return the round, the base's weights and the policy's cap.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, Policy]:
+    """Check the coordinator's data against the chain; return the round, the base's weights and the policy.
 
     Raises:
         RefusedError: A value does not match.
@@ -346,7 +364,7 @@ def _checked_round(
         theta = records.theta_of(content.array_records[records.THETA], manifest.size)
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
-    view, base_root, cap = _read_chain(lambda: _chain_view(round_message, header, contributor))
+    view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
     _check_header(round_message, header, manifest, view, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
@@ -355,7 +373,12 @@ def _checked_round(
             remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
             code="wrong-base",
         )
-    return round_message, header, manifest, to_float32(theta), cap
+    try:
+        declared = PrivacySettings.of(manifest.training)
+        check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
+    except InputError as error:
+        raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
+    return round_message, header, manifest, to_float32(theta), policy
 
 
 def _read_chain(look: Callable[[], T]) -> T:
@@ -380,8 +403,8 @@ def _retry(call: Callable[[], T], passing: Collection[str]) -> T:
 
 def _chain_view(
     round_message: records.RoundMessage, header: RoundHeader, contributor: Contributor
-) -> tuple[RoundView, bytes, int]:
-    """Read the round, its base's state root and its policy's cap from the contributor's own RPC endpoint."""
+) -> tuple[RoundView, bytes, Policy]:
+    """Read the round, its base's state root and its policy from the contributor's own RPC endpoint."""
     if (
         round_message.chain_id != contributor.chain_id
         or round_message.ledger.lower() != contributor.ledger.lower()
@@ -413,7 +436,7 @@ def _chain_view(
                 remedy="The next round comes by itself.",
                 code="round-closed",
             )
-        return view, ledger.round(view.base).state_root, ledger.policy(view.policy).max_sum_squares
+        return view, ledger.round(view.base).state_root, ledger.policy(view.policy)
 
 
 def _check_place(number: int, contributor: Contributor) -> None:
