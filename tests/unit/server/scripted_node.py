@@ -119,7 +119,7 @@ class ScriptedNode:
                 del self.pool[name]
         self.pool[transaction_hash] = raw
 
-    def estimate(self, account: str, to: str, data: bytes) -> int:
+    def estimate(self, account: str, to: str, data: bytes, gas: int | None = None) -> int:
         """See `Node`."""
         self._answer("estimate")
         if self.refusal is not None:
