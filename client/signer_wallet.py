@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from client.signer_keys import OwnerKey, commitment_message, safe_owner_message
-from folkmoot.errors import ChainError
+from folkmoot.errors import ChainError, InputError
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
 from folkmoot.protocol.wallets import MAX_SIGNATURE, join_signatures
@@ -105,6 +105,19 @@ class WalletKey:
             yield join_signatures({key.address: key.sign_message(message) for key in signing})
         for key in self._owners:
             yield key.sign_message(commitment_message(commitment, domain))
+
+
+def check_options(wallet: str | None, owners: Sequence[str] | None) -> None:
+    """Check that owners are given for a contract only.
+
+    Raises:
+        InputError: They are not.
+    """
+    if owners and wallet is None:
+        raise InputError(
+            "--owner needs --wallet: the contract that the owners sign for.",
+            remedy="Add --wallet ADDRESS, or leave out --owner.",
+        )
 
 
 def _bounded(signature: bytes) -> bytes:
