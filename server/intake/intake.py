@@ -116,8 +116,15 @@ class Intake:
         try:
             check_claim(commitment, claim, header=header, policy=policy, domain=self._domain)
         except UpdateRefused as refusal:
-            if refusal.code != Reason.INVALID_SIGNATURE or not self._contract_accepts(commitment, signature):
+            if refusal.code != Reason.INVALID_SIGNATURE:
                 raise
+            if not self._contract_accepts(commitment, signature):
+                raise _refused(
+                    Reason.INVALID_SIGNATURE,
+                    refusal.message,
+                    "Sign with the contributor's own key. For a contract account that has staked, give --wallet, and "
+                    "keys of owners whose signature the contract accepts.",
+                ) from refusal
         authenticated = not late or self._signed(commitment, signature)
         arrival = Arrival(
             number, commitment, signature, header, policy, round_.commit_deadline, late, authenticated

@@ -172,7 +172,7 @@ def test_what_a_contract_does_not_accept_is_refused(here: Running) -> None:
 
 
 def test_contracts_that_change_their_mind_harm_nobody_else(
-    world: factories.Federation, tmp_path: Path
+    world: factories.Federation, tmp_path: Path, folkmoot: Callable[..., dict[str, Any]]
 ) -> None:
     anvil, home, accounts = world.anvil, tmp_path / "home", {}
     names = (
@@ -201,6 +201,10 @@ def test_contracts_that_change_their_mind_harm_nobody_else(
             submit(here, train(world, name, *ready))
         settled(here)
         updates = {item["contributor"]: item for item in here.api.items("/v1/rounds/1/updates")}
+        # Its code goes after its commitment, as an account's does that ends a delegation (EIP-7702).
+        contracts.plant(anvil, names[2], "")
+        report = folkmoot("audit", "--artifacts", here.api.url)
+        assert report["entries"] == {"signed": 2, "own": 0, "relied": 1}
     fine = {world["ada"].address, world["ben"].address, accounts["answers 200,000 bytes and accepts"]}
     assert {who for who, item in updates.items() if item["status"] == "committed"} == fine
     refused = {item["reason"] for who, item in updates.items() if who not in fine}
