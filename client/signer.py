@@ -31,7 +31,7 @@ from client.signer_record import RecordFolder
 from client.signer_wallet import WalletKey
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
-from folkmoot.flower.signing import ACCOUNT_TYPE, MESSAGE_TYPE, SignerError, read_line
+from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
@@ -232,6 +232,8 @@ class SignerAgent:
                 "chainId": domain.chain_id,
                 "ledger": domain.verifying_contract,
             }
+        if kind == DRAFT_KEY_TYPE:
+            return {"key": self._key.draft_key.hex()}
         commitment, size = self._requested(asked, kind)
         digest = commitment.digest(domain)
         rounds = self._record.record.of(domain)

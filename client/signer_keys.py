@@ -10,6 +10,7 @@ account are in `signer_wallet`.
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,7 +18,7 @@ from eth_account.messages import SignableMessage
 
 from client.signer_options import RemoteMethod
 from folkmoot.errors import ChainError, InputError, RpcError
-from folkmoot.flower.signing import SignerError
+from folkmoot.flower.signing import DRAFT_KEY_BYTES, SignerError, draft_key_of
 from folkmoot.protocol.commitment import (
     COMMITMENT_TYPE,
     DOMAIN_NAME,
@@ -55,6 +56,10 @@ class SigningKey(Protocol):
     def address(self) -> str:
         """The account, checksummed."""
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key with which the node encrypts updates that are not signed yet, 32 bytes."""
+
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account: 65 bytes ``r || s || v``, or what the contract accepts that it is.
 
@@ -88,6 +93,11 @@ class LocalKey:
     def address(self) -> str:
         """The account, checksummed."""
         return str(self._account.address)
+
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, derived from the account's."""
+        return draft_key_of(self._account)
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account."""
@@ -127,6 +137,7 @@ class RemoteKey:
         self._method = method
         self._rpc = Rpc(url, timeout)
         self._timeout = timeout
+        self._draft_key = secrets.token_bytes(DRAFT_KEY_BYTES)
 
     def __enter__(self) -> RemoteKey:
         return self
@@ -139,6 +150,11 @@ class RemoteKey:
     def address(self) -> str:
         """The account, checksummed."""
         return self._address
+
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, which ends with this process: drafts can't be read after it, and are trained again."""
+        return self._draft_key
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Request a signature of a commitment, as `sign_message`."""

@@ -45,6 +45,11 @@ class WalletKey:
         """The contract's address, checksummed."""
         return self._account
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key with which the node encrypts updates that are not signed yet: that of the first owner."""
+        return self._owners[0].draft_key
+
     def check(self, domain: Domain) -> None:
         """Check that the contract accepts a signature of these keys: sign a commitment that no ledger takes.
 
@@ -52,7 +57,7 @@ class WalletKey:
             SignerError: As `sign`.
         """
         zero = bytes(32)
-        self.sign(Commitment(self._account, TRIAL_ROUND, zero, zero, 0, 0), domain)
+        self.sign(Commitment(self._account, TRIAL_ROUND, zero, zero, 0), domain)
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the contract; return a signature that it accepts.

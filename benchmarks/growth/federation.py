@@ -91,7 +91,6 @@ class Trainer:
             header.base_state_root,
             tree.root,
             tree.sum_squares,
-            100,
         )
         return commitment, data.tobytes()
 

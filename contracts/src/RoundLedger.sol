@@ -210,7 +210,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             }
             assembly ("memory-safe") {
                 // The next ones; after the last entry the member is not read.
-                entry := add(entry, 0x80)
+                entry := add(entry, 0x9c)
                 member := add(member, 0x80)
             }
         }
@@ -969,7 +969,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             // Where `_askMembers` expects them.
             let to := add(mload(0x40), 0x44)
             let from := batch.offset
-            for { let end := add(from, shl(7, count)) } lt(from, end) { from := add(from, 0x80) } {
+            for { let end := add(from, mul(count, 0x9c)) } lt(from, end) { from := add(from, 0x9c) } {
                 mstore(to, shr(96, calldataload(from)))
                 to := add(to, 0x20)
             }

@@ -211,7 +211,7 @@ contract VectorsTest is Deployment {
             baseStateRoot: _words(".commitment.baseStateRoots")[i],
             updateRoot: _words(".commitment.updateRoots")[i],
             sumSquares: uint64(_uints(".commitment.sumSquares")[i]),
-            numExamples: uint32(_uints(".commitment.numExamples")[i]),
+            memoryHash: _words(".commitment.memoryHashes")[i],
             bundleHash: _words(".commitment.bundleHashes")[i]
         });
     }

@@ -152,7 +152,6 @@ class RoundGame(Game, ABC):
             opened.header.base_state_root,
             encoded.root,
             encoded.sum_squares,
-            1,
         )
         return Update(commitment, commitment.sign(account, self.domain), encoded.data)
 

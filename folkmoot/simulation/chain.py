@@ -273,7 +273,7 @@ class ChainRun(Run):
             account.address,
             max_sum_squares=cap,
         )
-        commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares, 1)
+        commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares)
         return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))
 
     def _refuse(self, header: RoundHeader, sent: Sequence[_Sent]) -> dict[int, Reason]:

@@ -199,8 +199,8 @@ class UpdateView(View):
     """Root of the update's tree."""
     sum_squares: str | None
     """Sum of squares of its integers."""
-    num_examples: int | None
-    """Examples trained on, as the contributor says."""
+    memory_hash: str | None
+    """Hash of the contributor's memory; zero if none."""
     bundle_hash: str | None
     """sha256 of the bundle that ran."""
     sha256: str | None

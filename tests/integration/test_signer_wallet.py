@@ -49,7 +49,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 def commitment_of(account: str) -> Commitment:
-    return Commitment(account, 9, b"\1" * 32, b"\2" * 32, 5, 1)
+    return Commitment(account, 9, b"\1" * 32, b"\2" * 32, 5)
 
 
 def test_the_safes_message_is_the_one_that_the_safe_hashes(world: World, safes: contracts.Safes) -> None:

@@ -227,7 +227,7 @@ def test_commitments() -> None:
                     {"name": "baseStateRoot", "type": "bytes32"},
                     {"name": "updateRoot", "type": "bytes32"},
                     {"name": "sumSquares", "type": "uint64"},
-                    {"name": "numExamples", "type": "uint32"},
+                    {"name": "memoryHash", "type": "bytes32"},
                     {"name": "bundleHash", "type": "bytes32"},
                 ],
             },
@@ -244,7 +244,7 @@ def test_commitments() -> None:
                 "baseStateRoot": raw(section["baseStateRoots"][i]),
                 "updateRoot": raw(section["updateRoots"][i]),
                 "sumSquares": int(section["sumSquares"][i]),
-                "numExamples": int(section["numExamples"][i]),
+                "memoryHash": raw(section["memoryHashes"][i]),
                 "bundleHash": raw(section["bundleHashes"][i]),
             },
         }

@@ -141,8 +141,9 @@ interface IRoundLedger {
         bytes32 updateRoot;
         /// @notice Sum of squares of the update's integers, as the tree binds it.
         uint64 sumSquares;
-        /// @notice Claimed number of training examples. It never affects a weight.
-        uint32 numExamples;
+        /// @notice Hash of what the contributor's training keeps from round to round, or zero. Only the contributor can
+        /// check it.
+        bytes32 memoryHash;
         /// @notice sha256 of the Flower App Bundle that ran, zero if none.
         bytes32 bundleHash;
     }
@@ -192,8 +193,8 @@ interface IRoundLedger {
         uint40 anchorDeadline
     );
     /// @notice Emitted when commitments are recorded, once a call. The entries of a round are numbered from 0, and `first`
-    /// is the number of the first of these. Each has 64 bytes in `entries`: 20 of its `contributor`, 32 of `updateRoot`, 8
-    /// of `sumSquares` and 4 of `numExamples`, numbers big-endian.
+    /// is the number of the first of these. Each has 92 bytes in `entries`: 20 of its `contributor`, 32 of `updateRoot`, 8
+    /// of `sumSquares` and 32 of `memoryHash`, numbers big-endian.
     event UpdatesCommitted(RoundId indexed round, uint16 first, bytes32 bundleHash, bytes entries);
     /// @notice Emitted when an account enrols with so much of its stake, or changes how much.
     event Enrolled(address indexed account, uint256 amount);
@@ -341,8 +342,8 @@ interface IRoundLedger {
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
     /// Entries cost less when members of one 256 of numbers (`IStakeVault.members`) follow each other.
     /// @param bundleHash The `bundleHash` of all commitments of the batch.
-    /// @param batch The entries, of 128 bytes each: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 4 of
-    /// `numExamples`, numbers big-endian, and a compact signature (ERC-2098) of 64 bytes.
+    /// @param batch The entries, of 156 bytes each: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 32 of
+    /// `memoryHash`, numbers big-endian, and a compact signature (ERC-2098) of 64 bytes.
     function commitUpdates(RoundId round, bytes32 bundleHash, bytes calldata batch) external;
 
     /// @notice Record the caller's own commitment.

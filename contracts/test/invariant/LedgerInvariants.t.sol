@@ -194,7 +194,7 @@ contract LedgerHandler is Test {
             baseStateRoot: _parts.ledger.rounds(_parts.ledger.rounds(round).base).stateRoot,
             updateRoot: keccak256(abi.encode(round, who)),
             sumSquares: uint64(bound(sumSquares, 0, _policy().maxSumSquares)),
-            numExamples: 1,
+            memoryHash: bytes32(uint256(1)),
             bundleHash: bytes32(0)
         });
         vm.prank(contributor);

@@ -21,14 +21,14 @@ from tests import factories
 from tests.unit.audit.records import ADA, BEN, COORDINATOR, DEPLOYMENT, NOBODY
 from tests.unit.audit.test_audit_rounds import GENESIS_ROOT, Play
 
-STRUCT = "(address,uint64,bytes32,bytes32,uint64,uint32,bytes32)"
+STRUCT = "(address,uint64,bytes32,bytes32,uint64,bytes32,bytes32)"
 DOMAIN = Domain(DEPLOYMENT.chain_id, DEPLOYMENT.ledger)
 WALLET = factories.account("a wallet contract").address
 
 
 def commitment(who: str, **changes: Any) -> Commitment:
     """Return the commitment that `Play.commit` records."""
-    return replace(Commitment(who, 1, GENESIS_ROOT, b"\2" * 32, 1_000, 5), **changes)
+    return replace(Commitment(who, 1, GENESIS_ROOT, b"\2" * 32, 1_000), **changes)
 
 
 def batch(commitments: list[Commitment], signatures: list[bytes]) -> bytes:
@@ -136,7 +136,7 @@ def test_a_bad_signature_is_named() -> None:
         {"base_state_root": bytes(32)},
         {"update_root": bytes(32)},
         {"sum_squares": 999},
-        {"num_examples": 6},
+        {"memory_hash": b"\x06" * 32},
         {"bundle_hash": b"\1" * 32},
     ],
 )

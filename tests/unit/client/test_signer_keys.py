@@ -28,7 +28,9 @@ from tests import factories
 
 ADA = factories.account("ada")
 DOMAIN = Domain(31337, "0x" + "a1" * 20)
-COMMITMENT = Commitment(ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, 10, b"\x03" * 32)
+COMMITMENT = Commitment(
+    ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, b"\x0a" * 32, b"\x03" * 32
+)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 Answer = Callable[[dict[str, Any]], Any]
@@ -205,3 +207,13 @@ def test_a_remote_signer_signs_the_message_of_a_safe(
     message = safe_owner_message("0x" + "c3" * 20, 10**17, COMMITMENT.digest(DOMAIN))
     with remote(signature_of, method) as key:
         assert key.sign_message(message) == LocalKey(ADA).sign_message(message)
+
+
+def test_the_key_of_drafts_does_not_depend_on_what_the_remote_signer_answers() -> None:
+    with (
+        RemoteKey("http://127.0.0.1:1", ADA.address) as one,
+        RemoteKey("http://127.0.0.1:1", ADA.address) as two,
+    ):
+        assert one.draft_key == one.draft_key
+        assert len(one.draft_key) == 32
+        assert one.draft_key != two.draft_key

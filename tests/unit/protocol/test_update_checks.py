@@ -75,7 +75,7 @@ def test_what_fails_has_its_code() -> None:
     assert arrive(cap=COMMITMENT.sum_squares - 1) == "norm-too-large"
     assert arrive(signature=SIGNATURE[:64] + bytes([55 - SIGNATURE[64]])) == "invalid-signature"
     assert arrive(signature=b"") == "invalid-signature"
-    assert arrive(commitment=replace(COMMITMENT, num_examples=99)) == "invalid-signature"
+    assert arrive(commitment=replace(COMMITMENT, memory_hash=b"\x63" * 32)) == "invalid-signature"
 
 
 def test_the_first_failure_is_named() -> None:
