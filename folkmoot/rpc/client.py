@@ -407,7 +407,7 @@ class Rpc:
         data = error.get("data")
         if isinstance(data, dict):  # some nodes wrap it
             data = data.get("data")
-        refused = ("revert", *_OUT_OF_GAS)
+        refused = ("revert", *(_OUT_OF_GAS if method in ("eth_call", "eth_estimateGas") else ()))
         if error.get("code") == REVERT_CODE or any(words in message.lower() for words in refused):
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)

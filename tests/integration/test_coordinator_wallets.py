@@ -25,6 +25,7 @@ from folkmoot.runtime.fault_points import VARIABLE
 from folkmoot.runtime.processes import free_port
 from server.chain.calls import selector
 from server.restore.restore import restore
+from server.rounds import anchor_window
 from server.settings import load
 from tests import contract_accounts as contracts
 from tests import factories
@@ -169,6 +170,26 @@ def test_what_a_contract_does_not_accept_is_refused(here: Running) -> None:
         "wrong-root": True,
     }
     submit(here, made_for(world, agreeing, ready, 1, bytes(MAX_SIGNATURE)))
+
+
+def test_the_late_file_of_what_others_recorded_for_a_contract_is_taken(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(anchor_window, "TIME_TRAVEL_DELIVERY_SECONDS", 4.0)
+    world, chain = here.world, here.world.chain
+    account = contracts.plant(world.anvil, "plain", contracts.OWNED, "dora")
+    contracts.enrol(world, account)
+    world.anvil.advance(1)
+    ready = start(here, 1)
+    signed = signed_for(world, account, ready, 1, "dora")
+    record = chain.ledger.functions.commitUpdateFor(signed.commitment.abi_tuple(), signed.signature)
+    chain.send(record, world["outsider"])
+    submit(here, train(world, "ada", *ready))
+    until(lambda: here.api.get("/v1/rounds/1")["step"] == "delivery", what="the end of the window")
+    submit(here, signed)
+    settled(here)
+    found = entries_of(here)[account]
+    assert (found["status"], found["reason"]) == ("delivered-late", "accepted")
 
 
 def test_contracts_that_change_their_mind_harm_nobody_else(
