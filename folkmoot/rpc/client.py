@@ -49,7 +49,7 @@ _SHOWN = 200
 
 POLICY_TYPE = (
     "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
-    "uint32,uint32,uint32,uint128,uint128,uint128,address)"
+    "uint32,uint32,uint32,uint64,uint32,uint32,uint64,uint32,uint128,uint128,uint128,address,bytes32)"
 )
 """ABI type of `IRoundLedger.Policy`."""
 
