@@ -62,6 +62,9 @@ ROUND_TYPE = (
 REVERT_CODE = 3
 """Error code with which nodes report a reverted call."""
 
+_OUT_OF_GAS = ("out of gas", "outofgas", "gas required exceeds")
+"""What nodes say of a call that its limit of gas is too low for, in lower case."""
+
 
 class Phase(enum.IntEnum):
     """Where a round stands, as `IRoundLedger.Phase`."""
@@ -418,7 +421,8 @@ class Rpc:
         data = error.get("data")
         if isinstance(data, dict):  # some nodes wrap it
             data = data.get("data")
-        if error.get("code") == REVERT_CODE or "revert" in message.lower():
+        refused = ("revert", *(_OUT_OF_GAS if method in ("eth_call", "eth_estimateGas") else ()))
+        if error.get("code") == REVERT_CODE or any(words in message.lower() for words in refused):
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)
         return RpcError(

@@ -157,7 +157,16 @@ def test_errors_of_the_node_keep_their_message(endpoint: _Endpoint, rpc: Rpc) ->
 
 
 @pytest.mark.parametrize(
-    "error", [{"code": 3, "message": "x", "data": "0x1"}, {"message": "execution reverted"}]
+    "error",
+    [
+        {"code": 3, "message": "x", "data": "0x1"},
+        {"message": "execution reverted"},
+        # A call with too low a limit of gas: Anvil, go-ethereum, Hardhat.
+        {"code": -32003, "message": "Out of gas: gas required exceeds allowance: 600000"},
+        {"code": -32003, "message": "EVM error OutOfGas"},
+        {"code": -32000, "message": "gas required exceeds allowance (600000)"},
+        {"code": -32603, "message": "Transaction ran out of gas"},
+    ],
 )
 def test_reverts_are_refusals(endpoint: _Endpoint, rpc: Rpc, error: dict[str, Any]) -> None:
     _says(endpoint, error=error)
