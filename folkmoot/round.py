@@ -318,8 +318,8 @@ def _check_belonging(
         problem = "The header is for another manifest."
     elif len(header.exponents) != len(manifest.tensors):
         problem = "The header has not one exponent a tensor."
-    elif header.bits != policy.bits:
-        problem = "The header's bits are not the policy's."
+    elif header.width != policy.width:
+        problem = "The header's width is not the policy's."
     elif len(entries) != len(updates):
         problem = f"There are {len(updates)} updates for {len(entries)} entries."
     elif any(entry.round != header.round for entry in entries):

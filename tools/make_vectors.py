@@ -269,7 +269,7 @@ def header_section() -> dict[str, Any]:
         manifest_hash=vector_manifest().hash,
         base_state_root=base,
         policy_id=3,
-        bits=8,
+        width=8,
         seed=derive_seed(CHAIN_ID, LEDGER, 7, base),
         exponents=(-12, 4, -40),
     )
@@ -281,7 +281,7 @@ def header_section() -> dict[str, Any]:
         "manifestHash": hexed(header.manifest_hash),
         "baseStateRoot": hexed(base),
         "policyId": str(header.policy_id),
-        "bits": str(header.bits),
+        "width": str(header.width),
         "seed": hexed(header.seed),
         "exponents": text(header.exponents),
         "exponentBytes": hexed(bytes(e & 0xFF for e in header.exponents)),

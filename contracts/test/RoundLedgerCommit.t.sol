@@ -459,6 +459,27 @@ contract RoundLedgerCommitTest is RoundTest {
         _handIn(Way.Own, alice, commitment, "");
     }
 
+    function test_commit_failsBelowTheNormFloor() public {
+        skipCommitWindow(round);
+        ledger.cancel(round);
+        IRoundLedger.Policy memory noisy = policy();
+        noisy.minSumSquares = 5000;
+        vm.prank(address(timelock));
+        ledger.addPolicy(noisy);
+        round = open();
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        commitment.sumSquares = 4999;
+        _failsBothWays(
+            alice,
+            commitment,
+            abi.encodeWithSelector(
+                IRoundLedger.RoundLedgerNormTooSmall.selector, alice.addr, uint64(4999), uint64(5000)
+            )
+        );
+        commitment.sumSquares = 5000;
+        _handIn(Way.Own, alice, commitment, "");
+    }
+
     function test_commit_failsBelowTheMinimumStake() public {
         vm.prank(carol.addr);
         vault.requestUnbond(1);

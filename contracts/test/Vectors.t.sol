@@ -194,7 +194,7 @@ contract VectorsTest is Deployment {
             _word(".header.manifestHash"),
             baseStateRoot,
             uint32(_uint(".header.policyId")),
-            uint8(_uint(".header.bits")),
+            uint8(_uint(".header.width")),
             seed,
             _bytes(".header.exponentBytes")
         );

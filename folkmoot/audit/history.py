@@ -242,9 +242,9 @@ class PinnedRpc(Rpc):
         """Return the code at an address at the block; empty if there is no contract."""
         return self._data("eth_getCode", [address, hex(self.block)])
 
-    def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+    def eth_call(self, to: str, data: bytes, block: int | None = None, sender: str | None = None) -> bytes:
         """Call a contract at the block and return the result as bytes."""
-        return super().eth_call(to, data, self.block if block is None else block)
+        return super().eth_call(to, data, self.block if block is None else block, sender)
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class Recomputation:
             self.origin.manifest.hash,
             replayed.base_state_root,
             replayed.policy_id,
-            replayed.policy.bits,
+            replayed.policy.width,
             derive_seed(deployment.chain_id, deployment.ledger, replayed.number, replayed.base_state_root),
             self._exponents_of(replayed.base),
         )

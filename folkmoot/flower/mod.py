@@ -51,7 +51,7 @@ from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
 from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
@@ -480,9 +480,9 @@ def _check_header(
         )
     # The header is on the chain, but the coordinator wrote it: check each value that can be derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
-    if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
+    if header.seed != seed or header.policy_id != view.policy or header.width != WIDTH:
         raise RefusedError(
-            "the header's seed, policy or bits are not those of the round.",
+            "the header's seed, policy or width are not those of the round.",
             remedy=_UNTRAINED,
             code="wrong-header",
         )

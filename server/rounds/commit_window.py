@@ -39,6 +39,7 @@ _DROPPED_BY = {
     "RoundLedgerNoPlace": ("account", "no-place"),
     "RoundLedgerInvalidSignature": ("contributor", "invalid-signature"),
     "RoundLedgerNormTooLarge": ("contributor", "norm-too-large"),
+    "RoundLedgerNormTooSmall": ("contributor", "norm-too-small"),
 }
 """Custom errors that name the one commitment which spoils a batch: the argument, and the reason code."""
 _ENDED_BY = {

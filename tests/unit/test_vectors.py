@@ -198,7 +198,7 @@ def test_header() -> None:
             raw(section["manifestHash"]),
             base,
             reference.word(int(section["policyId"])),
-            reference.word(int(section["bits"])),
+            reference.word(int(section["width"])),
             seed,
             reference.word(7 * 32),
             reference.word(len(exponents)),

@@ -123,6 +123,14 @@ abstract contract RoundTest is Deployment {
         });
     }
 
+    /// @notice Whether the coordinator of the round can close its commit window now.
+    function canClose(RoundId round) internal returns (bool closable) {
+        uint256 state = vm.snapshotState();
+        vm.prank(ledger.rounds(round).coordinator);
+        (closable,) = address(ledger).call(abi.encodeCall(IRoundLedger.closeCommits, (round)));
+        vm.revertToState(state);
+    }
+
     function skipCommitWindow(RoundId round) internal {
         vm.warp(ledger.rounds(round).commitDeadline);
     }

@@ -102,7 +102,7 @@ class Case:
             manifest_hash,
             self.base_state_root,
             self.policy_id,
-            self.policy.bits,
+            self.policy.width,
             derive_seed(self.chain_id, self.ledger, self.round, self.base_state_root),
             exponents,
         )
