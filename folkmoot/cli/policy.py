@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
+    from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.policy import Policy
 
 DEFAULT_RULE = "guided_mean"
@@ -23,8 +25,12 @@ DEFAULT_BOND = "500"
 """Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
 DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
+BUDGET_ROUNDS = 20
+"""Rounds that a privacy budget lasts for, where nobody says otherwise."""
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
+
+NOT_PRIVATE = "no privacy budget: treat a published update as publishing your records (docs/privacy.md)."
 
 ARBITER = "arbiter"
 """Equal to `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
@@ -64,6 +70,23 @@ def policy(
             "or a contract of your own.",
         ),
     ] = ARBITER,
+    budget_rounds: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="ROUNDS",
+            help="Rounds after which a contributor's privacy budget is spent, if the model's task declares privacy. "
+            "The noise of a round is the task's.",
+        ),
+    ] = BUDGET_ROUNDS,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHA256",
+            help="The only bundle of training code that nodes run; `folkmoot bundle` prints it. Default: any.",
+            show_default=False,
+        ),
+    ] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
     json_: Json = False,
@@ -96,7 +119,9 @@ def policy(
         reward=parse_amount(reward),
         min_contributors=min_contributors,
         verifier=parse_verifier(verifier),
+        budget_rounds=budget_rounds,
     )
+    suggested = replace(suggested, bundle_hash=parse_hash(bundle))
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
@@ -106,6 +131,8 @@ def policy(
     )
     if warning:
         note(f"Warning: {warning}", json_)
+    if not suggested.noise1024:
+        note(f"Warning: {NOT_PRIVATE}", json_)
 
 
 def suggest(
@@ -119,8 +146,11 @@ def suggest(
     reward: int,
     min_contributors: int | None = None,
     verifier: str = ARBITER,
+    budget_rounds: int = BUDGET_ROUNDS,
 ) -> Policy:
     """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
+
+    If the model's task declares privacy, the policy has its noise and steps, and a budget for some rounds.
 
     Args:
         genesis: Genesis folder.
@@ -132,24 +162,33 @@ def suggest(
         reward: Reward of a round, in units of 1e-18 tokens.
         min_contributors: Minimum number of commitments of a round; None for the rule's minimum, at least 2.
         verifier: Account that may void a round: an address, or `arbiter` for the arbiter of the future deployment.
+        budget_rounds: Rounds after which the privacy budget of a contributor is spent.
 
     Raises:
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
+    from folkmoot.privacy.settings import PrivacySettings
+    from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 
-    return of_profile(
+    manifest = _manifest(genesis)
+    policy = of_profile(
         profile,
         rule,
         parameters,
-        max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
+        max_sum_squares=MEAN_SQUARE_CAP * manifest.elements,
         min_stake=min_stake,
         bond=bond,
         reward=reward,
         min_contributors=min_contributors,
         verifier=verifier,
     )
+    private = PrivacySettings.of(manifest.training)
+    if private is None:
+        return policy
+    cap = budget_rounds * cost_of(private.noise1024, private.steps)
+    return replace(policy, noise1024=private.noise1024, steps=private.steps, privacy_cap=cap)
 
 
 def default_of(profile: str) -> Policy:
@@ -260,8 +299,27 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-def _elements(genesis: Path) -> int:
-    """Return the number of weights of the model whose genesis is in a folder."""
+def parse_hash(text: str | None) -> bytes:
+    """Return a bundle's hash from hexadecimal digits; zero for None.
+
+    Raises:
+        InputError: It has not 64 digits.
+    """
+    digits = "00" * 32 if text is None else text.removeprefix("0x")
+    try:
+        value = bytes.fromhex(digits)
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise InputError(
+            f"{text!r} is not the hash of a bundle.",
+            remedy="Give --bundle the 64 hexadecimal digits that `folkmoot bundle` prints.",
+        )
+    return value
+
+
+def _manifest(genesis: Path) -> Manifest:
+    """Return the manifest of the model whose genesis is in a folder."""
     from folkmoot.artifacts.sources import FolderSource
     from folkmoot.cli.deploy import MANIFEST_LIMIT
     from folkmoot.errors import ArtifactError
@@ -277,4 +335,4 @@ def _elements(genesis: Path) -> int:
             remedy="Make one with `folkmoot task init`.",
         ) from error
     manifest = FolderSource(genesis).fetch(Genesis.from_json(data).manifest, MANIFEST_LIMIT)
-    return Manifest.from_json(manifest.read_bytes()).elements
+    return Manifest.from_json(manifest.read_bytes())
