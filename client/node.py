@@ -374,8 +374,10 @@ def rules_for(contributor: Contributor, access: Access) -> Rules | None:
 
 def preloads(task: str) -> list[str]:
     """Return the libraries to import before a task's messages."""
-    tabular = task in SHIPPED and task != "mnist"
-    return ["torch", *(["sklearn.datasets"] if tabular else [])]
+    tabular = task in SHIPPED and not task.startswith("mnist")
+    private = task in SHIPPED and task.endswith("-private")
+    # The first per-record gradient imports torch's compiler, for four seconds.
+    return ["torch", *(["sklearn.datasets"] if tabular else []), *(["torch._dynamo"] if private else [])]
 
 
 def run_node(

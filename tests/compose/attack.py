@@ -248,8 +248,8 @@ def _inside(place: str, folders: set[str]) -> bool:
     return any(Path(place).is_relative_to(folder) for folder in folders)
 
 
-def main() -> int:
-    """Attack; return 1 if anything worked that must not."""
+def main(chosen: list[str]) -> int:
+    """Attack from all services or from those that are chosen; return 1 if anything worked that must not."""
     stack = Stack()
     if lacking := sorted(
         {"coordinator", *(f"contributor-{number}" for number in NODES)} - set(stack.running)
@@ -264,6 +264,8 @@ def main() -> int:
     ]
     seen: dict[str, set[str]] = {}
     for name, one in sorted(stack.running.items()):
+        if chosen and name not in chosen:
+            continue
         ends = stack.ends(name)
         given = {"sizes": sorted({size for size, _, _ in secrets.values()}), "ends": list(ends), "paths": []}
         if "outside" in {
@@ -298,4 +300,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
