@@ -25,7 +25,12 @@ import folkmoot
 from client.signer_record import OLD_FILE, RECORD_FILE
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
+from folkmoot.privacy.accountant import epsilon_of
+from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import NO_BUNDLE
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import DISK, PROCESSES, SYSTEM, Rules, half_of_memory, python_paths, real, without
 from folkmoot.tasks import SHIPPED
@@ -367,6 +372,32 @@ def pinned(access: Access, voted: bytes) -> Access:
     return replace(access, bundle=voted.hex(), voted=True)
 
 
+def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
+    """Return what taking part says of one's records, for the screen of `join`.
+
+    Args:
+        manifest: The federation's.
+        policy: The current policy.
+        spent: Privacy budget that the account has spent, in units of 2^-32 rho.
+
+    Raises:
+        InputError: The policy does not have the noise that the manifest declares.
+    """
+    settings = PrivacySettings.of(manifest.training)
+    check_matches_policy(settings, noise1024=policy.noise1024, steps=policy.steps)
+    if settings is None:
+        return "NO privacy budget: treat a published update as publishing your records"
+
+    def epsilon(units: int) -> str:
+        return f"{epsilon_of(units / UNITS_OF_RHO, settings.delta):.2f}" if units else "0"
+
+    return (
+        f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy; spent {epsilon(spent)}, "
+        f"{policy.rounds_left(spent)} rounds are left. No vote raises the signer's own cap "
+        "(`folkmoot signer record cap`)"
+    )
+
+
 def training_environment(base: Mapping[str, str], names: Sequence[str] = ()) -> dict[str, str]:
     """Return the environment of the processes that run training code: `VARIABLES`, those of `names`, and locales."""
     return {
@@ -376,14 +407,18 @@ def training_environment(base: Mapping[str, str], names: Sequence[str] = ()) -> 
     }
 
 
-def described(rules: Rules | None, access: Access, signer: Path | None = None) -> list[str]:
+def described(
+    rules: Rules | None, access: Access, signer: Path | None = None, privacy: str = ""
+) -> list[str]:
     """Return what the training code may see and do, one line for each matter.
 
     Args:
         rules: Rules of its sandbox; None without one.
         access: What its owner grants it.
         signer: Socket of a signer that is another process.
+        privacy: What `privacy_of` says.
     """
+    budget = [f"  Privacy     {privacy}"] if privacy else []
     bundle = (
         f"only {access.bundle}{', which the voters chose' if access.voted else ''}"
         if access.bundle
@@ -396,6 +431,7 @@ def described(rules: Rules | None, access: Access, signer: Path | None = None) -
             "  read your files, keys and passwords, write and delete files, and connect to any address.",
             f"  Bundle      {bundle}",
             f"  Environment {variables}",
+            *budget,
         ]
     data = ", ".join(map(str, real(access.data))) or "none (--data FOLDER)"
     signing = rules.sockets[0] if signer is None else str(signer.resolve())
@@ -419,6 +455,7 @@ def described(rules: Rules | None, access: Access, signer: Path | None = None) -
         f"{rules.processes} processes",
         f"  Environment {variables}",
         *signals,
+        *budget,
     ]
 
 

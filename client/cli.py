@@ -313,7 +313,9 @@ def join(
             node.check_enrolled(endpoint, addresses, address)
         manifest = node.check_base(endpoint, api, addresses, say)
         ledger = LedgerReader(endpoint, addresses.ledger)
-        granted = access.pinned(granted, ledger.policy(ledger.current_policy()).bundle_hash)
+        policy = ledger.policy(ledger.current_policy())
+        granted = access.pinned(granted, policy.bundle_hash)
+        privacy = access.privacy_of(manifest, policy, ledger.spent(address) if policy.noise1024 else 0)
         if subject is None:
             say(f"Checking that the task {task} has the federation's model ...")
             node.check_task_apart(one, manifest, root)
@@ -361,7 +363,7 @@ def join(
         key=node_key and node_key.resolve(),
         access=granted,
     )
-    for line in access.described(node.rules_for(contributor, granted), granted, signer):
+    for line in access.described(node.rules_for(contributor, granted), granted, signer, privacy):
         say(line)
     say(f"Starting the node in {folder} ...")
     if json_:

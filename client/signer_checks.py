@@ -121,8 +121,8 @@ class SigningRules:
                 return Charge()
             raise SignerError(
                 f"Round {number} asks for no noise, and this account has a privacy cap of its own.",
-                remedy="Nothing was signed. Leave the federation. Or run `folkmoot signer record cap none`: the records "
-                "are not protected then.",
+                remedy="Nothing was signed. Leave the federation. Or run `folkmoot signer record cap none`: then the "
+                "records are not protected.",
                 code="no-noise",
             )
         cap = policy.privacy_cap if rounds.cap is None else rounds.cap
@@ -203,7 +203,7 @@ class ChainCheck:
                 self._read_events()
                 self._check_replay(commitment)
                 self._compare(rounds)
-                return RoundOnChain(policy, self._ledger.spent(self._account))
+                return RoundOnChain(policy, self._ledger.spent(self._account) if policy.noise1024 else 0)
         except ChainError as error:
             raise SignerError(
                 f"Nothing is signed without a look at the chain. {error.message}",

@@ -58,6 +58,7 @@ def commands() -> typer.Typer:
     record.command("export")(record_export)
     record.command("import")(record_import)
     record.command("raise")(record_raise)
+    record.command("cap")(record_cap)
     group.add_typer(record, name="record")
     return group
 
@@ -251,6 +252,53 @@ def record_raise(
         opened.store(opened.record.with_rounds(domain, opened.record.of(domain).raised(round_)))
         mark = opened.record.of(domain).mark
     emit({"account": address, "lowWaterMark": mark}, json_, f"{address} signs nothing up to round {mark}.")
+
+
+def record_cap(
+    epsilon: Annotated[
+        str, typer.Argument(metavar="EPSILON|none", help="Most epsilon that the account spends, or none.")
+    ],
+    delta: Annotated[float, typer.Option(help="The delta that epsilon is for.")] = 1e-5,
+    record: RecordPath = None,
+    account: AccountOption = None,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Set the account's own cap on its privacy budget in a federation. No vote can raise it. Stop the signer before.
+
+    Without this command, the cap is that of the policy under which the account signs first. An account with a cap signs
+    nothing under a policy without noise. `none` removes the cap, until the next signature under a policy with noise.
+
+    Example: folkmoot signer record cap 3
+    """
+    from dataclasses import replace
+
+    from client.signer_record import RecordFolder
+    from folkmoot.ledger.deployment import Deployment
+    from folkmoot.privacy.accountant import rho_for
+    from folkmoot.protocol.budget import UNITS_OF_RHO
+    from folkmoot.protocol.commitment import Domain
+
+    cap = None if epsilon == "none" else int(rho_for(_parse_epsilon(epsilon), delta) * UNITS_OF_RHO)
+    addresses = Deployment.load(deployment)
+    domain = Domain(addresses.chain_id, addresses.ledger)
+    address = _address(account, keystore)
+    with RecordFolder(_record_folder(record, address, addresses), address) as opened:
+        rounds = replace(opened.record.of(domain), cap=cap)
+        opened.store(opened.record.with_rounds(domain, rounds))
+    document = {"account": address, "cap": cap and str(cap), "spent": str(rounds.spent)}
+    limit = "has no cap of its own" if cap is None else f"spends at most epsilon {epsilon} at delta {delta:g}"
+    emit(document, json_, f"{address} {limit}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent.")
+
+
+def _parse_epsilon(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise InputError(
+            f"{text!r} is not an epsilon.", remedy="Give a number such as 3, or the word none."
+        ) from error
 
 
 def _address(account: str | None, keystore: Path | None) -> str:

@@ -127,14 +127,12 @@ def folkmoot_mod(
     options = _Options(contributor, signer, claim, configs, show_round)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
-        if message.metadata.message_type.partition(".")[0] != "train":
-            reply = call_next(message, context)
-            if reply.has_content():
-                _hide_examples(reply.content)
-            return reply
+        trains = message.metadata.message_type.partition(".")[0] == "train"
         try:
             who = contributor or Contributor.of_node(context.node_config)
-            return _anchored(message, context, call_next, who, options)
+            if trains:
+                return _anchored(message, context, call_next, who, options)
+            _check_may_answer(who)
         except NoPlaceError as refusal:
             log(INFO, "No place: %s", refusal)
             return _error(message, f"{refusal.code}: {refusal.message}")
@@ -144,6 +142,10 @@ def folkmoot_mod(
         except FolkmootError as error:
             log(ERROR, "Refused (%s): %s", error.code, error)
             return _error(message, f"{error.code}: for more, read the node's log.")
+        reply = call_next(message, context)
+        if reply.has_content():
+            _hide_examples(reply.content)
+        return reply
 
     return mod
 

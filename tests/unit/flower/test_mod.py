@@ -21,11 +21,13 @@ from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context, number
 from tests.unit.flower.world import CHAIN_ID, World, account
+from tests.unit.privacy.test_settings import GOOD
 
 Join = Callable[..., Contributor]
 
@@ -172,7 +174,7 @@ def test_only_update_commitment_and_metrics_leave(world: World, join: Join) -> N
 
 
 @pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.special"])
-def test_other_messages_pass(kind: str) -> None:
+def test_other_messages_pass(world: World, join: Join, kind: str) -> None:
     message = number(Message(RecordDict({"x": ConfigRecord({"a": 1})}), 1, kind), "m1")
     seen = []
 
@@ -180,7 +182,7 @@ def test_other_messages_pass(kind: str) -> None:
         seen.append(message)
         return Message(RecordDict(), reply_to=message)
 
-    folkmoot_mod()(message, context(None), app)
+    folkmoot_mod()(message, context(join(world)), app)
     assert seen == [message]
 
 
@@ -483,13 +485,13 @@ def test_a_signer_that_refuses(world: World, join: Join) -> None:
     assert reason(reply).startswith("already-signed:")
 
 
-def test_an_evaluation_tells_no_number_of_examples() -> None:
+def test_an_evaluation_tells_no_number_of_examples(world: World, join: Join) -> None:
     def app(message: Message, context: Context) -> Message:
         metrics = MetricRecord({"num-examples": 250, "loss": 0.5})
         return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
     message = number(Message(RecordDict(), 1, "evaluate"), "m1")
-    reply = folkmoot_mod()(message, context(None), app)
+    reply = folkmoot_mod()(message, context(join(world)), app)
     assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
@@ -568,6 +570,40 @@ def test_metrics_are_sent_again_with_an_update_that_is_sent_again(world: World, 
     assert set(again.content) == set(first.content)
 
 
+def private_world() -> World:
+    manifest = Manifest.from_arrays("scripted", MODEL, {"privacy": GOOD})
+    world = World(manifest, dict(MODEL))
+    changes = {"noise1024": GOOD["noise1024"], "steps": GOOD["steps"], "privacy_cap": 10**9}
+    world.policy = replace(world.policy, **changes)
+    return world
+
+
+def test_nothing_but_the_update_leaves_a_federation_with_a_privacy_budget(join: Join) -> None:
+    with private_world() as world:
+        mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+        reply = mod(train_message(world), context(join(world, private=True)), App())
+    assert set(reply.content) == {records.UPDATE, records.COMMITMENT}
+
+
+@pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.own"])
+def test_results_stay_on_a_node_with_a_privacy_budget(join: Join, world: World, kind: str) -> None:
+    message = number(Message(RecordDict({"arrays": ArrayRecord()}), 1, kind), "m1")
+    app = App(shift=0)
+    refused = run(join(world, private=True), message, app)
+    assert reason(refused).startswith("private-results: this federation has a privacy budget")
+    assert not app.seen
+    assert not run(join(world, "ben"), message, app).has_error()
+
+
+def test_a_node_trains_nothing_under_a_policy_with_less_noise_than_the_manifest(join: Join) -> None:
+    with private_world() as world:
+        world.policy = replace(world.policy, noise1024=GOOD["noise1024"] // 2)
+        app = App()
+        refused = run(join(world, private=True), train_message(world), app)
+    assert reason(refused).startswith("wrong-privacy: ")
+    assert not app.seen
+
+
 INTEGERS = {
     "weight": np.zeros((3, 100), np.float32),
     "steps": np.array(7, np.int64),
@@ -593,7 +629,6 @@ def test_what_an_app_does_to_its_arrays(
     join: Join, spoil: Callable[[dict[str, Any]], None], words: str
 ) -> None:
     """Counters may change, a table of integers may not, and the layout must stay; it is said of which array."""
-    from folkmoot.protocol.manifest import Manifest
 
     with World(Manifest.from_arrays("integers", INTEGERS), dict(INTEGERS)) as world:
         app = App(spoil=spoil)
@@ -608,7 +643,6 @@ def test_what_an_app_does_to_its_arrays(
 
 def test_of_half_precision_the_update_is_what_changed_since_what_the_app_saw(join: Join) -> None:
     """A weight that half precision can't hold is rounded for the app; that is no update."""
-    from folkmoot.protocol.manifest import Manifest
 
     values = {"w": np.full(300, 1.0, np.float16)}
     manifest = Manifest.from_arrays("half", values)

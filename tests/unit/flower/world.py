@@ -82,6 +82,7 @@ class World:
         self.down = False
         cap = MEAN_SQUARE_CAP * manifest.elements
         self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
+        self.spent = 0  # what every account has spent of its privacy budget
         self.no_code = False
         self.place = True
         self.member = (10**24, 1, 0)  # enrolled, number, since
@@ -209,6 +210,10 @@ class World:
             return "0x" + encode([f"{MEMBER_TYPE}[]"], [[(10**24, *self.member)]]).hex()
         if selector == keccak(b"draws(uint64)")[:4]:
             return "0x" + encode(["(uint96,uint40,uint120)"], [(10**20, 10**9, 1)]).hex()
+        if selector == keccak(b"odometer()")[:4]:
+            return "0x" + encode(["address"], ["0x" + "c3" * 20]).hex()
+        if selector == keccak(b"spent(address)")[:4]:
+            return "0x" + encode(["uint64"], [self.spent]).hex()
         return "0x" + encode(["uint256"], [10**30]).hex()
 
     def _round_abi(self, known: Round | None) -> tuple[Any, ...]:

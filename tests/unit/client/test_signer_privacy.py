@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No signature spends more of the privacy budget than the account's own cap, whatever is voted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from client.signer import SignerAgent
+from client.signer_checks import Charge, RoundOnChain, SigningRules
+from client.signer_keys import LocalKey
+from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord
+from folkmoot.flower.signing import AgentSigner, SignerError
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.policy import Policy
+from tests.unit.flower.world import World, account
+from tests.unit.privacy.test_settings import GOOD
+
+MODEL = {"weight": np.zeros((2, 100), np.float32)}
+PRIVATE = Manifest.from_arrays("scripted", MODEL, {"privacy": GOOD})
+PLAIN = Manifest.from_arrays("scripted", MODEL)
+OPEN = Policy("mean", (), 10**6, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
+VOTED = replace(OPEN, noise1024=GOOD["noise1024"], steps=GOOD["steps"], privacy_cap=10**9)
+COST = VOTED.cost
+ADA = account("ada")
+
+
+def rules(manifest: Manifest = PRIVATE) -> SigningRules:
+    other = "0x" + "b2" * 20
+    addresses: dict[str, Any] = dict.fromkeys(("ledger", "vault", "token", "registry"), other)
+    with World(manifest, dict(MODEL)) as world:
+        deployment = Deployment.from_json({**world.deployment, **addresses})
+    return SigningRules(deployment, manifest)
+
+
+def refusal(policy: Policy, rounds: SignedRounds, spent: int = 0, manifest: Manifest = PRIVATE) -> str:
+    with pytest.raises(SignerError) as refused:
+        rules(manifest).charge(RoundOnChain(policy, spent), 9, rounds)
+    assert refused.value.remedy.startswith("Nothing was ")
+    return refused.value.code
+
+
+def test_the_first_policys_cap_becomes_the_accounts_own() -> None:
+    assert rules().charge(RoundOnChain(VOTED, 0), 9, SignedRounds()) == Charge(COST, VOTED.privacy_cap)
+
+
+def test_a_federation_without_noise_costs_nothing() -> None:
+    assert rules(PLAIN).charge(RoundOnChain(OPEN, 0), 9, SignedRounds()) == Charge(0, None)
+
+
+def test_no_vote_raises_the_accounts_own_cap() -> None:
+    rounds = SignedRounds(0, {8: "ab"}, {8: COST}, 0, 2 * COST)
+    assert rules().charge(RoundOnChain(VOTED, 0), 9, rounds).cost == COST
+    rounds = replace(rounds, spent_before=1)
+    assert refusal(replace(VOTED, privacy_cap=2**64 - 1), rounds) == "own-cap"
+
+
+def test_what_the_chain_counts_is_spent_although_the_record_is_new() -> None:
+    assert refusal(VOTED, SignedRounds(), VOTED.privacy_cap - COST + 1) == "own-cap"
+    assert rules().charge(RoundOnChain(VOTED, VOTED.privacy_cap - COST), 9, SignedRounds()).cost == COST
+
+
+def test_the_same_update_is_signed_again_without_a_charge() -> None:
+    rounds = SignedRounds(0, {9: "ab"}, {9: COST}, 0, COST)
+    assert rules().charge(RoundOnChain(VOTED, COST), 9, rounds).cost == COST
+
+
+@pytest.mark.parametrize(
+    "changes", [{"noise1024": 1}, {"steps": 2}, {"noise1024": 0, "steps": 0, "privacy_cap": 0}]
+)
+def test_a_policy_with_less_noise_than_the_manifest_declares_is_refused(changes: dict[str, int]) -> None:
+    assert refusal(replace(VOTED, **changes), SignedRounds()) == "wrong-privacy"
+
+
+def test_an_account_with_a_cap_signs_nothing_without_noise() -> None:
+    assert refusal(OPEN, SignedRounds(cap=COST), manifest=PLAIN) == "no-noise"
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(PRIVATE, dict(MODEL)) as running:
+        running.policy = VOTED
+        yield running
+
+
+def test_an_agent_records_what_a_signature_costs(world: World, tmp_path: Path) -> None:
+    data = np.full(PRIVATE.size, 128, np.uint8)
+    data[:200] = 140
+    tree = update_tree(data)
+    base = world.rounds[-1].header.base_state_root
+    commitment = Commitment(ADA.address, 1, base, tree.root, tree.sum_squares)
+    the_rules = SigningRules(Deployment.from_json(world.deployment), PRIVATE)
+    with SignerAgent(LocalKey(ADA), the_rules, world.url, tmp_path / "signer.sock", tmp_path) as agent:
+        for _ in range(2):
+            AgentSigner(agent.path, ADA.address).sign(commitment, world.domain, data.tobytes())
+    record = SigningRecord.from_json((tmp_path / RECORD_FILE).read_bytes(), "it").of(world.domain)
+    assert (record.spent, record.cap) == (COST, VOTED.privacy_cap)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"min_sum_squares": 200 * 144 + 1}, "norm-too-small"),
+        ({"bundle_hash": b"\1" * 32}, "wrong-bundle"),
+        ({"noise1024": 1}, "wrong-privacy"),
+    ],
+)
+def test_an_agent_signs_nothing_that_the_policy_forbids(
+    world: World, tmp_path: Path, changes: dict[str, Any], code: str
+) -> None:
+    world.policy = replace(VOTED, **changes)
+    data = np.full(PRIVATE.size, 128, np.uint8)
+    data[:200] = 140
+    tree = update_tree(data)
+    base = world.rounds[-1].header.base_state_root
+    commitment = Commitment(ADA.address, 1, base, tree.root, tree.sum_squares)
+    the_rules = SigningRules(Deployment.from_json(world.deployment), PRIVATE)
+    with (
+        SignerAgent(LocalKey(ADA), the_rules, world.url, tmp_path / "signer.sock", tmp_path) as agent,
+        pytest.raises(SignerError) as refused,
+    ):
+        AgentSigner(agent.path, ADA.address).sign(commitment, world.domain, data.tobytes())
+    assert refused.value.code == code
