@@ -19,6 +19,7 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
+DEMO_TASK = "mnist"
 DEMO_ATTACK = "sign-flip:2"
 """Attack of the last contributor of a demo: it sends minus twice its update."""
 
@@ -138,7 +139,7 @@ def demo(
         ),
     ] = None,
     contributors: Contributors = 5,
-    task: Task = "mnist",
+    task: Task = DEMO_TASK,
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
@@ -150,6 +151,14 @@ def demo(
             "accounts or of a vote (the last four), and show what it brings in.",
         ),
     ] = "",
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Train breast-cancer-private with differential privacy for as many rounds as the budget allows (20), "
+            "and show that the next round is refused.",
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None,
@@ -170,25 +179,36 @@ def demo(
     Example: folkmoot demo --rounds 3 --keep
 
     Example: folkmoot demo --cheat sum
+
+    Example: folkmoot demo --private
     """
     from folkmoot.devnet.cheat import GAMES, CheatDemo, check_cheat, staged
     from folkmoot.devnet.demo import Demo
     from folkmoot.devnet.federation import Plan
+    from folkmoot.devnet.private import ROUNDS as PRIVATE_ROUNDS
+    from folkmoot.devnet.private import TASK as PRIVATE_TASK
+    from folkmoot.devnet.private import PrivateDemo
 
     if cheat:
         check_cheat(cheat)
+    if private and (cheat or attack or root or task != DEMO_TASK):
+        raise InputError(
+            "The private demo is shown with its own task, without attacks and without a root set.",
+            remedy="Leave out --cheat, --attack, --root and --task.",
+        )
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
     name, parameters = parse_rule(rule)
     plan = Plan(
         home=place.absolute(),
-        task=task,
+        task=PRIVATE_TASK if private else task,
         contributors=contributors,
         attackers=parse_attacks(
-            attack, {contributors: DEMO_ATTACK} if contributors > 2 and not cheat else {}
+            attack, {contributors: DEMO_ATTACK} if contributors > 2 and not cheat and not private else {}
         ),
         rule=name,
         parameters=parameters,
         root=root,
+        budget_rounds=rounds or PRIVATE_ROUNDS,
     )
     console = _console(json_)
     if cheat in GAMES:
@@ -205,6 +225,8 @@ def demo(
     elif cheat:
         honest = rounds or DEMO_HONEST
         summary = CheatDemo(staged(plan, cheat, honest), cheat, honest, console, keep=keep).run()
+    elif private:
+        summary = PrivateDemo(plan, plan.budget_rounds, console, keep=keep).run()
     else:
         summary = Demo(plan, rounds or DEMO_ROUNDS, console, keep=keep).run()
     if json_:

@@ -112,6 +112,9 @@ class Plan:
     """Maximum number of entries of a round, the coordinator's included; 0 for as many as `folkmoot policy` says."""
     others: Mapping[str, int] = field(default_factory=dict)
     """Tokens (units of 1e-18) of further accounts by name. They have no stake."""
+    budget_rounds: int = 0
+    """Rounds after which a privacy budget is spent, if the task declares privacy; 0 for as many as `folkmoot policy`
+    says."""
     hand_out: Path | None = None
     """Folder that gets each contributor's key file and password; None to keep them in the federation's folder."""
 
@@ -244,7 +247,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
     from folkmoot.cli.deploy import genesis_roots
-    from folkmoot.cli.policy import suggest
+    from folkmoot.cli.policy import BUDGET_ROUNDS, suggest
     from folkmoot.rpc.client import Rpc
 
     if plan.deployment_file.exists():
@@ -277,6 +280,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         # The contract counts the root update among the entries.
         min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.asked or plan.contributors)
         + bool(plan.root),
+        budget_rounds=plan.budget_rounds or BUDGET_ROUNDS,
     )
     policy = replace(
         policy,

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot demo --private`: clinics train with differential privacy until their budgets are spent.
+
+After the last round that the budget allows, another run is started. Each clinic's signer refuses it, and no vote can
+change that. The rest is the story of `folkmoot demo`. This module imports neither `server` nor `client`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.demo import AGAIN, Demo
+from folkmoot.devnet.federation import LocalFederation
+from folkmoot.errors import LocalError
+
+TASK = "breast-cancer-private"
+ROUNDS = 20
+"""Rounds for which the noise of the task gives an epsilon of 3."""
+
+REFUSED = frozenset({"own-cap", "budget-spent"})
+"""Codes of the signer and of the coordinator for an update beyond a budget."""
+
+
+class PrivateDemo(Demo):
+    """Runs and shows the demo with a privacy budget, which the rounds spend to the end."""
+
+    def _train(self, federation: LocalFederation) -> None:
+        super()._train(federation)
+        self.console.rule("[bold]One round more than the budget")
+        self._overspend(federation)
+
+    def _overspend(self, federation: LocalFederation) -> None:
+        """Start another run, show that nobody's update is signed, and end it."""
+        federation.supervisor.stop_one("train")  # It ends after its last line.
+        federation.start_training(1)
+        refusing: set[int] = set()
+        api = CoordinatorApi(federation.api_url)
+        for event in self._events(federation, api):
+            if event.type == "update-received" and int(event.data["round"]) > self.rounds:
+                raise LocalError(
+                    f"An update was taken in round {event.data['round']}, beyond the privacy budget.",
+                    remedy=AGAIN,
+                    code="demo",
+                )
+            if event.type not in ("node-failed", "node-refused") or event.data.get("code") not in REFUSED:
+                continue
+            if (node := int(event.data["node"])) not in refusing:
+                refusing.add(node)
+                self._done(escape(f"{event.data['code']}: {event.data['detail']}"))
+            if len(refusing) == self.plan.contributors:
+                break
+        api.close()
+        reason = ("--reason", "The privacy budget is spent.", "--coordinator", federation.api_url)
+        self._command(federation, "coordinator", "end-run", *reason, *self._key("coordinator"))
+        for number, name in enumerate(self.plan.names(), 1):
+            self._command(federation, "balance", *self._key(name)[:2], who=self._title(number))
+
+    def _audit(self, federation: LocalFederation) -> dict[str, Any]:
+        audit = super()._audit(federation)
+        self.console.rule("[bold]What the updates give away")
+        page = Path(self.plan.home, "privacy-report.html")
+        words = ("--rounds", str(self.rounds), "--contributors", str(self.plan.contributors), "--runs", "1")
+        self._command(federation, "privacy", "report", "--task", self.plan.task, *words, "--out", page)
+        return audit
