@@ -218,8 +218,9 @@ class Recomputation:
         updates: Sequence[UpdateReader | None],
     ) -> None:
         """Keep a round's updates and its base state, where a trajectory may begin."""
-        delivered = tuple(update for update in updates if update is not None)
-        self.past[replayed.number] = PastRound(header.exponents, delivered)
+        self.past[replayed.number] = PastRound.of(
+            header.exponents, replayed.commitments(), updates, replayed.opened.coordinator
+        )
         self.held[replayed.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
 
     def _release_unneeded(
