@@ -41,6 +41,7 @@ from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
@@ -50,6 +51,7 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.runtime.units import format_amount
 from folkmoot.sandbox.rules import Rules
 from folkmoot.tasks import SHIPPED, Task
 
@@ -153,6 +155,27 @@ def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
     ledger = LedgerReader(rpc, deployment.ledger)
     policy = ledger.policy(ledger.current_policy())
     return max(policy.min_stake - VaultReader(rpc, deployment.vault).stake_of(account), 0)
+
+
+def check_enrolled(rpc: Rpc, deployment: Deployment, account: str) -> None:
+    """Check that a contract account is enrolled: nothing here can send its transactions.
+
+    Raises:
+        InputError: ``not-enrolled``: it is not, or with less than the current policy asks for.
+    """
+    ledger, vault = LedgerReader(rpc, deployment.ledger), VaultReader(rpc, deployment.vault)
+    member, least = vault.members([account])[account], ledger.policy(ledger.current_policy()).min_stake
+    enrolled = member.enrolled if ledger.enrolled(account) else 0
+    if enrolled >= least:
+        return
+    call = keccak(b"enrol(uint256)")[:4] + (member.stake - vault.bond_of(account)).to_bytes(32, "big")
+    raise InputError(
+        f"The contract {account} has {format_amount(enrolled)} enrolled; the policy asks for {format_amount(least)}. "
+        "Only the contract itself can enrol.",
+        remedy=f"Let it call {deployment.ledger} with the data 0x{call.hex()}, which enrols all of its stake, and join "
+        "again. --no-enrol joins before that.",
+        code="not-enrolled",
+    )
 
 
 def check_base(
@@ -351,8 +374,10 @@ def rules_for(contributor: Contributor, access: Access) -> Rules | None:
 
 def preloads(task: str) -> list[str]:
     """Return the libraries to import before a task's messages."""
-    tabular = task in SHIPPED and task != "mnist"
-    return ["torch", *(["sklearn.datasets"] if tabular else [])]
+    tabular = task in SHIPPED and not task.startswith("mnist")
+    private = task in SHIPPED and task.endswith("-private")
+    # The first per-record gradient imports torch's compiler, for four seconds.
+    return ["torch", *(["sklearn.datasets"] if tabular else []), *(["torch._dynamo"] if private else [])]
 
 
 def run_node(

@@ -49,7 +49,7 @@ _SHOWN = 200
 
 POLICY_TYPE = (
     "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
-    "uint32,uint32,uint32,uint128,uint128,uint128,address)"
+    "uint32,uint32,uint32,uint64,uint32,uint32,uint64,uint32,uint128,uint128,uint128,address,bytes32)"
 )
 """ABI type of `IRoundLedger.Policy`."""
 
@@ -61,6 +61,15 @@ ROUND_TYPE = (
 
 REVERT_CODE = 3
 """Error code with which nodes report a reverted call."""
+
+_OUT_OF_GAS = (
+    "out of gas",
+    "outofgas",
+    "gas required exceeds",
+    "gas spent exceeded",  # Nethermind
+    "transaction execution fails",  # Nethermind
+)
+"""What nodes say of a call that its limit of gas is too low for, in lower case."""
 
 
 class Phase(enum.IntEnum):
@@ -418,7 +427,8 @@ class Rpc:
         data = error.get("data")
         if isinstance(data, dict):  # some nodes wrap it
             data = data.get("data")
-        if error.get("code") == REVERT_CODE or "revert" in message.lower():
+        refused = ("revert", *(_OUT_OF_GAS if method in ("eth_call", "eth_estimateGas") else ()))
+        if error.get("code") == REVERT_CODE or any(words in message.lower() for words in refused):
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)
         return RpcError(

@@ -193,6 +193,10 @@ class Rows:
                 for entry, signature in read_batch(arguments[2]):
                     signatures.setdefault(entry.contributor, signature)  # of two, the ledger takes the first
                 sent[hash_] = (purpose, signatures)
+            elif (
+                arguments := self._transaction(session, found, events[0], "commitUpdateFor", purpose)
+            ) is not None:
+                sent[hash_] = (purpose, {events[0].contributor: arguments[1]})
         empty = found.cancelled is CancelReason.EMPTY
         for event, function, what in (
             (found.closed, "closeCommits", "close"),

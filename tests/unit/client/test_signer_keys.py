@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from client.signer_keys import LocalKey, RemoteKey, typed_data
+from client.signer_keys import LocalKey, RemoteKey, commitment_message, safe_owner_message
 from client.signer_options import RemoteMethod
 from folkmoot.errors import InputError
 from folkmoot.flower.signing import SignerError
@@ -192,11 +192,21 @@ def test_an_address_that_is_no_http(url: str) -> None:
 
 
 def test_the_message_names_every_member_with_its_type() -> None:
-    message = typed_data(COMMITMENT, DOMAIN)
+    message = commitment_message(COMMITMENT, DOMAIN).typed
     members = [one["name"] for one in message["types"]["Commitment"]]
     assert list(message["message"]) == members
     assert {"name": "sumSquares", "type": "uint64"} in message["types"]["Commitment"]
     assert message["message"]["sumSquares"] == str(2**64 - 1)
+
+
+@pytest.mark.parametrize("method", list(RemoteMethod))
+def test_a_remote_signer_signs_the_message_of_a_safe(
+    remote: Callable[..., RemoteKey], method: RemoteMethod
+) -> None:
+    """eth_account hashes the JSON of the message as the Safe does (tests/integration/test_signer_wallet.py)."""
+    message = safe_owner_message("0x" + "c3" * 20, 10**17, COMMITMENT.digest(DOMAIN))
+    with remote(signature_of, method) as key:
+        assert key.sign_message(message) == LocalKey(ADA).sign_message(message)
 
 
 def test_the_key_of_drafts_does_not_depend_on_what_the_remote_signer_answers() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError
+from folkmoot.ledger import packaged
 from folkmoot.protocol.policy import ARBITER, Policy
+from folkmoot.rpc.client import POLICY_TYPE
 from tests.unit import worlds
 
 POLICY = worlds.policy("multi_krum", (1, 0))
@@ -30,6 +32,12 @@ def test_fields_are_the_solidity_structs() -> None:
     names = re.findall(r"^\s+[a-z0-9\[\]]+ (\w+);", struct[1], re.MULTILINE)
     ours = [re.sub(r"_(\w)", lambda match: match[1].upper(), field.name) for field in fields(Policy)]
     assert ours == names
+
+
+def test_its_type_is_that_of_the_packaged_abi() -> None:
+    abi = packaged.contract("ledger").abi
+    (outputs,) = (entry["outputs"] for entry in abi if entry.get("name") == "policies")
+    assert [packaged.type_of(output) for output in outputs] == [POLICY_TYPE]
 
 
 @pytest.mark.parametrize(
