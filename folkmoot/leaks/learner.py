@@ -8,6 +8,7 @@ as the loss of whole-number labels and the squared error as that of other labels
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,8 @@ import torch
 from torch.func import functional_call, grad, vmap
 
 from folkmoot.errors import InputError
+from folkmoot.privacy.mechanism import checked
+from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest
@@ -54,10 +57,14 @@ class Learner:
             data: The records.
             seed: Decides what the task draws, such as the order of the records.
             training: Other settings than the learner's.
+
+        Raises:
+            TaskError: The settings declare privacy, and the task does not train with it (``not-private``).
         """
         self.load(base)
         settings = {**(self.training if training is None else training), "seed": seed}
-        self.task.train(self.model, data, settings)
+        with nullcontext() if PrivacySettings.of(settings) is None else checked(self.model):
+            self.task.train(self.model, data, settings)
         return self.manifest.flatten(
             {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
         )

@@ -162,7 +162,8 @@ def written(report: Report) -> bytes:
 
 def warnings(study: Study) -> list[str]:
     """Return the sentences that come before everything else."""
-    return [WARNING] if any(one.setting.limit is None for one in study.findings) else []
+    warned = [WARNING] if any(one.setting.limit is None for one in study.findings) else []
+    return [*warned, *([study.refused] if study.refused else [])]
 
 
 def summary(report: Report) -> list[str]:

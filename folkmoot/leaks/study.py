@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.errors import InputError
+from folkmoot.errors import InputError, TaskError
 from folkmoot.leaks import distinguish, inversion, membership
 from folkmoot.leaks.learner import Learner, canaries, joined, pick, records_of
 from folkmoot.leaks.measures import Interval, Separation, separation, separation_of_sums, share
@@ -32,6 +32,9 @@ MATCHED_SIZES = (1, 4)
 
 LAST_ROUNDS = 3
 """Rounds that the strong adversary attacks if there is no limit to compare it with."""
+
+NO_PRIVACY = ("not-private", "layer-mixes-records", "grid-too-fine")
+"""Codes of a task that can't train with privacy as it is."""
 
 LEAST_RECORDS = 40
 """Fewest records of all contributors together with which the attacks can be measured."""
@@ -140,6 +143,8 @@ class Study:
     """How updates were inverted."""
     findings: tuple[Finding, ...]
     """One a setting."""
+    refused: str
+    """Why the task can't be compared with privacy; empty if it can."""
 
     def to_json(self) -> dict[str, Any]:
         """JSON types."""
@@ -150,6 +155,7 @@ class Study:
             "splitData": self.split,
             "inversionMethod": self.method,
             "findings": [one.to_json() for one in self.findings],
+            "refused": self.refused or None,
         }
 
 
@@ -183,10 +189,23 @@ def shares_of(task: Task, plan: Plan) -> tuple[list[Data], bool]:
     return loaded, alike
 
 
+def records_a_contributor(task: Task, plan: Plan) -> int:
+    """Return the median number of records of a simulated contributor.
+
+    Raises:
+        InputError: See `shares_of`.
+    """
+    shares, _ = shares_of(task, plan)
+    return sorted(len(one) for one in shares)[len(shares) // 2]
+
+
 def study(
     task: Task, settings: Sequence[Setting], plan: Plan, progress: Progress = lambda what: None
 ) -> Study:
     """Attack a simulated federation in each setting.
+
+    If the task can't train in a later setting, because it ignores privacy or has a layer that mixes records, the study
+    ends there.
 
     Args:
         task: The task.
@@ -196,16 +215,23 @@ def study(
 
     Raises:
         InputError: See `shares_of`; or nothing could be measured.
+        TaskError: The task can't train in the first setting.
     """
     shares, split = shares_of(task, plan)
     findings = []
-    method = ""
+    method = refused = ""
     for setting in settings:
         learner = Learner(task, setting.training)
         method = method or _method(learner, shares[0])
-        findings.append(_find(learner, setting, shares, plan, progress))
+        try:
+            findings.append(_find(learner, setting, shares, plan, progress))
+        except TaskError as error:
+            if not findings or error.code not in NO_PRIVACY:
+                raise
+            refused = f"{error.message} So there is no comparison with privacy."
+            break
     records = tuple(len(one) for one in shares)
-    return Study(task.name, plan, records, split, method, tuple(findings))
+    return Study(task.name, plan, records, split, method, tuple(findings), refused)
 
 
 def _find(

@@ -41,6 +41,13 @@ class Blobs:
         return supervised.evaluate(model, points(100, 99))
 
 
+class Plain(Blobs):
+    """Trains without privacy, whatever the settings declare."""
+
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        return super().train(model, data, {key: settings[key] for key in ("seed", *self.training)})
+
+
 class Noisy(Blobs):
     """Adds normal noise to the sum of gradients of norm 1: a Gaussian mechanism of which the limit is known."""
 

@@ -16,7 +16,7 @@ from folkmoot.leaks import page
 from folkmoot.leaks.learner import Learner, pick
 from folkmoot.leaks.published import Own, OwnRound, attack_own
 from folkmoot.leaks.rounds import simulate
-from folkmoot.leaks.settings import Setting
+from folkmoot.leaks.settings import Setting, settings_of
 from folkmoot.leaks.study import Plan, Study, shares_of, study
 from folkmoot.tasks import Data
 from folkmoot.web.intervals import Row, alone, intervals
@@ -94,7 +94,7 @@ def test_too_few_records_are_refused() -> None:
 
 def test_the_command_writes_page_and_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "report.html"
-    words = ["privacy", "report", "--task", "tests.unit.leaks.tasks:Blobs", "--out", str(out), "--json"]
+    words = ["privacy", "report", "--task", "tests.unit.leaks.tasks:Plain", "--out", str(out), "--json"]
     small = ["--contributors", "2", "--rounds", "2", "--runs", "1", "--trials", "5"]
     assert run([*words, *small]) == 0
     printed = json.loads(capsys.readouterr().out)
@@ -102,6 +102,9 @@ def test_the_command_writes_page_and_numbers(tmp_path: Path, capsys: pytest.Capt
     written = json.loads(out.with_suffix(".json").read_text())
     assert written["study"] == printed["study"]
     assert written["study"]["plan"]["rounds"] == 2
+    assert len(written["study"]["findings"]) == 1
+    assert "added its noise 0 times" in written["study"]["refused"]
+    assert "no comparison with privacy" in out.read_text()
     assert "--trials 5" in written["command"]
 
 
@@ -138,3 +141,33 @@ def test_a_wrong_command_line_is_refused(
 ) -> None:
     assert run(["privacy", "report", *words.split()]) == 1
     assert expected in capsys.readouterr().err
+
+
+def test_a_report_compares_with_privacy() -> None:
+    training = {"learning_rate": 0.1, "local_steps": 5}
+    own, *private = settings_of(training, 20, 80)
+    assert (own.training, own.limit) == (training, None)
+    assert [one.name for one in private] == ["epsilon 8", "epsilon 3", "epsilon 1"]
+    limits = [one.limit.auc for one in private if one.limit is not None]
+    assert limits == pytest.approx([0.881, 0.694, 0.575], abs=0.002)
+    assert private[0].training["privacy"]["B0"] == 80
+    declared = private[1].training
+    again = settings_of(declared, 20, 80)
+    assert again[0].name == "as it is, epsilon 3"
+    assert again[0].training == declared == again[2].training
+    assert again[0].limit == private[1].limit
+
+
+def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
+    task = Blobs()
+    settings = settings_of(task.training, 4, 40)
+    found = study(task, [settings[3]], PLAN)
+    (one,) = found.findings
+    assert one.setting.limit is not None
+    assert one.attacked_rounds == 4
+    assert one.several_rounds.auc.low <= one.setting.limit.auc
+    assert one.inverted[0].found.value == 0.0
+    report = page.Report(found, None, page.Made.now("command"))
+    text = page.written(report).decode()
+    assert page.WARNING not in text
+    assert f"more than {page.percent(one.setting.limit.auc)}" in text
