@@ -125,6 +125,9 @@ coverage: install ## Python lines and branches of protocol, aggregation and frau
 attack: install ## Run hostile training code in the sandbox and through a real node, and show that it gets nothing
 	@$(BIN)/python -m pytest tests/unit/sandbox tests/e2e/test_flower_attack.py $(ARGS)
 
+attack-compose: install ## Attack the running stack of the compose file from inside its containers (needs Docker)
+	@$(BIN)/python -m tests.compose.attack $(ARGS)
+
 chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
 	@$(BIN)/python -m tests.chaos $(ARGS)
 

@@ -147,7 +147,7 @@ _REASONS: dict[str, Words] = {
     ),
     "copy": Words(
         "Excluded: it is a copy or a near-duplicate of an update that was committed earlier.",
-        "Train on your own data from this round's base. Two nodes on the same data and seed send the same update.",
+        "Train on your own data from this round's base. Two nodes that send equal updates share one weight.",
     ),
     "uncorrelated": Words(
         "Excluded: it is about orthogonal to all other updates, as noise is.",

@@ -62,7 +62,13 @@ ROUND_TYPE = (
 REVERT_CODE = 3
 """Error code with which nodes report a reverted call."""
 
-_OUT_OF_GAS = ("out of gas", "outofgas", "gas required exceeds")
+_OUT_OF_GAS = (
+    "out of gas",
+    "outofgas",
+    "gas required exceeds",
+    "gas spent exceeded",  # Nethermind
+    "transaction execution fails",  # Nethermind
+)
 """What nodes say of a call that its limit of gas is too low for, in lower case."""
 
 

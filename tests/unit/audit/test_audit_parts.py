@@ -13,7 +13,6 @@ import pytest
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.audit import Summary
-from folkmoot.audit.code import is_runtime_of
 from folkmoot.audit.endpoints import compare_histories, differences
 from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.failure import Subject, mismatch, require, shown
@@ -31,6 +30,7 @@ from folkmoot.ledger.events import (
     VersionActivated,
     VersionRegistered,
 )
+from folkmoot.ledger.packaged import is_runtime_of
 from folkmoot.protocol.policy import Policy
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, LIMITS, Script
