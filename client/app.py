@@ -17,9 +17,9 @@ from folkmoot.errors import TaskError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Task, load_task, root
+from folkmoot.tasks.training import train_once
 
 app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True), drill_mod()])
 
@@ -38,15 +38,12 @@ def train(message: Message, context: Context) -> Message:
             code="wrong-task",
         )
     model = _model(task, message)
-    settings: dict[str, Any] = dict(manifest.training)
-    seed = int(settings.get("split_seed", 0))
+    seed = int(manifest.training.get("split_seed", 0))
     if contributor.root:
         data = root.load(task, contributor.root, seed)
     else:
         data = task.load(contributor.partition, contributor.partitions, seed)
-    # Each round draws other batches. A repeated training of the same round draws the same ones.
-    settings["seed"] = int.from_bytes(RoundHeader.decode(round_message.header).seed[:4], "big")
-    examples = task.train(model, data, settings)
+    examples = train_once(task, model, data, manifest.training)
     content = RecordDict(
         {
             records.ARRAYS: ArrayRecord(model.state_dict()),

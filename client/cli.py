@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.signer_options import RecordPath
+from client.signer_options import Owners, RecordPath, Wallet
 from client.task_cli import OneTask, TaskName, one_subject
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from folkmoot.flower.contributor import KeptUpdate
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.commitment import Commitment
+    from folkmoot.rpc.client import Rpc
 
 CoordinatorUrl = Annotated[
     str,
@@ -101,6 +102,8 @@ def join(
         ),
     ] = None,
     record: RecordPath = None,
+    wallet: Wallet = None,
+    owner: Owners = None,
     port: Annotated[int, typer.Option(help="Port of the SuperNode's Runtime API. 0: a free port.")] = 0,
     root_certificates: Annotated[
         Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
@@ -196,11 +199,14 @@ def join(
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
+
+    Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
     from client import access, admission, apps, drill, node
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
-    from client.signer_keys import LocalKey
+    from client.signer_keys import LocalKey, SigningKey
+    from client.signer_wallet import WalletKey, check_options
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -212,6 +218,7 @@ def join(
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
+    from folkmoot.runtime.units import format_amount, parse_address
     from folkmoot.runtime.urls import secrets_of
     from folkmoot.sandbox.kernel import require_support
     from folkmoot.tasks import load_task
@@ -239,13 +246,20 @@ def join(
             json_,
         )
     key_file: Path | None = None
+    owners = [Path(file) for file in owner or ()]
+    check_options(wallet, owner)
+    if wallet is not None and stake is not None:
+        raise InputError(
+            "--stake can't be used with --wallet: `join` sends no transactions of a contract.",
+            remedy="Let the contract stake and enrol, then join.",
+        )
     if signer is None:
         key_file = keystore_file(keystore)
-        address = keys.address_of(key_file)
-    elif stake is not None or attack or record is not None:
+        address = keys.address_of(key_file) if wallet is None else parse_address(wallet)
+    elif stake is not None or attack or record is not None or wallet is not None:
         raise InputError(
-            "--signer can't be used with --stake, --attack or --record.",
-            remedy="Stake with `folkmoot stake`. Give --record to `folkmoot signer run`.",
+            "--signer can't be used with --stake, --attack, --record or --wallet.",
+            remedy="Stake with `folkmoot stake`. Give --record and --wallet to `folkmoot signer run`.",
         )
     else:
         address = _account_of(signer, addresses)
@@ -258,7 +272,7 @@ def join(
         data=tuple(data or ()),
         writable=tuple(writable or ()),
         environment=tuple(pass_env or ()),
-        secrets=access.hidden_of([key_file, *kept, password_file, node_key, record]),
+        secrets=access.hidden_of([key_file, *owners, *kept, password_file, node_key, record]),
         bundle=access.parse_bundle(bundle),
         sandbox=not without_sandbox,
         memory=access.parse_limit(limit_memory),
@@ -284,13 +298,18 @@ def join(
         node.check_root(endpoint, addresses, address, root)
         lacking = node.missing_stake(endpoint, addresses, address)
         if lacking and stake is None:
-            from folkmoot.runtime.units import format_amount
-
+            remedy = f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`."
+            if wallet is not None:
+                remedy = (
+                    f"Let it approve tokens to the vault {addresses.vault} and call `stake` of the vault."
+                )
             raise InputError(
                 f"The stake of {address} is {format_amount(lacking)} too low for the current policy.",
-                remedy=f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`.",
+                remedy=remedy,
                 code="stake-too-low",
             )
+        if wallet is not None and not no_enrol:
+            node.check_enrolled(endpoint, addresses, address)
         manifest = node.check_base(endpoint, api, addresses, say)
         if subject is None:
             say(f"Checking that the task {task} has the federation's model ...")
@@ -302,7 +321,7 @@ def join(
     if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
-        _enrol(rpc, addresses, address, None if no_enrol else account, json_)
+        _enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     contributor = Contributor(
         home=folder,
@@ -322,7 +341,12 @@ def join(
         lie = partial(drill.claim, contributor) if attack == drill.FALSE_NORM else None
         rules = SigningRules(addresses, manifest, bytes.fromhex(granted.bundle) or None, lie)
         place = record or folder / RECORD_FOLDER
-        agent = SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, place)
+        key: SigningKey = LocalKey(account)
+        if wallet is not None:
+            more = [LocalKey(unlock(file, password_file)) for file in owners]
+            key = WalletKey(address, [LocalKey(account), *more], contributor.rpc)
+            key.check(rules.domain)
+        agent = SignerAgent(key, rules, contributor.rpc, contributor.socket, place)
     options = node.NodeOptions(
         superlink=meeting_place,
         port=port,
@@ -523,6 +547,7 @@ def submit(
             "out loses its bond.",
         ),
     ] = False,
+    wallet: Wallet = None,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -535,13 +560,21 @@ def submit(
     Use it if the coordinator leaves you out. The chain takes commitments from every account with a place in the round.
     If the coordinator then refuses the file, everybody can see that on the chain.
 
+    With --wallet, the account of the key file pays for the transaction, and the contract's signature is the node's.
+
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
     from folkmoot.cli.options import sending, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError, UpdateRefused
     from folkmoot.flower.contributor import kept_update
+    from folkmoot.runtime.units import parse_address
 
+    if on_chain and wallet is not None:
+        raise InputError(
+            "--on-chain can't be used with --wallet: only the contract itself can deliver its update on the chain.",
+            remedy="Leave out --on-chain.",
+        )
     kept = kept_update(home, round_)
     if kept is None:
         raise InputError(
@@ -551,16 +584,20 @@ def submit(
         )
     with sending(rpc, deployment, confirmations, json_) as chain:
         account = unlock(keystore, password_file)
-        commitment = _signed_commitment(kept, round_, account.address, chain.deployment)
-        purpose = f"commit to round {round_}"
+        contributor = account.address if wallet is None else parse_address(wallet)
+        rpc_of_wallet = None if wallet is None else chain.ledger_reader.rpc
+        commitment, signature = _signed_commitment(kept, round_, contributor, chain.deployment, rpc_of_wallet)
+        purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
         parts = NodeOptions()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
         receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
-        if receipt is None and not chain.ledger_reader.has_committed(round_, account.address):
+        if receipt is None and not chain.ledger_reader.has_committed(round_, contributor):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
+            if wallet is not None:
+                function = chain.ledger.functions.commitUpdateFor(commitment.abi_tuple(), signature)
             receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
         if on_chain and not deliver_first:
             parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
@@ -590,11 +627,23 @@ def submit(
         emit(document, json_, f"The commitment of round {round_} is on the chain, {outcome}")
 
 
-def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: Deployment) -> Commitment:
+def _signed_commitment(
+    kept: KeptUpdate, round_: int, account: str, deployment: Deployment, contract: Rpc | None = None
+) -> tuple[Commitment, bytes]:
     """Return the commitment of a kept update, if the account's signer has signed it and the file is its update.
 
     The training code can write to the folder of kept updates, so only the signature shows that the signer has checked
     a commitment. The ledger takes this one from the account itself, without a look at the signature.
+
+    Args:
+        kept: The update.
+        round_: Its round.
+        account: Its contributor.
+        deployment: Addresses of the contracts.
+        contract: If the account is a contract, the endpoint on which it is asked whether it accepts the signature.
+
+    Returns:
+        The commitment and its signature.
 
     Raises:
         InputError: ``unsigned-update`` or ``damaged-update``.
@@ -606,10 +655,14 @@ def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: 
     from folkmoot.protocol.commitment import Domain
     from folkmoot.protocol.fixed_point import LEAF
     from folkmoot.protocol.merkle import update_tree
+    from folkmoot.rpc.wallets import accepts
 
     try:
         commitment, signature = commitment_from_wire(kept.commitment)
-        commitment.check_signature(signature, Domain(deployment.chain_id, deployment.ledger))
+        if contract is None:
+            commitment.check_signature(signature, Domain(deployment.chain_id, deployment.ledger))
+        elif not accepts(contract, deployment.ledger, commitment, signature, account):
+            raise ValueError("The contract does not accept its signature.")
         if (commitment.round, commitment.contributor) != (round_, account):
             raise ValueError(f"It is a commitment of {commitment.contributor} in round {commitment.round}.")
     except (ValueError, InputError, UpdateRefused) as error:
@@ -633,7 +686,7 @@ def _signed_commitment(kept: KeptUpdate, round_: int, account: str, deployment: 
             remedy="Nothing was sent. The file was damaged or changed after it was signed, so this update is lost.",
             code="damaged-update",
         ) from error
-    return commitment
+    return commitment, signature
 
 
 @dataclass

@@ -12,6 +12,7 @@ def register(table: CommandTable) -> None:
     table.add_group(Panel.CONTRIBUTE, "client.signer_cli", "signer")
     table.add_group(Panel.CONTRIBUTE, "client.task_cli", "task")
     table.add(Panel.CHECK, "client.cli", "canary")
+    table.add_group(Panel.CHECK, "client.privacy_cli", "privacy")
     table.add(Panel.LOCAL, "client.drill_cli", "drill")
     # Started by `folkmoot run --simulation`.
     table.add_hidden(Panel.LOCAL, "client.signers_cli", "signers")

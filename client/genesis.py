@@ -12,10 +12,13 @@ import numpy as np
 
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.layers import check_layers
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.tasks import Task, root
+from folkmoot.tasks import Task, root, supervised
+from folkmoot.tasks.training import train_once
 
 _CALIBRATION_SHARES = (
     5  # A shipped task is trained on one of this many shares, like the data of one contributor.
@@ -25,20 +28,29 @@ _CALIBRATION_SHARES = (
 def start_of(task: Task, root_digest: str = "") -> Start:
     """Return the genesis of a federation with a task.
 
-    The first exponents come from one training on this machine's data. Without data, they are estimated.
+    The first exponents come from one training on this machine's data. Without data, they are estimated. If the task
+    declares privacy, they come from its settings: exponents are public, and no data may show in them.
 
     Args:
         task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
 
     Raises:
-        TaskError: The training settings lack ``local_steps`` or ``learning_rate``.
+        TaskError: The training settings lack ``local_steps`` or ``learning_rate``, or privacy is declared and a
+            layer mixes records.
+        InputError: The privacy settings are invalid.
         ManifestError: The model can't be used.
     """
-    values = {name: tensor.numpy() for name, tensor in task.model().state_dict().items()}
+    model = task.model()
+    values = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     committed = {root.SETTING: root_digest} if root_digest else {}
     manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed})
     state = State.genesis(manifest, values)
+    private = PrivacySettings.of(task.training)
+    if private is not None:
+        check_layers(model)
+        noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
+        return _start(manifest, state, (noise,) * len(manifest.tensors))
     try:
         exponent = first_exponent(float(task.training["learning_rate"]), int(task.training["local_steps"]))
     except (KeyError, TypeError, ValueError, InputError) as error:
@@ -54,18 +66,20 @@ def start_of(task: Task, root_digest: str = "") -> Start:
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
+    return _start(manifest, state, exponents, problem)
+
+
+def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:
     genesis = Genesis.of(manifest, state, exponents)
     return Start(manifest, state, genesis, state.root(manifest.hash), problem)
 
 
 def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tuple[int, ...]:
     """Train once, and return each tensor's exponent from its change."""
-    settings = dict(manifest.training)
     model = task.model()
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
-    task.train(
-        model, task.load(0, _CALIBRATION_SHARES, int(settings.get("split_seed", 0))), settings | {"seed": 0}
-    )
+    data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
+    train_once(task, model, data, manifest.training)
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
         calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)

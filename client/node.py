@@ -40,7 +40,10 @@ from folkmoot.errors import (
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
@@ -50,6 +53,7 @@ from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
+from folkmoot.runtime.units import format_amount
 from folkmoot.sandbox.rules import Rules
 from folkmoot.tasks import SHIPPED, Task
 
@@ -153,6 +157,27 @@ def missing_stake(rpc: Rpc, deployment: Deployment, account: str) -> int:
     ledger = LedgerReader(rpc, deployment.ledger)
     policy = ledger.policy(ledger.current_policy())
     return max(policy.min_stake - VaultReader(rpc, deployment.vault).stake_of(account), 0)
+
+
+def check_enrolled(rpc: Rpc, deployment: Deployment, account: str) -> None:
+    """Check that a contract account is enrolled: nothing here can send its transactions.
+
+    Raises:
+        InputError: ``not-enrolled``: it is not, or with less than the current policy asks for.
+    """
+    ledger, vault = LedgerReader(rpc, deployment.ledger), VaultReader(rpc, deployment.vault)
+    member, least = vault.members([account])[account], ledger.policy(ledger.current_policy()).min_stake
+    enrolled = member.enrolled if ledger.enrolled(account) else 0
+    if enrolled >= least:
+        return
+    call = keccak(b"enrol(uint256)")[:4] + (member.stake - vault.bond_of(account)).to_bytes(32, "big")
+    raise InputError(
+        f"The contract {account} has {format_amount(enrolled)} enrolled; the policy asks for {format_amount(least)}. "
+        "Only the contract itself can enrol.",
+        remedy=f"Let it call {deployment.ledger} with the data 0x{call.hex()}, which enrols all of its stake, and join "
+        "again. --no-enrol joins before that.",
+        code="not-enrolled",
+    )
 
 
 def check_base(
@@ -260,7 +285,8 @@ def check_task(task: Task, manifest: Manifest) -> None:
     """Check that a task has the manifest's name and model.
 
     Raises:
-        TaskError: The name or the model is another one.
+        TaskError: The name or the model is another one, or the manifest declares privacy and a layer mixes records.
+        InputError: The manifest's privacy settings are invalid.
     """
     if task.name != manifest.task:
         raise TaskError(
@@ -268,9 +294,12 @@ def check_task(task: Task, manifest: Manifest) -> None:
             remedy="Give --task the federation's task.",
             code="wrong-task",
         )
+    model = task.model()
+    if PrivacySettings.of(manifest.training) is not None:
+        check_layers(model)
     try:
         ours = Manifest.from_arrays(
-            task.name, {name: value.numpy() for name, value in task.model().state_dict().items()}
+            task.name, {name: value.numpy() for name, value in model.state_dict().items()}
         )
     except ManifestError as error:
         raise TaskError(
@@ -351,8 +380,10 @@ def rules_for(contributor: Contributor, access: Access) -> Rules | None:
 
 def preloads(task: str) -> list[str]:
     """Return the libraries to import before a task's messages."""
-    tabular = task in SHIPPED and task != "mnist"
-    return ["torch", *(["sklearn.datasets"] if tabular else [])]
+    tabular = task in SHIPPED and not task.startswith("mnist")
+    private = task in SHIPPED and task.endswith("-private")
+    # The first per-record gradient imports torch's compiler, for four seconds.
+    return ["torch", *(["sklearn.datasets"] if tabular else []), *(["torch._dynamo"] if private else [])]
 
 
 def run_node(

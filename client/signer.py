@@ -28,9 +28,10 @@ import numpy as np
 from client.signer_checks import ChainCheck, SigningRules
 from client.signer_keys import SigningKey
 from client.signer_record import RecordFolder
+from client.signer_wallet import WalletKey
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
-from folkmoot.flower.signing import ACCOUNT_TYPE, MESSAGE_TYPE, SignerError, read_line
+from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
@@ -88,7 +89,7 @@ class SignerAgent:
     """Serves signatures on a Unix socket, in a thread; a context manager.
 
     Args:
-        key: The account's key.
+        key: The account's key, or what signs for a contract account.
         rules: What it signs.
         rpc: URLs of the contributor's own RPC endpoints, as `open_rpc` takes them.
         path: Path of the socket.
@@ -231,6 +232,8 @@ class SignerAgent:
                 "chainId": domain.chain_id,
                 "ledger": domain.verifying_contract,
             }
+        if kind == DRAFT_KEY_TYPE:
+            return {"key": self._key.draft_key.hex()}
         commitment, size = self._requested(asked, kind)
         digest = commitment.digest(domain)
         rounds = self._record.record.of(domain)
@@ -242,7 +245,8 @@ class SignerAgent:
         self._rules.check_update(commitment, _SentUpdate(connection, size))
         self._record.remember(domain, commitment.round, digest)
         fault_point("node.remembered")
-        return {"signature": self._key.sign(commitment, domain).hex()}
+        signature = self._key.sign(commitment, domain)
+        return {"signature": signature.hex(), "contract": isinstance(self._key, WalletKey)}
 
     def _requested(self, asked: Any, kind: object) -> tuple[Commitment, int]:
         """Return the commitment of a request, and the size of its update in bytes."""

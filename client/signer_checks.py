@@ -200,6 +200,12 @@ class ChainCheck:
                 remedy="Nothing was signed. Fit the update to the cap, as `encode_update` does.",
                 code="norm-too-large",
             )
+        if commitment.sum_squares < policy.min_sum_squares:
+            raise SignerError(
+                f"The sum of squares is {commitment.sum_squares}; the policy's floor is {policy.min_sum_squares}.",
+                remedy="Nothing was signed. Train with the noise that the policy asks for.",
+                code="norm-too-small",
+            )
         if not ledger.has_place(number, self._account):
             raise SignerError(
                 f"{self._account} has no place in round {number}, whose policy asks for "

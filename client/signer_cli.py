@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.signer_options import BundleHash, RecordPath, RemoteMethod
+from client.signer_options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -32,13 +32,16 @@ from folkmoot.cli.output import emit, note, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from client.signer_keys import SigningKey
+    from client.signer_keys import OwnerKey, SigningKey
     from folkmoot.ledger.deployment import Deployment
 
 AccountOption = Annotated[
     str | None,
     typer.Option(
-        "--account", metavar="ADDRESS", help="The account. Default: that of the key file.", show_default=False
+        "--account",
+        metavar="ADDRESS",
+        help="The account; with --wallet, the owner's. Default: that of the key file.",
+        show_default=False,
     ),
 ]
 
@@ -92,6 +95,8 @@ def signer_run(
         RemoteMethod, typer.Option(help="For Web3Signer eth_signTypedData, for Clef account_signTypedData.")
     ] = RemoteMethod.WEB3SIGNER,
     account: AccountOption = None,
+    wallet: Wallet = None,
+    owner: Owners = None,
     rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
@@ -105,12 +110,15 @@ def signer_run(
     Example: folkmoot signer run --socket /run/folkmoot/signer.sock --socket-group moot --socket-mode 660
 
     Example: folkmoot signer run --socket signer.sock --remote-signer http://127.0.0.1:9000 --account 0x...
+
+    Example: folkmoot signer run --socket signer.sock --wallet 0xSAFE --keystore one.json --owner two.json
     """
     from client import node
     from client.access import parse_bundle
     from client.signer import SignerAgent
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey, RemoteKey
+    from client.signer_wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
@@ -123,17 +131,25 @@ def signer_run(
             "--remote-signer needs --account: the address that it signs for.",
             remedy="Add --account ADDRESS, or leave out --remote-signer to use a key file.",
         )
+    check_options(wallet, owner)
     addresses = Deployment.load(deployment)
     with contextlib.ExitStack() as stack:
         with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
             node.check_chain(endpoint, addresses)
             _, manifest = node.read_genesis(endpoint, api, addresses)
-        key: SigningKey
+        keys: list[OwnerKey] = []
         if remote_signer is not None:
-            key = stack.enter_context(RemoteKey(remote_signer, parse_address(account or ""), remote_method))
+            named = [parse_address(one) for one in (account or "", *(owner or ()))]
+            remote = [RemoteKey(remote_signer, one, remote_method) for one in named]
+            keys += [stack.enter_context(one) for one in remote]
         else:
-            key = LocalKey(unlock(keystore, password_file))
+            files = [keystore, *map(Path, owner or ())]
+            keys += [LocalKey(unlock(file, password_file)) for file in files]
         rules = SigningRules(addresses, manifest, pinned)
+        key: SigningKey = keys[0]
+        if wallet is not None:
+            key = WalletKey(wallet, keys, ",".join(rpc))
+            key.check(rules.domain)
         folder = _record_folder(record, key.address, addresses)
         # Supervises no process; it handles SIGTERM.
         supervisor = stack.enter_context(Supervisor(folder))

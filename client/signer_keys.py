@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the signer's key is: in this process, or in a remote signer that speaks JSON-RPC.
 
-A remote signer gets a commitment as EIP-712 JSON, so that it can show the fields to a person. Web3Signer holds keys in
+A remote signer gets a message as EIP-712 JSON, so that it can show the fields to a person. Web3Signer holds keys in
 vaults and HSMs; Clef shows each request on a terminal and drives Ledger and Trezor devices. Its answer is not trusted:
-a signature that the ledger would refuse, or of another account, is refused here.
+a signature that the ledger would refuse, or of another account, is refused here. Keys of the owners of a contract
+account are in `signer_wallet`.
 """
 
 from __future__ import annotations
 
 import json
+import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+
+from eth_account.messages import SignableMessage
 
 from client.signer_options import RemoteMethod
 from folkmoot.errors import ChainError, InputError, RpcError
-from folkmoot.flower.signing import SignerError
+from folkmoot.flower.signing import DRAFT_KEY_BYTES, SignerError, draft_key_of
 from folkmoot.protocol.commitment import (
     COMMITMENT_TYPE,
     DOMAIN_NAME,
@@ -22,6 +27,8 @@ from folkmoot.protocol.commitment import (
     Domain,
     checksum_address,
 )
+from folkmoot.protocol.signatures import recover
+from folkmoot.protocol.wallets import SAFE_MESSAGE_TYPE, safe_message
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.deadlines import within
 
@@ -32,15 +39,40 @@ REMOTE_SECONDS = 120.0
 """Timeout of a remote signer: a person may have to press a button on a device."""
 
 
+@dataclass(frozen=True)
+class Message:
+    """An EIP-712 message."""
+
+    signable: SignableMessage
+    """Its hashes."""
+    typed: dict[str, Any]
+    """The same as JSON, for remote signers and persons."""
+
+
 class SigningKey(Protocol):
-    """The key of one account, for commitments only."""
+    """What signs for one account, commitments only."""
 
     @property
     def address(self) -> str:
         """The account, checksummed."""
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key with which the node encrypts updates that are not signed yet, 32 bytes."""
+
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Sign a commitment of the account; return 65 bytes ``r || s || v``.
+        """Sign a commitment of the account: 65 bytes ``r || s || v``, or what the contract accepts that it is.
+
+        Raises:
+            SignerError: The key can't be used.
+        """
+
+
+class OwnerKey(SigningKey, Protocol):
+    """A key, which can also be an owner's of a contract account."""
+
+    def sign_message(self, message: Message) -> bytes:
+        """Sign a message; return 65 bytes ``r || s || v``.
 
         Raises:
             SignerError: The key can't be used.
@@ -62,9 +94,18 @@ class LocalKey:
         """The account, checksummed."""
         return str(self._account.address)
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, derived from the account's."""
+        return draft_key_of(self._account)
+
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account."""
         return commitment.sign(self._account, domain)
+
+    def sign_message(self, message: Message) -> bytes:
+        """Sign a message."""
+        return bytes(self._account.sign_message(message.signable).signature)
 
 
 class RemoteKey:
@@ -96,6 +137,7 @@ class RemoteKey:
         self._method = method
         self._rpc = Rpc(url, timeout)
         self._timeout = timeout
+        self._draft_key = secrets.token_bytes(DRAFT_KEY_BYTES)
 
     def __enter__(self) -> RemoteKey:
         return self
@@ -109,18 +151,27 @@ class RemoteKey:
         """The account, checksummed."""
         return self._address
 
+    @property
+    def draft_key(self) -> bytes:
+        """Key for drafts, which ends with this process: drafts can't be read after it, and are trained again."""
+        return self._draft_key
+
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Request a signature of a commitment.
+        """Request a signature of a commitment, as `sign_message`."""
+        return self.sign_message(commitment_message(commitment, domain))
+
+    def sign_message(self, message: Message) -> bytes:
+        """Request a signature of a message.
 
         Raises:
             SignerError: ``remote-signer-unreachable``, ``remote-signer-refused`` or ``remote-signature-invalid``.
         """
-        message: dict[str, Any] | str = typed_data(commitment, domain)
+        typed: dict[str, Any] | str = message.typed
         if self._method is RemoteMethod.WEB3SIGNER:
-            message = json.dumps(message)
+            typed = json.dumps(typed)
         try:
             with within(self._timeout):
-                answer = self._rpc.call(self._method, [self._address, message])
+                answer = self._rpc.call(self._method, [self._address, typed])
         except ChainError as error:
             unreachable = isinstance(error, RpcError) and error.code == RpcError.default_code
             raise SignerError(
@@ -132,39 +183,56 @@ class RemoteKey:
             ) from error
         try:
             signature = bytes.fromhex(answer.removeprefix("0x"))
-            commitment.check_signature(signature, domain)
-        except (AttributeError, ValueError, InputError) as error:
-            reason = error.message if isinstance(error, InputError) else "It is not hex."
+            signer = recover(message.signable, signature)
+            if signer != self._address:
+                raise ValueError(f"it is a signature of {signer}")
+        except (AttributeError, ValueError) as error:
+            reason = "it is no hex text" if isinstance(error, AttributeError) else error
             raise SignerError(
-                f"The remote signer {self._rpc.name} did not answer with a signature of {self._address}. {reason}",
+                f"The remote signer {self._rpc.name} did not answer with a signature of {self._address}: {reason}.",
                 remedy=f"Check that it signs EIP-712 messages with the key of {self._address}.",
                 code="remote-signature-invalid",
             ) from error
         return signature
 
 
-def typed_data(commitment: Commitment, domain: Domain) -> dict[str, Any]:
-    """Return a commitment as EIP-712 JSON. Integers are decimal texts: JSON numbers lose digits above 2^53."""
-    members = [
-        word.split(" ") for word in COMMITMENT_TYPE.removeprefix("Commitment(").removesuffix(")").split(",")
-    ]
-    domain_members = {
-        "name": "string",
-        "version": "string",
-        "chainId": "uint256",
-        "verifyingContract": "address",
+def commitment_message(commitment: Commitment, domain: Domain) -> Message:
+    """Return the message that a key signs for a commitment."""
+    signable = SignableMessage(b"\x01", domain.separator, commitment.struct_hash)
+    place = {
+        "name": ("string", DOMAIN_NAME),
+        "version": ("string", DOMAIN_VERSION),
+        **_place(domain.chain_id, domain.verifying_contract),
     }
+    return Message(signable, _typed(COMMITMENT_TYPE, place, commitment.to_json()))
+
+
+def safe_owner_message(safe: str, chain_id: int, digest: bytes) -> Message:
+    """Return the message that the owners of a Safe sign for the digest of a commitment."""
+    typed = _typed(SAFE_MESSAGE_TYPE, _place(chain_id, safe), {"message": "0x" + digest.hex()})
+    return Message(safe_message(safe, chain_id, digest), typed)
+
+
+def _place(chain_id: int, contract: str) -> dict[str, tuple[str, str]]:
+    return {"chainId": ("uint256", str(chain_id)), "verifyingContract": ("address", contract)}
+
+
+def _typed(type_: str, domain: dict[str, tuple[str, str]], message: dict[str, str]) -> dict[str, Any]:
+    """Return a message as EIP-712 JSON. Integers are decimal texts: JSON numbers lose digits above 2^53.
+
+    Args:
+        type_: The message's type, as EIP-712 writes it.
+        domain: Type and value of each member of the domain.
+        message: The members.
+    """
+    name, _, members = type_.removesuffix(")").partition("(")
+    words = [member.split(" ") for member in members.split(",")]
     return {
         "types": {
-            "EIP712Domain": [{"name": name, "type": kind} for name, kind in domain_members.items()],
-            "Commitment": [{"name": name, "type": kind} for kind, name in members],
+            "EIP712Domain": [{"name": member, "type": kind} for member, (kind, _) in domain.items()],
+            name: [{"name": member, "type": kind} for kind, member in words],
         },
-        "primaryType": "Commitment",
-        "domain": {
-            "name": DOMAIN_NAME,
-            "version": DOMAIN_VERSION,
-            "chainId": str(domain.chain_id),
-            "verifyingContract": domain.verifying_contract,
-        },
-        "message": commitment.to_json(),
+        "primaryType": name,
+        "domain": {member: value for member, (_, value) in domain.items()},
+        "message": message,
     }

@@ -31,6 +31,28 @@ BundleHash = Annotated[
 ]
 
 
+Wallet = Annotated[
+    str | None,
+    typer.Option(
+        "--wallet",
+        metavar="ADDRESS",
+        help="The account is this contract: a Safe, or another wallet that accepts signatures of its owner (ERC-1271). "
+        "The key is an owner's.",
+        show_default=False,
+    ),
+]
+
+Owners = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--owner",
+        metavar="KEY",
+        help="Key file of one more owner of --wallet; with --remote-signer, its address. Repeat it for several.",
+        show_default=False,
+    ),
+]
+
+
 class RemoteMethod(StrEnum):
     """The JSON-RPC method of a remote signer, which also decides the form of its second parameter."""
 

@@ -15,6 +15,7 @@ import sysconfig
 import time
 import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ from client.evaluation import count
 from folkmoot.errors import FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import NOTHING, compared
+from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.layers import check_layers
+from folkmoot.privacy.mechanism import checked
 from folkmoot.tasks import Data, Task
 
 if TYPE_CHECKING:
@@ -131,6 +135,8 @@ def _try_model(task: Task) -> tuple[torch.nn.Module, Step]:
             remedy="All members must start from the same model: make torch.manual_seed(0) its first line.",
             code="unseeded-model",
         )
+    if PrivacySettings.of(task.training) is not None:
+        check_layers(first)
     odd = [name for name, value in first.named_parameters() if not bool(torch.isfinite(value).all())]
     if odd:
         raise TaskError(
@@ -167,7 +173,8 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
     settings = {**task.training, "seed": 0}
     began = time.monotonic()
     try:
-        examples = _call(task, "train", model, data, settings)
+        with checked(model) if PrivacySettings.of(task.training) else nullcontext():
+            examples = _call(task, "train", model, data, settings)
     except _Raised as raised:
         raise _Raised(raised.cause, _training_error(task, raised, data, settings)) from raised.cause
     took = time.monotonic() - began

@@ -58,8 +58,8 @@ CHUNK = 1 << 20
 REFUSALS = frozenset(
     {
         "round-unknown", "round-closed", "wrong-base", "wrong-size", "invalid-encoding", "wrong-root",
-        "wrong-norm", "norm-too-large", "invalid-signature", "stake-too-low", "not-enrolled", "no-place",
-        "duplicate", "round-full", "invalid-commitment",
+        "wrong-norm", "norm-too-large", "norm-too-small", "invalid-signature", "stake-too-low", "not-enrolled",
+        "no-place", "duplicate", "round-full", "invalid-commitment",
     }
 )  # fmt: skip
 """Codes with which an update is refused: those of docs/protocol.md section 7, and one for an unreadable commitment."""

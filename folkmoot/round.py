@@ -146,10 +146,36 @@ def compute_leaves(
         InputError: The weights are none that a rule may give.
         ArtifactError: An update can't be read.
     """
-    form = form_of(policy.rule, policy.parameters)
-    total = form.divisor(weights)
-    lanes = form.lanes(updates, weights, first, last)
+    lanes = form_of(policy.rule, policy.parameters).lanes(updates, weights, first, last)
+    return step_leaves(manifest, header, policy, base, lanes, weights, first)
+
+
+def step_leaves(
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    lanes: U32,
+    weights: Sequence[int],
+    first: int,
+) -> LeafRange:
+    """Compute the outcome for some consecutive leaves from their lanes, without updates.
+
+    Args:
+        manifest: The model's layout.
+        header: The round's header.
+        policy: The round's policy.
+        base: The state that the round trained from.
+        lanes: uint32[k, 256], ``U``.
+        weights: One an entry.
+        first: First leaf.
+
+    Raises:
+        InputError: The weights are none that a rule may give.
+    """
+    total = form_of(policy.rule, policy.parameters).divisor(weights)
     aggregate = aggregate_of(lanes, total)
+    last = first + len(lanes)
     exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf[first:last]]
     place = slice(LEAF * first, LEAF * last)
     theta, momentum = outer_step(
@@ -320,8 +346,8 @@ def _check_belonging(
         problem = "The header is for another manifest."
     elif len(header.exponents) != len(manifest.tensors):
         problem = "The header has not one exponent a tensor."
-    elif header.bits != policy.bits:
-        problem = "The header's bits are not the policy's."
+    elif header.width != policy.width:
+        problem = "The header's width is not the policy's."
     elif len(entries) != len(updates):
         problem = f"There are {len(updates)} updates for {len(entries)} entries."
     elif any(entry.round != header.round for entry in entries):

@@ -18,9 +18,11 @@ from folkmoot.errors import DatabaseError, FolkmootError, StoreError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.quorum import open_rpc
+from folkmoot.rpc.wallets import WALLET_GAS
 from server.api.app import create_app
 from server.api.gauges import Gauges
 from server.api.parts import AppState
+from server.chain.calls import selector
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
 from server.chain.view import ChainView, check_chain, require_anvil
@@ -30,6 +32,7 @@ from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
 from server.restore.compare import Comparison
+from server.restore.deletion import Deletion
 from server.restore.rewind import Rewinder
 from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
@@ -82,6 +85,7 @@ class Coordinator:
             self.chain.chain_id,
             self.chain.confirmations,
             int(self.settings.max_fee_gwei * 10**9),
+            {selector("ledger", "commitUpdateFor"): WALLET_GAS},
         )
         engine = Engine(
             self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
@@ -89,7 +93,13 @@ class Coordinator:
         comparison = Comparison(self.storage, self.chain, self.federation)
         pause = self.settings.scrub_pause
         upkeep = Upkeep(
-            self.storage, self.federation, self.settings.mirror_locations, comparison, pause, indexer.check
+            self.storage,
+            self.federation,
+            self.settings.mirror_locations,
+            comparison,
+            pause,
+            indexer.check,
+            Deletion(self.storage, self.chain, indexer.check),
         )
         return Worker(
             database,

@@ -65,7 +65,7 @@ def policy(**changes: Any) -> Policy:
         max_sum_squares=10**9,
         min_contributors=2,
         max_contributors=32,
-        bits=8,
+        width=8,
         rate=1024,
         momentum=0,
         commit_window=windows.commit,

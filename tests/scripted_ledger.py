@@ -123,7 +123,7 @@ class ScriptedLedger:
         one = self.rounds[number]
         for index in range(updates):
             root = (roots or {}).get(index, hash_of("update", number, index))
-            made = Commitment(address_of("contributor", index), number, one.base_state_root, root, 1_000, 100)
+            made = Commitment(address_of("contributor", index), number, one.base_state_root, root, 1_000)
             one.commitments.append(made)
         entries = b"".join(map(pack_entry, one.commitments[-updates:] if updates else []))
         if entries:

@@ -283,14 +283,14 @@ def commitment_of(given: Values) -> Commitment:
         raw(given["baseStateRoot"]),
         raw(given["updateRoot"]),
         int(given["sumSquares"]),
-        int(given["numExamples"]),
+        raw(given["memoryHash"]),
         raw(given["bundleHash"]),
     )
 
 
 def update_bytes(given: Values) -> Values:
     """Section 7, the checks of the bytes."""
-    claimed = Commitment(LEDGER, 1, bytes(32), raw(given["updateRoot"]), int(given["sumSquares"]), 0)
+    claimed = Commitment(LEDGER, 1, bytes(32), raw(given["updateRoot"]), int(given["sumSquares"]))
     found = check_bytes(MemoryUpdate(raw(given["data"])), claimed, manifest_of(given["elements"]))
     return {"tensors": [list(one) for one in found.tensors]}
 
@@ -381,7 +381,7 @@ def whole_round(given: Values) -> Values:
         60, 60, 60, 1, 0, 0,
     )  # fmt: skip
     entries = [
-        Commitment(one["contributor"], number, root, raw(one["updateRoot"]), int(one["sumSquares"]), i)
+        Commitment(one["contributor"], number, root, raw(one["updateRoot"]), int(one["sumSquares"]))
         for i, one in enumerate(given["entries"])
     ]
     lineage = Lineage(
@@ -420,7 +420,7 @@ def _past_round(one: Values, coordinator: str) -> PastRound:
     updates = [MemoryUpdate(raw(update)) for update in one["updates"]]
     trees = [merkle.update_tree(update.read(0, update.size // LEAF).reshape(-1)) for update in updates]
     entries = [
-        Commitment(who, 1, bytes(32), tree.root, tree.sum_squares, 0)
+        Commitment(who, 1, bytes(32), tree.root, tree.sum_squares)
         for who, tree in zip(one["contributors"], trees, strict=True)
     ]
     return PastRound.of(tuple(ints(one["exponents"])), entries, updates, coordinator)
@@ -1178,13 +1178,19 @@ def signature_cases() -> Group:
     account = Account.from_key(shared.KEYS[0])
     other = Account.from_key(shared.KEYS[1])
     commitment = Commitment(
-        account.address, 7, stream("base", 32), stream("root", 32), 1234, 56, stream("bundle", 32)
+        account.address,
+        7,
+        stream("base", 32),
+        stream("root", 32),
+        1234,
+        stream("memory", 32),
+        stream("bundle", 32),
     )
     domain = Domain(CHAIN_ID, LEDGER)
     signed = commitment.sign(account, domain)
     fields = {
         "contributor": commitment.contributor, "round": 7, "baseStateRoot": commitment.base_state_root,
-        "updateRoot": commitment.update_root, "sumSquares": 1234, "numExamples": 56,
+        "updateRoot": commitment.update_root, "sumSquares": 1234, "memoryHash": commitment.memory_hash,
         "bundleHash": commitment.bundle_hash,
         "chainId": CHAIN_ID, "verifyingContract": LEDGER, "signature": signed,
     }  # fmt: skip
@@ -1209,7 +1215,13 @@ def signature_cases() -> Group:
     for comment, data in bad.items():
         group.invalid(comment, {**fields, "signature": data})
     theirs = Commitment(
-        other.address, 7, stream("base", 32), stream("root", 32), 1234, 56, stream("bundle", 32)
+        other.address,
+        7,
+        stream("base", 32),
+        stream("root", 32),
+        1234,
+        stream("memory", 32),
+        stream("bundle", 32),
     )
     group.invalid("another account's signature", {**fields, "signature": theirs.sign(other, domain)})
     group.invalid(
@@ -1217,7 +1229,7 @@ def signature_cases() -> Group:
         {**fields, "contributor": LEDGER}, ["ERC1271"],
     )  # fmt: skip
     for name, value in {
-        "round": 8, "sumSquares": 1235, "numExamples": 57, "chainId": 1, "bundleHash": bytes(32),
+        "round": 8, "sumSquares": 1235, "memoryHash": bytes(32), "chainId": 1, "bundleHash": bytes(32),
         "verifyingContract": account.address, "updateRoot": stream("base", 32), "baseStateRoot": bytes(32),
     }.items():  # fmt: skip
         group.invalid(f"another {name}", {**fields, name: value})

@@ -269,7 +269,7 @@ def header_section() -> dict[str, Any]:
         manifest_hash=vector_manifest().hash,
         base_state_root=base,
         policy_id=3,
-        bits=8,
+        width=8,
         seed=derive_seed(CHAIN_ID, LEDGER, 7, base),
         exponents=(-12, 4, -40),
     )
@@ -281,7 +281,7 @@ def header_section() -> dict[str, Any]:
         "manifestHash": hexed(header.manifest_hash),
         "baseStateRoot": hexed(base),
         "policyId": str(header.policy_id),
-        "bits": str(header.bits),
+        "width": str(header.width),
         "seed": hexed(header.seed),
         "exponents": text(header.exponents),
         "exponentBytes": hexed(bytes(e & 0xFF for e in header.exponents)),
@@ -299,7 +299,7 @@ def vector_commitments() -> list[Commitment]:
             base_state_root=stream("base", 32),
             update_root=stream(f"root {i}", 32),
             sum_squares=[123456789, 0, (1 << 64) - 1][i],
-            num_examples=[1000, 0, (1 << 32) - 1][i],
+            memory_hash=[stream("memory", 32), bytes(32), b"\xff" * 32][i],
             bundle_hash=[stream("bundle", 32), bytes(32), bytes(32)][i],
         )
         for i, key in enumerate(KEYS)
@@ -324,7 +324,7 @@ def commitment_section() -> dict[str, Any]:
         "baseStateRoots": hexes(entry.base_state_root for entry in entries),
         "updateRoots": hexes(entry.update_root for entry in entries),
         "sumSquares": text(entry.sum_squares for entry in entries),
-        "numExamples": text(entry.num_examples for entry in entries),
+        "memoryHashes": hexes(entry.memory_hash for entry in entries),
         "bundleHashes": hexes(entry.bundle_hash for entry in entries),
         "commitmentHashes": hexes(entry.struct_hash for entry in entries),
         "digests": hexes(entry.digest(domain) for entry in entries),
@@ -877,7 +877,9 @@ def round_section() -> dict[str, Any]:
     for i, update in enumerate(data):
         tree = merkle.update_tree(np.frombuffer(update, dtype=np.uint8))
         account = Account.from_key(keccak(f"folkmoot vector contributor {i}".encode()))
-        entries.append(Commitment(account.address, 1, base, tree.root, tree.sum_squares, 100 + i))
+        entries.append(
+            Commitment(account.address, 1, base, tree.root, tree.sum_squares, stream(f"memory {i}", 32))
+        )
     updates = [MemoryUpdate(update) if i != 4 else None for i, update in enumerate(data)]
     sink = _Collect()
     outcome = rounds.compute_round(
@@ -923,7 +925,7 @@ def round_section() -> dict[str, Any]:
         "contributors": [entry.contributor for entry in entries],
         "updateRoots": hexes(entry.update_root for entry in entries),
         "sumSquares": text(entry.sum_squares for entry in entries),
-        "numExamples": text(entry.num_examples for entry in entries),
+        "memoryHashes": hexes(entry.memory_hash for entry in entries),
         "commitmentHashes": hexes(entry.struct_hash for entry in entries),
         "entriesHash": hexed(commitment.entries_hash(entries)),
         "updateProofHashes": hexes(node[0] for tree in trees for i in range(3) for node in tree.proof(i)),
@@ -967,7 +969,7 @@ def entries_tree_section() -> dict[str, Any]:
     entries = [
         Commitment(
             Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address,
-            *(7, stream("entries base", 32), stream(f"entries root {i}", 32), 1000 + i, 0),
+            *(7, stream("entries base", 32), stream(f"entries root {i}", 32), 1000 + i),
         )
         for i in range(5)
     ]

@@ -57,9 +57,9 @@ POLICY = {
         "Fewest entries with which a round can be anchored.",
     ),
     "maxContributors": ("entries", "1 to {MAX_CONTRIBUTORS}", "6.1, 7", "Most entries of a round."),
-    "bits": (
+    "width": (
         "bits",
-        "{BITS}",
+        "{WIDTH}",
         "4",
         "Bits of one encoded coordinate. The header repeats it; 8 is the only value so far.",
     ),
@@ -72,6 +72,31 @@ POLICY = {
         "at least 1; the three windows together at most `unbondingPeriod()` of the vault",
         "13",
         "From the anchor to the end of the challenge.",
+    ),
+    "minSumSquares": (
+        "squares of q",
+        "0 to `maxSumSquares`; 0 for none",
+        "6.3, 7",
+        "Smallest sum of squares of an update: the floor.",
+    ),
+    "noise1024": (
+        "1/1024",
+        "0 for no noise, else 1 to 2^32 - 1",
+        "6.3",
+        "Standard deviation of the noise, in parts of the largest norm that one record can have in a sum of gradients.",
+    ),
+    "steps": ("steps", "0 without noise, else 1 to {MAX_STEPS}", "6.3", "Noised sums of an update."),
+    "privacyCap": (
+        "2^-32 of rho",
+        "0 without noise, else at least the cost of one update",
+        "6.3",
+        "Most that a contributor can spend of its privacy budget.",
+    ),
+    "retainRounds": (
+        "rounds",
+        "0 for never, else 1 to 2^32 - 1",
+        "-",
+        "Rounds after which updates may be deleted.",
     ),
     "minStake": (
         "1e-18 tokens",
@@ -92,9 +117,15 @@ POLICY = {
         "13",
         "The contract that may report fraud or a fault, or postpone: the deployment's `Arbiter`.",
     ),
+    "bundleHash": (
+        "sha256",
+        "any; zero for any bundle",
+        "6",
+        "The only Flower App Bundle that nodes may run. No contract enforces it.",
+    ),
 }
 """Field of a policy: unit, range (as ``addPolicy`` enforces it), sections that use it, meaning. A name in braces is a
-constant of Policies.sol."""
+constant of Policies.sol or Budget.sol."""
 
 PHASES = {
     "None": ("There is no such round.", "it opens (`openRound`)"),
@@ -262,7 +293,7 @@ def phases(texts: dict[str, str]) -> list[str]:
 
 def policy(texts: dict[str, str]) -> list[str]:
     """Return the section on the policy."""
-    limits = dict(re.findall(r"constant ([A-Z_]+) = (\d+);", texts["Policies"]))
+    limits = dict(re.findall(r"constant ([A-Z_]+) = (\d+);", texts["Policies"] + texts["Budget"]))
     fields = structs()["struct IRoundLedger.Policy"]["components"]
     if [field["name"] for field in fields] != list(POLICY):
         raise SystemExit("The fields of the contract's policy are not those of this tool.")

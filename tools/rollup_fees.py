@@ -21,7 +21,7 @@ from eth_utils.crypto import keccak
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.commitment import NO_MEMORY, Commitment, Domain
 from server.chain.calls import encode_call
 
 SOURCE = "https://specs.optimism.io/protocol/fjord/exec-engine.html"
@@ -108,10 +108,10 @@ def round_of(entries: int = ENTRIES) -> list[Sent]:
     ledger = to_checksum_address(next(digests)[:20])
     root, header, bundle = next(digests), next(digests), next(digests)
     domain, commitments, signatures = Domain(CHAIN_ID, ledger), [], []
-    for place in range(entries):
+    for _ in range(entries):
         account = Account.from_key(next(digests))
         squares = 10**8 + int.from_bytes(next(digests)[:3], "big")
-        made = Commitment(account.address, 7, root, next(digests), squares, 1_000 + place, bundle)
+        made = Commitment(account.address, 7, root, next(digests), squares, NO_MEMORY, bundle)
         commitments.append(made)
         signatures.append(made.sign(account, domain))
     weights = tuple(1024 - place for place in range(entries))

@@ -111,7 +111,7 @@ MUTATIONS = [
         ("fitting: below the cap, not at it", P + "codec", "if total > max_sum_squares:", "if total >= max_sum_squares:"),
         ("fitting: the first bound that is too large", P + "codec", "            return bound - 1\n", "            return bound\n"),
         # Section 6
-        ("commitment: fields in another order", P + "commitment", '"uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"', '"uint32 numExamples,uint64 sumSquares,bytes32 bundleHash)"'),
+        ("commitment: fields in another order", P + "commitment", '"uint64 sumSquares,bytes32 memoryHash,bytes32 bundleHash)"', '"bytes32 memoryHash,uint64 sumSquares,bytes32 bundleHash)"'),
         ("domain: another version", P + "commitment", 'DOMAIN_VERSION = "2"', 'DOMAIN_VERSION = "1"'),
         ("digest without 0x1901", P + "commitment", 'keccak(b"\\x19\\x01", domain', 'keccak(b"\\x19\\x00", domain'),
         ("signatures with s in the upper half", P + "signatures", "> _HALF_ORDER:", "> 1 << 256:"),

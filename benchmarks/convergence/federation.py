@@ -241,7 +241,7 @@ class Integers:
             )
             reader = MemoryUpdate(encoded.data)
             summary = summarize(reader, manifest)
-            commitment = Commitment(account, number, bytes(32), summary.root, summary.sum_squares, 1)
+            commitment = Commitment(account, number, bytes(32), summary.root, summary.sum_squares)
             try:
                 check_norm(commitment, self.policy)
             except UpdateRefused:

@@ -91,7 +91,6 @@ class Trainer:
             header.base_state_root,
             tree.root,
             tree.sum_squares,
-            100,
         )
         return commitment, data.tobytes()
 
@@ -172,7 +171,7 @@ def policy_for(manifest: Manifest, rule: str) -> Policy:
         max_sum_squares=127**2 * manifest.size,
         min_contributors=2,
         max_contributors=MOST_ENTRIES,
-        bits=8,
+        width=8,
         rate=700,
         momentum=900,
         commit_window=_WINDOWS,

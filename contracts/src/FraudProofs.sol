@@ -179,7 +179,7 @@ contract FraudProofs is IFraudProofs, Judge {
             _manifestHash,
             facts.baseStateRoot,
             PolicyId.unwrap(facts.stored.policy),
-            facts.policy.bits,
+            facts.policy.width,
             seed,
             exponents
         );

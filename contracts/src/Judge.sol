@@ -78,7 +78,7 @@ abstract contract Judge is IJudge {
                 baseStateRoot,
                 entry.updateRoot,
                 entry.sumSquares,
-                entry.numExamples,
+                entry.memoryHash,
                 entry.bundleHash
             )
         );

@@ -33,6 +33,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 places;
         uint256 maxContributors;
         uint256 maxSumSquares;
+        uint256 minSumSquares;
         uint256 minStake;
         /// @dev Enrolled stake that has a place, if one is left, whatever the lot.
         uint256 sureStake;
@@ -210,7 +211,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             }
             assembly ("memory-safe") {
                 // The next ones; after the last entry the member is not read.
-                entry := add(entry, 0x80)
+                entry := add(entry, 0x9c)
                 member := add(member, 0x80)
             }
         }
@@ -529,19 +530,6 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function canClose(RoundId id) external view returns (bool) {
-        if (phase(id) != Phase.Open) return false;
-        Round storage round = _rounds[id];
-        Policy storage policy = _policies[round.policy];
-        if (round.entries >= _placesOf(id, policy.maxContributors)) return true;
-        if (round.entries < policy.minContributors || _draws[id].quota > 0) return false;
-        // Where members are missing does not matter.
-        // slither-disable-next-line unused-return
-        (bool counted,, uint256 missing) = _roll.findMissing(_committed[id], round.openedAt);
-        return counted && missing == 0;
-    }
-
-    /// @inheritdoc IRoundLedger
     function claimable(address account) external view returns (uint256) {
         return _claimable[account];
     }
@@ -716,6 +704,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.draw = _draws[id];
         intake.enrolledBy = intake.draw.quota > 0 ? intake.draw.at : round.openedAt;
         intake.maxSumSquares = policy.maxSumSquares;
+        intake.minSumSquares = policy.minSumSquares;
         intake.minStake = policy.minStake;
         intake.sureStake = Math.max(intake.draw.quota, policy.minStake);
         intake.form.typehash = Commitments.TYPEHASH;
@@ -806,6 +795,11 @@ contract RoundLedger is IRoundLedger, EIP712 {
             // casting to 'uint64' is safe because both had 64 bits before
             // forge-lint: disable-next-line(unsafe-typecast)
             revert RoundLedgerNormTooLarge(contributor, uint64(form.sumSquares), uint64(intake.maxSumSquares));
+        }
+        if (form.sumSquares < intake.minSumSquares) {
+            // As above.
+            // forge-lint: disable-next-line(unsafe-typecast)
+            revert RoundLedgerNormTooSmall(contributor, uint64(form.sumSquares), uint64(intake.minSumSquares));
         }
     }
 
@@ -969,7 +963,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             // Where `_askMembers` expects them.
             let to := add(mload(0x40), 0x44)
             let from := batch.offset
-            for { let end := add(from, shl(7, count)) } lt(from, end) { from := add(from, 0x80) } {
+            for { let end := add(from, mul(count, 0x9c)) } lt(from, end) { from := add(from, 0x9c) } {
                 mstore(to, shr(96, calldataload(from)))
                 to := add(to, 0x20)
             }

@@ -92,7 +92,7 @@ contract ContributorFaultsTest is FraudWorld {
         IRoundLedger.Commitment memory first = commitmentOf(address(wallet), round);
         wallet.commit(ledger, first);
         IRoundLedger.Commitment memory second = commitmentOf(address(wallet), round);
-        second.numExamples += 1;
+        second.memoryHash = keccak256("another memory");
         _proveTwo(bob, first, second);
         _assertStruck(address(wallet), 0, "a contract's word counts too");
     }
@@ -223,7 +223,7 @@ contract ContributorFaultsTest is FraudWorld {
         for (uint256 i = 0; i < 3; ++i) {
             entries[i].contributor = contributors[i];
             entries[i].updateRoot = roots[i];
-            (entries[i].sumSquares, entries[i].numExamples) = (sumSquares, 600);
+            (entries[i].sumSquares, entries[i].memoryHash) = (sumSquares, keccak256("memory"));
             entries[i].bundleHash = keccak256("bundle");
         }
     }

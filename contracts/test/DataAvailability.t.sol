@@ -821,7 +821,7 @@ contract DataAvailabilityDeliveryTest is FraudWorld {
         (entries[0].contributor, entries[0].updateRoot) = (alice.addr, commitment.updateRoot);
         (entries[1].contributor, entries[1].updateRoot) = (bob.addr, second.updateRoot);
         (entries[0].sumSquares, entries[1].sumSquares) = (commitment.sumSquares, second.sumSquares);
-        (entries[0].numExamples, entries[1].numExamples) = (600, 600);
+        (entries[0].memoryHash, entries[1].memoryHash) = (keccak256("memory"), keccak256("memory"));
         (entries[0].bundleHash, entries[1].bundleHash) = (keccak256("bundle"), keccak256("bundle"));
         vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityNotCensored.selector, 0));
         availability.proveCensored(_round, anchor, entries, 0);
@@ -904,7 +904,7 @@ contract DataAvailabilityPaddingTest is FraudWorld {
         (entries[0].contributor, entries[0].updateRoot) = (alice.addr, root.hash);
         (entries[1].contributor, entries[1].updateRoot) = (bob.addr, second.updateRoot);
         (entries[0].sumSquares, entries[1].sumSquares) = (root.squares, second.sumSquares);
-        (entries[0].numExamples, entries[1].numExamples) = (600, 600);
+        (entries[0].memoryHash, entries[1].memoryHash) = (keccak256("memory"), keccak256("memory"));
         (entries[0].bundleHash, entries[1].bundleHash) = (keccak256("bundle"), keccak256("bundle"));
         vm.expectRevert(abi.encodeWithSelector(IDataAvailability.DataAvailabilityNotCensored.selector, 0));
         availability.proveCensored(round, anchor, entries, 0);
@@ -1009,7 +1009,7 @@ contract DataAvailabilityDescentTest is FraudWorld {
         (entries[0].contributor, entries[0].updateRoot) = (alice.addr, _updateTree[TREE_DEPTH][0].hash);
         (entries[1].contributor, entries[1].updateRoot) = (bob.addr, second.updateRoot);
         (entries[0].sumSquares, entries[1].sumSquares) = (_updateTree[TREE_DEPTH][0].squares, second.sumSquares);
-        (entries[0].numExamples, entries[1].numExamples) = (600, 600);
+        (entries[0].memoryHash, entries[1].memoryHash) = (keccak256("memory"), keccak256("memory"));
         (entries[0].bundleHash, entries[1].bundleHash) = (keccak256("bundle"), keccak256("bundle"));
     }
 

@@ -638,7 +638,7 @@ contract FraudProofsTest is FraudWorld {
                 genesisState(),
                 entries[i].updateRoot,
                 entries[i].sumSquares,
-                entries[i].numExamples,
+                entries[i].memoryHash,
                 entries[i].bundleHash
             );
             rolling = keccak256(abi.encode(rolling, entries[i].contributor, ledger.hashCommitment(commitment)));

@@ -6,6 +6,7 @@ import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
 import { IMootToken } from "../src/interfaces/IMootToken.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
+import { Budget } from "../src/libraries/Budget.sol";
 import { Policies } from "../src/libraries/Policies.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
@@ -244,11 +245,59 @@ contract RoundLedgerTest is RoundTest {
         _add(bad);
     }
 
-    function test_addPolicy_failsWithOtherBits() public {
+    function test_addPolicy_failsWithAnotherWidth() public {
         IRoundLedger.Policy memory bad = policy();
-        bad.bits = 4;
-        _expectInvalid("bits", 4);
+        bad.width = 4;
+        _expectInvalid("width", 4);
         _add(bad);
+    }
+
+    function test_addPolicy_failsWithAFloorAboveTheNormCap() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.minSumSquares = MAX_SUM_SQUARES + 1;
+        _expectInvalid("minSumSquares", MAX_SUM_SQUARES + 1);
+        _add(bad);
+        bad.minSumSquares = MAX_SUM_SQUARES;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "one norm alone");
+    }
+
+    /// @dev Noise, steps and cap are all there or none is.
+    function test_addPolicy_failsWithAPartOfAPrivacyBudget() public {
+        IRoundLedger.Policy memory bad = policy();
+        bad.steps = 1;
+        _expectInvalid("steps", 1);
+        _add(bad);
+        (bad.steps, bad.privacyCap) = (0, 7);
+        _expectInvalid("privacyCap", 7);
+        _add(bad);
+        bad.noise1024 = 2745;
+        _expectInvalid("steps", 0);
+        _add(bad);
+        (bad.steps, bad.privacyCap) = (1, 0);
+        _expectInvalid("privacyCap", 0);
+        _add(bad);
+    }
+
+    function test_addPolicy_failsWithMoreStepsThanFit64Bits() public {
+        IRoundLedger.Policy memory bad = policy();
+        (bad.noise1024, bad.steps, bad.privacyCap) = (1, Budget.MAX_STEPS + 1, type(uint64).max);
+        _expectInvalid("steps", Budget.MAX_STEPS + 1);
+        _add(bad);
+        bad.steps = Budget.MAX_STEPS;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "the largest cost");
+    }
+
+    /// @dev The example of docs/protocol.md: 2^51 / 2745^2, rounded up.
+    function test_addPolicy_failsWithACapBelowOneRound() public {
+        IRoundLedger.Policy memory bad = policy();
+        (bad.noise1024, bad.steps, bad.privacyCap) = (2745, 1, 298_844_371);
+        _expectInvalid("privacyCap", 298_844_371);
+        _add(bad);
+        bad.privacyCap = 298_844_372;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "a budget of one round");
     }
 
     function test_addPolicy_failsWithImpossibleRates() public {
@@ -329,6 +378,14 @@ contract RoundLedgerTest is RoundTest {
         added.anchorWindow = uint32(bound(seed >> 96, 1, 1 days));
         added.challengeWindow = uint32(bound(seed >> 128, MIN_CHALLENGE_WINDOW, 5 days));
         added.parameters = new uint32[](bound(seed >> 160, 0, Policies.MAX_PARAMETERS));
+        added.minSumSquares = uint64(bound(seed >> 168, 0, MAX_SUM_SQUARES));
+        added.noise1024 = uint32(seed >> 176);
+        if (added.noise1024 > 0) {
+            added.steps = uint32(bound(seed >> 208, 1, Budget.MAX_STEPS));
+            added.privacyCap = uint64(bound(seed, Budget.cost(added.noise1024, added.steps), type(uint64).max));
+        }
+        added.retainRounds = uint32(seed >> 224);
+        added.bundleHash = keccak256(abi.encode(seed));
         _add(added);
         vm.assertEq(
             keccak256(abi.encode(ledger.policies(policyId(2)))), keccak256(abi.encode(added)), "stored as given"

@@ -55,7 +55,7 @@ contract RoundLedgerCommitTest is RoundTest {
     function test_hashCommitment_isTheEip712StructHash() public view {
         IRoundLedger.Commitment memory c = commitmentOf(alice.addr, round);
         bytes32 typehash = keccak256(
-            "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
+            "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,bytes32 memoryHash,bytes32 bundleHash)"
         );
         bytes32 expected = keccak256(
             abi.encode(
@@ -65,7 +65,7 @@ contract RoundLedgerCommitTest is RoundTest {
                 c.baseStateRoot,
                 c.updateRoot,
                 c.sumSquares,
-                c.numExamples,
+                c.memoryHash,
                 c.bundleHash
             )
         );
@@ -116,7 +116,7 @@ contract RoundLedgerCommitTest is RoundTest {
 
     function test_commitUpdates_recordsABatchInOrder() public {
         (bytes memory batch, bytes memory entries, bytes32 rolling) = _three();
-        vm.assertEq(batch.length, 3 * 128, "bytes of a batch");
+        vm.assertEq(batch.length, 3 * 156, "bytes of a batch");
         vm.expectEmit(address(ledger));
         emit IRoundLedger.UpdatesCommitted(round, 0, BUNDLE_HASH, entries);
         vm.prank(stranger.addr);
@@ -159,14 +159,14 @@ contract RoundLedgerCommitTest is RoundTest {
 
     function test_commitUpdates_failsOnAPartOfAnEntry() public {
         (bytes memory batch,,) = _three();
-        uint256[5] memory lengths = [uint256(1), 127, 129, 3 * 128 - 1, 64];
+        uint256[5] memory lengths = [uint256(1), 155, 157, 3 * 156 - 1, 92];
         for (uint256 i = 0; i < lengths.length; ++i) {
             bytes memory part = new bytes(lengths[i]);
             for (uint256 j = 0; j < part.length; ++j) {
                 part[j] = batch[j];
             }
             vm.expectRevert(
-                abi.encodeWithSelector(IRoundLedger.RoundLedgerMalformedBatch.selector, lengths[i], uint256(128))
+                abi.encodeWithSelector(IRoundLedger.RoundLedgerMalformedBatch.selector, lengths[i], uint256(156))
             );
             ledger.commitUpdates(round, BUNDLE_HASH, part);
         }
@@ -200,11 +200,13 @@ contract RoundLedgerCommitTest is RoundTest {
         vm.assertTrue(ledger.hasCommitted(round, dave.addr), "and her commitment changes nothing for others");
     }
 
-    function testFuzz_commitUpdate_recordsAnyNumbers(uint64 sumSquares, uint32 numExamples, bytes32 updateRoot) public {
+    function testFuzz_commitUpdates_recordsAnyMembers(uint64 sumSquares, bytes32 memoryHash, bytes32 updateRoot)
+        public
+    {
         vm.assume(updateRoot != bytes32(0));
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         commitment.sumSquares = uint64(bound(sumSquares, 0, MAX_SUM_SQUARES));
-        commitment.numExamples = numExamples;
+        commitment.memoryHash = memoryHash;
         commitment.updateRoot = updateRoot;
         _expectRecorded(commitment, 0);
         _handIn(Way.Signed, alice, commitment, "");
@@ -285,7 +287,7 @@ contract RoundLedgerCommitTest is RoundTest {
 
     function testFuzz_commitUpdates_failsOnAnotherBit(uint256 bit) public {
         // Behind the contributor, whose other bit would be another account.
-        bit = bound(bit, 160, 8 * 128 - 1);
+        bit = bound(bit, 160, 8 * 156 - 1);
         bytes memory batch = batchOf(alice, commitmentOf(alice.addr, round));
         batch[bit / 8] ^= bytes1(uint8(1 << (7 - bit % 8)));
         _refusesSignature(BUNDLE_HASH, batch);
@@ -325,7 +327,7 @@ contract RoundLedgerCommitTest is RoundTest {
     function test_commit_failsOnBitsAboveAMembersType() public {
         vm.etch(alice.addr, address(new Agreeing()).code);
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
-        uint256[7] memory widths = [uint256(160), 64, 256, 256, 64, 32, 256];
+        uint256[7] memory widths = [uint256(160), 64, 256, 256, 64, 256, 256];
         for (uint256 member = 0; member < 7; ++member) {
             for (uint256 bit = widths[member]; bit < 256; bit += 5) {
                 uint256[7] memory words = abi.decode(abi.encode(commitment), (uint256[7]));
@@ -336,7 +338,7 @@ contract RoundLedgerCommitTest is RoundTest {
                 );
             }
         }
-        commitment.numExamples = type(uint32).max;
+        commitment.memoryHash = bytes32(type(uint256).max);
         _expectRecorded(commitment, 0);
         ledger.commitUpdateFor(commitment, "");
     }
@@ -454,6 +456,27 @@ contract RoundLedgerCommitTest is RoundTest {
             )
         );
         commitment.sumSquares = MAX_SUM_SQUARES;
+        _handIn(Way.Own, alice, commitment, "");
+    }
+
+    function test_commit_failsBelowTheNormFloor() public {
+        skipCommitWindow(round);
+        ledger.cancel(round);
+        IRoundLedger.Policy memory noisy = policy();
+        noisy.minSumSquares = 5000;
+        vm.prank(address(timelock));
+        ledger.addPolicy(noisy);
+        round = open();
+        IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
+        commitment.sumSquares = 4999;
+        _failsBothWays(
+            alice,
+            commitment,
+            abi.encodeWithSelector(
+                IRoundLedger.RoundLedgerNormTooSmall.selector, alice.addr, uint64(4999), uint64(5000)
+            )
+        );
+        commitment.sumSquares = 5000;
         _handIn(Way.Own, alice, commitment, "");
     }
 

@@ -194,7 +194,7 @@ contract VectorsTest is Deployment {
             _word(".header.manifestHash"),
             baseStateRoot,
             uint32(_uint(".header.policyId")),
-            uint8(_uint(".header.bits")),
+            uint8(_uint(".header.width")),
             seed,
             _bytes(".header.exponentBytes")
         );
@@ -211,7 +211,7 @@ contract VectorsTest is Deployment {
             baseStateRoot: _words(".commitment.baseStateRoots")[i],
             updateRoot: _words(".commitment.updateRoots")[i],
             sumSquares: uint64(_uints(".commitment.sumSquares")[i]),
-            numExamples: uint32(_uints(".commitment.numExamples")[i]),
+            memoryHash: _words(".commitment.memoryHashes")[i],
             bundleHash: _words(".commitment.bundleHashes")[i]
         });
     }

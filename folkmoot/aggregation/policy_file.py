@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """A policy as a JSON file: what people write, propose and deploy with.
 
-Keys are the fields of `folkmoot.protocol.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and
-`maxSumSquares` are decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for
-the arbiter of the deployment that the policy is for, or `none`; it may be left out for `arbiter`.
+Keys are the fields of `folkmoot.protocol.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and integers of
+64 bits are decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for the
+arbiter of the deployment that the policy is for, or `none`; it may be left out for `arbiter`. `bundleHash` is 0x-hex.
+It may be left out for any bundle, `minSumSquares`, `noise1024`, `steps`, `privacyCap` and `retainRounds` for 0.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.hashing import parse_json
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER, Policy
 
-_STRINGS = {"max_sum_squares", "min_stake", "bond", "reward"}
-_OPTIONAL = {"verifier"}
+_STRINGS = {"max_sum_squares", "min_sum_squares", "privacy_cap", "min_stake", "bond", "reward"}
+_OPTIONAL = {field.name for field in fields(Policy) if field.default is not MISSING}
+
+_HASH = re.compile("0x[0-9a-fA-F]{64}")
 
 NO_WORD = "none"
 """Word for no verifier."""
@@ -32,6 +37,8 @@ def to_json(policy: Policy) -> dict[str, Any]:
             value = str(value)
         elif field.name == "parameters":
             value = list(value)
+        elif field.name == "bundle_hash":
+            value = "0x" + value.hex()
         document[_camel(field.name)] = value
     return document
 
@@ -46,6 +53,8 @@ def from_json(document: Any) -> Policy:
         raise _invalid("it is not a JSON object")
     names = {_camel(field.name): field.name for field in fields(Policy)}
     unknown = sorted(set(document) - set(names))
+    if "bits" in unknown:
+        raise _invalid("it is of protocol version 1: what was `bits` there is `width`")
     if unknown:
         raise _invalid(f"it has the unknown fields {', '.join(unknown)}")
     missing = sorted(key for key, name in names.items() if key not in document and name not in _OPTIONAL)
@@ -80,7 +89,23 @@ def load(path: Path) -> Policy:
         raise _invalid(f"{path} is not JSON ({error.message})") from error
     policy = from_json(document)
     check_policy_rule(policy)
+    _check_budget(policy)
     return policy
+
+
+def _check_budget(policy: Policy) -> None:
+    """Raise InputError unless noise, steps and cap are all there or none is, and the cap is enough for one round."""
+    parts = policy.noise1024, policy.steps, policy.privacy_cap
+    if any(parts) and not all(parts):
+        raise _invalid("noise1024, steps and privacyCap must be all 0 or all above 0")
+    if policy.steps > MAX_STEPS:
+        raise _invalid(f"steps is {policy.steps}, more than {MAX_STEPS}")
+    if policy.privacy_cap < policy.cost:
+        raise _invalid(
+            f"privacyCap is {policy.privacy_cap}, less than the {policy.cost} that one round costs"
+        )
+    if policy.min_sum_squares > policy.max_sum_squares:
+        raise _invalid("minSumSquares is above maxSumSquares")
 
 
 def _value(key: str, name: str, value: Any) -> Any:
@@ -88,6 +113,10 @@ def _value(key: str, name: str, value: Any) -> Any:
         if not isinstance(value, str):
             raise _invalid(f"{key} must be a text, got {value!r}")
         return value
+    if name == "bundle_hash":
+        if not isinstance(value, str) or not _HASH.fullmatch(value):
+            raise _invalid(f"{key} must be 0x and 64 hex digits, got {value!r}")
+        return bytes.fromhex(value[2:])
     if name == "parameters":
         if not isinstance(value, list) or any(type(item) is not int for item in value):
             raise _invalid(f"parameters must be a list of integers, got {value!r}")

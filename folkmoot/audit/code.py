@@ -23,11 +23,10 @@ from folkmoot.audit.transactions import Transaction
 from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import JUDGES
+from folkmoot.ledger.packaged import is_runtime_of
 from folkmoot.protocol.policy import Policy
 
 _CHECK = "contracts"
-_PUSH32 = 0x7F
-_WORD = bytes(32)
 
 
 @dataclass(frozen=True)
@@ -96,33 +95,6 @@ def _check_admission(history: History) -> None:
     require(subject, "who admits accounts, by the deployment file", named, limits.admission)
     if place.members is not None:
         require(subject, "who changes the list of members", place.timelock, limits.members_governance)
-
-
-def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
-    """Return whether code is the result of a creation code, apart from immutables.
-
-    In the creation code an immutable is a PUSH32 of zeros, which the constructor replaces.
-
-    Args:
-        creation: Packaged creation code.
-        runtime: Code at the address.
-    """
-    start = creation.find(runtime[:16])
-    while start >= 0:
-        template = creation[start : start + len(runtime)]
-        if len(template) == len(runtime) and _without_immutables(template, runtime) == template:
-            return True
-        start = creation.find(runtime[:16], start + 1)
-    return False
-
-
-def _without_immutables(template: bytes, runtime: bytes) -> bytes:
-    code = bytearray(runtime)
-    place = template.find(bytes([_PUSH32]) + _WORD)
-    while place >= 0:
-        code[place + 1 : place + 33] = _WORD
-        place = template.find(bytes([_PUSH32]) + _WORD, place + 33)
-    return bytes(code)
 
 
 def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:

@@ -211,8 +211,6 @@ class History:
     """Storage of the contracts at the head."""
     transaction: Callable[[bytes], Transaction] = field(repr=False)
     """Returns a transaction by its hash."""
-    code_of: Callable[[str], bytes] = field(repr=False)
-    """Returns the code of an account; empty if a key controls it."""
     creations: Mapping[str, bytes] = field(default_factory=dict)
     """Hash of the transaction that created a contract, for contracts that were not created by other contracts."""
     vault_created: Block | None = None
@@ -244,9 +242,9 @@ class PinnedRpc(Rpc):
         """Return the code at an address at the block; empty if there is no contract."""
         return self._data("eth_getCode", [address, hex(self.block)])
 
-    def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+    def eth_call(self, to: str, data: bytes, block: int | None = None, sender: str | None = None) -> bytes:
         """Call a contract at the block and return the result as bytes."""
-        return super().eth_call(to, data, self.block if block is None else block)
+        return super().eth_call(to, data, self.block if block is None else block, sender)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,14 +298,9 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
             code="reorganised",
         )
     creations = _find_creations(rpc, deployment, head, events)
-    newest_code = partial(
-        Rpc.code, rpc
-    )  # Read in the middle of an audit, when the head's state may be pruned.
     transaction = partial(read_transaction, rpc)
     vault_created = _find_block(rpc, creations.get("vault"))
-    return History(
-        deployment, head, events, times, storage, transaction, newest_code, creations, vault_created
-    )
+    return History(deployment, head, events, times, storage, transaction, creations, vault_created)
 
 
 def read_block(rpc: Rpc, number: int) -> Block:

@@ -13,6 +13,8 @@ from folkmoot.aggregation.registry import most_contributors
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History, Limits
 from folkmoot.ledger.events import PolicyAdded
+from folkmoot.protocol.budget import MAX_STEPS
+from folkmoot.protocol.header import WIDTH
 from folkmoot.protocol.policy import BOND_FACTOR, NO_VERIFIER, Policy
 
 MAX_PARAMETERS = 32
@@ -23,9 +25,6 @@ MAX_MOMENTUM = 1024
 
 MAX_RATE = 4096
 """Largest outer learning rate, in 1/1024."""
-
-BITS = 8
-"""The only width of a coordinate."""
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
@@ -78,7 +77,7 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
     yield within("max_sum_squares", 1)
     yield within("min_contributors", 1, policy.max_contributors)
     yield within("max_contributors", 1, most_contributors(policy.rule))
-    yield within("bits", BITS, BITS)
+    yield within("width", WIDTH, WIDTH)
     yield within("rate", 1, MAX_RATE)
     yield within("momentum", 0, MAX_MOMENTUM)
     yield within("reward", 0, bounds.max_reward)
@@ -87,6 +86,14 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
     yield within("commit_window", max(1, bounds.min_commit_window))
     yield within("anchor_window", 1)
     yield within("challenge_window", max(1, bounds.min_challenge_window))
+    yield within("min_sum_squares", 0, policy.max_sum_squares)
+    if policy.noise1024:
+        yield within("steps", 1, MAX_STEPS)
+        if 1 <= policy.steps <= MAX_STEPS:
+            yield within("privacy_cap", policy.cost)
+    else:
+        yield within("steps", 0, 0)
+        yield within("privacy_cap", 0, 0)
     windows = policy.commit_window + policy.anchor_window + policy.challenge_window
     yield "windows together", windows <= limits.max_windows, f"at most {limits.max_windows}", windows
     yield "verifier", policy.verifier == limits.verifier, limits.verifier, policy.verifier

@@ -51,6 +51,7 @@ from folkmoot.ledger.events import (
     UpdatesCommitted,
     Withheld,
 )
+from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
@@ -60,8 +61,6 @@ from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
 
 _CHECK = "rounds"
 _NO_ROOT = bytes(32)
-MAX_PENDING_ROUNDS = 256
-"""Maximum number of anchored rounds that are not final."""
 
 _JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
     RoundSlashed: (FraudProven, GramFraudProven, Withheld, Censored, DisputeUpheld),

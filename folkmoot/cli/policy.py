@@ -218,7 +218,7 @@ def of_profile(
         max_sum_squares=max_sum_squares,
         min_contributors=fewest,
         max_contributors=min(max(PLACES, fewest), most_contributors(rule)),
-        bits=8,
+        width=8,
         rate=1024,
         momentum=0,
         commit_window=windows.commit,

@@ -228,9 +228,15 @@ def _policy_text(policy: Policy) -> str:
     from folkmoot.runtime.units import format_amount, format_duration
 
     parameters = f" {list(policy.parameters)}" if policy.parameters else ""
+    privacy = ""
+    if policy.noise1024:
+        rounds = policy.privacy_cap // policy.cost
+        privacy = (
+            f", noise {policy.noise1024}/1024 in {policy.steps} steps, a privacy budget of {rounds} rounds"
+        )
     return (
         f"{policy.rule}{parameters}, {policy.min_contributors} to {policy.max_contributors} contributors, "
         f"stake {format_amount(policy.min_stake)}, bond {format_amount(policy.bond)}, "
         f"reward {format_amount(policy.reward)}, windows {format_duration(policy.commit_window)} / "
-        f"{format_duration(policy.anchor_window)} / {format_duration(policy.challenge_window)}"
+        f"{format_duration(policy.anchor_window)} / {format_duration(policy.challenge_window)}{privacy}"
     )

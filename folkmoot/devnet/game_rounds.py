@@ -114,14 +114,14 @@ class RoundGame(Game, ABC):
         """Return the weights after an account's training."""
         import torch
 
-        settings: dict[str, Any] = dict(self.manifest.training)
+        from folkmoot.tasks.training import train_once
+
         model = self._task.model()
         values = opened.base.model(self.manifest)
         model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
         names = [*self.plan.names(), *self.attackers]
-        data = self._data(names.index(name), len(names), int(settings.get("split_seed", 0)))
-        settings["seed"] = int.from_bytes(opened.header.seed[:4], "big")
-        self._task.train(model, data, settings)
+        data = self._data(names.index(name), len(names), int(self.manifest.training.get("split_seed", 0)))
+        train_once(self._task, model, data, self.manifest.training)
         return self.manifest.flatten({key: value.numpy() for key, value in model.state_dict().items()})
 
     @functools.cached_property
@@ -152,7 +152,6 @@ class RoundGame(Game, ABC):
             opened.header.base_state_root,
             encoded.root,
             encoded.sum_squares,
-            1,
         )
         return Update(commitment, commitment.sign(account, self.domain), encoded.data)
 

@@ -104,7 +104,7 @@ class Spam(RoundGame):
     def _nothing(self, opened: Opened, name: str) -> Commitment:
         """Return a commitment to an update that there is not."""
         root = opened.header.base_state_root
-        return Commitment(self.addresses[name], ROUND, root, keccak(text=name), 1, 1)
+        return Commitment(self.addresses[name], ROUND, root, keccak(text=name), 1)
 
     def _disturb(self, made: Mapping[str, Update]) -> dict[str, Any]:
         """Commit an entry of the coordinator's batch, and another one's root, before the batch; describe the batch."""

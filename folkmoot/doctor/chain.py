@@ -12,13 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from folkmoot.audit.code import is_runtime_of
-from folkmoot.audit.rounds import MAX_PENDING_ROUNDS
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.ledger import clock, costs, packaged
 from folkmoot.ledger.admission import NOBODY, admits
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.stakes import bonded_rounds, rounds_within
+from folkmoot.ledger.packaged import is_runtime_of
+from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS, bonded_rounds, rounds_within
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID

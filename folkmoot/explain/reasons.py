@@ -98,6 +98,10 @@ _REASONS: dict[str, Words] = {
         "Refused on arrival: the update is longer than the policy allows.",
         "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
     ),
+    "norm-too-small": Words(
+        "Refused on arrival: the update is shorter than the noise that the policy asks for would make it.",
+        "Train with the policy's noise; `folkmoot status --json` shows it.",
+    ),
     "invalid-signature": Words(
         "Refused on arrival: the signature is not the account's.",
         "Sign with the account's own key, for this chain and ledger; if you sent nothing, somebody used your name.",
@@ -143,7 +147,7 @@ _REASONS: dict[str, Words] = {
     ),
     "copy": Words(
         "Excluded: it is a copy or a near-duplicate of an update that was committed earlier.",
-        "Train on your own data from this round's base. Two nodes on the same data and seed send the same update.",
+        "Train on your own data from this round's base. Two nodes that send equal updates share one weight.",
     ),
     "uncorrelated": Words(
         "Excluded: it is about orthogonal to all other updates, as noise is.",

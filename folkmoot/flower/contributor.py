@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contributor's folder as the code in the bundle sees it: `contributor.json` and the stored updates.
 
-The folder has only data that other processes of this machine may read. The key stays in the signer agent, which this
-module does not use. This module is part of the app bundle.
+The folder has only data that other processes of this machine may read, and encrypted drafts of updates. The key stays
+in the signer agent, which this module does not use. This module is part of the app bundle.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from Crypto.Cipher import ChaCha20_Poly1305
 from eth_utils.address import is_address, to_checksum_address
 
 from folkmoot.errors import InputError
@@ -36,6 +38,8 @@ PARTITION = "partition-id"
 """Key of the node config that Flower's simulation engine sets, from 0."""
 
 _DRAFT = ".draft"
+_NONCE_BYTES = 12
+_TAG_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -188,30 +192,43 @@ class DraftUpdate:
     """Records of the app's reply that may be sent with the update, packed (`records.pack`)."""
 
 
-def draft_update(home: Path, round_id: int, draft: DraftUpdate) -> None:
-    """Store an update before it is signed.
+def draft_update(home: Path, round_id: int, draft: DraftUpdate, key: bytes) -> None:
+    """Store an update before it is signed, encrypted: if it is never signed, nobody may read it on this disk.
 
     A signature is final, and no other update of the round can be signed after it. So the update must be on disk first:
-    a repeated training may give other bits. The update file is written before its description, so that a description
-    always has its file.
+    a repeated training may give other bits.
+
+    Args:
+        home: The contributor's folder.
+        round_id: The round.
+        draft: The update.
+        key: The signer's key for drafts, 32 bytes.
     """
     folder = home / UPDATES_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
-    write_whole(folder / f"{round_id}.update", draft.data)
     described = {
         "headerHash": draft.header_hash,
         "commitment": draft.commitment.to_json(),
         "said": draft.said.hex(),
     }
-    write_whole(folder / f"{round_id}{_DRAFT}", json.dumps(described).encode())
+    cipher = ChaCha20_Poly1305.new(key=key, nonce=secrets.token_bytes(_NONCE_BYTES))
+    cipher.update(str(round_id).encode())
+    encrypted, tag = cipher.encrypt_and_digest(json.dumps(described).encode() + b"\n" + draft.data)
+    write_whole(folder / f"{round_id}{_DRAFT}", cipher.nonce + tag + encrypted)
 
 
-def drafted_update(home: Path, round_id: int) -> DraftUpdate | None:
-    """Return the draft update of a round; None if it is missing or damaged."""
-    folder = home / UPDATES_FOLDER
+def drafted_update(home: Path, round_id: int, key: bytes) -> DraftUpdate | None:
+    """Return the draft update of a round; None if it is missing, damaged or encrypted with another key."""
+    path = home / UPDATES_FOLDER / f"{round_id}{_DRAFT}"
     try:
-        described = json.loads((folder / f"{round_id}{_DRAFT}").read_text(encoding="utf-8"))
-        data = (folder / f"{round_id}.update").read_bytes()
+        if not path.is_file():  # The training code may put a pipe there.
+            return None
+        stored = path.read_bytes()
+        nonce, tag = stored[:_NONCE_BYTES], stored[_NONCE_BYTES : _NONCE_BYTES + _TAG_BYTES]
+        cipher = ChaCha20_Poly1305.new(key=key, nonce=nonce)
+        cipher.update(str(round_id).encode())
+        text, _, data = cipher.decrypt_and_verify(stored[_NONCE_BYTES + _TAG_BYTES :], tag).partition(b"\n")
+        described = json.loads(text)
         reply = bytes.fromhex(described["said"])
         commitment = Commitment.from_json(described["commitment"])
         return DraftUpdate(str(described["headerHash"]), commitment, data, reply)

@@ -51,7 +51,7 @@ from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
 from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
@@ -69,9 +69,6 @@ data."""
 
 MOST_COUNTERS = 8
 """Training may change a carried array with at most this many values without a warning: it is a counter."""
-
-MAX_EXAMPLES = 2**32 - 1
-"""Maximum number of examples, a uint32."""
 
 CHAIN_TIMEOUT = 120.0
 """Timeout in seconds for the node's own RPC endpoint. It covers a restart of the endpoint, so that no round is lost."""
@@ -129,7 +126,10 @@ def folkmoot_mod(
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         if message.metadata.message_type.partition(".")[0] != "train":
-            return call_next(message, context)
+            reply = call_next(message, context)
+            if reply.has_content():
+                _hide_examples(reply.content)
+            return reply
         try:
             who = contributor or Contributor.of_node(context.node_config)
             return _anchored(message, context, call_next, who, options)
@@ -175,7 +175,8 @@ def _anchored(
         return _reply(message, kept.data, kept.commitment, kept.said)
     signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
-    draft = drafted_update(contributor.home, header.round)
+    draft_key = signer.draft_key()
+    draft = drafted_update(contributor.home, header.round, draft_key)
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
@@ -190,14 +191,15 @@ def _anchored(
         if trained.has_error():
             return trained
         content = trained.content
+        _hide_examples(content)
         update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
-        commitment = _commitment(update, header, signer.account, content, round_message)
+        commitment = _commitment(update, header, signer.account, round_message)
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
         fault_point("node.trained")
         leaving = records.pack(_sent_records(content, configs=options.configs))
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
-        draft_update(contributor.home, header.round, draft)
+        draft_update(contributor.home, header.round, draft, draft_key)
         fault_point("node.drafted")
     _check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
@@ -249,7 +251,6 @@ def _commitment(
     update: EncodedUpdate,
     header: RoundHeader,
     account: str,
-    trained: RecordDict,
     round_message: records.RoundMessage,
 ) -> Commitment:
     return Commitment(
@@ -258,7 +259,6 @@ def _commitment(
         base_state_root=header.base_state_root,
         update_root=update.root,
         sum_squares=update.sum_squares,
-        num_examples=_examples(trained),
         bundle_hash=_verified_bundle(round_message.bundle_hash),
     )
 
@@ -480,9 +480,9 @@ def _check_header(
         )
     # The header is on the chain, but the coordinator wrote it: check each value that can be derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
-    if header.seed != seed or header.policy_id != view.policy or header.bits != BITS:
+    if header.seed != seed or header.policy_id != view.policy or header.width != WIDTH:
         raise RefusedError(
-            "the header's seed, policy or bits are not those of the round.",
+            "the header's seed, policy or width are not those of the round.",
             remedy=_UNTRAINED,
             code="wrong-header",
         )
@@ -570,13 +570,14 @@ def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> No
             )
 
 
-def _examples(content: RecordDict) -> int:
-    """Return the number of examples that the app reports, or 0. It never affects a weight."""
+def _hide_examples(content: RecordDict) -> None:
+    """Replace each number of examples by 1. It says how much data a node has, and the chain needs it for nothing.
+
+    Flower's strategies weigh metrics by it and refuse replies without it, so it is not left out.
+    """
     for metrics in content.metric_records.values():
-        value = metrics.get(records.NUM_EXAMPLES)
-        if isinstance(value, int | float) and np.isfinite(value):
-            return min(max(int(value), 0), MAX_EXAMPLES)
-    return 0
+        if records.NUM_EXAMPLES in metrics:
+            metrics[records.NUM_EXAMPLES] = 1
 
 
 def _verified_bundle(claimed: bytes) -> bytes:

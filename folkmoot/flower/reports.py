@@ -66,6 +66,7 @@ REMEDIES = {
     "non-finite-update": "Lower the learning rate, or check the data of that node.",
     "round-closed": "It takes part in the next round. If this happens in each round, train fewer local steps.",
     "norm-too-large": "Lower the learning rate or the number of local steps.",
+    "norm-too-small": "Its training must add the noise that the policy asks for.",
     "stake-too-low": "Its contributor must add stake with `folkmoot stake` and enrol with it, `folkmoot enrol`.",
     "not-enrolled": "Its contributor must run `folkmoot enrol`; it counts from the next round on.",
     "no-place": "Nothing is wrong: it takes part in a later round without help.",

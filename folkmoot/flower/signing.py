@@ -13,6 +13,7 @@ of the sender. A second line has the signature or a refusal.
 from __future__ import annotations
 
 import contextlib
+import hmac
 import json
 import socket
 import time
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 MESSAGE_TYPE = "Commitment"
 ACCOUNT_TYPE = "Account"
 """Type of a request for the account and the ledger that an agent signs for."""
+DRAFT_KEY_TYPE = "DraftKey"
+"""Type of a request for the key with which a node encrypts updates that are not signed yet."""
+DRAFT_KEY_BYTES = 32
 MAX_MESSAGE = 16_384
 """Maximum size in bytes of a request or an answer."""
 
@@ -51,8 +55,15 @@ class Signer(Protocol):
     def account(self) -> str:
         """The account, checksummed."""
 
+    def draft_key(self) -> bytes:
+        """Return the 32 bytes with which the node encrypts updates that are not signed yet.
+
+        Raises:
+            SignerError: The signer can't be reached.
+        """
+
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
-        """Sign a commitment; return the signature of 65 bytes.
+        """Sign a commitment; return the signature: 65 bytes, or what a contract account accepts.
 
         Args:
             commitment: What is signed.
@@ -79,6 +90,10 @@ class LocalSigner:
     def account(self) -> str:
         """The account, checksummed."""
         return str(self._account.address)
+
+    def draft_key(self) -> bytes:
+        """Return the key for drafts."""
+        return draft_key_of(self._account)
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Sign a commitment. The update is not looked at: who calls this has the key anyway.
@@ -109,6 +124,20 @@ class AgentSigner:
         """The account, checksummed."""
         return self._account
 
+    def draft_key(self) -> bytes:
+        """Request the key for drafts.
+
+        Raises:
+            SignerError: The agent does not run, or is one of another release.
+        """
+        try:
+            key = bytes.fromhex(_ask(self._path, {"type": DRAFT_KEY_TYPE})["key"])
+            if len(key) != DRAFT_KEY_BYTES:
+                raise ValueError(f"The key has {len(key)} bytes.")
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_an_agent(self._path) from error
+        return key
+
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Request a signature for a commitment.
 
@@ -125,7 +154,10 @@ class AgentSigner:
         answer = _ask(self._path, request, data)
         try:
             signature = bytes.fromhex(answer["signature"])
-            commitment.check_signature(signature, domain)
+            if (
+                answer.get("contract") is not True
+            ):  # A contract has accepted it already, on the agent's endpoint.
+                commitment.check_signature(signature, domain)
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise SignerError(
                 "The signer agent answered with no signature of this account.",
@@ -145,10 +177,19 @@ def account_of_agent(path: Path) -> tuple[str, Domain]:
         domain = Domain(int(answer["chainId"]), answer["ledger"])
         return checksum_address(answer["account"]), domain
     except (KeyError, TypeError, ValueError, InputError) as error:
-        raise SignerError(
-            f"The program at {path} is not a signer agent of this release.",
-            remedy="Start `folkmoot signer run` of the same release, and give its socket.",
-        ) from error
+        raise _not_an_agent(path) from error
+
+
+def draft_key_of(account: LocalAccount) -> bytes:
+    """Derive the key for drafts from an account's private key: it is the same after a restart (HMAC, RFC 2104)."""
+    return hmac.digest(account.key, b"folkmoot: key of drafts", "sha256")
+
+
+def _not_an_agent(path: Path) -> SignerError:
+    return SignerError(
+        f"The program at {path} is not a signer agent of this release.",
+        remedy="Start `folkmoot signer run` of the same release, and give its socket.",
+    )
 
 
 def _ask(path: Path, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:

@@ -22,7 +22,7 @@ class UpdateCommitted(Event):
     """Number of the entry in its round, from 0."""
     update_root: bytes
     sum_squares: int
-    num_examples: int
+    memory_hash: bytes
     bundle_hash: bytes
 
     @property
@@ -32,9 +32,9 @@ class UpdateCommitted(Event):
 
     def commitment(self, base_state_root: bytes) -> Commitment:
         """Return what was signed, for the state root of the round's base."""
-        numbers = self.sum_squares, self.num_examples
+        hashes = self.memory_hash, self.bundle_hash
         return Commitment(
-            self.contributor, self.round, base_state_root, self.update_root, *numbers, self.bundle_hash
+            self.contributor, self.round, base_state_root, self.update_root, self.sum_squares, *hashes
         )
 
 
@@ -52,7 +52,7 @@ def entries_of(event: UpdatesCommitted) -> Iterator[UpdateCommitted]:
             index=index,
             update_root=entry.update_root,
             sum_squares=entry.sum_squares,
-            num_examples=entry.num_examples,
+            memory_hash=entry.memory_hash,
             bundle_hash=event.bundle_hash,
         )
 

@@ -325,8 +325,8 @@ class RoundSlashed(Event):
 class UpdatesCommitted(Event):
     """Emitted when commitments are recorded, once a call.
 
-    The entries of a round are numbered from 0, and `first` is the number of the first of these. Each has 64 bytes in
-    `entries`: 20 of its `contributor`, 32 of `update_root`, 8 of `sum_squares` and 4 of `num_examples`, numbers big-
+    The entries of a round are numbered from 0, and `first` is the number of the first of these. Each has 92 bytes in
+    `entries`: 20 of its `contributor`, 32 of `update_root`, 8 of `sum_squares` and 32 of `memory_hash`, numbers big-
     endian.
     """
 

@@ -29,6 +29,9 @@ NAMES = {
 }
 """Contract by its role in a deployment, in the order of `deployment.CONTRACTS`, and that of a closed federation."""
 
+_PUSH32 = 0x7F
+_WORD = bytes(32)
+
 
 @dataclass(frozen=True, slots=True)
 class Packaged:
@@ -72,3 +75,30 @@ def type_of(parameter: dict[str, Any]) -> str:
 def signature_of(entry: dict[str, Any]) -> str:
     """Return the canonical signature of an ABI entry, e.g. `stake(address,uint256)`."""
     return f"{entry['name']}({','.join(type_of(parameter) for parameter in entry['inputs'])})"
+
+
+def is_runtime_of(creation: bytes, runtime: bytes) -> bool:
+    """Return whether code is the result of a creation code, apart from immutables.
+
+    In the creation code an immutable is a PUSH32 of zeros, which the constructor replaces.
+
+    Args:
+        creation: Packaged creation code.
+        runtime: Code at the address.
+    """
+    start = creation.find(runtime[:16])
+    while start >= 0:
+        template = creation[start : start + len(runtime)]
+        if len(template) == len(runtime) and _without_immutables(template, runtime) == template:
+            return True
+        start = creation.find(runtime[:16], start + 1)
+    return False
+
+
+def _without_immutables(template: bytes, runtime: bytes) -> bytes:
+    code = bytearray(runtime)
+    place = template.find(bytes([_PUSH32]) + _WORD)
+    while place >= 0:
+        code[place + 1 : place + 33] = _WORD
+        place = template.find(bytes([_PUSH32]) + _WORD, place + 33)
+    return bytes(code)

@@ -12,6 +12,9 @@ from folkmoot.ledger.admission import NOBODY
 from folkmoot.protocol.places import quota_of
 from folkmoot.rpc.client import LedgerReader, Phase, RoundView, VaultReader
 
+MAX_PENDING_ROUNDS = 256
+"""Maximum number of anchored rounds that are not final."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bonded:

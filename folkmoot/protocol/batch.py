@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the ledger packs commitments: in a batch that is sent, and in the event of what it recorded.
 
-docs/protocol.md section 6. An entry of an event has 64 bytes: 20 of `contributor`, 32 of `updateRoot`, 8 of
-`sumSquares` and 4 of `numExamples`, numbers big-endian. An entry of a batch has the same and a compact signature
+docs/protocol.md section 6. An entry of an event has 92 bytes: 20 of `contributor`, 32 of `updateRoot`, 8 of
+`sumSquares` and 32 of `memoryHash`, numbers big-endian. An entry of a batch has the same and a compact signature
 (ERC-2098) of 64 bytes. Round, base and bundle are the same for all entries.
 """
 
@@ -16,9 +16,9 @@ from eth_utils.address import to_checksum_address
 from folkmoot.errors import InputError
 from folkmoot.protocol.commitment import Commitment, canonical_address
 
-LISTED_BYTES = 64
+LISTED_BYTES = 92
 """Bytes of an entry of an event."""
-ENTRY_BYTES = 128
+ENTRY_BYTES = 156
 """Bytes of an entry of a batch."""
 
 
@@ -32,8 +32,8 @@ class Listed:
     """Root of the update's Merkle-sum tree, 32 bytes."""
     sum_squares: int
     """Sum of squares of the update's integers, a uint64."""
-    num_examples: int
-    """Examples trained on, as the contributor says, a uint32."""
+    memory_hash: bytes
+    """Hash of the contributor's memory, 32 bytes; zero if none."""
 
     def commitment(self, round_: int, base_state_root: bytes, bundle_hash: bytes) -> Commitment:
         """Return the whole commitment.
@@ -43,8 +43,10 @@ class Listed:
             base_state_root: State root of the round's base, 32 bytes.
             bundle_hash: Bundle of the batch, 32 bytes.
         """
-        numbers = self.sum_squares, self.num_examples
-        return Commitment(self.contributor, round_, base_state_root, self.update_root, *numbers, bundle_hash)
+        hashes = self.memory_hash, bundle_hash
+        return Commitment(
+            self.contributor, round_, base_state_root, self.update_root, self.sum_squares, *hashes
+        )
 
 
 def pack_entry(commitment: Commitment) -> bytes:
@@ -53,7 +55,7 @@ def pack_entry(commitment: Commitment) -> bytes:
         canonical_address(commitment.contributor)
         + commitment.update_root
         + commitment.sum_squares.to_bytes(8, "big")
-        + commitment.num_examples.to_bytes(4, "big")
+        + commitment.memory_hash
     )
 
 
@@ -105,8 +107,8 @@ def _parts(data: bytes, size: int) -> list[bytes]:
 
 
 def _listed(entry: bytes) -> Listed:
-    numbers = int.from_bytes(entry[52:60], "big"), int.from_bytes(entry[60:64], "big")
-    return Listed(str(to_checksum_address(entry[:20])), entry[20:52], *numbers)
+    sum_squares = int.from_bytes(entry[52:60], "big")
+    return Listed(str(to_checksum_address(entry[:20])), entry[20:52], sum_squares, entry[60:LISTED_BYTES])
 
 
 def _compact(signature: bytes) -> bytes:

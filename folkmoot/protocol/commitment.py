@@ -33,19 +33,21 @@ if sys.getrecursionlimit() >= 100_000:
 
 COMMITMENT_TYPE = (
     "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,"
-    "uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
+    "uint64 sumSquares,bytes32 memoryHash,bytes32 bundleHash)"
 )
 COMMITMENT_TYPEHASH = keccak(COMMITMENT_TYPE.encode())
 DOMAIN_NAME = "Folkmoot"
 DOMAIN_VERSION = "2"
 NO_BUNDLE = bytes(HASH_BYTES)
 """``bundleHash`` of a contributor that ran no Flower App Bundle."""
+NO_MEMORY = bytes(HASH_BYTES)
+"""``memoryHash`` of a contributor whose training keeps nothing from round to round."""
 
 _DOMAIN_TYPEHASH = keccak(
     b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )
 _JSON_NAMES = (
-    "contributor", "round", "baseStateRoot", "updateRoot", "sumSquares", "numExamples", "bundleHash"
+    "contributor", "round", "baseStateRoot", "updateRoot", "sumSquares", "memoryHash", "bundleHash"
 )  # fmt: skip
 _ADDRESS = re.compile("0x[0-9a-fA-F]{40}")
 
@@ -96,22 +98,23 @@ class Commitment:
     """Root of the update's Merkle-sum tree, 32 bytes."""
     sum_squares: int
     """Sum of squares of the update's integers, a uint64."""
-    num_examples: int
-    """Examples trained on, as the contributor says, a uint32. Never sets a weight."""
+    memory_hash: bytes = NO_MEMORY
+    """Hash of what the contributor's training keeps from round to round, 32 bytes; zero if none. Only the contributor
+    can check it."""
     bundle_hash: bytes = NO_BUNDLE
     """sha256 of the Flower App Bundle that ran, 32 bytes; zero if none."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "contributor", checksum_address(self.contributor))
-        for name, bits in (("round", 64), ("sum_squares", 64), ("num_examples", 32)):
+        for name, bits in (("round", 64), ("sum_squares", 64)):
             value = getattr(self, name)
             if not 0 <= value < 1 << bits:
                 raise InputError(f"The commitment's {name} is {value}, which is no uint{bits}.")
-        for name in ("base_state_root", "update_root", "bundle_hash"):
+        for name in ("base_state_root", "update_root", "memory_hash", "bundle_hash"):
             if len(getattr(self, name)) != HASH_BYTES:
                 raise InputError(f"The commitment's {name} has not 32 bytes.")
 
-    def abi_tuple(self) -> tuple[str, int, bytes, bytes, int, int, bytes]:
+    def abi_tuple(self) -> tuple[str, int, bytes, bytes, int, bytes, bytes]:
         """The fields in the order of the Solidity struct."""
         return (
             self.contributor,
@@ -119,7 +122,7 @@ class Commitment:
             self.base_state_root,
             self.update_root,
             self.sum_squares,
-            self.num_examples,
+            self.memory_hash,
             self.bundle_hash,
         )
 
@@ -128,7 +131,7 @@ class Commitment:
         """EIP-712 struct hash, ``commitmentHash``, 32 bytes."""
         return keccak(
             encode(
-                ("bytes32", "address", "uint64", "bytes32", "bytes32", "uint64", "uint32", "bytes32"),
+                ("bytes32", "address", "uint64", "bytes32", "bytes32", "uint64", "bytes32", "bytes32"),
                 (COMMITMENT_TYPEHASH, *self.abi_tuple()),
             )
         )
@@ -172,7 +175,7 @@ class Commitment:
             "baseStateRoot": "0x" + self.base_state_root.hex(),
             "updateRoot": "0x" + self.update_root.hex(),
             "sumSquares": str(self.sum_squares),
-            "numExamples": str(self.num_examples),
+            "memoryHash": "0x" + self.memory_hash.hex(),
             "bundleHash": "0x" + self.bundle_hash.hex(),
         }
 
@@ -194,7 +197,7 @@ class Commitment:
                 base_state_root=bytes.fromhex(value["baseStateRoot"].removeprefix("0x")),
                 update_root=bytes.fromhex(value["updateRoot"].removeprefix("0x")),
                 sum_squares=int(value["sumSquares"]),
-                num_examples=int(value["numExamples"]),
+                memory_hash=bytes.fromhex(value["memoryHash"].removeprefix("0x")),
                 bundle_hash=bytes.fromhex(value["bundleHash"].removeprefix("0x")),
             )
         except ValueError as error:

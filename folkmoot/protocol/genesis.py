@@ -108,6 +108,24 @@ def calibrated_exponent(changes: F32, guess: int) -> int:
     return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
 
 
+def noise_exponent(deviation: float) -> int:
+    """Take the exponents of round 1 from what is public of a private training, whose changes are mostly noise.
+
+    ``S / A`` of a Gaussian's integers becomes TARGET, up to a factor of the square root of 2. It is the standard
+    deviation times ``sqrt(pi / 2)``.
+
+    Args:
+        deviation: Standard deviation of the noise in a weight after one training, above 0.
+
+    Raises:
+        InputError: The deviation is not positive and finite.
+    """
+    if not (deviation > 0 and math.isfinite(deviation)):
+        raise InputError(f"The noise's standard deviation is {deviation}.", remedy="Use a positive number.")
+    exponent = round(math.log2(deviation * math.sqrt(math.pi / 2) / TARGET))
+    return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
+
+
 def first_exponent(learning_rate: float, steps: int) -> int:
     """Guess an exponent for round 1, when no training could be tried (``calibrated_exponent``).
 

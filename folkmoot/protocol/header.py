@@ -20,7 +20,7 @@ from folkmoot.protocol.hashing import HASH_BYTES, keccak
 
 MIN_EXPONENT = -40
 MAX_EXPONENT = 4
-BITS = 8
+WIDTH = 8
 """Bits of an encoded coordinate."""
 
 _TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "bytes")
@@ -43,7 +43,7 @@ class RoundHeader:
     """State root that contributors train from, 32 bytes."""
     policy_id: int
     """Policy that the round pins, a uint32."""
-    bits: int
+    width: int
     """Bits of an encoded coordinate."""
     seed: bytes
     """Seed of the stochastic rounding, 32 bytes; see ``derive_seed``."""
@@ -51,8 +51,8 @@ class RoundHeader:
     """One power of two a tensor, MIN_EXPONENT to MAX_EXPONENT: a coordinate is worth ``q * 2^e``."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.round < 1 << 64 or not 0 <= self.policy_id < 1 << 32 or not 0 <= self.bits < 1 << 8:
-            raise InputError("The round, policy or bits of the header do not fit their integer types.")
+        if not 0 <= self.round < 1 << 64 or not 0 <= self.policy_id < 1 << 32 or not 0 <= self.width < 1 << 8:
+            raise InputError("The round, policy or width of the header do not fit their integer types.")
         if any(len(value) != HASH_BYTES for value in (self.manifest_hash, self.base_state_root, self.seed)):
             raise InputError("A hash in the header has not 32 bytes.")
         check_exponents(self.exponents)
@@ -67,7 +67,7 @@ class RoundHeader:
                 self.manifest_hash,
                 self.base_state_root,
                 self.policy_id,
-                self.bits,
+                self.width,
                 self.seed,
                 encode_exponents(self.exponents),
             ),
@@ -89,9 +89,9 @@ class RoundHeader:
             values: tuple[Any, ...] = decode(_TYPES, data)
         except (DecodingError, ValueError, OverflowError) as error:
             raise InputError(f"The round header can't be decoded: {error}") from error
-        number, manifest_hash, base_state_root, policy_id, bits, seed, exponents = values
+        number, manifest_hash, base_state_root, policy_id, width, seed, exponents = values
         header = cls(
-            number, manifest_hash, base_state_root, policy_id, bits, seed, decode_exponents(exponents)
+            number, manifest_hash, base_state_root, policy_id, width, seed, decode_exponents(exponents)
         )
         if header.encoded != data:
             raise InputError("The round header is not in the one form that the ABI gives it.")

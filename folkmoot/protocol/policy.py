@@ -7,11 +7,13 @@ This module knows the fields and their ranges; what a rule does is in ``folkmoot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.protocol.commitment import checksum_address
+from folkmoot.protocol.budget import cost_of
+from folkmoot.protocol.commitment import NO_BUNDLE, checksum_address
+from folkmoot.protocol.hashing import HASH_BYTES
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""
@@ -36,12 +38,17 @@ _BITS = {
     "max_sum_squares": 64,
     "min_contributors": 16,
     "max_contributors": 16,
-    "bits": 8,
+    "width": 8,
     "rate": 16,
     "momentum": 16,
     "commit_window": 32,
     "anchor_window": 32,
     "challenge_window": 32,
+    "min_sum_squares": 64,
+    "noise1024": 32,
+    "steps": 32,
+    "privacy_cap": 64,
+    "retain_rounds": 32,
     "min_stake": 128,
     "bond": 128,
     "reward": 128,
@@ -66,7 +73,7 @@ class Policy:
     """Fewest commitments with which a round can be anchored."""
     max_contributors: int
     """Most commitments that a round takes."""
-    bits: int
+    width: int
     """Bits of an encoded coordinate."""
     rate: int
     """Outer learning rate in 1/1024."""
@@ -78,6 +85,16 @@ class Policy:
     """Seconds after the commit window in which the coordinator may anchor."""
     challenge_window: int
     """Seconds after the anchor in which it may be challenged."""
+    min_sum_squares: int = field(default=0, kw_only=True)
+    """Smallest sum of squares that an update may have; 0 for none."""
+    noise1024: int = field(default=0, kw_only=True)
+    """Standard deviation of the noise in 1/1024 of a record's largest norm in a sum of gradients; 0 for no noise."""
+    steps: int = field(default=0, kw_only=True)
+    """Noised sums of an update; 0 without noise."""
+    privacy_cap: int = field(default=0, kw_only=True)
+    """Most that a contributor can spend of its privacy budget, in units of 2^-32 of rho; 0 without noise."""
+    retain_rounds: int = field(default=0, kw_only=True)
+    """Rounds after which updates may be deleted; 0 for never."""
     min_stake: int
     """Stake (1e-18 tokens) that a contributor must have when its commitment is recorded."""
     bond: int
@@ -86,6 +103,8 @@ class Policy:
     """Most tokens (1e-18) minted for a final round: an equal share for an entry of full weight, see ``rewards``."""
     verifier: str = NO_VERIFIER
     """Contract that may void a round of this policy; zero for none. The word ``arbiter`` until ``resolved``."""
+    bundle_hash: bytes = NO_BUNDLE
+    """sha256 of the only Flower App Bundle that nodes may run, 32 bytes; zero for any."""
 
     def __post_init__(self) -> None:
         if not self.rule.isascii() or not 1 <= len(self.rule) <= 32 or "\0" in self.rule:
@@ -96,6 +115,8 @@ class Policy:
             value = getattr(self, name)
             if not 0 <= value < 1 << bits:
                 raise InputError(f"The policy's {name} is {value}, which is no uint{bits}.")
+        if len(self.bundle_hash) != HASH_BYTES:
+            raise InputError("The policy's bundle_hash has not 32 bytes.")
         object.__setattr__(self, "parameters", tuple(self.parameters))
         if self.verifier != ARBITER:
             object.__setattr__(self, "verifier", checksum_address(self.verifier))
@@ -104,6 +125,11 @@ class Policy:
     def rule_bytes(self) -> bytes:
         """The rule's name as the contract has it: 32 bytes, left-aligned."""
         return self.rule.encode("ascii").ljust(32, b"\0")
+
+    @property
+    def cost(self) -> int:
+        """What an update costs of its contributor's privacy budget, in units of 2^-32 of rho; 0 without noise."""
+        return cost_of(self.noise1024, self.steps) if self.noise1024 else 0
 
     def resolved(self, arbiter: str) -> Policy:
         """Return the policy for a deployment: with the arbiter's address where the verifier is the word for it."""
@@ -126,6 +152,7 @@ class Policy:
             list(self.parameters),
             *(getattr(self, name) for name in _BITS),
             self.verifier,
+            self.bundle_hash,
         )
 
     @classmethod
@@ -135,11 +162,15 @@ class Policy:
         Raises:
             InputError: A field is missing or out of its range.
         """
-        if len(values) != len(_BITS) + 3:
-            raise InputError(f"A policy has {len(_BITS) + 3} fields, not {len(values)}.")
+        if len(values) != len(_BITS) + 4:
+            raise InputError(f"A policy has {len(_BITS) + 4} fields, not {len(values)}.")
         try:
             rule = bytes(values[0]).rstrip(b"\0").decode("ascii")
         except UnicodeDecodeError as error:
             raise InputError("The policy's rule is not ASCII.") from error
-        numbers = dict(zip(_BITS, (int(value) for value in values[2:-1]), strict=True))
-        return cls(rule=rule, parameters=tuple(int(p) for p in values[1]), verifier=values[-1], **numbers)
+        numbers = dict(zip(_BITS, (int(value) for value in values[2:-2]), strict=True))
+        parameters = tuple(int(p) for p in values[1])
+        verifier, bundle_hash = values[-2:]
+        return cls(
+            rule=rule, parameters=parameters, verifier=verifier, bundle_hash=bytes(bundle_hash), **numbers
+        )

@@ -151,22 +151,27 @@ def check_base(commitment: Commitment, header: RoundHeader) -> None:
 
 
 def check_norm(commitment: Commitment, policy: Policy) -> None:
-    """Check the committed sum of squares against the policy's cap.
+    """Check the committed sum of squares against the policy's cap and its floor.
 
     Raises:
-        UpdateRefused: ``norm-too-large``.
+        UpdateRefused: ``norm-too-large`` or ``norm-too-small``.
     """
     if commitment.sum_squares > policy.max_sum_squares:
         raise _refused(
             Reason.NORM_TOO_LARGE,
             f"The sum of squares is {commitment.sum_squares}, the policy's cap {policy.max_sum_squares}.",
         )
+    if commitment.sum_squares < policy.min_sum_squares:
+        raise _refused(
+            Reason.NORM_TOO_SMALL,
+            f"The sum of squares is {commitment.sum_squares}, the policy's floor {policy.min_sum_squares}.",
+        )
 
 
 def check_claim(
     commitment: Commitment, signature: bytes | None, *, header: RoundHeader, policy: Policy, domain: Domain
 ) -> None:
-    """Run the pure checks that need no byte of the update, in the protocol's order: base, cap, signature.
+    """Run the pure checks that need no byte of the update, in the protocol's order: base, norm, signature.
 
     Args:
         commitment: What the contributor says.
@@ -228,4 +233,5 @@ _REMEDIES = {
     Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
     Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
     Reason.NORM_TOO_LARGE: "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
+    Reason.NORM_TOO_SMALL: "Train with the noise that the policy asks for.",
 }

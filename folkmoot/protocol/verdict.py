@@ -41,6 +41,8 @@ class Reason(StrEnum):
     """The update tree's sum of squares is not the committed one."""
     NORM_TOO_LARGE = "norm-too-large"
     """The sum of squares is above the policy's cap."""
+    NORM_TOO_SMALL = "norm-too-small"
+    """The sum of squares is below the policy's floor."""
     INVALID_SIGNATURE = "invalid-signature"
     """The signature is not the contributor's."""
     STAKE_TOO_LOW = "stake-too-low"

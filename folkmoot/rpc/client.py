@@ -49,7 +49,7 @@ _SHOWN = 200
 
 POLICY_TYPE = (
     "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
-    "uint32,uint32,uint32,uint128,uint128,uint128,address)"
+    "uint32,uint32,uint32,uint64,uint32,uint32,uint64,uint32,uint128,uint128,uint128,address,bytes32)"
 )
 """ABI type of `IRoundLedger.Policy`."""
 
@@ -61,6 +61,15 @@ ROUND_TYPE = (
 
 REVERT_CODE = 3
 """Error code with which nodes report a reverted call."""
+
+_OUT_OF_GAS = (
+    "out of gas",
+    "outofgas",
+    "gas required exceeds",
+    "gas spent exceeded",  # Nethermind
+    "transaction execution fails",  # Nethermind
+)
+"""What nodes say of a call that its limit of gas is too low for, in lower case."""
 
 
 class Phase(enum.IntEnum):
@@ -307,18 +316,31 @@ class Rpc:
         """
         return self._data("eth_getCode", [address, "latest"])
 
-    def eth_call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+    def eth_call(self, to: str, data: bytes, block: int | None = None, sender: str | None = None) -> bytes:
         """Call a contract on a block, the newest if left out, and return the bytes that it returned.
+
+        Args:
+            to: The contract.
+            data: Selector and arguments.
+            block: The block.
+            sender: Account that calls; nobody if left out.
 
         Raises:
             RpcError: as `call`.
             ContractRefused: the call reverted.
         """
         tag = "latest" if block is None else hex(block)
-        return self._data("eth_call", [{"to": to, "data": "0x" + data.hex()}, tag])
+        caller = {} if sender is None else {"from": sender}
+        return self._data("eth_call", [{**caller, "to": to, "data": "0x" + data.hex()}, tag])
 
     def read(
-        self, to: str, signature: str, returns: list[str], *arguments: Any, block: int | None = None
+        self,
+        to: str,
+        signature: str,
+        returns: list[str],
+        *arguments: Any,
+        block: int | None = None,
+        sender: str | None = None,
     ) -> tuple[Any, ...]:
         """Call a view function, e.g. `read(vault, "stakeOf(address)", ["uint256"], account)`.
 
@@ -328,6 +350,7 @@ class Rpc:
             returns: Types of what it returns.
             arguments: The arguments.
             block: Block at whose end it is called; the newest if left out.
+            sender: Account that calls; nobody if left out.
 
         Raises:
             RpcError: as `call`, or the answer does not have the expected form (no contract, or another one).
@@ -335,7 +358,7 @@ class Rpc:
         """
         types = _argument_types(signature)
         data = keccak(text=signature)[:4] + encode(types, list(arguments))
-        answer = self.eth_call(to, data, block)
+        answer = self.eth_call(to, data, block, sender)
         try:
             return decode(returns, answer)
         except (DecodingError, OverflowError) as error:
@@ -404,7 +427,8 @@ class Rpc:
         data = error.get("data")
         if isinstance(data, dict):  # some nodes wrap it
             data = data.get("data")
-        if error.get("code") == REVERT_CODE or "revert" in message.lower():
+        refused = ("revert", *(_OUT_OF_GAS if method in ("eth_call", "eth_estimateGas") else ()))
+        if error.get("code") == REVERT_CODE or any(words in message.lower() for words in refused):
             raw = data if isinstance(data, str) and data.startswith("0x") else "0x"
             return _refusal(method, message, raw)
         return RpcError(
@@ -523,8 +547,12 @@ class LedgerReader:
 
     def can_close(self, round_id: int) -> bool:
         """Return whether the coordinator could end a round's commit window now."""
-        (value,) = self.rpc.read(self.address, "canClose(uint64)", ["bool"], round_id)
-        return bool(value)
+        try:
+            sender = self.round(round_id).coordinator
+            self.rpc.read(self.address, "closeCommits(uint64)", [], round_id, sender=sender)
+        except ContractRefused:
+            return False
+        return True
 
     def can_remove(self, account: str) -> bool:
         """Return whether anybody could take an account off the list of the enrolled now."""

@@ -181,7 +181,7 @@ class ChainRun(Run):
             max_sum_squares=MEAN_SQUARE_CAP * self.manifest.elements,
             min_contributors=fewest_contributors(plan.rule, plan.parameters),
             max_contributors=plan.contributors + 1,  # the root-set update is an entry too
-            bits=8,
+            width=8,
             rate=1024,
             momentum=0,
             commit_window=windows.commit,
@@ -220,7 +220,7 @@ class ChainRun(Run):
         place, root = self.chain.deployment, self.base_root(number)
         seed = derive_seed(place.chain_id, place.ledger, number + 1, root)
         return RoundHeader(
-            number + 1, self.manifest.hash, root, FIRST_POLICY, self.policy.bits, seed, tuple(self.exponents)
+            number + 1, self.manifest.hash, root, FIRST_POLICY, self.policy.width, seed, tuple(self.exponents)
         )
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
@@ -273,7 +273,7 @@ class ChainRun(Run):
             account.address,
             max_sum_squares=cap,
         )
-        commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares, 1)
+        commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares)
         return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))
 
     def _refuse(self, header: RoundHeader, sent: Sequence[_Sent]) -> dict[int, Reason]:

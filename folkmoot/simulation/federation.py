@@ -478,7 +478,7 @@ class Run:
             max_sum_squares=cap,
         )
         reader = MemoryUpdate(encoded.data)
-        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares, 1)
+        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
         check_base(commitment, header)
         if header.round == 1:
             return reader, check_bytes(reader, commitment, self.manifest)

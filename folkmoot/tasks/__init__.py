@@ -30,6 +30,9 @@ SHIPPED = {
     "digits": "folkmoot.tasks.digits:task",
     "breast-cancer": "folkmoot.tasks.breast_cancer:task",
     "diabetes": "folkmoot.tasks.diabetes:task",
+    "mnist-private": "folkmoot.tasks.mnist:private",
+    "digits-private": "folkmoot.tasks.digits:private",
+    "breast-cancer-private": "folkmoot.tasks.breast_cancer:private",
 }
 
 
@@ -112,7 +115,11 @@ class Task(Protocol):
         """Load the contributor's own data. A task with real private data ignores the arguments."""
 
     def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any]) -> int:
-        """Train the model in place; return the number of training examples."""
+        """Train the model in place; return the number of training examples.
+
+        ``settings`` are those of the manifest, and ``seed``: a secret one for whatever is drawn, another one each time.
+        If the settings declare ``privacy``, it must call ``folkmoot.privacy.mechanism.train`` once, and do no more.
+        """
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Measure the model on the task's common test set."""

@@ -6,6 +6,7 @@ The groups of a report are the quarters of the tumours' mean radius.
 
 from __future__ import annotations
 
+from folkmoot.tasks.private import training
 from folkmoot.tasks.tabular import TabularTask
 
 task = TabularTask(
@@ -22,3 +23,13 @@ task = TabularTask(
         "split_seed": 7,
     },
 )
+
+private = TabularTask(
+    name="breast-cancer-private",
+    loader="load_breast_cancer",
+    hidden=0,
+    scale=0.0,
+    quarters=(0, "mean radius"),
+    training=training(divisor=24, clip=0.3, rate=1.0),
+)
+"""With differential privacy: a linear model, 60 weights."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from folkmoot.errors import TaskError
 from folkmoot.tasks import Data, HeldOutPredictions, supervised
+from folkmoot.tasks import private as private_settings
 from folkmoot.tasks.partition import root_set, set_aside, share_of
 
 if TYPE_CHECKING:
@@ -119,4 +120,21 @@ def read() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return images.reshape(-1, 1, 28, 28), rows[:, 784].astype(np.int64)
 
 
+class PrivateMnist(Mnist):
+    """The task ``mnist-private``: a linear head on gradient histograms, 3,920 weights."""
+
+    name = "mnist-private"
+    training = private_settings.training(divisor=192, clip=0.4, rate=60.0)
+
+    def model(self) -> torch.nn.Module:
+        """Return the public features and the head, whose weights are zero."""
+        from torch import nn
+
+        from folkmoot.tasks.features import GradientHistograms, linear_head
+
+        features = GradientHistograms(28, 28, cell=4)
+        return nn.Sequential(features, linear_head(features.outputs, 10))
+
+
 task = Mnist()
+private = PrivateMnist()

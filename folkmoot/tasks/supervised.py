@@ -7,13 +7,17 @@ often share one machine, and small models do not train faster with more threads.
 
 from __future__ import annotations
 
+import math
+import secrets
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import TaskError
+from folkmoot.privacy import mechanism
+from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.tasks import Data, HeldOutPredictions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
     import torch
@@ -34,13 +38,13 @@ def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
 def train(
     model: torch.nn.Module, data: Data, settings: dict[str, Any], loss_of: LossFunction | None = None
 ) -> int:
-    """Run ``local_steps`` steps of SGD on random batches.
+    """Run ``local_steps`` steps of SGD on random batches, or the private steps that the settings declare.
 
     Args:
         model: Model, trained in place.
         data: The contributor's examples.
         settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
-            ``seed``.
+            ``seed``, by default a secret one. With ``privacy``, only ``learning_rate`` (docs/privacy.md).
         loss_of: Function from the model's outputs and the labels to the mean loss; by default the cross-entropy.
 
     Returns:
@@ -51,21 +55,25 @@ def train(
     """
     import torch
 
+    torch.set_num_threads(1)
+    private = PrivacySettings.of(settings)
+    if private is not None:
+        mechanism.train(model, data.inputs, data.labels, private, rate=rate_of(settings), loss_of=loss_of)
+        return len(data)
     try:
         steps = int(settings["local_steps"])
         size = int(settings["batch_size"])
-        rate = float(settings["learning_rate"])
         momentum = float(settings.get("momentum", 0.9))
         decay = float(settings.get("weight_decay", 0.0))
-        seed = int(settings.get("seed", 0))
+        seed = int(settings.get("seed", secrets.randbits(63)))
     except (KeyError, TypeError, ValueError) as error:
         raise TaskError(
             f"The training settings {settings!r} lack or spoil {error}.",
             remedy="The manifest needs local_steps, batch_size and learning_rate.",
         ) from error
-    if steps < 1 or size < 1 or not rate > 0:
+    rate = rate_of(settings)
+    if steps < 1 or size < 1:
         raise TaskError(f"The training settings {settings!r} are impossible.", remedy="Use positive numbers.")
-    torch.set_num_threads(1)
     loss_of = loss_of or torch.nn.functional.cross_entropy
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -89,6 +97,21 @@ def train(
                     velocity.mul_(momentum).add_(gradient).add_(parameter, alpha=decay)
                     parameter.sub_(velocity, alpha=rate)
     return len(data)
+
+
+def rate_of(settings: Mapping[str, Any]) -> float:
+    """Return the learning rate.
+
+    Raises:
+        TaskError: It is missing or not positive.
+    """
+    rate: Any = settings.get("learning_rate")
+    if type(rate) not in (int, float) or not 0 < rate < math.inf:
+        raise TaskError(
+            f"The training setting learning_rate is {rate!r}.",
+            remedy="Use a positive number in the manifest.",
+        )
+    return float(rate)
 
 
 def evaluate(model: torch.nn.Module, data: Data) -> dict[str, float]:

@@ -29,7 +29,8 @@ class _Table:
     Attributes:
         name: Name of the task.
         loader: Function of ``sklearn.datasets`` that reads the table.
-        hidden: Width of the hidden layer.
+        hidden: Width of the hidden layer; 0 for a linear head.
+        cell: Side of the cells of the gradient histograms before a linear head, if an example is an image.
         scale: Divisor of every column. With 0, each column is standardised by its own mean and standard deviation.
         training: Training settings of all contributors.
     """
@@ -37,6 +38,7 @@ class _Table:
     name: str
     loader: str
     hidden: int
+    cell: int = 0
     scale: float = 0.0
     training: dict[str, Any] = field(hash=False)
 
@@ -58,13 +60,26 @@ class _Table:
         raise NotImplementedError
 
     def _network(self, inputs: int, outputs: int) -> torch.nn.Module:
-        """Return a network with one hidden layer."""
+        """Return a network with one hidden layer, or a linear head, after public features of images."""
         from torch import nn
 
+        if not self.hidden:
+            return self._head(inputs, outputs)
         return supervised.seeded(
             lambda: nn.Sequential(nn.Linear(inputs, self.hidden), nn.ReLU(), nn.Linear(self.hidden, outputs)),
             seed=1,
         )
+
+    def _head(self, inputs: int, outputs: int) -> torch.nn.Module:
+        from torch import nn
+
+        from folkmoot.tasks.features import GradientHistograms, linear_head
+
+        if not self.cell:
+            return nn.Sequential(linear_head(inputs, outputs))
+        side = round(inputs**0.5)
+        features = GradientHistograms(side, side, self.cell)
+        return nn.Sequential(features, linear_head(features.outputs, outputs))
 
     def _split(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the indices of the test set and of the training set."""

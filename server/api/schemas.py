@@ -97,7 +97,7 @@ class PolicyView(View):
     """Fewest commitments with which a round can be anchored."""
     max_contributors: int
     """Most commitments that a round takes."""
-    bits: int
+    width: int
     """Bits of an encoded coordinate."""
     rate: int
     """Outer learning rate in 1/1024."""
@@ -117,6 +117,18 @@ class PolicyView(View):
     """Tokens minted for a round."""
     verifier: str
     """Contract that may void a round."""
+    min_sum_squares: str
+    """Smallest sum of squares of an update."""
+    noise1024: int
+    """Standard deviation of the noise in 1/1024 of a record's largest norm; 0 for no noise."""
+    steps: int
+    """Noised sums of an update."""
+    privacy_cap: str
+    """Most that a contributor can spend of its privacy budget, in units of 2^-32 of rho."""
+    retain_rounds: int
+    """Rounds after which updates may be deleted; 0 for never."""
+    bundle_hash: str
+    """sha256 of the only bundle that nodes may run; zero for any."""
 
 
 class RefusalView(View):
@@ -199,8 +211,8 @@ class UpdateView(View):
     """Root of the update's tree."""
     sum_squares: str | None
     """Sum of squares of its integers."""
-    num_examples: int | None
-    """Examples trained on, as the contributor says."""
+    memory_hash: str | None
+    """Hash of the contributor's memory; zero if none."""
     bundle_hash: str | None
     """sha256 of the bundle that ran."""
     sha256: str | None

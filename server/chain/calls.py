@@ -23,11 +23,15 @@ def _function(role: str, name: str) -> dict[str, Any]:
     raise AssertionError(f"{role} has no function {name}")
 
 
+def selector(role: str, name: str) -> bytes:
+    """The first four bytes of the call data of a function of the contract with this role."""
+    return keccak(text=packaged.signature_of(_function(role, name)))[:4]
+
+
 def encode_call(role: str, name: str, *arguments: Any) -> bytes:
     """Call data of a function of the contract with this role in a deployment."""
-    entry = _function(role, name)
-    types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
-    return keccak(text=packaged.signature_of(entry))[:4] + encode(types, arguments)
+    types = [packaged.type_of(parameter) for parameter in _function(role, name)["inputs"]]
+    return selector(role, name) + encode(types, arguments)
 
 
 def decode_result(role: str, name: str, data: bytes) -> tuple[Any, ...]:

@@ -78,11 +78,11 @@ class Node(Protocol):
             RpcError: Also when the node does not take it now, with a code of `TURNED_AWAY`.
         """
 
-    def estimate(self, account: str, to: str, data: bytes) -> int:
-        """Gas that the call would take now.
+    def estimate(self, account: str, to: str, data: bytes, gas: int | None = None) -> int:
+        """Gas that the call would take now, with at most so much.
 
         Raises:
-            ContractRefused: It would revert; decoded.
+            ContractRefused: It would revert, or take more; decoded.
         """
 
     def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
@@ -173,10 +173,11 @@ class RpcNode:
                 ) from exc
             raise
 
-    def estimate(self, account: str, to: str, data: bytes) -> int:
+    def estimate(self, account: str, to: str, data: bytes, gas: int | None = None) -> int:
         """Gas that the call would take now."""
         method = "eth_estimateGas"
-        return self.rpc.quantity(method, self._simulate(method, account, to, data))
+        limit = {} if gas is None else {"gas": hex(gas)}
+        return self.rpc.quantity(method, self._simulate(method, account, to, data, **limit))
 
     def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
         """Result of a call at the end of a block."""
@@ -216,9 +217,10 @@ class RpcNode:
             raise self.rpc.nonsense("eth_getLogs", found)
         return found
 
-    def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str) -> Any:
+    def _simulate(self, method: str, account: str, to: str, data: bytes, *more: str, **limit: str) -> Any:
+        call = {"from": account, "to": to, "data": "0x" + data.hex(), **limit}
         try:
-            return self.rpc.call(method, [{"from": account, "to": to, "data": "0x" + data.hex()}, *more])
+            return self.rpc.call(method, [call, *more])
         except ContractRefused as exc:
             raise explain(exc.details.get("data")) from exc
 

@@ -21,8 +21,9 @@ Time is the chain's throughout; the clock of this machine decides nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -133,6 +134,7 @@ class Outbox:
         chain_id: Chain that the signatures are for.
         confirmations: Blocks, its own included, after which a transaction counts as settled.
         max_fee: Most that is offered for a unit of gas, in wei.
+        gas_limits: Most gas that a call may take, by the four bytes of its function, if not what any may.
 
     Attributes:
         warnings: What keeps transactions from leaving now, each a sentence for the operator; replaced at every look.
@@ -146,6 +148,7 @@ class Outbox:
         chain_id: int,
         confirmations: int,
         max_fee: int = NO_CEILING,
+        gas_limits: Mapping[bytes, int] = MappingProxyType({}),
     ) -> None:
         self.warnings: tuple[str, ...] = ()
         self._database = database
@@ -154,6 +157,7 @@ class Outbox:
         self._chain_id = chain_id
         self._confirmations = confirmations
         self._max_fee = max_fee
+        self._gas_limits = gas_limits
         self._changed = False
         self._said: list[str] = []
         self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
@@ -422,7 +426,8 @@ class Outbox:
         if self._settled_by_any(row, forms, latest):
             return  # a form whose nonce counted as lost was mined after all
         try:
-            gas = self._node.estimate(self._account.address, row.to, row.data)
+            limit = self._gas_limits.get(bytes(row.data[:4]))
+            gas = self._node.estimate(self._account.address, row.to, row.data, limit)
         except ContractRefused as refusal:
             self._update("transaction-failed", row, state="failed", error=describe(refusal))
             return
@@ -453,7 +458,7 @@ class Outbox:
             self._hand_over(row)
             return
         nonce = max(self._node.transaction_count(self._account.address, "pending"), following)
-        gas = max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, TX_GAS_LIMIT))
+        gas = max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, limit or TX_GAS_LIMIT))
         signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(row.to)), row.data, gas, offer)
         signed.transaction_id = row.id
         self._update(

@@ -16,13 +16,15 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from folkmoot.errors import UpdateRefused
+from folkmoot.errors import ChainError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.update_checks import check_bytes, check_claim
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Reason
+from folkmoot.protocol.wallets import MAX_SIGNATURE
+from folkmoot.rpc.wallets import accepts
 from folkmoot.runtime.units import format_amount
 from server.chain.view import ChainView
 from server.conduct import Conduct
@@ -82,6 +84,7 @@ class Intake:
         self._chain = chain
         self._manifest = federation.manifest
         self._domain = federation.domain
+        self._sender = federation.coordinator
         self._conduct = conduct
         self._metrics = metrics
         self._censored: dict[int, str] = {}
@@ -110,7 +113,18 @@ class Intake:
         header, policy = RoundHeader.decode(round_.header), self._chain.policy(round_.policy_id)
         # A commitment that is on the chain needs no signature; its contributor sent it, or the chain checked.
         claim = None if late else signature
-        check_claim(commitment, claim, header=header, policy=policy, domain=self._domain)
+        try:
+            check_claim(commitment, claim, header=header, policy=policy, domain=self._domain)
+        except UpdateRefused as refusal:
+            if refusal.code != Reason.INVALID_SIGNATURE:
+                raise
+            if not self._contract_accepts(commitment, signature):
+                raise _refused(
+                    Reason.INVALID_SIGNATURE,
+                    refusal.message,
+                    "Sign with the contributor's own key. For a contract account that has staked, give --wallet, and "
+                    "keys of owners whose signature the contract accepts.",
+                ) from refusal
         authenticated = not late or self._signed(commitment, signature)
         arrival = Arrival(
             number, commitment, signature, header, policy, round_.commit_deadline, late, authenticated
@@ -171,10 +185,14 @@ class Intake:
         Returns:
             Whether it was kept. It is not for a round that there is not, nor for an account that never staked.
         """
-        authenticated = self._signed(commitment, signature)
         with self._database.read() as session:
             if session.get(Round, number) is None or not self._is_known(session, commitment.contributor):
                 return False
+        try:
+            forged = refusal.code == Reason.INVALID_SIGNATURE
+            authenticated = not forged and self._signed(commitment, signature)
+        except ChainError:  # A contract can't be asked now, and the refusal is to be kept all the same.
+            authenticated = False
         with self._database.write("update-refused") as session:
             same = select(func.count()).where(Refusal.round == number, Refusal.authenticated == authenticated)
             equal = same.where(Refusal.contributor == commitment.contributor, Refusal.reason == refusal.code)
@@ -212,8 +230,18 @@ class Intake:
         try:
             commitment.check_signature(signature, self._domain)
         except UpdateRefused:
-            return False
+            return self._contract_accepts(commitment, signature)
         return True
+
+    def _contract_accepts(self, commitment: Commitment, signature: bytes) -> bool:
+        """Whether the contributor is a contract that accepts a signature. One that never staked is not asked."""
+        if not 0 < len(signature) <= MAX_SIGNATURE:
+            return False
+        with self._database.read() as session:
+            if not self._is_known(session, commitment.contributor):
+                return False
+        ledger = self._domain.verifying_contract
+        return accepts(self._chain.rpc, ledger, commitment, signature, self._sender)
 
     def _is_known(self, session: Session, account: str) -> bool:
         """Whether an account ever staked, as far as events are known."""
@@ -340,6 +368,9 @@ class Intake:
         row = session.get(Artifact, stored.sha256)
         if row is None:
             session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
+        elif row.deleted is not None:  # an old update's bytes once more, which this round needs
+            row.deleted, row.gone = None, False
+            row.round, row.public_from = arrival.round, arrival.deadline
         elif row.kind == "update" and row.round == arrival.round:
             row.public_from = max(row.public_from, arrival.deadline)
         data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}

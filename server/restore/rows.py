@@ -16,6 +16,7 @@ from typing import Any
 from eth_utils.crypto import keccak
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.retention import Reason
 from folkmoot.audit.calls import decode_call
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
@@ -23,7 +24,7 @@ from folkmoot.audit.rounds import CancelReason
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.ledger.events import Event
 from folkmoot.protocol.batch import read_batch
-from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
@@ -78,7 +79,7 @@ class Rows:
             self.origin.manifest.hash,
             found.base_state_root,
             found.policy_id,
-            BITS,
+            WIDTH,
             derive_seed(deployment.chain_id, deployment.ledger, found.number, found.base_state_root),
             base.exponents,
         ).encoded
@@ -193,6 +194,10 @@ class Rows:
                 for entry, signature in read_batch(arguments[2]):
                     signatures.setdefault(entry.contributor, signature)  # of two, the ledger takes the first
                 sent[hash_] = (purpose, signatures)
+            elif (
+                arguments := self._transaction(session, found, events[0], "commitUpdateFor", purpose)
+            ) is not None:
+                sent[hash_] = (purpose, {events[0].contributor: arguments[1]})
         empty = found.cancelled is CancelReason.EMPTY
         for event, function, what in (
             (found.closed, "closeCommits", "close"),
@@ -279,6 +284,9 @@ class Rows:
         ]
         rows += [("update", sha256, None) for sha256 in listed.updates if sha256 is not None]
         for kind, sha256, digest in rows:
+            deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            if deleted and session.get(Artifact, sha256) is not None:
+                continue  # An earlier round has the same file, and decides.
             session.merge(
                 Artifact(
                     sha256=sha256,
@@ -287,6 +295,8 @@ class Rows:
                     size=files.sizes[sha256],
                     round=found.number,
                     public_from=found.commit_deadline if kind == "update" else 0,
+                    deleted=deleted,
+                    gone=False,
                 )
             )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from folkmoot.errors import ArtifactError
-from folkmoot.protocol.header import BITS, RoundHeader, derive_seed
+from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
@@ -75,7 +75,7 @@ def make_header(federation: Federation, round_number: int, base: BaseState, poli
         manifest_hash=federation.manifest.hash,
         base_state_root=base.state_root,
         policy_id=policy_id,
-        bits=BITS,
+        width=WIDTH,
         seed=derive_seed(chain_id, ledger, round_number, base.state_root),
         exponents=base.exponents,
     )

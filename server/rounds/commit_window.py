@@ -6,13 +6,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eth_utils.crypto import keccak
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.errors import UpdateRefused
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import Commitment, entries_hash
+from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
@@ -37,6 +39,7 @@ _DROPPED_BY = {
     "RoundLedgerNoPlace": ("account", "no-place"),
     "RoundLedgerInvalidSignature": ("contributor", "invalid-signature"),
     "RoundLedgerNormTooLarge": ("contributor", "norm-too-large"),
+    "RoundLedgerNormTooSmall": ("contributor", "norm-too-small"),
 }
 """Custom errors that name the one commitment which spoils a batch: the argument, and the reason code."""
 _ENDED_BY = {
@@ -72,6 +75,23 @@ class _Seen:
     """The same, refusals counted that anybody may have caused: enough to move a local clock."""
 
 
+@dataclass(frozen=True)
+class _Signed:
+    """An update with its commitment and signature."""
+
+    update: Update
+    commitment: Commitment
+    signature: bytes
+
+    def by_key(self, domain: Domain) -> bool:
+        """Whether the contributor's key signed. If not, a contract accepted the signature when it came."""
+        try:
+            self.commitment.check_signature(self.signature, domain)
+        except UpdateRefused:
+            return False
+        return True
+
+
 class CommitWindow(StepHandler):
     """Takes commitments to the chain.
 
@@ -86,6 +106,7 @@ class CommitWindow(StepHandler):
         super().__init__(database, chain)
         self._conduct = conduct
         self._margin = margin
+        self._domain = Domain(chain.chain_id, chain.ledger.address)
         self._one_by_one: set[int] = set()
 
     def forget(self) -> None:
@@ -223,7 +244,9 @@ class CommitWindow(StepHandler):
         return [batch for batch in found if not (batch.error or {}).get("handled")]
 
     def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str], places: int) -> None:
-        """Put commitments into transactions, one a bundle. Those that their contributors recorded themselves need none.
+        """Put commitments into transactions, one a bundle, and one for each commitment of a contract.
+
+        Those that their contributors recorded themselves need none.
 
         Others may have recorded theirs without the coordinator. Then there are more updates than places: who came
         first has them, and the others hear so. If a reorg then takes one of those others, the place is theirs again.
@@ -245,25 +268,32 @@ class CommitWindow(StepHandler):
                     session.get_one(Update, update.id).batch = "own"
             if not chosen:
                 return
-            bundles: dict[bytes, list[tuple[Commitment, Update]]] = {}
+            bundles: dict[bytes, list[_Signed]] = {}
+            contracts: list[_Signed] = []
             for update in chosen:
                 commitment = Commitment.from_json(update.commitment)
-                bundles.setdefault(commitment.bundle_hash, []).append((commitment, update))
-            for bundle_hash, pairs in bundles.items():  # the entries of a batch share it
-                self._send_one(session, round_.number, bundle_hash, pairs)
+                signed = _Signed(update, commitment, bytes.fromhex(update.signature[2:]))
+                if signed.by_key(self._domain):
+                    bundles.setdefault(commitment.bundle_hash, []).append(signed)
+                else:
+                    contracts.append(signed)
+            for bundle_hash, group in bundles.items():  # the entries of a batch share it
+                batch = pack_batch([one.commitment for one in group], [one.signature for one in group])
+                self._send_one(
+                    session, round_.number, group, "commitUpdates", round_.number, bundle_hash, batch
+                )
+            for one in contracts:  # its code runs in the transaction and may do anything to it
+                call = one.commitment.abi_tuple(), one.signature
+                self._send_one(session, round_.number, [one], "commitUpdateFor", *call)
 
     def _send_one(
-        self, session: Session, number: int, bundle_hash: bytes, pairs: Sequence[tuple[Commitment, Update]]
+        self, session: Session, number: int, group: Sequence[_Signed], function: str, *arguments: Any
     ) -> None:
-        """Put commitments with the same bundle into one transaction."""
-        digest = keccak(b"".join(commitment.struct_hash for commitment, _ in pairs)).hex()
+        """Put commitments into one transaction."""
+        digest = keccak(b"".join(one.commitment.struct_hash for one in group)).hex()
         purpose = f"commit:{number}:{digest}"
-        batch = pack_batch(
-            [commitment for commitment, _ in pairs],
-            [bytes.fromhex(update.signature[2:]) for _, update in pairs],
-        )
-        self._send(session, purpose, number, "commitUpdates", number, bundle_hash, batch)
-        for _, update in pairs:
+        self._send(session, purpose, number, function, *arguments)
+        for update in (one.update for one in group):
             stored = session.get_one(Update, update.id)
             stored.batch, stored.dropped = purpose, None
 

@@ -129,7 +129,7 @@ def test_contributors_hand_in_without_flower(
         account = factories.account(name)
         update = encode_update(start, start, header.exponents, manifest, header.seed, account.address)
         commitment = Commitment(
-            account.address, current.round, header.base_state_root, update.root, update.sum_squares, 1
+            account.address, current.round, header.base_state_root, update.root, update.sum_squares
         )
         # By the node's own signer: it refuses to go on beside another one, whose signatures it does not know.
         signer = AgentSigner(moot.root / name / SOCKET_FILE, account.address)

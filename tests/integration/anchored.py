@@ -6,7 +6,7 @@ from __future__ import annotations
 from eth_utils.crypto import keccak
 
 from folkmoot.protocol.anchor import Anchor
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
+from folkmoot.protocol.commitment import Commitment
 from tests.factories import Federation
 
 CONTRIBUTORS = ("ada", "ben")
@@ -28,7 +28,7 @@ def anchored_round(federation: Federation) -> int:
     base = chain.round(chain.round(number).base).state_root
     for name in CONTRIBUTORS:
         who = federation[name]
-        made = Commitment(who.address, number, base, keccak(text=name), 1, 1, NO_BUNDLE)
+        made = Commitment(who.address, number, base, keccak(text=name), 1)
         chain.send(chain.ledger.functions.commitUpdate(made.abi_tuple()), who)
     federation.anvil.advance(chain.round(number).commit_deadline - chain.now() + 1)
     root = keccak(text=f"round {number}")

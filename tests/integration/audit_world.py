@@ -192,7 +192,7 @@ class World:
         end = np.where(start != 0, start - noise, 0).astype(np.float32)
         update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
         root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares, 100), update.data
+        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
 
     def commit(
         self, number: int, names: Sequence[str], *, own: Sequence[str] = (), lost: Sequence[str] = ()
@@ -400,7 +400,7 @@ class Related(World):
         end = np.where(start != 0, start + towards, 0).astype(np.float32)
         update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
         root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares, 100), update.data
+        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
 
 
 def build_related(anvil: Anvil, path: Path) -> Related:

@@ -129,7 +129,6 @@ def train(
         base_state_root=header.base_state_root,
         update_root=encoded.root,
         sum_squares=encoded.sum_squares,
-        num_examples=10,
     )
     domain = Domain(world.deployment.chain_id, world.deployment.ledger)
     return Signed(commitment, commitment.sign(account, domain), encoded.data)

@@ -255,7 +255,7 @@ ODD = ["\ud800", "\x00", "9" * 3_000, "0x" + "ff" * 33, "-1", "1e9", "\u202e", "
         "baseStateRoot",
         "updateRoot",
         "sumSquares",
-        "numExamples",
+        "memoryHash",
         "bundleHash",
         "signature",
     ],

@@ -66,7 +66,7 @@ def case_of(world: World, number: int) -> tuple[Any, ...]:
 
 def entries_of(world: World, number: int) -> list[tuple[Any, ...]]:
     return [
-        (c.contributor, c.update_root, c.sum_squares, c.num_examples, c.bundle_hash, b"", 0, 0, b"")
+        (c.contributor, c.update_root, c.sum_squares, c.memory_hash, c.bundle_hash, b"", 0, 0, b"")
         for c in world.rounds[number].commitments
     ]
 

@@ -53,7 +53,7 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
     account = factories.account(name)
     encoded = encode_update(start, end, header.exponents, manifest, header.seed, account.address)
     commitment = Commitment(
-        account.address, number, header.base_state_root, encoded.root, encoded.sum_squares, 100
+        account.address, number, header.base_state_root, encoded.root, encoded.sum_squares
     )
     domain = Domain(here.world.deployment.chain_id, here.world.deployment.ledger)
     wire = commitment_to_wire(commitment, commitment.sign(account, domain))

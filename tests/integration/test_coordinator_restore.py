@@ -101,7 +101,7 @@ def train(world: factories.Federation, name: str, header: RoundHeader, state: St
     end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
     encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
     commitment = Commitment(
-        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares, 10
+        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares
     )
     return Signed(commitment, commitment.sign(account, domain(world)), encoded.data)
 

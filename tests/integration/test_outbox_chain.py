@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -31,7 +32,7 @@ class _World:
     database: Database
     node: RpcNode
 
-    def outbox(self, **limits: int) -> Outbox:
+    def outbox(self, **limits: Any) -> Outbox:
         """An outbox as after a start: nothing is remembered but the database."""
         return Outbox(self.database, self.node, ACCOUNT, LOCAL_CHAIN_ID, confirmations=2, **limits)
 

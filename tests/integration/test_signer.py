@@ -168,7 +168,7 @@ def other_base(it: Hostile) -> str:
 
 def second_digest(it: Hostile) -> str:
     sign(it.world, it.agent)
-    return it.ask(replace(it.commitment, num_examples=it.commitment.num_examples + 1))
+    return it.ask(replace(it.commitment, memory_hash=b"\x02" * 32))
 
 
 def other_bundle(it: Hostile) -> str:
@@ -198,7 +198,7 @@ def junk(it: Hostile) -> str:
 def replaced_record(it: Hostile) -> str:
     sign(it.world, it.agent)
     (it.agent.path.parent / "signer" / RECORD_FILE).write_bytes(SigningRecord(DORA.address).to_json())
-    return it.ask(replace(it.commitment, num_examples=1))
+    return it.ask(replace(it.commitment, memory_hash=b"\x01" * 32))
 
 
 def replayed_update(it: Hostile) -> str:
@@ -410,7 +410,7 @@ def test_a_record_moves_to_another_machine(
     made, data = world.train(2, "dora")
     with agent_of(world, there) as agent:
         assert sign(world, agent) == made
-        other = replace(made, num_examples=1)
+        other = replace(made, memory_hash=b"\x01" * 32)
         signer = AgentSigner(agent.path, DORA.address)
         assert refused(lambda: signer.sign(other, world.domain, data)) == "already-signed"
     for words, code in (

@@ -59,7 +59,6 @@ def train(
         base_state_root=header.base_state_root,
         update_root=encoded.root,
         sum_squares=encoded.sum_squares,
-        num_examples=10,
     )
     return Signed(commitment, commitment.sign(who, here.domain), encoded.data)
 

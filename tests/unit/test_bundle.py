@@ -22,6 +22,7 @@ WHOLE = (
     "protocol",
     "rpc",
     "flower",
+    "privacy",
     "tasks",
 )
 """Folders that travel whole."""

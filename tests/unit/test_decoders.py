@@ -40,7 +40,7 @@ from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.codec import decode_update
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, parse_json
 from folkmoot.protocol.header import RoundHeader
@@ -60,7 +60,7 @@ MANIFEST = Manifest(
 STATE = worlds.state(MANIFEST, 3)
 ALICE = worlds.account("alice").address
 WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))
-COMMITMENT = Commitment(ALICE, 1, bytes(32), b"\x01" * 32, 5, 6, NO_BUNDLE)
+COMMITMENT = Commitment(ALICE, 1, bytes(32), b"\x01" * 32, 5)
 MEASURED = measure({"accuracy": 0.5, "loss": 0.7}, [0, 1, 1], [0, 1, 0])
 UPDATE = worlds.update_bytes(MANIFEST, 5)
 DEPLOYMENT = Deployment(31337, 1, **dict.fromkeys(CONTRACTS, ALICE), genesis_hash="0x" + "ab" * 32)

@@ -108,6 +108,19 @@ def test_the_command_starts_without_heavy_imports() -> None:
     assert done.stderr == ""
 
 
+def test_what_a_node_runs_needs_no_chain_client() -> None:
+    """Its image has no web3 (deploy/lock/node.txt), which most commands of other roles import."""
+    code = (
+        "import sys; sys.modules['web3'] = None\n"  # Any import of it fails.
+        "import client.executor, client.node, client.signer_cli, client.supernode, folkmoot.doctor\n"
+        "from folkmoot.cli.main import run\n"
+        "sys.exit(run(['doctor', '--join', '--rpc', 'http://127.0.0.1:1', '--json']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert '"sandbox"' in done.stdout, done.stderr
+    assert "Unexpected" not in done.stdout + done.stderr
+
+
 def workflows() -> dict[str, str]:
     return {path.name: path.read_text() for path in (ROOT / ".github/workflows").glob("*.yml")}
 

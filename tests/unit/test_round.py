@@ -238,7 +238,7 @@ def test_parts_of_different_rounds_are_refused() -> None:
     calls = [
         (other, header, KRUM, state, entries, updates),
         (MANIFEST, replace(header, exponents=(0,)), KRUM, state, entries, updates),
-        (MANIFEST, replace(header, bits=4), KRUM, state, entries, updates),
+        (MANIFEST, replace(header, width=4), KRUM, state, entries, updates),
         (MANIFEST, header, KRUM, state, entries, updates[:-1]),
         (MANIFEST, header, KRUM, state, [replace(entries[0], round=2), *entries[1:]], updates),
         (

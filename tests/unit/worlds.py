@@ -96,7 +96,7 @@ class World:
         raw = data.data if isinstance(data, EncodedUpdate) else data
         tree = update_tree(np.frombuffer(raw, dtype=np.uint8))
         root = self.header.base_state_root
-        commitment = Commitment(account(name).address, self.round, root, tree.root, tree.sum_squares, 10)
+        commitment = Commitment(account(name).address, self.round, root, tree.root, tree.sum_squares)
         return commitment, MemoryUpdate(raw)
 
     def train(self, train: Callable[[str, F32], F32], names: Sequence[str] = NAMES) -> RoundOutcome:

@@ -30,8 +30,8 @@ interface IJudge {
         bytes32 updateRoot;
         /// @notice Sum of squares that it committed to.
         uint64 sumSquares;
-        /// @notice Claimed number of examples.
-        uint32 numExamples;
+        /// @notice Hash of the memory that it committed to.
+        bytes32 memoryHash;
         /// @notice Hash of the bundle that ran.
         bytes32 bundleHash;
         /// @notice The update's leaf, 256 bytes; empty where none is needed (weight 0).

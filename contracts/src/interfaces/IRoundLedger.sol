@@ -53,7 +53,7 @@ interface IRoundLedger {
         /// last one can be the coordinator's alone.
         uint16 maxContributors;
         /// @notice Bits of one encoded coordinate. 8 for now.
-        uint8 bits;
+        uint8 width;
         /// @notice Outer learning rate in 1/1024.
         uint16 rate;
         /// @notice Outer momentum in 1/1024.
@@ -64,6 +64,19 @@ interface IRoundLedger {
         uint32 anchorWindow;
         /// @notice Seconds after the anchor in which the anchor may be challenged.
         uint32 challengeWindow;
+        /// @notice Smallest sum of squares that an update may have, at most `maxSumSquares`; 0 for none. Noise of the size
+        /// that the policy asks for gives an update at least this norm, save by an improbable chance.
+        uint64 minSumSquares;
+        /// @notice Standard deviation of the noise in 1/1024 of the largest norm that one record can have in a sum of
+        /// gradients; 0 where updates need no noise. The ledger can't see noise: it counts what it costs.
+        uint32 noise1024;
+        /// @notice Noised sums of an update: steps of training. Each costs on its own. Below 8192; 0 without noise.
+        uint32 steps;
+        /// @notice Most that a contributor can spend of its privacy budget, in units of 2^-32 of zCDP's rho, over all
+        /// rounds of the ledger (`Budget`); at least the cost of one round, 0 without noise.
+        uint64 privacyCap;
+        /// @notice Rounds after which updates may be deleted; 0 for never.
+        uint32 retainRounds;
         /// @notice Stake (in token units of 1e-18) that a contributor must have enrolled to commit. Not zero.
         uint128 minStake;
         /// @notice Stake of the coordinator that is locked from the opening of a round until it is over, for each round on
@@ -78,6 +91,9 @@ interface IRoundLedger {
         /// @notice Contract that may call `reportFraud`, `reportFault` and `postpone`: an `Arbiter`. Zero: no proof is
         /// accepted. All policies of a ledger have the same.
         address verifier;
+        /// @notice sha256 of the only Flower App Bundle that nodes may run; zero for any. The ledger can't see what ran and
+        /// does not enforce it; a signer does.
+        bytes32 bundleHash;
     }
 
     /// @notice Limits of all policies of a ledger. They are fixed at deployment: a vote can't make rounds so short that
@@ -141,8 +157,9 @@ interface IRoundLedger {
         bytes32 updateRoot;
         /// @notice Sum of squares of the update's integers, as the tree binds it.
         uint64 sumSquares;
-        /// @notice Claimed number of training examples. It never affects a weight.
-        uint32 numExamples;
+        /// @notice Hash of what the contributor's training keeps from round to round, or zero. Only the contributor can
+        /// check it.
+        bytes32 memoryHash;
         /// @notice sha256 of the Flower App Bundle that ran, zero if none.
         bytes32 bundleHash;
     }
@@ -192,8 +209,8 @@ interface IRoundLedger {
         uint40 anchorDeadline
     );
     /// @notice Emitted when commitments are recorded, once a call. The entries of a round are numbered from 0, and `first`
-    /// is the number of the first of these. Each has 64 bytes in `entries`: 20 of its `contributor`, 32 of `updateRoot`, 8
-    /// of `sumSquares` and 4 of `numExamples`, numbers big-endian.
+    /// is the number of the first of these. Each has 92 bytes in `entries`: 20 of its `contributor`, 32 of `updateRoot`, 8
+    /// of `sumSquares` and 32 of `memoryHash`, numbers big-endian.
     event UpdatesCommitted(RoundId indexed round, uint16 first, bytes32 bundleHash, bytes entries);
     /// @notice Emitted when an account enrols with so much of its stake, or changes how much.
     event Enrolled(address indexed account, uint256 amount);
@@ -263,6 +280,8 @@ interface IRoundLedger {
     error RoundLedgerNotContributor(address caller, address contributor);
     /// @notice Thrown when the sum of squares is above the policy's cap.
     error RoundLedgerNormTooLarge(address contributor, uint64 sumSquares, uint64 cap);
+    /// @notice Thrown when the sum of squares is below the policy's floor.
+    error RoundLedgerNormTooSmall(address contributor, uint64 sumSquares, uint64 minSumSquares);
     /// @notice Thrown when the round already has as many commitments as its policy takes.
     error RoundLedgerRoundFull(RoundId round, uint256 places);
     /// @notice Thrown when an account that is not enrolled with a quota was not drawn for a place in the round.
@@ -341,8 +360,8 @@ interface IRoundLedger {
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
     /// Entries cost less when members of one 256 of numbers (`IStakeVault.members`) follow each other.
     /// @param bundleHash The `bundleHash` of all commitments of the batch.
-    /// @param batch The entries, of 128 bytes each: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 4 of
-    /// `numExamples`, numbers big-endian, and a compact signature (ERC-2098) of 64 bytes.
+    /// @param batch The entries, of 156 bytes each: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 32 of
+    /// `memoryHash`, numbers big-endian, and a compact signature (ERC-2098) of 64 bytes.
     function commitUpdates(RoundId round, bytes32 bundleHash, bytes calldata batch) external;
 
     /// @notice Record the caller's own commitment.
@@ -491,9 +510,6 @@ interface IRoundLedger {
     /// @notice Whether `closeCommits` waits, or waited, for `account` in `round`, if it has not committed and there is no
     /// crowd.
     function counts(RoundId round, address account) external view returns (bool);
-
-    /// @notice Whether the coordinator can close the commit window of `round` now.
-    function canClose(RoundId round) external view returns (bool);
 
     /// @notice Rewards credited to `account` and not yet claimed.
     function claimable(address account) external view returns (uint256);

@@ -4,8 +4,8 @@ pragma solidity 0.8.37;
 import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
 
 /// @title Hashes of commitments, of a round's list of them, and of its anchor; and how a batch of them is packed.
-/// @notice An entry of a batch has 128 bytes: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 4 of
-/// `numExamples`, and a compact signature (ERC-2098) of 64. Events have the same without the signature. Numbers are
+/// @notice An entry of a batch has 156 bytes: 20 of `contributor`, 32 of `updateRoot`, 8 of `sumSquares`, 32 of
+/// `memoryHash`, and a compact signature (ERC-2098) of 64. Events have the same without the signature. Numbers are
 /// big-endian. The entries of a batch share the round, its base and the bundle.
 library Commitments {
     /// @notice What is hashed of a commitment: the type hash and the seven members.
@@ -16,17 +16,17 @@ library Commitments {
         bytes32 baseStateRoot;
         bytes32 updateRoot;
         uint256 sumSquares;
-        uint256 numExamples;
+        bytes32 memoryHash;
         bytes32 bundleHash;
     }
 
     /// @notice Bytes of an entry of a batch.
-    uint256 internal constant ENTRY_BYTES = 128;
+    uint256 internal constant ENTRY_BYTES = 156;
     /// @notice Bytes of an entry of an event.
-    uint256 internal constant LISTED_BYTES = 64;
+    uint256 internal constant LISTED_BYTES = 92;
     /// @notice EIP-712 type of a commitment.
     bytes32 internal constant TYPEHASH = keccak256(
-        "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,uint32 numExamples,bytes32 bundleHash)"
+        "Commitment(address contributor,uint64 round,bytes32 baseStateRoot,bytes32 updateRoot,uint64 sumSquares,bytes32 memoryHash,bytes32 bundleHash)"
     );
 
     /// @notice EIP-712 struct hash of a commitment.
@@ -66,7 +66,8 @@ library Commitments {
             // Index, bundle, offset and length come before the entries.
             list := mload(0x40)
             end := add(list, 0x80)
-            mstore(0x40, add(end, mul(count, LISTED_BYTES)))
+            // Whole words, and at least one word more than the entries have: `closeList` clears what is behind the last one.
+            mstore(0x40, and(add(add(end, 0x3f), mul(count, LISTED_BYTES)), not(0x1f)))
         }
     }
 
@@ -79,12 +80,14 @@ library Commitments {
         returns (uint256 size)
     {
         assembly ("memory-safe") {
-            // Writes the words that `newList` left free.
+            // Writes the words that `newList` left free. The data are padded with zeros to whole words.
             size := sub(end, list)
             mstore(list, first)
             mstore(add(list, 0x20), bundleHash)
             mstore(add(list, 0x40), 0x60)
             mstore(add(list, 0x60), sub(size, 0x80))
+            mstore(end, 0)
+            size := and(add(size, 0x1f), not(0x1f))
         }
     }
 
@@ -105,16 +108,13 @@ library Commitments {
         returns (address contributor, bytes32 structHash, bool isSigned)
     {
         assembly ("memory-safe") {
-            let first := calldataload(entry)
-            let second := calldataload(add(entry, 0x20))
-            mstore(listEnd, first)
-            mstore(add(listEnd, 0x20), second)
+            calldatacopy(listEnd, entry, LISTED_BYTES)
             // A form has the type hash and the seven members of a commitment, a word each.
-            contributor := shr(96, first)
+            contributor := shr(96, calldataload(entry))
             mstore(add(form, 0x20), contributor)
-            mstore(add(form, 0x80), or(shl(160, first), shr(96, second)))
-            mstore(add(form, 0xa0), and(shr(32, second), 0xffffffffffffffff))
-            mstore(add(form, 0xc0), and(second, 0xffffffff))
+            mstore(add(form, 0x80), calldataload(add(entry, 0x14)))
+            mstore(add(form, 0xa0), shr(192, calldataload(add(entry, 0x34))))
+            mstore(add(form, 0xc0), calldataload(add(entry, 0x3c)))
             structHash := keccak256(form, 0x100)
 
             // The 128 bytes after the free memory pointer are scratch: nothing is allocated in between. So are the first
@@ -124,10 +124,10 @@ library Commitments {
             mstore(add(pointer, 0x02), domain)
             mstore(add(pointer, 0x22), structHash)
             mstore(pointer, keccak256(pointer, 0x42))
-            let vs := calldataload(add(entry, 0x60))
+            let vs := calldataload(add(entry, 0x7c))
             let s := shr(1, shl(1, vs))
             mstore(add(pointer, 0x20), add(27, shr(255, vs)))
-            mstore(add(pointer, 0x40), calldataload(add(entry, 0x40)))
+            mstore(add(pointer, 0x40), calldataload(add(entry, 0x5c)))
             mstore(add(pointer, 0x60), s)
             mstore(0x00, 0)
             pop(staticcall(gas(), 1, pointer, 0x80, 0x00, 0x20))
@@ -138,7 +138,8 @@ library Commitments {
     }
 
     /// @notice `take` for a whole commitment, whose round, base and bundle are those of the form.
-    /// @dev Its contributor was read before, and made it. Reverts without data on bits above the type of a number, as Solidity does.
+    /// @dev Its contributor was read before, and made it. Reverts without data on bits above the type of a number, as
+    /// Solidity does.
     function takeWhole(Form memory form, uint256 listEnd, IRoundLedger.Commitment calldata commitment)
         internal
         pure
@@ -148,10 +149,13 @@ library Commitments {
             let contributor := calldataload(commitment)
             let updateRoot := calldataload(add(commitment, 0x60))
             let sumSquares := calldataload(add(commitment, 0x80))
-            let numExamples := calldataload(add(commitment, 0xa0))
-            if or(shr(64, sumSquares), shr(32, numExamples)) { revert(0, 0) }
-            mstore(listEnd, or(shl(96, contributor), shr(160, updateRoot)))
-            mstore(add(listEnd, 0x20), or(or(shl(96, updateRoot), shl(32, sumSquares)), numExamples))
+            let memoryHash := calldataload(add(commitment, 0xa0))
+            if shr(64, sumSquares) { revert(0, 0) }
+            // Each word overwrites the zeros that the one before has behind its member.
+            mstore(listEnd, shl(96, contributor))
+            mstore(add(listEnd, 0x14), updateRoot)
+            mstore(add(listEnd, 0x34), shl(192, sumSquares))
+            mstore(add(listEnd, 0x3c), memoryHash)
             mstore(add(form, 0x20), contributor)
             calldatacopy(add(form, 0x80), add(commitment, 0x60), 0x60)
             structHash := keccak256(form, 0x100)

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IRoundLedger } from "../interfaces/IRoundLedger.sol";
+import { Budget } from "./Budget.sol";
 import { GramTree } from "./GramTree.sol";
 
 /// @title What a policy may say.
@@ -15,7 +16,7 @@ library Policies {
     /// @notice Largest outer learning rate: 4, in 1/1024.
     uint16 internal constant MAX_RATE = 4096;
     /// @notice The only width of a coordinate so far.
-    uint8 internal constant BITS = 8;
+    uint8 internal constant WIDTH = 8;
     /// @notice Least bond, in rewards. Three quarters of a bond burn, so a lie costs three rewards if it is proven.
     uint256 internal constant BOND_FACTOR = 4;
 
@@ -34,12 +35,13 @@ library Policies {
         // With more, the weights of `multi_krum` can't be proven.
         uint256 most = policy.rule == "multi_krum" ? GramTree.MAX_UPDATES : MAX_CONTRIBUTORS;
         _require(policy.maxContributors <= most, "maxContributors", policy.maxContributors);
-        _require(policy.bits == BITS, "bits", policy.bits);
+        _require(policy.width == WIDTH, "width", policy.width);
         _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
         _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
         _require(policy.minStake > 0, "minStake", 0);
         _require(policy.bond >= BOND_FACTOR * policy.reward, "bond", policy.bond);
         _validateWindows(policy, unbondingPeriod);
+        _validatePrivacy(policy);
     }
 
     /// @notice Revert with the first field that goes beyond what the deployment has fixed for ever.
@@ -61,6 +63,19 @@ library Policies {
         _require(policy.challengeWindow > 0, "challengeWindow", 0);
         uint256 windows = uint256(policy.commitWindow) + policy.anchorWindow + policy.challengeWindow;
         _require(windows <= unbondingPeriod, "windows", windows);
+    }
+
+    /// @dev Noise, steps and cap are all there or none is. A cap below the cost of one round would take no update.
+    function _validatePrivacy(IRoundLedger.Policy memory policy) private pure {
+        _require(policy.minSumSquares <= policy.maxSumSquares, "minSumSquares", policy.minSumSquares);
+        if (policy.noise1024 == 0) {
+            _require(policy.steps == 0, "steps", policy.steps);
+            _require(policy.privacyCap == 0, "privacyCap", policy.privacyCap);
+            return;
+        }
+        _require(policy.steps > 0 && policy.steps <= Budget.MAX_STEPS, "steps", policy.steps);
+        uint64 cost = Budget.cost(policy.noise1024, policy.steps);
+        _require(policy.privacyCap >= cost, "privacyCap", policy.privacyCap);
     }
 
     function _require(bool valid, string memory field, uint256 value) private pure {

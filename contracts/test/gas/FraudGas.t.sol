@@ -163,7 +163,9 @@ abstract contract FullFraudGasTest is GasWorld {
         for (uint256 i = 0; i < 2; ++i) {
             vm.prank(_crowd[i].addr);
             ledger.commitUpdate(
-                IRoundLedger.Commitment(_crowd[i].addr, round, stateRoot, keccak256(abi.encode(i)), 1, 1, 0)
+                IRoundLedger.Commitment(
+                    _crowd[i].addr, round, stateRoot, keccak256(abi.encode(i)), 1, keccak256("memory"), 0
+                )
             );
         }
         vm.warp(ledger.rounds(round).commitDeadline);

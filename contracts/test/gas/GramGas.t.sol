@@ -145,9 +145,12 @@ abstract contract GramGasTest is Deployment {
             bytes32 bundleHash = keccak256("bundle");
             vm.prank(_crowd[i].addr);
             ledger.commitUpdate(
-                IRoundLedger.Commitment(_crowd[i].addr, round, GENESIS_STATE, updateRoot, squares, 600, bundleHash)
+                IRoundLedger.Commitment(
+                    _crowd[i].addr, round, GENESIS_STATE, updateRoot, squares, keccak256("memory"), bundleHash
+                )
             );
-            entries[i] = IJudge.Entry(_crowd[i].addr, updateRoot, squares, 600, bundleHash, "", 0, 0, "");
+            entries[i] =
+                IJudge.Entry(_crowd[i].addr, updateRoot, squares, keccak256("memory"), bundleHash, "", 0, 0, "");
         }
         vm.warp(ledger.rounds(round).commitDeadline);
         uint32[] memory weights = new uint32[](count);

@@ -43,7 +43,7 @@ contract JudgeGasTest is GasWorld {
             bare[i].contributor = entries[i].contributor;
             bare[i].updateRoot = entries[i].updateRoot;
             bare[i].sumSquares = entries[i].sumSquares;
-            bare[i].numExamples = entries[i].numExamples;
+            bare[i].memoryHash = entries[i].memoryHash;
             bare[i].bundleHash = entries[i].bundleHash;
         }
     }
@@ -198,7 +198,7 @@ contract JudgeGasTest is GasWorld {
             genesisState(),
             entries[0].updateRoot,
             entries[0].sumSquares,
-            entries[0].numExamples,
+            entries[0].memoryHash,
             entries[0].bundleHash
         );
         bytes memory firstSignature = sign(_crowd[0], ledger.commitmentDigest(first));
@@ -246,7 +246,7 @@ contract JudgeGasTest is GasWorld {
                     case_.anchor.stateRoot,
                     entries[i].updateRoot,
                     entries[i].sumSquares,
-                    entries[i].numExamples,
+                    entries[i].memoryHash,
                     entries[i].bundleHash
                 )
             );

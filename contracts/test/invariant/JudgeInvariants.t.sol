@@ -65,7 +65,7 @@ contract JudgeHandler is Test {
             vm.prank(_contributors[i]);
             _parts.ledger
                 .commitUpdate(
-                    IRoundLedger.Commitment(_contributors[i], round, root, keccak256(abi.encode(round, i)), 1, 1, 0)
+                    IRoundLedger.Commitment(_contributors[i], round, root, keccak256(abi.encode(round, i)), 1, 0, 0)
                 );
         }
         _warp(_parts.ledger.rounds(round).commitDeadline);

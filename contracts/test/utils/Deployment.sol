@@ -142,16 +142,22 @@ abstract contract Deployment is Test {
             maxSumSquares: MAX_SUM_SQUARES,
             minContributors: 2,
             maxContributors: 128,
-            bits: 8,
+            width: 8,
             rate: 717,
             momentum: 922,
             commitWindow: COMMIT_WINDOW,
             anchorWindow: ANCHOR_WINDOW,
             challengeWindow: CHALLENGE_WINDOW,
+            minSumSquares: 0,
+            noise1024: 0,
+            steps: 0,
+            privacyCap: 0,
+            retainRounds: 0,
             minStake: MIN_STAKE,
             bond: BOND,
             reward: REWARD,
-            verifier: verifier.addr
+            verifier: verifier.addr,
+            bundleHash: 0
         });
     }
 

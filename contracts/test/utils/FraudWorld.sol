@@ -202,7 +202,7 @@ abstract contract FraudWorld is RoundTest {
                 baseStateRoot: genesisState(),
                 updateRoot: root.hash,
                 sumSquares: root.squares,
-                numExamples: uint32(100 + i),
+                memoryHash: keccak256(abi.encode("memory", i)),
                 bundleHash: keccak256("bundle")
             });
         }
@@ -315,7 +315,7 @@ abstract contract FraudWorld is RoundTest {
             entries[i].contributor = commitments[i].contributor;
             entries[i].updateRoot = commitments[i].updateRoot;
             entries[i].sumSquares = commitments[i].sumSquares;
-            entries[i].numExamples = commitments[i].numExamples;
+            entries[i].memoryHash = commitments[i].memoryHash;
             entries[i].bundleHash = commitments[i].bundleHash;
             if (place >= LEAVES || world.weights[i] == 0) continue;
             MerkleSum.Node memory node = world.updateTrees[i][0][place];

@@ -80,7 +80,7 @@ abstract contract SmallModel is Test {
             baseStateRoot: base,
             updateRoot: entry.updateRoot,
             sumSquares: entry.sumSquares,
-            numExamples: entry.numExamples,
+            memoryHash: entry.memoryHash,
             bundleHash: entry.bundleHash
         });
     }

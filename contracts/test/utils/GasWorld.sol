@@ -127,7 +127,7 @@ abstract contract GasWorld is Deployment {
         MerkleSum.Node memory root = MerkleSum.climb(node, place(), siblings);
         entry.contributor = _crowd[i].addr;
         (entry.updateRoot, entry.sumSquares) = (root.hash, root.squares);
-        (entry.numExamples, entry.bundleHash) = (600, keccak256("bundle"));
+        (entry.memoryHash, entry.bundleHash) = (keccak256("memory"), keccak256("bundle"));
     }
 
     /// @notice What `proveAggregate` needs under a rule that trims: the least and the largest value that is kept, by coordinate.
@@ -158,7 +158,7 @@ abstract contract GasWorld is Deployment {
                 genesisState(),
                 entries[i].updateRoot,
                 entries[i].sumSquares,
-                entries[i].numExamples,
+                entries[i].memoryHash,
                 entries[i].bundleHash
             );
             vm.prank(entries[i].contributor);

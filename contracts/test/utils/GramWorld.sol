@@ -338,7 +338,7 @@ abstract contract GramWorld is RoundTest {
             baseStateRoot: genesisState(),
             updateRoot: root.hash,
             sumSquares: root.squares,
-            numExamples: uint32(100 + i),
+            memoryHash: keccak256(abi.encode("memory", i)),
             bundleHash: keccak256("bundle")
         });
     }
@@ -375,7 +375,7 @@ abstract contract GramWorld is RoundTest {
         entry.contributor = commitment.contributor;
         entry.updateRoot = commitment.updateRoot;
         entry.sumSquares = commitment.sumSquares;
-        entry.numExamples = commitment.numExamples;
+        entry.memoryHash = commitment.memoryHash;
         entry.bundleHash = commitment.bundleHash;
     }
 

@@ -44,7 +44,7 @@ abstract contract RoundTest is Deployment {
             baseStateRoot: ledger.rounds(ledger.rounds(round).base).stateRoot,
             updateRoot: keccak256(abi.encode("update", contributor, round)),
             sumSquares: 12_345,
-            numExamples: 600,
+            memoryHash: keccak256("memory"),
             bundleHash: BUNDLE_HASH
         });
     }
@@ -59,9 +59,10 @@ abstract contract RoundTest is Deployment {
 
     /// @notice An entry of an event.
     function listed(IRoundLedger.Commitment memory commitment) internal pure returns (bytes memory) {
-        return abi.encodePacked(
-            commitment.contributor, commitment.updateRoot, commitment.sumSquares, commitment.numExamples
-        );
+        return
+            abi.encodePacked(
+                commitment.contributor, commitment.updateRoot, commitment.sumSquares, commitment.memoryHash
+            );
     }
 
     /// @notice An entry of a batch; a batch of several is one after the other.
@@ -120,6 +121,14 @@ abstract contract RoundTest is Deployment {
             artifactsHash: keccak256(abi.encode("artifacts", round)),
             entriesRoot: keccak256(abi.encode("entries", round))
         });
+    }
+
+    /// @notice Whether the coordinator of the round can close its commit window now.
+    function canClose(RoundId round) internal returns (bool closable) {
+        uint256 state = vm.snapshotState();
+        vm.prank(ledger.rounds(round).coordinator);
+        (closable,) = address(ledger).call(abi.encodeCall(IRoundLedger.closeCommits, (round)));
+        vm.revertToState(state);
     }
 
     function skipCommitWindow(RoundId round) internal {

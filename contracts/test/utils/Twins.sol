@@ -56,7 +56,7 @@ contract PlainTwin is ITwin {
                 c.baseStateRoot,
                 c.updateRoot,
                 c.sumSquares,
-                c.numExamples,
+                c.memoryHash,
                 c.bundleHash
             )
         );

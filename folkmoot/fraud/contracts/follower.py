@@ -284,7 +284,7 @@ def _case(deployment: Deployment, number: int, events: RoundEvents, policy: Poli
             opened.base_state_root,
             event.update_root,
             event.sum_squares,
-            event.num_examples,
+            event.memory_hash,
             event.bundle_hash,
         )
         for event in events.commits

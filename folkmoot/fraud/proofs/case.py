@@ -58,8 +58,8 @@ class Committed(Protocol):
         """Claimed sum of ``q^2``."""
 
     @property
-    def num_examples(self) -> int:
-        """Claimed number of examples."""
+    def memory_hash(self) -> bytes:
+        """Hash of the contributor's memory, 32 bytes."""
 
     @property
     def bundle_hash(self) -> bytes:
@@ -102,7 +102,7 @@ class Case:
             manifest_hash,
             self.base_state_root,
             self.policy_id,
-            self.policy.bits,
+            self.policy.width,
             derive_seed(self.chain_id, self.ledger, self.round, self.base_state_root),
             exponents,
         )
@@ -123,7 +123,7 @@ def unopened(commits: Iterable[Committed]) -> list[tuple[Any, ...]]:
             commitment.contributor,
             commitment.update_root,
             commitment.sum_squares,
-            commitment.num_examples,
+            commitment.memory_hash,
             commitment.bundle_hash,
             b"",
             0,

@@ -124,7 +124,7 @@ def wrong_header_field(case: Case, manifest: Manifest, header: bytes) -> str:
     except (DecodingError, ValueError, OverflowError):
         return ""
     must = case.header(manifest.hash, (0,) * len(manifest.tensors))
-    names = ("round", "manifest_hash", "base_state_root", "policy_id", "bits", "seed")
+    names = ("round", "manifest_hash", "base_state_root", "policy_id", "width", "seed")
     for name, found in zip(names, fields, strict=False):
         expected = getattr(must, name)
         if found != expected:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,52 @@ def test_amounts_are_decimal_strings_and_integers_are_taken_too() -> None:
         ({"rate": 1.5}, "rate"),
         ({"rate": True}, "rate"),
         ({"bond": "-1"}, "bond"),
-        ({"bits": 1 << 9}, "bits"),
+        ({"width": 1 << 9}, "width"),
         ({"parameters": [1.5]}, "parameters"),
         ({"parameters": "1"}, "parameters"),
         ({"rule": 5}, "rule"),
         ({"rule": ""}, "rule"),
         ({"wrong": 1}, "unknown fields wrong"),
+        ({"bits": 8}, "protocol version 1"),
+        ({"bundleHash": "0x12"}, "bundleHash must be"),
+        ({"bundleHash": 0}, "bundleHash must be"),
+        ({"minSumSquares": -1}, "min_sum_squares"),
         ({"verifier": "0x12"}, "0x12"),
     ],
 )
 def test_mistakes_are_named(change: dict[str, Any], named: str) -> None:
     with pytest.raises(InputError, match=named) as caught:
         policy_file.from_json({**policy_file.to_json(policy()), **change})
+    assert caught.value.code == "policy-malformed"
+
+
+def test_privacy_may_be_left_out_and_reads_back() -> None:
+    names = ("minSumSquares", "noise1024", "steps", "privacyCap", "retainRounds", "bundleHash")
+    document = policy_file.to_json(policy())
+    assert (
+        policy_file.from_json({key: value for key, value in document.items() if key not in names}) == policy()
+    )
+    private = replace(policy(), noise1024=2745, steps=1, privacy_cap=2**64 - 1, bundle_hash=b"\x0c" * 32)
+    document = policy_file.to_json(private)
+    assert (document["privacyCap"], document["bundleHash"]) == (str(2**64 - 1), "0x" + "0c" * 32)
+    assert policy_file.from_json(document) == private
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"steps": 1}, "all 0 or all above 0"),
+        ({"noise1024": 2745, "privacyCap": "298844372"}, "all 0 or all above 0"),
+        ({"noise1024": 2745, "steps": 1, "privacyCap": "298844371"}, "less than the 298844372"),
+        ({"noise1024": 2745, "steps": 8192, "privacyCap": str(2**64 - 1)}, "more than 8191"),
+        ({"minSumSquares": 2**63, "maxSumSquares": 2**62}, "minSumSquares is above"),
+    ],
+)
+def test_a_budget_that_no_ledger_takes_is_refused(change: dict[str, Any], named: str, tmp_path: Path) -> None:
+    path = tmp_path / "policy.json"
+    path.write_text(json.dumps({**policy_file.to_json(policy()), **change}))
+    with pytest.raises(InputError, match=named) as caught:
+        policy_file.load(path)
     assert caught.value.code == "policy-malformed"
 
 

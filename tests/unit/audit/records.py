@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -133,7 +132,7 @@ class Script:
         hash_ = self.number.to_bytes(32, "little")
         self.transactions[hash_] = Transaction(hash_, sender, to, 0, data)
 
-    def history(self, *, code_of: Callable[[str], bytes] = lambda account: b"", **storage: Any) -> History:
+    def history(self, **storage: Any) -> History:
         """Return the history; `storage` replaces what the contracts store."""
         head = Block(self.number, self.number.to_bytes(32, "big"), self.times[self.number])
         return History(
@@ -143,7 +142,6 @@ class Script:
             self.times,
             replace(STORAGE, **storage),
             self.transactions.__getitem__,
-            code_of,
             vault_created=VAULT_CREATED,
         )
 

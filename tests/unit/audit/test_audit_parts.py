@@ -13,7 +13,6 @@ import pytest
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.audit import Summary
-from folkmoot.audit.code import is_runtime_of
 from folkmoot.audit.endpoints import compare_histories, differences
 from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.failure import Subject, mismatch, require, shown
@@ -31,6 +30,7 @@ from folkmoot.ledger.events import (
     VersionActivated,
     VersionRegistered,
 )
+from folkmoot.ledger.packaged import is_runtime_of
 from folkmoot.protocol.policy import Policy
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, LIMITS, Script
@@ -106,7 +106,7 @@ def checked(policy: Policy) -> None:
         ({"min_contributors": 33}, "min contributors"),
         ({"max_contributors": 257}, "max contributors"),
         ({"rule": "multi_krum", "max_contributors": 33}, "max contributors"),
-        ({"bits": 7}, "bits"),
+        ({"width": 7}, "width"),
         ({"rate": 0}, "rate"),
         ({"rate": 4097}, "rate"),
         ({"momentum": 1025}, "momentum"),
@@ -120,6 +120,12 @@ def checked(policy: Policy) -> None:
         ({"challenge_window": ALLOWED.challenge_window - 1}, "challenge window"),
         ({"anchor_window": ALLOWED.anchor_window + 1}, "windows together"),
         ({"verifier": ADA}, "verifier"),
+        ({"min_sum_squares": ALLOWED.max_sum_squares + 1}, "min sum squares"),
+        ({"steps": 1}, "steps"),
+        ({"privacy_cap": 1}, "privacy cap"),
+        ({"noise1024": 2745, "privacy_cap": 298_844_372}, "steps"),
+        ({"noise1024": 2745, "steps": 8192, "privacy_cap": 2**64 - 1}, "steps"),
+        ({"noise1024": 2745, "steps": 1, "privacy_cap": 298_844_371}, "privacy cap"),
     ],
 )
 def test_a_policy_beyond_a_limit_is_named(changes: dict[str, Any], what: str) -> None:

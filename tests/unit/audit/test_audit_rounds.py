@@ -134,7 +134,7 @@ class Play(Script):
 
     def commit(self, number: int, *who: str, **wrong: Any) -> None:
         self.block()
-        base, rest = bytes(32), {"update_root": b"\2" * 32, "sum_squares": 1_000, "num_examples": 5}
+        base, rest = bytes(32), {"update_root": b"\2" * 32, "sum_squares": 1_000, "memory_hash": bytes(32)}
         rest |= {name: wrong.pop(name) for name in rest.keys() & wrong.keys()}
         entries = b"".join(pack_entry(Commitment(one, number, base, **rest)) for one in who)
         fields = {"round": number, "first": 0, "bundle_hash": bytes(32), "entries": entries}

@@ -23,7 +23,7 @@ from client.signer_checks import SigningRules
 from client.signer_keys import LocalKey
 from client.signer_record import OLD_FILE, RECORD_FILE, RecordFolder
 from folkmoot.errors import LocalError
-from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError, account_of_agent
+from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError, account_of_agent, draft_key_of
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
@@ -51,7 +51,7 @@ def update(seed: int = 1) -> bytes:
 def committed(world: World, data: bytes, **changes: Any) -> Commitment:
     tree = update_tree(np.frombuffer(data, np.uint8))
     base = world.rounds[-1].header.base_state_root
-    true = Commitment(ADA.address, world.rounds[-1].number, base, tree.root, tree.sum_squares, 10)
+    true = Commitment(ADA.address, world.rounds[-1].number, base, tree.root, tree.sum_squares)
     return replace(true, **changes)
 
 
@@ -87,6 +87,15 @@ def test_it_signs_a_commitment_and_the_same_one_again(agent: SignerAgent, world:
     signature = sign(agent, world, update())
     committed(world, update()).check_signature(signature, world.domain)
     assert sign(agent, world, update()) == signature
+
+
+def test_the_key_of_drafts_is_the_same_after_a_restart_and_not_another_accounts(start: Start) -> None:
+    keys = []
+    for _ in range(2):
+        with start() as agent:
+            keys.append(AgentSigner(agent.path, ADA.address).draft_key())
+    assert keys == [draft_key_of(ADA)] * 2
+    assert keys[0] != draft_key_of(account("ben"))
 
 
 def test_a_second_commitment_of_a_round_is_refused_after_a_restart_too(start: Start, world: World) -> None:

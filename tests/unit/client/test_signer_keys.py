@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from client.signer_keys import LocalKey, RemoteKey, typed_data
+from client.signer_keys import LocalKey, RemoteKey, commitment_message, safe_owner_message
 from client.signer_options import RemoteMethod
 from folkmoot.errors import InputError
 from folkmoot.flower.signing import SignerError
@@ -28,7 +28,9 @@ from tests import factories
 
 ADA = factories.account("ada")
 DOMAIN = Domain(31337, "0x" + "a1" * 20)
-COMMITMENT = Commitment(ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, 10, b"\x03" * 32)
+COMMITMENT = Commitment(
+    ADA.address, 2**63 + 1, b"\x01" * 32, b"\x02" * 32, 2**64 - 1, b"\x0a" * 32, b"\x03" * 32
+)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 Answer = Callable[[dict[str, Any]], Any]
@@ -190,8 +192,28 @@ def test_an_address_that_is_no_http(url: str) -> None:
 
 
 def test_the_message_names_every_member_with_its_type() -> None:
-    message = typed_data(COMMITMENT, DOMAIN)
+    message = commitment_message(COMMITMENT, DOMAIN).typed
     members = [one["name"] for one in message["types"]["Commitment"]]
     assert list(message["message"]) == members
     assert {"name": "sumSquares", "type": "uint64"} in message["types"]["Commitment"]
     assert message["message"]["sumSquares"] == str(2**64 - 1)
+
+
+@pytest.mark.parametrize("method", list(RemoteMethod))
+def test_a_remote_signer_signs_the_message_of_a_safe(
+    remote: Callable[..., RemoteKey], method: RemoteMethod
+) -> None:
+    """eth_account hashes the JSON of the message as the Safe does (tests/integration/test_signer_wallet.py)."""
+    message = safe_owner_message("0x" + "c3" * 20, 10**17, COMMITMENT.digest(DOMAIN))
+    with remote(signature_of, method) as key:
+        assert key.sign_message(message) == LocalKey(ADA).sign_message(message)
+
+
+def test_the_key_of_drafts_does_not_depend_on_what_the_remote_signer_answers() -> None:
+    with (
+        RemoteKey("http://127.0.0.1:1", ADA.address) as one,
+        RemoteKey("http://127.0.0.1:1", ADA.address) as two,
+    ):
+        assert one.draft_key == one.draft_key
+        assert len(one.draft_key) == 32
+        assert one.draft_key != two.draft_key

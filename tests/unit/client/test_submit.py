@@ -25,7 +25,7 @@ ADA, BEN = factories.account("ada"), factories.account("ben")
 DOMAIN = Domain(31337, "0x" + "a1" * 20)
 DATA = np.random.default_rng(1).integers(64, 193, 512, np.uint8).tobytes()
 TREE = update_tree(np.frombuffer(DATA, np.uint8))
-TRUE = Commitment(ADA.address, 7, bytes(32), TREE.root, TREE.sum_squares, 10)
+TRUE = Commitment(ADA.address, 7, bytes(32), TREE.root, TREE.sum_squares)
 
 
 class SentError(Exception):

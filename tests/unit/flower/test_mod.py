@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,11 +14,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricR
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import mod as mod_module
 from folkmoot.flower import records
-from folkmoot.flower.contributor import Contributor, kept_update
+from folkmoot.flower.contributor import Contributor, draft_update, drafted_update, kept_update
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError
+from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError, draft_key_of
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.rpc.client import Phase
@@ -103,7 +103,7 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     assert (commitment.update_root, commitment.sum_squares) == (tree.root, tree.sum_squares)
     assert commitment.base_state_root == world.rounds[-1].header.base_state_root
     assert commitment.round == 1
-    assert commitment.num_examples == 12
+    assert commitment.memory_hash == bytes(32)
     assert commitment.bundle_hash == bytes(32)
     # A shift of 0.01 at 2^-9 a unit: about 5 where there is a weight, 0 in the padding.
     update = decode_update(data, MANIFEST)
@@ -168,7 +168,7 @@ def test_the_app_sees_an_ordinary_message(world: World, join: Join) -> None:
 def test_only_update_commitment_and_metrics_leave(world: World, join: Join) -> None:
     reply = run(join(world), train_message(world))
     assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics"}
-    assert reply.content["metrics"] == MetricRecord({"num-examples": 12, "loss": 0.5})
+    assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
 @pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.special"])
@@ -384,10 +384,8 @@ def test_a_round_that_is_asked_for_again_is_not_trained_again(world: World, join
     )
 
 
-class DeadSigner:
-    """A signer whose process is not there."""
-
-    account = account("ada").address
+class DeadSigner(LocalSigner):
+    """A signer whose process dies before it signs."""
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         raise SignerError("It does not run.", code="signer-unreachable")
@@ -418,7 +416,7 @@ def test_a_signer_that_cant_read_the_chain_is_asked_again(world: World, join: Jo
 def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world: World, join: Join) -> None:
     """Training twice need not give the same bits, and a signer signs one digest a round."""
     contributor, first, second = join(world), App(), App(shift=0.5)
-    died = folkmoot_mod(signer=DeadSigner())(train_message(world), context(contributor), first)
+    died = folkmoot_mod(signer=DeadSigner(account("ada")))(train_message(world), context(contributor), first)
     assert reason(died).startswith("signer-unreachable:")
     reply = run(contributor, train_message(world), second)
     assert (len(first.seen), len(second.seen)) == (1, 0)
@@ -429,13 +427,33 @@ def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world:
     assert kept.data == data
 
 
-def test_a_draft_whose_commitment_can_not_be_read_counts_as_none(world: World, join: Join) -> None:
+def test_an_update_that_was_never_signed_can_not_be_read_on_the_disk(world: World, join: Join) -> None:
+    contributor = join(world)
+    folkmoot_mod(signer=DeadSigner(account("ada")))(train_message(world), context(contributor), App())
+    key = draft_key_of(account("ada"))
+    draft = drafted_update(contributor.home, 1, key)
+    assert draft is not None
+    stored = [path.read_bytes() for path in contributor.home.rglob("*") if path.is_file()]
+    assert not any(draft.data[:LEAF] in content for content in stored)
+    assert drafted_update(contributor.home, 1, draft_key_of(account("ben"))) is None
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "of another round", "another key"])
+def test_a_draft_that_can_not_be_read_counts_as_none(world: World, join: Join, damage: str) -> None:
     contributor, first, second = join(world), App(), App()
-    folkmoot_mod(signer=DeadSigner())(train_message(world), context(contributor), first)
-    (draft,) = contributor.home.glob("updates/*.draft*")
-    described = json.loads(draft.read_text())
-    described["commitment"] = {"base_state_root": "0x"}
-    draft.write_text(json.dumps(described))
+    folkmoot_mod(signer=DeadSigner(account("ada")))(train_message(world), context(contributor), first)
+    (path,) = contributor.home.glob("updates/*.draft")
+    stored, key = path.read_bytes(), draft_key_of(account("ada"))
+    draft = drafted_update(contributor.home, 1, key)
+    assert draft is not None
+    if damage == "flipped":
+        path.write_bytes(stored[:-1] + bytes([stored[-1] ^ 1]))
+    elif damage == "truncated":
+        path.write_bytes(stored[:20])
+    else:
+        number, other = (2, key) if damage == "of another round" else (1, bytes(32))
+        draft_update(contributor.home, number, draft, other)
+        path.with_name(f"{number}.draft").rename(path)
     assert not run(contributor, train_message(world), second).has_error()
     assert len(second.seen) == 1, "trained again"
 
@@ -465,17 +483,14 @@ def test_a_signer_that_refuses(world: World, join: Join) -> None:
     assert reason(reply).startswith("already-signed:")
 
 
-@pytest.mark.parametrize(("claim", "signed"), [(-5, 0), (2**40, 2**32 - 1), (3.7, 3), (float("nan"), 0)])
-def test_numbers_of_examples_that_do_not_fit(world: World, join: Join, claim: float, signed: int) -> None:
+def test_an_evaluation_tells_no_number_of_examples() -> None:
     def app(message: Message, context: Context) -> Message:
-        reply = App()(message, context)
-        reply.content["metrics"] = MetricRecord({"num-examples": claim})
-        return reply
+        metrics = MetricRecord({"num-examples": 250, "loss": 0.5})
+        return Message(RecordDict({"metrics": metrics}), reply_to=message)
 
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
-    reply = mod(train_message(world), context(join(world)), app)
-    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
-    assert commitment.num_examples == signed
+    message = number(Message(RecordDict(), 1, "evaluate"), "m1")
+    reply = folkmoot_mod()(message, context(None), app)
+    assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
 def test_a_claimed_bundle_is_not_signed_unless_it_runs(world: World, join: Join) -> None:

@@ -131,7 +131,7 @@ class World:
             manifest_hash=self.manifest.hash,
             base_state_root=root,
             policy_id=1,
-            bits=8,
+            width=8,
             seed=derive_seed(CHAIN_ID, self.domain.verifying_contract, number, root),
             exponents=(self.exponent,) * len(self.manifest.tensors),
         )

@@ -184,7 +184,7 @@ LIES: dict[str, tuple[Callable[[Published], Published], str, int]] = {
     "policy": (lambda p: header_lie(p, policy_id=2), "header", 0),
     "base": (lambda p: header_lie(p, base_state_root=bytes(32)), "header", 0),
     "manifest": (lambda p: header_lie(p, manifest_hash=bytes(32)), "header", 0),
-    "bits": (lambda p: header_lie(p, bits=4), "header", 0),
+    "width": (lambda p: header_lie(p, width=4), "header", 0),
     "tensors": (lambda p: header_lie(p, exponents=(-9, -9)), "header", 0),
 }
 

@@ -27,7 +27,13 @@ def commitments() -> list[Commitment]:
     people = [factories.account(name) for name in NAMES]
     return [
         Commitment(
-            who.address, 3, b"\1" * 32, bytes([number + 1]) * 32, 2**64 - 1 - number, 7 * number, b"\2" * 32
+            who.address,
+            3,
+            b"\1" * 32,
+            bytes([number + 1]) * 32,
+            2**64 - 1 - number,
+            bytes([number]) * 32,
+            b"\2" * 32,
         )
         for number, who in enumerate(people)
     ]
@@ -47,15 +53,13 @@ def test_a_batch_is_read_as_it_was_packed() -> None:
     assert [entry.commitment(3, b"\1" * 32, b"\2" * 32) for entry in entries] == commitments()
 
 
-def test_an_entry_has_the_contributor_the_root_and_the_numbers() -> None:
-    one = replace(commitments()[0], sum_squares=5, num_examples=6)
+def test_an_entry_has_the_contributor_two_hashes_and_a_number() -> None:
+    one = replace(commitments()[0], sum_squares=5, memory_hash=b"\x06" * 32)
     packed = pack_entry(one)
     assert len(packed) == LISTED_BYTES
-    assert (
-        packed == bytes.fromhex(one.contributor[2:]) + one.update_root + bytes(7) + b"\5" + bytes(3) + b"\6"
-    )
+    assert packed == bytes.fromhex(one.contributor[2:]) + one.update_root + bytes(7) + b"\5" + one.memory_hash
     (read,) = read_entries(packed)
-    assert (read.contributor, read.sum_squares, read.num_examples) == (one.contributor, 5, 6)
+    assert (read.contributor, read.sum_squares, read.memory_hash) == (one.contributor, 5, b"\x06" * 32)
 
 
 @pytest.mark.parametrize("size", [1, LISTED_BYTES - 1, LISTED_BYTES + 1])

@@ -12,7 +12,7 @@ from folkmoot.protocol.commitment import Commitment, Domain, canonical_address, 
 from tests.unit import worlds
 
 ALICE, BOB = worlds.account("alice"), worlds.account("bob")
-COMMITMENT = Commitment(ALICE.address.lower(), 3, b"\x01" * 32, b"\x02" * 32, 77, 10)
+COMMITMENT = Commitment(ALICE.address.lower(), 3, b"\x01" * 32, b"\x02" * 32, 77, b"\x0a" * 32)
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 
 
@@ -45,7 +45,7 @@ def test_every_field_is_signed() -> None:
         {"base_state_root": bytes(32)},
         {"update_root": bytes(32)},
         {"sum_squares": 78},
-        {"num_examples": 11},
+        {"memory_hash": b"\x0b" * 32},
         {"bundle_hash": b"\x01" * 32},
     ]
     digests = {replace(COMMITMENT, **change).digest(worlds.DOMAIN) for change in changes}  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_signatures_that_the_ledger_refuses_are_refused() -> None:
         {"round": -1},
         {"round": 1 << 64},
         {"sum_squares": 1 << 64},
-        {"num_examples": 1 << 32},
+        {"memory_hash": bytes(31)},
         {"update_root": bytes(31)},
         {"bundle_hash": b""},
     ],

@@ -41,7 +41,7 @@ def test_header_reads_back(
         {"round": -1},
         {"round": 1 << 64},
         {"policy_id": 1 << 32},
-        {"bits": 256},
+        {"width": 256},
         {"seed": bytes(31)},
         {"manifest_hash": bytes(33)},
         {"exponents": (5,)},

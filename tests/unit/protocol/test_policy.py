@@ -8,14 +8,20 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import InputError
+from folkmoot.ledger import packaged
 from folkmoot.protocol.policy import ARBITER, Policy
+from folkmoot.rpc.client import POLICY_TYPE
 from tests.unit import worlds
 
 POLICY = worlds.policy("multi_krum", (1, 0))
 
 
 def test_abi_reads_back() -> None:
-    assert Policy.from_abi(POLICY.abi_tuple()) == POLICY
+    private = replace(
+        POLICY, noise1024=6146, steps=5, privacy_cap=1 << 63, min_sum_squares=7, retain_rounds=9
+    )
+    for policy in (POLICY, replace(private, bundle_hash=b"\x05" * 32)):
+        assert Policy.from_abi(policy.abi_tuple()) == policy
     assert POLICY.rule_bytes == b"multi_krum" + bytes(22)
 
 
@@ -26,6 +32,12 @@ def test_fields_are_the_solidity_structs() -> None:
     names = re.findall(r"^\s+[a-z0-9\[\]]+ (\w+);", struct[1], re.MULTILINE)
     ours = [re.sub(r"_(\w)", lambda match: match[1].upper(), field.name) for field in fields(Policy)]
     assert ours == names
+
+
+def test_its_type_is_that_of_the_packaged_abi() -> None:
+    abi = packaged.contract("ledger").abi
+    (outputs,) = (entry["outputs"] for entry in abi if entry.get("name") == "policies")
+    assert [packaged.type_of(output) for output in outputs] == [POLICY_TYPE]
 
 
 @pytest.mark.parametrize(
@@ -39,8 +51,14 @@ def test_fields_are_the_solidity_structs() -> None:
         {"parameters": (-1,)},
         {"max_sum_squares": 1 << 64},
         {"rate": 1 << 16},
-        {"bits": -1},
+        {"width": -1},
         {"reward": 1 << 128},
+        {"min_sum_squares": 1 << 64},
+        {"noise1024": 1 << 32},
+        {"steps": -1},
+        {"privacy_cap": 1 << 64},
+        {"retain_rounds": 1 << 32},
+        {"bundle_hash": bytes(31)},
         {"verifier": "0x1"},
     ],
 )

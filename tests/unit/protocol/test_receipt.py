@@ -20,7 +20,7 @@ from folkmoot.protocol.receipt import Receipt, entries_tree
 def entries_of(count: int) -> list[Commitment]:
     base = keccak(b"base")
     return [
-        Commitment("0x" + keccak(b"account %d" % i)[:20].hex(), 3, base, keccak(b"root %d" % i), i, 0)
+        Commitment("0x" + keccak(b"account %d" % i)[:20].hex(), 3, base, keccak(b"root %d" % i), i)
         for i in range(count)
     ]
 

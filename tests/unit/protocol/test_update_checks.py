@@ -28,9 +28,10 @@ def arrive(
     commitment: Commitment = COMMITMENT,
     signature: bytes | None = SIGNATURE,
     cap: int = 1 << 40,
+    floor: int = 0,
 ) -> str:
     """Reason code of an arrival, or 'fine'."""
-    policy = replace(worlds.policy(), max_sum_squares=cap)
+    policy = replace(worlds.policy(), max_sum_squares=cap, min_sum_squares=floor)
     problem = ""
     try:
         check_arrival(
@@ -73,9 +74,11 @@ def test_what_fails_has_its_code() -> None:
     assert arrive(with_byte(5, DATA[5] % 255 + 1)) == "wrong-root"
     assert arrive(commitment=replace(COMMITMENT, sum_squares=5), signature=None) == "wrong-norm"
     assert arrive(cap=COMMITMENT.sum_squares - 1) == "norm-too-large"
+    assert arrive(floor=COMMITMENT.sum_squares) == "fine"
+    assert arrive(floor=COMMITMENT.sum_squares + 1) == "norm-too-small"
     assert arrive(signature=SIGNATURE[:64] + bytes([55 - SIGNATURE[64]])) == "invalid-signature"
     assert arrive(signature=b"") == "invalid-signature"
-    assert arrive(commitment=replace(COMMITMENT, num_examples=99)) == "invalid-signature"
+    assert arrive(commitment=replace(COMMITMENT, memory_hash=b"\x63" * 32)) == "invalid-signature"
 
 
 def test_the_first_failure_is_named() -> None:

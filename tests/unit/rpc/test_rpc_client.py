@@ -157,7 +157,21 @@ def test_errors_of_the_node_keep_their_message(endpoint: _Endpoint, rpc: Rpc) ->
 
 
 @pytest.mark.parametrize(
-    "error", [{"code": 3, "message": "x", "data": "0x1"}, {"message": "execution reverted"}]
+    "error",
+    [
+        {"code": 3, "message": "x", "data": "0x1"},
+        {"message": "execution reverted"},
+        # A call with too low a limit of gas: Anvil, go-ethereum, Hardhat, Nethermind.
+        {"code": -32003, "message": "Out of gas: gas required exceeds allowance: 600000"},
+        {"code": -32003, "message": "EVM error OutOfGas"},
+        {"code": -32000, "message": "gas required exceeds allowance (600000)"},
+        {"code": -32603, "message": "Transaction ran out of gas"},
+        {
+            "code": -32000,
+            "message": "Cannot estimate gas, gas spent exceeded transaction and block gas limit",
+        },
+        {"code": -32000, "message": "Transaction execution fails"},
+    ],
 )
 def test_reverts_are_refusals(endpoint: _Endpoint, rpc: Rpc, error: dict[str, Any]) -> None:
     _says(endpoint, error=error)

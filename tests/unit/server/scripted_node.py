@@ -39,6 +39,8 @@ class ScriptedNode:
     mined: dict[str, bytes] = field(default_factory=dict)
     """Bytes of every transaction that was ever in a block."""
     logs_of: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    limits: list[int | None] = field(default_factory=list)
+    """Gas that each estimate was limited to."""
     before_answer: Callable[[str], None] = lambda _method: None
 
     def _answer(self, method: str) -> None:
@@ -119,9 +121,10 @@ class ScriptedNode:
                 del self.pool[name]
         self.pool[transaction_hash] = raw
 
-    def estimate(self, account: str, to: str, data: bytes) -> int:
+    def estimate(self, account: str, to: str, data: bytes, gas: int | None = None) -> int:
         """See `Node`."""
         self._answer("estimate")
+        self.limits.append(gas)
         if self.refusal is not None:
             raise self.refusal
         return 21_000

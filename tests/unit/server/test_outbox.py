@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
+from hexbytes import HexBytes
 
 from folkmoot.errors import ContractRefused, RpcError
 from server.chain import outbox
@@ -113,6 +115,17 @@ def test_a_receipt_that_comes_late_is_not_a_lost_nonce(database: Database) -> No
     box.tick()
     assert row(database, "anchor:1").state == "confirmed"
     assert len(node.sent) == 1
+
+
+def test_a_call_of_a_limited_function_gets_no_more_gas(database: Database, node: ScriptedNode) -> None:
+    limits = {b"comm": 50_000}
+    box = Outbox(database, node, ACCOUNT, 31337, confirmations=1, gas_limits=limits)
+    want(database, "commit:1")
+    want(database, "open:2")
+    box.tick()
+    gas = [TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["gas"] for raw in node.sent]
+    assert gas == [50_000, 21_000 * outbox.GAS_MARGIN_PERCENT // 100 + outbox.GAS_RESERVE]
+    assert node.limits == [50_000, None], "an estimate is for that much, too"
 
 
 def test_a_receipt_says_that_its_block_is_there(database: Database) -> None:

@@ -281,7 +281,7 @@ def test_a_strangers_settlement_counts_at_depth(scene: _Scene) -> None:
 
 
 def _commitment(contributor: str) -> Commitment:
-    return Commitment(contributor, 1, bytes(32), b"\x02" * 32, 10, 20)
+    return Commitment(contributor, 1, bytes(32), b"\x02" * 32, 10)
 
 
 def _update(contributor: str) -> Update:

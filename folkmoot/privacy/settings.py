@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The privacy settings of a federation: ``training.privacy`` of its manifest (docs/protocol.md section 2.2)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from folkmoot.errors import InputError
+from folkmoot.privacy.accountant import MOST_NOISE, epsilon_of, rho_of
+from folkmoot.privacy.noise import MOST_DEVIATION
+
+KEY = "privacy"
+"""Name of the settings in the manifest's training settings."""
+
+UNIT, ADJACENCY = "record", "add-remove"
+"""What is protected: that one record is among a contributor's data, or is not."""
+
+CODE = "invalid-privacy"
+"""Code of the errors about settings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacySettings:
+    """How contributors train with record-level differential privacy.
+
+    Raises:
+        InputError: On construction, when a value is out of its range (``invalid-privacy``).
+    """
+
+    noise1024: int
+    """Standard deviation of the noise of a step, in 1/1024 of the bound of one record: 1 to 2^20."""
+    steps: int
+    """Steps of gradient descent in a round, each over all records: 1 to 1,000."""
+    divisor: int
+    """``B0``: public number by which the noisy sum is divided, about the records of a contributor: 1 to 2^32."""
+    clip: float
+    """Norm to which the gradient of each record is clipped, above 0."""
+    grid: int
+    """A record's norm of ``clip`` is ``1024 * 2^grid`` steps of the grid: 0 to 16."""
+    delta: float
+    """Delta at which epsilon is stated, above 0 and below 1."""
+
+    def __post_init__(self) -> None:
+        for name, value, most in (
+            ("noise1024", self.noise1024, MOST_NOISE),
+            ("steps", self.steps, 1000),
+            ("B0", self.divisor, 1 << 32),
+        ):
+            if type(value) is not int or not 1 <= value <= most:
+                _refuse(name, value, f"a whole number from 1 to {most}")
+        if type(self.grid) is not int or not 0 <= self.grid <= 16:
+            _refuse("grid", self.grid, "a whole number from 0 to 16")
+        if not _is_positive(self.clip) or self.clip > 1e6:
+            _refuse("clip", self.clip, "a number above 0 and at most 1,000,000")
+        if not _is_positive(self.delta) or self.delta >= 1:
+            _refuse("delta", self.delta, "a number above 0 and below 1")
+        if self.deviation > MOST_DEVIATION:
+            _refuse("grid", self.grid, f"so small that noise1024 * 2^grid is at most {MOST_DEVIATION}")
+
+    @classmethod
+    def of(cls, training: Mapping[str, Any]) -> PrivacySettings | None:
+        """Read the privacy settings of training settings; return None if they have none.
+
+        Raises:
+            InputError: A setting is missing, unknown or out of its range (``invalid-privacy``).
+        """
+        if KEY not in training:
+            return None
+        value = training[KEY]
+        names = {"unit", "adjacency", "noise1024", "steps", "B0", "clip", "grid", "delta"}
+        if not isinstance(value, Mapping) or set(value) != names:
+            found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
+            raise InputError(
+                f"The privacy settings have {found}.",
+                remedy=f"They need exactly {', '.join(sorted(names))}. A seed is never one of them: noise is secret.",
+                code=CODE,
+            )
+        for name, only in (("unit", UNIT), ("adjacency", ADJACENCY)):
+            if value[name] != only:
+                _refuse(name, value[name], repr(only))
+        return cls(
+            noise1024=value["noise1024"],
+            steps=value["steps"],
+            divisor=value["B0"],
+            clip=value["clip"],
+            grid=value["grid"],
+            delta=value["delta"],
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the value of ``training.privacy``."""
+        return {
+            "unit": UNIT,
+            "adjacency": ADJACENCY,
+            "noise1024": self.noise1024,
+            "steps": self.steps,
+            "B0": self.divisor,
+            "clip": self.clip,
+            "grid": self.grid,
+            "delta": self.delta,
+        }
+
+    @property
+    def bound(self) -> int:
+        """Largest norm of a record's gradient, in steps of the grid."""
+        return 1024 << self.grid
+
+    @property
+    def deviation(self) -> int:
+        """Standard deviation of the noise of a step, in steps of the grid."""
+        return self.noise1024 << self.grid
+
+    @property
+    def step_size(self) -> float:
+        """What one step of the grid moves a weight by at a learning rate of 1."""
+        return self.clip / self.bound / self.divisor
+
+    @property
+    def deviation_of_training(self) -> float:
+        """Standard deviation of the noise in a weight after all steps, at a learning rate of 1."""
+        return float(self.deviation * self.step_size * math.sqrt(self.steps))
+
+    def epsilon(self, rounds: int) -> float:
+        """Return the epsilon of taking part in some rounds, at ``delta``."""
+        return epsilon_of(rho_of(self.noise1024, rounds, self.steps), self.delta)
+
+
+def check_matches_policy(settings: PrivacySettings | None, *, noise1024: int, steps: int) -> None:
+    """Check that a round's policy has the noise and steps that the manifest declares.
+
+    Args:
+        settings: Of the manifest; None if it declares no privacy.
+        noise1024: Of the policy; 0 without privacy.
+        steps: Of the policy; 0 without privacy.
+
+    Raises:
+        InputError: They differ (``wrong-privacy``): the ledger would count another cost than the training has.
+    """
+    declared = (settings.noise1024, settings.steps) if settings else (0, 0)
+    if declared != (noise1024, steps):
+        raise InputError(
+            f"The policy counts a training with noise1024 {noise1024} and {steps} steps, and the manifest declares "
+            f"noise1024 {declared[0]} and {declared[1]} steps.",
+            remedy="Nothing was trained. Ask the voters for a policy with the manifest's numbers.",
+            code="wrong-privacy",
+        )
+
+
+def _is_positive(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) and value > 0
+
+
+def _refuse(name: str, value: Any, allowed: str) -> None:
+    raise InputError(f"The privacy setting {name} is {value!r}.", remedy=f"It must be {allowed}.", code=CODE)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Questions about accounts that are contracts: whether one accepts a signature (ERC-1271), and who owns a Safe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
+
+from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.protocol.commitment import COMMITMENT_TYPE, Commitment
+from folkmoot.protocol.hashing import keccak
+from folkmoot.rpc.client import Rpc
+
+WALLET_GAS = 600_000
+"""Most gas of a transaction that records a commitment of a contract, and of each simulation of it. The ledger's part is
+about 120,000."""
+
+_MEMBERS = COMMITMENT_TYPE.partition("(")[2].removesuffix(")").split(",")
+_TYPES = ("({})".format(",".join(member.split(" ")[0] for member in _MEMBERS)), "bytes")
+_FUNCTION = keccak(f"commitUpdateFor({','.join(_TYPES)})".encode())[:4]
+_INVALID_SIGNATURE = keccak(b"RoundLedgerInvalidSignature(address)")[:4].hex()
+
+
+@dataclass(frozen=True)
+class Safe:
+    """The owners of a Safe."""
+
+    owners: tuple[str, ...]
+    """Addresses of the owners, checksummed."""
+    threshold: int
+    """Number of owners that must sign."""
+
+
+def accepts(rpc: Rpc, ledger: str, commitment: Commitment, signature: bytes, sender: str) -> bool:
+    """Return whether the contributor is a contract that accepts a signature of a commitment now.
+
+    Simulates the ledger's call, which asks the contract. What the ledger says of the round and of the stake is ignored:
+    it looks at the signature first.
+
+    Args:
+        rpc: The endpoint.
+        ledger: Address of the RoundLedger.
+        commitment: What is signed.
+        signature: The signature, in the contract's own form.
+        sender: Account that would send the transaction.
+
+    Raises:
+        RpcError: The endpoint failed.
+    """
+    data = _FUNCTION + encode(_TYPES, (commitment.abi_tuple(), signature))
+    call = {"from": sender, "to": ledger, "data": "0x" + data.hex(), "gas": hex(WALLET_GAS)}
+    try:
+        rpc.call("eth_call", [call, "latest"])
+    except ContractRefused as refusal:
+        said = str(refusal.details.get("data", "")).removeprefix("0x")
+        return bool(said) and not said.startswith(_INVALID_SIGNATURE)
+    return True
+
+
+def read_safe(rpc: Rpc, account: str) -> Safe | None:
+    """Return the owners of a Safe; None if the account is another contract.
+
+    Raises:
+        RpcError: The endpoint can't be reached.
+    """
+    try:
+        (threshold,) = rpc.read(account, "getThreshold()", ["uint256"])
+        (owners,) = rpc.read(account, "getOwners()", ["address[]"])
+    except ContractRefused:
+        return None
+    except RpcError as error:
+        if error.code == RpcError.default_code:
+            raise
+        return None  # Nodes have many errors for code that ends in another way than by a revert.
+    return Safe(tuple(str(to_checksum_address(owner)) for owner in owners), threshold)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`folkmoot privacy report` for an account: its published updates are read from a chain and files, and attacked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from folkmoot.artifacts.sources import open_source
+from folkmoot.cli.main import run
+from folkmoot.devnet.anvil import Anvil
+from folkmoot.leaks.learner import Learner
+from folkmoot.leaks.published import attack_own, read_own
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.hashing import keccak
+from tests import factories
+from tests.integration.audit_world import MANIFEST, NAMES, World
+from tests.unit.leaks.tasks import Tiny
+
+TASK = "tests.unit.leaks.tasks:Tiny"
+
+
+class Training(World):
+    """Contributors train the task on records of their own."""
+
+    def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
+        record, who = self.rounds[number], factories.account(name)
+        learner = Learner(Tiny())
+        start = self.states[record.base].to_float32()
+        seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
+        end = learner.train(start, learner.task.load(NAMES.index(name), len(NAMES), 0), seed)
+        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        root = record.header.base_state_root
+        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
+
+
+@pytest.fixture(scope="module")
+def world(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Three rounds, of which Ada is in the first and the third. No test changes anything."""
+    world = Training.create(chain, tmp_path_factory.mktemp("federation") / "artifacts", factories.policy())
+    for names in (NAMES[:3], NAMES[1:4], NAMES[:3]):
+        world.play(names)
+    yield world
+    world.federation.chain.close()
+
+
+def test_records_of_others_are_not_recognised(world: World) -> None:
+    made = world.federation
+    source = open_source(str(world.folder.path))
+    own = read_own(made.chain.rpc, made.deployment, source, factories.account("ada").address)
+    task = Tiny()
+    found = attack_own(task, own, task.load(4, 5, 0), 0)
+    assert found.unseen is not None
+    assert found.unseen.auc.low < 0.55
+
+
+def test_own_records_are_recognised(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "report.html"
+    deployment = tmp_path / "deployment.json"
+    world.federation.deployment.save(deployment)
+    words = ["privacy", "report", "--task", TASK, "--partition", "0/5", "--out", str(out), "--json"]
+    words += ["--rpc", world.federation.anvil.url, "--deployment", str(deployment)]
+    words += ["--artifacts", str(world.folder.path)]
+    small = ["--contributors", "2", "--rounds", "1", "--runs", "1", "--trials", "5"]
+    ada, newcomer = (factories.account(name).address for name in ("ada", "newcomer"))
+    assert run([*words, *small, "--account", ada]) == 0
+    found = json.loads(capsys.readouterr().out)["published"]
+    assert found["rounds"] == [1, 3]
+    assert found["records"] == 40
+    assert found["unseen"]["auc"]["low"] > 0.6
+    assert found["canaries"]["auc"]["low"] > 0.6
+    assert found["inverted"] is None
+    assert ada in out.read_text()
+    assert run([*words, *small, "--account", newcomer]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "no-updates"

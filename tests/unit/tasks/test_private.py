@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped tasks with privacy learn through their noise, and nothing public decides what training draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from client import trial
+from client.genesis import start_of
+from client.node import check_task
+from folkmoot.artifacts.start import write
+from folkmoot.cli.deploy import genesis_roots
+from folkmoot.errors import InputError, TaskError
+from folkmoot.privacy import PrivacySettings
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.tasks import Task, load_task, supervised
+from folkmoot.tasks.features import GradientHistograms
+from folkmoot.tasks.tabular import TabularTask
+from folkmoot.tasks.training import train_once
+
+
+def trained(task: Task, model: nn.Module, data: Any) -> dict[str, torch.Tensor]:
+    copy = task.model()
+    copy.load_state_dict(model.state_dict())
+    assert train_once(task, copy, data, task.training) == task.training["privacy"]["B0"]
+    return copy.state_dict()
+
+
+@pytest.mark.parametrize(("name", "least"), [("digits-private", 0.7), ("breast-cancer-private", 0.93)])
+def test_a_federation_learns_through_the_noise_of_an_epsilon_of_3(name: str, least: float) -> None:
+    task, contributors = load_task(name), 8
+    settings = PrivacySettings.of(task.training)
+    assert settings is not None
+    assert settings.epsilon(20) == pytest.approx(3, abs=1e-3)
+    data = [task.load(share, contributors, 7) for share in range(contributors)]
+    model = task.model()
+    for _ in range(6):
+        found = [trained(task, model, share) for share in data]
+        model.load_state_dict({key: torch.stack([one[key] for one in found]).mean(dim=0) for key in found[0]})
+    assert task.evaluate(model)["accuracy"] > least
+
+
+@pytest.mark.parametrize("name", ["digits", "digits-private"])
+def test_no_public_seed_decides_what_training_draws(name: str) -> None:
+    """Two trainings with equal settings differ, also if the manifest has a seed and torch was seeded."""
+    task = load_task(name)
+    data, models = task.load(0, 5, 7), [task.model(), task.model()]
+    for model in models:
+        torch.manual_seed(3)
+        train_once(task, model, data, {**task.training, "seed": 3})
+    first, second = (model.state_dict() for model in models)
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def test_a_task_is_given_a_secret_seed_of_63_bits() -> None:
+    seeds = []
+
+    class Listening:
+        name, training = "listening", {"seed": 5}
+
+        def train(self, model: nn.Module, data: Any, settings: dict[str, Any]) -> int:
+            seeds.append(settings["seed"])
+            return 1
+
+    for _ in range(64):
+        train_once(Listening(), nn.Linear(1, 1), None, Listening.training)  # type: ignore[arg-type]
+    assert len(set(seeds)) == 64
+    assert 2**60 < max(seeds) < 2**63
+
+
+class Forgetful(TabularTask):
+    """Declares privacy, and trains as if it did not."""
+
+    def train(self, model: nn.Module, data: Any, settings: dict[str, Any]) -> int:
+        plain = {"local_steps": 1, "batch_size": 8, "learning_rate": 0.1, "seed": 1}
+        return super().train(model, data, plain)
+
+
+class Normalised(TabularTask):
+    def model(self) -> nn.Module:
+        return supervised.seeded(
+            lambda: nn.Sequential(nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, 10)), seed=1
+        )
+
+
+def like(kind: type[TabularTask], **privacy: Any) -> TabularTask:
+    training = load_task("digits-private").training
+    changed = {**training, "privacy": {**training["privacy"], **privacy}}
+    return kind(name="x", loader="load_digits", hidden=0, cell=2, scale=16.0, image=(8, 8), training=changed)
+
+
+def manifest_of(task: Task) -> Manifest:
+    values = {name: value.numpy() for name, value in task.model().state_dict().items()}
+    return Manifest.from_arrays(task.name, values, task.training)
+
+
+def test_a_task_that_declares_privacy_and_adds_no_noise_is_refused() -> None:
+    task = like(Forgetful)
+    with pytest.raises(TaskError) as refused:
+        train_once(task, task.model(), task.load(0, 5, 7), task.training)
+    assert refused.value.code == "not-private"
+    with pytest.raises(TaskError, match="noise 0 times"):
+        list(trial.steps(task))
+
+
+def test_a_layer_that_mixes_records_is_refused_at_the_trial_the_genesis_and_the_training() -> None:
+    task = like(Normalised)
+    for attempt in (
+        lambda: list(trial.steps(task)),
+        lambda: start_of(task),
+        lambda: check_task(task, manifest_of(task)),
+        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
+    ):
+        with pytest.raises(TaskError, match=r"The layer '1' \(BatchNorm1d\) mixes records") as refused:
+            attempt()
+        assert refused.value.code == "layer-mixes-records"
+
+
+def test_a_noise_of_0_is_refused_wherever_a_federation_or_a_training_starts(tmp_path: Path) -> None:
+    task = like(TabularTask, noise1024=0)
+    start = start_of(load_task("digits-private"))
+    manifest = manifest_of(task)
+    genesis = Genesis.of(manifest, start.state, start.genesis.exponents)
+    write(replace(start, manifest=manifest, genesis=genesis), tmp_path)
+    for attempt in (
+        lambda: list(trial.steps(task)),
+        lambda: start_of(task),
+        lambda: check_task(task, manifest_of(task)),
+        lambda: genesis_roots(tmp_path / "genesis.json", tmp_path),
+        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
+    ):
+        with pytest.raises(InputError, match="The privacy setting noise1024 is 0"):
+            attempt()
+
+
+def test_a_private_task_passes_its_trial() -> None:
+    assert [step.state for step in trial.steps(load_task("breast-cancer-private"))] == [trial.OK] * 5
+
+
+def test_the_first_exponents_of_a_private_task_are_those_of_its_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are public, so no data may show in them; and the noise is about a dozen steps of the updates' grid."""
+    task = load_task("mnist-private")
+    monkeypatch.setattr(type(task), "load", lambda *_: pytest.fail("the genesis looked at the data"))
+    start = start_of(task)
+    settings = PrivacySettings.of(task.training)
+    assert settings is not None
+    (exponent,) = start.genesis.exponents
+    steps = settings.deviation_of_training * task.training["learning_rate"] / 2.0**exponent
+    assert 16 / 2**0.5 < steps * (np.pi / 2) ** 0.5 < 16 * 2**0.5
+
+
+def test_a_bad_learning_rate_is_named() -> None:
+    task = load_task("digits-private")
+    for rate in (0, None, float("inf"), "fast"):
+        with pytest.raises(TaskError, match="The training setting learning_rate is"):
+            train_once(task, task.model(), task.load(0, 5, 7), {**task.training, "learning_rate": rate})
+
+
+def test_gradient_histograms_say_where_edges_are_and_which_way_they_go() -> None:
+    features = GradientHistograms(8, 8, cell=4)
+    image = torch.zeros(1, 1, 8, 8)
+    image[..., :4, 2:] = 1.0  # an edge in the upper left cell, where the image gets brighter to the right
+    found = features(image).reshape(8, 2, 2)
+    assert features.outputs == 32
+    assert int(found[:, 0, 0].argmax()) == 0
+    assert float(found[0, 0, 0]) == float(found.max())
+    assert float(found.norm()) == pytest.approx(1)
+    assert torch.isfinite(features(torch.zeros(2, 64))).all()
+    assert features(image.flatten(1)).shape == (1, 32)
