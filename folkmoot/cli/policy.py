@@ -13,10 +13,13 @@ from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
+    from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.policy import Policy
 
 DEFAULT_RULE = "guided_mean"
 """Rule of a policy, where nobody names another."""
+PRIVATE_RULE = "windowed_mean"
+"""The same for a model whose manifest declares privacy: updates then carry noise."""
 DEFAULT_MIN_STAKE = "100"
 """Tokens that a contributor must have at stake, where nobody says otherwise."""
 DEFAULT_BOND = "500"
@@ -37,8 +40,12 @@ def policy(
         str, typer.Option(help="Windows of a round: demo (minutes), l2 or l1 (hours).")
     ] = "l2",
     rule: Annotated[
-        str, typer.Option(help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.")
-    ] = DEFAULT_RULE,
+        str,
+        typer.Option(
+            help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.",
+            show_default=f"{DEFAULT_RULE}, and {PRIVATE_RULE} for a task that declares privacy",
+        ),
+    ] = "",
     min_stake: Annotated[
         str, typer.Option(help="Tokens that a contributor must have at stake.")
     ] = DEFAULT_MIN_STAKE,
@@ -85,7 +92,7 @@ def policy(
             remedy="Choose another --out, or give --force.",
             code="file-exists",
         )
-    name, parameters = parse_rule(rule)
+    name, parameters = parse_rule(rule or default_rule(genesis))
     suggested = suggest(
         genesis,
         profile,
@@ -143,13 +150,22 @@ def suggest(
         profile,
         rule,
         parameters,
-        max_sum_squares=MEAN_SQUARE_CAP * _elements(genesis),
+        max_sum_squares=MEAN_SQUARE_CAP * _manifest(genesis).elements,
         min_stake=min_stake,
         bond=bond,
         reward=reward,
         min_contributors=min_contributors,
         verifier=verifier,
     )
+
+
+def default_rule(genesis: Path) -> str:
+    """Return the rule of a policy for a model, where nobody names another.
+
+    Raises:
+        ArtifactError: The genesis is missing or damaged.
+    """
+    return PRIVATE_RULE if "privacy" in _manifest(genesis).training else DEFAULT_RULE
 
 
 def default_of(profile: str) -> Policy:
@@ -260,8 +276,8 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-def _elements(genesis: Path) -> int:
-    """Return the number of weights of the model whose genesis is in a folder."""
+def _manifest(genesis: Path) -> Manifest:
+    """Return the manifest of the model whose genesis is in a folder."""
     from folkmoot.artifacts.sources import FolderSource
     from folkmoot.cli.deploy import MANIFEST_LIMIT
     from folkmoot.errors import ArtifactError
@@ -277,4 +293,4 @@ def _elements(genesis: Path) -> int:
             remedy="Make one with `folkmoot task init`.",
         ) from error
     manifest = FolderSource(genesis).fetch(Genesis.from_json(data).manifest, MANIFEST_LIMIT)
-    return Manifest.from_json(manifest.read_bytes()).elements
+    return Manifest.from_json(manifest.read_bytes())
