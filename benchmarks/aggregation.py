@@ -9,10 +9,13 @@ import numpy as np
 
 from benchmarks.measure import Case
 from benchmarks.worlds import manifest_of, random_update, round_of
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.lineage import GENESIS
+from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
+from folkmoot.aggregation.windows import Scaled, window_products
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import NO_VERIFIER
@@ -44,6 +47,16 @@ def cases(size: int) -> Iterator[Case]:
                 sum_trimmed(updates, weights, 6, first, min(first + _CHUNK, manifest.leaves))
 
         yield Case("aggregation", f"Gram matrix of {count} updates", total, gram)
+
+        def sums(manifest=manifest, exponents=exponents, updates=updates) -> object:  # type: ignore[no-untyped-def]
+            # Each contributor's window has the bytes of eight updates, as they are read in a round.
+            windows = [
+                [Scaled(updates[(i + k) % len(updates)], UNIT - k) for k in range(WINDOW)]
+                for i in range(len(updates))
+            ]
+            return window_products(manifest, exponents, windows)
+
+        yield Case("aggregation", f"window sums of {count} contributors and their products", total, sums)
         yield Case("aggregation", f"weighted sum of {count} updates", total, lanes)
         if count == 20:
             yield Case("aggregation", f"trimmed sum of {count} updates, t = 6", total, middle)

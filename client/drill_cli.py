@@ -35,6 +35,7 @@ GRID_RULES = (
     "guarded_nnm:{f}",
     "guarded_mean",
     "guided_mean",
+    "windowed_mean",
     "fltrust@good",
     "root_cosine@good",
     "root_veto:{f}@good",

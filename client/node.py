@@ -40,6 +40,8 @@ from folkmoot.errors import (
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
@@ -283,7 +285,8 @@ def check_task(task: Task, manifest: Manifest) -> None:
     """Check that a task has the manifest's name and model.
 
     Raises:
-        TaskError: The name or the model is another one.
+        TaskError: The name or the model is another one, or the manifest declares privacy and a layer mixes records.
+        InputError: The manifest's privacy settings are invalid.
     """
     if task.name != manifest.task:
         raise TaskError(
@@ -291,9 +294,12 @@ def check_task(task: Task, manifest: Manifest) -> None:
             remedy="Give --task the federation's task.",
             code="wrong-task",
         )
+    model = task.model()
+    if PrivacySettings.of(manifest.training) is not None:
+        check_layers(model)
     try:
         ours = Manifest.from_arrays(
-            task.name, {name: value.numpy() for name, value in task.model().state_dict().items()}
+            task.name, {name: value.numpy() for name, value in model.state_dict().items()}
         )
     except ManifestError as error:
         raise TaskError(

@@ -19,18 +19,20 @@ from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.lineage import Lineage
+from folkmoot.aggregation.lineage import Lineage, Published, published_of
 from folkmoot.aggregation.references import (
     Reference,
     ReferencedFacts,
     ReferenceKind,
+    Windows,
     compared_leaves,
     references,
 )
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.shares import copies_of
-from folkmoot.aggregation.trajectory import TrajectoryUpdate
+from folkmoot.aggregation.shares import copies_among
+from folkmoot.aggregation.trajectory import WINDOW, TrajectoryUpdate
 from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.aggregation.windows import windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT, Anchor
@@ -144,10 +146,36 @@ def compute_leaves(
         InputError: The weights are none that a rule may give.
         ArtifactError: An update can't be read.
     """
-    form = form_of(policy.rule, policy.parameters)
-    total = form.divisor(weights)
-    lanes = form.lanes(updates, weights, first, last)
+    lanes = form_of(policy.rule, policy.parameters).lanes(updates, weights, first, last)
+    return step_leaves(manifest, header, policy, base, lanes, weights, first)
+
+
+def step_leaves(
+    manifest: Manifest,
+    header: RoundHeader,
+    policy: Policy,
+    base: State,
+    lanes: U32,
+    weights: Sequence[int],
+    first: int,
+) -> LeafRange:
+    """Compute the outcome for some consecutive leaves from their lanes, without updates.
+
+    Args:
+        manifest: The model's layout.
+        header: The round's header.
+        policy: The round's policy.
+        base: The state that the round trained from.
+        lanes: uint32[k, 256], ``U``.
+        weights: One an entry.
+        first: First leaf.
+
+    Raises:
+        InputError: The weights are none that a rule may give.
+    """
+    total = form_of(policy.rule, policy.parameters).divisor(weights)
     aggregate = aggregate_of(lanes, total)
+    last = first + len(lanes)
     exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf[first:last]]
     place = slice(LEAF * first, LEAF * last)
     theta, momentum = outer_step(
@@ -198,12 +226,7 @@ def compute_round(
     _check_belonging(manifest, header, policy, base, entries, updates)
     summaries = [_delivered(update, entry, manifest) for update, entry in zip(updates, entries, strict=True)]
     root = [entry.contributor == checksum_address(coordinator) for entry in entries]
-    copies = copies_of(
-        [
-            entry.update_root if summary is not None and not own else None
-            for entry, summary, own in zip(entries, summaries, root, strict=True)
-        ]
-    )
+    copies = copies_among(entries, [summary is not None for summary in summaries], coordinator)
     weighed = [
         (update, summary)
         for index, (update, summary, own) in enumerate(zip(updates, summaries, root, strict=True))
@@ -227,6 +250,11 @@ def compute_round(
         base=base,
         lineage=lineage,
         sample=compared_leaves(manifest.leaves, entries_hash(entries)),
+        published=published_of(
+            entries,
+            [None if summary is None else update for update, summary in zip(updates, summaries, strict=True)],
+            coordinator,
+        ),
     )
     products = gram_tree(manifest, header.exponents, readers) if has_tree(policy.rule, len(readers)) else None
     elements = tuple(tensor.elements for tensor in manifest.tensors)
@@ -352,11 +380,13 @@ def _references(
     base: State,
     lineage: Lineage,
     sample: I64 | None,
-) -> tuple[Reference | None, Reference | None, tuple[Reference, ...]]:
-    """Compare the references that a rule uses with the delivered updates: root, trajectory, earlier updates.
+    published: Mapping[str, Published],
+) -> tuple[Reference | None, Reference | None, tuple[Reference, ...], Windows | None]:
+    """Compare the references that a rule uses with the delivered updates: root, trajectory, earlier updates, windows.
 
     Raises:
-        InputError: ``mismatch``: the lineage lacks the trajectory's first state, or an earlier update has another size.
+        InputError: ``mismatch``: the lineage lacks the trajectory's first state or what was weighed, or an earlier
+            update has another size.
     """
     single: dict[ReferenceKind, UpdateReader] = {}
     if ReferenceKind.ROOT in used and root is not None:
@@ -375,7 +405,16 @@ def _references(
     earlier = (
         references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
     )
-    return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier
+    window = None
+    if ReferenceKind.WINDOW in used:
+        before = [round_.published for round_ in lineage.rounds[-(WINDOW - 1) :]]
+        known = [one for one in before if one is not None]
+        if len(known) < len(before):
+            raise InputError("The lineage lacks what was weighed in an earlier round.", code="mismatch")
+        window = windows(
+            manifest, header.exponents, [*known, published], single.get(ReferenceKind.TRAJECTORY)
+        )
+    return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier, window
 
 
 def _verdicts(

@@ -32,6 +32,7 @@ from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
 from server.intake.intake import Intake
 from server.restore.compare import Comparison
+from server.restore.deletion import Deletion
 from server.restore.rewind import Rewinder
 from server.restore.upkeep import Upkeep
 from server.rounds.canary import Canary
@@ -92,7 +93,13 @@ class Coordinator:
         comparison = Comparison(self.storage, self.chain, self.federation)
         pause = self.settings.scrub_pause
         upkeep = Upkeep(
-            self.storage, self.federation, self.settings.mirror_locations, comparison, pause, indexer.check
+            self.storage,
+            self.federation,
+            self.settings.mirror_locations,
+            comparison,
+            pause,
+            indexer.check,
+            Deletion(self.storage, self.chain, indexer.check),
         )
         return Worker(
             database,

@@ -310,7 +310,7 @@ def _wanted(session: Session) -> list[_File]:
     bases = set(session.scalars(select(Round.base).where(Round.number.in_(numbers))))
     newest = session.scalar(select(func.max(Round.number)).where(Round.step == Step.SETTLED)) or 0
     of_base = Artifact.round.in_({*bases, newest}) & Artifact.kind.in_(("state", "artifacts"))
-    query = select(Artifact).where(or_(Artifact.round.in_(numbers), of_base))
+    query = select(Artifact).where(or_(Artifact.round.in_(numbers), of_base), Artifact.deleted.is_(None))
     return [_File(row.sha256, f"{row.kind} of round {row.round}", row.size) for row in session.scalars(query)]
 
 

@@ -52,5 +52,12 @@ def file_row(
         public_from: Chain time from which everybody may have it.
     """
     return Artifact(
-        sha256=stored.sha256, keccak=keccak, kind=kind, size=stored.size, round=of, public_from=public_from
+        sha256=stored.sha256,
+        keccak=keccak,
+        kind=kind,
+        size=stored.size,
+        round=of,
+        public_from=public_from,
+        deleted=None,
+        gone=False,
     )

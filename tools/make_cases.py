@@ -29,13 +29,21 @@ from eth_account import Account
 
 from folkmoot import round as rounds
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.lineage import Lineage, PastRound, window
-from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
-from folkmoot.aggregation.registry import PARAMETERS, rule
+from folkmoot.aggregation.lineage import Lineage, PastRound, Published, window
+from folkmoot.aggregation.references import (
+    Reference,
+    ReferencedFacts,
+    ReferenceKind,
+    Windows,
+    compared_leaves,
+    references,
+)
+from folkmoot.aggregation.registry import PARAMETERS, rule, uses
 from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.trimmed_sum import check_binary_weights
 from folkmoot.aggregation.weighted_sum import check_weights
+from folkmoot.aggregation.windows import windows
 from folkmoot.errors import FolkmootError
 from folkmoot.explain.reputation import next_standing
 from folkmoot.protocol import codec, merkle
@@ -128,11 +136,17 @@ def weights(given: Values) -> Values:
     vectors = [ints(vector) for vector in given["vectors"]]
     elements, places = ints(given["elements"]), ints(given["tensors"])
 
-    def reference(vector: Sequence[str]) -> Reference:
+    def reference(vector: Sequence[str], rows: Sequence[Sequence[int]] = vectors) -> Reference:
         values = ints(vector)
-        return Reference(tuple(_product(values, one) for one in vectors), _product(values, values))
+        return Reference(tuple(_product(values, one) for one in rows), _product(values, values))
 
     gram = tuple(tuple(_product(x, y) for y in vectors) for x in vectors)
+    sums = [ints(one) for one in given.get("window", ())]
+    window = Windows(
+        tuple(tuple(_product(x, y) for y in sums) for x in sums),
+        reference(given["trajectory"], sums) if given["trajectory"] else None,
+        tuple(ints(given.get("windowRounds", ()))),
+    )
     absolute = tuple(
         tuple(
             sum(abs(q) for q, t in zip(one, places, strict=True) if t == tensor)
@@ -147,6 +161,7 @@ def weights(given: Values) -> Values:
         root=reference(given["root"]) if given["root"] else None,
         trajectory=reference(given["trajectory"]) if given["trajectory"] else None,
         earlier=tuple(reference(one) for one in given["earlier"]),
+        window=window if sums else None,
         elements=tuple(elements),
     )
     results = rule(given["rule"])(facts, ints(given["parameters"]))
@@ -192,6 +207,26 @@ def compare(given: Values) -> Values:
     )
     result: Values = {"products": found.products, "square": found.square}
     return result if found.own is None else {**result, "ownSquares": found.own}
+
+
+def window_sums(given: Values) -> Values:
+    """Section 8.3, window sums and their products."""
+    manifest = manifest_of(given["elements"])
+    rounds = []
+    for one in given["rounds"]:
+        trees = [merkle.update_tree(np.frombuffer(raw(update), dtype=np.uint8)) for update in one["updates"]]
+        rounds.append(
+            {
+                who: Published(MemoryUpdate(raw(update)), tree.sum_squares)
+                for who, update, tree in zip(one["contributors"], one["updates"], trees, strict=True)
+            }
+        )
+    trajectory_ = MemoryUpdate(raw(given["trajectory"])) if raw(given["trajectory"]) else None
+    found = windows(manifest, ints(given["exponents"]), rounds, trajectory_)
+    result: Values = {"gram": found.gram, "rounds": found.rounds}
+    if found.trajectory is not None:
+        result |= {"products": found.trajectory.products, "square": found.trajectory.square}
+    return result
 
 
 def lineage_window(given: Values) -> Values:
@@ -350,12 +385,7 @@ def whole_round(given: Values) -> Values:
         for i, one in enumerate(given["entries"])
     ]
     lineage = Lineage(
-        tuple(
-            PastRound(
-                tuple(ints(one["exponents"])), tuple(MemoryUpdate(raw(update)) for update in one["updates"])
-            )
-            for one in given["earlier"]
-        ),
+        tuple(_past_round(one, given["coordinator"]) for one in given["earlier"]),
         State.from_bytes(raw(given["stateBefore"]), manifest) if given["earlier"] else None,
     )
     found = rounds.compute_round(
@@ -385,6 +415,17 @@ def whole_round(given: Values) -> Values:
     }
 
 
+def _past_round(one: Values, coordinator: str) -> PastRound:
+    """A round of the lineage, all of whose entries were delivered."""
+    updates = [MemoryUpdate(raw(update)) for update in one["updates"]]
+    trees = [merkle.update_tree(update.read(0, update.size // LEAF).reshape(-1)) for update in updates]
+    entries = [
+        Commitment(who, 1, bytes(32), tree.root, tree.sum_squares)
+        for who, tree in zip(one["contributors"], trees, strict=True)
+    ]
+    return PastRound.of(tuple(ints(one["exponents"])), entries, updates, coordinator)
+
+
 class CheckFailedError(FolkmootError):
     """A proof does not hold."""
 
@@ -407,6 +448,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "compare": compare,
     "trajectory": trajectory,
     "window": lineage_window,
+    "windowSums": window_sums,
     "weightSum": weight_sum,
     "outerStep": outer_step,
     "nextExponent": next_exponent,
@@ -589,15 +631,16 @@ def weights_cases() -> Group:
         "8",
         "A round of small vectors, one a delivered update. tensors says in which tensor each coordinate lies, elements "
         "how many coordinates each tensor of the model has (the vectors stand for all of them). root, trajectory and "
-        "earlier are references in the same units; an empty list: there is none. gram is the Gram matrix. numbers are "
-        "those of the verdicts: the intermediate values of the stages.",
+        "earlier are references in the same units; an empty list: there is none. window has the window sums, one a "
+        "vector, where the rule uses them, and windowRounds the number of updates in each. gram is the Gram matrix. "
+        "numbers are those of the verdicts: the intermediate values of the stages.",
     )
 
     def add(
         comment: str, name: str, parameters: Sequence[int], vectors: Sequence[Sequence[int]],
         elements: Sequence[int] = (4096,), tensors: Sequence[int] | None = None, *,
         root: Sequence[int] = (), trajectory: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
-        flags: Sequence[str] = (),
+        window: Sequence[tuple[Sequence[int], int]] = (), flags: Sequence[str] = (),
     ) -> None:  # fmt: skip
         gram = [[_product(x, y) for y in vectors] for x in vectors]
         given = {
@@ -605,6 +648,8 @@ def weights_cases() -> Group:
             "tensors": [0] * len(vectors[0]) if tensors is None else tensors, "vectors": vectors,
             "root": root, "trajectory": trajectory, "earlier": earlier,
         }  # fmt: skip
+        if window:
+            given |= {"window": [one for one, _ in window], "windowRounds": [rounds for _, rounds in window]}
         more: Values = {"gram": gram} if len(vectors) <= 9 else {}
         group.valid(comment, given, flags, **more)
 
@@ -626,9 +671,15 @@ def weights_cases() -> Group:
                 root = [0] * size
             if number == 9:
                 trajectory_ = [0] * size
+            window: list[tuple[list[int], int]] = []
+            if ReferenceKind.WINDOW in uses(name):
+                before = _case_vectors(chance, count, size)
+                for own, past in zip(vectors, before, strict=True):
+                    rounds = chance.randint(1, 8)
+                    window.append(([a + (rounds - 1) * b for a, b in zip(own, past, strict=True)], rounds))
             add(
                 f"{name}, drawn {number}", name, _parameters(name, chance, count), vectors, elements, tensors,
-                root=root, trajectory=trajectory_, earlier=earlier,
+                root=root, trajectory=trajectory_, earlier=earlier, window=window,
             )  # fmt: skip
     return group
 
@@ -853,6 +904,28 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
                 flags=["Root"],
             )
         add(f"{name} without a root", name, parameters, core, trajectory=[70, 9, 0, 0], flags=["Root"])
+    back_ = [[60, 10], [60, -9], [58, 3], [-60, 4], [9, 60]]
+    for comment, sums_, rounds_, trajectory__ in (
+        ("the sums are the updates", back_, [1] * 5, [60, 0]),
+        ("no trajectory", back_, [8, 8, 8, 8, 8], []),
+        ("one turned against the others", [*back_[:3], [200, -3], [-150, 70]], [8, 8, 8, 8, 8], [60, 0]),
+        ("three that are alike share", [[80, 2], [80, 3], [80, 1], [5, 60], [40, -60]], [8] * 5, [60, 0]),
+        ("a sum of zeros", [*back_[:4], [0, 0]], [8, 8, 8, 8, 2], [60, 0]),
+        ("new accounts", back_, [8, 8, 3, 1, 1], [60, 0]),
+        ("all cosines are negative", [[9, 0], [-9, 5], [-9, -5]], [1, 2, 8], [60, 0]),
+        ("two", [[9, 1], [-9, 5]], [2, 7], [60, 0]),
+        ("one", [[9, 1]], [1], []),
+    ):
+        add(
+            f"windowed_mean; {comment}",
+            "windowed_mean",
+            [],
+            back_[: len(sums_)],
+            [50],
+            trajectory=trajectory__,
+            window=list(zip(sums_, rounds_, strict=True)),
+            flags=["Window"],
+        )
     add(
         "a short update is lengthened 16 times at most",
         "fltrust",
@@ -1400,7 +1473,7 @@ def round_cases() -> Group:
         comment: str, name: str, parameters: Sequence[int], data: Sequence[bytes], *,
         missing: Sequence[int] = (), damaged: Sequence[int] = (), coordinator: int = 7,
         exponents: Sequence[int] = (-9, -14),
-        earlier: Sequence[tuple[Sequence[int], Sequence[bytes]]] = (), rate: int = 700, decay: int = 900,
+        earlier: Sequence[tuple[Any, ...]] = (), rate: int = 700, decay: int = 900,
         flags: Sequence[str] = (), valid: bool = True,
     ) -> None:  # fmt: skip
         trees = [merkle.update_tree(np.frombuffer(one, dtype=np.uint8)) for one in data]
@@ -1416,7 +1489,13 @@ def round_cases() -> Group:
                 for i, tree in enumerate(trees)
             ],
             "updates": sent, "coordinator": people[coordinator],
-            "earlier": [{"exponents": one[0], "updates": one[1]} for one in earlier],
+            "earlier": [
+                {
+                    "exponents": one[0], "updates": one[1],
+                    "contributors": [people[i] for i in (one[2] if len(one) > 2 else range(len(one[1])))],
+                }
+                for one in earlier
+            ],
         }  # fmt: skip
         (group.valid if valid else group.invalid)(comment, given, flags)
 
@@ -1523,6 +1602,28 @@ def round_cases() -> Group:
         "guarded_mean; a replay in finer units: both sides are clamped", "guarded_mean", [], usual,
         earlier=[((-11, -14), [finer, loud])], flags=["Replay"],
     )  # fmt: skip
+    past = [near(f"round past {i}", 30, 40) for i in range(6)]
+    add(
+        "windowed_mean; one turns, one is new, one was away, exact copies and the coordinator's are in no sum",
+        "windowed_mean",
+        [],
+        [*usual[:4], bytes(256 - q for q in usual[4])],
+        coordinator=6,
+        earlier=[
+            ((-9, -13), [past[0], past[1], past[0], loud], [0, 1, 2, 6]),
+            ((-8, -14), [past[3], past[4], loud], [0, 4, 1]),
+        ],
+        flags=["Window", "Trajectory"],
+    )
+    add(
+        "windowed_mean; of nine rounds seven are in the sums, eight in the trajectory",
+        "windowed_mean",
+        [],
+        usual,
+        earlier=[((-9, -14), [past[i % 6], past[(i + 1) % 6]], [i % 5, (i + 2) % 5]) for i in range(8)],
+        flags=["Window", "Trajectory"],
+    )
+    add("windowed_mean; the first round", "windowed_mean", [], usual, flags=["Window"])
     add("one entry", "mean", [], usual[:1])
     add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
     add(
@@ -1535,6 +1636,44 @@ def round_cases() -> Group:
         flags=["Root"],
         valid=False,
     )
+    return group
+
+
+def window_sum_cases() -> Group:
+    """Section 8.3, window sums."""
+    group = Group(
+        "windowSums",
+        "8.3",
+        "Products of window sums: rounds has what was weighed in the rounds of the window, the oldest first, the last "
+        "being the round itself; gram is H; products and square are those with the trajectory.",
+    )
+    elements = [300, 5, 256]
+    manifest = manifest_of([str(size) for size in elements])
+
+    def update(label: str, bound: int = 60) -> bytes:
+        return bytes(shared.update_bytes(f"window {label}", manifest, bound))
+
+    zero = bytes([128]) * manifest.size
+    ones = [update("a"), update("b"), update("c", 127)]
+    cases: dict[str, list[tuple[str, list[bytes]]]] = {
+        "the round alone": [("abc", ones)],
+        "of two the longer is scaled to the shorter": [("ab", [update("short", 9), update("long", 127)])],
+        "one was away, one is new": [("ab", [update("d"), update("e", 20)]), ("bc", ones[:2])],
+        "zero updates are in no sum and set no median": [
+            ("abc", [zero, update("f", 9), zero]),
+            ("abc", ones),
+        ],
+        "nothing but zeros": [("ab", [zero, zero])],
+        "eight rounds": [("abc", [update(f"{i} {who}", 20 + 15 * i) for who in "abc"]) for i in range(8)],
+        "one takes back what it sent": [("ab", ones[:2]), ("ab", [bytes(256 - q for q in ones[0]), ones[1]])],
+    }
+    for comment, weighed in cases.items():
+        for exponents, trajectory_ in (((-12, -12, -12), b""), ((-10, 2, -14), update("trajectory", 127))):
+            given = {
+                "elements": elements, "exponents": exponents, "trajectory": trajectory_,
+                "rounds": [{"contributors": list(who), "updates": sent} for who, sent in weighed],
+            }  # fmt: skip
+            group.valid(comment, given, ["Window"])
     return group
 
 
@@ -1802,6 +1941,7 @@ def cases() -> dict[str, Any]:
         *pay_cases(),
         round_cases(),
         shares_cases(),
+        window_sum_cases(),
     ]
     number = 0
     written = []

@@ -101,7 +101,8 @@ class Played:
             self.folder.put(document, document=True)
         self._send("anchor", number, outcome.anchor.abi_tuple())
         self.states[number], self.exponents = outcome.state, outcome.next_exponents
-        self.past[number] = PastRound(header.exponents, tuple(readers))
+        coordinator = account("coordinator").address
+        self.past[number] = PastRound.of(header.exponents, entries, readers, coordinator)
         self.waiting.append((number, entries, outcome.anchor))
         needed = window(number, lambda one: one - 1)
         self.past = {one: self.past[one] for one in needed}

@@ -47,7 +47,7 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
         rows = [np.ascontiguousarray(update.read(first, last)).reshape(-1) for update in updates]
-        for exponent, start, end in _exponent_runs(manifest, exponents, first, last):
+        for exponent, start, end in exponent_runs(manifest, exponents, first, last):
             run = slice(LEAF * (start - first), LEAF * (end - first))
             _add_products([row[run] for row in rows], sums[exponent])
         del rows  # before the next ones are read
@@ -80,7 +80,7 @@ def _add_products(rows: list[U8], total: I64) -> None:
     total += (wide @ wide.T).astype(np.int64)
 
 
-def _exponent_runs(
+def exponent_runs(
     manifest: Manifest, exponents: Sequence[int], first: int, last: int
 ) -> list[tuple[int, int, int]]:
     """Cut leaves into runs with one exponent: ``(exponent, start, end)``."""

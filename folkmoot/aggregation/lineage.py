@@ -7,12 +7,24 @@ knows no chain and no folder: its callers find the files.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from folkmoot.aggregation.shares import copies_among
 from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import UpdateReader
+
+
+@dataclass(frozen=True, eq=False)
+class Published:
+    """An update that was weighed in its round, with what its commitment says."""
+
+    update: UpdateReader
+    """Its bytes."""
+    sum_squares: int
+    """Sum of ``q^2``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +35,27 @@ class PastRound:
     """The exponents of its header, one a tensor."""
     updates: tuple[UpdateReader, ...] = ()
     """The updates that were delivered in it, in entry order; may be left out where the rule does not use them."""
+    published: Mapping[str, Published] | None = None
+    """Those that were weighed, by contributor; None where the rule does not use them."""
+
+    @classmethod
+    def of(
+        cls,
+        exponents: tuple[int, ...],
+        entries: Sequence[Commitment],
+        updates: Sequence[UpdateReader | None],
+        coordinator: str,
+    ) -> PastRound:
+        """Return a round with all that rules use of it.
+
+        Args:
+            exponents: The exponents of its header.
+            entries: Its commitments in entry order.
+            updates: The delivered update of each entry, None where none was delivered.
+            coordinator: Account that opened it.
+        """
+        delivered = tuple(update for update in updates if update is not None)
+        return cls(exponents, delivered, published_of(entries, updates, coordinator))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,3 +87,24 @@ def window(base: int, base_of: Callable[[int], int]) -> list[int]:
         rounds.insert(0, base)
         base = base_of(base)
     return rounds
+
+
+def published_of(
+    entries: Sequence[Commitment], updates: Sequence[UpdateReader | None], coordinator: str
+) -> dict[str, Published]:
+    """Return the updates that are weighed in a round, by contributor, in entry order.
+
+    Those are the delivered ones without the coordinator's own and without copies (docs/protocol.md section 8).
+
+    Args:
+        entries: The round's commitments in entry order.
+        updates: The delivered update of each entry, None where none was delivered.
+        coordinator: Account that opened the round.
+    """
+    own = checksum_address(coordinator)
+    copies = copies_among(entries, [update is not None for update in updates], own)
+    return {
+        entry.contributor: Published(update, entry.sum_squares)
+        for index, (entry, update) in enumerate(zip(entries, updates, strict=True))
+        if update is not None and entry.contributor != own and index not in copies
+    }

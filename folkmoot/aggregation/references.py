@@ -24,7 +24,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from folkmoot.aggregation.interface import RoundFacts
+from folkmoot.aggregation.interface import Gram, RoundFacts
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32, I64, U8
 from folkmoot.protocol.codec import QMAX
@@ -49,6 +49,8 @@ class ReferenceKind(StrEnum):
     """What the model moved by in the last rounds."""
     EARLIER = "earlier"
     """The delivered updates of the last rounds."""
+    WINDOW = "window"
+    """The window sums of the contributors; a rule that uses them uses the trajectory and earlier updates too."""
 
 
 def compared_leaves(leaves: int, entries_hash: bytes) -> I64 | None:
@@ -87,6 +89,18 @@ class Reference:
 
 
 @dataclass(frozen=True)
+class Windows:
+    """The exact products of the window sums of the k delivered updates' contributors."""
+
+    gram: Gram
+    """``H_ij``: inner products, in units of ``4^e_min`` as the Gram matrix."""
+    trajectory: Reference | None
+    """The sums' products with the trajectory, if there is one."""
+    rounds: tuple[int, ...]
+    """Number of updates in each sum, the round's own among them."""
+
+
+@dataclass(frozen=True)
 class ReferencedFacts(RoundFacts):
     """The facts of a round, with the references that its rule uses."""
 
@@ -96,6 +110,8 @@ class ReferencedFacts(RoundFacts):
     """What the model moved by in the last rounds, if there were any."""
     earlier: tuple[Reference, ...] = ()
     """Updates of earlier rounds, in the order of their rounds and entries."""
+    window: Windows | None = None
+    """Products of the contributors' window sums."""
 
 
 def references(

@@ -30,6 +30,7 @@ from folkmoot.aggregation.rules import (
     root_veto,
     rooted_mean,
     trimmed_mean,
+    windowed_mean,
 )
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import BOND_FACTOR, MAX_CONTRIBUTORS, MAX_KRUM_CONTRIBUTORS, Policy
@@ -52,6 +53,7 @@ _MODULES = (
     root_guard,
     root_veto,
     rooted_mean,
+    windowed_mean,
 )
 _RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
 

@@ -6,19 +6,21 @@ The list needs no source: a round's anchor, whose hash the ledger stores, determ
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 from eth_utils.crypto import keccak
 
+from folkmoot.artifacts.retention import Retention
 from folkmoot.errors import RpcError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import anchor_of
-from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, VersionActivated
+from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, RoundFinalized, VersionActivated
 from folkmoot.ledger.scan import scan
-from folkmoot.rpc.client import LedgerReader, Phase, Rpc
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 
 REORG_BLOCKS = 64
 """Number of newest blocks that each update reads again, because a reorganisation may have replaced them."""
@@ -44,6 +46,10 @@ class Anchored:
     """Whether it was slashed, or cancelled because its base was slashed. No round builds on it."""
     final: bool
     """Whether it is final. A final round can't become void."""
+    opened_at: int = 0
+    """Unix time of its opening."""
+    retain_rounds: int = 0
+    """`retainRounds` of its policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,15 @@ class Commitments:
     """Number of the last block that was read."""
     _place: tuple[int, str] | None = None
     """A block that is not read again, and its hash."""
+    _time: int = 0
+    """Unix time of that block."""
+    _finals: dict[int, int] = field(default_factory=dict)
+    """Block in which a round became final, by round."""
+    _settled: list[int] = field(default_factory=list)
+    """Rounds that became final up to the block that is not read again, ascending."""
+    _retained: dict[int, int] = field(default_factory=dict)
+    """`retainRounds` by policy."""
+    _unbonding: int | None = None
 
     @property
     def ledger(self) -> LedgerReader:
@@ -86,12 +101,15 @@ class Commitments:
         newest = self.rpc.block_number()
         if self._place is not None and not self._has(newest, *self._place):
             # A long reorganisation, or a local chain that lost its newest state.
-            self.rounds, self.block, self._place = {}, -1, None
+            self.rounds, self.block, self._place, self._finals = {}, -1, None, {}
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
         events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
         rounds = dict(self.rounds)
+        self._finals = {number: block for number, block in self._finals.items() if block < first}
         for event in events:
-            if isinstance(event, RoundAnchored):
+            if isinstance(event, RoundFinalized):
+                self._finals[event.round] = event.block
+            elif isinstance(event, RoundAnchored):
                 rounds[event.round] = self._anchored(event)
         for number, known in list(rounds.items()):
             if not known.final and not known.void and known is self.rounds.get(number):
@@ -105,6 +123,36 @@ class Commitments:
         self.block = newest
         settled = newest - REORG_BLOCKS
         self._place = (settled, self._hash(settled)) if settled >= 0 else None
+        self._time = self._block_time(settled) if settled >= 0 else 0
+        self._settled = sorted(number for number, block in self._finals.items() if block <= settled)
+
+    def retention(self, number: int) -> Retention:
+        """Return what the deletion of a round's update files depends on, at the newest block that is not read again.
+
+        No reorganisation of up to `REORG_BLOCKS` blocks changes it.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        if self._unbonding is None:
+            self._unbonding = VaultReader(self.rpc, self.deployment.vault).unbonding_period()
+        known = self.rounds[number]
+        above = bisect_right(self._settled, number)
+        final = above > 0 and self._settled[above - 1] == number
+        return Retention(
+            final or known.void,
+            known.opened_at + self._unbonding,
+            len(self._settled) - above,
+            known.retain_rounds,
+        )
+
+    def expired(self) -> set[int]:
+        """Return the rounds whose update files may be deleted.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        return {number for number in self.rounds if self.retention(number).expired(self._time)}
 
     def _has(self, newest: int, number: int, hash_: str) -> bool:
         return newest >= number and self._hash(number) == hash_
@@ -113,6 +161,16 @@ class Commitments:
         method = "eth_getBlockByNumber"
         block = self.rpc.call(method, [hex(number), False])
         return self.rpc.digest(method, self.rpc.member(method, block, "hash"))
+
+    def _block_time(self, number: int) -> int:
+        method = "eth_getBlockByNumber"
+        block = self.rpc.call(method, [hex(number), False])
+        return self.rpc.quantity(method, self.rpc.member(method, block, "timestamp"))
+
+    def _retain_rounds(self, policy: int) -> int:
+        if policy not in self._retained:
+            self._retained[policy] = self.ledger.policy(policy).retain_rounds
+        return self._retained[policy]
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
@@ -124,20 +182,20 @@ class Commitments:
                 code="rpc-inconsistent",
             )
         known = Anchored(
-            event.round, view.entries, anchor.verdict_hash, anchor.artifacts_hash, void=False, final=False
+            event.round,
+            view.entries,
+            anchor.verdict_hash,
+            anchor.artifacts_hash,
+            void=False,
+            final=False,
+            opened_at=view.opened_at,
+            retain_rounds=self._retain_rounds(view.policy),
         )
         return _standing(known, view.phase)
 
 
 def _standing(known: Anchored, phase: Phase) -> Anchored:
-    return Anchored(
-        known.number,
-        known.entries,
-        known.verdict_hash,
-        known.artifacts_hash,
-        void=phase in (Phase.SLASHED, Phase.CANCELLED),
-        final=phase is Phase.FINAL,
-    )
+    return replace(known, void=phase in (Phase.SLASHED, Phase.CANCELLED), final=phase is Phase.FINAL)
 
 
 def reports(events: Sequence[Event], deployment: Deployment) -> set[str]:

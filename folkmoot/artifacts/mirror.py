@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
-The folder has the layout of docs/protocol.md section 12. Every byte is hashed before a file gets its name, so a file
+The folder has the layout of docs/protocol.md section 12. Update files that may be deleted by rule (section 12.1) are
+deleted, and not fetched. Every byte is hashed before a file gets its name, so a file
 with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
 """
 
@@ -77,6 +78,8 @@ class Copied:
     """Number of bytes that were fetched."""
     rounds: int = 0
     """Number of rounds with all files."""
+    deleted: int = 0
+    """Number of update files that were deleted by rule."""
     missing: list[Missing] = field(default_factory=list)
     """Files that could not be fetched."""
 
@@ -161,6 +164,22 @@ class MirrorFolder(FolderSource):
                     self._place(part, place)
         return sha256
 
+    def delete(self, sha256: str) -> bool:
+        """Delete a file. Return whether it existed.
+
+        Raises:
+            LocalError: The folder can't be written.
+        """
+        place = self.folder / sha256[:2] / sha256
+        with _writing(self.folder):
+            if not place.exists():
+                return False
+            fault_point("mirror.file-deleted.before")
+            place.unlink()
+            sync_folder(place.parent)
+            fault_point("mirror.file-deleted.after")
+        return True
+
     @contextmanager
     def _part(self) -> Iterator[Path]:
         descriptor, name = tempfile.mkstemp(dir=self._incoming, suffix=".part")
@@ -229,8 +248,8 @@ class Copier:
             raise self._nothing()
         return manifest
 
-    def round(self, anchored: Anchored, manifest: Manifest) -> bool:
-        """Copy a round's files. Return whether no file is missing."""
+    def round(self, anchored: Anchored, manifest: Manifest, *, expired: bool = False) -> bool:
+        """Copy a round's files, without the update files if they are expired. Return whether no file is missing."""
         before = len(self.copied.missing)
         number, needed = anchored.number, not anchored.void
         data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
@@ -243,7 +262,7 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    self._listed(artifacts, manifest, needed)
+                    self._listed(artifacts, manifest, needed, expired)
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -256,14 +275,32 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool) -> None:
+    def updates(self, anchored: Anchored) -> list[str]:
+        """Return the update files that a round lists; none if the folder does not have its artifacts file."""
+        try:
+            data = self._folder.document(anchored.artifacts_hash.hex())
+            return [sha256 for sha256 in Artifacts.from_json(data).updates if sha256 is not None]
+        except ArtifactError as error:
+            _require_readable(error)
+            return []
+
+    def delete(self, sha256: str) -> None:
+        """Delete a file from the folder.
+
+        Raises:
+            LocalError: The folder can't be written.
+        """
+        self._sure.discard(sha256)
+        self.copied.deleted += self._folder.delete(sha256)
+
+    def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool, expired: bool) -> None:
         state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
         files = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
             ("the base state", artifacts.base_state, state),
         ]
         for index, sha256 in enumerate(artifacts.updates):
-            if sha256 is not None:
+            if sha256 is not None and not expired:
                 files.append((f"the update file of entry {index}", sha256, manifest.size))
         files += [
             ("the aggregate", artifacts.aggregate, aggregate),
@@ -365,9 +402,11 @@ class Mirroring:
     """The manifest; None until it is copied."""
     sure: set[str] = field(default_factory=set)
     """Names of complete files in the folder."""
+    emptied: set[int] = field(default_factory=set)
+    """Rounds whose update files were deleted."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
-        """Read the chain and copy the missing files, round by round.
+        """Read the chain and copy the missing files, round by round; then delete the expired ones.
 
         Yields:
             The number of the round, or 0 for the genesis and the reports, and the result of its copy.
@@ -385,12 +424,28 @@ class Mirroring:
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
+        expired = self.commitments.expired()
         for number, anchored in self.commitments.rounds.items():
             if number in self.whole or (self.rounds is not None and number not in self.rounds):
                 continue
             copier.copied = Copied()
-            if copier.round(anchored, self.manifest):
+            if copier.round(anchored, self.manifest, expired=number in expired):
                 self.whole.add(number)
+            yield number, copier.copied
+        self.emptied &= expired
+        if expired > self.emptied:
+            yield from self._delete(copier, expired)
+
+    def _delete(self, copier: Copier, expired: set[int]) -> Iterator[tuple[int, Copied]]:
+        """Delete the update files of expired rounds, except those that another round lists."""
+        rounds = self.commitments.rounds
+        kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
+        for number in sorted(expired - self.emptied):
+            copier.copied = Copied()
+            for name in copier.updates(rounds[number]):
+                if name not in kept:
+                    copier.delete(name)
+            self.emptied.add(number)
             yield number, copier.copied
 
 

@@ -49,6 +49,9 @@ SLOWEST = 2**13
 REST = 60.0
 """Seconds for which a source without an answer is skipped, if there are other sources."""
 
+EXPIRED = "expired"
+"""Code of the error that a coordinator deleted a file by rule (docs/protocol.md section 12.1)."""
+
 _T = TypeVar("_T")
 
 
@@ -62,9 +65,9 @@ class ArtifactSource(Protocol):
         write to it.
 
         Raises:
-            ArtifactError: code `artifact-missing`; `artifact-damaged` for bytes with another hash or
-                more than `limit` bytes; `artifact-unreachable` if the source gave no answer, so that the file may
-                exist.
+            ArtifactError: code `artifact-missing`; `expired` if the source deleted it by rule; `artifact-damaged` for
+                bytes with another hash or more than `limit` bytes; `artifact-unreachable` if the source gave no answer,
+                so that the file may exist.
         """
         ...
 
@@ -287,9 +290,13 @@ class CoordinatorSource:
                 if "problem+json" in response.headers.get("Content-Type", ""):
                     raise _missing(name, self.url)
                 raise _NotACoordinatorError
+            if response.status_code == httpx.codes.GONE and _says(response, EXPIRED):
+                raise _expired(name, self.url)
             if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                 raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
-            if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and _says_damaged(response):
+            if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and _says(
+                response, "artifact-damaged"
+            ):
                 raise _damaged(name, self.url, "the coordinator says that its copy is damaged")
             if response.status_code != httpx.codes.OK:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
@@ -308,8 +315,8 @@ class CoordinatorSource:
         return part, digest.hexdigest()
 
 
-def _says_damaged(response: httpx.Response) -> bool:
-    """Whether a coordinator refuses to hand out a file because its copy is damaged."""
+def _says(response: httpx.Response, code: str) -> bool:
+    """Whether a coordinator refuses to hand out a file with this code."""
     if "problem+json" not in response.headers.get("Content-Type", ""):
         return False
     said = b""
@@ -318,7 +325,7 @@ def _says_damaged(response: httpx.Response) -> bool:
         if len(said) > PROBLEM_LIMIT:
             return False
     try:
-        return bool(parse_json(said)["code"] == "artifact-damaged")
+        return bool(parse_json(said)["code"] == code)
     except (InputError, KeyError, TypeError):
         return False
 
@@ -393,7 +400,7 @@ def _not_available(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
     if len(errors) == 1:
         return errors[0]
     codes = [error.code for error in errors]
-    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing")
+    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing", EXPIRED)
     return ArtifactError(
         f"The file {name} is not available from any of {len(errors)} sources. "
         + " ".join(error.message for error in errors),
@@ -474,6 +481,16 @@ def _missing(name: str, where: str) -> ArtifactError:
         f"The file {name} is not at {where}.",
         remedy="Ask another mirror for it.",
         code="artifact-missing",
+        details={"file": name, "source": where},
+    )
+
+
+def _expired(name: str, where: str) -> ArtifactError:
+    return ArtifactError(
+        f"The file {name} was deleted by rule at {where}.",
+        remedy="Nothing is to be done: the voters' retention time of the round is over, or its contributor asked for "
+        "the deletion (docs/retention.md).",
+        code=EXPIRED,
         details={"file": name, "source": where},
     )
 

@@ -31,6 +31,7 @@ from folkmoot.audit.models import check_model
 from folkmoot.audit.outcome import Recomputation
 from folkmoot.audit.policies import check_policies, verifier_notes
 from folkmoot.audit.registry import check_registry
+from folkmoot.audit.retention import Expired
 from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
 from folkmoot.audit.rounds import Round, check_rounds, replay
@@ -75,6 +76,12 @@ class Summary:
     """Rounds by phase."""
     recomputed: int = 0
     """Number of rounds whose outcome was recomputed."""
+    anchors: dict[int, bytes] = field(default_factory=dict)
+    """Hash of the anchor of each round that was recomputed or is in `expired`, by number."""
+    expired: dict[int, Expired] = field(default_factory=dict)
+    """Why other rounds were not recomputed: update files were deleted by rule."""
+    attested: dict[int, list[str]] = field(default_factory=dict)
+    """Auditors whose attestations say that they recomputed an expired round, by its number."""
     models: int = 0
     """Number of versions whose safetensors file was downloaded from the coordinator and compared."""
     updates: int = 0
@@ -114,6 +121,10 @@ class Summary:
             "blockHash": "0x" + self.head.hash.hex(),
             "rounds": dict(sorted(self.rounds.items())),
             "recomputed": self.recomputed,
+            "expired": [
+                {"round": number, "why": why, "attestedBy": self.attested.get(number, [])}
+                for number, why in self.expired.items()
+            ],
             "models": self.models,
             "updates": self.updates,
             "entries": {
@@ -287,10 +298,15 @@ def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journa
         checked = known
         if number >= run.from_round:
             checked = known or _check_round(summary, recomputation, replayed)
-            if not known and checked.recomputed and run.coordinator is not None:
+            judged = checked.recomputed or checked.expired
+            if not known and judged and run.coordinator is not None:
                 summary.models += check_model(run.coordinator, recomputation, number)
                 compared.add(number)
             summary.recomputed += checked.recomputed
+            if checked.recomputed or checked.expired:
+                summary.anchors[number] = history.storage.rounds[number].anchor_hash
+            if checked.expired is not None:
+                summary.expired[number] = checked.expired
             summary.updates += checked.updates
             summary.entries += checked.entries
         check_entries_hash(history, replayed)
@@ -330,7 +346,7 @@ def _check_round(summary: Summary, recomputation: Recomputation, replayed: Round
     if replayed.phase not in (Phase.ANCHORED, Phase.FINAL):
         return Checked(False, 0, entries)
     outcome = recomputation.check_outcome(replayed, header)
-    return Checked(True, sum(sha256 is not None for sha256 in outcome.artifacts.updates), entries)
+    return Checked(outcome.expired is None, outcome.updates, entries, outcome.expired)
 
 
 def _voided_note(recomputation: Recomputation, replayed: Round) -> str:
@@ -341,11 +357,13 @@ def _voided_note(recomputation: Recomputation, replayed: Round) -> str:
     if reason:
         return f"Round {replayed.number} was slashed: {reason}."
     try:
-        recomputation.check_outcome(replayed, recomputation.check_header(replayed))
+        outcome = recomputation.check_outcome(replayed, recomputation.check_header(replayed))
     except AuditFailure as failure:
         return f"Round {replayed.number} was slashed; recomputing it fails as well. {failure.message}"
     except ArtifactError as error:
         return f"Round {replayed.number} was slashed; it could not be recomputed. {error.message}"
+    if outcome.expired is not None:
+        return f"Round {replayed.number} was slashed; it was not recomputed: its update files were deleted by rule."
     who = (
         "voters"
         if isinstance(replayed.judgment, DisputeUpheld)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.artifacts.sources import EXPIRED, ArtifactSource
 from folkmoot.audit.failure import Subject, mismatch
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 
@@ -19,6 +19,7 @@ _OTHER_MIRROR = (
     "Ask another mirror (--artifacts); if none has it, the coordinator withholds it or altered it."
 )
 _FROM_ELSEWHERE = "artifact-unreachable"
+_NOWHERE = frozenset({"artifact-missing", EXPIRED})
 
 
 class Files:
@@ -52,6 +53,16 @@ class Files:
             raise _failure(subject, what, f"a file with the sha256 {sha256}", error) from error
         self.hashed += path.stat().st_size
         return path
+
+    def fetch_or_none(self, subject: Subject, what: str, sha256: str, limit: int) -> Path | None:
+        """Return the path of a file that may have been deleted; None if it is missing. See `fetch`."""
+        try:
+            return self.fetch(subject, what, sha256, limit)
+        except AuditFailure as failure:
+            cause = failure.__cause__
+            if isinstance(cause, ArtifactError) and cause.code in _NOWHERE:
+                return None
+            raise
 
     def document(self, subject: Subject, what: str, keccak256: bytes) -> bytes:
         """Return a document by its keccak256; see `fetch`."""

@@ -27,12 +27,13 @@ from typing import Any
 from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History
+from folkmoot.audit.retention import Expired
 from folkmoot.errors import InputError
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, sha256_hex
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
 
-FORMAT = "folkmoot/audit-journal/1"
+FORMAT = "folkmoot/audit-journal/2"
 
 _ANEW = "Give another file with --journal, or remove this one: every round is then verified again."
 
@@ -47,6 +48,8 @@ class Checked:
     """Number of update files in the outcome."""
     entries: EntryCounts
     """Number of its entries, by how they were verified."""
+    expired: Expired | None = None
+    """Why its outcome was not recomputed, if update files were deleted by rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,7 @@ class Journal:
             "round": number,
             "facts": facts,
             "recomputed": checked.recomputed,
+            "expired": checked.expired,
             "updates": checked.updates,
             "entries": [checked.entries.signed, checked.entries.own, checked.entries.relied],
             "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -234,7 +238,12 @@ def _line(data: bytes, place: int) -> Line:
     return Line(
         int(document["round"]),
         str(document["facts"]),
-        Checked(bool(document["recomputed"]), int(document["updates"]), EntryCounts(*document["entries"])),
+        Checked(
+            bool(document["recomputed"]),
+            int(document["updates"]),
+            EntryCounts(*document["entries"]),
+            Expired(document["expired"]) if document["expired"] else None,
+        ),
         str(document["at"]),
         place,
         str(document["previous"]),

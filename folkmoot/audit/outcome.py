@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recompute a round's outcome from its files and compare it with its anchor.
 
+A round whose update files were deleted by rule is checked as far as its other files go (`remaining`).
+
 The outcome of a round has one implementation, `folkmoot.round.compute_round`. This module calls it for one round after
 the other with files whose hashes were checked, and compares the results with the coordinator's claims.
 """
@@ -17,6 +19,8 @@ from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
+from folkmoot.audit.remaining import check_remaining
+from folkmoot.audit.retention import Expired, Retentions
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.protocol.anchor import Anchor
@@ -35,6 +39,16 @@ _FILES = "updates"
 _VERDICTS = "verdicts"
 _AGGREGATE = "aggregate"
 _OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedOutcome:
+    """What was checked of a round."""
+
+    updates: int
+    """Number of update files that were checked."""
+    expired: Expired | None = None
+    """Why it was not recomputed; None if it was."""
 
 
 @dataclass
@@ -65,8 +79,13 @@ class Recomputation:
     """sha256 of the files that are kept for the comparison, by round."""
     sure: set[str] = field(init=False)
     """sha256 of states that are known to have the root on the chain."""
+    deleted: dict[int, Expired] = field(init=False)
+    """Why update files are missing, by round, of rounds of which some were deleted by rule."""
+    retentions: Retentions = field(init=False)
+    """Which update files may be missing."""
 
     def __post_init__(self) -> None:
+        self.deleted, self.retentions = {}, Retentions(self.history, self.ledger)
         self.exponents = {0: self.origin.genesis.exponents}
         self.states = {0: self.origin.genesis.state}
         self.newest = (0, self.origin.state)
@@ -108,11 +127,13 @@ class Recomputation:
 
     # The outcome
 
-    def check_outcome(self, replayed: Round, header: RoundHeader) -> RoundOutcome:
+    def check_outcome(self, replayed: Round, header: RoundHeader) -> CheckedOutcome:
         """Recompute an anchored round and compare the results with its anchor.
 
+        Without the update files that were deleted by rule, check what does not need them.
+
         Raises:
-            AuditFailure: A value differs, or a file to which the anchor commits is missing.
+            AuditFailure: A value differs, or a file to which the anchor commits is missing before its time.
             ArtifactError: The source gave no answer.
         """
         anchor = replayed.anchor
@@ -121,22 +142,31 @@ class Recomputation:
         self._check_listed(replayed, header, artifacts)
         entries = replayed.commitments()
         updates = self._updates(replayed, entries, artifacts)
-        outcome = self._compute(replayed, header, entries, updates)
-        self._compare_deliveries(replayed, entries, updates, artifacts, outcome)
-        self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
-        self._compare_state(replayed, anchor, artifacts, outcome)
+        lineage = self._lineage(replayed)
+        if replayed.number in self.deleted or lineage is None:
+            self._require_committed(replayed, entries, updates, artifacts)
+            expired = self.deleted.get(replayed.number, Expired.WINDOW)
+            base = self.state_after(replayed.base)
+            state = check_remaining(self.files, self.origin.manifest, header, replayed, artifacts, base)
+        else:
+            expired = None
+            outcome = self._compute(replayed, header, entries, updates, lineage)
+            self._compare_deliveries(replayed, entries, updates, artifacts, outcome)
+            self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
+            self._compare_state(replayed, anchor, artifacts, outcome)
+            state = outcome.state
         self._release_unneeded(replayed, header, artifacts, updates)
-        self._remember(replayed, outcome)
-        self.newest = (replayed.number, outcome.state)
-        return outcome
+        self._remember(replayed, artifacts)
+        self.newest = (replayed.number, state)
+        return CheckedOutcome(sum(update is not None for update in updates), expired)
 
     # Internal methods
 
-    def _remember(self, replayed: Round, outcome: RoundOutcome) -> None:
+    def _remember(self, replayed: Round, artifacts: Artifacts) -> None:
         """Keep the data for rounds with this base. Older data are read again if needed."""
-        self.sure.add(outcome.artifacts.state)
-        self.exponents[replayed.number] = outcome.next_exponents
-        self.states[replayed.number] = outcome.artifacts.state
+        self.sure.add(artifacts.state)
+        self.exponents[replayed.number] = artifacts.next_exponents
+        self.states[replayed.number] = artifacts.state
         lineage = window(replayed.number, self._base_number)
         needed = {0, self._base_number(lineage[0]), *lineage}
         for number in self.exponents.keys() - needed:
@@ -173,21 +203,36 @@ class Recomputation:
             self.sure.add(sha256)
         return state
 
-    def _lineage(self, replayed: Round) -> Lineage:
-        """Return the earlier rounds, as far as a round's rule uses them.
+    def _lineage(self, replayed: Round) -> Lineage | None:
+        """Return the earlier rounds, as far as a round's rule uses them; None if updates of theirs were deleted.
 
         Raises:
             AuditFailure: A file to which an earlier anchor commits is missing or wrong.
             ArtifactError: The source gave no answer.
             InputError: This release does not support the rule.
         """
-        if not uses(replayed.policy.rule) & _OF_LINEAGE:
+        used = self._uses(replayed)
+        if not used & _OF_LINEAGE:
             return GENESIS
         numbers = window(replayed.base, self._base_number)
         if not numbers:
             return GENESIS
         rounds = tuple(self._past_round(self.ledger.rounds[number]) for number in numbers)
+        if ReferenceKind.EARLIER in used and not self.deleted.keys().isdisjoint(numbers):
+            return None
         return Lineage(rounds, self.state_after(self.ledger.rounds[numbers[0]].base))
+
+    def _uses(self, replayed: Round) -> frozenset[ReferenceKind]:
+        """Return the references that a round's rule uses.
+
+        Raises:
+            AuditFailure: This release does not support the rule.
+        """
+        try:
+            return uses(replayed.policy.rule)
+        except InputError as error:
+            subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
+            raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error
 
     def _base_number(self, number: int) -> int:
         return self.ledger.rounds[number].base
@@ -200,15 +245,25 @@ class Recomputation:
             self._check_listed(replayed, header, artifacts)
             entries = replayed.commitments()
             updates = self._updates(replayed, entries, artifacts)
-            for entry, update, sha256 in zip(entries, updates, artifacts.updates, strict=True):
-                why = _why_refused(update, entry, self.origin.manifest) if update is not None else None
-                subject = Subject(
-                    check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
-                )
-                what = "the update that was committed to"
-                require_that(why is None, subject, "the update file", what, why)
+            self._require_committed(replayed, entries, updates, artifacts)
             self._hold(replayed, header, artifacts, updates)
         return self.past[replayed.number]
+
+    def _require_committed(
+        self,
+        replayed: Round,
+        entries: Sequence[Commitment],
+        updates: Sequence[UpdateReader | None],
+        artifacts: Artifacts,
+    ) -> None:
+        """Check each update file that is there against its commitment."""
+        for entry, update, sha256 in zip(entries, updates, artifacts.updates, strict=True):
+            why = _why_refused(update, entry, self.origin.manifest) if update is not None else None
+            subject = Subject(
+                check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
+            )
+            what = "the update that was committed to"
+            require_that(why is None, subject, "the update file", what, why)
 
     def _hold(
         self,
@@ -218,8 +273,9 @@ class Recomputation:
         updates: Sequence[UpdateReader | None],
     ) -> None:
         """Keep a round's updates and its base state, where a trajectory may begin."""
-        delivered = tuple(update for update in updates if update is not None)
-        self.past[replayed.number] = PastRound(header.exponents, delivered)
+        self.past[replayed.number] = PastRound.of(
+            header.exponents, replayed.commitments(), updates, replayed.opened.coordinator
+        )
         self.held[replayed.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
 
     def _release_unneeded(
@@ -231,7 +287,7 @@ class Recomputation:
     ) -> None:
         """Keep the data with which the next round is compared, and discard all others."""
         self._hold(replayed, header, artifacts, updates)
-        compared = uses(replayed.policy.rule) & _OF_LINEAGE
+        compared = self._uses(replayed) & _OF_LINEAGE
         kept_rounds = window(replayed.number, self._base_number) if compared else []
         unneeded = {artifacts.aggregate, artifacts.verdicts}
         for number in self.held.keys() - set(kept_rounds):
@@ -288,7 +344,10 @@ class Recomputation:
     def _updates(
         self, replayed: Round, entries: Sequence[Commitment], artifacts: Artifacts
     ) -> list[UpdateReader | None]:
-        """Fetch the listed update files. A listed file must exist. An update without a listed file has weight 0."""
+        """Fetch the listed update files. A listed file must exist, unless it may have been deleted by now.
+
+        An update without a listed file has weight 0.
+        """
         updates: list[UpdateReader | None] = []
         for entry, sha256 in zip(entries, artifacts.updates, strict=True):
             if sha256 is None:
@@ -297,8 +356,14 @@ class Recomputation:
             subject = Subject(
                 check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
             )
-            path = self.files.fetch(subject, "the update file", sha256, self.origin.manifest.size)
-            updates.append(FileUpdate(path))
+            limit = self.origin.manifest.size
+            if not self.retentions.of(replayed).expired(self.history.head.timestamp):
+                updates.append(FileUpdate(self.files.fetch(subject, "the update file", sha256, limit)))
+                continue
+            path = self.files.fetch_or_none(subject, "the update file", sha256, limit)
+            updates.append(None if path is None else FileUpdate(path))
+            if path is None:
+                self.deleted[replayed.number] = Expired.RETENTION
         return updates
 
     def _compute(
@@ -307,6 +372,7 @@ class Recomputation:
         header: RoundHeader,
         entries: Sequence[Commitment],
         updates: Sequence[UpdateReader | None],
+        lineage: Lineage,
     ) -> RoundOutcome:
         subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
         try:
@@ -318,7 +384,7 @@ class Recomputation:
                 entries,
                 updates,
                 coordinator=replayed.opened.coordinator,
-                lineage=self._lineage(replayed),
+                lineage=lineage,
             )
         except InputError as error:  # No delivered update, or a rule that this release does not support.
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from folkmoot.audit.audit import Progress, Summary
 from folkmoot.audit.journal import Journal
+from folkmoot.audit.retention import Expired
 from folkmoot.runtime.units import format_amount
 
 
@@ -47,6 +48,7 @@ def rows(summary: Summary) -> dict[str, str]:
         "block": f"{summary.head.number} (0x{summary.head.hash.hex()})",
         "rounds": f"{sum(summary.rounds.values())} ({phases or 'none yet'})",
         "recomputed": f"{summary.recomputed} rounds, {summary.updates} updates, {_size(summary.hashed)}",
+        **({"expired": of_expired(summary)} if summary.expired else {}),
         **journal,
         "models": f"{summary.models} files of the coordinator are those of their states"
         if summary.models
@@ -58,6 +60,26 @@ def rows(summary: Summary) -> dict[str, str]:
         "active": f"version {summary.active[0]}" if summary.active else "no version yet",
         "time": f"{summary.seconds:.1f} s",
     }
+
+
+_WHY = {
+    Expired.RETENTION: "update files deleted after the voters' retention time",
+    Expired.WINDOW: "compared by their rule with updates that were deleted",
+}
+
+
+def of_expired(summary: Summary) -> str:
+    """Return which rounds were not recomputed and why, and which auditors recomputed them earlier."""
+    parts = []
+    for why, text in _WHY.items():
+        numbers = [number for number, found in summary.expired.items() if found is why]
+        if numbers:
+            parts.append(f"{_named(numbers)} {text}")
+    for auditor in sorted({one for auditors in summary.attested.values() for one in auditors}):
+        numbers = [number for number, auditors in summary.attested.items() if auditor in auditors]
+        parts.append(f"{auditor} attests that it recomputed {_named(numbers)}")
+    checked = "not recomputed, and checked without the updates"
+    return f"{len(summary.expired)} rounds, {checked}: {'; '.join(parts)}"
 
 
 def of_journal(journal: Journal) -> str:

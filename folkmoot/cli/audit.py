@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, require_web3
+from folkmoot.cli.options import (
+    DEPLOYMENT_DEFAULT,
+    RPC_DEFAULT,
+    DeploymentPath,
+    Json,
+    KeystorePath,
+    PasswordFile,
+    require_web3,
+    unlock,
+)
 from folkmoot.cli.output import emit, pairs
 
 
@@ -54,6 +63,27 @@ def audit(
             help="Store verified rounds in this file, so that an interrupted audit can continue.",
         ),
     ] = None,
+    attest: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            metavar="FILE",
+            help="Sign by --keystore which rounds were recomputed, and write that to this file.",
+            show_default=False,
+        ),
+    ] = None,
+    attestations: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False,
+            exists=True,
+            metavar="FOLDER",
+            help="Attestations of auditors that you trust, for rounds whose update files were deleted.",
+            show_default=False,
+        ),
+    ] = None,
+    keystore: KeystorePath = None,
+    password_file: PasswordFile = None,
     json_: Json = False,
 ) -> None:
     """Recompute the whole history of a federation, without trust in any party.
@@ -65,15 +95,21 @@ def audit(
     artifacts are not read again. The data on the chain are checked every time. Whoever can write to the file can forge
     it, so protect it.
 
+    Update files that were deleted by rule are no mismatch: their rounds count as expired, and are checked as far as the
+    other files go. A file that is missing before its time is a mismatch.
+
     Example: folkmoot audit --rpc https://rpc.example --artifacts https://coordinator.example
     """
     require_web3()
     from folkmoot.artifacts.sources import CoordinatorSource, open_source
+    from folkmoot.audit import attestations as attested
     from folkmoot.audit.audit import audit as run
     from folkmoot.audit.report import rows, shown_progress
     from folkmoot.ledger.deployment import Deployment
 
     addresses = Deployment.load(deployment)
+    known = attested.read(attestations, addresses) if attestations else []
+    account = unlock(keystore, password_file) if attest else None  # Before an audit that may take hours.
     with ExitStack() as stack:
         source = open_source(artifacts)
         stack.callback(source.close)
@@ -88,5 +124,8 @@ def audit(
             progress=progress,
             coordinator=asked,
         )
+    attested.compare(known, summary)
+    if attest and account:
+        attested.write(attested.attest(summary, addresses, account), attest)
     notes = [f"note: {note}" for note in summary.notes]
     emit(summary.to_json(), json_, "The audit found nothing wrong.\n", pairs(rows(summary)), *notes)

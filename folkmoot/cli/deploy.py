@@ -340,9 +340,11 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
 
     Raises:
         ArtifactError: A file is missing or damaged.
+        InputError: The manifest's privacy settings are invalid.
     """
     from folkmoot.artifacts.sources import FolderSource
     from folkmoot.chain.deploy import GenesisRoots
+    from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.state import State
@@ -355,5 +357,6 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
         ) from error
     source = FolderSource(artifacts)
     manifest = Manifest.from_json(source.fetch(genesis.manifest, MANIFEST_LIMIT).read_bytes())
+    PrivacySettings.of(manifest.training)  # No federation starts whose nodes would refuse to train.
     state = State.from_bytes(source.fetch(genesis.state, STATE_LIMIT).read_bytes(), manifest)
     return GenesisRoots.of(genesis, manifest, state)

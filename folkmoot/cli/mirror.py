@@ -51,8 +51,9 @@ def mirror(
 ) -> None:
     """Copy all public files of a federation, and check each against its hash on the chain.
 
-    Existing files are kept, so an interrupted copy can continue. `audit`, `watch` and `why` accept the folder, and any
-    web server can serve it. Exit status 1 if a file that an audit needs is missing.
+    Update files whose retention time is over are deleted, and not copied. Other existing files are kept, so an
+    interrupted copy can continue. `audit`, `watch` and `why` accept the folder, and any web server can serve it. Exit
+    status 1 if a file that an audit needs is missing.
 
     Example: folkmoot mirror --from https://coordinator.example --to mirror/ --follow
     """
@@ -113,6 +114,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
         "fetched": total.fetched,
         "kept": total.kept,
         "bytes": total.bytes,
+        "deleted": total.deleted,
         "missing": [each.to_json() for each in total.missing],
     }
     needed = [each for each in total.missing if each.needed]
@@ -132,6 +134,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
                 "rounds": str(total.rounds),
                 "fetched": f"{total.fetched} files, {total.bytes} bytes",
                 "there already": f"{total.kept} files, all whole",
+                "deleted": f"{total.deleted} update files, by rule",
                 "block": str(mirroring.commitments.block),
             }
         ),
@@ -164,20 +167,27 @@ def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] |
             note(f"missing: {line}" if each.needed else f"missing, and not needed: {line}", as_json)
         if reported is not None:
             reported.add(line)
-    if not done.fetched:
+    if not done.fetched and not done.deleted:
         return
     what = f"round {number}" if number else "genesis and reports"
-    document: dict[str, Any] = {"round": number, "fetched": done.fetched, "bytes": done.bytes}
+    document: dict[str, Any] = {
+        "round": number,
+        "fetched": done.fetched,
+        "bytes": done.bytes,
+        "deleted": done.deleted,
+    }
     if reported is not None and as_json:
         sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
     else:
-        note(f"{what}: {done.fetched} files, {done.bytes} bytes", as_json)
+        deleted = f", {done.deleted} update files deleted by rule" if done.deleted else ""
+        note(f"{what}: {done.fetched} files, {done.bytes} bytes{deleted}", as_json)
 
 
 def _add(total: Copied, done: Copied) -> None:
     total.fetched += done.fetched
     total.kept += done.kept
     total.bytes += done.bytes
+    total.deleted += done.deleted
     total.rounds += done.rounds
     total.missing += done.missing

@@ -113,6 +113,7 @@ DROPS_NEAR_COPIES = frozenset(
         "root_guard",
         "root_veto",
         "rooted_mean",
+        "windowed_mean",
     }
 )
 """Aggregation rules with the stage ``copies``: an update that is almost another one has weight 0."""

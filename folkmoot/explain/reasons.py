@@ -16,7 +16,7 @@ from math import isqrt
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.registry import PARAMETERS
 from folkmoot.aggregation.rules.guarded_mean import CORE_RATIO
-from folkmoot.aggregation.stages import copies, core_similarity, root, trajectory
+from folkmoot.aggregation.stages import copies, core_similarity, likeness, root, trajectory
 from folkmoot.protocol.verdict import Reason
 
 
@@ -199,6 +199,9 @@ _RULES: dict[str, str] = {
     "one, so that it excludes nobody",
     "root_veto": "without zero updates, copies, replays and noise; the root-set update excludes up to f; then "
     "nearest-neighbour mixing",
+    "windowed_mean": "without zero updates, copies and replays; multipliers follow the sum of each contributor's "
+    "last eight published updates: how alike it is to others, its median cosine with them, its cosine with the model's "
+    "trajectory, and how many updates are in it; clipped to the median norm",
     "trimmed_mean": "every update that is not zero has weight 1; in each coordinate the t smallest and t largest "
     "values are trimmed, whoever sent them",
     "guarded_trimmed_mean": "without zero updates, copies, replays and noise; the others have weight 1; in each "
@@ -207,7 +210,16 @@ _RULES: dict[str, str] = {
 """How each rule weighs."""
 
 _IN_PARTS = frozenset(
-    {"clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard", "rooted_mean"}
+    {
+        "clipped_mean",
+        "majority",
+        "guarded_mean",
+        "guided_mean",
+        "root_cosine",
+        "root_guard",
+        "rooted_mean",
+        "windowed_mean",
+    }
 )
 """Rules whose verdicts have all factors of the weight among their numbers."""
 
@@ -248,10 +260,9 @@ def factor_product(case: Case) -> Fraction | None:
         return None
     if case.weight == 0:
         return Fraction(0)
-    factors = [factor(case) for factor in (_core_factor, _trajectory_factor, _root_factor, _clip_factor)]
     part = Fraction(1)
-    for factor in factors:
-        part *= Fraction(factor, UNIT)
+    for factor in _FACTORS:
+        part *= Fraction(factor(case), UNIT)
     return part
 
 
@@ -276,6 +287,10 @@ def _advice(case: Case, words: Words) -> str:
         return (
             "Fewer local steps or a smaller learning rate give an update a smaller norm; the federation's settings are "
             "in the manifest."
+        )
+    if 10 * _presence_factor(case) < 9 * UNIT:
+        return (
+            "Take part in more rounds: a contributor's weight grows with the rounds that it can be judged by."
         )
     return "Nothing: data that is rare in the federation gets a partial weight."
 
@@ -329,6 +344,31 @@ def _core(case: Case) -> str:
         f"{_cosine(value)}; the median of the core's own members is {_cosine(median)}."
     )
     return f"{text} {_ramp('core similarity', value, half, case.numbers.get('multiplierFloor', 0))}"
+
+
+def _likeness(case: Case) -> str:
+    value, median = case.numbers["likeness"], case.numbers["likenessMedian"]
+    return (
+        f"The sum of its contributor's last updates is more alike to those of others than usual (squared cosines add "
+        f"up to {value}, the median is {median}): who is alike shares weight, so its multiplier is multiplied by "
+        f"{_percent(_likeness_factor(case), UNIT)}."
+    )
+
+
+def _median_cosine(case: Case) -> str:
+    value, half = case.numbers["medianCosine"], case.numbers["medianCosineMedian"]
+    return (
+        f"The median cosine of the sum of its contributor's last updates with those of others is {_cosine(value)}; the "
+        f"round's median is {_cosine(half)}. {_ramp('median cosine', value, half, likeness.FLOOR)}"
+    )
+
+
+def _presence(case: Case) -> str:
+    value, most = case.numbers["windowRounds"], case.numbers["windowRoundsMost"]
+    return (
+        f"{value} updates of its contributor are in the sum that it is judged by, and {most} of those who have most: "
+        f"its multiplier is multiplied by {_percent(_presence_factor(case), UNIT)}."
+    )
 
 
 def _trajectory(case: Case) -> str:
@@ -399,7 +439,10 @@ _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("copyCosine", "copyOf", "copyRatio"), _copy),
     (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
     (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),
+    (("likeness", "likenessMedian"), _likeness),
+    (("medianCosine", "medianCosineMedian"), _median_cosine),
     (("trajectoryCosine", "trajectoryMedian", "trajectoryThreshold"), _trajectory),
+    (("windowRounds", "windowRoundsMost"), _presence),
     (("rootCosine", "rootMedian"), _root),
     (("clipFactor",), _clip),
     (("krumScore", "krumThreshold"), _score),
@@ -408,7 +451,7 @@ _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
 
 
 def _ramp_factor(value: int, half: int, floor: int = 0) -> int:
-    """Return the factor of ``weigh_by_core``, ``weigh_by_trajectory`` or ``weigh_by_root_bounded``, up to UNIT."""
+    """Return the factor of a ramp, such as that of ``weigh_by_core`` or ``weigh_by_trajectory``, up to UNIT."""
     return max(floor, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
 
 
@@ -440,8 +483,37 @@ def _root_factor(case: Case) -> int:
     return value if value > 0 else UNIT
 
 
+def _likeness_factor(case: Case) -> int:
+    if "likeness" not in case.numbers:
+        return UNIT
+    return max(1, isqrt((case.numbers["likenessMedian"] << 32) // case.numbers["likeness"]))
+
+
+def _median_cosine_factor(case: Case) -> int:
+    if "medianCosine" not in case.numbers:
+        return UNIT
+    return _ramp_factor(case.numbers["medianCosine"], case.numbers["medianCosineMedian"], likeness.FLOOR)
+
+
+def _presence_factor(case: Case) -> int:
+    if "windowRounds" not in case.numbers:
+        return UNIT
+    return UNIT * case.numbers["windowRounds"] // case.numbers["windowRoundsMost"]
+
+
 def _clip_factor(case: Case) -> int:
     return case.numbers.get("clipFactor", UNIT)
+
+
+_FACTORS: tuple[Callable[[Case], int], ...] = (
+    _core_factor,
+    _likeness_factor,
+    _median_cosine_factor,
+    _trajectory_factor,
+    _presence_factor,
+    _root_factor,
+    _clip_factor,
+)
 
 
 def _cosine(value: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 from folkmoot.errors import InputError
-from folkmoot.protocol.odometer import RHO_BITS, cost_of
+from folkmoot.protocol.budget import UNITS_OF_RHO, cost_of
 
 MOST_NOISE = 1 << 20
 """Largest noise1024."""
@@ -33,7 +33,7 @@ def rho_of(noise1024: int, rounds: int, steps: int) -> float:
     """
     if rounds < 1:
         raise InputError(f"There is no budget for {rounds} rounds.", remedy="Use at least one.")
-    return rounds * cost_of(noise1024, steps) / (1 << RHO_BITS)
+    return rounds * cost_of(noise1024, steps) / UNITS_OF_RHO
 
 
 def delta_of(rho: float, epsilon: float) -> float:
@@ -75,6 +75,31 @@ def epsilon_of(rho: float, delta: float) -> float:
     return high
 
 
+def rho_for(epsilon: float, delta: float) -> float:
+    """Return the largest rho with which a Gaussian mechanism is (epsilon, delta)-private, at most epsilon itself.
+
+    Args:
+        epsilon: Above 0.
+        delta: Above 0, below 1.
+
+    Raises:
+        InputError: An argument is out of its range.
+    """
+    _check_delta(delta)
+    _check_epsilon(epsilon)
+    low, high = (
+        0.0,
+        epsilon,
+    )  # At a rho of epsilon, half of the outcomes have a loss above it: a delta of no use.
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if delta_of(middle, epsilon) <= delta:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
     """Return the smallest noise1024 with which some rounds are (epsilon, delta)-private.
 
@@ -88,10 +113,7 @@ def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
         InputError: An argument is out of its range, or the noise would be above MOST_NOISE.
     """
     _check_delta(delta)
-    if not (epsilon > 0 and math.isfinite(epsilon)):
-        raise InputError(
-            f"An epsilon of {epsilon} can't be reached.", remedy="Use a positive number, such as 3."
-        )
+    _check_epsilon(epsilon)
     low, high = 0, MOST_NOISE
     if epsilon_of(rho_of(high, rounds, steps), delta) > epsilon:
         raise InputError(
@@ -106,6 +128,13 @@ def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
         else:
             low = middle
     return high
+
+
+def _check_epsilon(epsilon: float) -> None:
+    if not (epsilon > 0 and math.isfinite(epsilon)):
+        raise InputError(
+            f"An epsilon of {epsilon} can't be reached.", remedy="Use a positive number, such as 3."
+        )
 
 
 def _check_delta(delta: float) -> None:

@@ -366,8 +366,9 @@ class ChainRun(Run):
             if who in self.expected:
                 self.expected[who] += amount
         self.states = [*self.states, self.state][-WINDOW:]
-        readers = tuple(one.reader for one in entries)
-        self.past = [*self.past, PastRound(header.exponents, readers)][-WINDOW:]
+        commitments, readers = [one.commitment for one in entries], [one.reader for one in entries]
+        past = PastRound.of(header.exponents, commitments, readers, self.coordinator.address)
+        self.past = [*self.past, past][-WINDOW:]
         self.state = outcome.state
         self.roots.append(outcome.state_root)
         self.exponents = outcome.next_exponents

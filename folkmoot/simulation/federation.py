@@ -7,25 +7,28 @@ of its plan. This module knows no command line and reads no file: the workload h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from folkmoot.aggregation.cosines import UNIT as COSINE_UNIT
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.gram import gram_matrix
-from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.lineage import PastRound
-from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, references
+from folkmoot.aggregation.interface import Gram, Weighted
+from folkmoot.aggregation.lineage import PastRound, Published
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows, references
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.aggregation.windows import scaled, windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import QMAX, ZERO, encode_update
-from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
@@ -308,7 +311,12 @@ class Run:
         ]
         readers, summaries = [reader for reader, _ in weighed], [summary for _, summary in weighed]
         root_reader = self._root_reader(number, flat, root)
-        facts = self._facts(readers, summaries, root_reader, self.trajectory)
+        published = {
+            self.account_of(place, number): Published(one[0], one[1].sum_squares)
+            for place, one in enumerate(arrived)
+            if not isinstance(one, Reason) and place not in copies
+        }
+        facts = self._facts(readers, summaries, root_reader, published)
         weighted = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in weighted]
         total = self.form.divisor(weights)
@@ -331,8 +339,8 @@ class Run:
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
-        published = (*readers, *([] if root_reader is None else [root_reader]))
-        self.past = [*self.past, PastRound(self.exponents, published)][-WINDOW:]
+        delivered = (*readers, *([] if root_reader is None else [root_reader]))
+        self.past = [*self.past, PastRound(self.exponents, delivered, published)][-WINDOW:]
         self.exponents = next_exponents(
             self.exponents,
             [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
@@ -406,7 +414,7 @@ class Run:
         header = self.header(number)
         arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
         for place, update in enumerate(updates):
-            account = "0x" + keccak(place.to_bytes(4, "big"))[:20].hex()
+            account = self.account_of(place, number)
             try:
                 claim = self.claim(place, number)
                 arrived.append(self._encode(header, flat, update, account, claim, self.cap(place)))
@@ -424,6 +432,10 @@ class Run:
     def base_root(self, number: int) -> bytes:
         """Return a substitute for the state root of a round's base: no attack of a drill touches that tree."""
         return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+
+    def account_of(self, place: int, number: int) -> str:
+        """Account of a contributor in a round."""
+        return checksum_address("0x" + keccak(place.to_bytes(4, "big"))[:20].hex())
 
     def claim(self, place: int, number: int) -> tuple[int, bytes]:
         """Round and base that a contributor commits to; an attack may claim those of the round before."""
@@ -486,12 +498,12 @@ class Run:
         readers: list[MemoryUpdate],
         summaries: list[UpdateSummary],
         root: MemoryUpdate | None,
-        trajectory: MemoryUpdate | None,
+        published: dict[str, Published],
     ) -> ReferencedFacts:
         used = uses(self.plan.rule)
         root, trajectory = (
             root if ReferenceKind.ROOT in used else None,
-            trajectory if ReferenceKind.TRAJECTORY in used else None,
+            self.trajectory if ReferenceKind.TRAJECTORY in used else None,
         )
         vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
         earlier = [(update, past.exponents) for past in self.past for update in past.updates]
@@ -504,8 +516,15 @@ class Run:
             root=None if root is None else compared.pop(0),
             trajectory=None if trajectory is None else compared.pop(0),
             earlier=tuple(compared),
+            window=windows(self.manifest, self.exponents, [*self.last_published(), published], trajectory)
+            if ReferenceKind.WINDOW in used
+            else None,
             elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
+
+    def last_published(self) -> list[Mapping[str, Published]]:
+        """What was weighed in the rounds of the window before the present one."""
+        return [past.published or {} for past in self.past[-(WINDOW - 1) :]]
 
     # The attackers' objective
 
@@ -532,49 +551,41 @@ class Run:
         Returns:
             An ``Objective``. Override it together with ``aggregate``.
         """
-        trajectory = self.trajectory
-        late = self.attack.late
+        trial = self.trial(honest, root)
+        mean = trial.fixed.mean(axis=0)
+        square = max(float(mean @ mean), 1e-12)
+
+        def objective(sent: F32) -> float:
+            return float(trial(sent) @ mean) / square
+
+        return objective
+
+    def trial(self, honest: F32, root: F32 | None) -> Trial:
+        """Prepare what the attackers try their candidates with; arguments as in ``objective``."""
+        sizes = self._sizes()
         fixed = self._quantized(honest)
-        inner = fixed @ fixed.T
-        along = inner.mean(axis=0)  # products with the honest mean
-        square = max(float(along.mean()), 1e-12)
-        mean = fixed.mean(axis=0)
         vectors: dict[str, F64] = {}
         if root is not None:
             vectors["root"] = self._quantized(root[None])[0]
-        if trajectory is not None:
-            integers = trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
-            vectors["trajectory"] = integers * self._sizes()
-        vector_products = {name: fixed @ vector for name, vector in vectors.items()}
-
-        def objective(sent: F32) -> float:
-            tried = self._quantized(sent)
-            across = fixed @ tried.T
-            own = tried @ tried.T
-            blocks = [[inner, across], [across.T, own]] if late else [[own, across.T], [across, inner]]
-            gram = np.block(blocks)
-            parts = [along, across.mean(axis=0)]
-            known: dict[str, Reference] = {}
-            for name, vector in vectors.items():
-                products = [vector_products[name], tried @ vector]
-                joined = np.concatenate(products if late else products[::-1])
-                known[name] = Reference(tuple(int(value) for value in joined), int(vector @ vector))
-            facts = ReferencedFacts(
-                tuple(tuple(int(value) for value in row) for row in gram),
-                tuple(int(value) for value in np.diag(gram)),
-                ((1,),) * len(gram),
-                root=known.get("root"),
-                trajectory=known.get("trajectory"),
-                elements=(self.manifest.elements,),
-            )
-            weights = [result.weight for result in self.rule(facts, self.plan.parameters)]
-            if self.form.trim is not None:  # the inner products do not determine what is trimmed
-                everybody = np.concatenate([fixed, tried] if late else [tried, fixed])
-                return float(self._formed(everybody, weights) @ mean) / square
-            progress = np.array(weights, dtype=np.float64) @ np.concatenate(parts if late else parts[::-1])
-            return float(progress) / sum(weights) / square
-
-        return objective
+        if self.trajectory is not None:
+            integers = self.trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+            vectors["trajectory"] = integers * sizes
+        before: F64 | None = None
+        rounds: list[int] = []
+        if ReferenceKind.WINDOW in uses(self.plan.rule):
+            before = np.zeros((self.plan.contributors, self.manifest.size))
+            rounds = [1] * self.plan.contributors
+            for past in self.last_published():
+                found = scaled(past)
+                for number, place in enumerate(self.order.tolist()):
+                    one = found.get(self.account_of(place, len(self.curve)))
+                    if one is not None:
+                        values = (
+                            one.update.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+                        )
+                        before[number] += values * sizes * (one.factor / COSINE_UNIT)
+                        rounds[number] += 1
+        return Trial(self, fixed, vectors, before, rounds)
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
         """Return float64[d]: the aggregate of quantized updates in the rule's form, in their units."""
@@ -640,6 +651,78 @@ class Run:
                 f"The class {label} of {self.workload.name} is not held by the first {holders} contributors alone.",
                 remedy="Name a class of the task, and split its examples so.",
             )
+
+
+@dataclass(eq=False)
+class Trial:
+    """The rule in use, tried out by the attackers: a candidate's aggregate with everybody's updates, before it is sent.
+
+    Updates are integers without the rounding's randomness, times ``2^(e_b - e_min)``; window sums are not rounded.
+    """
+
+    run: Run
+    """The drill."""
+    fixed: F64
+    """float64[h, d], the honest updates."""
+    vectors: dict[str, F64]
+    """The references by name, float64[d]."""
+    before: F64 | None
+    """float64[n, d], everybody's window sums without this round's updates, the honest in front; None where the rule
+    does not use them."""
+    rounds: list[int]
+    """The number of updates in each of these sums, this round's too."""
+
+    def weights(self, tried: F64) -> list[int]:
+        """Weights that the rule gives with the attackers' updates float64[f, d]: the honest in front."""
+        run = self.run
+        everybody = np.concatenate([self.fixed, tried])
+        gram = everybody @ everybody.T
+        window = None
+        if self.before is not None:
+            squares = np.diag(gram)
+            factors = np.sqrt(np.sort(squares)[(len(squares) - 1) // 2] / np.maximum(squares, 1e-12))
+            sums = self.before + everybody * np.minimum(1, factors)[:, None]
+            window = Windows(
+                self._integers(sums @ sums.T),
+                self._reference("trajectory", sums),
+                tuple(self.rounds[place] for place in self._entries),
+            )
+        facts = ReferencedFacts(
+            self._integers(gram),
+            tuple(int(value) for value in np.diag(gram)[self._entries]),
+            ((1,),) * len(gram),
+            root=self._reference("root", everybody),
+            trajectory=self._reference("trajectory", everybody),
+            window=window,
+            elements=(run.manifest.elements,),
+        )
+        weights = [result.weight for result in run.rule(facts, run.plan.parameters)]
+        return [weights[place] for place in run.order]
+
+    def __call__(self, sent: F32) -> F64:
+        """float64[d]: the aggregate with the attackers' updates float32[f, d], in the units of ``fixed``."""
+        tried = self.run._quantized(sent)
+        weights = self.weights(tried)
+        everybody = np.concatenate([self.fixed, tried])
+        if self.run.form.trim is not None:  # the inner products do not determine what is trimmed
+            return self.run._formed(everybody, weights)
+        return np.asarray(np.array(weights, dtype=np.float64) @ everybody / sum(weights), dtype=np.float64)
+
+    @cached_property
+    def _entries(self) -> I64:
+        """Place in ``run.order`` of each entry."""
+        return np.argsort(self.run.order)
+
+    def _integers(self, products: F64) -> Gram:
+        rows = products[self._entries][:, self._entries]
+        return tuple(tuple(int(value) for value in row) for row in rows)
+
+    def _reference(self, name: str, rows: F64) -> Reference | None:
+        vector = self.vectors.get(name)
+        if vector is None:
+            return None
+        products = (rows @ vector)[self._entries]
+        return Reference(tuple(int(value) for value in products), int(vector @ vector))
 
 
 def run(workload: Workload, plan: Plan, progress: Callable[[int, int], None] | None = None) -> Outcome:

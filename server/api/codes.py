@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "no-open-round": "No round takes updates now.",
     "artifact-unknown": "There is no such file.",
     "artifact-embargoed": "The update is not public before the commit window is over; `publicFrom` says when.",
+    "expired": "The update was deleted by rule; `reason` says why.",
     # Who may not, or not now
     "not-authorised": "The signature is not of somebody who may do this.",
     "no-stake": "The account has no stake.",

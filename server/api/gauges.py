@@ -273,7 +273,9 @@ class Gauges(Collector):
 
     def _read_store(self, numbers: Numbers) -> None:
         with self._database.read() as session:
-            count, size = session.execute(select(func.count(), func.sum(Artifact.size))).one()
+            count, size = session.execute(
+                select(func.count(), func.sum(Artifact.size)).where(~Artifact.gone)
+            ).one()
         numbers.set("folkmoot_store_writable", self._store.problem() is None)
         numbers.set("folkmoot_store_files", count)
         numbers.set("folkmoot_store_bytes", float(size or 0))

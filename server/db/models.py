@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -215,6 +216,10 @@ class Artifact(Base):
     round: Mapped[int | None] = mapped_column(BigInteger)
     public_from: Mapped[int] = mapped_column(BigInteger, default=0)
     """Chain time from which anybody may read it: for an update, the end of the commit window."""
+    deleted: Mapped[str | None] = mapped_column(String(16))
+    """Why it is deleted (`folkmoot.artifacts.retention.Reason`); None of a file that stays."""
+    gone: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether the store has deleted it."""
 
 
 class Transaction(Base):

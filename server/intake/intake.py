@@ -368,6 +368,9 @@ class Intake:
         row = session.get(Artifact, stored.sha256)
         if row is None:
             session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
+        elif row.deleted is not None:  # an old update's bytes once more, which this round needs
+            row.deleted, row.gone = None, False
+            row.round, row.public_from = arrival.round, arrival.deadline
         elif row.kind == "update" and row.round == arrival.round:
             row.public_from = max(row.public_from, arrival.deadline)
         data = {"round": arrival.round, "contributor": arrival.commitment.contributor, "bytes": stored.size}

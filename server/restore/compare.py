@@ -329,6 +329,8 @@ class Comparison:
         for kind, sha256, keccak in files:
             key = f"{kind} {sha256} of round {number}"
             row = session.get(Artifact, sha256)
+            if row is not None and row.deleted is not None:
+                continue
             try:
                 size = self._storage.store.path(sha256).stat().st_size
             except (ArtifactError, FileNotFoundError):

@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RoundFiles:
-    """The files of an anchored round; all of them are in the store."""
+    """The files of an anchored round. All of them are in the store, except updates that are deleted by rule."""
 
     artifacts: Artifacts
     """Its artifacts file, which names the others."""
@@ -54,6 +54,8 @@ class RoundFiles:
     """Root of the momentum before it, if the files of its base are not there to tell."""
     sizes: dict[str, int]
     """Bytes of each file, by sha256."""
+    expired: bool
+    """Whether its update files are deleted by rule. They need not be in the store."""
 
 
 @dataclass
@@ -69,6 +71,8 @@ class Importer:
     history: History
     store: Store
     source: ArtifactSource
+    expired: Callable[[Round], bool] = lambda found: False
+    """Whether the update files of a round are deleted by rule. They are not imported."""
     fetched: int = 0
     """Files that were fetched."""
     sizes: dict[str, int] = field(default_factory=dict)
@@ -120,7 +124,9 @@ class Importer:
         ):
             require(subject, what, expected, listed)
         verdicts = self._verdicts(found, artifacts)
-        self._updates(found, artifacts, manifest)
+        expired = self.expired(found)
+        if not expired:
+            self._updates(found, artifacts, manifest)
         self._aggregate(found, artifacts, manifest)
         before = None
         if base_state is None:
@@ -133,7 +139,8 @@ class Importer:
             verdicts,
             momentum_root,
             before,
-            {name: self.sizes[name] for name in names},
+            {name: self.sizes.get(name, manifest.size) if expired else self.sizes[name] for name in names},
+            expired,
         )
 
     def report(self, sha256: str, limit: int) -> bool:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading every file of the store again, and replacing what is missing or damaged from mirrors.
 
-What should be there is what the database lists. May run beside the service: a file gets its place in one step.
+What should be there is what the database lists, without what was deleted by rule. May run beside the service: a file
+gets its place in one step.
 """
 
 from __future__ import annotations
@@ -80,7 +81,8 @@ def repair(
         DatabaseError: The database can't be used.
     """
     with database.read() as session:
-        rows = list(session.scalars(select(Artifact).order_by(Artifact.round, Artifact.sha256)))
+        query = select(Artifact).where(Artifact.deleted.is_(None))
+        rows = list(session.scalars(query.order_by(Artifact.round, Artifact.sha256)))
         session.expunge_all()
     done = Repaired()
     for row in rows:

@@ -29,6 +29,7 @@ from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.policies import check_policies
+from folkmoot.audit.retention import Retentions
 from folkmoot.audit.rounds import Ledger, check_rounds, replay
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.audit.stakes import fold_stakes
@@ -138,6 +139,12 @@ def restore(
         database.close()
 
 
+def expired_at_head(history: History, ledger: Ledger) -> Callable[[Past], bool]:
+    """Return a function that says whether a round's update files are deleted by rule, at the block that was read."""
+    retentions = Retentions(history, ledger)
+    return lambda past: retentions.of(past).expired(history.head.timestamp)
+
+
 def require_empty(database: Database, settings: Settings) -> None:
     """Make sure that nothing is in the database that would be lost.
 
@@ -216,6 +223,7 @@ def _collect(
     origin = importer.genesis()
     progress("rounds on the chain")
     ledger = replayed(history, origin)
+    importer.expired = expired_at_head(history, ledger)
     restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
     files = _files(ledger, origin, importer, restored, from_round, progress)
     for sha256 in sorted(reports(history.events, history.deployment)):

@@ -38,7 +38,7 @@ from server.db.models import Artifact, Entry, LogEntry, Refusal, Round, RoundRep
 from server.db.steps import OPEN, Step
 from server.federation import Federation
 from server.restore.files import Importer, RoundFiles
-from server.restore.restore import replayed
+from server.restore.restore import expired_at_head, replayed
 from server.restore.rows import UNKNOWN, Base, Rows
 from server.rounds import queries as services
 from server.storage import Storage
@@ -112,6 +112,7 @@ class Rewinder:
         importer = Importer(history, store, StoreSource(store))
         origin = importer.genesis()
         ledger = replayed(history, origin)
+        importer.expired = expired_at_head(history, ledger)
         with self._storage.database.read() as session:
             known = {row.number: row for row in session.scalars(select(Round))}
             session.expunge_all()

@@ -16,6 +16,7 @@ from typing import Any
 from eth_utils.crypto import keccak
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.retention import Reason
 from folkmoot.audit.calls import decode_call
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
@@ -283,6 +284,9 @@ class Rows:
         ]
         rows += [("update", sha256, None) for sha256 in listed.updates if sha256 is not None]
         for kind, sha256, digest in rows:
+            deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            if deleted and session.get(Artifact, sha256) is not None:
+                continue  # An earlier round has the same file, and decides.
             session.merge(
                 Artifact(
                     sha256=sha256,
@@ -291,6 +295,8 @@ class Rows:
                     size=files.sizes[sha256],
                     round=found.number,
                     public_from=found.commit_deadline if kind == "update" else 0,
+                    deleted=deleted,
+                    gone=False,
                 )
             )
 

@@ -5,6 +5,8 @@ Whoever reads a file of the store and finds it bad lets the store tell of it. He
 an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
 mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
 
+Update files whose retention time is over are deleted (`deletion`).
+
 Rows of the database are compared with the chain, and what differs is told. They are put right by
 `folkmoot coordinator repair --rows` only, while nobody works with them.
 """
@@ -33,6 +35,7 @@ from server.db import events
 from server.db.models import Artifact
 from server.federation import Federation
 from server.restore.compare import Altered, Comparison, Scrub
+from server.restore.deletion import Deletion
 from server.restore.repair import Lack, is_whole, look, put_back, relink
 from server.storage import Storage
 
@@ -95,6 +98,7 @@ class Upkeep:
         pause: Seconds between two steps of that.
         check: Raises a FolkmootError while the chain has lost blocks that the rows are about. Then the rows wait for
             the worker to go back with the chain, and none is told.
+        deletion: Deletes files; None for not.
     """
 
     def __init__(
@@ -105,8 +109,10 @@ class Upkeep:
         comparison: Comparison | None = None,
         pause: float = 10.0,
         check: Callable[[], None] = lambda: None,
+        deletion: Deletion | None = None,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
+        self._deletion = deletion
         self._pause, self._check = pause, check
         self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
@@ -163,7 +169,7 @@ class Upkeep:
         ]
 
     def _run(self) -> None:
-        scrub_at = 0.0
+        scrub_at = delete_at = 0.0
         while not self._stop.is_set():
             self._wake.clear()
             for name in self._due():
@@ -173,6 +179,9 @@ class Upkeep:
             if self._scrub is not None and time.monotonic() >= scrub_at:
                 pause = self._try(self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
+            if self._deletion is not None and time.monotonic() >= delete_at:
+                self._try(self._deletion)
+                delete_at = time.monotonic() + self._pause
             self._wake.wait(min(1.0, self._pause))
 
     def _try(self, deed: Callable[[], float | None]) -> float | None:
@@ -200,7 +209,7 @@ class Upkeep:
             row = session.scalar(select(Artifact).where(known))
             session.expunge_all()
         store = self._storage.store
-        lack = None if row is None else look(store, row)
+        lack = None if row is None or row.deleted is not None else look(store, row)
         if row is None or lack is None:
             if case.lack is not None:  # somebody put it back
                 self._tell("artifact-repaired", case.lack)

@@ -47,9 +47,11 @@ class Deliveries:
             stored = self._storage.store.put(data)
             with self._storage.database.write("delivery-taken") as session:
                 session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
-                if session.get(Artifact, stored.sha256) is None:
+                row = session.get(Artifact, stored.sha256)
+                if row is None or row.deleted is not None:
                     public = round_.commit_deadline or 0
-                    session.add(file_row(stored, "update", of=round_.number, public_from=public))
+                    made = file_row(stored, "update", of=round_.number, public_from=public)
+                    session.merge(made)
         return bool(found)
 
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.protocol.updates import FileUpdate
+from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
 from server.db.engine import Database
 from server.rounds.base import artifacts_of
+from server.rounds.queries import recorded_on
 from server.storage import Storage
 
 
@@ -45,27 +47,29 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
     numbers = window(base, lambda number: opening(storage.database, number).base)
     found = {number: _artifacts(storage, number) for number in numbers}
     updates = {
-        number: [name for name in artifacts.updates if name is not None]
-        if ReferenceKind.EARLIER in used
-        else []
+        number: artifacts.updates if ReferenceKind.EARLIER in used else ()
         for number, artifacts in found.items()
     }
     state = found[numbers[0]].base_state if ReferenceKind.TRAJECTORY in used and numbers else None
     for number, names in updates.items():  # what is missing is known before anything is hashed
-        for name in names:
-            with _named(number, f"update file {name}"):
-                storage.store.path(name)
+        for listed in filter(None, names):
+            with _named(number, f"update file {listed}"):
+                storage.store.path(listed)
     before = None
     if state is not None:
         with _named(numbers[0], f"base state file {state}"):
             before = State.from_bytes(_mapped(storage.store.verified(state)), manifest)
     rounds = []
     for number, names in updates.items():
-        readers = []
+        readers: list[UpdateReader | None] = []
         for name in names:
             with _named(number, f"update file {name}"):
-                readers.append(FileUpdate(storage.store.verified(name)))
-        rounds.append(PastRound(RoundHeader.decode(found[number].header).exponents, tuple(readers)))
+                readers.append(None if name is None else FileUpdate(storage.store.verified(name)))
+        entries = _entries(storage.database, number, len(readers)) if readers else []
+        exponents = RoundHeader.decode(found[number].header).exponents
+        rounds.append(
+            PastRound.of(exponents, entries, readers, opening(storage.database, number).coordinator)
+        )
     return Lineage(tuple(rounds), before)
 
 
@@ -91,6 +95,20 @@ def opening(database: Database, number: int) -> Opened:
             raise _unknown(f"the opening of round {number}")
         arguments = opened[-1].arguments
         return Opened(arguments["coordinator"], int(arguments["base"]))
+
+
+def _entries(database: Database, number: int, count: int) -> list[Commitment]:
+    """Return the commitments of a round, which its artifacts file says has so many.
+
+    Raises:
+        ArtifactError: Not all of their events are known.
+    """
+    with database.read() as session:
+        # No reference depends on the base that they name.
+        entries = [entry for entry, _ in recorded_on(session, number, bytes(32))]
+    if len(entries) != count:
+        raise _unknown(f"{count - len(entries)} of the {count} commitments of round {number}")
+    return entries
 
 
 def _unknown(what: str) -> ArtifactError:

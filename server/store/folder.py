@@ -290,6 +290,14 @@ class FolderStore(WritesFiles):
             raise self._lacks(damaged(sha256, self.location, digest))
         return size
 
+    def delete(self, sha256: str) -> None:
+        """Delete a file for good."""
+        require_names(sha256)
+        place = self.place(sha256)
+        with disk(self.root), suppress(FileNotFoundError):
+            place.unlink()
+            sync_folder(place.parent)
+
     def _lacks(self, error: ArtifactError) -> ArtifactError:
         self.lacking(error)
         return error

@@ -119,5 +119,8 @@ class Store(Protocol):
             ArtifactError: It is missing or damaged.
         """
 
+    def delete(self, sha256: str) -> None:
+        """Delete a file for good; nothing happens if it is not there. Call it for files that no row needs."""
+
     def problem(self) -> StoreError | None:
         """Why it can't be written to now; None if it can."""

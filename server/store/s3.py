@@ -283,6 +283,15 @@ class S3Store(WritesFiles):
             raise self._lacks(folder.damaged(sha256, self.location, digest.hexdigest()))
         return size
 
+    def delete(self, sha256: str) -> None:
+        """Delete a file from the bucket, and its copy from this machine."""
+        folder.require_names(sha256)
+        with self._asking(f"delete {sha256}"):
+            self._client.delete_object(Bucket=self.bucket, Key=self._place(sha256))
+        self.cache.delete(sha256)
+        with disk(self.cache.root):
+            (self._uses / sha256).unlink(missing_ok=True)
+
     def problem(self) -> StoreError | None:
         """Why it can't be written to now; None if it can. The answer may be half a minute old."""
         with self._lock:

@@ -220,8 +220,9 @@ class World:
         past = []
         for one in numbers:
             record = self.rounds[one]
-            updates = tuple(MemoryUpdate(data) for data in record.updates if data is not None)
-            past.append(PastRound(record.header.exponents, updates))
+            updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
+            coordinator = self.federation.coordinator.address
+            past.append(PastRound.of(record.header.exponents, record.commitments, updates, coordinator))
         return Lineage(tuple(past), self.states[self.rounds[numbers[0]].base] if numbers else None)
 
     def anchor(self, number: int, cheat: Cheat | None = None, lineage: Lineage | None = None) -> RoundOutcome:

@@ -29,7 +29,7 @@ from tests.integration.coordinator_world import (
 NAMES = ("ada", "ben", "cleo", "coordinator")
 
 
-FEDERATION = {"rule": "guided_mean", "min_contributors": 3}
+FEDERATION = {"rule": "windowed_mean", "min_contributors": 3}
 
 
 def train(here: Running, name: str, header: RoundHeader, state: State) -> Signed:

@@ -113,8 +113,9 @@ class World:
     def play(self, pairs: Sequence[tuple[Commitment, UpdateReader | None]]) -> RoundOutcome:
         """Run a round with these entries; move to the next."""
         outcome = self.outcome(pairs)
-        updates = tuple(update for _, update in pairs if update is not None)
-        self.history.append((self.state, PastRound(self.exponents, updates)))
+        entries, updates = [entry for entry, _ in pairs], [update for _, update in pairs]
+        past = PastRound.of(self.exponents, entries, updates, account(COORDINATOR).address)
+        self.history.append((self.state, past))
         self.state, self.exponents, self.round = outcome.state, outcome.next_exponents, self.round + 1
         return outcome
 

@@ -279,12 +279,15 @@ class RoundFiles:
         return self._remember(case, material, artifacts)
 
     def _remember(self, case: Case, material: Material, artifacts: Artifacts) -> PastRound | None:
+        """Keep a round for those that are compared with it, unless a file that it lists is missing."""
+        listed = zip(artifacts.updates, material.updates, strict=False)
+        if any(name is not None and update is None for name, update in listed):
+            return None
         try:
             exponents = RoundHeader.decode(artifacts.header).exponents
         except InputError:
             return None
-        delivered = tuple(update for update in material.updates if update is not None)
-        past = PastRound(exponents, delivered)
+        past = PastRound.of(exponents, case.entries, material.updates, case.coordinator)
         names = {artifacts.base_state, *filter(None, artifacts.updates)}
         self._past[case.round] = (case.anchor.hash, past, names)
         return past

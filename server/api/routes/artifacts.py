@@ -13,12 +13,13 @@ from fastapi.responses import FileResponse, Response
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
+from folkmoot.artifacts.sources import EXPIRED
 from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
 from server.api.files import FILE
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
-from server.api.problems import WRITES, Problem
+from server.api.problems import WRITES, Problem, described
 from server.api.schemas import StoredView
 from server.api.signatures import check_deadline, signer_of
 from server.db.models import Artifact
@@ -28,9 +29,16 @@ router = APIRouter(tags=["artifacts"])
 
 
 @router.head("/v1/artifacts/{sha256}", include_in_schema=False)
-@router.get("/v1/artifacts/{sha256}", response_class=FileResponse, responses=FILE)
+@router.get(
+    "/v1/artifacts/{sha256}",
+    response_class=FileResponse,
+    responses={**FILE, 410: described("The update was deleted by rule; `reason` says why.")},
+)
 def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
-    """A file. An update's is a 404 `artifact-embargoed` until the commit window of its round is over."""
+    """A file. An update's is a 404 `artifact-embargoed` until the commit window of its round is over.
+
+    It is a 410 `expired` once the update was deleted by rule.
+    """
     return _public(here, request, sha256)
 
 
@@ -119,6 +127,14 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
     hidden = row is not None and row.kind == "update" and here.conduct.withholds(row.round or 0)
     if row is None or hidden:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
+    if row.deleted is not None:
+        raise Problem(
+            410,
+            EXPIRED,
+            f"The update {sha256} of round {row.round} was deleted by rule.",
+            "Verdicts, states and the other files of the round are still there. See docs/retention.md.",
+            reason=row.deleted,
+        )
     if row.public_from and here.chain.now() < row.public_from:
         raise Problem(
             404,

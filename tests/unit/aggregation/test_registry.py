@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows
 from folkmoot.aggregation.registry import PARAMETERS, check_policy_rule, fewest_contributors, rule, uses
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import Policy
@@ -152,15 +152,24 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
 
     def judged(kinds: frozenset[ReferenceKind]) -> object:
         chosen: dict[str, Any] = {}
-        for kind in kinds:
+        for kind in kinds - {ReferenceKind.WINDOW}:
             chosen |= known[kind]
+        if ReferenceKind.WINDOW in kinds:
+            chosen["window"] = Windows(gram, chosen.get("trajectory"), (1,) * 9)
         facts = ReferencedFacts(gram, squares, ((1,),) * 9, **chosen, elements=(64,))
         return rule(name)(facts, (2, 0)[: len(PARAMETERS[name])])
 
     everything = frozenset(ReferenceKind)
     assert judged(uses(name)) == judged(everything)
-    for kind in uses(name):
-        assert judged(frozenset({kind})) != judged(frozenset()), f"{name} does not use {kind}"
+    least = uses(name) & {ReferenceKind.WINDOW}
+    for kind in uses(name) - least:
+        assert judged(least | {kind}) != judged(least), f"{name} does not use {kind}"
+    if least:
+        with pytest.raises(InputError, match="needs the window sums"):
+            judged(uses(name) - least)
+        assert {ReferenceKind.EARLIER, ReferenceKind.TRAJECTORY} <= uses(name), (
+            "callers read the files by these"
+        )
 
 
 def test_what_the_ledger_refuses_is_refused_before_a_vote() -> None:

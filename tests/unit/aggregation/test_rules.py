@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
-from folkmoot.aggregation.references import Reference, ReferencedFacts, references
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows, references
 from folkmoot.aggregation.rules import centered_clipping, geometric_median
 from folkmoot.aggregation.stages import clipping, weighting_state
 from folkmoot.aggregation.trajectory import trajectory_update
@@ -55,13 +55,17 @@ def facts_of(
     def compare(other: I64) -> Reference:
         return Reference(tuple(int(value) * scale for value in vectors @ other), int(other @ other))
 
+    products = tuple(tuple(int(value) for value in row) for row in gram)
     return ReferencedFacts(
-        tuple(tuple(int(value) for value in row) for row in gram),
+        products,
         tuple(sum(value * value for value in row) for row in values),
         tuple((sum(map(abs, row)),) for row in values),
         root=None if root is None else compare(root),
         trajectory=None if trajectory is None else compare(trajectory),
         earlier=tuple(compare(other) for other in earlier),
+        window=Windows(  # as in the first round of all: the sums are the updates
+            products, None if trajectory is None else compare(trajectory), (1,) * len(vectors)
+        ),
         elements=(vectors.shape[1],),
     )
 

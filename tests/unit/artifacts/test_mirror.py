@@ -88,8 +88,13 @@ class Chain:
     rounds: dict[int, Anchored] = field(default_factory=lambda: {1: ROUND})
     reports: set[str] = field(default_factory=lambda: {sha(REPORT)})
 
+    over: set[int] = field(default_factory=set)
+
     def look(self) -> None:
         pass
+
+    def expired(self) -> set[int]:
+        return self.over
 
     @property
     def ledger(self) -> Any:
@@ -375,3 +380,73 @@ def test_a_coordinator_that_has_not_a_file_is_asked_once() -> None:
     ):
         source.fetch("00" * 32, 100)
     assert (caught.value.code, len(asked)) == ("artifact-missing", 1)
+
+
+SECOND = replace(ARTIFACTS, round=2, updates=(sha(UPDATES[0]), None, None, None))
+AGAIN = replace(ROUND, number=2, artifacts_hash=keccak(SECOND.to_json()))
+"""A round in which the first update of round 1 was committed again."""
+
+
+@pytest.fixture
+def two(whole: Path) -> Chain:
+    """A chain with both rounds, whose files are in the folder."""
+    put(whole, SECOND.to_json())
+    (whole / "by-keccak" / AGAIN.artifacts_hash.hex()).write_text(sha(SECOND.to_json()))
+    return Chain({1: ROUND, 2: AGAIN})
+
+
+def test_expired_updates_are_deleted_except_those_of_a_round_that_keeps_them(
+    whole: Path, tmp_path: Path, two: Chain
+) -> None:
+    to = tmp_path / "to"
+    made = mirroring(to, FolderSource(whole), chain=two)
+    dict(made.step())
+    before = names(to)
+    two.over = {1}
+    assert [(number, done.deleted) for number, done in made.step()] == [(0, 0), (1, 2)]
+    assert before - names(to) == {sha(UPDATES[1]), sha(UPDATES[2])}
+    assert [number for number, _ in made.step()] == [0], "what was deleted is not looked at again"
+    two.over = {1, 2}
+    assert [(number, done.deleted) for number, done in made.step()] == [(0, 0), (2, 1)]
+    assert before - names(to) == {sha(data) for data in UPDATES}
+
+
+def test_a_new_mirror_does_not_fetch_expired_updates_and_lacks_nothing(
+    whole: Path, tmp_path: Path, two: Chain
+) -> None:
+    two.over = {1}
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=two).step())
+    assert (done[1].missing, done[2].missing) == ([], [])
+    assert {sha(data) for data in UPDATES} & names(tmp_path / "to") == {sha(UPDATES[0])}
+
+
+def test_a_mirror_that_was_killed_while_it_deleted_goes_on(whole: Path, tmp_path: Path, two: Chain) -> None:
+    to = tmp_path / "to"
+    dict(mirroring(to, FolderSource(whole), chain=two).step())
+    (to / sha(UPDATES[1])[:2] / sha(UPDATES[1])).unlink()
+    two.over = {1, 2}
+    dict(mirroring(to, FolderSource(tmp_path / "nowhere"), chain=two).step())
+    assert not {sha(data) for data in UPDATES} & names(to)
+
+
+def test_what_a_coordinator_deleted_by_rule_is_told_apart_from_what_it_lacks() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        gone = request.url.path.endswith(sha(UPDATES[0]))
+        headers = {"Content-Type": "application/problem+json"}
+        return httpx.Response(
+            410 if gone else 404, headers=headers, json={"code": "expired" if gone else "x"}
+        )
+
+    with CoordinatorSource("http://c.test", transport=httpx.MockTransport(answer)) as source:
+        for data, code in ((UPDATES[0], "expired"), (UPDATES[1], "artifact-missing")):
+            with pytest.raises(ArtifactError) as caught:
+                SeveralSources([source]).fetch(sha(data), 10_000)
+            assert caught.value.code == code
+
+
+def test_a_410_of_a_web_server_is_no_deletion_by_rule() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(410, text="Gone"))
+    with CoordinatorSource("http://c.test", transport=transport) as source:
+        with pytest.raises(ArtifactError) as caught:
+            source.fetch(sha(UPDATES[0]), 10_000)
+        assert caught.value.code == "artifact-unreachable"

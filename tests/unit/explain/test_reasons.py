@@ -13,7 +13,7 @@ import pytest
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.references import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows
 from folkmoot.coordinator_api import REFUSALS
 from folkmoot.explain.reasons import Case, Explanation, explain, factor_product, words_of
 from folkmoot.protocol.arrays import I64
@@ -54,12 +54,15 @@ def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
         return Reference(tuple(int(value) for value in vectors @ other), int(other @ other))
 
     gram = vectors @ vectors.T
+    trajectory = compared(np.rint(shared + gone).astype(np.int64))
+    products = tuple(tuple(int(value) for value in row) for row in gram)
     return ReferencedFacts(
-        tuple(tuple(int(value) for value in row) for row in gram),
+        products,
         tuple(int(row[index]) for index, row in enumerate(gram)),
         tuple((int(row.sum()),) for row in np.abs(vectors)),
         root=compared(np.rint(shared + rng.normal(0, 24, size)).astype(np.int64)),
-        trajectory=compared(np.rint(shared + gone).astype(np.int64)),
+        trajectory=trajectory,
+        window=Windows(products, trajectory, tuple(1 + index % 8 for index in range(len(vectors)))),
         earlier=(compared(before.astype(np.int64)),),
         elements=(size,),
     )
@@ -131,7 +134,16 @@ def test_all_kinds_of_verdicts_are_met_by_the_walk() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["clipped_mean", "majority", "guarded_mean", "guided_mean", "root_cosine", "root_guard", "rooted_mean"],
+    [
+        "clipped_mean",
+        "majority",
+        "guarded_mean",
+        "guided_mean",
+        "root_cosine",
+        "root_guard",
+        "rooted_mean",
+        "windowed_mean",
+    ],
 )
 @pytest.mark.parametrize("seed", range(2))
 def test_the_parts_that_are_told_are_the_weights(name: str, seed: int) -> None:

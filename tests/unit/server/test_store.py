@@ -182,6 +182,19 @@ def test_d2_opened_file_is_the_one_that_its_name_promises(store: Store) -> None:
     assert missing.value.code == "artifact-unknown"
 
 
+def test_a_deleted_file_is_gone_with_its_copy_and_can_come_back(store: Store) -> None:
+    path = store.verified(store.put(b"words").sha256)
+    store.delete(WORDS)
+    store.delete(WORDS)
+    assert (store.has(WORDS), path.exists()) == (False, False)
+    with pytest.raises(ArtifactError) as missing:
+        store.read(WORDS)
+    assert missing.value.code == "artifact-unknown"
+    with pytest.raises(ArtifactError):
+        store.delete("../../etc/passwd")
+    assert store.read(store.put(b"words").sha256) == b"words"
+
+
 # A folder
 
 

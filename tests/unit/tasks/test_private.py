@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,13 @@ from torch import nn
 
 from client import trial
 from client.genesis import start_of
+from client.node import check_task
+from folkmoot.artifacts.start import write
+from folkmoot.cli.deploy import genesis_roots
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Task, load_task, supervised
 from folkmoot.tasks.features import GradientHistograms
 from folkmoot.tasks.tabular import TabularTask
@@ -90,6 +97,11 @@ def like(kind: type[TabularTask], **privacy: Any) -> TabularTask:
     return kind(name="x", loader="load_digits", hidden=0, cell=2, scale=16.0, image=(8, 8), training=changed)
 
 
+def manifest_of(task: Task) -> Manifest:
+    values = {name: value.numpy() for name, value in task.model().state_dict().items()}
+    return Manifest.from_arrays(task.name, values, task.training)
+
+
 def test_a_task_that_declares_privacy_and_adds_no_noise_is_refused() -> None:
     task = like(Forgetful)
     with pytest.raises(TaskError) as refused:
@@ -104,6 +116,7 @@ def test_a_layer_that_mixes_records_is_refused_at_the_trial_the_genesis_and_the_
     for attempt in (
         lambda: list(trial.steps(task)),
         lambda: start_of(task),
+        lambda: check_task(task, manifest_of(task)),
         lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
     ):
         with pytest.raises(TaskError, match=r"The layer '1' \(BatchNorm1d\) mixes records") as refused:
@@ -111,11 +124,17 @@ def test_a_layer_that_mixes_records_is_refused_at_the_trial_the_genesis_and_the_
         assert refused.value.code == "layer-mixes-records"
 
 
-def test_a_noise_of_0_is_refused_at_the_trial_the_genesis_and_the_training() -> None:
+def test_a_noise_of_0_is_refused_wherever_a_federation_or_a_training_starts(tmp_path: Path) -> None:
     task = like(TabularTask, noise1024=0)
+    start = start_of(load_task("digits-private"))
+    manifest = manifest_of(task)
+    genesis = Genesis.of(manifest, start.state, start.genesis.exponents)
+    write(replace(start, manifest=manifest, genesis=genesis), tmp_path)
     for attempt in (
         lambda: list(trial.steps(task)),
         lambda: start_of(task),
+        lambda: check_task(task, manifest_of(task)),
+        lambda: genesis_roots(tmp_path / "genesis.json", tmp_path),
         lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
     ):
         with pytest.raises(InputError, match="The privacy setting noise1024 is 0"):

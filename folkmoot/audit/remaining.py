@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check a round whose update files were deleted by rule, as far as its other files go (docs/protocol.md section 13).
+
+What follows from the updates alone is not checked: that the weights are those of the rule, that the aggregate is the
+sum of the updates, and the next exponents. All else is: an anchor with another root, sum or state still fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from folkmoot.aggregation.form import form_of
+from folkmoot.audit.failure import Subject, mismatch, require
+from folkmoot.audit.files import Files
+from folkmoot.audit.rounds import Round
+from folkmoot.errors import ArtifactError, InputError
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import AGGREGATE, aggregate_lanes, leaf_hashes, tree
+from folkmoot.protocol.receipt import entries_tree
+from folkmoot.protocol.state import State
+from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
+from folkmoot.round import step_leaves
+
+_VERDICTS = "verdicts"
+_AGGREGATE = "aggregate"
+_LEAVES = 1024
+"""Number of leaves that are summed at a time."""
+
+
+def check_remaining(
+    files: Files,
+    manifest: Manifest,
+    header: RoundHeader,
+    replayed: Round,
+    artifacts: Artifacts,
+    base: State,
+) -> State:
+    """Check verdicts, sums and roots of an anchored round without its updates.
+
+    Args:
+        files: The artifacts.
+        manifest: The model's layout.
+        header: The round's header, which was checked.
+        replayed: The round.
+        artifacts: Its artifacts file, which was checked against the chain.
+        base: The state that it trained from.
+
+    Returns:
+        The state after the round. Its root is that of the anchor.
+
+    Raises:
+        AuditFailure: A value differs, or a file other than an update is missing.
+        ArtifactError: The source gave no answer.
+    """
+    entries = replayed.commitments()
+    _check_verdicts(files, replayed, artifacts, entries)
+    return _check_state(files, manifest, header, replayed, artifacts, base)
+
+
+def _check_verdicts(
+    files: Files, replayed: Round, artifacts: Artifacts, entries: Sequence[Commitment]
+) -> None:
+    anchor = replayed.anchor
+    assert anchor is not None  # noqa: S101  # the round is anchored
+    subject = Subject(
+        check=_VERDICTS, round=replayed.number, artifact=artifacts.verdicts, event=replayed.anchored
+    )
+    listed = sum((sha256 is not None) << index for index, sha256 in enumerate(artifacts.updates))
+    require(subject, "the bits of the delivered updates", listed, anchor.delivered)
+    require(
+        subject, "the root of the entries", entries_tree(entries, anchor.weights).root, anchor.entries_root
+    )
+    data = files.document(subject, "the verdicts file", anchor.verdict_hash)
+    require(subject, "the verdicts in the artifacts file", sha256_hex(data), artifacts.verdicts)
+    try:
+        published = Verdicts.from_json(data)
+    except ArtifactError as error:
+        raise mismatch(subject, "the verdicts file", "a verdicts file", error.message) from error
+    policy = replayed.policy
+    head = (replayed.number, policy.rule, policy.parameters, len(entries))
+    found = (published.round, published.rule, published.parameters, len(published.verdicts))
+    require(subject, "round, rule, parameters and length of the verdicts file", head, found)
+    for entry, weight, sha256, verdict in zip(
+        entries, anchor.weights, artifacts.updates, published.verdicts, strict=True
+    ):
+        of_entry = Subject(
+            check=_VERDICTS,
+            round=replayed.number,
+            contributor=entry.contributor,
+            artifact=artifacts.verdicts,
+            event=replayed.anchored,
+        )
+        for what, expected, said in (
+            ("the contributor", entry.contributor, verdict.contributor),
+            ("the weight", weight, verdict.weight),
+            ("the sum of squares", entry.sum_squares, verdict.numbers.get("sumSquares")),
+            ("the delivery", sha256 is not None, verdict.reason is not Reason.NOT_DELIVERED),
+        ):
+            require(of_entry, f"{what} in the verdicts file", expected, said)
+        if sha256 is None:
+            require(of_entry, "the weight of an update that was not delivered", 0, weight)
+
+
+def _check_state(
+    files: Files,
+    manifest: Manifest,
+    header: RoundHeader,
+    replayed: Round,
+    artifacts: Artifacts,
+    base: State,
+) -> State:
+    anchor, policy = replayed.anchor, replayed.policy
+    assert anchor is not None  # noqa: S101  # the round is anchored
+    subject = Subject(
+        check=_AGGREGATE, round=replayed.number, artifact=artifacts.aggregate, event=replayed.anchored
+    )
+    try:
+        total = form_of(policy.rule, policy.parameters).divisor(anchor.weights)
+    except InputError as error:
+        raise mismatch(subject, "the weights", "weights that the rule may give", error.message) from error
+    size = AGGREGATE.leaf_bytes * manifest.leaves
+    path = files.fetch(subject, "the aggregate file", artifacts.aggregate, size)
+    require(subject, "the size of the aggregate file", size, path.stat().st_size)
+    rows = np.memmap(path, dtype=np.uint8, mode="r").reshape(manifest.leaves, AGGREGATE.leaf_bytes)
+    root = tree(AGGREGATE, leaf_hashes(AGGREGATE, rows)).root
+    require(subject, "the root of the aggregate", root, anchor.aggregate_root)
+    state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
+    for first in range(0, manifest.leaves, _LEAVES):
+        lanes = aggregate_lanes(rows[first : first + _LEAVES])
+        within = bool(lanes.min() >= total and lanes.max() <= 255 * total)
+        require(subject, "that the weights allow each sum of the aggregate", True, within)
+        part = step_leaves(manifest, header, policy, base, lanes, anchor.weights, first)
+        place = slice(LEAF * first, LEAF * first + part.theta.size)
+        state.theta[place], state.momentum[place] = part.theta, part.momentum
+    require(subject, "the state root", state.root(manifest.hash), anchor.state_root)
+    require(subject, "the state in the artifacts file", state.sha256(), artifacts.state)
+    of_state = Subject(check=_AGGREGATE, round=replayed.number, artifact=artifacts.state)
+    files.fetch(of_state, "the state file", artifacts.state, manifest.state_file_size)
+    count = len(artifacts.next_exponents)
+    require(subject, "the number of exponents in the artifacts file", len(manifest.tensors), count)
+    return state

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Deleting the update files of rounds whose retention time is over (docs/protocol.md section 12.1).
+
+First the rows say that the files are deleted: from then on nobody gets them, misses them, or puts them back. Then the
+store deletes them, and the rows say so. A process that is killed in between goes on at the second step.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.artifacts.retention import Reason, Retention
+from folkmoot.errors import RpcError
+from folkmoot.rpc.client import Phase
+from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.logs import fields
+from server.chain.view import ChainView
+from server.db import events
+from server.db.models import Artifact, Entry, Round, Update
+from server.db.steps import ENDED, Step
+from server.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+_FINAL = (Step.SETTLING, Step.SETTLED)
+_OVER = (Phase.FINAL, Phase.CANCELLED, Phase.SLASHED)
+
+
+class Deletion:
+    """Deletes what may be deleted now, at each call.
+
+    Args:
+        storage: Database and store.
+        chain: The chain; only what has its confirmations counts.
+        check: Raises a FolkmootError while the chain has lost blocks that had their confirmations: nothing is deleted.
+    """
+
+    def __init__(self, storage: Storage, chain: ChainView, check: Callable[[], None] = lambda: None) -> None:
+        self._storage, self._chain, self._check = storage, chain, check
+        self._unbonding: int | None = None
+
+    def __call__(self) -> None:
+        """Mark the files of rounds whose retention time is over, and delete the files that are marked.
+
+        Raises:
+            ChainError: The chain gave no answer, or has lost blocks.
+            DatabaseError: The database can't be used.
+            StoreError: The store can't be used.
+        """
+        self._check()
+        candidates = self._candidates()
+        if candidates:
+            now = self._now()
+            for number in candidates:
+                if self.retention(number).expired(now):
+                    self._mark(number, Reason.RETENTION)
+        self._delete()
+
+    def retention(self, number: int) -> Retention:
+        """Return what the deletion of a round's update files depends on.
+
+        Raises:
+            ChainError: The chain gave no answer.
+            DatabaseError: The database can't be used.
+        """
+        if self._unbonding is None:
+            self._unbonding = self._chain.vault.unbonding_period()
+        view = self._chain.settled_round(number)
+        with self._storage.database.read() as session:
+            query = select(func.count()).where(Round.step.in_(_FINAL), Round.number > number)
+            above = session.scalars(query).one()
+        free_at = view.opened_at + self._unbonding
+        return Retention(view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds)
+
+    def _now(self) -> int:
+        """Time of the newest block that has its confirmations."""
+        number = self._chain.settled_block()
+        block = self._chain.node.block(number)
+        if block is None:
+            raise RpcError(
+                f"The RPC endpoint does not have block {number} now.",
+                remedy="Nothing was deleted. It is tried again.",
+                code="node-behind",
+            )
+        return block.timestamp
+
+    def _candidates(self) -> list[int]:
+        """Return the rounds that are old enough by their number and have update files, oldest first."""
+        with self._storage.database.read() as session:
+            policies = list(session.scalars(select(Round.policy_id).distinct()))
+        found: list[int] = []
+        for policy in policies:
+            retain = self._chain.policy(policy).retain_rounds
+            if not retain:
+                continue
+            with self._storage.database.read() as session:
+                finals = select(Round.number).where(Round.step.in_(_FINAL)).order_by(Round.number.desc())
+                oldest = session.scalar(finals.offset(max(retain + 1, WINDOW) - 1).limit(1))
+                if oldest is None:
+                    continue
+                has_files = exists().where(_kept_of(Round.number))
+                query = select(Round.number).where(
+                    Round.number < oldest, Round.policy_id == policy, Round.step.in_(ENDED), has_files
+                )
+                found += session.scalars(query)
+        return sorted(found)
+
+    def _mark(self, number: int, reason: Reason) -> None:
+        """Let the rows say that a round's update files are deleted. A file that a later round has, too, stays."""
+        with self._storage.database.write() as session:
+            rows = list(session.scalars(select(Artifact).where(_kept_of(number))))
+            later = _later(session, number, [row.sha256 for row in rows])
+            for row in rows:
+                if row.sha256 in later:
+                    row.round = later[row.sha256]
+                else:
+                    row.deleted = reason
+            count = sum(row.deleted is not None for row in rows)
+            data = {"round": number, "files": count, "reason": reason}
+            events.append(session, "updates-deleted", data)
+        fault_point("retention.marked")
+        logger.info(
+            "round %d: %d update files are deleted by rule", number, count, extra=fields("updates-deleted")
+        )
+
+    def _delete(self) -> None:
+        """Delete the files whose rows say so from the store."""
+        with self._storage.database.read() as session:
+            names = list(
+                session.scalars(select(Artifact.sha256).where(Artifact.deleted.is_not(None), ~Artifact.gone))
+            )
+        for name in names:
+            with self._storage.database.write() as session:
+                row = session.get(Artifact, name)
+                if row is None or row.deleted is None:
+                    continue  # It arrived again, in another round.
+                self._storage.store.delete(name)
+                fault_point("retention.file-deleted")
+                row.gone = True
+
+
+def _kept_of(number: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
+    return (Artifact.kind == "update") & (Artifact.round == number) & Artifact.deleted.is_(None)
+
+
+def _later(session: Session, number: int, names: Iterable[str]) -> dict[str, int]:
+    """Return the newest round after this one that has a file, by the file."""
+    found: dict[str, int] = {}
+    for table in (Entry, Update):
+        query = select(table.sha256, table.round).where(table.round > number, table.sha256.in_(list(names)))
+        for name, later in session.execute(query):
+            if name is not None:
+                found[name] = max(later, found.get(name, 0))
+    return found

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Update files that are deleted by rule: by a coordinator, a mirror, and seen by an audit, on a real history."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.artifacts.inventory import REORG_BLOCKS
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
+from folkmoot.audit import attestations
+from folkmoot.audit.audit import Summary, audit
+from folkmoot.audit.report import rows
+from folkmoot.audit.retention import Expired
+from folkmoot.cli.main import run
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.devnet.anvil import Anvil
+from folkmoot.errors import AuditFailure, CoordinatorError, InputError
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.runtime.fault_points import VARIABLE
+from server.db.models import Artifact, LogEntry
+from server.restore.deletion import Deletion
+from server.restore.repair import repair
+from server.restore.restore import restore
+from server.settings import Settings
+from tests import factories
+from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
+from tests.integration.coordinator_world import make_home, serving, until
+from tests.killed import Mortal, folkmoot_command
+
+RETAIN = WINDOW + 1
+ROUNDS = 12
+EXPIRED = [1, 2]
+"""Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
+NAMES = ["ada", "ben"]
+
+
+@pytest.fixture(scope="module")
+def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Final rounds under `mean`, of which two are expired, but none before the unbonding period is over."""
+    policy = factories.policy(retain_rounds=RETAIN, commit_window=100, challenge_window=10)
+    world = World.create(chain, tmp_path_factory.mktemp("history") / "artifacts", policy)
+    for _ in range(ROUNDS):
+        world.finalize(world.play(NAMES))
+    yield world
+    world.federation.chain.close()
+
+
+@pytest.fixture
+def young(history: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
+    """The history at its end, for one test: files are copies, the chain is put back."""
+    snapshot = chain.snapshot()
+    yield history.copied(tmp_path / "artifacts")
+    chain.revert(snapshot)
+
+
+@pytest.fixture
+def world(young: World) -> World:
+    """The history when files may be deleted."""
+    young.advance(factories.GOVERNANCE.unbonding)
+    young.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+    return young
+
+
+def audited(world: World, **options: Any) -> Summary:
+    source = FolderSource(world.folder.path)
+    return audit([world.federation.anvil.url], world.federation.deployment, source, **options)
+
+
+def updates_of(world: World, *numbers: int) -> list[str]:
+    """sha256 of the update files of rounds."""
+    return [
+        sha256_hex(data) for number in numbers for data in world.rounds[number].updates if data is not None
+    ]
+
+
+def delete(folder: Folder, names: list[str]) -> None:
+    for name in names:
+        folder.place(name).unlink()
+
+
+# The audit
+
+
+def test_an_audit_counts_rounds_apart_whose_updates_were_deleted_by_rule(world: World) -> None:
+    assert (audited(world).recomputed, audited(world).expired) == (ROUNDS, {})
+    delete(world.folder, updates_of(world, *EXPIRED))
+    found = audited(world)
+    assert (found.recomputed, found.expired) == (
+        ROUNDS - len(EXPIRED),
+        dict.fromkeys(EXPIRED, Expired.RETENTION),
+    )
+    assert found.to_json()["expired"][0] == {"round": 1, "why": "retention", "attestedBy": []}
+    assert rows(found)["expired"].startswith(
+        "2 rounds, not recomputed, and checked without the updates: rounds 1-2"
+    )
+
+
+def test_one_missing_update_is_enough_and_those_that_are_there_are_checked(world: World) -> None:
+    gone, there = updates_of(world, 1)
+    delete(world.folder, [gone])
+    assert audited(world).expired == {1: Expired.RETENTION}
+    world.folder.place(there).write_bytes(b"x" * world.folder.place(there).stat().st_size)
+    with pytest.raises(AuditFailure, match="Round 1, contributor"):
+        audited(world)
+
+
+def test_a_file_that_is_missing_before_its_time_is_a_failure(world: World) -> None:
+    delete(world.folder, updates_of(world, EXPIRED[-1] + 1)[:1])
+    with pytest.raises(AuditFailure) as caught:
+        audited(world)
+    assert caught.value.details["round"] == EXPIRED[-1] + 1
+
+
+def test_no_file_may_be_missing_while_a_fault_can_be_proven(young: World) -> None:
+    delete(young.folder, updates_of(young, 1)[:1])
+    with pytest.raises(AuditFailure) as caught:
+        audited(young)
+    assert caught.value.details["round"] == 1
+
+
+@pytest.mark.parametrize("what", ["aggregate", "state", "verdicts"])
+def test_the_other_files_of_an_expired_round_must_be_there(world: World, what: str) -> None:
+    delete(world.folder, updates_of(world, 1))
+    outcome = world.rounds[1].outcome
+    assert outcome is not None
+    delete(world.folder, [getattr(outcome.artifacts, what)])
+    with pytest.raises(AuditFailure) as caught:
+        audited(world)
+    assert caught.value.details["round"] == 1
+
+
+def test_a_journal_keeps_why_a_round_was_not_recomputed(world: World, tmp_path: Path) -> None:
+    delete(world.folder, updates_of(world, *EXPIRED))
+    first = audited(world, journal=tmp_path / "journal")
+    again = audited(world, journal=tmp_path / "journal")
+    assert again.expired == first.expired == dict.fromkeys(EXPIRED, Expired.RETENTION)
+    assert again.journal is not None
+    assert len(again.journal.kept) == ROUNDS
+
+
+# Attestations
+
+
+def attested(world: World, folder: Path, name: str) -> Path:
+    """Let somebody audit, and sign what was found."""
+    path = folder / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    found = audited(world)
+    attestations.write(attestations.attest(found, world.federation.deployment, factories.account(name)), path)
+    return path
+
+
+def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> None:
+    attested(world, tmp_path / "known", "ada")
+    delete(world.folder, updates_of(world, 1))
+    attested(world, tmp_path / "known", "ben")
+    delete(world.folder, updates_of(world, 2))
+    found = audited(world)
+    known = attestations.read(tmp_path / "known", world.federation.deployment)
+    attestations.compare(known, found)
+    ada, ben = (factories.account(name).address for name in NAMES)
+    assert found.attested == {1: [ada], 2: [ada, ben]}
+    assert f"{ben} attests that it recomputed round 2" in rows(found)["expired"]
+
+
+def test_the_command_signs_and_reads_attestations(
+    world: World,
+    tmp_path: Path,
+    keystore: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    world.federation.deployment.save(tmp_path / "deployment.json")
+    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
+    words = ["audit", "--rpc", world.federation.anvil.url, "--deployment", str(tmp_path / "deployment.json")]
+    words += ["--artifacts", str(world.folder.path), "--json"]
+    known = tmp_path / "known"
+    known.mkdir()
+    assert run([*words, "--attest", str(known / "ada.json"), "--keystore", str(keystore("ada"))]) == 0
+    capsys.readouterr()
+    delete(world.folder, updates_of(world, *EXPIRED))
+    assert run([*words, "--attestations", str(known)]) == 0
+    ada = factories.account("ada").address
+    assert json.loads(capsys.readouterr().out)["expired"] == [
+        {"round": number, "why": "retention", "attestedBy": [ada]} for number in EXPIRED
+    ]
+    (known / "ada.json").write_bytes((known / "ada.json").read_bytes().replace(b'"block":', b'"block":1'))
+    assert run([*words, "--attestations", str(known)]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "invalid-attestation"
+
+
+def test_an_attestation_of_another_anchor_does_not_count(world: World, tmp_path: Path) -> None:
+    attested(world, tmp_path / "known", "ada")
+    delete(world.folder, updates_of(world, *EXPIRED))
+    found = audited(world)
+    found.anchors[1] = bytes(32)
+    attestations.compare(attestations.read(tmp_path / "known", world.federation.deployment), found)
+    assert list(found.attested) == [2]
+    assert any("recomputed another anchor of round 1" in note for note in found.notes)
+
+
+def test_attestations_of_another_ledger_or_none_are_refused(world: World, tmp_path: Path) -> None:
+    deployment = world.federation.deployment
+    with pytest.raises(InputError, match="no file that ends with"):
+        attestations.read(tmp_path, deployment)
+    known = attested(world, tmp_path / "known", "ada").parent
+    (tmp_path / "other").mkdir()
+    moved = json.loads(json.dumps(deployment.to_json()))
+    moved["ledger"] = deployment.vault
+    (tmp_path / "other" / "deployment.json").write_text(json.dumps(moved))
+    other = type(deployment).load(tmp_path / "other" / "deployment.json")
+    with pytest.raises(InputError, match="it is of") as caught:
+        attestations.read(known, other)
+    assert caught.value.code == "invalid-attestation"
+
+
+# The coordinator
+
+
+def home_of(world: World, folder: Path) -> Settings:
+    """Restore a coordinator of a history, with all files that may still be there."""
+    start = (Genesis.of(MANIFEST, world.states[0], EXPONENTS), MANIFEST, world.states[0])
+    made = make_home(folder, world.federation, start, time_travel=False, scrub_pause=0.05)
+    restore(made, world.federation.coordinator.address, FolderSource(world.folder.path))
+    return made
+
+
+def come_of_age(world: World) -> None:
+    """Let the time pass in which a fault can be proven."""
+    world.advance(factories.GOVERNANCE.unbonding)
+    world.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+
+
+def in_store(settings: Settings, names: list[str]) -> list[str]:
+    store = settings.open_store()
+    return [name for name in names if store.has(name)]
+
+
+def refusal_of(api: CoordinatorApi, sha256: str) -> CoordinatorError:
+    with pytest.raises(CoordinatorError) as caught:
+        api.artifact(sha256)
+    return caught.value
+
+
+def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tmp_path: Path) -> None:
+    settings, gone = home_of(young, tmp_path / "home"), updates_of(young, *EXPIRED)
+    store = settings.store_folder
+    before = {path.name for path in store.glob("??/*")}
+    with serving(settings, young.federation) as here:
+        deletion = Deletion(here.coordinator.storage, here.coordinator.chain)
+        deletion()
+        assert in_store(settings, gone) == gone, "a fault can still be proven"
+        come_of_age(young)
+        until(lambda: not in_store(settings, gone), what="the deletion")
+        assert before - {path.name for path in store.glob("??/*")} == set(gone)
+        assert here.api.artifact(updates_of(young, EXPIRED[-1] + 1)[0])
+        for name in gone:
+            assert refusal_of(here.api, name).code == "expired"
+        with here.coordinator.storage.database.read() as session:
+            rows = list(session.scalars(select(Artifact).where(Artifact.deleted.is_not(None))))
+            assert {(row.sha256, row.deleted, row.gone) for row in rows} == {
+                (n, "retention", True) for n in gone
+            }
+        found = repair(here.coordinator.storage.database, settings.open_store(), None)
+        assert (found.lacking, found.files) == ([], len(before) - len(gone))
+        assert not any("Missing" in warning for warning in here.worker.warnings)
+        with here.coordinator.storage.database.read() as session:
+            told = session.scalars(select(LogEntry.data).where(LogEntry.type == "updates-deleted"))
+            assert list(told) == [{"round": n, "files": 2, "reason": "retention"} for n in EXPIRED]
+        with CoordinatorSource(here.api.url) as source:
+            summary = audit([young.federation.anvil.url], young.federation.deployment, source)
+        assert list(summary.expired) == EXPIRED
+        assert summary.models >= ROUNDS
+
+
+def test_a_coordinator_that_is_restored_later_does_not_need_expired_updates(
+    world: World, tmp_path: Path
+) -> None:
+    gone = updates_of(world, *EXPIRED)
+    delete(world.folder, gone[:1])
+    settings = home_of(world, tmp_path / "home")
+    assert in_store(settings, gone) == [], "those that the mirror still has are not brought back"
+    with serving(settings, world.federation) as here:
+        assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
+
+
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [("retention.marked", 4), pytest.param("retention.file-deleted:2", 2, marks=pytest.mark.slow)],
+)
+def test_a_coordinator_that_is_killed_while_it_deletes_goes_on(
+    young: World, tmp_path: Path, point: str, left: int
+) -> None:
+    settings, gone = home_of(young, tmp_path / "home"), updates_of(young, *EXPIRED)
+    come_of_age(young)
+    words = ("coordinator", "serve", "--home", str(settings.home), "--port", "0")
+    died = subprocess.run(
+        folkmoot_command(*words),
+        env={**os.environ, VARIABLE: f"{point}@{tmp_path / 'died'}"},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    assert len(in_store(settings, gone)) == left
+    with serving(settings, young.federation) as here:
+        until(lambda: not in_store(settings, gone), what="the deletion")
+        assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
+
+
+# The mirror
+
+
+def mirror_words(world: World, mortal: Mortal) -> tuple[str, ...]:
+    world.federation.deployment.save(mortal.home / "deployment.json")
+    mortal.set(
+        {
+            "FOLKMOOT_RPC": world.federation.anvil.url,
+            "FOLKMOOT_DEPLOYMENT": str(mortal.home / "deployment.json"),
+        }
+    )
+    return ("mirror", "--from", str(world.folder.path), "--to", str(mortal.home / "mirror"))
+
+
+@pytest.fixture
+def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Mortal:
+    """Who keeps a mirror."""
+    return Mortal(tmp_path, capsys, monkeypatch)
+
+
+def test_a_mirror_obeys_once_no_reorganisation_changes_it_and_may_be_killed(
+    young: World, operator: Mortal
+) -> None:
+    words, mirror = mirror_words(young, operator), Folder(operator.home / "mirror")
+    assert operator.call(*words)["deleted"] == 0
+    young.advance(factories.GOVERNANCE.unbonding)
+    assert operator.call(*words)["deleted"] == 0
+    young.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+    operator.kill("mirror.file-deleted.before", *words)
+    operator.kill("mirror.file-deleted.after:2", *words)
+    done = operator.call(*words)
+    assert (done["missing"], done["rounds"], done["fetched"]) == ([], ROUNDS, 0)
+    assert not any(mirror.place(name).exists() for name in updates_of(young, *EXPIRED))
+    assert all(mirror.place(name).exists() for name in updates_of(young, *range(EXPIRED[-1] + 1, ROUNDS + 1)))
+    young.folder = mirror
+    assert list(audited(young).expired) == EXPIRED
+
+
+# A rule that looks back
+
+
+@pytest.fixture(scope="module")
+def related(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Final rounds under a rule that compares with the updates of the last eight."""
+    policy = factories.policy(
+        rule="guided_mean", retain_rounds=RETAIN, commit_window=100, challenge_window=10
+    )
+    with Anvil() as chain:
+        world = Related.create(chain, tmp_path_factory.mktemp("related") / "artifacts", policy)
+        for _ in range(ROUNDS):
+            world.finalize(world.play([*NAMES, "cleo"]))
+        world.advance(factories.GOVERNANCE.unbonding)
+        yield world
+        world.federation.chain.close()
+
+
+def test_rounds_whose_rule_compares_with_deleted_updates_are_not_recomputed(related: World) -> None:
+    """Of 12 rounds 9 keep their files. The window of 8 leaves 2 that can be recomputed (docs/protocol.md 12.1)."""
+    delete(related.folder, updates_of(related, *EXPIRED))
+    found = audited(related)
+    of_window = range(EXPIRED[-1] + 1, EXPIRED[-1] + WINDOW + 1)
+    assert found.expired == {
+        **dict.fromkeys(EXPIRED, Expired.RETENTION),
+        **dict.fromkeys(of_window, Expired.WINDOW),
+    }
+    assert found.recomputed == RETAIN - 7 == 2
+    assert "rounds 3-10 compared by their rule" in rows(found)["expired"]
+    later = audited(related, from_round=11)
+    assert (later.recomputed, later.expired) == (2, {})

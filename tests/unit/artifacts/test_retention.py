@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When update files may be deleted, at each border of the rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.artifacts.retention import Retention
+
+NOW = 1_000
+DUE = Retention(over=True, free_at=NOW, above=21, retain_rounds=20)
+
+
+def test_files_expire_at_the_last_condition() -> None:
+    assert DUE.free(NOW)
+    assert DUE.expired(NOW)
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        replace(DUE, over=False),
+        replace(DUE, free_at=NOW + 1),
+        replace(DUE, above=20),
+        replace(DUE, retain_rounds=21),
+        replace(DUE, retain_rounds=0),
+    ],
+)
+def test_each_condition_alone_keeps_the_files(kept: Retention) -> None:
+    assert not kept.expired(NOW)
+
+
+def test_the_window_of_the_rules_is_kept_whatever_the_voters_set() -> None:
+    short = replace(DUE, above=WINDOW - 1, retain_rounds=1)
+    assert (short.free(NOW), short.expired(NOW), short.wait()) == (False, False, 1)
+    long = replace(short, above=WINDOW)
+    assert (long.free(NOW), long.expired(NOW), long.wait()) == (True, True, 0)
+
+
+@pytest.mark.parametrize("retain_rounds", [0, 21, 2**32 - 1])
+def test_a_wish_is_met_before_the_voters_time(retain_rounds: int) -> None:
+    kept = replace(DUE, retain_rounds=retain_rounds)
+    assert kept.free(NOW)
+    assert not kept.expired(NOW)
