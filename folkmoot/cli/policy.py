@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 DEFAULT_RULE = "guided_mean"
 """Rule of a policy, where nobody names another."""
+PRIVATE_RULE = "windowed_mean"
+"""The same for a model whose manifest declares privacy: updates then carry noise."""
 DEFAULT_MIN_STAKE = "100"
 """Tokens that a contributor must have at stake, where nobody says otherwise."""
 DEFAULT_BOND = "500"
@@ -43,8 +45,12 @@ def policy(
         str, typer.Option(help="Windows of a round: demo (minutes), l2 or l1 (hours).")
     ] = "l2",
     rule: Annotated[
-        str, typer.Option(help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.")
-    ] = DEFAULT_RULE,
+        str,
+        typer.Option(
+            help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.",
+            show_default=f"{DEFAULT_RULE}, and {PRIVATE_RULE} for a task that declares privacy",
+        ),
+    ] = "",
     min_stake: Annotated[
         str, typer.Option(help="Tokens that a contributor must have at stake.")
     ] = DEFAULT_MIN_STAKE,
@@ -108,7 +114,7 @@ def policy(
             remedy="Choose another --out, or give --force.",
             code="file-exists",
         )
-    name, parameters = parse_rule(rule)
+    name, parameters = parse_rule(rule or default_rule(genesis))
     suggested = suggest(
         genesis,
         profile,
@@ -189,6 +195,15 @@ def suggest(
         return policy
     cap = budget_rounds * cost_of(private.noise1024, private.steps)
     return replace(policy, noise1024=private.noise1024, steps=private.steps, privacy_cap=cap)
+
+
+def default_rule(genesis: Path) -> str:
+    """Return the rule of a policy for a model, where nobody names another.
+
+    Raises:
+        ArtifactError: The genesis is missing or damaged.
+    """
+    return PRIVATE_RULE if "privacy" in _manifest(genesis).training else DEFAULT_RULE
 
 
 def default_of(profile: str) -> Policy:

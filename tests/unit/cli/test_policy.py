@@ -23,8 +23,12 @@ ELEMENTS = 300
 
 @pytest.fixture
 def genesis(tmp_path: Path) -> Path:
+    return genesis_of(tmp_path, {})
+
+
+def genesis_of(tmp_path: Path, training: dict[str, object]) -> Path:
     values = {"weight": np.zeros((ELEMENTS,), np.float32)}
-    manifest = Manifest.from_arrays("tiny", values, {})
+    manifest = Manifest.from_arrays("tiny", values, training)
     state = State.genesis(manifest, values)
     made = Genesis.of(manifest, state, (-9,))
     folder = tmp_path / "genesis"
@@ -42,6 +46,21 @@ def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) ->
     made = policy_file.load(out)
     assert made.max_sum_squares == 64**2 * ELEMENTS
     assert (made.rule, made.parameters) == ("guided_mean", ())
+
+
+def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) -> None:
+    out = tmp_path / "policy.json"
+    words = [
+        "policy",
+        "--genesis",
+        str(genesis_of(tmp_path, {"privacy": {"noise1024": 2745}})),
+        "--out",
+        str(out),
+    ]
+    assert run(words) == 0
+    assert policy_file.load(out).rule == "windowed_mean"
+    assert run([*words, "--force", "--rule", "mean"]) == 0
+    assert policy_file.load(out).rule == "mean"
 
 
 def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None:

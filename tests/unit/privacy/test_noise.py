@@ -66,7 +66,9 @@ def test_numbers_below_a_bound_are_uniform() -> None:
 
 
 @pytest.mark.parametrize(
-    "source", [torch.Generator(), np.random.default_rng(0), random.SystemRandom(), 12345, None], ids=repr
+    "source",
+    [torch.Generator(), np.random.default_rng(0), random.SystemRandom(), 12345, None],
+    ids=["torch", "numpy", "system", "number", "none"],
 )
 def test_no_other_source_of_noise_is_taken(source: object) -> None:
     with pytest.raises(InputError) as refused:
