@@ -22,7 +22,7 @@ DIAGRAMS := tools/site/node_modules/.installed
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness privacy-report dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -183,6 +183,9 @@ bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha2
 bench-robustness: install ## Our rules beside Flower's and byzfl's own code, under attack (hours; goes on where it was)
 	@$(PIP) --editable '.[bench]'
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.robustness $(ARGS)
+
+privacy-report: install ## Attack the updates of shipped tasks, and write docs/privacy-report.md
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.privacy_report $(ARGS)
 
 dist: install $(RELEASE) ## Build what a release has, into dist: wheel, sdist, contracts, vectors, SBOMs and their digests
 	@rm -rf dist
