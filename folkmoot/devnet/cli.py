@@ -13,7 +13,7 @@ import typer
 
 from folkmoot.cli.options import APP_WAIT_DEFAULT, RPC_DEFAULT, AppWait, Json, NodeConfig, RpcUrl, RunConfig
 from folkmoot.cli.output import emit
-from folkmoot.cli.policy import parse_rule
+from folkmoot.cli.policy import DEFAULT_RULE, PRIVATE_RULE, parse_rule
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def demo(
             remedy="Leave out --cheat, --attack, --root and --task.",
         )
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
-    name, parameters = parse_rule(rule)
+    name, parameters = parse_rule(PRIVATE_RULE if private and rule == DEFAULT_RULE else rule)
     plan = Plan(
         home=place.absolute(),
         task=PRIVATE_TASK if private else task,
