@@ -41,6 +41,7 @@ from folkmoot.explain.reputation import next_standing
 from folkmoot.protocol import codec, merkle
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.budget import MAX_STEPS, cost_of
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.genesis import Genesis
@@ -221,6 +222,11 @@ def next_exponent(given: Values) -> Values:
 def pay(given: Values) -> Values:
     """Section 16."""
     return {"payments": payments(int(given["reward"]), ints(given["weights"]), given["paid"])}
+
+
+def cost(given: Values) -> Values:
+    """Section 6.3."""
+    return {"cost": cost_of(int(given["noise1024"]), int(given["steps"]))}
 
 
 def standing(given: Values) -> Values:
@@ -412,6 +418,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "nextExponent": next_exponent,
     "payments": pay,
     "standing": standing,
+    "cost": cost,
     "round": whole_round,
     "shares": shares,
 }
@@ -1097,6 +1104,20 @@ def pay_cases() -> list[Group]:
     second.valid("one tiny weight", {"weights": [1, 1, 0], "largest": [65536, 65536, 1]})
     second.valid("down from the top", {"weights": [1] * 60 + [0] * 40, "largest": [1] * 100})
     return [group, second]
+
+
+def cost_cases() -> Group:
+    """Section 6.3."""
+    group = Group("cost", "6.3", "What an update costs of a privacy budget.")
+    group.valid("the example of the page", {"noise1024": 2745, "steps": 1})
+    group.valid("rounded up", {"noise1024": (1 << 32) - 1, "steps": 1})
+    group.valid("the largest cost", {"noise1024": 1, "steps": MAX_STEPS})
+    group.valid("no rounding", {"noise1024": 1024, "steps": 3})
+    group.invalid("no noise", {"noise1024": 0, "steps": 1})
+    group.invalid("noise of 33 bits", {"noise1024": 1 << 32, "steps": 1})
+    group.invalid("no step", {"noise1024": 2745, "steps": 0})
+    group.invalid("a step too many", {"noise1024": 2745, "steps": MAX_STEPS + 1})
+    return group
 
 
 def signature_cases() -> Group:
@@ -1790,6 +1811,7 @@ def cases() -> dict[str, Any]:
         *proof_cases(),
         encode_cases(),
         signature_cases(),
+        cost_cases(),
         bytes_cases(),
         weights_cases(),
         compared_cases(),
