@@ -59,7 +59,7 @@ REFUSALS = frozenset(
     {
         "round-unknown", "round-closed", "wrong-base", "wrong-size", "invalid-encoding", "wrong-root",
         "wrong-norm", "norm-too-large", "norm-too-small", "invalid-signature", "stake-too-low", "not-enrolled",
-        "no-place", "duplicate", "round-full", "invalid-commitment",
+        "no-place", "budget-spent", "duplicate", "round-full", "invalid-commitment",
     }
 )  # fmt: skip
 """Codes with which an update is refused: those of docs/protocol.md section 7, and one for an unreadable commitment."""

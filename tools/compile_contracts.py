@@ -26,6 +26,8 @@ CONTRACTS = {
     "ModelRegistry": "contracts/src/ModelRegistry.sol",
     "RoundLedger": "contracts/src/RoundLedger.sol",
     "PolicyLimits": "contracts/src/PolicyLimits.sol",
+    "Odometer": "contracts/src/Odometer.sol",
+    "Attendance": "contracts/src/Attendance.sol",
     "MemberList": "contracts/src/MemberList.sol",
     "FraudProofs": "contracts/src/FraudProofs.sol",
     "GramProofs": "contracts/src/GramProofs.sol",

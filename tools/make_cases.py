@@ -49,6 +49,7 @@ from folkmoot.explain.reputation import next_standing
 from folkmoot.protocol import codec, merkle
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.budget import MAX_STEPS, cost_of
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.genesis import Genesis
@@ -258,6 +259,11 @@ def pay(given: Values) -> Values:
     return {"payments": payments(int(given["reward"]), ints(given["weights"]), given["paid"])}
 
 
+def cost(given: Values) -> Values:
+    """Section 6.3."""
+    return {"cost": cost_of(int(given["noise1024"]), int(given["steps"]))}
+
+
 def standing(given: Values) -> Values:
     """Section 17."""
     values, value = [], 0
@@ -454,6 +460,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "nextExponent": next_exponent,
     "payments": pay,
     "standing": standing,
+    "cost": cost,
     "round": whole_round,
     "shares": shares,
 }
@@ -1170,6 +1177,20 @@ def pay_cases() -> list[Group]:
     second.valid("one tiny weight", {"weights": [1, 1, 0], "largest": [65536, 65536, 1]})
     second.valid("down from the top", {"weights": [1] * 60 + [0] * 40, "largest": [1] * 100})
     return [group, second]
+
+
+def cost_cases() -> Group:
+    """Section 6.3."""
+    group = Group("cost", "6.3", "What an update costs of a privacy budget.")
+    group.valid("the example of the page", {"noise1024": 2745, "steps": 1})
+    group.valid("rounded up", {"noise1024": (1 << 32) - 1, "steps": 1})
+    group.valid("the largest cost", {"noise1024": 1, "steps": MAX_STEPS})
+    group.valid("no rounding", {"noise1024": 1024, "steps": 3})
+    group.invalid("no noise", {"noise1024": 0, "steps": 1})
+    group.invalid("noise of 33 bits", {"noise1024": 1 << 32, "steps": 1})
+    group.invalid("no step", {"noise1024": 2745, "steps": 0})
+    group.invalid("a step too many", {"noise1024": 2745, "steps": MAX_STEPS + 1})
+    return group
 
 
 def signature_cases() -> Group:
@@ -1929,6 +1950,7 @@ def cases() -> dict[str, Any]:
         *proof_cases(),
         encode_cases(),
         signature_cases(),
+        cost_cases(),
         bytes_cases(),
         weights_cases(),
         compared_cases(),

@@ -43,7 +43,7 @@ from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
-from folkmoot.protocol import codec, commitment, fixed_point, merkle, places
+from folkmoot.protocol import budget, codec, commitment, fixed_point, merkle, places
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.anchor import Anchor
@@ -380,6 +380,25 @@ def places_section() -> dict[str, Any]:
             int(places.has_place(quota, seed, account, stake))
             for account, stake in zip(accounts, enrolled, strict=True)
         ),
+    }
+
+
+def budget_section() -> dict[str, Any]:
+    """Section 6.3."""
+    rows = [
+        (1, 1), (1, budget.MAX_STEPS), (1023, 1), (1024, 1), (1025, 1), (2745, 1), (6146, 5), (6369, 1), (17085, 1),
+        (47453132, 1), (47453133, 1), (47453133, budget.MAX_STEPS), ((1 << 32) - 1, 1),
+        ((1 << 32) - 1, budget.MAX_STEPS),
+    ]  # fmt: skip
+    rows += [
+        (1 + int.from_bytes(stream(f"noise {i}", 4), "big") % 2**20, 1 + i * i % budget.MAX_STEPS)
+        for i in range(1, 51)
+    ]
+    return {
+        "about": "Section 6.3. What an update costs of a privacy budget; one value each in every array.",
+        "noise1024": text(noise for noise, _ in rows),
+        "steps": text(steps for _, steps in rows),
+        "costs": text(budget.cost_of(*row) for row in rows),
     }
 
 
@@ -1019,6 +1038,7 @@ def vectors() -> dict[str, Any]:
         "header": header_section(),
         "commitment": commitment_section(),
         "places": places_section(),
+        "budget": budget_section(),
         "rounding": rounding_section(),
         "encoding": encoding_section(),
         "fitting": fitting_section(),

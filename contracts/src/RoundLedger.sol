@@ -5,10 +5,14 @@ import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
+import { Attendance } from "./Attendance.sol";
+import { Odometer } from "./Odometer.sol";
 import { PolicyLimits } from "./PolicyLimits.sol";
 import { IAdmission } from "./interfaces/IAdmission.sol";
+import { IAttendance } from "./interfaces/IAttendance.sol";
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
+import { IOdometer } from "./interfaces/IOdometer.sol";
 import { IPolicyLimits } from "./interfaces/IPolicyLimits.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
@@ -32,8 +36,9 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 entries;
         uint256 places;
         uint256 maxContributors;
-        uint256 maxSumSquares;
         uint256 minSumSquares;
+        /// @dev What the largest sum of squares is more than the smallest.
+        uint256 normSpan;
         uint256 minStake;
         /// @dev Enrolled stake that has a place, if one is left, whatever the lot.
         uint256 sureStake;
@@ -44,6 +49,12 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 bitmap;
         uint256 wordIndex;
         uint256 word;
+        /// @dev The word as it was loaded.
+        uint256 loaded;
+        /// @dev The policy's. No noise, no charge.
+        uint256 noise1024;
+        uint256 steps;
+        uint256 privacyCap;
         /// @dev The commitment that is recorded now. Round, base and bundle stay for the batch.
         Commitments.Form form;
         /// @dev The event's data, and where in memory the next entry goes.
@@ -60,7 +71,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @dev Gas for an answer of the admission contract: enough for a proof that is verified on chain before.
     uint256 private constant ADMISSION_GAS = 200_000;
     /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
-    uint256 public constant MAX_MISSED = 3;
+    uint256 public constant MAX_MISSED = Enrolment.MAX_MISSED;
 
     /// @inheritdoc IRoundLedger
     bytes32 public immutable override manifestHash;
@@ -72,6 +83,10 @@ contract RoundLedger is IRoundLedger, EIP712 {
     address public immutable override verifier;
     /// @inheritdoc IRoundLedger
     IPolicyLimits public immutable override limits;
+    /// @inheritdoc IRoundLedger
+    IOdometer public immutable override odometer;
+    /// @inheritdoc IRoundLedger
+    IAttendance public immutable override attendance;
     /// @inheritdoc IRoundLedger
     IAdmission public immutable override admission;
     /// @notice Vault whose stakes count.
@@ -136,6 +151,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
         verifier = firstPolicy.verifier;
         admission = admission_;
         limits = new PolicyLimits(bounds, firstPolicy.verifier, vault_.unbondingPeriod());
+        odometer = new Odometer(vault_);
+        attendance = new Attendance(vault_);
 
         Round storage genesis = _rounds[RoundId.wrap(0)];
         genesis.phase = Phase.Final;
@@ -276,7 +293,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             _leave(account, member, LeaveReason.NotAdmitted);
             return;
         }
-        uint256 missed = _countMissed(account, member, last);
+        uint256 missed = attendance.missed(account);
         if (missed < MAX_MISSED) revert RoundLedgerNotAbsent(account, missed, MAX_MISSED);
         _leave(account, member, LeaveReason.Absent);
     }
@@ -503,13 +520,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function isEnrolled(address account) public view returns (bool) {
+    function isEnrolled(address account) external view returns (bool) {
         return _isEnrolled(_member(account).id);
-    }
-
-    /// @inheritdoc IRoundLedger
-    function counts(RoundId round, address account) external view returns (bool) {
-        return isEnrolled(account) && _member(account).since < _rounds[round].openedAt;
     }
 
     /// @inheritdoc IRoundLedger
@@ -629,38 +641,6 @@ contract RoundLedger is IRoundLedger, EIP712 {
         return _draws[id].quota > 0 ? Places.available(maxContributors) : maxContributors;
     }
 
-    /// @dev Count the rounds in a row that the account has missed, from `last` backwards, up to MAX_MISSED. The caller pays
-    /// for each round that is read. The walk ends at the genesis, which was opened before any account enrolled.
-    function _countMissed(address account, IStakeVault.Member memory member, RoundId last)
-        private
-        view
-        returns (uint256 missed)
-    {
-        (uint256 wordIndex, uint256 bit) = Enrolment.place(member.id);
-        for (uint64 number = RoundId.unwrap(last); number > 0 && missed < MAX_MISSED; --number) {
-            RoundId id = RoundId.wrap(number);
-            Round storage round = _rounds[id];
-            if (round.openedAt <= member.since || _committed[id][wordIndex] & bit != 0) break;
-            if (_couldBeMissed(id, round, account, member)) ++missed;
-        }
-    }
-
-    /// @dev Whether a round went well and had a place left for the account. It then ran for its whole window for an account
-    /// that counts in it and has not committed: only a full round closes without it.
-    function _couldBeMissed(RoundId id, Round storage round, address account, IStakeVault.Member memory member)
-        private
-        view
-        returns (bool)
-    {
-        // slither-disable-next-line incorrect-equality
-        if (round.phase != Phase.Final && !(round.phase == Phase.Anchored && _stands(id, round))) return false;
-        Places.Draw memory drawn = _draws[id];
-        if (drawn.quota > 0 && (member.since >= drawn.at || !Places.has(drawn, account, member.enrolled))) {
-            return false;
-        }
-        return round.entries < _placesOf(id, _policies[round.policy].maxContributors);
-    }
-
     function _emitOpened(RoundId id, Round storage round, bytes32 baseStateRoot) private {
         emit RoundOpened(
             id,
@@ -703,8 +683,11 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.coordinator = round.coordinator;
         intake.draw = _draws[id];
         intake.enrolledBy = intake.draw.quota > 0 ? intake.draw.at : round.openedAt;
-        intake.maxSumSquares = policy.maxSumSquares;
         intake.minSumSquares = policy.minSumSquares;
+        intake.normSpan = policy.maxSumSquares - policy.minSumSquares;
+        intake.noise1024 = policy.noise1024;
+        intake.steps = policy.steps;
+        intake.privacyCap = policy.privacyCap;
         intake.minStake = policy.minStake;
         intake.sureStake = Math.max(intake.draw.quota, policy.minStake);
         intake.form.typehash = Commitments.TYPEHASH;
@@ -718,7 +701,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
             bitmap := committed.slot
         }
         intake.bitmap = bitmap;
-        intake.word = committed[0];
+        intake.word = intake.loaded = committed[0];
         (intake.list, intake.listEnd) = Commitments.newList(count);
     }
 
@@ -733,6 +716,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         // forge-lint: disable-next-line(unsafe-typecast)
         round.entries = uint16(intake.entries);
         round.entriesHash = intake.entriesHash;
+        if (intake.noise1024 != 0) _charge(intake);
         _committed[id][intake.wordIndex] = intake.word;
         bytes32 topic = UpdatesCommitted.selector;
         uint256 list = intake.list;
@@ -774,7 +758,12 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 bit
     ) private pure {
         uint256 index = intake.entries;
-        _requireAcceptable(intake, contributor);
+        Commitments.Form memory form = intake.form;
+        if (form.updateRoot == 0) revert RoundLedgerZeroRoot();
+        unchecked {
+            // Below the smallest it runs over, and is more than any span.
+            if (form.sumSquares - intake.minSumSquares > intake.normSpan) _refuseNorm(intake, contributor);
+        }
         // If none of these holds, the account has a place. If one does, it still has one as the coordinator or by its lot.
         if (member.enrolled < intake.sureStake || member.since >= intake.enrolledBy || index >= intake.places) {
             _requirePlace(intake, contributor, member);
@@ -788,19 +777,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
         intake.entriesHash = Commitments.append(intake.entriesHash, contributor, commitmentHash);
     }
 
-    function _requireAcceptable(Intake memory intake, address contributor) private pure {
-        Commitments.Form memory form = intake.form;
-        if (form.updateRoot == 0) revert RoundLedgerZeroRoot();
-        if (form.sumSquares > intake.maxSumSquares) {
-            // casting to 'uint64' is safe because both had 64 bits before
-            // forge-lint: disable-next-line(unsafe-typecast)
-            revert RoundLedgerNormTooLarge(contributor, uint64(form.sumSquares), uint64(intake.maxSumSquares));
-        }
-        if (form.sumSquares < intake.minSumSquares) {
-            // As above.
-            // forge-lint: disable-next-line(unsafe-typecast)
-            revert RoundLedgerNormTooSmall(contributor, uint64(form.sumSquares), uint64(intake.minSumSquares));
-        }
+    function _refuseNorm(Intake memory intake, address contributor) private pure {
+        // casting to 'uint64' is safe because each had 64 bits before
+        // forge-lint: disable-next-item(unsafe-typecast)
+        (uint64 norm, uint64 least) = (uint64(intake.form.sumSquares), uint64(intake.minSumSquares));
+        if (norm < least) revert RoundLedgerNormTooSmall(contributor, norm, least);
+        // forge-lint: disable-next-line(unsafe-typecast)
+        revert RoundLedgerNormTooLarge(contributor, norm, least + uint64(intake.normSpan));
     }
 
     /// @dev Bring the member's word of the bitmap into memory, and return the member's bit in it. The word of the last
@@ -808,6 +791,8 @@ contract RoundLedger is IRoundLedger, EIP712 {
     function _loadWord(Intake memory intake, uint256 memberId) private returns (uint256 bit) {
         uint256 wordIndex = memberId >> 8;
         if (wordIndex != intake.wordIndex) {
+            bool isCharged = intake.noise1024 != 0;
+            if (isCharged) _charge(intake);
             (uint256 bitmap, uint256 before, uint256 word) = (intake.bitmap, intake.wordIndex, intake.word);
             assembly ("memory-safe") {
                 // `_committed[round][...]`: a mapping's slot is the hash of key and slot, in the first 64 bytes of memory.
@@ -818,8 +803,18 @@ contract RoundLedger is IRoundLedger, EIP712 {
                 word := sload(keccak256(0x00, 0x40))
             }
             (intake.wordIndex, intake.word) = (wordIndex, word);
+            if (isCharged) intake.loaded = word;
         }
         return Enrolment.bit(memberId);
+    }
+
+    /// @dev Charge the members that were recorded since their word was loaded.
+    function _charge(Intake memory intake) private {
+        uint256 members = intake.word ^ intake.loaded;
+        if (members == 0) return;
+        // The odometer is this contract's own and calls nobody. There is a call a word of members, for each that changes.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events,calls-loop
+        odometer.charge(intake.wordIndex, members, intake.noise1024, intake.steps, intake.privacyCap);
     }
 
     /// @dev Whether the account has a place in the round, and whether one is left.

@@ -122,7 +122,7 @@ contract RoundLedgerCloseTest is RoundTest {
     /// @dev The ways to learn of it agree: the account enrolled when it was too late for the round.
     function _isLateFor(RoundId round, Actor memory account) private {
         vm.assertFalse(ledger.hasPlace(round, account.addr), "has no place");
-        vm.assertFalse(ledger.counts(round, account.addr), "does not count");
+        vm.assertFalse(counts(round, account.addr), "does not count");
         uint256 since = _memberOf(account).since;
         uint256 openedAt = ledger.rounds(round).openedAt;
         _refusesCommit(
@@ -136,7 +136,7 @@ contract RoundLedgerCloseTest is RoundTest {
 
     function _hasPlaceIn(RoundId round, Actor memory account) private view {
         vm.assertTrue(ledger.hasPlace(round, account.addr), "has a place");
-        vm.assertTrue(ledger.counts(round, account.addr), "counts");
+        vm.assertTrue(counts(round, account.addr), "counts");
     }
 
     // Enrolling and leaving.
@@ -322,7 +322,7 @@ contract RoundLedgerCloseTest is RoundTest {
         _commitTwo(round);
         skipCommitWindow(round);
         _enrol(dave);
-        vm.assertFalse(ledger.counts(round, dave.addr), "does not count");
+        vm.assertFalse(counts(round, dave.addr), "does not count");
         _anchorTwo(round);
         vm.warp(block.timestamp + 1);
         _hasPlaceIn(open(), dave);
@@ -502,7 +502,7 @@ contract RoundLedgerCloseTest is RoundTest {
     function test_close_doesNotWaitForTheCoordinator() public {
         RoundId round = open();
         vm.assertTrue(ledger.hasPlace(round, coordinator.addr), "has a place");
-        vm.assertFalse(ledger.counts(round, coordinator.addr), "does not count");
+        vm.assertFalse(counts(round, coordinator.addr), "does not count");
         commitOwn(coordinator, round);
         _commitTwo(round);
         _refusesMissing(round, _bits(carol));
@@ -553,7 +553,7 @@ contract RoundLedgerCloseTest is RoundTest {
         vm.assertFalse(canClose(round), "a place is left");
         _refusesMissing(round, _bits(dave));
         commitOwn(coordinator, round);
-        vm.assertTrue(ledger.counts(round, dave.addr), "still on the list");
+        vm.assertTrue(counts(round, dave.addr), "still on the list");
         vm.assertTrue(canClose(round), "full");
         _close(round);
         assertPhase(round, IRoundLedger.Phase.Committed, "phase");
@@ -626,7 +626,7 @@ contract RoundLedgerCloseTest is RoundTest {
     }
 
     function test_counts_nobodyInARoundThatDoesNotExist() public {
-        vm.assertFalse(ledger.counts(id(1), alice.addr), "counts");
+        vm.assertFalse(counts(id(1), alice.addr), "counts");
         vm.assertFalse(ledger.hasPlace(id(1), alice.addr), "has a place");
         vm.assertFalse(canClose(id(1)), "can be closed");
     }
@@ -789,14 +789,14 @@ contract RoundLedgerCloseTest is RoundTest {
                 IRoundLedger.RoundLedgerStakeTooLow.selector, account.addr, enrolled, uint256(MIN_STAKE)
             )
         );
-        vm.assertTrue(ledger.counts(round, account.addr), "the window waits");
+        vm.assertTrue(counts(round, account.addr), "the window waits");
         uint256 total = vault.totalEnrolled();
         vm.expectEmit(address(ledger));
         emit IRoundLedger.Left(account.addr, IRoundLedger.LeaveReason.StakeTooLow);
         vm.prank(stranger.addr);
         ledger.remove(account.addr);
         vm.assertFalse(ledger.isEnrolled(account.addr), "enrolled");
-        vm.assertFalse(ledger.counts(round, account.addr), "the window waits no more");
+        vm.assertFalse(counts(round, account.addr), "the window waits no more");
         vm.assertEq(_memberOf(account).enrolled, 0, "amount");
         vm.assertEq(vault.totalEnrolled(), total - enrolled, "sum");
     }
@@ -956,7 +956,7 @@ contract RoundLedgerCloseTest is RoundTest {
             }
             bool closable = entries >= 2 && (counted[0] || counted[1] || counted[2]);
             for (uint256 i = 0; i < 4; ++i) {
-                vm.assertEq(ledger.counts(round, people[i].addr), counted[i], "counts");
+                vm.assertEq(counts(round, people[i].addr), counted[i], "counts");
                 vm.assertEq(ledger.hasPlace(round, people[i].addr), counted[i], "has a place");
                 if (counted[i] && !committed[i]) closable = false;
             }

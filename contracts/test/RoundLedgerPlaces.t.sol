@@ -294,12 +294,12 @@ contract RoundLedgerPlacesTest is CrowdTest {
         giveStake(rich.addr, 100 * QUOTA);
         _enrolWith(rich, 100 * QUOTA);
         RoundId round = open();
-        vm.assertFalse(ledger.counts(round, rich.addr), "counts");
+        vm.assertFalse(counts(round, rich.addr), "counts");
         _refusesLate(rich, round);
         _cancelEmpty(round);
         vm.warp(block.timestamp + 1);
         round = open();
-        vm.assertTrue(ledger.counts(round, rich.addr), "on the list the second after");
+        vm.assertTrue(counts(round, rich.addr), "on the list the second after");
         _refusesLate(rich, round);
         _cancelEmpty(round);
         _redraw();
@@ -372,7 +372,7 @@ contract RoundLedgerPlacesTest is CrowdTest {
             commitOwn(honest[i], round);
         }
         for (uint256 i = 0; i < PARTS; ++i) {
-            vm.assertTrue(ledger.counts(round, parts[i].addr), "on the list in time, drawn or not");
+            vm.assertTrue(counts(round, parts[i].addr), "on the list in time, drawn or not");
             if (ledger.hasPlace(round, parts[i].addr)) commitOwn(parts[i], round);
             else _refusesCommit(parts[i], round, _noPlace(round, parts[i]));
         }
@@ -668,7 +668,7 @@ contract RoundLedgerPlacesTest is CrowdTest {
         _enrolWith(late, QUOTA);
         vm.warp(block.timestamp + 1);
         RoundId round = open();
-        vm.assertTrue(ledger.counts(round, late.addr), "on the list");
+        vm.assertTrue(counts(round, late.addr), "on the list");
         _refusesLate(late, round);
         _anchorWithTwo(round);
         _refusesNotAbsent(late, 0);
@@ -1190,7 +1190,7 @@ contract RoundLedgerFirstBasisTest is RoundTest {
         RoundId round = open();
         vm.assertEq(ledger.draws(round).quota, 1, "no crowd at the basis");
         vm.assertEq(ledger.draws(round).at, START, "time of the deployment");
-        vm.assertTrue(ledger.counts(round, alice.addr), "on the list");
+        vm.assertTrue(counts(round, alice.addr), "on the list");
         vm.assertFalse(ledger.hasPlace(round, alice.addr), "too late");
         vm.assertTrue(ledger.hasPlace(round, coordinator.addr), "the coordinator needs no lot");
         vm.prank(coordinator.addr);

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { RoundLedger } from "../src/RoundLedger.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
+import { Budget } from "../src/libraries/Budget.sol";
 import { EntryTree } from "../src/libraries/EntryTree.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
@@ -256,6 +257,16 @@ contract VectorsTest is Deployment {
             vm.assertEq(uint256(drawn.at), i, "time");
             vm.assertEq(uint256(drawn.seed), _uint(".places.seed"), "seed");
         }
+    }
+
+    function test_vectors_budget() public view {
+        uint256[] memory noises = _uints(".budget.noise1024");
+        uint256[] memory steps = _uints(".budget.steps");
+        uint256[] memory costs = _uints(".budget.costs");
+        for (uint256 i = 0; i < costs.length; ++i) {
+            vm.assertEq(Budget.cost(noises[i], steps[i]), costs[i], "cost");
+        }
+        vm.assertGt(costs.length, 50, "costs");
     }
 
     function test_vectors_places() public view {

@@ -73,7 +73,7 @@ def check_code(history: History) -> Creation | None:
 
 
 def _check_limits(history: History) -> None:
-    """Check the contract with the limits of policies: the ledger created it first, with the code of this release."""
+    """Check the contracts that the ledger created: the limits of policies first, each with the code of this release."""
     limits, subject = history.storage.limits, Subject(check=_CHECK)
     require(
         subject,
@@ -86,6 +86,17 @@ def _check_limits(history: History) -> None:
             subject, "the code of the ledger's limits", "PolicyLimits of this release", "other code"
         )
     require(subject, "the longest windows", history.storage.unbonding_period, limits.max_windows)
+    for nonce, (name, part) in enumerate(history.storage.parts.items(), 2):
+        require(
+            subject,
+            f"the address of the ledger's {name}",
+            predicted_address(history.deployment.ledger, nonce),
+            part.address,
+        )
+        if not is_runtime_of(bytes.fromhex(packaged.named(name).bytecode[2:]), part.code):
+            raise mismatch(
+                subject, f"the code of the ledger's {name}", f"{name} of this release", "other code"
+            )
 
 
 def _check_admission(history: History) -> None:

@@ -21,6 +21,7 @@ from folkmoot.audit.transactions import Transaction, read_answer
 from folkmoot.chain.deploy import Bounds, predicted_address
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
+from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import (
     BondLocked,
     DelegateVotesChanged,
@@ -32,6 +33,7 @@ from folkmoot.ledger.events import (
     RewardCredited,
     RoleGranted,
     Staked,
+    UpdatesCommitted,
     VoteCast,
     VoteCastWithParams,
 )
@@ -108,6 +110,16 @@ class ProposalView:
     """Votes that abstain."""
     quorum: int | None
     """Votes that a quorum needs at the snapshot; None while the snapshot is in the future."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A contract that the ledger created beside the limits."""
+
+    address: str
+    """Address of that contract."""
+    code: bytes
+    """Code at that address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +205,10 @@ class Storage:
     """Whether an account has a role, by contract, role and account, for every past grant."""
     code: Mapping[str, bytes]
     """Code at each contract's address."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """Contracts that the ledger created, by name, in the order of their creation."""
+    spent: Mapping[str, int] = field(default_factory=dict)
+    """What each contributor has spent of its privacy budget, where a policy asks for noise."""
 
 
 @dataclass(frozen=True)
@@ -415,6 +431,11 @@ def _find_block(rpc: Rpc, transaction: bytes | None) -> Block | None:
     return read_block(rpc, number)
 
 
+def _read_part(rpc: PinnedRpc, deployment: Deployment, getter: str) -> Part:
+    (address,) = rpc.read(deployment.ledger, getter, ["address"])
+    return Part(str(to_checksum_address(address)), rpc.code(address))
+
+
 def _read_limits(rpc: PinnedRpc, deployment: Deployment) -> Limits:
     (address,) = rpc.read(deployment.ledger, "limits()", ["address"])
     (bounds,) = rpc.read(address, "bounds()", ["(uint128,uint128,uint128,uint32,uint32)"])
@@ -445,6 +466,16 @@ def _read_storage(
     known = sorted({event.account for event in events if isinstance(event, Staked | Enrolled | BondLocked)})
     earners = sorted({event.contributor for event in events if isinstance(event, RewardCredited)})
     claimers = sorted({event.account for event in events if isinstance(event, RewardClaimed)})
+    policies = {number: ledger.policy(number) for number in range(1, current_policy + 1)}
+    private = any(policy.noise1024 for policy in policies.values())
+    committed = sorted(
+        {
+            entry.contributor
+            for event in events
+            if private and isinstance(event, UpdatesCommitted)
+            for entry in entries_of(event)
+        }
+    )
     delegates = sorted(
         {e.delegate for e in events if isinstance(e, DelegateVotesChanged) and e.contract == "vault"}
     )
@@ -474,7 +505,7 @@ def _read_storage(
         coordinator=ledger.coordinator(),
         pending_rounds=ledger.pending_rounds(),
         rounds={number: ledger.round(number) for number in range(next_round)},
-        policies={number: ledger.policy(number) for number in range(1, current_policy + 1)},
+        policies=policies,
         claimable={account: ledger.claimable(account) for account in sorted({*earners, *claimers})},
         versions=_read_versions(rpc, deployment, next_round),
         active=_read_active(rpc, deployment),
@@ -493,6 +524,11 @@ def _read_storage(
         basis=vault.basis(),
         draws={number: ledger.draw(number) for number in range(next_round)},
         limits=_read_limits(rpc, deployment),
+        parts={
+            "Odometer": _read_part(rpc, deployment, "odometer()"),
+            "Attendance": _read_part(rpc, deployment, "attendance()"),
+        },
+        spent={account: ledger.spent(account) for account in committed},
         unbondings={
             account: tuple(one("vault", "unbondings(address)", "(uint128,uint40)[]", account))
             for account in members

@@ -204,6 +204,8 @@ class Ledger:
     """What the next draw of places rests on; None if the block of the vault's creation is not known."""
     basis_hash: bytes = bytes(32)
     """Hash of the block of the basis."""
+    spent: dict[str, int] = field(default_factory=dict)
+    """What each contributor has spent of its privacy budget, in units of 2^-32 of rho."""
     falling: RoundSlashed | None = None
     """Slashing whose open round has not been cancelled yet."""
 
@@ -264,6 +266,9 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
             None,
         )
     _check_judgments(history, ledger)
+    for account, amount in history.storage.spent.items():
+        subject = Subject(check="entries", contributor=account)
+        require(subject, "the spent privacy budget", ledger.spent.get(account, 0), amount)
     return ledger
 
 
@@ -347,6 +352,7 @@ def _apply(
             replayed = _known(ledger, event, event.round)
             for entry in entries_of(event):
                 _commit(replayed, stakes, entry, time)
+                _charge(ledger, replayed, entry)
         case RoundAnchored():
             _anchor(ledger, _known(ledger, event, event.round), event, time)
             _note_basis(ledger, stakes, event, time)
@@ -490,9 +496,32 @@ def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) 
         f"at most {policy.max_sum_squares}",
         event.sum_squares,
     )
+    require_that(
+        event.sum_squares >= policy.min_sum_squares,
+        subject,
+        "the sum of squares",
+        f"at least {policy.min_sum_squares}",
+        event.sum_squares,
+    )
     _require_place(subject, replayed, stakes, event)
     replayed.commits.append(event)
     replayed.contributors.add(event.contributor)
+
+
+def _charge(ledger: Ledger, replayed: Round, event: UpdateCommitted) -> None:
+    """Add what an entry costs of its contributor's privacy budget, which stays spent whatever becomes of the round."""
+    policy = replayed.policy
+    if policy.noise1024 == 0:
+        return
+    spent = ledger.spent.get(event.contributor, 0) + policy.cost
+    require_that(
+        spent <= policy.privacy_cap,
+        Subject(check="entries", round=event.round, contributor=event.contributor, event=event),
+        "the spent privacy budget",
+        f"at most {policy.privacy_cap}",
+        spent,
+    )
+    ledger.spent[event.contributor] = spent
 
 
 def _require_place(subject: Subject, replayed: Round, stakes: Stakes, event: UpdateCommitted) -> None:

@@ -399,7 +399,7 @@ def balance(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Show an account's tokens, stake, bonds, enrolment, votes, pending withdrawals and rewards.
+    """Show an account's tokens, stake, bonds, enrolment, votes, pending withdrawals, rewards and privacy budget.
 
     Example: folkmoot balance 0x...
     """
@@ -415,7 +415,8 @@ def balance(
         bonds, member = chain.bond_of(who), _member(chain, who)
         coordinator = chain.coordinator()
         is_enrolled = chain.ledger_reader.enrolled(who)
-        least = chain.policy(chain.current_policy()).min_stake
+        policy, spent = chain.policy(chain.current_policy()), chain.ledger_reader.spent(who)
+        least, rounds_left = policy.min_stake, policy.rounds_left(spent)
         quota = next_quota(chain.ledger_reader, chain.vault_reader) if is_enrolled else 0
     enrolled = "no: no round takes an update of it"
     if who == coordinator:
@@ -437,6 +438,8 @@ def balance(
         "votes": str(votes),
         "delegate": delegatee if int(delegatee, 16) else None,
         "claimable": str(rewards),
+        "privacySpent": str(spent),
+        "privacyRoundsLeft": rounds_left,
         "unbonding": [{"amount": str(part.amount), "releaseAt": part.release_at} for part in leaving],
         "wei": str(coins),
     }
@@ -451,6 +454,12 @@ def balance(
         "rewards": format_amount(rewards) + (" (take them with `folkmoot claim`)" if rewards else ""),
         "gas money": f"{coins / 10**18:.6f} native coins",
     }
+    if rounds_left is not None:
+        lines["privacy budget"] = (
+            f"{spent} of {policy.privacy_cap} spent, enough for {rounds_left} more rounds"
+        )
+    elif spent:
+        lines["privacy budget"] = f"{spent} spent; the current policy asks for no noise"
     for place, part in enumerate(leaving, start=1):
         when = "now" if part.release_at <= now else f"in {format_duration(part.release_at - now)}"
         lines[f"unbonding {place}"] = f"{format_amount(part.amount)}, {format_time(part.release_at)} ({when})"

@@ -230,7 +230,7 @@ def _policy_text(policy: Policy) -> str:
     parameters = f" {list(policy.parameters)}" if policy.parameters else ""
     privacy = ""
     if policy.noise1024:
-        rounds = policy.privacy_cap // policy.cost
+        rounds = policy.rounds_left(0)
         privacy = (
             f", noise {policy.noise1024}/1024 in {policy.steps} steps, a privacy budget of {rounds} rounds"
         )

@@ -114,6 +114,11 @@ _REASONS: dict[str, Words] = {
         "Refused: the account is not enrolled.",
         "Enrol with `folkmoot enrol`; it counts from the next round on.",
     ),
+    "budget-spent": Words(
+        "Refused: the account has spent its privacy budget under the round's policy.",
+        "Nothing is wrong: its records are protected by taking part no more. `folkmoot balance` shows what is left; a "
+        "vote can raise the cap.",
+    ),
     "no-place": Words(
         "Refused: the account had no place in the round. More stake was enrolled than the round had places and the "
         "account was not drawn, or it enrolled when the round was open already.",

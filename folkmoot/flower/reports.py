@@ -69,6 +69,7 @@ REMEDIES = {
     "norm-too-small": "Its training must add the noise that the policy asks for.",
     "stake-too-low": "Its contributor must add stake with `folkmoot stake` and enrol with it, `folkmoot enrol`.",
     "not-enrolled": "Its contributor must run `folkmoot enrol`; it counts from the next round on.",
+    "budget-spent": "It has spent its privacy budget. Only a vote for a policy with a higher cap lets it go on.",
     "no-place": "Nothing is wrong: it takes part in a later round without help.",
 }
 """Remedy for each failure code, for the operator."""

@@ -53,7 +53,7 @@ def contract(role: str) -> Packaged:
 
 @functools.cache
 def named(name: str) -> Packaged:
-    """Return a compiled contract by its name in Solidity: one of `NAMES`, or `PolicyLimits`."""
+    """Return a compiled contract by its name in Solidity: one of `NAMES`, or one that the ledger creates."""
     document = json.loads((files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])
 

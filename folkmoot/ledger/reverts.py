@@ -74,6 +74,7 @@ REMEDIES = {
     "RoundLedgerNotContributor": "Send the commitment from the account that it names.",
     "RoundLedgerNormTooLarge": "The update is larger than the policy allows; train with a lower rate or fewer steps.",
     "RoundLedgerNormTooSmall": "The update lacks the noise that the policy asks for; train with it.",
+    "RoundLedgerBudgetSpent": "The account has spent its privacy budget; a vote can raise the policy's cap.",
     "RoundLedgerRoundFull": "Take part in the next round.",
     "RoundLedgerLengthMismatch": "Give one signature a commitment, and one weight an entry.",
     "RoundLedgerInvalidWeights": "The weights must add up to at least 1 and at most what 32-bit lanes carry.",

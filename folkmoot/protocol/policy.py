@@ -131,6 +131,10 @@ class Policy:
         """What an update costs of its contributor's privacy budget, in units of 2^-32 of rho; 0 without noise."""
         return cost_of(self.noise1024, self.steps) if self.noise1024 else 0
 
+    def rounds_left(self, spent: int) -> int | None:
+        """Return for how many rounds a privacy budget is enough, after what was spent; None without noise."""
+        return max(0, self.privacy_cap - spent) // self.cost if self.noise1024 else None
+
     def resolved(self, arbiter: str) -> Policy:
         """Return the policy for a deployment: with the arbiter's address where the verifier is the word for it."""
         return replace(self, verifier=arbiter) if self.verifier == ARBITER else self

@@ -43,6 +43,8 @@ class Reason(StrEnum):
     """The sum of squares is above the policy's cap."""
     NORM_TOO_SMALL = "norm-too-small"
     """The sum of squares is below the policy's floor."""
+    BUDGET_SPENT = "budget-spent"
+    """The update would take what the contributor has spent of its privacy budget beyond the policy's cap."""
     INVALID_SIGNATURE = "invalid-signature"
     """The signature is not the contributor's."""
     STAKE_TOO_LOW = "stake-too-low"

@@ -530,6 +530,12 @@ class LedgerReader:
         (value,) = self.rpc.read(self.address, "hasPlace(uint64,address)", ["bool"], round_id, account)
         return bool(value)
 
+    def spent(self, account: str) -> int:
+        """Return what an account has spent of its privacy budget, in units of 2^-32 of rho."""
+        (odometer,) = self.rpc.read(self.address, "odometer()", ["address"])
+        (value,) = self.rpc.read(odometer, "spent(address)", ["uint64"], account)
+        return int(value)
+
     def draw(self, round_id: int) -> Draw:
         """Return the draw of a round's places."""
         (values,) = self.rpc.read(self.address, "draws(uint64)", ["(uint96,uint40,uint120)"], round_id)
@@ -542,8 +548,9 @@ class LedgerReader:
 
     def counts(self, round_id: int, account: str) -> bool:
         """Return whether the early end of a round's commit window waits for an account's commitment."""
-        (value,) = self.rpc.read(self.address, "counts(uint64,address)", ["bool"], round_id, account)
-        return bool(value)
+        (vault,) = self.rpc.read(self.address, "vault()", ["address"])
+        member = VaultReader(self.rpc, vault).members([account])[account]
+        return self.enrolled(account) and member.since < self.round(round_id).opened_at
 
     def can_close(self, round_id: int) -> bool:
         """Return whether the coordinator could end a round's commit window now."""

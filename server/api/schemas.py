@@ -428,6 +428,10 @@ class ContributorDetailView(ContributorView):
 
     claimable: str
     """Tokens credited and not yet taken."""
+    privacy_spent: str
+    """What it has spent of its privacy budget, in units of 2^-32 of rho."""
+    privacy_rounds_left: int | None
+    """Rounds for which its budget is enough under the current policy; null if that asks for no noise."""
     reputation: ReputationView
     """What its verdicts add up to; each is explained at `/v1/contributors/{address}/verdicts`."""
     history: list[HistoryView]

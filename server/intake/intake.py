@@ -133,6 +133,7 @@ class Intake:
             if self._chain.now() >= round_.commit_deadline:
                 raise _closed(round_)
             self._check_enrolment(arrival)
+            self._check_budget(arrival)
             with self._database.read() as session:
                 self._is_new(session, arrival)
         return arrival
@@ -247,6 +248,30 @@ class Intake:
         """Whether an account ever staked, as far as events are known."""
         row = session.get(Account, account)
         return row is not None and row.staked
+
+    def _check_budget(self, arrival: Arrival) -> None:
+        """Make sure that the update is within the contributor's privacy budget, or a batch with it would revert.
+
+        Raises:
+            UpdateRefused: `budget-spent`.
+        """
+        contributor, cost, cap = (
+            arrival.commitment.contributor,
+            arrival.policy.cost,
+            arrival.policy.privacy_cap,
+        )
+        if cost == 0:
+            return
+        spent = self._chain.ledger.spent(contributor)
+        if spent + cost > cap and not self._chain.ledger.has_committed(arrival.round, contributor):
+            raise _refused(
+                Reason.BUDGET_SPENT,
+                f"{contributor} has spent {spent} of its privacy budget of {cap}, and an update costs {cost}.",
+                "Take part under a policy with a higher cap, which only a vote can add.",
+                spent=str(spent),
+                cost=str(cost),
+                cap=str(cap),
+            )
 
     def _check_enrolment(self, arrival: Arrival) -> None:
         """Make sure that the contributor may commit in the round.

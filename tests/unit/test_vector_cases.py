@@ -153,6 +153,12 @@ def test_payments_and_standings() -> None:
         assert found == ints(expected["standings"])
 
 
+def test_costs() -> None:
+    for given, expected in valid("cost"):
+        noise, steps = int(given["noise1024"]), int(given["steps"])
+        assert int(expected["cost"]) == -(-steps * 2**51 // noise**2)
+
+
 def test_shares() -> None:
     for given, expected in valid("shares"):
         delivered, weighed = int(given["delivered"]), 0

@@ -279,6 +279,13 @@ def test_places() -> None:
     assert len(set(section["places"])) == 2
 
 
+def test_budget() -> None:
+    section = VECTORS["budget"]
+    rows = zip(*(ints(section[name]) for name in ("noise1024", "steps", "costs")), strict=True)
+    for noise, steps, cost in rows:
+        assert cost == math.ceil(Fraction(steps, 2) / Fraction(noise, 1024) ** 2 * 2**32)
+
+
 def test_rounding() -> None:
     section = VECTORS["rounding"]
     key = int.from_bytes(keccak(raw(section["seed"]) + raw(section["contributor"]))[:8], "big")

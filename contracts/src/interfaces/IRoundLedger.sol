@@ -3,6 +3,8 @@ pragma solidity 0.8.37;
 
 import { Places } from "../libraries/Places.sol";
 import { IAdmission } from "./IAdmission.sol";
+import { IAttendance } from "./IAttendance.sol";
+import { IOdometer } from "./IOdometer.sol";
 import { IPolicyLimits } from "./IPolicyLimits.sol";
 import { PolicyId, RoundId } from "../libraries/Types.sol";
 
@@ -282,6 +284,9 @@ interface IRoundLedger {
     error RoundLedgerNormTooLarge(address contributor, uint64 sumSquares, uint64 cap);
     /// @notice Thrown when the sum of squares is below the policy's floor.
     error RoundLedgerNormTooSmall(address contributor, uint64 sumSquares, uint64 minSumSquares);
+    /// @notice Thrown when an update would take what a member has spent of its privacy budget beyond the policy's cap. The
+    /// member is named by its number (`IStakeVault.members`).
+    error RoundLedgerBudgetSpent(uint256 member, uint256 spent, uint256 cost, uint256 cap);
     /// @notice Thrown when the round already has as many commitments as its policy takes.
     error RoundLedgerRoundFull(RoundId round, uint256 places);
     /// @notice Thrown when an account that is not enrolled with a quota was not drawn for a place in the round.
@@ -507,10 +512,6 @@ interface IRoundLedger {
     /// @notice Who admits accounts; zero if everybody is admitted who has the stake. Fixed at deployment.
     function admission() external view returns (IAdmission);
 
-    /// @notice Whether `closeCommits` waits, or waited, for `account` in `round`, if it has not committed and there is no
-    /// crowd.
-    function counts(RoundId round, address account) external view returns (bool);
-
     /// @notice Rewards credited to `account` and not yet claimed.
     function claimable(address account) external view returns (uint256);
 
@@ -535,4 +536,10 @@ interface IRoundLedger {
 
     /// @notice What every policy must keep to.
     function limits() external view returns (IPolicyLimits);
+
+    /// @notice What each contributor has spent of its privacy budget, in all rounds of this ledger.
+    function odometer() external view returns (IOdometer);
+
+    /// @notice How many rounds an enrolled account has missed.
+    function attendance() external view returns (IAttendance);
 }

@@ -9,13 +9,11 @@ library Budget {
     /// @notice Largest number of steps: with more, `steps * 2^51` would not fit 64 bits.
     uint32 internal constant MAX_STEPS = 8191;
 
-    /// @notice Cost of one update, rounded up.
-    /// @param noise1024 The noise, not zero.
+    /// @notice Cost of one update, rounded up; it has 64 bits.
+    /// @param noise1024 The noise, not zero, of 32 bits.
     /// @param steps Noised sums of the update, at most MAX_STEPS.
-    function cost(uint32 noise1024, uint32 steps) internal pure returns (uint64) {
-        uint256 square = uint256(noise1024) * noise1024;
-        // casting to 'uint64' is safe because the dividend has 64 bits
-        // forge-lint: disable-next-line(unsafe-typecast)
-        return uint64(((uint256(steps) << 51) + square - 1) / square);
+    function cost(uint256 noise1024, uint256 steps) internal pure returns (uint256) {
+        uint256 square = noise1024 * noise1024;
+        return ((steps << 51) + square - 1) / square;
     }
 }

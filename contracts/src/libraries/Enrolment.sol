@@ -5,6 +5,9 @@ pragma solidity 0.8.37;
 /// @notice Bitmaps and not counters: recording a commitment sets a bit that the ledger sets anyway and costs nothing
 /// more, and leaving, enrolling again or being removed in the middle of a round can't make two counts disagree.
 library Enrolment {
+    /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
+    uint256 internal constant MAX_MISSED = 3;
+
     /// @dev One bit a member, by its number, in words of 256.
     struct Roll {
         /// @dev Accounts that are enrolled now.

@@ -74,7 +74,7 @@ library Policies {
             return;
         }
         _require(policy.steps > 0 && policy.steps <= Budget.MAX_STEPS, "steps", policy.steps);
-        uint64 cost = Budget.cost(policy.noise1024, policy.steps);
+        uint256 cost = Budget.cost(policy.noise1024, policy.steps);
         _require(policy.privacyCap >= cost, "privacyCap", policy.privacyCap);
     }
 

@@ -131,6 +131,13 @@ abstract contract RoundTest is Deployment {
         vm.revertToState(state);
     }
 
+    /// @notice Whether the early end of the commit window waits for the account.
+    function counts(RoundId round, address account) internal view returns (bool) {
+        address[] memory accounts = new address[](1);
+        accounts[0] = account;
+        return ledger.isEnrolled(account) && vault.members(accounts)[0].since < ledger.rounds(round).openedAt;
+    }
+
     function skipCommitWindow(RoundId round) internal {
         vm.warp(ledger.rounds(round).commitDeadline);
     }

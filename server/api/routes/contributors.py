@@ -70,9 +70,13 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
             )
             for entry in entries
         ]
+        policy = here.chain.policy(here.chain.ledger.current_policy())
+        spent = here.chain.ledger.spent(address)
         return ContributorDetailView(
             **view.model_dump(),
             claimable=str(here.chain.ledger.claimable(address)),
+            privacy_spent=str(spent),
+            privacy_rounds_left=policy.rounds_left(spent),
             reputation=ReputationView.model_validate(
                 reputation(here.judged.parts_of(session, address)).to_json()
             ),

@@ -40,4 +40,8 @@ def test_what_is_out_of_range_is_refused(noise1024: int, steps: int) -> None:
 
 def test_the_cost_of_a_policy() -> None:
     assert worlds.policy().cost == 0, "without noise nothing is counted"
-    assert replace(worlds.policy(), noise1024=2745, steps=1).cost == 298_844_372
+    private = replace(worlds.policy(), noise1024=2745, steps=1, privacy_cap=3 * 298_844_372)
+    assert private.cost == 298_844_372
+    assert worlds.policy().rounds_left(5) is None
+    spent = (0, 1, 2 * 298_844_372, 2 * 298_844_372 + 1, 2**63)
+    assert [private.rounds_left(units) for units in spent] == [3, 2, 1, 0, 0]

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A privacy budget of one round: the chain charges it, the coordinator refuses what would pass it, the audit counts."""
+
+from __future__ import annotations
+
+import pytest
+from eth_abi.abi import encode
+
+from folkmoot.artifacts.sources import FolderSource
+from folkmoot.audit.audit import audit
+from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
+from folkmoot.protocol.hashing import keccak
+from folkmoot.rpc.client import Phase
+from tests.integration.coordinator_world import Running, open_round, train, until
+
+COST = 298_844_372
+FEDERATION = {
+    "noise1024": 2745,
+    "steps": 1,
+    "privacy_cap": 2 * COST - 1,
+    "min_sum_squares": 5_000,
+}
+COUNTERS_SLOT = 0
+"""Of `_spent` in the odometer: contracts/snapshots/storage/Odometer.txt."""
+
+
+def play(here: Running, number: int, *names: str) -> None:
+    _, header, state = open_round(here.api, number)
+    for name in names:
+        signed = train(here.world, name, header, state)
+        here.api.submit_update(number, signed.wire, signed.data)
+    until(lambda: here.world.chain.round(number).phase in (Phase.ANCHORED, Phase.FINAL), what="the anchor")
+
+
+def recomputed(here: Running) -> int:
+    source = FolderSource(here.coordinator.settings.home / "artifacts")
+    return audit([here.world.anvil.url], here.world.deployment, source).recomputed
+
+
+def test_a_spent_budget_is_refused_and_audited(here: Running) -> None:
+    world, reader = here.world, here.world.chain.ledger_reader
+    here.api.start_run(2, 2, world.coordinator, here.domain)
+    _, header, state = open_round(here.api, 1)
+    quiet = train(world, "ada", header, state, scale=0.0001)
+    with pytest.raises(UpdateRefused) as refused:
+        here.api.submit_update(1, quiet.wire, quiet.data)
+    assert refused.value.code == "norm-too-small"
+
+    play(here, 1, "ada", "ben")
+    assert [reader.spent(world[name].address) for name in ("ada", "ben", "cleo")] == [COST, COST, 0]
+    _, header, state = open_round(here.api, 2)
+    again = train(world, "ada", header, state)
+    with pytest.raises(UpdateRefused) as refused:
+        here.api.submit_update(2, again.wire, again.data)
+    assert refused.value.code == "budget-spent"
+    assert str(COST) in refused.value.message
+    with pytest.raises(ContractRefused) as reverted:
+        world.chain.send(
+            world.chain.ledger.functions.commitUpdate(again.commitment.abi_tuple()), world["ada"]
+        )
+    assert reverted.value.details["error"] == "RoundLedgerBudgetSpent"
+    play(here, 2, "cleo", "emil")
+    assert reader.spent(world["cleo"].address) == COST
+    assert recomputed(here) == 2
+
+    (odometer,) = reader.rpc.read(world.deployment.ledger, "odometer()", ["address"])
+    member = world.chain.vault_reader.members([world["ada"].address])[world["ada"].address].number
+    slot = "0x" + keccak(encode(["uint256", "uint256"], [member // 4, COUNTERS_SLOT])).hex()
+    before = int.from_bytes(reader.rpc._data("eth_getStorageAt", [odometer, slot, "latest"]), "big")
+    world.anvil.call("anvil_setStorageAt", odometer, slot, f"0x{before - (1 << 64 * (member % 4)):064x}")
+    with pytest.raises(AuditFailure) as failure:
+        recomputed(here)
+    assert failure.value.details["what"] == "the spent privacy budget"
