@@ -17,6 +17,7 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
 from folkmoot.protocol.state import State
+from tests.unit.privacy.test_settings import GOOD
 
 ELEMENTS = 300
 
@@ -53,14 +54,28 @@ def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) ->
     words = [
         "policy",
         "--genesis",
-        str(genesis_of(tmp_path, {"privacy": {"noise1024": 2745}})),
+        str(genesis_of(tmp_path, {"privacy": GOOD})),
         "--out",
         str(out),
     ]
     assert run(words) == 0
-    assert policy_file.load(out).rule == "windowed_mean"
-    assert run([*words, "--force", "--rule", "mean"]) == 0
-    assert policy_file.load(out).rule == "mean"
+    made = policy_file.load(out)
+    assert made.rule == "windowed_mean"
+    assert (made.noise1024, made.steps) == (GOOD["noise1024"], GOOD["steps"])
+    assert made.rounds_left(0) == 20
+    assert (
+        run([*words, "--force", "--rule", "mean", "--budget-rounds", "3", "--bundle", "0x" + "ab" * 32]) == 0
+    )
+    made = policy_file.load(out)
+    assert (made.rule, made.rounds_left(0), made.bundle_hash) == ("mean", 3, b"\xab" * 32)
+    assert run([*words, "--force", "--bundle", "ab"]) == 1
+
+
+def test_a_policy_without_noise_is_warned_of(
+    genesis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["policy", "--genesis", str(genesis), "--out", str(tmp_path / "policy.json")]) == 0
+    assert "treat a published update as publishing your records" in capsys.readouterr().err
 
 
 def test_a_policy_file_is_not_overwritten(genesis: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_the_same_update_is_signed_again_without_a_charge() -> None:
 @pytest.mark.parametrize(
     "changes", [{"noise1024": 1}, {"steps": 2}, {"noise1024": 0, "steps": 0, "privacy_cap": 0}]
 )
-def test_a_policy_with_less_noise_than_the_manifest_declares_is_refused(changes: dict[str, int]) -> None:
+def test_a_policy_with_less_noise_than_the_manifest_declares_is_refused(changes: dict[str, Any]) -> None:
     assert refusal(replace(VOTED, **changes), SignedRounds()) == "wrong-privacy"
 
 
