@@ -16,19 +16,19 @@ MILLION = 1_000_000
 
 ANSWER_GAS = 87_000
 """Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the aggregate)."""
-COMMIT_GAS = 10_500
+COMMIT_GAS = 11_100
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100)."""
-DEMAND_GAS = 272_000
+DEMAND_GAS = 278_000
 """Gas of a demand (contracts/snapshots/Judges.json, ``demandTree``)."""
-DISPUTE_GAS = 208_000
+DISPUTE_GAS = 213_000
 """Gas of opening a dispute (contracts/snapshots/Judges.json)."""
 DRAW_GAS = 243_000
 """Gas of drawing a lot again: to cancel an empty round and to open one (contracts/snapshots/RoundLedger.json)."""
-UPHOLD_GAS = 233_000
+UPHOLD_GAS = 238_000
 """Gas of upholding a dispute (contracts/snapshots/Judges.json)."""
 
 # Measured for a model of 1 M parameters: contracts/snapshots/FraudProofs.json.
-_OUTER_STEP = 1_930_000
+_OUTER_STEP = 1_950_000
 _AGGREGATE = 180_000
 _ENTRY = 36_000
 _TRIMMED_ENTRY = 46_000

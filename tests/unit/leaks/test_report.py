@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +162,12 @@ def test_a_report_compares_with_privacy() -> None:
 def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     task = Blobs()
     settings = settings_of(task.training, 4, 40)
-    found = study(task, [settings[3]], PLAN)
+    found = study(task, [settings[3]], replace(PLAN, trials=60))
     (one,) = found.findings
     assert one.setting.limit is not None
     assert one.attacked_rounds == 4
-    assert one.several_rounds.auc.low <= one.setting.limit.auc
+    # With 60 of each, an area of at most 0.575 is above 0.85 once in millions of runs. The noise is secret.
+    assert one.several_rounds.auc.value <= 0.85
     assert one.inverted[0].found.value == 0.0
     report = page.Report(found, None, page.Made.now("command"))
     text = page.written(report).decode()

@@ -114,4 +114,4 @@ def test_every_refusal_of_the_protocol_has_its_code() -> None:
     table = page[page.index("## 7.") : page.index("## 8.")]
     codes = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert codes <= {str(reason) for reason in Reason}
-    assert len(codes) == 14
+    assert len(codes) == 16
