@@ -346,7 +346,7 @@ class Demo:
         by_account = {str(verdict["contributor"]): verdict for verdict in progress.verdicts}
         for account, name in self.names.items():
             verdict = by_account.get(account)
-            size = f"{progress.received[account] / 1024:.0f} KiB" if account in progress.received else "-"
+            size = _size(progress.received[account]) if account in progress.received else "-"
             if account in progress.refused and account not in progress.received:
                 table.add_row(name, "-", "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]")
             elif verdict is None:
@@ -486,6 +486,10 @@ def _short(word: str, home: Path) -> str:
     if word.startswith(str(home)):
         return Path(word).name
     return f'"{word}"' if " " in word else word
+
+
+def _size(length: int) -> str:
+    return f"{length / 1024:.0f} KiB" if length >= 1024 else f"{length} B"
 
 
 def _metric_text(metrics: dict[str, float]) -> str:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.demo import AGAIN, Demo
-from folkmoot.devnet.federation import LocalFederation
+from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.errors import LocalError
 
 TASK = "breast-cancer-private"
@@ -26,7 +27,21 @@ REFUSED = frozenset({"own-cap", "budget-spent"})
 
 
 class PrivateDemo(Demo):
-    """Runs and shows the demo with a privacy budget, which the rounds spend to the end."""
+    """Runs and shows the demo with a privacy budget, which the rounds spend to the end; arguments as `Demo`."""
+
+    def __init__(self, plan: Plan, rounds: int, console: Console, *, keep: bool = False) -> None:
+        super().__init__(plan, rounds, console, keep=keep)
+        self._refusing = 0
+        self._left: list[int] = []
+
+    def run(self) -> dict[str, Any]:
+        """Tell the whole story; return a summary.
+
+        Raises:
+            FolkmootError: A part failed. All processes have ended.
+        """
+        summary = super().run()
+        return {**summary, "signersThatRefused": self._refusing, "roundsLeft": self._left}
 
     def _train(self, federation: LocalFederation) -> None:
         super()._train(federation)
@@ -50,19 +65,32 @@ class PrivateDemo(Demo):
                 continue
             if (node := int(event.data["node"])) not in refusing:
                 refusing.add(node)
-                self._done(escape(f"{event.data['code']}: {event.data['detail']}"))
+                name = self.names.get(str(event.data.get("account")), f"node {node}")
+                self._done(f"{name}: the signer refuses ({escape(str(event.data['code']))})")
             if len(refusing) == self.plan.contributors:
                 break
         api.close()
+        self._refusing = len(refusing)
         reason = ("--reason", "The privacy budget is spent.", "--coordinator", federation.api_url)
         self._command(federation, "coordinator", "end-run", *reason, *self._key("coordinator"))
         for number, name in enumerate(self.plan.names(), 1):
-            self._command(federation, "balance", *self._key(name)[:2], who=self._title(number))
+            account = self._command(federation, "balance", *self._key(name)[:2], who=self._title(number))
+            self._left.append(account["privacyRoundsLeft"])
+            self.console.print(f"    {account['privacyRoundsLeft']} rounds are left in the budget")
 
     def _audit(self, federation: LocalFederation) -> dict[str, Any]:
         audit = super()._audit(federation)
         self.console.rule("[bold]What the updates give away")
         page = Path(self.plan.home, "privacy-report.html")
         words = ("--rounds", str(self.rounds), "--contributors", str(self.plan.contributors), "--runs", "1")
-        self._command(federation, "privacy", "report", "--task", self.plan.task, *words, "--out", page)
+        report = self._command(
+            federation, "privacy", "report", "--task", self.plan.task, *words, "--out", page
+        )
+        found = report["study"]["findings"][0]
+        measured = found["strongAdversary"]["severalRounds"]["auc"]
+        self.console.print(
+            f"    who knows all records but one tells whether that one is there with an AUC of {measured['value']:.2f} "
+            f"({measured['low']:.2f} to {measured['high']:.2f}); the budget allows {found['limit']['auc']:.2f}\n"
+            f"    {page}"
+        )
         return audit
