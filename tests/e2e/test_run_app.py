@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests import apps
-from tests.e2e.test_demo import processes_of
+from tests.e2e.test_demo import left_behind
 
 QUICKSTART = Path(__file__).parent / "quickstart"
 
@@ -75,7 +75,7 @@ def test_an_app_runs_unchanged_and_its_history_audits(tmp_path: Path) -> None:
         assert set(told[number]) == {"train", "evaluate", "server"}
         assert told[number]["server"]["accuracy"] == pytest.approx(accuracy[number], abs=1e-4)
     assert set(history["evaluate_metrics_clientapp"]) == {"1", "2"}
-    assert processes_of(home) == []
+    assert left_behind(home) == []
 
 
 @pytest.mark.timeout(200)
@@ -104,4 +104,4 @@ def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_p
     log = tmp_path / "home" / "logs" / "serverapp.log"
     assert str(log) in answer["error"]["remedy"]
     assert "Traceback" in log.read_text()
-    assert processes_of(tmp_path / "home") == []
+    assert left_behind(tmp_path / "home") == []
