@@ -87,10 +87,11 @@ class PrivateDemo(Demo):
             federation, "privacy", "report", "--task", self.plan.task, *words, "--out", page
         )
         found = report["study"]["findings"][0]
-        measured = found["strongAdversary"]["severalRounds"]["auc"]
+        measured = found["strongAdversary"]["severalRounds"]
+        area = measured["auc"]
         self.console.print(
-            f"    who knows all records but one tells whether that one is there with an AUC of {measured['value']:.2f} "
-            f"({measured['low']:.2f} to {measured['high']:.2f}); the budget allows {found['limit']['auc']:.2f}\n"
+            f"    who knows all records but one tells whether that one is there with an AUC of {area['low']:.2f} to "
+            f"{area['high']:.2f} ({measured['present']} tries of each); the budget allows {found['limit']['auc']:.2f}\n"
             f"    {page}"
         )
         return audit
