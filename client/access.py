@@ -26,7 +26,7 @@ from client.signer_record import OLD_FILE, RECORD_FILE
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
 from folkmoot.privacy.accountant import epsilon_of
-from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.privacy.settings import WARNING, PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import NO_BUNDLE
 from folkmoot.protocol.manifest import Manifest
@@ -67,8 +67,6 @@ KEY_BYTES = 1 << 16
 
 _PEM = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
-_HASH = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
-
 
 @dataclass(frozen=True)
 class Access:
@@ -105,23 +103,6 @@ def _exists(text: str) -> bool:
         return Path(text).exists()
     except (OSError, ValueError):  # No path: too long, or with a null character.
         return False
-
-
-def parse_bundle(text: str) -> str:
-    """Return a bundle's hash in lower case, without 0x.
-
-    Raises:
-        InputError: The text is no hash.
-    """
-    if not text:
-        return ""
-    if (found := _HASH.fullmatch(text)) is None:
-        raise InputError(
-            f"{text!r} is not the hash of a bundle.",
-            remedy="Give --bundle the SHA-256 of the bundle, 64 hexadecimal digits. `folkmoot join` and "
-            "GET /v1/rounds/N/updates show it.",
-        )
-    return found[1].lower()
 
 
 def parse_limit(gigabytes: float) -> int:
@@ -386,7 +367,7 @@ def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
     settings = PrivacySettings.of(manifest.training)
     check_matches_policy(settings, noise1024=policy.noise1024, steps=policy.steps)
     if settings is None:
-        return "NO privacy budget: treat a published update as publishing your records"
+        return f"none. {WARNING}"
 
     def epsilon(units: int) -> str:
         return f"{epsilon_of(units / UNITS_OF_RHO, settings.delta):.2f}" if units else "0"

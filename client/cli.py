@@ -219,7 +219,7 @@ def join(
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
     from folkmoot.runtime.superlink import SuperLink
-    from folkmoot.runtime.units import format_amount, parse_address
+    from folkmoot.runtime.units import format_amount, parse_address, parse_bundle
     from folkmoot.runtime.urls import secrets_of
     from folkmoot.sandbox.kernel import require_support
     from folkmoot.tasks import load_task
@@ -274,7 +274,7 @@ def join(
         writable=tuple(writable or ()),
         environment=tuple(pass_env or ()),
         secrets=access.hidden_of([key_file, *owners, *kept, password_file, node_key, record]),
-        bundle=access.parse_bundle(bundle),
+        bundle=parse_bundle(bundle),
         sandbox=not without_sandbox,
         memory=access.parse_limit(limit_memory),
         disk=access.parse_limit(limit_disk),

@@ -115,7 +115,6 @@ def signer_run(
     Example: folkmoot signer run --socket signer.sock --wallet 0xSAFE --keystore one.json --owner two.json
     """
     from client import node
-    from client.access import parse_bundle
     from client.signer import SignerAgent
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey, RemoteKey
@@ -124,7 +123,7 @@ def signer_run(
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor
-    from folkmoot.runtime.units import parse_address
+    from folkmoot.runtime.units import parse_address, parse_bundle
 
     mode, pinned = _parse_mode(socket_mode), bytes.fromhex(parse_bundle(bundle or "")) or None
     if remote_signer is not None and account is None:
@@ -274,13 +273,18 @@ def record_cap(
     """
     from dataclasses import replace
 
-    from client.signer_record import RecordFolder
+    from client.signer_record import MAX_NUMBER, RecordFolder
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.privacy.accountant import rho_for
     from folkmoot.protocol.budget import UNITS_OF_RHO
     from folkmoot.protocol.commitment import Domain
 
     cap = None if epsilon == "none" else int(rho_for(_parse_epsilon(epsilon), delta) * UNITS_OF_RHO)
+    if cap is not None and cap > MAX_NUMBER:
+        raise InputError(
+            f"An epsilon of {epsilon} is more than a signing record can hold.",
+            remedy="Nothing was changed. Give a number such as 3, or the word none.",
+        )
     addresses = Deployment.load(deployment)
     domain = Domain(addresses.chain_id, addresses.ledger)
     address = _address(account, keystore)

@@ -36,7 +36,8 @@ OLD_FILE = "signed.jsonl"
 KEPT_ROUNDS = 512
 """Digests that a record keeps for each ledger. The mark rises to the newest digest that is dropped."""
 
-_MAX_NUMBER = 2**64 - 1
+MAX_NUMBER = 2**64 - 1
+"""Largest number of a record: a round, a chain id, a cost or a cap."""
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class SigningRecord:
 
 def _number(text: str) -> int:
     value = int(text)
-    if str(value) != text or not 0 <= value <= _MAX_NUMBER:
+    if str(value) != text or not 0 <= value <= MAX_NUMBER:
         raise ValueError(f"{text!r} is not a number of the record")
     return value
 

@@ -32,8 +32,6 @@ BUDGET_ROUNDS = 20
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
 
-NOT_PRIVATE = "no privacy budget: treat a published update as publishing your records (docs/privacy.md)."
-
 ARBITER = "arbiter"
 """Equal to `folkmoot.protocol.policy.ARBITER`, which is not imported for a help text."""
 
@@ -106,7 +104,9 @@ def policy(
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
-    from folkmoot.runtime.units import parse_amount
+    from folkmoot.privacy.settings import WARNING
+    from folkmoot.protocol.commitment import NO_BUNDLE
+    from folkmoot.runtime.units import parse_amount, parse_bundle
 
     if out.exists() and not force:
         raise InputError(
@@ -127,7 +127,7 @@ def policy(
         verifier=parse_verifier(verifier),
         budget_rounds=budget_rounds,
     )
-    suggested = replace(suggested, bundle_hash=parse_hash(bundle))
+    suggested = replace(suggested, bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE)
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
@@ -138,7 +138,7 @@ def policy(
     if warning:
         note(f"Warning: {warning}", json_)
     if not suggested.noise1024:
-        note(f"Warning: {NOT_PRIVATE}", json_)
+        note(f"Warning: {WARNING}", json_)
 
 
 def suggest(
@@ -312,25 +312,6 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
     if not name or not all(part.isdigit() for part in parts):
         raise InputError(f"{text!r} is not a rule.", remedy="Write a name and numbers, e.g. multi_krum:1,0.")
     return name, tuple(int(part) for part in parts)
-
-
-def parse_hash(text: str | None) -> bytes:
-    """Return a bundle's hash from hexadecimal digits; zero for None.
-
-    Raises:
-        InputError: It has not 64 digits.
-    """
-    digits = "00" * 32 if text is None else text.removeprefix("0x")
-    try:
-        value = bytes.fromhex(digits)
-    except ValueError:
-        value = b""
-    if len(value) != 32:
-        raise InputError(
-            f"{text!r} is not the hash of a bundle.",
-            remedy="Give --bundle the 64 hexadecimal digits that `folkmoot bundle` prints.",
-        )
-    return value
 
 
 def _manifest(genesis: Path) -> Manifest:

@@ -18,11 +18,10 @@ from folkmoot.leaks.inversion import FOUND
 from folkmoot.leaks.measures import FALSE_ALARMS, Interval, Separation
 from folkmoot.leaks.published import OwnFinding
 from folkmoot.leaks.study import Finding, Study
+from folkmoot.privacy.settings import WARNING
 from folkmoot.web import pages
 from folkmoot.web.intervals import Row, intervals
 from folkmoot.web.markup import Markup, tag
-
-WARNING = "Without DP mode, treat a published update as publishing your records."
 
 CHANCE = 0.5
 

@@ -87,10 +87,8 @@ def rho_for(epsilon: float, delta: float) -> float:
     """
     _check_delta(delta)
     _check_epsilon(epsilon)
-    low, high = (
-        0.0,
-        epsilon,
-    )  # At a rho of epsilon, half of the outcomes have a loss above it: a delta of no use.
+    # At a rho of epsilon, half of the outcomes have a loss above epsilon: a larger one has a delta of no use.
+    low, high = 0.0, epsilon
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         if delta_of(middle, epsilon) <= delta:

@@ -15,6 +15,9 @@ from folkmoot.privacy.noise import MOST_DEVIATION
 KEY = "privacy"
 """Name of the settings in the manifest's training settings."""
 
+WARNING = "Without DP mode, treat a published update as publishing your records."
+"""What a federation without these settings must be told."""
+
 UNIT, ADJACENCY = "record", "add-remove"
 """What is protected: that one record is among a contributor's data, or is not."""
 

@@ -25,6 +25,7 @@ SYMBOL = "MOOT"
 MAX_AMOUNT = 2**128 - 1
 """Largest amount that the vault can hold for an account."""
 
+_BUNDLE = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _AMOUNT = re.compile(r"(?P<whole>\d{1,30})(?:\.(?P<part>\d{1,18}))?", re.ASCII)
 
 
@@ -73,6 +74,23 @@ def parse_address(text: str) -> str:
             code="invalid-address",
         )
     return str(to_checksum_address(value))
+
+
+def parse_bundle(text: str) -> str:
+    """Return the SHA-256 of an app bundle as 64 hexadecimal digits in lower case, without 0x; empty for an empty text.
+
+    Raises:
+        InputError: The text is no hash.
+    """
+    if not text:
+        return ""
+    if (found := _BUNDLE.fullmatch(text)) is None:
+        raise InputError(
+            f"{text!r} is not the hash of a bundle.",
+            remedy="Give --bundle the SHA-256 of the bundle, 64 hexadecimal digits. `folkmoot bundle`, `folkmoot join` "
+            "and GET /v1/rounds/N/updates show it.",
+        )
+    return found[1].lower()
 
 
 def is_wellformed_address(text: str) -> bool:

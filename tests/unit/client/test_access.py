@@ -18,7 +18,6 @@ from client.access import (
     check_direct,
     check_options,
     described,
-    parse_bundle,
     parse_limit,
     pinned,
     rules_of,
@@ -28,6 +27,7 @@ from client.executor import TrainingExecutor
 from client.task import Task, check_bundle
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
+from folkmoot.runtime.units import parse_bundle
 from folkmoot.sandbox.rules import Rules, without
 
 HASH = "ab" * 32

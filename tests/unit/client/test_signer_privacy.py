@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,11 @@ from client.signer import SignerAgent
 from client.signer_checks import Charge, RoundOnChain, SigningRules
 from client.signer_keys import LocalKey
 from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord
+from folkmoot.cli.main import run
 from folkmoot.flower.signing import AgentSigner, SignerError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.privacy.accountant import rho_for
+from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
@@ -91,17 +95,26 @@ def world() -> Iterator[World]:
         yield running
 
 
-def test_an_agent_records_what_a_signature_costs(world: World, tmp_path: Path) -> None:
+def request(world: World, folder: Path) -> None:
+    """Have an agent of Ada's sign an update of the open round."""
     data = np.full(PRIVATE.size, 128, np.uint8)
     data[:200] = 140
     tree = update_tree(data)
     base = world.rounds[-1].header.base_state_root
     commitment = Commitment(ADA.address, 1, base, tree.root, tree.sum_squares)
     the_rules = SigningRules(Deployment.from_json(world.deployment), PRIVATE)
-    with SignerAgent(LocalKey(ADA), the_rules, world.url, tmp_path / "signer.sock", tmp_path) as agent:
-        for _ in range(2):
-            AgentSigner(agent.path, ADA.address).sign(commitment, world.domain, data.tobytes())
-    record = SigningRecord.from_json((tmp_path / RECORD_FILE).read_bytes(), "it").of(world.domain)
+    with SignerAgent(LocalKey(ADA), the_rules, world.url, folder / "signer.sock", folder) as agent:
+        AgentSigner(agent.path, ADA.address).sign(commitment, world.domain, data.tobytes())
+
+
+def record_of(world: World, folder: Path) -> SignedRounds:
+    return SigningRecord.from_json((folder / RECORD_FILE).read_bytes(), "it").of(world.domain)
+
+
+def test_an_agent_records_what_a_signature_costs(world: World, tmp_path: Path) -> None:
+    for _ in range(2):
+        request(world, tmp_path)
+    record = record_of(world, tmp_path)
     assert (record.spent, record.cap) == (COST, VOTED.privacy_cap)
 
 
@@ -117,15 +130,32 @@ def test_an_agent_signs_nothing_that_the_policy_forbids(
     world: World, tmp_path: Path, changes: dict[str, Any], code: str
 ) -> None:
     world.policy = replace(VOTED, **changes)
-    data = np.full(PRIVATE.size, 128, np.uint8)
-    data[:200] = 140
-    tree = update_tree(data)
-    base = world.rounds[-1].header.base_state_root
-    commitment = Commitment(ADA.address, 1, base, tree.root, tree.sum_squares)
-    the_rules = SigningRules(Deployment.from_json(world.deployment), PRIVATE)
-    with (
-        SignerAgent(LocalKey(ADA), the_rules, world.url, tmp_path / "signer.sock", tmp_path) as agent,
-        pytest.raises(SignerError) as refused,
-    ):
-        AgentSigner(agent.path, ADA.address).sign(commitment, world.domain, data.tobytes())
+    with pytest.raises(SignerError) as refused:
+        request(world, tmp_path)
     assert refused.value.code == code
+
+
+def test_the_accounts_owner_sets_its_cap(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = tmp_path / "deployment.json"
+    deployment.write_text(json.dumps(world.deployment))
+    words = ["--record", str(tmp_path / "record"), "--account", ADA.address, "--deployment", str(deployment)]
+
+    def cap(text: str) -> int:
+        return run(["signer", "record", "cap", text, *words])
+
+    assert cap("0.01") == 0
+    with pytest.raises(SignerError) as refused:
+        request(world, tmp_path / "record")
+    assert refused.value.code == "own-cap"
+    assert cap("3") == 0
+    assert "spends at most epsilon 3 at delta 1e-05" in capsys.readouterr().out
+    request(world, tmp_path / "record")
+    assert record_of(world, tmp_path / "record").spent == COST
+    for wrong in ("1e300", "nan", "0", "much"):
+        assert cap(wrong) == 1
+        assert "error: " in capsys.readouterr().err
+    assert record_of(world, tmp_path / "record").cap == int(rho_for(3, 1e-5) * UNITS_OF_RHO)
+    assert cap("none") == 0
+    assert record_of(world, tmp_path / "record").cap is None

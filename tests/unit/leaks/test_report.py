@@ -19,6 +19,7 @@ from folkmoot.leaks.published import Own, OwnRound, attack_own
 from folkmoot.leaks.rounds import simulate
 from folkmoot.leaks.settings import Setting, settings_of
 from folkmoot.leaks.study import Plan, Study, shares_of, study
+from folkmoot.privacy.settings import WARNING
 from folkmoot.tasks import Data
 from folkmoot.web.intervals import Row, alone, intervals
 from tests.unit.leaks.tasks import Blobs, Pictures, points
@@ -50,7 +51,7 @@ def test_a_study_finds_what_is_known(studied: Study) -> None:
 def test_the_page_says_the_numbers_and_loads_nothing(studied: Study) -> None:
     report = page.Report(studied, None, page.Made.now("folkmoot privacy report --task <b>"))
     text = page.written(report).decode()
-    assert page.WARNING in text
+    assert WARNING in text
     assert "<script" not in text
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "&lt;b&gt;" in text
@@ -99,7 +100,7 @@ def test_the_command_writes_page_and_numbers(tmp_path: Path, capsys: pytest.Capt
     small = ["--contributors", "2", "--rounds", "2", "--runs", "1", "--trials", "5"]
     assert run([*words, *small]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert page.WARNING in out.read_text()
+    assert WARNING in out.read_text()
     written = json.loads(out.with_suffix(".json").read_text())
     assert written["study"] == printed["study"]
     assert written["study"]["plan"]["rounds"] == 2
@@ -171,5 +172,5 @@ def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     assert one.inverted[0].found.value == 0.0
     report = page.Report(found, None, page.Made.now("command"))
     text = page.written(report).decode()
-    assert page.WARNING not in text
+    assert WARNING not in text
     assert f"more than {page.percent(one.setting.limit.auc)}" in text
