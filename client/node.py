@@ -368,7 +368,7 @@ def node_command(contributor: Contributor, options: NodeOptions, port: int) -> l
     command += ["--bundle", access.bundle]
     for name in access.environment:
         command += ["--pass-env", name]
-    for name in preloads(contributor.task) if options.preload is None else options.preload:
+    for name in preloads(contributor) if options.preload is None else options.preload:
         command += ["--preload", name]
     return [*command, "--node-config", toml_pairs({HOME: str(contributor.home), **options.config})]
 
@@ -378,10 +378,10 @@ def rules_for(contributor: Contributor, access: Access) -> Rules | None:
     return rules_of(contributor, access) if access.sandbox else None
 
 
-def preloads(task: str) -> list[str]:
-    """Return the libraries to import before a task's messages."""
+def preloads(contributor: Contributor) -> list[str]:
+    """Return the libraries to import before the messages of a contributor's task."""
+    task, private = contributor.task, contributor.private
     tabular = task in SHIPPED and not task.startswith("mnist")
-    private = task in SHIPPED and task.endswith("-private")
     # The first per-record gradient imports torch's compiler, for four seconds.
     return ["torch", *(["sklearn.datasets"] if tabular else []), *(["torch._dynamo"] if private else [])]
 
