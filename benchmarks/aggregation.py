@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -17,12 +18,34 @@ from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
 from folkmoot.aggregation.windows import Scaled, window_products
 from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.round import compute_round
 
 _CHUNK = 4096
+
+
+def _lanes(manifest: Manifest, updates: Sequence[MemoryUpdate]) -> None:
+    weights = [1] * len(updates)
+    for first in range(0, manifest.leaves, _CHUNK):
+        sum_lanes(updates, weights, first, min(first + _CHUNK, manifest.leaves))
+
+
+def _middle(manifest: Manifest, updates: Sequence[MemoryUpdate]) -> None:
+    weights = [1] * len(updates)
+    for first in range(0, manifest.leaves, _CHUNK):
+        sum_trimmed(updates, weights, 6, first, min(first + _CHUNK, manifest.leaves))
+
+
+def _window_sums(manifest: Manifest, exponents: Sequence[int], updates: Sequence[MemoryUpdate]) -> object:
+    """Each contributor's window has the bytes of eight updates, as they are read in a round."""
+    windows = [
+        [Scaled(updates[(i + k) % len(updates)], UNIT - k) for k in range(WINDOW)]
+        for i in range(len(updates))
+    ]
+    return window_products(manifest, exponents, windows)
 
 
 def cases(size: int) -> Iterator[Case]:
@@ -32,30 +55,10 @@ def cases(size: int) -> Iterator[Case]:
         updates = [MemoryUpdate(random_update(manifest, i)) for i in range(count)]
         exponents = (-11,) * len(manifest.tensors)
         total = count * manifest.size
-
-        def gram(manifest=manifest, exponents=exponents, updates=updates) -> object:  # type: ignore[no-untyped-def]
-            return gram_matrix(manifest, exponents, updates)
-
-        def lanes(manifest=manifest, updates=updates) -> None:  # type: ignore[no-untyped-def]
-            weights = [1] * len(updates)
-            for first in range(0, manifest.leaves, _CHUNK):
-                sum_lanes(updates, weights, first, min(first + _CHUNK, manifest.leaves))
-
-        def middle(manifest=manifest, updates=updates) -> None:  # type: ignore[no-untyped-def]
-            weights = [1] * len(updates)
-            for first in range(0, manifest.leaves, _CHUNK):
-                sum_trimmed(updates, weights, 6, first, min(first + _CHUNK, manifest.leaves))
-
+        gram = partial(gram_matrix, manifest, exponents, updates)
+        sums = partial(_window_sums, manifest, exponents, updates)
+        lanes, middle = partial(_lanes, manifest, updates), partial(_middle, manifest, updates)
         yield Case("aggregation", f"Gram matrix of {count} updates", total, gram)
-
-        def sums(manifest=manifest, exponents=exponents, updates=updates) -> object:  # type: ignore[no-untyped-def]
-            # Each contributor's window has the bytes of eight updates, as they are read in a round.
-            windows = [
-                [Scaled(updates[(i + k) % len(updates)], UNIT - k) for k in range(WINDOW)]
-                for i in range(len(updates))
-            ]
-            return window_products(manifest, exponents, windows)
-
         yield Case("aggregation", f"window sums of {count} contributors and their products", total, sums)
         yield Case("aggregation", f"weighted sum of {count} updates", total, lanes)
         if count == 20:

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,7 @@ def rights() -> list[str]:
         "read the machine's log": lambda: _require(_libc.klogctl(3, ctypes.create_string_buffer(64), 64) > 0),
     }
     for path in ("/var/run/docker.sock", "/run/docker.sock", "/run/containerd/containerd.sock"):
-        attempts[f"reach {path}"] = lambda path=path: socket.socket(socket.AF_UNIX).connect(path)  # type: ignore[misc]
+        attempts[f"reach {path}"] = partial(socket.socket(socket.AF_UNIX).connect, path)
     worked = []
     for what, attempt in attempts.items():
         with contextlib.suppress(OSError):

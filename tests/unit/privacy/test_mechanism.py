@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,8 +99,9 @@ def test_the_noise_is_another_one_each_time_whatever_seed_torch_has() -> None:
 
 
 def test_a_public_generator_is_refused_as_the_stream() -> None:
+    stream: Any = torch.Generator()
     with pytest.raises(InputError) as refused:
-        train(network(), *records(3), SETTINGS, rate=1.0, stream=torch.Generator())  # type: ignore[arg-type]
+        train(network(), *records(3), SETTINGS, rate=1.0, stream=stream)
     assert refused.value.code == "not-secret"
 
 
