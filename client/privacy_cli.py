@@ -98,6 +98,16 @@ def report(
     from folkmoot.tasks import load_task
 
     place, partitions = parse_partition(partition)
+    beside = out.with_suffix(".json")
+    if beside == out:
+        raise InputError(
+            f"--out names the page, and the numbers go into {beside}.",
+            remedy="Give the page a name that ends in .html.",
+        )
+    if not out.absolute().parent.is_dir():
+        raise InputError(
+            f"There is no folder {out.absolute().parent}.", remedy="Create it, or choose another --out."
+        )
     if account is not None and artifacts is None:
         raise InputError(
             "There is no place to read the published updates from.",
@@ -117,8 +127,9 @@ def report(
     command = f"folkmoot privacy report --task {task}" + "".join(
         f" --{name} {vars(plan)[name]}" for name in ("contributors", "rounds", "runs", "trials", "seed")
     )
+    if account is not None:
+        command += f" --account {account} --partition {partition}"
     made = page.Report(studied, found, page.Made.now(command))
-    beside = out.with_suffix(".json")
     write_file(out, page.written(made))
     write_file(beside, page.written_json(made))
     emit(

@@ -62,6 +62,7 @@ class Learner:
             TaskError: The settings declare privacy, and the task does not train with it (``not-private``).
         """
         self.load(base)
+        self.model.train()  # As a new model is; the attacks switch it to evaluation.
         settings = {**(self.training if training is None else training), "seed": seed}
         with nullcontext() if PrivacySettings.of(settings) is None else checked(self.model):
             self.task.train(self.model, data, settings)
@@ -141,5 +142,11 @@ def canaries(data: Data, learner: Learner, rng: np.random.Generator) -> Data:
     learner.model.eval()
     with torch.no_grad():
         classes = learner.model(data.inputs[:1]).shape[-1]
+    if classes < 2:
+        raise InputError(
+            "The labels are classes, and the model has one output: wrong labels can't be made.",
+            remedy="Give the model an output for each class.",
+            code="no-records",
+        )
     shift = torch.from_numpy(rng.integers(1, classes, len(data)))
     return Data(data.inputs, (data.labels + shift) % classes)

@@ -53,6 +53,7 @@ CAVEATS = (
     "visits can be as telling.",
     "Membership is measured on a simulated federation with the real training, codec and outer step, under the rule "
     "mean. Intervals are 95 % and cover the drawing of records, not the choice of data set.",
+    "This page comes from the records without noise: to publish it is a release of its own, which no budget counts.",
     "Deleting published files does not delete what a model has learned, nor copies that others made.",
 )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
-from folkmoot.errors import InputError
+from folkmoot.errors import ArtifactError, InputError
 from folkmoot.leaks import inversion, membership
 from folkmoot.leaks.learner import Learner, canaries, joined, pick
 from folkmoot.leaks.measures import Interval, Separation, separation, share
@@ -31,7 +31,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.rpc.client import LedgerReader, Rpc
-from folkmoot.tasks import Data, Task
+from folkmoot.tasks import Data, Task, root
 
 MOST_CANDIDATES = 200
 """Most records of a group on the attacker's list."""
@@ -128,10 +128,15 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         if number not in places:
             continue
         artifacts = Artifacts.from_json(source.document(anchored.artifacts_hash.hex()))
+        exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
+        if places[number] >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
+            raise ArtifactError(
+                f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
+                remedy="Run `folkmoot audit`: the coordinator has anchored a wrong list.",
+            )
         sha256 = artifacts.updates[places[number]]
         if sha256 is None:
             continue
-        exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
         path = source.fetch(artifacts.base_state, manifest.state_file_size)
         with path.open("rb") as file:
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
@@ -188,8 +193,7 @@ def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:
 
 def _unseen(task: Task) -> Data | None:
     """Return the task's root set, on which no contributor trains; None if it has none."""
-    root = getattr(task, "root", None)
-    loaded = root("good") if root is not None else None
+    loaded = root.load(task, "good", 0) if root.has_sets(task) else None
     return loaded if isinstance(loaded, Data) and len(loaded) else None
 
 

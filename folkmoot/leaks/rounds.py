@@ -14,11 +14,12 @@ import numpy as np
 from folkmoot.aggregation.form import form_of
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.leaks.learner import Learner
+from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import decode_update, encode_update
 from folkmoot.protocol.exponents import REST, next_exponents
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.genesis import calibrated_exponent
+from folkmoot.protocol.genesis import calibrated_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.outer_step import UNIT, outer_step
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP
@@ -26,6 +27,7 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import summarize
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.tasks import Data
+from folkmoot.tasks.supervised import rate_of
 
 _RULE = "mean"
 _SEED_BYTES = 32
@@ -77,7 +79,7 @@ def simulate(
     for _ in range(rounds):
         base = state.to_float32()
         ends = [learner.train(base, data, int(rng.integers(1 << 31))) for data in shares]
-        exponents = exponents or first_exponents(manifest, base - ends[0])
+        exponents = exponents or first_exponents(learner, base - ends[0])
         seed = rng.bytes(_SEED_BYTES)
         files = [encoded(learner, base, end, exponents, seed, place) for place, end in enumerate(ends)]
         updates = tuple(decoded(data, manifest, exponents) for data in files)
@@ -92,7 +94,14 @@ def simulate(
     return published
 
 
-def first_exponents(manifest: Manifest, change: F32) -> tuple[int, ...]:
-    """Return the exponents for a first training, from what it changed."""
+def first_exponents(learner: Learner, change: F32) -> tuple[int, ...]:
+    """Return the exponents for a first training: from its noise, or from what it changed without privacy.
+
+    As in a genesis, whose exponents are public: no data show in those of a private federation.
+    """
+    manifest, private = learner.manifest, PrivacySettings.of(learner.training)
+    if private is not None:
+        noise = noise_exponent(rate_of(learner.training) * private.deviation_of_training)
+        return (noise,) * len(manifest.tensors)
     changes = manifest.unflatten(change, carried=False)
     return tuple(calibrated_exponent(changes[tensor.name], REST) for tensor in manifest.tensors)

@@ -332,7 +332,7 @@ def _inverted(
         order: I64 = rng.permutation(len(own))
         data = pick(own, order[:count])
         end = learner.train(base, data, int(rng.integers(1 << 31)))
-        exponents = first_exponents(learner.manifest, base - end)
+        exponents = first_exponents(learner, base - end)
         file = encoded(learner, base, end, exponents, rng.bytes(_SEED_BYTES), 0)
         update = decoded(file, learner.manifest, exponents)
         if dense is None:

@@ -205,6 +205,10 @@ class ChainRun(Run):
         self.stakes = [self.chain.stake_of(one.address) for one in (self.coordinator, *self.accounts)]
         self.domain = Domain(self.chain.deployment.chain_id, self.chain.deployment.ledger)
 
+    def account_of(self, place: int, number: int) -> str:
+        """Account of a contributor on the ledger."""
+        return str(self.accounts[place].address)
+
     def close(self) -> None:
         """Close the connections to the chain."""
         self.chain.close()

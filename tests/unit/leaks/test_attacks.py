@@ -21,7 +21,7 @@ def published(learner: Learner, data: Data) -> tuple[F32, tuple[int, ...]]:
     """The update of one training from the initial weights, through the codec, and its exponents."""
     base = learner.start()
     end = learner.train(base, data, 3)
-    exponents = first_exponents(learner.manifest, base - end)
+    exponents = first_exponents(learner, base - end)
     file = encoded(learner, base, end, exponents, bytes(32), 0)
     return decoded(file, learner.manifest, exponents), exponents
 
@@ -97,7 +97,7 @@ def test_the_strong_adversary_reaches_the_limit_and_does_not_pass_it() -> None:
     learner, rng = Learner(Noisy(noise=noise), {"noise": noise}), np.random.default_rng(7)
     data = points(30, 3)
     base = learner.start()
-    exponents = first_exponents(learner.manifest, base - learner.train(base, data, 0))
+    exponents = first_exponents(learner, base - learner.train(base, data, 0))
     rounds = [PublishedRound(base, exponents, ())] * 8
     adversary = distinguish.Adversary(1, {"noise": 1e-3})
     known = pick(data, np.arange(1, 30))

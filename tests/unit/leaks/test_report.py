@@ -169,7 +169,8 @@ def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     assert one.attacked_rounds == 4
     # With 60 of each, an area of at most 0.575 is above 0.85 once in millions of runs. The noise is secret.
     assert one.several_rounds.auc.value <= 0.85
-    assert one.inverted[0].found.value == 0.0
+    # Noise alone rebuilds one of the four by chance in a run of 800, and all four without privacy.
+    assert one.inverted[0].found.value <= 0.5
     report = page.Report(found, None, page.Made.now("command"))
     text = page.written(report).decode()
     assert WARNING not in text
