@@ -164,15 +164,15 @@ class MirrorFolder(FolderSource):
                     self._place(part, place)
         return sha256
 
-    def delete(self, sha256: str) -> bool:
-        """Delete a file. Return whether it existed.
+    def delete(self, sha256: str, size: int) -> bool:
+        """Delete a file of this size in bytes. Return whether there was one.
 
         Raises:
             LocalError: The folder can't be written.
         """
         place = self.folder / sha256[:2] / sha256
         with _writing(self.folder):
-            if not place.exists():
+            if not place.exists() or place.stat().st_size != size:
                 return False
             fault_point("mirror.file-deleted.before")
             place.unlink()
@@ -278,20 +278,29 @@ class Copier:
     def updates(self, anchored: Anchored) -> list[str]:
         """Return the update files that a round lists; none if the folder does not have its artifacts file."""
         try:
-            data = self._folder.document(anchored.artifacts_hash.hex())
-            return [sha256 for sha256 in Artifacts.from_json(data).updates if sha256 is not None]
+            artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
             _require_readable(error)
             return []
+        if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
+            return []
+        return [sha256 for sha256 in artifacts.updates if sha256 is not None]
 
-    def delete(self, sha256: str) -> None:
-        """Delete a file from the folder.
+    def delete(self, sha256: str, size: int) -> None:
+        """Delete a file from the folder, if it has the size of an update.
+
+        The coordinator of a void round can list any file as an update. States, aggregates and documents stay.
+
+        Args:
+            sha256: Name of the file.
+            size: Size in bytes of the federation's updates.
 
         Raises:
             LocalError: The folder can't be written.
         """
-        self._sure.discard(sha256)
-        self.copied.deleted += self._folder.delete(sha256)
+        if self._folder.delete(sha256, size):
+            self._sure.discard(sha256)
+            self.copied.deleted += 1
 
     def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool, expired: bool) -> None:
         state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
@@ -439,12 +448,14 @@ class Mirroring:
     def _delete(self, copier: Copier, expired: set[int]) -> Iterator[tuple[int, Copied]]:
         """Delete the update files of expired rounds, except those that another round lists."""
         rounds = self.commitments.rounds
+        assert self.manifest is not None  # noqa: S101  `step` has read it.
+        size = self.manifest.size
         kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
         for number in sorted(expired - self.emptied):
             copier.copied = Copied()
             for name in copier.updates(rounds[number]):
                 if name not in kept:
-                    copier.delete(name)
+                    copier.delete(name, size)
             self.emptied.add(number)
             yield number, copier.copied
 

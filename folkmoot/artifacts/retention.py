@@ -33,7 +33,7 @@ class Retention:
     """`retainRounds` of the policy that the round pinned; 0 keeps the files for ever."""
 
     def free(self, now: int) -> bool:
-        """Whether the files may be deleted if their contributor asks for it.
+        """Whether nothing on the chain can need the files any more.
 
         Args:
             now: Unix time of a block.
@@ -47,7 +47,3 @@ class Retention:
             now: Unix time of a block.
         """
         return self.free(now) and 0 < self.retain_rounds < self.above
-
-    def wait(self) -> int:
-        """Return the number of further final rounds after which the contributor's wish can be met."""
-        return max(0, WINDOW - self.above)

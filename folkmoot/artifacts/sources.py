@@ -488,8 +488,7 @@ def _missing(name: str, where: str) -> ArtifactError:
 def _expired(name: str, where: str) -> ArtifactError:
     return ArtifactError(
         f"The file {name} was deleted by rule at {where}.",
-        remedy="Nothing is to be done: the voters' retention time of the round is over, or its contributor asked for "
-        "the deletion (docs/retention.md).",
+        remedy="Nothing is to be done: the retention time that the voters set is over (docs/retention.md).",
         code=EXPIRED,
         details={"file": name, "source": where},
     )

@@ -20,6 +20,7 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, pairs
+from folkmoot.errors import InputError
 
 
 def audit(
@@ -109,7 +110,13 @@ def audit(
 
     addresses = Deployment.load(deployment)
     known = attested.read(attestations, addresses) if attestations else []
-    account = unlock(keystore, password_file) if attest else None  # Before an audit that may take hours.
+    if attest and not attest.absolute().parent.is_dir():  # Before an audit that may take hours.
+        raise InputError(
+            f"There is no folder {attest.absolute().parent} for the attestation.",
+            remedy="Create it, or give another --attest.",
+            code="attestation-unwritable",
+        )
+    account = unlock(keystore, password_file) if attest else None
     with ExitStack() as stack:
         source = open_source(artifacts)
         stack.callback(source.close)

@@ -62,7 +62,7 @@ class Attestation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "auditor", checksum_address(self.auditor))
         object.__setattr__(self, "recomputed", dict(sorted(self.recomputed.items())))
-        numbers = (*self.recomputed, *self.expired, self.block)
+        numbers = (*self.recomputed, *self.expired, self.block, self.domain.chain_id)
         if any(type(number) is not int or not 0 <= number < 1 << 63 for number in numbers):
             raise _invalid("a number is out of its range")
         if any(len(word) != HASH_BYTES for word in (self.block_hash, *self.recomputed.values())):

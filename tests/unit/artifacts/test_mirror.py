@@ -411,6 +411,24 @@ def test_expired_updates_are_deleted_except_those_of_a_round_that_keeps_them(
     assert before - names(to) == {sha(data) for data in UPDATES}
 
 
+def test_a_round_that_lists_other_files_as_updates_makes_no_mirror_delete_them(
+    whole: Path, tmp_path: Path
+) -> None:
+    """The anchor of a void round may name any list."""
+    others = [data for data in FILES if data not in UPDATES][: len(ARTIFACTS.updates)]
+    lie = replace(ARTIFACTS, round=2, updates=tuple(sha(data) for data in others))
+    put(whole, lie.to_json())
+    (whole / "by-keccak" / keccak(lie.to_json()).hex()).write_text(sha(lie.to_json()))
+    to = tmp_path / "to"
+    chain = Chain({1: ROUND, 2: replace(ROUND, number=2, artifacts_hash=keccak(lie.to_json()), void=True)})
+    made = mirroring(to, FolderSource(whole), chain=chain)
+    dict(made.step())
+    before = names(to)
+    chain.over = {2}
+    assert sum(done.deleted for _, done in made.step()) == 0
+    assert names(to) == before
+
+
 def test_a_new_mirror_does_not_fetch_expired_updates_and_lacks_nothing(
     whole: Path, tmp_path: Path, two: Chain
 ) -> None:
