@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from folkmoot.errors import ChainError, UpdateRefused
+from folkmoot.errors import ChainError, StoreError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
@@ -394,6 +394,11 @@ class Intake:
         if row is None:
             session.add(file_row(stored, "update", of=arrival.round, public_from=arrival.deadline))
         elif row.deleted is not None:  # an old update's bytes once more, which this round needs
+            if not row.gone:  # Its deletion may have taken the file that has just arrived.
+                raise StoreError(
+                    f"The file {stored.sha256} is being deleted: it is an old update's.",
+                    remedy="Send the update again in a minute.",
+                )
             row.deleted, row.gone = None, False
             row.round, row.public_from = arrival.round, arrival.deadline
         elif row.kind == "update" and row.round == arrival.round:

@@ -58,7 +58,7 @@ class Deletion:
             now = self._now()
             for number in candidates:
                 if self.retention(number).expired(now):
-                    self._mark(number, Reason.RETENTION)
+                    self._mark(number, now)
         self._delete()
 
     def retention(self, number: int) -> Retention:
@@ -110,23 +110,36 @@ class Deletion:
                 found += session.scalars(query)
         return sorted(found)
 
-    def _mark(self, number: int, reason: Reason) -> None:
-        """Let the rows say that a round's update files are deleted. A file that a later round has, too, stays."""
+    def _mark(self, number: int, now: int) -> None:
+        """Let the rows say that a round's update files are deleted. A file that another round keeps stays.
+
+        Args:
+            number: The round, whose retention time is over.
+            now: Unix time of the block by which is decided.
+        """
+        with self._storage.database.read() as session:
+            names = list(session.scalars(select(Artifact.sha256).where(_kept_of(number))))
+            listed = set().union(*_others(session, number, names).values())
+            ended = list(
+                session.scalars(select(Round.number).where(Round.step.in_(ENDED), Round.number.in_(listed)))
+            )
+        expired = {other for other in ended if self.retention(other).expired(now)}
         with self._storage.database.write() as session:
             rows = list(session.scalars(select(Artifact).where(_kept_of(number))))
-            later = _later(session, number, [row.sha256 for row in rows])
+            others = _others(session, number, [row.sha256 for row in rows])
             for row in rows:
-                if row.sha256 in later:
-                    row.round = later[row.sha256]
+                if keeping := others.get(row.sha256, set()) - expired:
+                    row.round = max(keeping)
                 else:
-                    row.deleted = reason
+                    row.deleted = Reason.RETENTION
             count = sum(row.deleted is not None for row in rows)
-            data = {"round": number, "files": count, "reason": reason}
-            events.append(session, "updates-deleted", data)
+            if count:
+                data = {"round": number, "files": count, "reason": Reason.RETENTION}
+                events.append(session, "updates-deleted", data)
         fault_point("retention.marked")
-        logger.info(
-            "round %d: %d update files are deleted by rule", number, count, extra=fields("updates-deleted")
-        )
+        if count:
+            text = "round %d: %d update files are deleted by rule"
+            logger.info(text, number, count, extra=fields("updates-deleted"))
 
     def _delete(self) -> None:
         """Delete the files whose rows say so from the store."""
@@ -148,12 +161,12 @@ def _kept_of(number: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
     return (Artifact.kind == "update") & (Artifact.round == number) & Artifact.deleted.is_(None)
 
 
-def _later(session: Session, number: int, names: Iterable[str]) -> dict[str, int]:
-    """Return the newest round after this one that has a file, by the file."""
-    found: dict[str, int] = {}
+def _others(session: Session, number: int, names: Iterable[str]) -> dict[str, set[int]]:
+    """Return the other rounds that have a file, by the file."""
+    found: dict[str, set[int]] = {}
     for table in (Entry, Update):
-        query = select(table.sha256, table.round).where(table.round > number, table.sha256.in_(list(names)))
-        for name, later in session.execute(query):
+        query = select(table.sha256, table.round).where(table.round != number, table.sha256.in_(list(names)))
+        for name, other in session.execute(query):
             if name is not None:
-                found[name] = max(later, found.get(name, 0))
+                found.setdefault(name, set()).add(other)
     return found

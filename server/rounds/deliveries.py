@@ -48,6 +48,8 @@ class Deliveries:
             with self._storage.database.write("delivery-taken") as session:
                 session.get_one(Entry, (round_.number, position)).sha256 = stored.sha256
                 row = session.get(Artifact, stored.sha256)
+                if row is not None and row.deleted is not None:
+                    self._storage.store.put(data)  # Its deletion may have come between.
                 if row is None or row.deleted is not None:
                     public = round_.commit_deadline or 0
                     made = file_row(stored, "update", of=round_.number, public_from=public)

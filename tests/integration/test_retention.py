@@ -16,6 +16,7 @@ from sqlalchemy import select
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
+from folkmoot.artifacts.retention import Retention
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit import attestations
 from folkmoot.audit.audit import Summary, audit
@@ -28,7 +29,7 @@ from folkmoot.errors import AuditFailure, CoordinatorError, InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.runtime.fault_points import VARIABLE
-from server.db.models import Artifact, LogEntry
+from server.db.models import Artifact, Entry, LogEntry
 from server.restore.deletion import Deletion
 from server.restore.repair import repair
 from server.restore.restore import restore
@@ -282,6 +283,27 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert list(summary.expired) == EXPIRED
         assert summary.models >= ROUNDS
+
+
+class ByRound(Deletion):
+    """For rounds 1 and 3 the time is over, as if round 2 had a policy that keeps its updates for ever."""
+
+    def _candidates(self) -> list[int]:
+        return [1, 3]
+
+    def retention(self, number: int) -> Retention:
+        return Retention(over=True, free_at=0, above=ROUNDS, retain_rounds=0 if number == 2 else 1)
+
+
+def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_path: Path) -> None:
+    settings = home_of(young, tmp_path / "home")
+    shared, lone = updates_of(young, 1)
+    with serving(settings, young.federation) as here:
+        with here.coordinator.storage.database.write() as session:
+            for number in (2, 3):
+                session.get_one(Entry, (number, 0)).sha256 = shared
+        ByRound(here.coordinator.storage, here.coordinator.chain)()
+        assert in_store(settings, [shared, lone]) == [shared]
 
 
 def test_a_coordinator_that_is_restored_later_does_not_need_expired_updates(
