@@ -21,7 +21,7 @@ from eth_utils.crypto import keccak
 from folkmoot.chain.deploy import PROFILES
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import NO_MEMORY, Commitment, Domain
+from folkmoot.protocol.commitment import Commitment, Domain
 from server.chain.calls import encode_call
 
 SOURCE = "https://specs.optimism.io/protocol/fjord/exec-engine.html"
@@ -111,7 +111,7 @@ def round_of(entries: int = ENTRIES) -> list[Sent]:
     for _ in range(entries):
         account = Account.from_key(next(digests))
         squares = 10**8 + int.from_bytes(next(digests)[:3], "big")
-        made = Commitment(account.address, 7, root, next(digests), squares, NO_MEMORY, bundle)
+        made = Commitment(account.address, 7, root, next(digests), squares, next(digests), bundle)
         commitments.append(made)
         signatures.append(made.sign(account, domain))
     weights = tuple(1024 - place for place in range(entries))

@@ -88,7 +88,8 @@ class Policy:
     min_sum_squares: int = field(default=0, kw_only=True)
     """Smallest sum of squares that an update may have; 0 for none."""
     noise1024: int = field(default=0, kw_only=True)
-    """Standard deviation of the noise in 1/1024 of a record's largest norm in a sum of gradients; 0 for no noise."""
+    """Noise multiplier in 1/1024: the noise's standard deviation over the sensitivity, the largest norm of one record's
+    clipped gradient. 0 for no noise."""
     steps: int = field(default=0, kw_only=True)
     """Noised sums of an update; 0 without noise."""
     privacy_cap: int = field(default=0, kw_only=True)
@@ -132,7 +133,14 @@ class Policy:
         return cost_of(self.noise1024, self.steps) if self.noise1024 else 0
 
     def rounds_left(self, spent: int) -> int | None:
-        """Return for how many rounds a privacy budget is enough, after what was spent; None without noise."""
+        """Return how many more updates an account can commit under this policy; None without noise.
+
+        Args:
+            spent: What the account has spent of its privacy budget, in units of 2^-32 rho.
+
+        Raises:
+            InputError: The policy's steps are out of their range.
+        """
         return max(0, self.privacy_cap - spent) // self.cost if self.noise1024 else None
 
     def resolved(self, arbiter: str) -> Policy:

@@ -239,7 +239,7 @@ def faults_of_probe(
     reached = [(address, port) for address, port in got["ends"] or [] if ends[address, port] not in reach]
     faults += [f"{name} connected to {ends[end]} at {end[0]}:{end[1]}" for end in reached]
     faults += [f"{name} got an answer through the gateway: {answer}" for answer in got["paths"] or []]
-    faults += [f"{name} could {right}" for right in got["rights"]]
+    faults += [f"{name} could {right}" for right in got["rights"] or []]
     faults += [f"{name} wrote in {place}" for place in got["written"] or [] if not _inside(place, written)]
     return faults
 
@@ -276,15 +276,17 @@ def main(chosen: list[str]) -> int:
             one["HostConfig"]["Tmpfs"] or {}
         )
         got = stack.probe(name, given)
-        seen[name] = {secrets[digest][1] for digest in got["files"] if digest in secrets}
+        seen[name] = {secrets[digest][1] for digest in got["files"] or {} if digest in secrets}
         new = faults_of_probe(name, got, ends, secrets, written | {"/dev/shm", "/dev/mqueue"}, REACH[name])
-        what = f"{len(seen[name])} secrets of its own, {len(got['ends'])} of {len(ends)} ends"
+        blind = [what for what in ("files", "ends", "rights") if got[what] is None]
+        new += [f"The probe is blind: {name} could not try {what}" for what in blind]
+        what = f"{len(seen[name])} secrets of its own, {len(got['ends'] or [])} of {len(ends)} ends"
         print(f"{name}: {what}: {len(new)} faults", flush=True)
         faults += new
         if name.startswith("contributor-"):
             ours = f"the training code of {name}"
             got = stack.probe(name, given, sandboxed=True)
-            got["written"] = [place for place in got["written"] if not place.startswith(SCRATCH)]
+            got["written"] = [place for place in got["written"] or [] if not place.startswith(SCRATCH)]
             new = faults_of_probe(ours, got, ends, secrets, set(), ("chain",))
             print(f"{ours}: {len(got['ends'] or [])} of {len(ends)} ends: {len(new)} faults", flush=True)
             faults += new
