@@ -362,19 +362,28 @@ def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
         spent: Privacy budget that the account has spent, in units of 2^-32 rho.
 
     Raises:
-        InputError: The policy does not have the noise that the manifest declares.
+        InputError: The policy does not have the noise that the manifest declares (``wrong-privacy``), or the account
+            has spent its budget (``budget-spent``).
     """
     settings = PrivacySettings.of(manifest.training)
     check_matches_policy(settings, noise1024=policy.noise1024, steps=policy.steps)
     if settings is None:
         return f"none. {WARNING}"
 
+    left = policy.rounds_left(spent)
+    if not left:
+        raise InputError(
+            "The account has spent its privacy budget under the current policy, so no round takes an update of it.",
+            remedy="Run `folkmoot leave`: while it is enrolled, each round waits for it until its window ends.",
+            code="budget-spent",
+        )
+
     def epsilon(units: int) -> str:
         return f"{epsilon_of(units / UNITS_OF_RHO, settings.delta):.2f}" if units else "0"
 
     return (
         f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy; spent {epsilon(spent)}, "
-        f"{policy.rounds_left(spent)} rounds are left. No vote raises the signer's own cap "
+        f"{left} rounds are left. No vote raises the signer's own cap "
         "(`folkmoot signer record cap`)"
     )
 

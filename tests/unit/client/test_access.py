@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from client.access import (
@@ -20,6 +21,7 @@ from client.access import (
     described,
     parse_limit,
     pinned,
+    privacy_of,
     rules_of,
     training_environment,
 )
@@ -27,8 +29,13 @@ from client.executor import TrainingExecutor
 from client.task import Task, check_bundle
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
+from folkmoot.privacy.accountant import epsilon_of, rho_of
+from folkmoot.privacy.settings import WARNING
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import parse_bundle
 from folkmoot.sandbox.rules import Rules, without
+from tests.unit.privacy.test_settings import GOOD
 
 HASH = "ab" * 32
 
@@ -274,6 +281,25 @@ def test_the_policys_bundle_is_the_only_one(home: Path) -> None:
     with pytest.raises(InputError) as refused:
         pinned(Access(bundle="cd" * 32), voted)
     assert refused.value.code == "wrong-bundle"
+
+
+def test_the_screen_says_what_the_privacy_budget_is_and_join_ends_where_it_is_spent() -> None:
+    model = {"weight": np.zeros((2, 100), np.float32)}
+    manifest = Manifest.from_arrays("digits", model, {"privacy": GOOD})
+    policy = Policy("mean", (), 10**6, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
+    private = replace(policy, noise1024=GOOD["noise1024"], steps=GOOD["steps"])
+    private = replace(private, privacy_cap=20 * private.cost)
+    text = privacy_of(manifest, private, 5 * private.cost)
+    spent_epsilon = epsilon_of(rho_of(GOOD["noise1024"], 5, 1), GOOD["delta"])
+    assert 1 < spent_epsilon < 1.5, "a quarter of the rho has about half of the epsilon"
+    assert text.startswith(
+        f"epsilon 3.00 at delta 1e-05 by the policy; spent {spent_epsilon:.2f}, 15 rounds are left"
+    )
+    assert privacy_of(Manifest.from_arrays("digits", model), policy, 0) == f"none. {WARNING}"
+    for spent, noise, code in ((20, private.noise1024, "budget-spent"), (0, 1, "wrong-privacy")):
+        with pytest.raises(InputError) as refused:
+            privacy_of(manifest, replace(private, noise1024=noise), spent * private.cost)
+        assert refused.value.code == code
 
 
 def test_paths_in_the_node_config_are_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
