@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.form import form_of
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves
