@@ -93,7 +93,7 @@ contract DataAvailability is IDataAvailability, Judge {
         IRoundLedger.Round memory stored = _open(case_.round, case_.anchor);
         if (!_isPlainTree(what)) revert DataAvailabilityNotDemandable(what);
         uint256 depth = _depthOf(case_);
-        bytes32 root = what == What.Aggregate ? case_.anchor.aggregateRoot : stored.stateRoot;
+        bytes32 root = what == What.Aggregate ? case_.anchor.meanRoot : stored.stateRoot;
         return _demandRoot(case_.round, stored, Subject(what, 0, depth, depth, 0, root));
     }
 

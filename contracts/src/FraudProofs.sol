@@ -60,7 +60,7 @@ contract FraudProofs is IFraudProofs, Judge {
         _requireEntries(facts, entries);
         _requirePath(
             MerkleTree.climb(MerkleTree.Kind.Aggregate, claimed.leaf, place, _path(facts, claimed.siblings)),
-            case_.anchor.aggregateRoot
+            case_.anchor.meanRoot
         );
         bytes32 truth = bytes32(0);
         if (place < facts.leaves) {
@@ -194,8 +194,8 @@ contract FraudProofs is IFraudProofs, Judge {
         bytes32 thetaRoot = _rootOf(facts, MerkleTree.Kind.Theta, place, step.theta, STATE_LEAF_BYTES);
         bytes32 momentumRoot = _rootOf(facts, MerkleTree.Kind.Momentum, place, step.momentum, STATE_LEAF_BYTES);
         _requirePath(MerkleTree.stateRoot(_manifestHash, thetaRoot, momentumRoot), facts.baseStateRoot);
-        bytes32 aggregateRoot = _rootOf(facts, MerkleTree.Kind.Aggregate, place, step.aggregate, WeightedSum.LEAF_BYTES);
-        _requirePath(aggregateRoot, anchor.aggregateRoot);
+        bytes32 meanRoot = _rootOf(facts, MerkleTree.Kind.Aggregate, place, step.aggregate, WeightedSum.LEAF_BYTES);
+        _requirePath(meanRoot, anchor.meanRoot);
     }
 
     function _requireNextState(Facts memory facts, uint256 place, Step calldata step) private view {

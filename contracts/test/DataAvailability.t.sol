@@ -998,7 +998,7 @@ contract DataAvailabilityDescentTest is FraudWorld {
         uint32[] memory weights = new uint32[](2);
         (weights[0], weights[1]) = (1, 1);
         _anchor = anchorWith(_round, weights);
-        (_anchor.delivered, _anchor.aggregateRoot) = (3, _tree[TREE_DEPTH][0]);
+        (_anchor.delivered, _anchor.meanRoot) = (3, _tree[TREE_DEPTH][0]);
         vm.prank(coordinator.addr);
         ledger.anchor(_round, entriesHashOf(_round), _anchor);
     }

@@ -190,7 +190,7 @@ contract FraudProofsTest is FraudWorld {
         fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, short, "");
         IJudge.Opening memory moved = opening(world.aggregateTree, 1);
         bytes32 elsewhere = MerkleTree.climb(MerkleTree.Kind.Aggregate, moved.leaf, 0, moved.siblings);
-        _wrongPath(elsewhere, world.anchor.aggregateRoot);
+        _wrongPath(elsewhere, world.anchor.meanRoot);
         fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, moved, "");
     }
 
@@ -245,7 +245,7 @@ contract FraudProofsTest is FraudWorld {
             2,
             made.aggregate.siblings
         );
-        _wrongPath(root, world.anchor.aggregateRoot);
+        _wrongPath(root, world.anchor.meanRoot);
         fraud.proveOuterStep(case_, 2, made);
 
         made = stepOf(world, 2);

@@ -92,7 +92,7 @@ contract ReorganisationTest is GameWorld {
         }
         bytes memory aggregate = sumOf(made.weights, _inOrder(order));
         if (!isTrue) aggregate[7] ^= 0x01;
-        made.aggregateRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
+        made.meanRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
         made.stateRoot = _nextRoots[counted];
         (made.verdictHash, made.artifactsHash) = (keccak256("verdicts"), keccak256("artifacts"));
     }
@@ -123,7 +123,7 @@ contract ReorganisationTest is GameWorld {
         returns (Transaction memory)
     {
         IJudge.Case memory case_ = IJudge.Case(_round, made, layoutOf(), DOCUMENT);
-        IJudge.Opening memory claimed = IJudge.Opening(made.aggregateRoot, new bytes32[](0));
+        IJudge.Opening memory claimed = IJudge.Opening(made.meanRoot, new bytes32[](0));
         return Transaction(
             challenger.addr,
             address(fraud),

@@ -285,7 +285,7 @@ contract VectorsTest is Deployment {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: _uint(string.concat(base, ".delivered")),
-            aggregateRoot: _word(string.concat(base, ".aggregateRoot")),
+            meanRoot: _word(string.concat(base, ".meanRoot")),
             stateRoot: _word(string.concat(base, ".stateRoot")),
             gramRoot: _word(string.concat(base, ".gramRoot")),
             verdictHash: _word(string.concat(base, ".verdictHash")),
@@ -430,7 +430,7 @@ contract VectorsTest is Deployment {
             }
             bytes memory leaf = _libraries.weightedLeaf(weights, column);
             vm.assertEq(leaf, _slice(aggregate, 1024 * j, 1024), "leaf of the aggregate");
-            _checkPlace(MerkleTree.Kind.Aggregate, leaf, j, ".round.aggregateProofs", ".round.aggregateRoot");
+            _checkPlace(MerkleTree.Kind.Aggregate, leaf, j, ".round.aggregateProofs", ".round.meanRoot");
             _checkStep(leaf, j, weights);
         }
         bytes32 root =

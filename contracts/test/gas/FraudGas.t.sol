@@ -174,7 +174,7 @@ abstract contract FullFraudGasTest is GasWorld {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: 3,
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("aggregate"),
             stateRoot: stateRoot,
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),

@@ -64,7 +64,7 @@ contract JudgeGasTest is GasWorld {
         }
     }
 
-    function _aggregateRoot() internal pure override returns (bytes32 root) {
+    function _meanRoot() internal pure override returns (bytes32 root) {
         (, root) = _plainLists();
     }
 
@@ -289,7 +289,7 @@ contract DataAvailabilityGasTest is GasWorld {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: new uint32[](CONTRIBUTORS),
             delivered: type(uint256).max ^ (1 << 7),
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("aggregate"),
             stateRoot: keccak256("state"),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),

@@ -221,7 +221,7 @@ contract GameHandler is SmallModel {
         if (lies[number] == Lie.State) state.theta[seed % 2048] ^= 0x01;
         (played.aggregate, played.state) = (aggregate, state);
         made.weights = weights;
-        made.aggregateRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
+        made.meanRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
         made.stateRoot = rootOf(state);
         (made.verdictHash, made.artifactsHash) = (keccak256("verdicts"), keccak256("artifacts"));
         return true;
@@ -383,7 +383,7 @@ contract GameHandler is SmallModel {
         private
         returns (bool)
     {
-        IJudge.Opening memory opened = IJudge.Opening(case_.anchor.aggregateRoot, new bytes32[](0));
+        IJudge.Opening memory opened = IJudge.Opening(case_.anchor.meanRoot, new bytes32[](0));
         vm.prank(people[who]);
         try _parts.fraud.proveAggregate(case_, entries, 0, opened, "") {
             return true;

@@ -263,7 +263,7 @@ abstract contract FraudWorld is RoundTest {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
             delivered: world.delivered,
-            aggregateRoot: world.aggregateTree[DEPTH][0],
+            meanRoot: world.aggregateTree[DEPTH][0],
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(), world.nextThetaTree[DEPTH][0], world.nextMomentumTree[DEPTH][0]
             ),

@@ -167,7 +167,7 @@ abstract contract GasWorld is Deployment {
     }
 
     /// @dev Root of an aggregate that is wrong at the leaf that all paths are of.
-    function _aggregateRoot() internal pure virtual returns (bytes32) {
+    function _meanRoot() internal pure virtual returns (bytes32) {
         MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
         return MerkleTree.climb(kind, MerkleTree.leaf(kind, new bytes(1024)), place(), _path(3));
     }
@@ -193,7 +193,7 @@ abstract contract GasWorld is Deployment {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: type(uint256).max,
-            aggregateRoot: _aggregateRoot(),
+            meanRoot: _meanRoot(),
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(),
                 MerkleTree.climb(MerkleTree.Kind.Theta, keccak256("a lie"), place(), _path(4)),
