@@ -55,8 +55,9 @@ EXPIRED = "expired"
 PART = ".part"
 """End of the name of a file that has not arrived in full."""
 
-Moved = Callable[[str, int, int | None], object]
-"""Called during a transfer with the file's name, the bytes that have arrived, and its size if the sender tells it."""
+Moved = Callable[[int, int, int | None], object]
+"""Called during a transfer with the number of bytes that have just arrived, of all that are there, and of the whole file
+if the sender tells it."""
 
 _T = TypeVar("_T")
 
@@ -173,7 +174,7 @@ class CoordinatorSource:
         *,
         retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
         folder: Path | None = None,
-        moved: Moved = lambda name, done, total: None,
+        moved: Moved = lambda new, done, total: None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -356,7 +357,7 @@ class CoordinatorSource:
                         raise _unreachable(name, self.url, f"it sent {received} bytes in {lasted:.0f} s")
                     digest.update(chunk)
                     file.write(chunk)
-                    self._moved(name, size, total)
+                    self._moved(len(chunk), size, total)
         return part, digest.hexdigest()
 
 

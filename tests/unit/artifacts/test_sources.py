@@ -178,20 +178,21 @@ def test_a_location_is_a_url_or_a_folder(folder: Path) -> None:
 
 
 def test_a_broken_transfer_continues_where_it_broke(tmp_path: Path) -> None:
-    seen: list[tuple[int, int | None]] = []
+    seen: list[tuple[int, int, int | None]] = []
     with FileServer({SHA256: DATA}) as server:
         server.break_after = [1000, 5000]
         source = CoordinatorSource(
             server.url,
             folder=tmp_path,
-            moved=lambda name, done, total: seen.append((done, total)),
+            moved=lambda *moved: seen.append(moved),
             sleep=lambda seconds: None,
         )
         with source:
             assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
         assert server.ranges == [None, "bytes=1000-", "bytes=6000-"]
         assert server.sent == ENOUGH, "no byte was sent twice"
-        assert seen[-1] == (ENOUGH, ENOUGH)
+        assert seen[-1][1:] == (ENOUGH, ENOUGH)
+        assert sum(new for new, _, _ in seen) == ENOUGH
 
 
 def test_a_later_process_and_another_source_continue_a_part(tmp_path: Path) -> None:
