@@ -178,7 +178,10 @@ def mean_reader(path: Path, manifest: Manifest, policy: Policy) -> Callable[[int
     """
     size = mean_file_size(manifest, policy)
     if path.stat().st_size != size:
-        raise ArtifactError(f"The mean file has {path.stat().st_size} bytes, not {size}.")
+        raise ArtifactError(
+            f"The mean file has {path.stat().st_size} bytes, not {size}.",
+            remedy="Get it from another mirror.",
+        )
     leaves: U8 = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
 
     def read(first: int, last: int) -> U8:

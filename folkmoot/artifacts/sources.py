@@ -56,8 +56,8 @@ PART = ".part"
 """End of the name of a file that has not arrived in full."""
 
 Moved = Callable[[int, int, int | None], object]
-"""Called during a transfer with the number of bytes that have just arrived, of all that are there, and of the whole file
-if the sender tells it."""
+"""Called during a transfer with the number of bytes that have just arrived, of all that are there, and of the whole
+file if the sender tells it."""
 
 _T = TypeVar("_T")
 

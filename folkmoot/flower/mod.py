@@ -410,12 +410,18 @@ def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I6
         return base_theta(contributor.keeper, number, manifest.size)
     except KeeperError as error:
         if error.code == NO_KEEPER:
-            raise RefusedError("this node has no keeper.", code=records.NEEDS_BASE) from error
+            raise RefusedError(
+                "this node has no keeper.",
+                remedy="The relay sends it the base.",
+                code=records.NEEDS_BASE,
+            ) from error
         log(WARNING, "The keeper gave no base (%s): %s", error.code, error)
         if error.code in ("round-closed", "wrong-base"):
             raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
         raise RefusedError(
-            "the node's keeper could not get the base.", code=records.NEEDS_BASE_NOW
+            "the node's keeper could not get the base.",
+            remedy="The relay sends it the base.",
+            code=records.NEEDS_BASE_NOW,
         ) from error
 
 

@@ -481,7 +481,11 @@ class Relay:
                 raise
             view = {}
         if view.get("status") == "refused":
-            raise UpdateRefused(str(view.get("detail")), code=str(view.get("reason")))
+            raise UpdateRefused(
+                str(view.get("detail")),
+                remedy="Read the log of `folkmoot join`.",
+                code=str(view.get("reason")),
+            )
         if view.get("updateRoot") != "0x" + commitment.update_root.hex():
             raise UpdateRefused(
                 "The node says that it has delivered the update, and the coordinator has not received it.",
