@@ -18,6 +18,7 @@ from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_expone
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import Task, root, supervised
+from folkmoot.tasks.training import call_train
 
 _CALIBRATION_SHARES = (
     5  # A shipped task is trained on one of this many shares, like the data of one contributor.
@@ -80,7 +81,7 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tup
     data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
     # Of this training, only a small integer for each tensor is published, so its seed need not be secret. With a public
     # one, a task's genesis is the same wherever it is made.
-    task.train(model, data, {**manifest.training, "seed": 0})
+    call_train(task, model, data, {**manifest.training, "seed": 0, "round": 1}, {})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
         calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)
