@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import TaskError
 from folkmoot.flower import mod as mod_module
 from folkmoot.flower import records
+from folkmoot.flower.client_app import anchored_client
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import OLDEST, MemoryStore, Owner, StateMemory
 from folkmoot.flower.mod import folkmoot_mod
@@ -335,6 +337,24 @@ def test_a_private_federation_has_no_memory(join: Callable[..., Contributor]) ->
         assert node.context is not None
         assert not node.context.state
         assert not (node.contributor.home / "memory").exists()
+
+
+@pytest.mark.parametrize("shown", [False, True])
+def test_an_anchored_app_can_see_the_ledgers_round(
+    world: World, join: Callable[..., Contributor], shown: bool
+) -> None:
+    app, seen = ClientApp(), []
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        seen.append(message.content.config_records.get(records.ROUND))
+        return App()(message, context)
+
+    signer = LocalSigner(account("ada"))
+    contributor = join(world)
+    anchored = anchored_client(app, contributor=contributor, signer=signer, show_round=shown)
+    assert not anchored(train_message(world), context(contributor)).has_error()
+    assert [record and record["round"] for record in seen] == [1 if shown else None]
 
 
 def test_of_many_rounds_the_newest_that_the_base_was_made_in(tmp_path: Path) -> None:
