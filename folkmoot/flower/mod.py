@@ -333,17 +333,21 @@ def _remembered(memory: MemoryStore | None, contributor: Contributor, number: in
 
     def signed(earlier: int) -> bytes | None:
         kept = kept_update(contributor.home, earlier)
-        return None if kept is None else commitment_from_wire(kept.commitment)[0].memory_hash
+        try:
+            return None if kept is None else commitment_from_wire(kept.commitment)[0].memory_hash
+        except InputError:  # A damaged file.
+            return None
+
+    def view(earlier: int) -> RoundView:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).round(earlier)
 
     try:
         memory.settle(number, signed)
-        with open_rpc(contributor.rpc) as rpc:
-            ledger = LedgerReader(rpc, contributor.ledger)
-            kept = _read_chain(lambda: memory.choose(base, lambda earlier: ledger.round(earlier).base))
-            if kept is None:
-                return RecordDict()
-            header_hash = _read_chain(lambda: ledger.round(kept.round).header_hash)
-        found = memory.load(kept, header_hash)
+        kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
+        if kept is None:
+            return RecordDict()
+        found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
         log(WARNING, "%s", error)
         return RecordDict()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import resource
@@ -238,6 +239,17 @@ def test_a_node_that_dies_and_misses_the_round(
     signed = point == "node.kept" and not void
     assert node.app.seen[-1] == (2 if signed else 1), "what was not signed is not used"
     assert not list(node.contributor.home.glob("memory/*/*.draft"))
+
+
+def test_a_description_of_an_update_that_is_damaged(node: Node, tmp_path: Path) -> None:
+    """Nobody knows whether the draft's update was signed, so it is not used, and training goes on."""
+    node.round()
+    node.die("node.kept", tmp_path / "died")
+    (node.contributor.home / "updates" / "2.json").write_text(
+        json.dumps({"headerHash": "", "commitment": "?", "said": ""})
+    )
+    assert not node.train().has_error()
+    assert node.app.seen == [0, 1]
 
 
 @pytest.mark.parametrize(
