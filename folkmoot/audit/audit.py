@@ -236,7 +236,7 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     entries = (entry for replayed in ledger.rounds.values() for entry in replayed.commits)
     summary.memories = sum(entry.memory_hash != NO_MEMORY for entry in entries)
 
-    progress.step("updates, verdicts, aggregates")
+    progress.step("updates, verdicts, means")
     recomputation = Recomputation(history, ledger, files, origin)
     if run.journal is None:
         _check_all(summary, recomputation, run, None)
