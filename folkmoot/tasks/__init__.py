@@ -30,6 +30,7 @@ SHIPPED = {
     "digits": "folkmoot.tasks.digits:task",
     "breast-cancer": "folkmoot.tasks.breast_cancer:task",
     "diabetes": "folkmoot.tasks.diabetes:task",
+    "text": "folkmoot.tasks.text.task:task",
     "mnist-private": "folkmoot.tasks.mnist:private",
     "digits-private": "folkmoot.tasks.digits:private",
     "breast-cancer-private": "folkmoot.tasks.breast_cancer:private",

@@ -59,6 +59,13 @@ EXPECTED |= {
 }
 
 
+EXPECTED |= {
+    f"folkmoot/tasks/text/{path.name}"
+    for path in (flower_run.project_root() / "folkmoot" / "tasks" / "text").iterdir()
+    if path.suffix in (".py", ".json", ".jsonl")
+}
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flower_run.stage(tmp_path_factory.mktemp("bundle"))
