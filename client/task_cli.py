@@ -74,6 +74,14 @@ def task_init(
             help="Commit to a root set: the sha256 of the coordinator's root data. For a shipped task, good or biased."
         ),
     ] = "",
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Start from the weights in this file (safetensors), not from the task's own initial ones.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Try the task once, then write the manifest, the initial model and the genesis file of a new federation.
@@ -84,22 +92,34 @@ def task_init(
     Example: folkmoot task init --task mnist --out genesis/
 
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
+
+    Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
     """
+    from client import evaluation
     from client.genesis import write_genesis
+    from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.tasks import load_task, root
 
     one = one_subject(task, app, run_config)
     if app is not None:
+        if from_ is not None:
+            raise InputError(
+                "An app can't start from a file of weights.",
+                remedy="Leave out --from: the app's own initial_arrays are the start.",
+            )
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, json_)
         return
     loaded = load_task(one)
+    weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed)
+    genesis = write_genesis(loaded, out, committed, weights)
+    frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
         "parameters": str(genesis.manifest.elements),
+        **({"frozen": str(frozen)} if frozen else {}),
         "state root": "0x" + genesis.state_root.hex(),
         "genesis hash": "0x" + genesis.genesis.hash.hex(),
         "first exponents": f"guessed, because this machine could not train once ({genesis.guessed})"
@@ -112,6 +132,7 @@ def task_init(
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
         "parameters": genesis.manifest.elements,
+        "frozen": frozen,
         "manifestHash": "0x" + genesis.manifest.hash.hex(),
         "stateRoot": "0x" + genesis.state_root.hex(),
         "genesisHash": "0x" + genesis.genesis.hash.hex(),

@@ -7,6 +7,7 @@ This module uses tensors, but not texts, tasks or Flower.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,21 +31,45 @@ class Sizes:
     width: int = 128
     layers: int = 4
     heads: int = 4
+    adapters: int = 0
+    """Rank of the adapters; with 0, all weights are trained."""
 
     def __post_init__(self) -> None:
         """Check the sizes.
 
         Raises:
-            TaskError: One is not a whole number above 0, or the width is not a multiple of the heads.
+            TaskError: One is not a whole number in its range, or the width is not a multiple of the heads.
         """
         for name, value in vars(self).items():
-            if type(value) is not int or value < 1:
+            if type(value) is not int or value < (name != "adapters"):
                 raise TaskError(f"The model's {name} is {value!r}.", remedy="Use a whole number above 0.")
         if self.width % self.heads:
             raise TaskError(
                 f"The width {self.width} is not a multiple of the {self.heads} heads.",
                 remedy="Change the width or the number of heads.",
             )
+
+
+class Adapted(nn.Linear):
+    """A frozen dense layer with a trained product of two small matrices beside it (LoRA, Hu et al. 2021).
+
+    The product is 0 in a new layer.
+
+    Args:
+        inputs: Number of inputs.
+        outputs: Number of outputs.
+        rank: Rank of the product.
+    """
+
+    def __init__(self, inputs: int, outputs: int, rank: int) -> None:
+        super().__init__(inputs, outputs)
+        self.down = nn.Parameter(torch.randn(rank, inputs) / math.sqrt(inputs))
+        self.up = nn.Parameter(torch.zeros(outputs, rank))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return float[..., outputs] from float[..., inputs]."""
+        beside = functional.linear(functional.linear(x, self.down), self.up)
+        return super().forward(x) + beside
 
 
 class Block(nn.Module):
@@ -54,12 +79,17 @@ class Block(nn.Module):
         super().__init__()
         width = sizes.width
         self.heads = sizes.heads
+
+        def layer(inputs: int, outputs: int) -> nn.Linear:
+            rank = sizes.adapters
+            return Adapted(inputs, outputs, rank) if rank else nn.Linear(inputs, outputs)
+
         self.before_attention = nn.LayerNorm(width)
-        self.attention = nn.Linear(width, 3 * width)
-        self.attended = nn.Linear(width, width)
+        self.attention = layer(width, 3 * width)
+        self.attended = layer(width, width)
         self.before_dense = nn.LayerNorm(width)
-        self.dense = nn.Linear(width, 4 * width)
-        self.back = nn.Linear(4 * width, width)
+        self.dense = layer(width, 4 * width)
+        self.back = layer(4 * width, width)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return float[batch, length, width] from the same shape."""
@@ -88,6 +118,9 @@ class Gpt(nn.Module):
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes.layers))
         self.last_norm = nn.LayerNorm(sizes.width)
         for name, weight in self.named_parameters():
+            if name.endswith((".down", ".up")):
+                continue
+            weight.requires_grad_(not sizes.adapters)
             if weight.dim() == 2:
                 ends = name.endswith(("attended.weight", "back.weight"))
                 nn.init.normal_(weight, std=_DEVIATION / (math.sqrt(2 * sizes.layers) if ends else 1))
@@ -108,6 +141,49 @@ class Gpt(nn.Module):
             x = block(x)
         # The same table at both ends: another name for it in the state dict would be another array of the manifest.
         return functional.linear(self.last_norm(x), self.tokens.weight)
+
+
+def from_gpt2(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Give the tensors of a GPT-2 file of Hugging Face's transformers the names and shapes of ``Gpt``.
+
+    Causal masks are left out. Names that GPT-2 does not have stay as they are.
+
+    Raises:
+        TaskError: The file has a head that is not its table of tokens.
+    """
+    named = {name.removeprefix("transformer."): value for name, value in weights.items()}
+    if "wte.weight" not in named:
+        return dict(weights)
+    head = named.pop("lm_head.weight", None)
+    if head is not None and not torch.equal(head, named["wte.weight"]):
+        raise TaskError(
+            "The file's head lm_head.weight is not its table of tokens wte.weight.",
+            remedy="Give a model whose head is tied to its table of tokens, as GPT-2's is.",
+        )
+    found = {}
+    for name, value in named.items():
+        if name.endswith((".attn.bias", ".attn.masked_bias")):
+            continue
+        path, _, kind = name.rpartition(".")
+        _, layer, part = path.split(".", 2) if path.startswith("h.") else ("", "", path)
+        part = _GPT2_PARTS.get(part, part)
+        # GPT-2's dense layers have their weights as [inputs, outputs].
+        turned = value.T if kind == "weight" and layer and value.dim() == 2 else value
+        found[f"blocks.{layer}.{part}.{kind}" if layer else f"{part}.{kind}"] = turned
+    return found
+
+
+_GPT2_PARTS = {
+    "wte": "tokens",
+    "wpe": "places",
+    "ln_f": "last_norm",
+    "ln_1": "before_attention",
+    "attn.c_attn": "attention",
+    "attn.c_proj": "attended",
+    "ln_2": "before_dense",
+    "mlp.c_fc": "dense",
+    "mlp.c_proj": "back",
+}
 
 
 def losses_of(model: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ A task of one's own on other texts is a subclass with another ``name``, ``load``
 from __future__ import annotations
 
 import math
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import TaskError
@@ -52,13 +52,21 @@ class TextTask:
         """Return the model, of the sizes in the training settings: 932,608 weights."""
         from folkmoot.tasks.text.gpt import Gpt, Sizes
 
-        sizes = Sizes(**{name: self.training[name] for name in Sizes.__annotations__})
+        sizes = Sizes(
+            **{name: self.training[name] for name in Sizes.__annotations__ if name in self.training}
+        )
         if self.encoding.size > sizes.vocabulary:
             raise TaskError(
                 f"The encoding has {self.encoding.size} tokens, and the model knows {sizes.vocabulary}.",
                 remedy="Make the training setting vocabulary as large as the encoding.",
             )
         return supervised.seeded(lambda: Gpt(sizes), seed=1)
+
+    def from_weights(self, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Give the tensors of a GPT-2 file the names and shapes of the model, for `task init --from`."""
+        from folkmoot.tasks.text.gpt import from_gpt2
+
+        return from_gpt2(weights)
 
     def data_of(self, tokens: Sequence[int]) -> Data:
         """Return tokens as data: each one, and the one that comes after it. An example is a token."""
