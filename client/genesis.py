@@ -20,6 +20,7 @@ from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_expone
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import Task, pretrained, root, supervised
+from folkmoot.tasks.training import call_train
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +91,7 @@ def _calibrated(
     data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
     # Of this training, only a small integer for each tensor is published, so its seed need not be secret. With a public
     # one, a task's genesis is the same wherever it is made.
-    task.train(model, data, {**manifest.training, "seed": 0})
+    call_train(task, model, data, {**manifest.training, "seed": 0, "round": 1}, {})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
         calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)

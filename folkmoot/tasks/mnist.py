@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
 TEST_EXAMPLES = 1000
 _SPLIT_SEED = 2025
 
@@ -69,8 +71,8 @@ class Mnist:
         images, labels = read()
         return _tensors(images, labels, root_set(labels, _train_indices(), kind))
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-        """Train in place with SGD."""
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
+        """Train in place with SGD, which keeps nothing."""
         return supervised.train(model, data, settings)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

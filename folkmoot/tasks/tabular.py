@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
 _SPLIT_SEED = 2025
 
 
@@ -123,8 +125,8 @@ class TabularTask(_Table):
         inputs, labels = self._table()
         return self._network(inputs.shape[1], int(labels.max()) + 1)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-        """Train in place with SGD."""
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
+        """Train in place with SGD, which keeps nothing."""
         return supervised.train(model, data, settings)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -170,8 +172,8 @@ class TabularRegression(_Table):
         """Return the network, with one output."""
         return self._network(self._table()[0].shape[1], 1)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-        """Train in place with SGD on the squared error."""
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
+        """Train in place with SGD on the squared error, which keeps nothing."""
         return supervised.train(model, data, settings, supervised.squared_error)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

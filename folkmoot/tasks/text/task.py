@@ -8,7 +8,7 @@ A task of one's own on other texts is a subclass with another ``name``, ``load``
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import TaskError
@@ -18,6 +18,8 @@ from folkmoot.tasks.text.bpe import Encoding
 
 if TYPE_CHECKING:
     import torch
+
+    from folkmoot.tasks.memory import Memory
 
 _TRAINING_TOKENS = 640
 """Tokens of each work of which ``evaluate`` takes the training loss."""
@@ -36,10 +38,10 @@ class TextTask:
         "heads": 4,
         "local_steps": 80,
         "batch_size": 12,
-        "learning_rate": 0.003,
+        "learning_rate": 0.002,
         "warmup_rounds": 0.5,
         "steady_rounds": 5,
-        "cold_steps": 10,
+        "cold_steps": 5,
         "weight_decay": 0.1,
     }
 
@@ -90,20 +92,14 @@ class TextTask:
         """Return the group and the tokens of each text that nobody trains on."""
         return [(work.kind, work.held_out) for work in texts.parts()]  # type: ignore[misc]
 
-    def train(
-        self,
-        model: torch.nn.Module,
-        data: Data,
-        settings: dict[str, Any],
-        memory: MutableMapping[str, Any] | None = None,
-    ) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         """Train in place with AdamW, whose state is in the memory."""
         import torch
 
         from folkmoot.tasks.text import training
 
         tokens = torch.cat([data.inputs[:1], data.labels])
-        training.train(model, tokens, settings, {} if memory is None else memory)
+        training.train(model, tokens, settings, memory)
         return len(data)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from folkmoot.errors import TaskError
+from folkmoot.tasks.memory import Memory
 from folkmoot.tasks.text.gpt import losses_of
 
-DECAYS = (0.9, 0.95)
+DECAYS = (0.9, 0.99)
 """Decay of the mean of gradients and of their squares, a step."""
 _EPSILON = 1e-8
 _STEPS, _MEAN, _SQUARES = "optimizer/steps", "optimizer/mean/", "optimizer/squares/"
@@ -99,7 +100,7 @@ def train(
     model: torch.nn.Module,
     tokens: torch.Tensor,
     settings: Mapping[str, Any],
-    state: MutableMapping[str, Any],
+    state: Memory,
 ) -> float:
     """Train a model in place on random pieces of a text.
 
@@ -176,7 +177,7 @@ class _Optimizer:
                     parameter.mul_(1 - rate * settings.weight_decay)
                 parameter.addcdiv_(mean / first, (squares / second).sqrt_().add_(_EPSILON), value=-rate)
 
-    def keep(self, state: MutableMapping[str, Any]) -> None:
+    def keep(self, state: Memory) -> None:
         """Put the state into a mapping."""
         state[_STEPS] = self.steps
         for prefix, values in ((_MEAN, self._mean), (_SQUARES, self._squares)):

@@ -173,7 +173,7 @@ def test_what_is_wrong_is_said(own: Written, changes: dict[str, str], said: str)
             "train", "size = settings['momentum']\nreturn 1", "KeyError: 'momentum'", "settings['momentum']",
             "add it to the task's `training`, which has batch_size, learning_rate, local_steps",
         ),
-        ("train", "raise SystemExit(3)", "SystemExit: 3", "raise SystemExit", "train(model, data, settings)"),
+        ("train", "raise SystemExit(3)", "SystemExit: 3", "raise SystemExit", "train(model, data, settings, memory)"),
         ("evaluate", "return {'loss': 1 / 0}", "ZeroDivisionError", "1 / 0", "evaluate(model) returns"),
         ("examine", "return np.zeros(3)[7]", "IndexError", "[7]", "examine(model) returns"),
     ],
@@ -191,7 +191,7 @@ def test_a_method_with_other_arguments(own: Written, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(ARGUMENTS, "train", "self, model, data")
     said = own.refusal(train="return 1")
     assert "takes 3 positional arguments but 4 were given" in said
-    assert "train(model, data, settings) trains" in said
+    assert "train(model, data, settings, memory) trains" in said
 
 
 @pytest.mark.parametrize(

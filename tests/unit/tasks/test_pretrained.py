@@ -124,7 +124,7 @@ def test_training_leaves_the_base_alone_and_a_version_is_a_whole_model(start: St
     node.check_task(adapted, start.manifest)
     model = evaluation.model_of(adapted, evaluation.weights_of(start.state.to_safetensors(start.manifest, 0)))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    adapted.train(model, adapted.load(0, 50, 0), {**adapted.training, "seed": 1})
+    adapted.train(model, adapted.load(0, 50, 0), {**adapted.training, "seed": 1}, {})
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {tensor.name for tensor in start.manifest.tensors}
     start.manifest.flatten({name: value.numpy() for name, value in model.state_dict().items()})
