@@ -101,6 +101,9 @@ class Task(Protocol):
 
     It may also have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
     it, that node trains on the data that ``load`` returns there.
+
+    A task whose models write text may have ``generate(model, prompt, *, tokens, temperature, seed) -> str``. A task may
+    have ``from_weights(weights) -> weights`` for files of trained models (``folkmoot.tasks.pretrained``).
     """
 
     @property

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The task `text`: a small language model on works of Shakespeare and Milton.
+"""The task `text`, a small language model on works of Shakespeare and Milton, and what such a task is made of.
 
-A task of one's own on other texts is a subclass with another ``name``, ``load`` and ``held_out``
-(docs/language-models.md). This module does not use Flower, rounds or the chain.
+This module does not use Flower, rounds or the chain.
 """
 
 from __future__ import annotations
@@ -17,19 +16,23 @@ from folkmoot.tasks.text import texts
 from folkmoot.tasks.text.bpe import Encoding
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from folkmoot.tasks.memory import Memory
 
-_TRAINING_TOKENS = 640
-"""Tokens of each work of which ``evaluate`` takes the training loss."""
+    Tokens = Sequence[int] | NDArray[np.int64]
+
+_SEEN_TOKENS = 640
+"""Tokens of each work of which the training loss is taken."""
 _PIECES = 32  # Pieces of text that are measured at a time.
 
 
-class TextTask:
-    """The task ``text``."""
+class LanguageTask:
+    """A task with a language model. A task of one's own is a subclass with ``name``, ``load`` and ``held_out``."""
 
-    name = "text"
+    name = ""
     training: dict[str, Any] = {  # noqa: RUF012
         "vocabulary": 1024,
         "context": 64,
@@ -47,11 +50,11 @@ class TextTask:
 
     @property
     def encoding(self) -> Encoding:
-        """The encoding of the texts."""
+        """The encoding of the texts: that of the task `text`, which encodes any text."""
         return texts.encoding()
 
     def model(self) -> torch.nn.Module:
-        """Return the model, of the sizes in the training settings: 932,608 weights."""
+        """Return the model, of the sizes in the training settings. Those of the task `text` give 932,608 weights."""
         from folkmoot.tasks.text.gpt import Gpt, Sizes
 
         sizes = Sizes(
@@ -70,49 +73,40 @@ class TextTask:
 
         return from_gpt2(weights)
 
-    def data_of(self, tokens: Sequence[int]) -> Data:
+    def data_of(self, tokens: Tokens) -> Data:
         """Return tokens as data: each one, and the one that comes after it. An example is a token."""
         import torch
 
         row = torch.as_tensor(tokens)
         return Data(row[:-1], row[1:])
 
-    def load(self, partition: int, partitions: int, seed: int) -> Data:
-        """Return one contributor's part of the works. The parts follow each other, so that each has works of its own.
+    def held_out(self) -> Sequence[tuple[str, Tokens]]:
+        """Return the group and the tokens of each text that nobody trains on. Everybody has the same."""
+        raise NotImplementedError
 
-        ``seed`` changes nothing.
-        """
-        return self.data_of(texts.share_of(partition, partitions))  # type: ignore[arg-type]
-
-    def root(self, kind: str) -> Data:
-        """Return the texts of a root set: a part of each work, or only of the first half of the works."""
-        return self.data_of(texts.root_set(kind))  # type: ignore[arg-type]
-
-    def held_out(self) -> list[tuple[str, Sequence[int]]]:
-        """Return the group and the tokens of each text that nobody trains on."""
-        return [(work.kind, work.held_out) for work in texts.parts()]  # type: ignore[misc]
+    def seen(self) -> Sequence[tuple[str, Tokens]]:
+        """Return texts for training of which everybody can take the loss; by default none."""
+        return ()
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
-        """Train in place with AdamW, whose state is in the memory."""
+        """Train in place with AdamW, whose state is in the memory. Return the number of tokens."""
         import torch
 
         from folkmoot.tasks.text import training
 
-        tokens = torch.cat([data.inputs[:1], data.labels])
-        training.train(model, tokens, settings, memory)
+        training.train(model, torch.cat([data.inputs[:1], data.labels]), settings, memory)
         return len(data)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
-        """Return the loss a token and the perplexity on the held-out texts, and the loss on texts for training."""
-        held_out, weights, _ = self._measured(model, self.held_out())
-        loss = math.fsum(a * b for a, b in zip(held_out, weights, strict=True)) / sum(weights)
-        trained = [(work.kind, work.training[:_TRAINING_TOKENS]) for work in texts.parts()]
-        losses, weights, _ = self._measured(model, trained)  # type: ignore[arg-type]
-        training_loss = math.fsum(a * b for a, b in zip(losses, weights, strict=True)) / sum(weights)
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "training_loss": training_loss}
+        """Return the loss a token and the perplexity of the held-out texts, and the loss of texts for training."""
+        loss = self._loss(model, self.held_out())
+        measured = {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+        if seen := self.seen():
+            measured["training_loss"] = self._loss(model, seen)
+        return measured
 
     def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
-        """Return the loss of each piece of the held-out texts. The groups are the kinds of works."""
+        """Return the loss of each piece of the held-out texts, with their groups."""
         losses, weights, groups = self._measured(model, self.held_out())
         return HeldOutPredictions(losses=losses, weights=weights, groups=groups)
 
@@ -135,8 +129,12 @@ class TextTask:
         drawn = gpt.sample(model, before, tokens, context=context, temperature=temperature, seed=seed)
         return self.encoding.decode(drawn)
 
+    def _loss(self, model: torch.nn.Module, groups: Sequence[tuple[str, Tokens]]) -> float:
+        losses, weights, _ = self._measured(model, groups)
+        return math.fsum(a * b for a, b in zip(losses, weights, strict=True)) / sum(weights)
+
     def _measured(
-        self, model: torch.nn.Module, groups: Sequence[tuple[str, Sequence[int]]]
+        self, model: torch.nn.Module, groups: Sequence[tuple[str, Tokens]]
     ) -> tuple[list[float], list[int], list[str]]:
         """Cut texts into pieces. Return each piece's mean loss, number of predicted tokens, and group."""
         import torch
@@ -147,7 +145,6 @@ class TextTask:
         model.eval()
         context = int(self.training["context"])
         losses: list[float] = []
-        weights: list[int] = []
         names: list[str] = []
         for name, tokens in groups:
             row = torch.as_tensor(tokens)
@@ -158,9 +155,38 @@ class TextTask:
                 for at in range(0, count, _PIECES):
                     found = losses_of(model, inputs[at : at + _PIECES], targets[at : at + _PIECES])
                     losses += found.double().mean(dim=1).tolist()
-            weights += [context] * count
             names += [name] * count
-        return losses, weights, names
+        if not losses:
+            raise TaskError(
+                f"The held-out texts of the task {self.name!r} have no piece of {context + 1} tokens.",
+                remedy="Hold out longer texts.",
+            )
+        return losses, [context] * len(losses), names
+
+
+class TextTask(LanguageTask):
+    """The task ``text``."""
+
+    name = "text"
+
+    def load(self, partition: int, partitions: int, seed: int) -> Data:
+        """Return one contributor's part of the works. The parts follow each other, so that each has works of its own.
+
+        ``seed`` changes nothing.
+        """
+        return self.data_of(texts.share_of(partition, partitions))
+
+    def root(self, kind: str) -> Data:
+        """Return the texts of a root set: a part of each work, or only of the first half of the works."""
+        return self.data_of(texts.root_set(kind))
+
+    def held_out(self) -> Sequence[tuple[str, Tokens]]:
+        """Return the end of each work. The groups are the kinds of works."""
+        return [(work.kind, work.held_out) for work in texts.parts()]
+
+    def seen(self) -> Sequence[tuple[str, Tokens]]:
+        """Return the beginning of each work."""
+        return [(work.kind, work.training[:_SEEN_TOKENS]) for work in texts.parts()]
 
 
 task = TextTask()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client import evaluation
+from client import evaluation, trial
 from client.genesis import start_of
 from folkmoot.cli.main import run
 from folkmoot.cli.output import printable
@@ -285,3 +287,25 @@ def test_the_command_writes_from_a_model_file(tmp_path: Path, capsys: pytest.Cap
     file.write_bytes(b"0123456789")
     assert run([*words, "--model", str(file)]) == 1
     assert "damaged" in capsys.readouterr().err
+
+
+def test_the_task_of_the_page_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "language-models.md"
+    (block,) = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "letters.py").write_text(block.replace('"layers": 2', '"layers": 1, "local_steps": 2'))
+    (tmp_path / "held_out.txt").write_text("Dear Sir, " * 40)
+    (tmp_path / "mine.txt").write_text("Dear Madam, I write to you. " * 60)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("LETTERS", str(tmp_path / "mine.txt"))
+    monkeypatch.delitem(sys.modules, "letters", raising=False)
+    assert run(["task", "check", "--task", "letters:task"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split()[0] for line in lines] == [trial.OK] * 5
+    assert "training_loss" not in lines[3]
+    (tmp_path / "held_out.txt").write_text("Dear Sir")
+    assert run(["task", "check", "--task", "letters:task"]) == 0
+    assert "have no piece of 65 tokens" in capsys.readouterr().err
+    sys.modules.pop("letters")
