@@ -23,7 +23,6 @@ from folkmoot.errors import ArtifactError, LocalError, ManifestError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
@@ -275,21 +274,22 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def updates(self, anchored: Anchored) -> list[str]:
-        """Return the update files that a round lists; none if the folder does not have its artifacts file."""
+    def listed(self, anchored: Anchored) -> Artifacts | None:
+        """Return a round's artifacts file, if the folder has it."""
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
             _require_readable(error)
-            return []
+            return None
         if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
-            return []
-        return [sha256 for sha256 in artifacts.updates if sha256 is not None]
+            return None
+        return artifacts
 
     def delete(self, sha256: str, size: int) -> None:
         """Delete a file from the folder, if it has the size of an update.
 
-        The coordinator of a void round can list any file as an update. States, aggregates and documents stay.
+        The coordinator of a void round can list any file as an update. States and documents stay. Means have the same
+        size: the caller must keep them.
 
         Args:
             sha256: Name of the file.
@@ -303,7 +303,7 @@ class Copier:
             self.copied.deleted += 1
 
     def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool, expired: bool) -> None:
-        state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
+        state = manifest.state_file_size
         files = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
             ("the base state", artifacts.base_state, state),
@@ -312,7 +312,7 @@ class Copier:
             if sha256 is not None and not expired:
                 files.append((f"the update file of entry {index}", sha256, manifest.size))
         files += [
-            ("the aggregate", artifacts.aggregate, aggregate),
+            ("the mean", artifacts.mean, manifest.size),
             ("the state", artifacts.state, state),
             ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT),
         ]
@@ -413,6 +413,8 @@ class Mirroring:
     """Names of complete files in the folder."""
     emptied: set[int] = field(default_factory=set)
     """Rounds whose update files were deleted."""
+    means: dict[int, str] = field(default_factory=dict)
+    """Names of the mean files of expired rounds that are final, by round."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
         """Read the chain and copy the missing files, round by round; then delete the expired ones.
@@ -442,22 +444,41 @@ class Mirroring:
                 self.whole.add(number)
             yield number, copier.copied
         self.emptied &= expired
+        self.means = {number: name for number, name in self.means.items() if number in expired}
         if expired > self.emptied:
             yield from self._delete(copier, expired)
 
     def _delete(self, copier: Copier, expired: set[int]) -> Iterator[tuple[int, Copied]]:
-        """Delete the update files of expired rounds, except those that another round lists."""
+        """Delete the update files of expired rounds, except those that another round or a mean needs."""
         rounds = self.commitments.rounds
         assert self.manifest is not None  # noqa: S101  `step` has read it.
         size = self.manifest.size
-        kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
+        kept = self._kept(copier, expired)
         for number in sorted(expired - self.emptied):
             copier.copied = Copied()
-            for name in copier.updates(rounds[number]):
+            listed = copier.listed(rounds[number])
+            for name in filter(None, listed.updates if listed is not None else ()):
                 if name not in kept:
                     copier.delete(name, size)
             self.emptied.add(number)
             yield number, copier.copied
+
+    def _kept(self, copier: Copier, expired: set[int]) -> set[str]:
+        """Return the updates of rounds that are not expired, and the means of rounds that are not void."""
+        kept: set[str] = set()
+        for number, anchored in self.commitments.rounds.items():
+            if number in expired and (anchored.void or number in self.means):
+                continue
+            listed = copier.listed(anchored)
+            if listed is None:
+                continue
+            if number in expired:
+                self.means[number] = listed.mean
+                continue
+            kept.update(filter(None, listed.updates))
+            if not anchored.void:
+                kept.add(listed.mean)
+        return kept.union(self.means.values())
 
 
 def _require_readable(error: ArtifactError) -> None:

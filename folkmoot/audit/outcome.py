@@ -27,7 +27,6 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
@@ -37,7 +36,7 @@ from folkmoot.round import RoundOutcome, compute_round
 _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
-_AGGREGATE = "aggregate"
+_MEAN = "mean"
 _OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
@@ -289,7 +288,7 @@ class Recomputation:
         self._hold(replayed, header, artifacts, updates)
         compared = self._uses(replayed) & _OF_LINEAGE
         kept_rounds = window(replayed.number, self._base_number) if compared else []
-        unneeded = {artifacts.aggregate, artifacts.verdicts}
+        unneeded = {artifacts.mean, artifacts.verdicts}
         for number in self.held.keys() - set(kept_rounds):
             unneeded |= self.held.pop(number)
             del self.past[number]
@@ -434,19 +433,19 @@ class Recomputation:
         self, replayed: Round, anchor: Anchor, artifacts: Artifacts, outcome: RoundOutcome
     ) -> None:
         manifest, expected = self.origin.manifest, outcome.artifacts
-        subject = Subject(check=_AGGREGATE, round=replayed.number, event=replayed.anchored)
-        require(subject, "the root of the aggregate", outcome.aggregate_root, anchor.aggregate_root)
-        require(subject, "the aggregate in the artifacts file", expected.aggregate, artifacts.aggregate)
+        subject = Subject(check=_MEAN, round=replayed.number, event=replayed.anchored)
+        require(subject, "the root of the mean", outcome.mean_root, anchor.mean_root)
+        require(subject, "the mean in the artifacts file", expected.mean, artifacts.mean)
         require(subject, "the state root", outcome.state_root, anchor.state_root)
         require(subject, "the state in the artifacts file", expected.state, artifacts.state)
         require(subject, "the next exponents", outcome.next_exponents, artifacts.next_exponents)
         require(subject, "the verdicts in the artifacts file", expected.verdicts, artifacts.verdicts)
         for what, sha256, limit in (
-            ("the aggregate file", artifacts.aggregate, AGGREGATE.leaf_bytes * manifest.leaves),
+            ("the mean file", artifacts.mean, manifest.size),
             ("the state file", artifacts.state, manifest.state_file_size),
         ):
             self.files.fetch(
-                Subject(check=_AGGREGATE, round=replayed.number, artifact=sha256), what, sha256, limit
+                Subject(check=_MEAN, round=replayed.number, artifact=sha256), what, sha256, limit
             )
         require(
             subject, "the hash of the artifacts file", outcome.anchor.artifacts_hash, anchor.artifacts_hash

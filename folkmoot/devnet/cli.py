@@ -180,7 +180,7 @@ def demo(
 
     Example: folkmoot demo --task text --contributors 3 --rounds 8
 
-    Example: folkmoot demo --cheat sum
+    Example: folkmoot demo --cheat mean
 
     Example: folkmoot demo --private
     """
