@@ -32,6 +32,7 @@ SHIPPED = {
     "digits": "folkmoot.tasks.digits:task",
     "breast-cancer": "folkmoot.tasks.breast_cancer:task",
     "diabetes": "folkmoot.tasks.diabetes:task",
+    "text": "folkmoot.tasks.text.task:task",
     "mnist-private": "folkmoot.tasks.mnist:private",
     "digits-private": "folkmoot.tasks.digits:private",
     "breast-cancer-private": "folkmoot.tasks.breast_cancer:private",
@@ -100,6 +101,9 @@ class Task(Protocol):
 
     It may also have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
     it, that node trains on the data that ``load`` returns there.
+
+    A task whose models write text may have ``generate(model, prompt, *, tokens, temperature, seed) -> str``. A task may
+    have ``from_weights(weights) -> weights`` for files of trained models (``folkmoot.tasks.pretrained``).
     """
 
     @property
