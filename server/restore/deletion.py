@@ -62,7 +62,7 @@ class Deletion:
         self._delete()
 
     def retention(self, number: int) -> Retention:
-        """Return what the deletion of a round's update files depends on.
+        """Return what the deletion of a round's files depends on.
 
         Raises:
             ChainError: The chain gave no answer.
@@ -75,7 +75,7 @@ class Deletion:
             query = select(func.count()).where(Round.step.in_(_FINAL), Round.number > number)
             above = session.scalars(query).one()
         free_at = view.opened_at + self._unbonding
-        return Retention(view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds)
+        return Retention(number, view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds)
 
     def _now(self) -> int:
         """Time of the newest block that has its confirmations."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When update files may be deleted, at each border of the rule."""
+"""When update files and states may be deleted, at each border of the rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.retention import Retention
 
 NOW = 1_000
-DUE = Retention(over=True, free_at=NOW, above=21, retain_rounds=20)
+DUE = Retention(number=17, over=True, free_at=NOW, above=21, retain_rounds=20)
 
 
 def test_files_expire_at_the_last_condition() -> None:
@@ -45,3 +45,14 @@ def test_a_wish_is_met_before_the_voters_time(retain_rounds: int) -> None:
     kept = replace(DUE, retain_rounds=retain_rounds)
     assert kept.free(NOW)
     assert not kept.expired(NOW)
+
+
+def test_states_are_spare_once_no_trajectory_starts_at_them() -> None:
+    assert replace(DUE, above=WINDOW + 1).spare()
+    for kept in (replace(DUE, above=WINDOW), replace(DUE, over=False), replace(DUE, number=16)):
+        assert not kept.spare()
+
+
+def test_states_are_spare_whatever_the_voters_set_for_updates() -> None:
+    assert replace(DUE, retain_rounds=0, free_at=2 * NOW).spare()
+    assert not replace(DUE, number=0).spare(), "the genesis's stays"
