@@ -297,8 +297,8 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def artifacts(self, anchored: Anchored) -> Artifacts | None:
-        """Return a round's artifacts file; None if the folder does not have it, or if it is that of another round."""
+    def listed(self, anchored: Anchored) -> Artifacts | None:
+        """Return a round's artifacts file, if the folder has it."""
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
@@ -311,7 +311,8 @@ class Copier:
     def delete(self, sha256: str, size: int, magic: bytes = b"") -> None:
         """Delete a file from the folder, if it can be what a round lists it as.
 
-        The coordinator of a void round can list any file as an update or a state. Documents stay.
+        The coordinator of a void round can list any file as an update or a state. Documents stay. Means have the size of
+        updates: the caller must keep them.
 
         Args:
             sha256: Name of the file.
@@ -445,6 +446,8 @@ class Mirroring:
     """Rounds whose update files were deleted."""
     thinned: set[int] = field(default_factory=set)
     """Rounds whose state files were deleted."""
+    named: dict[int, tuple[bytes, str, str]] = field(default_factory=dict)
+    """Hash of the artifacts file of each round, and the mean and the state that it names."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
         """Read the chain and copy the missing files, round by round; then delete those that may be deleted.
@@ -495,26 +498,40 @@ class Mirroring:
         """Delete the update files of expired rounds and the states of spare ones, unless another round keeps them."""
         rounds, manifest = self.commitments.rounds, self.manifest
         assert manifest is not None  # noqa: S101  `step` has read it.
-        genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
-        kept = {genesis.state}
-        for number, anchored in rounds.items():
-            artifacts = copier.artifacts(anchored)
-            if artifacts is not None:
-                kept.add(artifacts.mean)
-                kept.update(() if number in expired else filter(None, artifacts.updates))
-                kept.update(() if number in spare else [artifacts.state])
+        kept = self._kept(copier, expired, spare)
         for number in sorted((expired - self.emptied) | (spare - self.thinned)):
             copier.copied = Copied()
-            artifacts = copier.artifacts(rounds[number])
-            if artifacts is not None:
-                updates = filter(None, artifacts.updates if number in expired - self.emptied else ())
-                for name in set(updates) - kept:
+            listed = copier.listed(rounds[number])
+            if listed is not None:
+                updates = listed.updates if number in expired - self.emptied else ()
+                for name in set(filter(None, updates)) - kept:
                     copier.delete(name, manifest.size)
-                if number in spare - self.thinned and artifacts.state not in kept:
-                    copier.delete(artifacts.state, manifest.state_file_size, MAGIC)
+                if number in spare - self.thinned and listed.state not in kept:
+                    copier.delete(listed.state, manifest.state_file_size, MAGIC)
             self.emptied |= {number} & expired
             self.thinned |= {number} & spare
             yield number, copier.copied
+
+    def _kept(self, copier: Copier, expired: set[int], spare: set[int]) -> set[str]:
+        """Return the files that stay: updates before their time, and means and states of rounds that are not void."""
+        genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
+        kept, reads_updates = {genesis.state}, expired > self.emptied
+        for number, anchored in self.commitments.rounds.items():
+            known = self.named.get(number)
+            if (
+                known is None
+                or known[0] != anchored.artifacts_hash
+                or (reads_updates and number not in expired)
+            ):
+                listed = copier.listed(anchored)
+                if listed is None:
+                    continue
+                if number not in expired:
+                    kept.update(filter(None, listed.updates))
+                known = self.named[number] = (anchored.artifacts_hash, listed.mean, listed.state)
+            if not anchored.void:
+                kept.update(known[1:] if number not in spare else known[1:2])
+        return kept
 
 
 def _require_readable(error: ArtifactError) -> None:

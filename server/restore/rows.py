@@ -285,6 +285,8 @@ class Rows:
         rows += [("update", sha256, None) for sha256 in listed.updates if sha256 is not None]
         for kind, sha256, digest in rows:
             deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            if kind == "state" and files.spare:
+                deleted = Reason.SPARE
             if deleted and session.get(Artifact, sha256) is not None:
                 continue  # An earlier round has the same file, and decides.
             session.merge(

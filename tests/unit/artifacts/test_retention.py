@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from folkmoot.aggregation.lineage import window
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.retention import Retention
 
@@ -56,3 +58,27 @@ def test_states_are_spare_once_no_trajectory_starts_at_them() -> None:
 def test_states_are_spare_whatever_the_voters_set_for_updates() -> None:
     assert replace(DUE, retain_rounds=0, free_at=2 * NOW).spare()
     assert not replace(DUE, number=0).spare(), "the genesis's stays"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_round_that_can_be_opened_or_challenged_needs_a_spare_state(seed: int) -> None:
+    """A watcher, a coordinator and a contributor need the state of the base, and that before the trajectory."""
+    rng = np.random.default_rng(seed)
+    bases: dict[int, int] = {}
+    chain, void = [0], set()
+    for number in range(1, 60):
+        bases[number] = chain[-1]
+        if rng.random() < 0.3:
+            void.add(number)
+        else:
+            chain.append(number)
+    pending = int(rng.integers(4))
+    finals = chain[1 : len(chain) - pending]
+    for number in (*chain[len(chain) - pending :], 60):
+        base = bases.get(number, chain[-1])
+        first = window(base, bases.__getitem__)[0]
+        for needed in (base, bases[first]):
+            above = sum(final > needed for final in finals)
+            assert not replace(
+                DUE, number=needed, above=above, over=needed in finals or needed in void
+            ).spare()
