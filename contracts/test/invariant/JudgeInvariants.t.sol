@@ -173,7 +173,7 @@ contract JudgeHandler is Test {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: 7,
-            meanRoot: keccak256(abi.encode("aggregate", round)),
+            meanRoot: keccak256(abi.encode("mean", round)),
             stateRoot: keccak256(abi.encode("state", round)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),

@@ -346,7 +346,7 @@ contract LedgerHandler is Test {
         return IRoundLedger.Anchor({
             weights: _weights[number],
             delivered: type(uint256).max,
-            meanRoot: keccak256(abi.encode("aggregate", number)),
+            meanRoot: keccak256(abi.encode("mean", number)),
             stateRoot: keccak256(abi.encode("state", number)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
