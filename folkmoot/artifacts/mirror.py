@@ -311,8 +311,8 @@ class Copier:
     def delete(self, sha256: str, size: int, magic: bytes = b"") -> None:
         """Delete a file from the folder, if it can be what a round lists it as.
 
-        The coordinator of a void round can list any file as an update or a state. Documents stay. Means have the size of
-        updates: the caller must keep them.
+        The coordinator of a void round can list any file as an update or a state. Documents stay. Means have the size
+        of updates: the caller must keep them.
 
         Args:
             sha256: Name of the file.
