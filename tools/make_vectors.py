@@ -746,8 +746,8 @@ def weighted_sum_section() -> dict[str, Any]:
     weights = [1, 0, 70_000, MAX_WEIGHT_SUM - 70_001]
     lanes = sum_lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
     return {
-        "about": "Section 9: updates of one leaf, the lanes U, the aggregate A and the mean's leaf, with a mean scale of 1. "
-        "The weights add up to the largest sum.",
+        "about": "Section 9: updates of one leaf, the lanes U, the aggregate A and the mean's leaf, with a mean "
+        "scale of 1. The weights add up to the largest sum.",
         "updates": hexes(data),
         "weights": text(weights),
         "weightSum": str(sum(weights)),
@@ -841,8 +841,8 @@ def outer_step_section() -> dict[str, Any]:
         new_momentum.append(int(results[1][0]))
     names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
     return {
-        "about": "Section 9, one coordinate a place of the arrays: decay is the policy's momentum, mean is B, meanScale "
-        "is S.",
+        "about": "Section 9, one coordinate a place of the arrays: decay is the policy's momentum, mean is B, "
+        "meanScale is S.",
         **{name: text(values) for name, values in zip(names, zip(*cases, strict=True), strict=True)},
         "newTheta": text(new_theta),
         "newMomentum": text(new_momentum),

@@ -83,7 +83,7 @@ class Played:
         lineage = Lineage(
             tuple(self.past[one] for one in numbers), self.states[numbers[0] - 1] if numbers else None
         )
-        aggregate, readers = Collected(), [MemoryUpdate(data) for _, data in made]
+        mean, readers = Collected(), [MemoryUpdate(data) for _, data in made]
         outcome = compute_round(
             self.manifest,
             header,
@@ -93,9 +93,9 @@ class Played:
             readers,
             coordinator=account("coordinator").address,
             lineage=lineage,
-            aggregate_sink=aggregate,
+            mean_sink=mean,
         )
-        for data in (*(data for _, data in made), bytes(aggregate), outcome.state.to_bytes()):
+        for data in (*(data for _, data in made), bytes(mean), outcome.state.to_bytes()):
             self.folder.put(data)
         for document in (outcome.verdicts_file, outcome.artifacts_file):
             self.folder.put(document, document=True)

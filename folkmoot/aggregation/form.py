@@ -2,8 +2,8 @@
 """The form of aggregate of a rule: a function of its weights and the updates (docs/protocol.md section 9).
 
 The trimmed rules have the trimmed sum, all others the weighted sum. The form follows from the policy alone, the
-aggregate from the form, the weights and the updates, the mean from the aggregate and the mean scale. So any leaf can be recomputed alone, as a fraud proof has to.
-This module knows the names of the trimmed rules, not how they weigh.
+aggregate from the form, the weights and the updates, the mean from the aggregate and the mean scale. So any leaf can be
+recomputed alone, as a fraud proof has to. This module knows the names of the trimmed rules, not how they weigh.
 """
 
 from __future__ import annotations

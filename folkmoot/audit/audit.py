@@ -232,7 +232,7 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     summary.policies, summary.model_head = len(policies), ledger.head
     summary.state_root = ledger.state_root(ledger.head)
 
-    progress.step("updates, verdicts, aggregates")
+    progress.step("updates, verdicts, means")
     recomputation = Recomputation(history, ledger, files, origin)
     if run.journal is None:
         _check_all(summary, recomputation, run, None)

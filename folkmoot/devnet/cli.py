@@ -178,7 +178,7 @@ def demo(
 
     Example: folkmoot demo --rounds 3 --keep
 
-    Example: folkmoot demo --cheat sum
+    Example: folkmoot demo --cheat mean
 
     Example: folkmoot demo --private
     """

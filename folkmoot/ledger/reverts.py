@@ -29,11 +29,11 @@ PROPOSAL_STATES = ("pending", "active", "canceled", "defeated", "succeeded", "qu
 ENUMS = {
     "IRoundLedger.Phase": PHASES,
     "IGovernor.ProposalState": PROPOSAL_STATES,
-    "IFraudProofs.Lie": ("aggregate", "outer step", "update", "weight", "header"),
+    "IFraudProofs.Lie": ("mean", "outer step", "update", "weight", "header"),
     "IGramProofs.Lie": ("weight", "root", "leaf", "node"),
     "IContributorFaults.Kind": ("two commitments", "false tree", "replay"),
     "IDataAvailability.What": (
-        *("update", "aggregate", "theta", "momentum"),
+        *("update", "mean", "theta", "momentum"),
         *("header", "verdicts file", "artifacts file"),
     ),
     "IDataAvailability.Status": ("none", "open", "answered", "convicted", "returned"),

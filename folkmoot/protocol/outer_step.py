@@ -32,8 +32,9 @@ def outer_step(
     """Apply a mean to some leaves of a state.
 
     Everything fits int64, for any uint16 rate and momentum: ``|B| <= 127``, ``1 <= S`` and ``s <= 30``, so
-    ``|g| <= 127 * 2^30 < 2^37``. A product ``floor(x * k / 1024)`` with ``k < 2^16`` is taken as ``(x >> 10) * k + ((x & 1023) * k >> 10)``,
-    the same number: for m, below 2^48, it is below 2^55, and for ``g + ...``, below 2^55, it is below 2^62.
+    ``|g| <= 127 * 2^30 < 2^37``. A product ``floor(x * k / 1024)`` with ``k < 2^16`` is taken as
+    ``(x >> 10) * k + ((x & 1023) * k >> 10)``, the same number: for m, below 2^48, it is below 2^55, and for
+    ``g + ...``, below 2^55, it is below 2^62.
 
     Args:
         theta: int64[256 k], the base's weights.

@@ -26,10 +26,11 @@ from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, leaf_hashes, tree
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate
@@ -142,7 +143,7 @@ class Importer:
         expired = self.expired(found)
         if not expired:
             self._updates(found, artifacts, manifest)
-        self._aggregate(found, artifacts, manifest)
+        self._mean(found, artifacts, manifest)
         before = None
         if base_state is None:
             before = self._state(
@@ -209,16 +210,15 @@ class Importer:
                 what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
                 raise mismatch(subject, "the update file", what, found_) from error
 
-    def _aggregate(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+    def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
         anchor = found.anchor
         assert anchor is not None  # noqa: S101
-        size = AGGREGATE.leaf_bytes * manifest.leaves
-        path = self._file(found.number, "aggregate", artifacts.aggregate, size)
-        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.aggregate)
-        require(subject, "the size of the aggregate", size, path.stat().st_size)
-        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(manifest.leaves, AGGREGATE.leaf_bytes)
-        root = tree(AGGREGATE, leaf_hashes(AGGREGATE, leaves)).root
-        require(subject, "the root of the aggregate", anchor.aggregate_root, root)
+        path = self._file(found.number, "mean", artifacts.mean, manifest.size)
+        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
+        require(subject, "the size of the mean", manifest.size, path.stat().st_size)
+        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
+        root = tree(MEAN, leaf_hashes(MEAN, leaves)).root
+        require(subject, "the root of the mean", anchor.mean_root, root)
 
     def _state(self, number: int, what: str, after: int, sha256: str, root: bytes, origin: Origin) -> bytes:
         """Import the state after a round, or rebuild it if it is spare; return the root of its momentum."""

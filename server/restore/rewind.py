@@ -325,7 +325,7 @@ class _Rewriting:
         """Take out of a round what follows from its entries, which are fixed anew."""
         row.step, row.entries, row.recomputed = step, 0, 0
         row.entries_hash = row.anchor = row.challenge_deadline = None
-        row.verdicts_sha256 = row.artifacts_sha256 = row.aggregate_sha256 = row.state_sha256 = None
+        row.verdicts_sha256 = row.artifacts_sha256 = row.mean_sha256 = row.state_sha256 = None
         self.session.execute(delete(Entry).where(Entry.round == row.number))
         self._forget_model(row.number)
 

@@ -44,7 +44,7 @@ def tell(cheat: str, home: Path, rounds: int = 1) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("cheat", ["sum", "withhold", "weights", "outer-step", "norm", "censor"])
+@pytest.mark.parametrize("cheat", ["mean", "withhold", "weights", "outer-step", "norm", "censor"])
 def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
     tmp_path: Path, cheat: str
 ) -> None:

@@ -142,7 +142,7 @@ def test_no_file_may_be_missing_while_a_fault_can_be_proven(young: World) -> Non
     assert caught.value.details["round"] == 1
 
 
-@pytest.mark.parametrize("what", ["aggregate", "state", "verdicts"])
+@pytest.mark.parametrize("what", ["mean", "state", "verdicts"])
 def test_the_other_files_of_an_expired_round_must_be_there(world: World, what: str) -> None:
     delete(world.folder, updates_of(world, KEPT))
     outcome = world.rounds[KEPT].outcome

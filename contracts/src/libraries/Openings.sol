@@ -261,16 +261,19 @@ library Openings {
             let source := add(lanes, 0x20)
             let end := add(source, 1024)
             for { let target := add(values, 0x20) } lt(source, end) { target := add(target, 0x20) } {
-                // The four words of sums that belong to one word of bytes, lane by lane from the right.
+                // Four words of sums have the bytes of one word, its last byte in the first of them.
                 let word := 0
                 for { let lane := 0 } lt(lane, 256) { lane := add(lane, 32) } {
-                    let four := div(add(mul(and(shr(lane, mload(source)), LANE), scale), offset), divisor)
-                    let byte_ := div(add(mul(and(shr(lane, mload(add(source, 0x20))), LANE), scale), offset), divisor)
-                    four := or(four, shl(8, byte_))
-                    byte_ := div(add(mul(and(shr(lane, mload(add(source, 0x40))), LANE), scale), offset), divisor)
-                    four := or(four, shl(16, byte_))
-                    byte_ := div(add(mul(and(shr(lane, mload(add(source, 0x60))), LANE), scale), offset), divisor)
-                    four := or(four, shl(24, byte_))
+                    let four := div(add(mul(and(shr(lane, mload(add(source, 0x60))), LANE), scale), offset), divisor)
+                    four := or(
+                        shl(8, four),
+                        div(add(mul(and(shr(lane, mload(add(source, 0x40))), LANE), scale), offset), divisor)
+                    )
+                    four := or(
+                        shl(8, four),
+                        div(add(mul(and(shr(lane, mload(add(source, 0x20))), LANE), scale), offset), divisor)
+                    )
+                    four := or(shl(8, four), div(add(mul(and(shr(lane, mload(source)), LANE), scale), offset), divisor))
                     word := or(word, shl(lane, four))
                 }
                 mstore(target, word)

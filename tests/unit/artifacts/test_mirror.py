@@ -433,6 +433,41 @@ def test_a_round_that_lists_other_files_as_updates_makes_no_mirror_delete_them(
     assert names(to) == before
 
 
+@pytest.mark.parametrize("over", [{2}, {1, 2}], ids=["the liar's round", "both rounds"])
+def test_a_mean_that_is_listed_as_an_update_stays(whole: Path, tmp_path: Path, over: set[int]) -> None:
+    """A mean has the size of an update, and the bytes of one if that alone has a weight."""
+    lie = replace(ARTIFACTS, round=2, updates=(sha(MEAN), None, None, None), mean=sha(UPDATES[0]))
+    put(whole, lie.to_json())
+    (whole / "by-keccak" / keccak(lie.to_json()).hex()).write_text(sha(lie.to_json()))
+    to = tmp_path / "to"
+    chain = Chain({1: ROUND, 2: replace(ROUND, number=2, artifacts_hash=keccak(lie.to_json()), void=True)})
+    made = mirroring(to, FolderSource(whole), chain=chain)
+    dict(made.step())
+    before = names(to)
+    chain.over = over
+    dict(made.step())
+    assert before - names(to) == ({sha(data) for data in UPDATES} if 1 in over else set())
+    assert sha(MEAN) in names(to)
+
+
+def test_an_update_that_is_its_rounds_mean_stays(whole: Path, tmp_path: Path, two: Chain) -> None:
+    alone = replace(ARTIFACTS, mean=sha(UPDATES[0]))
+    put(whole, alone.to_json())
+    (whole / "by-keccak" / keccak(alone.to_json()).hex()).write_text(sha(alone.to_json()))
+    to = tmp_path / "to"
+    chain = Chain({1: replace(ROUND, artifacts_hash=keccak(alone.to_json()))})
+    made = mirroring(to, FolderSource(whole), chain=chain)
+    dict(made.step())
+    chain.over = {1}
+    assert [(number, done.deleted) for number, done in made.step()] == [(0, 0), (1, 2)]
+    assert sha(UPDATES[0]) in names(to)
+    chain.rounds[2] = replace(two.rounds[2], void=True)  # lists it as an update, later
+    dict(made.step())
+    chain.over = {1, 2}
+    assert sum(done.deleted for _, done in made.step()) == 0
+    assert sha(UPDATES[0]) in names(to)
+
+
 def test_a_new_mirror_does_not_fetch_expired_updates_and_lacks_nothing(
     whole: Path, tmp_path: Path, two: Chain
 ) -> None:
