@@ -193,7 +193,9 @@ def audit(
     with ExitStack() as stack:
         endpoints = _open(rpc_urls, stack)
         asked = coordinator or (source if isinstance(source, CoordinatorSource) else None)
-        run = _Run(Files(source), from_round, journal, progress or Progress(), asked)
+        files = Files(source)
+        stack.callback(files.states.clear)
+        run = _Run(files, from_round, journal, progress or Progress(), asked)
         summary = _check(endpoints, deployment, run)
     summary.seconds = time.monotonic() - started
     return summary
