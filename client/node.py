@@ -55,7 +55,7 @@ from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, f
 from folkmoot.runtime.superlink import SuperLink
 from folkmoot.runtime.units import format_amount
 from folkmoot.sandbox.rules import Rules
-from folkmoot.tasks import SHIPPED, Task
+from folkmoot.tasks import SHIPPED, Task, pretrained
 
 SECRETS = ("FOLKMOOT_PASSWORD",)
 """Environment variables that are hidden from processes with the coordinator's code."""
@@ -299,7 +299,9 @@ def check_task(task: Task, manifest: Manifest) -> None:
         check_layers(model)
     try:
         ours = Manifest.from_arrays(
-            task.name, {name: value.numpy() for name, value in model.state_dict().items()}
+            task.name,
+            {name: value.numpy() for name, value in model.state_dict().items()},
+            carry=pretrained.frozen(model),
         )
     except ManifestError as error:
         raise TaskError(
