@@ -306,7 +306,7 @@ def rules_of(contributor: Contributor, access: Access) -> Rules:
         listable=tuple(str(path) for path in (root, *code)),
         writable=tuple(str(path) for path in (home / UPDATES_FOLDER, *real(access.writable))),
         hosts=tuple(_end_of(url) for url in contributor.rpc.split(",") if urlsplit(url).hostname),
-        sockets=(str(contributor.socket.resolve()),),
+        sockets=(str(contributor.socket.resolve()), str(contributor.keeper.resolve())),
         memory=access.memory or half_of_memory(),
         disk=access.disk,
         processes=PROCESSES,
@@ -441,6 +441,7 @@ def described(
         f"  Write       a temporary folder, its unpacked bundle, its own memory, {', '.join([updates, *writable])}",
         f"  Network     the node's SuperNode, and {hosts or 'nothing else'}; no other address, no UDP, no open port",
         f"  Signing     it can ask the signer for a signature of one update a round ({signing})",
+        "  Files       it can ask the keeper for the base of a round, and to send its signed update to the coordinator",
         f"  Limits      {rules.memory / 1e9:.1f} GB of memory, {rules.disk / 1e9:.1f} GB of files, "
         f"{rules.processes} processes",
         f"  Environment {variables}",

@@ -394,6 +394,7 @@ def run_node(
     options: NodeOptions,
     *,
     on_event: Callable[[dict[str, object]], None],
+    keeper: AbstractContextManager[object] | None = None,
 ) -> None:
     """Run the node until it is interrupted.
 
@@ -406,6 +407,7 @@ def run_node(
         options: Options for starting the SuperNode.
         on_event: Called with the event's fields and ``event``: "joined", "left", "bundle", "update", "received",
             "missed", "refused" or "no-place".
+        keeper: The keeper; it runs as long as the node.
 
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
@@ -414,8 +416,9 @@ def run_node(
     protect_memory()
     logs = contributor.home / "logs"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_locked(contributor.home))
+        stack.enter_context(locked(contributor.home))
         stack.enter_context(agent)
+        stack.enter_context(keeper or contextlib.nullcontext())
         contributor.save()  # Not before the lock is held: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
@@ -448,7 +451,7 @@ def run_node(
             supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
 
 
-def _locked(home: Path) -> AbstractContextManager[object]:
+def locked(home: Path) -> AbstractContextManager[object]:
     """Lock a node's folder. The locks of the agents don't suffice: two nodes may have agents of two kinds.
 
     Raises:

@@ -25,6 +25,7 @@ from folkmoot.runtime.files import write_whole
 
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"
+KEEPER_SOCKET_FILE = "keeper.sock"
 UPDATES_FOLDER = "updates"
 MEMORY_FOLDER = "memory"
 """Folder in the contributor's folder that has a folder for each bundle, for what its training keeps."""
@@ -88,6 +89,11 @@ class Contributor:
     def socket(self) -> Path:
         """Path of the signer agent's socket."""
         return self.home / SOCKET_FILE
+
+    @property
+    def keeper(self) -> Path:
+        """Path of the keeper's socket, if `folkmoot join` runs one."""
+        return self.home / KEEPER_SOCKET_FILE
 
     @property
     def log(self) -> Path:

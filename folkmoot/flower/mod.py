@@ -31,7 +31,7 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from folkmoot.coordinator_api import commitment_from_wire, commitment_to_wire
+from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
@@ -46,6 +46,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
 from folkmoot.flower.memory import (
     TASK_RECORDS,
     MemoryStore,
@@ -55,7 +56,7 @@ from folkmoot.flower.memory import (
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
-from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
@@ -184,7 +185,7 @@ def _anchored(
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept.data, kept.commitment, kept.said)
+        return _reply(message, kept, round_message, contributor)
     signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
     draft_key = signer.draft_key()
@@ -245,7 +246,7 @@ def _anchored(
             _memory_folder(contributor, commitment.bundle_hash), header.round, commitment.memory_hash
         )
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
-    return _reply(message, kept.data, signed, kept.said)
+    return _reply(message, kept, round_message, contributor)
 
 
 def _plain_message(
@@ -403,17 +404,30 @@ def _train(
         ) from error
 
 
-def _reply(message: Message, data: bytes, commitment: str, own_records: bytes) -> Message:
-    """Return a reply with the update, the commitment and the app's records that may be sent."""
-    reply = RecordDict(
-        {
-            records.UPDATE: records.update_record(data),
-            records.COMMITMENT: _config({"commitment": commitment}),
-        }
-    )
-    for name, record in records.unpack(own_records).items():
+def _reply(
+    message: Message, kept: KeptUpdate, round_message: records.RoundMessage, contributor: Contributor
+) -> Message:
+    """Return a reply with the commitment, the app's records that may be sent, and the update if it must be carried."""
+    reply = RecordDict({records.COMMITMENT: _config({"commitment": kept.commitment})})
+    if round_message.update_in_reply or not _delivered(round_message.round, contributor):
+        reply[records.UPDATE] = records.update_record(kept.data)
+    for name, record in records.unpack(kept.said).items():
         reply.setdefault(name, record)
     return Message(reply, reply_to=message)
+
+
+def _delivered(number: int, contributor: Contributor) -> bool:
+    """Let the keeper deliver the update. Return whether the coordinator has accepted or refused it.
+
+    The relay then asks the coordinator, and the reply needs no update.
+    """
+    try:
+        deliver(contributor.keeper, number)
+    except KeeperError as error:
+        if error.code != NO_KEEPER:
+            log(WARNING, "The keeper did not deliver the update (%s): %s", error.code, error)
+        return error.code in REFUSALS
+    return True
 
 
 def _config(values: Mapping[str, Any]) -> Any:
@@ -444,11 +458,14 @@ def _checked_round(
         round_message = records.RoundMessage.from_record(content.config_records[records.ROUND])
         header = RoundHeader.decode(round_message.header)
         manifest = Manifest.from_json(round_message.manifest)
-        theta = records.theta_of(content.array_records[records.THETA], manifest.size)
+        sent = content.array_records[records.THETA]
+        theta = records.theta_of(sent, manifest.size) if sent else None
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
     _check_header(round_message, header, manifest, view, contributor)
+    if theta is None:
+        theta = _kept_theta(header.round, manifest, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
@@ -462,6 +479,31 @@ def _checked_round(
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
     return round_message, header, manifest, to_float32(theta), policy, view.base
+
+
+def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I64:
+    """Return the base's weights, int64[256 n], from the keeper. They are not checked yet.
+
+    Raises:
+        RefusedError: There is no keeper (`NEEDS_BASE`), it failed (`NEEDS_BASE_NOW`), or it refuses the round.
+    """
+    try:
+        return base_theta(contributor.keeper, number, manifest.size)
+    except KeeperError as error:
+        if error.code == NO_KEEPER:
+            raise RefusedError(
+                "this node has no keeper.",
+                remedy="The relay sends it the base.",
+                code=records.NEEDS_BASE,
+            ) from error
+        log(WARNING, "The keeper gave no base (%s): %s", error.code, error)
+        if error.code in ("round-closed", "wrong-base"):
+            raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
+        raise RefusedError(
+            "the node's keeper could not get the base.",
+            remedy="The relay sends it the base.",
+            code=records.NEEDS_BASE_NOW,
+        ) from error
 
 
 def _read_chain(look: Callable[[], T]) -> T:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from client.keeper import Keeper
 from client.node import NodeOptions, node_command, node_environment, read_genesis
 from client.signer import RECORD_FOLDER, SignerAgent
 from client.signer_checks import SigningRules
 from client.signer_keys import LocalKey
+from client.transfers import Transfers
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
@@ -56,16 +58,23 @@ class Flower(contextlib.ExitStack):
         account: Any = None,
         *,
         stock: bool = False,
+        keeper: Transfers | None = None,
         config: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> int:
         """Start a node and its signer agent if there is an account; return the node's port.
 
-        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is.
+        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is. With `keeper` it has a
+        keeper, which shows its transfers there.
         """
         contributor.save()
         if account is not None:
             self.enter_context(agent_of(contributor, account, contributor.home / RECORD_FOLDER))
+        if keeper is not None:
+            deployment = Deployment.from_json(contributor.deployment)
+            with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
+                genesis, manifest = read_genesis(rpc, api, deployment)
+            self.enter_context(Keeper(contributor, manifest, genesis, (), keeper))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
         config = {**share, **(config or {})}

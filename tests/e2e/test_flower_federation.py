@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from client.genesis import start_of
+from client.transfers import DOWN, UP, Transfers
 from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
@@ -41,6 +42,7 @@ class Moot(SimpleNamespace):
     api: CoordinatorApi
     flower: Flower
     deployment_file: Path
+    transfers: Transfers
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,8 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
         name="plain", training={"local_steps": 20, "learning_rate": 0.05}, model=make_model
     )
     start = start_of(task)
-    with running(root, start.manifest, start.state, start.genesis, NAMES) as made:
+    transfers = Transfers(bar=False)  # ada's node has a keeper, ben's is a plain SuperNode.
+    with running(root, start.manifest, start.state, start.genesis, NAMES, {"ada": transfers}) as made:
         yield Moot(
             start=start,
             federation=made.federation,
@@ -63,6 +66,7 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
             flower=made.flower,
             deployment_file=made.deployment_file,
             root=root,
+            transfers=transfers,
         )
 
 
@@ -96,6 +100,10 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
             moot.flower.restart(NAMES[0])
     assert trainings == ["0.0", "1.0", "2.0"], "the apps' state went on, also after a SuperNode had ended"
 
+    manifest = moot.start.manifest
+    full, small = manifest.state_file_size, manifest.size
+    assert moot.transfers.bytes == {DOWN: full + small, UP: 2 * small}, "a full state, then a mean"
+    assert sum("gets it in its message" in line for line in lines) == 1, "ben's node, which has no keeper"
     bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
     people = {factories.account(name).address for name in NAMES}
     rounds = sorted(found["round"] for found in moot.api.items("/v1/rounds") if found["run"] in runs)

@@ -96,7 +96,7 @@ def test_the_rules_name_what_the_trainer_needs_and_not_the_home(home: Path) -> N
     assert str(home) not in (*rules.readable, *rules.listable, *rules.writable)
     assert rules.writable == (str(home / "updates"),)
     assert rules.hosts == (("one.example", 443), ("two.example", 8545))
-    assert rules.sockets == (str(home / "signer.sock"),)
+    assert rules.sockets == (str(home / "signer.sock"), str(home / "keeper.sock"))
     assert Rules.from_json(rules.to_json()) == rules
 
 
