@@ -438,7 +438,7 @@ def described(
         f"  Data        read: {data}",
         *([f"  Own code    read: {', '.join(rules.listable[1:])}"] if rules.listable[1:] else []),
         "  Other files read: system libraries, Python and its packages; neither your home folder, nor the node's key",
-        f"  Write       a temporary folder, its unpacked bundle, {', '.join([updates, *writable])}",
+        f"  Write       a temporary folder, its unpacked bundle, its own memory, {', '.join([updates, *writable])}",
         f"  Network     the node's SuperNode, and {hosts or 'nothing else'}; no other address, no UDP, no open port",
         f"  Signing     it can ask the signer for a signature of one update a round ({signing})",
         f"  Limits      {rules.memory / 1e9:.1f} GB of memory, {rules.disk / 1e9:.1f} GB of files, "

@@ -162,7 +162,7 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:
-    """Fetch the state of a version and return its model file. Everybody gets the same bytes.
+    """Fetch the model file of a version. Everybody gets the same bytes.
 
     Args:
         coordinator: URL of the coordinator.
@@ -170,18 +170,9 @@ def fetch_model(coordinator: str, version: str) -> bytes:
 
     Raises:
         CoordinatorError: The coordinator does not have this version, or can't be reached.
-        ArtifactError: A file is missing or damaged.
     """
     with CoordinatorApi(coordinator) as api:
-        manifest = fetch_manifest(api)
-        if version == "0":
-            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        active = version == "active"
-        view = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
-        number = int(view["version"] if active else view["round"])
-        if number == 0:
-            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        return fetch_state(api, _sha256(view, number), manifest).to_safetensors(manifest, number)
+        return api.model(version)
 
 
 def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:

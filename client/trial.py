@@ -2,8 +2,8 @@
 """Try a task once, step by step: model, data, train, evaluate, predictions.
 
 Stops at the first error. The error names the task's method, the exception, its file and line, and the expected result.
-If the data are missing on this machine, the trial continues without them. This module does not use Flower, rounds or
-the chain.
+If the data are missing on this machine, the trial continues without them. A task that keeps something in its memory is
+trained a second time with it. This module does not use rounds or the chain.
 """
 
 from __future__ import annotations
@@ -169,15 +169,22 @@ def _try_data(task: Task) -> tuple[Any, Step]:
 
 
 def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
+    from flwr.app import RecordDict
+
+    from folkmoot.flower.memory import StateMemory
+
+    memory = StateMemory(RecordDict())
     before = _weights(model)
     settings = {**task.training, "seed": 0, "round": 1}
     began = time.monotonic()
     try:
         with checked(model) if PrivacySettings.of(task.training) else nullcontext():
-            examples = _call(task, "train", model, data, settings, {})
+            examples = _call(task, "train", model, data, settings, memory)
+        took = time.monotonic() - began
+        if memory:
+            _call(task, "train", model, data, {**settings, "round": 2}, memory)
     except _Raised as raised:
         raise _Raised(raised.cause, _training_error(task, raised, data, settings)) from raised.cause
-    took = time.monotonic() - began
     whose = f"The method train of the task {task.name!r}"
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
         plain = isinstance(examples, int | float)
@@ -207,6 +214,8 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
             "rate above 0, and call its step().",
         )
     summary = f"{examples:,} examples in {took:.1f} s; {len(changed)} of {len(before)} tensors changed."
+    if memory:
+        summary += f" Trained again with the {len(memory)} values that it keeps for the next round."
     return Step("train", OK, summary)
 
 

@@ -347,6 +347,14 @@ class CoordinatorApi:
         _require(keccak256, keccak(data).hex())
         return data
 
+    def model(self, version: str) -> bytes:
+        """Return the model file of a version, which the coordinator makes of its state.
+
+        Args:
+            version: Number of a version or of an anchored round, or ``active``.
+        """
+        return self._checked(self._send("GET", f"/v1/models/{version}/download")).content
+
     def download(self, sha256: str, target: Path, size: int) -> Path:
         """Download a file to a path. The file appears there only after all of it has arrived and its hash is right.
 

@@ -28,7 +28,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
@@ -99,7 +99,7 @@ class Played:
             self.folder.put(data)
         for document in (outcome.verdicts_file, outcome.artifacts_file):
             self.folder.put(document, document=True)
-        self._send("anchor", number, outcome.anchor.abi_tuple())
+        self._send("anchor", number, entries_hash(entries), outcome.anchor.abi_tuple())
         self.states[number], self.exponents = outcome.state, outcome.next_exponents
         coordinator = account("coordinator").address
         self.past[number] = PastRound.of(header.exponents, entries, readers, coordinator)

@@ -52,6 +52,9 @@ REST = 60.0
 EXPIRED = "expired"
 """Code of the error that a coordinator deleted a file by rule (docs/protocol.md section 12.1)."""
 
+SPARE = "spare-state"
+"""Code of the error that a coordinator deleted a state file that can be rebuilt (docs/protocol.md section 12.2)."""
+
 _T = TypeVar("_T")
 
 
@@ -65,9 +68,9 @@ class ArtifactSource(Protocol):
         write to it.
 
         Raises:
-            ArtifactError: code `artifact-missing`; `expired` if the source deleted it by rule; `artifact-damaged` for
-                bytes with another hash or more than `limit` bytes; `artifact-unreachable` if the source gave no answer,
-                so that the file may exist.
+            ArtifactError: code `artifact-missing`; `expired` or `spare-state` if the source deleted it by rule;
+                `artifact-damaged` for bytes with another hash or more than `limit` bytes; `artifact-unreachable` if the
+                source gave no answer, so that the file may exist.
         """
         ...
 
@@ -290,13 +293,12 @@ class CoordinatorSource:
                 if "problem+json" in response.headers.get("Content-Type", ""):
                     raise _missing(name, self.url)
                 raise _NotACoordinatorError
-            if response.status_code == httpx.codes.GONE and _says(response, EXPIRED):
-                raise _expired(name, self.url)
+            if response.status_code == httpx.codes.GONE and (code := _code(response)) in _DELETED:
+                raise _deleted(name, self.url, code)
             if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                 raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
-            if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and _says(
-                response, "artifact-damaged"
-            ):
+            broken = response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+            if broken and _code(response) == "artifact-damaged":
                 raise _damaged(name, self.url, "the coordinator says that its copy is damaged")
             if response.status_code != httpx.codes.OK:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
@@ -315,19 +317,19 @@ class CoordinatorSource:
         return part, digest.hexdigest()
 
 
-def _says(response: httpx.Response, code: str) -> bool:
-    """Whether a coordinator refuses to hand out a file with this code."""
+def _code(response: httpx.Response) -> str:
+    """Return the code with which a coordinator refuses to hand out a file; empty if it gives none."""
     if "problem+json" not in response.headers.get("Content-Type", ""):
-        return False
+        return ""
     said = b""
     for chunk in response.iter_bytes():
         said += chunk
         if len(said) > PROBLEM_LIMIT:
-            return False
+            return ""
     try:
-        return bool(parse_json(said)["code"] == code)
+        return str(parse_json(said)["code"])
     except (InputError, KeyError, TypeError):
-        return False
+        return ""
 
 
 class _NotACoordinatorError(Exception):
@@ -400,7 +402,7 @@ def _not_available(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
     if len(errors) == 1:
         return errors[0]
     codes = [error.code for error in errors]
-    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing", EXPIRED)
+    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing", *_DELETED)
     return ArtifactError(
         f"The file {name} is not available from any of {len(errors)} sources. "
         + " ".join(error.message for error in errors),
@@ -485,11 +487,19 @@ def _missing(name: str, where: str) -> ArtifactError:
     )
 
 
-def _expired(name: str, where: str) -> ArtifactError:
+_DELETED = {
+    EXPIRED: "Nothing is to be done: the retention time that the voters set is over (docs/retention.md).",
+    SPARE: "It follows from an earlier state and the means since then (docs/protocol.md section 12.2): "
+    "`folkmoot audit` and `folkmoot model download` rebuild it.",
+}
+"""What to do about a file that was deleted by rule, by the code of the error."""
+
+
+def _deleted(name: str, where: str, code: str) -> ArtifactError:
     return ArtifactError(
         f"The file {name} was deleted by rule at {where}.",
-        remedy="Nothing is to be done: the retention time that the voters set is over (docs/retention.md).",
-        code=EXPIRED,
+        remedy=_DELETED[code],
+        code=code,
         details={"file": name, "source": where},
     )
 

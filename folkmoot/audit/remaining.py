@@ -141,8 +141,6 @@ def _check_state(
         state.theta[place], state.momentum[place] = part.theta, part.momentum
     require(subject, "the state root", state.root(manifest.hash), anchor.state_root)
     require(subject, "the state in the artifacts file", state.sha256(), artifacts.state)
-    of_state = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
-    files.fetch(of_state, "the state file", artifacts.state, manifest.state_file_size)
     count = len(artifacts.next_exponents)
     require(subject, "the number of exponents in the artifacts file", len(manifest.tensors), count)
     return state

@@ -26,6 +26,10 @@ from folkmoot.runtime.files import write_whole
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"
 UPDATES_FOLDER = "updates"
+MEMORY_FOLDER = "memory"
+"""Folder in the contributor's folder that has a folder for each bundle, for what its training keeps."""
+MEMORY_VARIABLE = "FOLKMOOT_MEMORY"
+"""Environment variable with that folder of the running bundle. Without it, the bundle that was verified names it."""
 LOG_FILE = Path("logs", "supernode.log")
 """Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3

@@ -72,8 +72,8 @@ class Mnist:
         return _tensors(images, labels, root_set(labels, _train_indices(), kind))
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
-        """Train in place with SGD, which keeps nothing."""
-        return supervised.train(model, data, settings)
+        """Train in place with SGD."""
+        return supervised.train(model, data, settings, memory)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss and accuracy on the 1,000 test images."""

@@ -126,8 +126,8 @@ class TabularTask(_Table):
         return self._network(inputs.shape[1], int(labels.max()) + 1)
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
-        """Train in place with SGD, which keeps nothing."""
-        return supervised.train(model, data, settings)
+        """Train in place with SGD."""
+        return supervised.train(model, data, settings, memory)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss and accuracy on the common test fifth."""
@@ -173,8 +173,8 @@ class TabularRegression(_Table):
         return self._network(self._table()[0].shape[1], 1)
 
     def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
-        """Train in place with SGD on the squared error, which keeps nothing."""
-        return supervised.train(model, data, settings, supervised.squared_error)
+        """Train in place with SGD on the squared error."""
+        return supervised.train(model, data, settings, memory, supervised.squared_error)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss (mean squared error, standardised target) and mae (mean absolute error, in the target's unit)."""

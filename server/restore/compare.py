@@ -24,9 +24,9 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
+from server import model_files
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
 from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
@@ -248,7 +248,9 @@ class Comparison:
         if row is None or not state:
             return []
         try:
-            loaded = State.from_bytes(self._storage.store.read(state), self._federation.manifest)
+            loaded = model_files.read_state(
+                self._storage, self._federation, self._chain.policy, number, state
+            )
         except ArtifactError:
             return []  # the store tells of it
         expected = sha256_hex(loaded.to_safetensors(self._federation.manifest, number))

@@ -287,6 +287,8 @@ class Rows:
         ]
         for kind, sha256, digest in rows:
             deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            if kind == "state" and files.spare:
+                deleted = Reason.SPARE
             known = session.get(Artifact, sha256)
             if known is not None and (deleted or (kind == "update" and known.kind == "mean")):
                 continue  # An earlier round has the same file, and decides. A mean stays one.

@@ -5,7 +5,7 @@ Whoever reads a file of the store and finds it bad lets the store tell of it. He
 an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
 mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
 
-Update files whose retention time is over are deleted (`deletion`).
+Update files whose retention time is over, and spare states, are deleted (`deletion`).
 
 Rows of the database are compared with the chain, and what differs is told. They are put right by
 `folkmoot coordinator repair --rows` only, while nobody works with them.
@@ -26,6 +26,7 @@ from sqlalchemy import select
 
 from folkmoot.artifacts.sources import ArtifactSource, SeveralSources, open_source
 from folkmoot.errors import ArtifactError, FolkmootError
+from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server import model_files
@@ -93,6 +94,7 @@ class Upkeep:
     Args:
         storage: Where they belong.
         federation: The federation.
+        policy: Returns a policy by its number.
         mirrors: Folders and URLs of mirrors; they are tried in order.
         comparison: Compares rows with the chain; None for not.
         pause: Seconds between two steps of that.
@@ -105,6 +107,7 @@ class Upkeep:
         self,
         storage: Storage,
         federation: Federation,
+        policy: Callable[[int], Policy],
         mirrors: Sequence[str],
         comparison: Comparison | None = None,
         pause: float = 10.0,
@@ -112,7 +115,7 @@ class Upkeep:
         deletion: Deletion | None = None,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
-        self._deletion = deletion
+        self._policy, self._deletion = policy, deletion
         self._pause, self._check = pause, check
         self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
@@ -232,7 +235,7 @@ class Upkeep:
             with self._storage.database.read() as session:
                 state = model_files.states(session, initial, [row.round]).get(row.round)
             if state is not None:
-                model_files.make(self._storage, self._federation, row.round, state)
+                model_files.make(self._storage, self._federation, self._policy, row.round, state)
         elif self._mirrors:
             with self._opened() as source:
                 put_back(store, row, source)

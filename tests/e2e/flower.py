@@ -31,6 +31,7 @@ class Flower(contextlib.ExitStack):
         super().__init__()
         self.root = root
         self.port = free_port()
+        self._starts: dict[str, Callable[[], None]] = {}
         self.supervisor = self.enter_context(Supervisor(root / "logs"))
         programs = str(Path(sys.executable).parent)
         self.environment = flower_run.environment(root / "superlink")
@@ -77,13 +78,24 @@ class Flower(contextlib.ExitStack):
                 *("--insecure", "--superlink", self.address, "--port", str(port)),
                 *("--node-config", f'{HOME}="{contributor.home}"'),
             ]
-        self.supervisor.start(
-            f"node-{contributor.home.name}",
-            command,
-            ready=lambda: accepts_connections(port),
-            environment=node_environment(contributor.home, os.environ),
-        )
+        name, home = f"node-{contributor.home.name}", contributor.home
+
+        def start() -> None:
+            self.supervisor.start(
+                name,
+                command,
+                ready=lambda: accepts_connections(port),
+                environment=node_environment(home, os.environ),
+            )
+
+        start()
+        self._starts[home.name] = start
         return port
+
+    def restart(self, name: str) -> None:
+        """End the SuperNode in the folder of this name, and start it again. Its signer agent goes on."""
+        self.supervisor.stop_one(f"node-{name}")
+        self._starts[name]()
 
     def run(
         self,

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -78,32 +80,49 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
 ) -> None:
     deployment = moot.federation.deployment
     domain = Domain(deployment.chain_id, deployment.ledger)
-    run = moot.api.start_run(2, len(NAMES), factories.account("coordinator"), domain)
     app = anchored(PLAIN, tmp_path)
-    result, lines = moot.flower.run({"coordinator": moot.api.url}, app)
-    assert result.completed, "\n".join(lines)
-    ended = moot.api.run(run.id)
-    assert ended is not None
-    assert (ended.state, ended.completed) == ("done", 2)
+    trainings, runs = [], []
+    for count in (2, 1):
+        runs.append(moot.api.start_run(count, len(NAMES), factories.account("coordinator"), domain).id)
+        result, lines = moot.flower.run({"coordinator": moot.api.url}, app)
+        assert result.completed, "\n".join(lines)
+        ended = moot.api.run(runs[-1])
+        assert ended is not None
+        assert (ended.state, ended.completed) == ("done", count)
+        trainings += re.findall(
+            r"'trainings': ([0-9.]+)", next(line for line in lines if "metrics {" in line)
+        )
+        if count == 2:
+            moot.flower.restart(NAMES[0])
+    assert trainings == ["0.0", "1.0", "2.0"], "the apps' state went on, also after a SuperNode had ended"
 
     bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
     people = {factories.account(name).address for name in NAMES}
-    rounds = [found["round"] for found in moot.api.items("/v1/rounds") if found["run"] == run.id]
-    assert len(rounds) == 2
+    rounds = sorted(found["round"] for found in moot.api.items("/v1/rounds") if found["run"] in runs)
+    assert len(rounds) == 3
+    hashes = set()
     for number in rounds:
         updates = list(moot.api.items(f"/v1/rounds/{number}/updates"))
         assert {update["contributor"] for update in updates} == people
         assert {update["bundleHash"] for update in updates} == {bundle}
         assert {update["weight"] for update in updates} == {1}
+        hashes |= {update["memoryHash"] for update in updates}
     assert moot.federation.chain.head().round == max(rounds)
+    assert len(hashes - {"0x" + bytes(32).hex()}) == 3 * len(NAMES)
+    for name in NAMES:
+        kept = list((moot.root / name / "memory" / bundle[2:]).iterdir())
+        assert {path.name.partition("-")[0] for path in kept} == {str(number) for number in rounds[1:]}
+        assert {"0x" + path.stem.partition("-")[2] for path in kept} < hashes
 
     status = folkmoot(
         [
             *("audit", "--rpc", moot.federation.anvil.url, "--deployment", str(moot.deployment_file)),
-            *("--artifacts", moot.api.url),
+            *("--artifacts", moot.api.url, "--json"),
         ]
     )
-    assert status == 0, capsys.readouterr()
+    said = capsys.readouterr()
+    assert status == 0, said
+    assert json.loads(said.out)["memories"] == 3 * len(NAMES)
 
 
 def test_contributors_hand_in_without_flower(
@@ -191,8 +210,6 @@ def test_join_says_what_is_wrong(
     change: dict[str, str],
     code: str,
 ) -> None:
-    import json
-
     options = {
         "--rpc": moot.federation.anvil.url,
         "--deployment": str(moot.deployment_file),

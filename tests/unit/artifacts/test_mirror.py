@@ -89,12 +89,16 @@ class Chain:
     reports: set[str] = field(default_factory=lambda: {sha(REPORT)})
 
     over: set[int] = field(default_factory=set)
+    old: set[int] = field(default_factory=set)
 
     def look(self) -> None:
         pass
 
     def expired(self) -> set[int]:
         return self.over
+
+    def spare(self) -> set[int]:
+        return self.old
 
     @property
     def ledger(self) -> Any:
@@ -480,6 +484,119 @@ def test_a_mirror_that_was_killed_while_it_deleted_goes_on(whole: Path, tmp_path
     two.over = {1, 2}
     dict(mirroring(to, FolderSource(tmp_path / "nowhere"), chain=two).step())
     assert not {sha(data) for data in UPDATES} & names(to)
+
+
+# States that are rebuilt (docs/protocol.md section 12.2)
+
+
+@dataclass
+class Line:
+    """Rounds 1 to 5 on each other, of which each has another state."""
+
+    chain: Chain
+    states: list[bytes]
+    means: list[bytes]
+
+
+def other_state(seed: int) -> bytes:
+    return State.genesis(MANIFEST, {"weight": np.full(30, seed, dtype=np.float32)}).to_bytes()
+
+
+@pytest.fixture
+def line(whole: Path) -> Line:
+    states = [STATE.to_bytes(), *(other_state(seed) for seed in range(2, 7))]
+    means = [bytes([200 + number]) * MANIFEST.size for number in range(6)]
+    chain = Chain({})
+    for number in range(1, 6):
+        listed = replace(
+            ARTIFACTS,
+            round=number,
+            base_state=sha(states[number - 1]),
+            mean=sha(means[number]),
+            state=sha(states[number]),
+        )
+        add(whole, chain, listed, base=number - 1)
+        for data in (states[number], means[number]):
+            put(whole, data)
+    return Line(chain, states, means)
+
+
+def add(folder: Path, chain: Chain, listed: Artifacts, **changes: Any) -> None:
+    """Anchor a round, and put its artifacts file into a folder."""
+    put(folder, listed.to_json())
+    (folder / "by-keccak" / keccak(listed.to_json()).hex()).write_text(sha(listed.to_json()))
+    found = replace(ROUND, number=listed.round, artifacts_hash=keccak(listed.to_json()), **changes)
+    chain.rounds[listed.round] = found
+
+
+def states_in(folder: Path, line: Line) -> list[int]:
+    """Rounds whose states are there."""
+    return [number for number, data in enumerate(line.states) if sha(data) in names(folder)]
+
+
+def test_spare_states_are_deleted_and_never_fetched_again(whole: Path, tmp_path: Path, line: Line) -> None:
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    before = names(tmp_path / "to")
+    line.chain.old = {1, 2, 4}
+    assert [(number, done.deleted) for number, done in made.step() if number] == [(1, 1), (2, 1), (4, 1)]
+    assert before - names(tmp_path / "to") == {sha(line.states[number]) for number in (1, 2, 4)}
+    assert [number for number, _ in made.step()] == [0], "what was deleted is not looked at again"
+    for to in (tmp_path / "to", tmp_path / "new"):
+        done = dict(mirroring(to, FolderSource(whole), chain=line.chain).step())
+        assert not any(each.missing for each in done.values())
+        assert states_in(to, line) == [0, 3, 5]
+
+
+def test_a_state_stays_while_another_round_left_it_as_it_was(whole: Path, tmp_path: Path, line: Line) -> None:
+    idle = replace(ARTIFACTS, round=6, base_state=sha(line.states[2]), state=sha(line.states[2]))
+    again = replace(ARTIFACTS, round=7, state=GENESIS.state)
+    add(whole, line.chain, idle, base=2)
+    add(whole, line.chain, again, base=6)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.old = {1, 2, 7}
+    dict(made.step())
+    assert states_in(tmp_path / "to", line) == [0, 2, 3, 4, 5]
+
+
+def test_a_void_round_that_lists_another_file_as_its_state_makes_no_mirror_delete_it(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    document = b"{" + bytes(MANIFEST.state_file_size - 1)
+    report = sha(document)
+    put(whole, document)
+    line.chain.reports = {report}
+    add(whole, line.chain, replace(ARTIFACTS, round=6, state=report), base=5, void=True)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.old = {6}
+    dict(made.step())
+    assert report in names(tmp_path / "to")
+
+
+def test_a_mirror_of_some_rounds_has_what_their_first_state_is_rebuilt_from(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    line.chain.old = {2, 3}
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain, rounds=range(4, 6)).step())
+    assert not any(each.missing for each in done.values())
+    assert list(done) == [0, 2, 3, 4, 5]
+    assert states_in(tmp_path / "to", line) == [0, 1, 4, 5]
+    there = [number for number, data in enumerate(line.means) if sha(data) in names(tmp_path / "to")]
+    assert there == [2, 3, 4, 5]
+
+
+def test_a_round_that_lists_a_mean_as_an_update_makes_no_mirror_delete_it(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    lie = replace(ARTIFACTS, round=6, updates=(sha(line.means[3]), None, None, None))
+    add(whole, line.chain, lie, base=5, void=True)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.over = {6}
+    dict(made.step())
+    assert sha(line.means[3]) in names(tmp_path / "to")
 
 
 def test_what_a_coordinator_deleted_by_rule_is_told_apart_from_what_it_lacks() -> None:

@@ -194,6 +194,29 @@ def test_a_method_with_other_arguments(own: Written, monkeypatch: pytest.MonkeyP
     assert "train(model, data, settings, memory) trains" in said
 
 
+KEEPING = """
+    model.weight.data += 1
+    memory["calls"] = memory.get("calls", 0) + 1
+    memory["rounds"] = np.append(memory.get("rounds", []), settings["round"])
+    if memory["calls"] == 2:
+        assert memory["rounds"].tolist() == [1, 2]
+        {second}
+    return len(data)
+"""
+
+
+def test_a_task_that_keeps_something_is_trained_twice(own: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARGUMENTS, "train", "self, model, data, settings, memory")
+    (train,) = (step for step in own.steps(train=KEEPING.format(second="pass")) if step.name == "train")
+    assert train.said.endswith("Trained again with the 2 values that it keeps for the next round.")
+    assert "raised RuntimeError: second" in own.refusal(
+        train=KEEPING.format(second="raise RuntimeError('second')")
+    )
+    said = own.refusal(train='memory["model"] = model')
+    assert "can't keep 'model', an object of the type Linear" in said
+    assert "Keep arrays of numbers, tensors, int, float" in said
+
+
 @pytest.mark.parametrize(
     "body",
     [
