@@ -302,7 +302,7 @@ class CheatDemo(Demo):
             case "round-anchored" if current:
                 current.gas["anchor"] = int(data.get("gas") or 0)
                 current.seconds = time.monotonic() - self._began
-                current.metrics = self._metrics(current.number)
+                self._evaluate(current)
                 self.progresses.append(current)
                 self._show(current)
                 say(f"round {current.number}: the challenge window runs")

@@ -127,7 +127,7 @@ def test_a_coordinator_serves_the_artifacts_as_well(history: World) -> None:
     def serve(request: httpx.Request) -> httpx.Response:
         if request.url.path.startswith("/v1/models/"):
             return httpx.Response(404)  # a web server with files hands out none
-        kept.append(sum(path.stat().st_size for path in Path(source._cache.name).iterdir()))
+        kept.append(sum(path.stat().st_size for path in source._folder.iterdir()))
         *_, parent, name = request.url.path.split("/")
         folder = history.folder
         path = folder.document(bytes.fromhex(name)) if parent == "by-keccak" else folder.place(name)

@@ -624,7 +624,7 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
         assert [line["mirror"] for line in seen.said("mirror-failed")] == ["hanging"]
         assert phase(world, number) == Phase.SLASHED
         assert seen.look() == 3  # what is over is let go
-        left = {path.name for path in Path(serving._cache.name).iterdir()} - {"part"}
+        left = {path.name for path in serving._folder.iterdir()} - {"document.part"}
         outcome = world.rounds[1].outcome
         assert outcome is not None
         assert not left & set(filter(None, outcome.artifacts.updates))
