@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -27,6 +28,7 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, CoordinatorError, InputError
+from folkmoot.leaks.published import read_own
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.state import State
@@ -218,6 +220,17 @@ def attested(world: World, folder: Path, name: str) -> Path:
     found = audited(world)
     attestations.write(attestations.attest(found, world.federation.deployment, factories.account(name)), path)
     return path
+
+
+def test_a_contributor_reads_what_it_published_without_spare_states(young: World) -> None:
+    ada, source = factories.account("ada").address, FolderSource(young.folder.path)
+    with Rpc(young.federation.anvil.url) as rpc:
+        before = read_own(rpc, young.federation.deployment, source, ada)
+        delete(young.folder, states_of(young, *SPARE))
+        after = read_own(rpc, young.federation.deployment, source, ada)
+    assert [one.number for one in after.rounds] == list(range(1, ROUNDS + 1))
+    for one, other in zip(before.rounds, after.rounds, strict=True):
+        assert np.array_equal(one.base, other.base)
 
 
 def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> None:
