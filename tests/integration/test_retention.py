@@ -29,6 +29,7 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, CoordinatorError, InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.db.models import Artifact, Entry, LogEntry
@@ -357,6 +358,21 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert list(summary.expired) == EXPIRED
         assert summary.models >= ROUNDS
+
+
+def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_path: Path) -> None:
+    """The rows are those of a coordinator that deleted a state before the chain lost final rounds above it."""
+    settings, number = home_of(young, tmp_path / "home"), SPARE[-1] + 1
+    (name,) = states_of(young, number)
+    storage = Storage.open(settings)
+    with storage.database.write() as session:
+        row = session.get_one(Artifact, name)
+        row.deleted, row.gone = "spare", True
+        storage.store.delete(name)
+    storage.database.close()
+    with serving(settings, young.federation) as here:
+        until(lambda: in_store(settings, [name]), what="the state")
+        assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
 
 
 class ByRound(Deletion):
