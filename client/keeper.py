@@ -26,6 +26,7 @@ from client.sockets import listening
 from client.transfers import DOWN, At, Transfers
 from folkmoot.artifacts.sources import (
     EXPIRED,
+    SPARE,
     ArtifactSource,
     CoordinatorSource,
     SeveralSources,
@@ -61,7 +62,7 @@ _REQUESTS = 4
 """Maximum number of requests at a time."""
 _ANSWER_SECONDS = 120.0
 """Timeout in seconds for the pauses while the coordinator does not answer."""
-_ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, "spare-state"})
+_ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, SPARE})
 """Codes of the errors that a source does not have a state file, or not any more."""
 _WRONG_BASE = "wrong-base"
 _TELL = "Nothing was trained. Tell the others, and use another coordinator or mirror."

@@ -54,6 +54,7 @@ EXPIRED = "expired"
 
 SPARE = "spare-state"
 """Code of the error that a coordinator deleted a state file that can be rebuilt (docs/protocol.md section 12.2)."""
+
 PART = ".part"
 """End of the name of a file that has not arrived in full."""
 

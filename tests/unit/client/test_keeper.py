@@ -361,3 +361,18 @@ def test_nonsense_is_answered_and_costs_nothing(start: Start, contributor: Contr
                 connection.sendall(text)
                 assert b"malformed-request" in connection.makefile("rb").readline()
     assert keeper._transfers.bytes == {DOWN: 0, UP: 0}
+
+
+def test_a_transfer_is_told_with_its_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    from client.cli import _text
+
+    said: list[dict[str, Any]] = []
+    transfers = Transfers(said.append, bar=True)
+    with transfers.transfer("mean of round 7", DOWN) as at:
+        at(1_500_000, 2_000_000, 2_000_000)
+    with transfers.transfer("mean of round 8", DOWN):
+        pass  # It was there already.
+    (event,) = said
+    assert _text({**event, "seconds": 0.5}) == "Received the mean of round 7: 1.50 MB in 0.5 s (3.00 MB/s)."
+    assert _text({**event, "direction": UP, "seconds": 0}) == "Sent the mean of round 7: 1.50 MB in 0.0 s."
+    assert transfers.bytes == {DOWN: 1_500_000, UP: 0}
