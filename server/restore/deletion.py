@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from folkmoot.aggregation.trajectory import WINDOW
@@ -115,11 +115,23 @@ class Deletion:
                 found += session.scalars(query)
         return sorted(found)
 
+    def wanted_again(self) -> list[tuple[int, str]]:
+        """Return round and name of each state that was deleted and is not spare: a reorg took rounds above it.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        with self._storage.database.read() as session:
+            oldest = session.scalar(_ninth_newest()) or 0
+            query = select(Artifact.round, Artifact.sha256).where(
+                Artifact.deleted == Reason.SPARE, Artifact.gone, Artifact.round >= oldest
+            )
+            return [(number, name) for number, name in session.execute(query) if number is not None]
+
     def _old(self) -> list[int]:
         """Return the rounds with a state file that may be spare, oldest first."""
         with self._storage.database.read() as session:
-            finals = select(Round.number).where(Round.step.in_(_FINAL)).order_by(Round.number.desc())
-            oldest = session.scalar(finals.offset(WINDOW).limit(1))
+            oldest = session.scalar(_ninth_newest())
             if oldest is None:
                 return []
             has_state = exists().where(_kept_of(Round.number, "state"))
@@ -200,6 +212,12 @@ class Deletion:
                 self._storage.store.delete(name)
                 fault_point("retention.file-deleted")
                 row.gone = True
+
+
+def _ninth_newest() -> Select[int]:
+    """Select the final round with WINDOW final rounds above it. States of rounds from it on are not spare."""
+    finals = select(Round.number).where(Round.step.in_(_FINAL)).order_by(Round.number.desc())
+    return finals.offset(WINDOW).limit(1)
 
 
 def _kept_of(number: int | InstrumentedAttribute[int], kind: str = "update") -> ColumnElement[bool]:

@@ -183,6 +183,7 @@ class Upkeep:
                 pause = self._try(self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
             if self._deletion is not None and time.monotonic() >= delete_at:
+                self._try(partial(self._bring_back, self._deletion))
                 self._try(self._deletion)
                 delete_at = time.monotonic() + self._pause
             self._wake.wait(min(1.0, self._pause))
@@ -224,6 +225,16 @@ class Upkeep:
         self._replace(row)
         self._tell("artifact-repaired", lack)
         self._done(name)
+
+    def _bring_back(self, deletion: Deletion) -> None:
+        """Rebuild the states that were deleted before a reorg took rounds above them: rounds train from them again."""
+        self._check()
+        for number, name in deletion.wanted_again():
+            state = model_files.read_state(self._storage, self._federation, self._policy, number, name)
+            with self._storage.database.write("state-rebuilt") as session:
+                row = session.get_one(Artifact, self._storage.store.put(state.to_bytes()).sha256)
+                row.deleted, row.gone = None, False
+            logger.info("round %d: its state is rebuilt", number, extra=fields("state-rebuilt"))
 
     def _replace(self, row: Artifact) -> None:
         store = self._storage.store

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
@@ -27,8 +28,10 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, CoordinatorError, InputError
+from folkmoot.leaks.published import read_own
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.db.models import Artifact, Entry, LogEntry
@@ -219,6 +222,17 @@ def attested(world: World, folder: Path, name: str) -> Path:
     return path
 
 
+def test_a_contributor_reads_what_it_published_without_spare_states(young: World) -> None:
+    ada, source = factories.account("ada").address, FolderSource(young.folder.path)
+    with Rpc(young.federation.anvil.url) as rpc:
+        before = read_own(rpc, young.federation.deployment, source, ada)
+        delete(young.folder, states_of(young, *SPARE))
+        after = read_own(rpc, young.federation.deployment, source, ada)
+    assert [one.number for one in after.rounds] == list(range(1, ROUNDS + 1))
+    for one, other in zip(before.rounds, after.rounds, strict=True):
+        assert np.array_equal(one.base, other.base)
+
+
 def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> None:
     attested(world, tmp_path / "known", "ada")
     delete(world.folder, updates_of(world, 1))
@@ -357,6 +371,21 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert list(summary.expired) == EXPIRED
         assert summary.models >= ROUNDS
+
+
+def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_path: Path) -> None:
+    """The rows are those of a coordinator that deleted a state before the chain lost final rounds above it."""
+    settings, number = home_of(young, tmp_path / "home"), SPARE[-1] + 1
+    (name,) = states_of(young, number)
+    storage = Storage.open(settings)
+    with storage.database.write() as session:
+        row = session.get_one(Artifact, name)
+        row.deleted, row.gone = "spare", True
+        storage.store.delete(name)
+    storage.database.close()
+    with serving(settings, young.federation) as here:
+        until(lambda: in_store(settings, [name]), what="the state")
+        assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
 
 
 class ByRound(Deletion):
