@@ -408,7 +408,7 @@ def _by_keccak(world: factories.Federation, store: Path) -> Path:
     for link in (store / "by-keccak").iterdir():
         name = link.read_text().strip()
         data = (store / name[:2] / name).read_bytes()
-        if b"folkmoot/artifacts/1" in data and json.loads(data)["round"] == 1:
+        if b"folkmoot/artifacts/2" in data and json.loads(data)["round"] == 1:
             return Path(name[:2], name)
     raise AssertionError(f"no artifacts file in {os.fspath(store)}")
 
