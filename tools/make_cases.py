@@ -1408,7 +1408,7 @@ def mean_leaves_cases() -> Group:
         "beyond.",
     )
     for bound in (127, 126, 7, 1):
-        usual = bytearray([codec.ZERO]) * (4 * LEAF)
+        usual = bytearray([128]) * (4 * LEAF)
         for place, value in {0: -bound, 299: bound, 512: bound, 516: -bound, 1023: bound}.items():
             usual[place] += value
         given = {"elements": [300, 5, 256], "first": 0, "bound": bound}
@@ -1418,9 +1418,9 @@ def mean_leaves_cases() -> Group:
         changes = {"too small": (299, -bound - 1), "too large": (1023, bound + 1)}
         changes |= {f"padding in place {place}": (place, 1) for place in (300, 511, 517, 767)}
         for comment, (place, value) in changes.items():
-            if value <= codec.QMAX:
+            if value <= 127:
                 data = bytearray(usual)
-                data[place] = codec.ZERO + value
+                data[place] = 128 + value
                 group.invalid(f"{comment}, {bound}", {**given, "data": bytes(data)})
     return group
 
