@@ -46,7 +46,7 @@ from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.aggregation.windows import windows
 from folkmoot.errors import FolkmootError
 from folkmoot.explain.reputation import next_standing
-from folkmoot.protocol import codec, merkle
+from folkmoot.protocol import codec, merkle, packing
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.budget import MAX_STEPS, cost_of
@@ -244,7 +244,7 @@ def trajectory(given: Values) -> Values:
         theta = np.zeros(LEAF, dtype=np.int64)
         theta[0] = int(given[name])
         states.append(State(theta, np.zeros_like(theta)))
-    return {"q": int(trajectory_update(manifest, [int(given["exponent"])], *states)[0]) - codec.ZERO}
+    return {"q": int(trajectory_update(manifest, [int(given["exponent"])], *states)[0]) - packing.ZERO}
 
 
 def next_exponent(given: Values) -> Values:
@@ -338,7 +338,7 @@ def encode(given: Values) -> Values:
     found = codec.encode_update(
         start, end, exponents, manifest, raw(given["seed"]), given["contributor"], max_sum_squares=cap
     )
-    values_ = [byte - codec.ZERO for byte in found.data]
+    values_ = [byte - packing.ZERO for byte in found.data]
     return {
         "q": values_[first : first + int(given["elements"])],
         "bound": found.bound,

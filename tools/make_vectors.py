@@ -43,7 +43,7 @@ from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
-from folkmoot.protocol import budget, codec, commitment, fixed_point, merkle, places
+from folkmoot.protocol import budget, codec, commitment, fixed_point, merkle, packing, places
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.anchor import Anchor
@@ -82,7 +82,7 @@ def update_bytes(label: str, manifest: Manifest, bound: int = codec.QMAX) -> byt
     """A valid update file."""
     values = np.array(stream_integers(label, manifest.size, bound), dtype=np.int64).reshape(-1, LEAF)
     values[np.arange(LEAF)[None, :] >= manifest.values_in_leaf[:, None]] = 0
-    return (values + codec.ZERO).astype(np.uint8).tobytes()
+    return (values + packing.ZERO).astype(np.uint8).tobytes()
 
 
 def state_values(label: str, manifest: Manifest, bound: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -179,7 +179,7 @@ def manifest_section() -> dict[str, Any]:
 def update_tree_case(label: str, count: int) -> dict[str, Any]:
     """One Merkle-sum tree with all its proofs."""
     values = np.array(stream_integers(label, LEAF * count, codec.QMAX), dtype=np.int64)
-    leaves = (values + codec.ZERO).astype(np.uint8).reshape(-1, LEAF)
+    leaves = (values + packing.ZERO).astype(np.uint8).reshape(-1, LEAF)
     tree = merkle.update_tree(leaves)
     proofs = [node for index in range(count) for node in tree.proof(index)]
     return {
@@ -462,6 +462,24 @@ def encoding_section() -> dict[str, Any]:
         "fittedUpdateRoot": hexed(fitted.root),
         "fittedSumSquares": str(fitted.sum_squares),
     }
+
+
+def packing_section() -> dict[str, Any]:
+    """Section 5, the update file."""
+    section: dict[str, Any] = {
+        "about": "Section 5, the update file: the leaves as in the trees and the bytes of their file at each width. "
+        "The first coordinates are -Q to Q.",
+    }
+    for width in packing.WIDTHS:
+        bound = packing.largest(width)
+        values = np.array(stream_integers(f"packing {width}", 2 * LEAF, bound))
+        values[: 2 * bound + 1] = np.arange(-bound, bound + 1)
+        leaves = (values + packing.ZERO).astype(np.uint8).reshape(-1, LEAF)
+        section[f"width{width}"] = {
+            "leaves": hexed(leaves.tobytes()),
+            "data": hexed(packing.pack(leaves, width).tobytes()),
+        }
+    return section
 
 
 def fitting_section() -> dict[str, Any]:
@@ -1041,6 +1059,7 @@ def vectors() -> dict[str, Any]:
         "budget": budget_section(),
         "rounding": rounding_section(),
         "encoding": encoding_section(),
+        "packing": packing_section(),
         "fitting": fitting_section(),
         "gram": gram_section(),
         "gramTree": gram_tree_section(),

@@ -13,9 +13,10 @@ import numpy as np
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64, U8
-from folkmoot.protocol.codec import QMAX, ZERO
+from folkmoot.protocol.codec import QMAX
 from folkmoot.protocol.fixed_point import FRACTION_BITS, LEAF
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import ZERO
 from folkmoot.protocol.state import State
 
 WINDOW = 8

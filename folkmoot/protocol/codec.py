@@ -26,12 +26,10 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import check_exponents
 from folkmoot.protocol.manifest import Manifest, padding_mask
 from folkmoot.protocol.merkle import SumTree, leaf_sums, update_tree
+from folkmoot.protocol.packing import ZERO
 
 QMAX = 127
 """Largest absolute value of an encoded coordinate."""
-
-ZERO = 128
-"""The byte of the integer 0; a byte is ``q + ZERO``."""
 
 _CHUNK = 1 << 16  # coordinates per numpy step, so that the temporaries stay in the cache
 _STEP = np.uint64(0x9E3779B97F4A7C15)

@@ -27,7 +27,7 @@ from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.aggregation.windows import scaled, windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
-from folkmoot.protocol.codec import QMAX, ZERO, encode_update
+from folkmoot.protocol.codec import QMAX, encode_update
 from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
@@ -37,6 +37,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
 from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.packing import ZERO
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
