@@ -592,13 +592,17 @@ def submit(
         account = unlock(keystore, password_file)
         contributor = account.address if wallet is None else parse_address(wallet)
         rpc_of_wallet = None if wallet is None else chain.ledger_reader.rpc
-        commitment, signature = _signed_commitment(kept, round_, contributor, chain.deployment, rpc_of_wallet)
+        policy = chain.ledger_reader.round(round_).policy  # 0 for an unknown round, which the ledger refuses.
+        width = chain.ledger_reader.policy(policy).width if policy else 8
+        commitment, signature = _signed_commitment(
+            kept, round_, contributor, chain.deployment, width, rpc_of_wallet
+        )
         purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
         parts = NodeOptions()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
         receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
         if receipt is None and not chain.ledger_reader.has_committed(round_, contributor):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
@@ -606,7 +610,7 @@ def submit(
                 function = chain.ledger.functions.commitUpdateFor(commitment.abi_tuple(), signature)
             receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
         if on_chain and not deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
         delivered, why = True, ""
         try:
             with CoordinatorApi(coordinator) as api:
@@ -634,7 +638,12 @@ def submit(
 
 
 def _signed_commitment(
-    kept: KeptUpdate, round_: int, account: str, deployment: Deployment, contract: Rpc | None = None
+    kept: KeptUpdate,
+    round_: int,
+    account: str,
+    deployment: Deployment,
+    width: int,
+    contract: Rpc | None = None,
 ) -> tuple[Commitment, bytes]:
     """Return the commitment of a kept update, if the account's signer has signed it and the file is its update.
 
@@ -646,6 +655,7 @@ def _signed_commitment(
         round_: Its round.
         account: Its contributor.
         deployment: Addresses of the contracts.
+        width: Bits of an encoded coordinate in the round.
         contract: If the account is a contract, the endpoint on which it is asked whether it accepts the signature.
 
     Returns:
@@ -659,8 +669,8 @@ def _signed_commitment(
     from folkmoot.coordinator_api import commitment_from_wire
     from folkmoot.errors import EncodingError, FolkmootError, UpdateRefused
     from folkmoot.protocol.commitment import Domain
-    from folkmoot.protocol.fixed_point import LEAF
     from folkmoot.protocol.merkle import update_tree
+    from folkmoot.protocol.packing import file_size, unpack
     from folkmoot.rpc.wallets import accepts
 
     try:
@@ -680,9 +690,9 @@ def _signed_commitment(
             code="unsigned-update",
         ) from error
     try:
-        if not kept.data or len(kept.data) % LEAF:
+        if not kept.data or len(kept.data) % file_size(1, width):
             raise ValueError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
-        tree = update_tree(np.frombuffer(kept.data, dtype=np.uint8))
+        tree = update_tree(unpack(np.frombuffer(kept.data, dtype=np.uint8), width))
         if (tree.root, tree.sum_squares) != (commitment.update_root, commitment.sum_squares):
             raise ValueError("It has another root or another sum of squares.")
     except (ValueError, EncodingError) as error:
@@ -708,7 +718,7 @@ class NodeOptions:
 
 
 def _deliver(
-    chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
+    chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes, width: int
 ) -> NodeOptions:
     """Send the parts of an update that are not yet on the chain."""
     from folkmoot.artifacts.sources import CoordinatorSource
@@ -730,7 +740,7 @@ def _deliver(
         manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
-    calls = delivery_calls(number, data, manifest)
+    calls = delivery_calls(number, data, manifest, width)
     parts = NodeOptions(len(calls))
     for part, call in enumerate(calls):
         try:

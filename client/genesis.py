@@ -24,7 +24,7 @@ _CALIBRATION_SHARES = (
 )
 
 
-def start_of(task: Task, root_digest: str = "") -> Start:
+def start_of(task: Task, root_digest: str = "", width: int = 8) -> Start:
     """Return the genesis of a federation with a task.
 
     The first exponents come from one training on this machine's data. Without data, they are estimated. If the task
@@ -33,6 +33,7 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     Args:
         task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
+        width: Bits of an encoded coordinate under the first policy.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, or privacy is declared and a
@@ -51,7 +52,9 @@ def start_of(task: Task, root_digest: str = "") -> Start:
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
         return _start(manifest, state, (noise,) * len(manifest.tensors))
     try:
-        exponent = first_exponent(float(task.training["learning_rate"]), int(task.training["local_steps"]))
+        exponent = first_exponent(
+            float(task.training["learning_rate"]), int(task.training["local_steps"]), width
+        )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise TaskError(
             f"The task {task.name!r} does not say how it trains: {error}.",
@@ -60,7 +63,7 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     exponents = (exponent,) * len(manifest.tensors)
     problem = ""
     try:
-        exponents = _calibrated(task, manifest, exponents)
+        exponents = _calibrated(task, manifest, exponents, width)
     except (
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
@@ -73,7 +76,7 @@ def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem
     return Start(manifest, state, genesis, state.root(manifest.hash), problem)
 
 
-def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tuple[int, ...]:
+def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...], width: int) -> tuple[int, ...]:
     """Train once, and return each tensor's exponent from its change."""
     model = task.model()
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
@@ -83,12 +86,14 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tup
     task.train(model, data, {**manifest.training, "seed": 0})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
-        calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)
+        calibrated_exponent(
+            np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess, width
+        )
         for tensor, guess in zip(manifest.tensors, guesses, strict=True)
     )
 
 
-def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
+def write_genesis(task: Task, folder: Path, root_digest: str = "", width: int = 8) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
     Arguments are as in ``start_of``.
@@ -97,6 +102,6 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest)
+    start = start_of(task, root_digest, width)
     write(start, folder)
     return start

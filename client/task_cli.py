@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, Json, NodeConfig, RunConfig, step_limit
+from folkmoot.cli.options import (
+    APP_WAIT_DEFAULT,
+    AppPath,
+    AppWait,
+    Json,
+    NodeConfig,
+    RunConfig,
+    Width,
+    step_limit,
+)
 from folkmoot.cli.output import emit, note, pairs, table
 from folkmoot.errors import InputError
 
@@ -61,6 +70,7 @@ def task_init(
             help="Commit to a root set: the sha256 of the coordinator's root data. For a shipped task, good or biased."
         ),
     ] = "",
+    width: Width = 8,
     json_: Json = False,
 ) -> None:
     """Try the task once, then write the manifest, the initial model and the genesis file of a new federation.
@@ -73,16 +83,18 @@ def task_init(
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
     """
     from client.genesis import write_genesis
+    from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, root
 
     one = one_subject(task, app, run_config)
+    check_width(width)
     if app is not None:
-        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed)
+    genesis = write_genesis(loaded, out, committed, width)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
@@ -134,6 +146,7 @@ def _app_init(
     nodes: int,
     out: Path,
     root_digest: str,
+    width: int,
     json_: bool,
 ) -> None:
     from client import apps
@@ -143,7 +156,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_))
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width)
     captured, start = genesis.captured, genesis.start
     numbers = (
         ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"

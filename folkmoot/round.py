@@ -270,6 +270,7 @@ def compute_round(
     exponents = next_exponents(
         header.exponents,
         [s.tensors for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
+        header.width,
     )
 
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
@@ -350,6 +351,8 @@ def _check_belonging(
         problem = "The header's width is not the policy's."
     elif len(entries) != len(updates):
         problem = f"There are {len(updates)} updates for {len(entries)} entries."
+    elif any(update is not None and update.width != header.width for update in updates):
+        problem = "An update is read at another width than the header's."
     elif any(entry.round != header.round for entry in entries):
         problem = "An entry is for another round."
     elif any(entry.base_state_root != header.base_state_root for entry in entries):
@@ -394,13 +397,15 @@ def _references(
     if ReferenceKind.TRAJECTORY in used and lineage.rounds:
         if lineage.before is None:
             raise InputError("The lineage lacks the state that the trajectory begins at.", code="mismatch")
-        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(manifest, header.exponents, lineage.before, base)
+        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(
+            manifest, header.exponents, header.width, lineage.before, base
+        )
     compared = references(
         manifest, header.exponents, updates, [(one, header.exponents) for one in single.values()]
     )
     products = dict(zip(single, compared, strict=True))
     past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
-    if any(update.size != manifest.size for update, _ in past):
+    if any(update.size != manifest.update_file_size(update.width) for update, _ in past):
         raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
     earlier = (
         references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
@@ -408,7 +413,12 @@ def _references(
     window = None
     if ReferenceKind.WINDOW in used:
         before = [round_.published for round_ in lineage.rounds[-(WINDOW - 1) :]]
-        known = [one for one in before if one is not None]
+        # Integers of another width are of another size: a round of one adds nothing.
+        known = [
+            {who: one for who, one in weighed.items() if one.update.width == header.width}
+            for weighed in before
+            if weighed is not None
+        ]
         if len(known) < len(before):
             raise InputError("The lineage lacks what was weighed in an earlier round.", code="mismatch")
         window = windows(

@@ -78,7 +78,7 @@ def stream_integers(label: str, count: int, bound: int) -> list[int]:
     return [int.from_bytes(data[8 * i : 8 * i + 8], "big") % span - bound for i in range(count)]
 
 
-def update_bytes(label: str, manifest: Manifest, bound: int = codec.QMAX) -> bytes:
+def update_bytes(label: str, manifest: Manifest, bound: int = packing.largest(8)) -> bytes:
     """A valid update file."""
     values = np.array(stream_integers(label, manifest.size, bound), dtype=np.int64).reshape(-1, LEAF)
     values[np.arange(LEAF)[None, :] >= manifest.values_in_leaf[:, None]] = 0
@@ -178,7 +178,7 @@ def manifest_section() -> dict[str, Any]:
 
 def update_tree_case(label: str, count: int) -> dict[str, Any]:
     """One Merkle-sum tree with all its proofs."""
-    values = np.array(stream_integers(label, LEAF * count, codec.QMAX), dtype=np.int64)
+    values = np.array(stream_integers(label, LEAF * count, packing.largest(8)), dtype=np.int64)
     leaves = (values + packing.ZERO).astype(np.uint8).reshape(-1, LEAF)
     tree = merkle.update_tree(leaves)
     proofs = [node for index in range(count) for node in tree.proof(index)]
@@ -484,7 +484,7 @@ def packing_section() -> dict[str, Any]:
 
 def fitting_section() -> dict[str, Any]:
     """Section 5, fitting to the cap: the edges."""
-    spread = {size: 1 + size % 3 for size in range(codec.QMAX + 1)}
+    spread = {size: 1 + size % 3 for size in range(packing.largest(8) + 1)}
     spiky = {0: 1000, 1: 23, 127: 1}
     whole = sum(count * size**2 for size, count in spread.items())
     cases = {
@@ -504,7 +504,7 @@ def fitting_section() -> dict[str, Any]:
     }
     for name, (sizes, cap) in cases.items():
         try:
-            bound = codec.fitting_bound([sizes.get(size, 0) for size in range(codec.QMAX + 1)], cap)
+            bound = codec.fitting_bound([sizes.get(size, 0) for size in range(packing.largest(8) + 1)], cap)
         except EncodingError:
             bound = 0
         section[name] = {
@@ -608,7 +608,7 @@ def references_section() -> dict[str, Any]:
         "squares": text(one.square for one in found),
         "thetaBefore": text(before.theta.tolist()),
         "thetaBase": text(base.theta.tolist()),
-        "trajectory": hexed(trajectory_update(manifest, exponents, before, base).tobytes()),
+        "trajectory": hexed(trajectory_update(manifest, exponents, 8, before, base).tobytes()),
         "leaves": "8196",
         "entriesHash": hexed(hashed),
         "compared": text([*chosen[:20].tolist(), *chosen[-5:].tolist()]),
@@ -867,28 +867,30 @@ def exponents_section() -> dict[str, Any]:
     for change in range(-4, 4):
         # the least S with 2 S^2 >= (16 A)^2 4^d, and the one below; 2 S^2 = (16 A)^2 4^d has no solution, since the
         # square root of 2 is irrational
-        wanted = (next_round.TARGET * absolute) ** 2
+        wanted = (next_round.TARGETS[8] * absolute) ** 2
         least = next(s for s in _candidates(wanted, change) if 2 * s * s * 4**4 >= wanted * 4 ** (change + 4))
         cases += [(-12, absolute, least, 127), (-12, absolute, least - 1, 127)]
-    sums = [next_round.TensorSums(*case[1:]) for case in cases]
+    sums = [next_round.TensorSums(*case[1:], LEAF) for case in cases]
     entries = [(127, 127**2, 127), (1, 1, 1), (0, 0, 0), (24, 24**2, 24), (64, 64**2, 64), (8, 8**2, 8)]
     return {
-        "about": "Section 10. exponent, absolute (A), squares (S), largest (M), vote, and next if all entries vote so, "
-        "one a place; the last ones lie at the thresholds. entries* are six entries of a tensor with their votes, "
-        "and entriesNext is its next exponent from -20.",
+        "about": "Section 10, width 8. exponent, absolute (A), squares (S), largest (M), vote, and next if all entries "
+        "vote so, one a place; the last ones lie at the thresholds. entries* are six entries of a tensor with their "
+        "votes, and entriesNext is its next exponent from -20.",
         "exponent": text(case[0] for case in cases),
         "absolute": text(one.absolute for one in sums),
         "squares": text(one.squares for one in sums),
         "largest": text(one.largest for one in sums),
-        "vote": text(next_round.vote(one) for one in sums),
+        "vote": text(next_round.vote(one, 8) for one in sums),
         "next": text(
-            next_round.next_exponents([case[0]], [[one]])[0] for case, one in zip(cases, sums, strict=True)
+            next_round.next_exponents([case[0]], [[one]], 8)[0] for case, one in zip(cases, sums, strict=True)
         ),
         "entriesAbsolute": text(one[0] for one in entries),
         "entriesSquares": text(one[1] for one in entries),
         "entriesLargest": text(one[2] for one in entries),
-        "entriesVotes": text(next_round.vote(next_round.TensorSums(*one)) for one in entries),
-        "entriesNext": str(next_round.next_exponent(-20, [next_round.TensorSums(*one) for one in entries])),
+        "entriesVotes": text(next_round.vote(next_round.TensorSums(*one, LEAF), 8) for one in entries),
+        "entriesNext": str(
+            next_round.next_exponent(-20, [next_round.TensorSums(*one, LEAF) for one in entries], 8)
+        ),
     }
 
 

@@ -59,9 +59,9 @@ POLICY = {
     "maxContributors": ("entries", "1 to {MAX_CONTRIBUTORS}", "6.1, 7", "Most entries of a round."),
     "width": (
         "bits",
-        "{WIDTH}",
+        "8, 4 or 2",
         "4",
-        "Bits of one encoded coordinate. The header repeats it; 8 is the only value so far.",
+        "Bits of one encoded coordinate. The header repeats it; 8, 4 or 2, and 8 with noise.",
     ),
     "rate": ("1/1024", "1 to {MAX_RATE}", "9", "Outer learning rate."),
     "momentum": ("1/1024", "0 to {MAX_MOMENTUM}", "9", "Outer momentum."),

@@ -363,6 +363,35 @@ contract FraudProofsTest is FraudWorld {
         _proveUpdate(world, faultAt(world, 0, 0, 3));
     }
 
+    function _proveInteger(uint8 width, uint8 value) private returns (World memory world, IJudge.Fault memory fault) {
+        narrow(width);
+        world = invent(6);
+        bytes memory values = edgeLeaf(width, 256);
+        values[9] = bytes1(value);
+        MerkleSum.Node memory node = MerkleSum.leaf(values);
+        _plant(world, 2, 0, values, node.absolute, node.squares);
+        _withTree(world);
+        fault = faultAt(world, 2, 0, 0);
+    }
+
+    function test_proveUpdate_findsAnIntegerAboveTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(4, 0x88);
+        _proveUpdate(world, fault);
+    }
+
+    function test_proveUpdate_findsAnIntegerBelowTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(2, 0x7e);
+        _proveUpdate(world, fault);
+    }
+
+    function test_proveUpdate_takesTheLargestIntegerOfTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(4, 0x87);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Case memory case_ = caseOf(world);
+        expectNoFraud(IFraudProofs.Lie.Update, 2);
+        fraud.proveUpdate(case_, bare, fault);
+    }
+
     function test_proveUpdate_findsPaddingThatIsNotZero() public {
         World memory world = invent(7);
         bytes memory values = world.updates[0][3];

@@ -20,6 +20,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import anchor_of
 from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, RoundFinalized, VersionActivated
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 
 REORG_BLOCKS = 64
@@ -50,6 +51,8 @@ class Anchored:
     """Unix time of its opening."""
     retain_rounds: int = 0
     """`retainRounds` of its policy."""
+    width: int = 8
+    """`width` of its policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ class Commitments:
     """Block in which a round became final, by round."""
     _settled: list[int] = field(default_factory=list)
     """Rounds that became final up to the block that is not read again, ascending."""
-    _retained: dict[int, int] = field(default_factory=dict)
+    _policies: dict[int, Policy] = field(default_factory=dict)
     """`retainRounds` by policy."""
     _unbonding: int | None = None
 
@@ -167,10 +170,10 @@ class Commitments:
         block = self.rpc.call(method, [hex(number), False])
         return self.rpc.quantity(method, self.rpc.member(method, block, "timestamp"))
 
-    def _retain_rounds(self, policy: int) -> int:
-        if policy not in self._retained:
-            self._retained[policy] = self.ledger.policy(policy).retain_rounds
-        return self._retained[policy]
+    def _policy(self, number: int) -> Policy:
+        if number not in self._policies:
+            self._policies[number] = self.ledger.policy(number)
+        return self._policies[number]
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
@@ -181,6 +184,7 @@ class Commitments:
                 remedy="It may be in the middle of a reorganisation: try again. If this repeats, use another endpoint.",
                 code="rpc-inconsistent",
             )
+        policy = self._policy(view.policy)
         known = Anchored(
             event.round,
             view.entries,
@@ -189,7 +193,8 @@ class Commitments:
             void=False,
             final=False,
             opened_at=view.opened_at,
-            retain_rounds=self._retain_rounds(view.policy),
+            retain_rounds=policy.retain_rounds,
+            width=policy.width,
         )
         return _standing(known, view.phase)
 

@@ -262,7 +262,9 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    self._listed(artifacts, manifest, needed, expired)
+                    self._listed(
+                        artifacts, manifest, manifest.update_file_size(anchored.width), needed, expired
+                    )
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -293,7 +295,7 @@ class Copier:
 
         Args:
             sha256: Name of the file.
-            size: Size in bytes of the federation's updates.
+            size: Size in bytes of the updates of the round.
 
         Raises:
             LocalError: The folder can't be written.
@@ -302,7 +304,9 @@ class Copier:
             self._sure.discard(sha256)
             self.copied.deleted += 1
 
-    def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool, expired: bool) -> None:
+    def _listed(
+        self, artifacts: Artifacts, manifest: Manifest, update_size: int, needed: bool, expired: bool
+    ) -> None:
         state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
         files = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
@@ -310,7 +314,7 @@ class Copier:
         ]
         for index, sha256 in enumerate(artifacts.updates):
             if sha256 is not None and not expired:
-                files.append((f"the update file of entry {index}", sha256, manifest.size))
+                files.append((f"the update file of entry {index}", sha256, update_size))
         files += [
             ("the aggregate", artifacts.aggregate, aggregate),
             ("the state", artifacts.state, state),
@@ -449,10 +453,10 @@ class Mirroring:
         """Delete the update files of expired rounds, except those that another round lists."""
         rounds = self.commitments.rounds
         assert self.manifest is not None  # noqa: S101  `step` has read it.
-        size = self.manifest.size
         kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
         for number in sorted(expired - self.emptied):
             copier.copied = Copied()
+            size = self.manifest.update_file_size(rounds[number].width)
             for name in copier.updates(rounds[number]):
                 if name not in kept:
                     copier.delete(name, size)

@@ -128,7 +128,8 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         if number not in places:
             continue
         artifacts = Artifacts.from_json(source.document(anchored.artifacts_hash.hex()))
-        exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
+        header = RoundHeader.decode(artifacts.header)
+        exponents = header.exponents
         if places[number] >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
             raise ArtifactError(
                 f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
@@ -141,7 +142,8 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         with path.open("rb") as file:
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             base = State.from_bytes(mapped, manifest).to_float32()
-        update = decoded(source.fetch(sha256, manifest.size).read_bytes(), manifest, exponents)
+        data = source.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
+        update = decoded(data, manifest, exponents, header.width)
         rounds.append(OwnRound(number, base, exponents, update))
     if not rounds:
         raise InputError(

@@ -13,6 +13,7 @@ from typing import Any
 from folkmoot.errors import InputError
 from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.commitment import NO_BUNDLE, checksum_address
+from folkmoot.protocol.exponents import CUTS
 from folkmoot.protocol.hashing import HASH_BYTES
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
@@ -30,9 +31,9 @@ BOND_FACTOR = 4
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 
-MEAN_SQUARE_CAP = 64**2
-"""``max_sum_squares`` for each weight of the model, where nobody says otherwise: the mean square of twice the
-amplitude that the exponents aim at. An honest update of steady training stays below it."""
+MEAN_SQUARE_CAPS = {8: CUTS[8] ** 2, 4: CUTS[4] ** 2, 2: 1}
+"""``max_sum_squares`` for each weight of the model by width, where nobody says otherwise. An honest update of steady
+training stays below it. At width 2 no update is above it."""
 
 _BITS = {
     "max_sum_squares": 64,

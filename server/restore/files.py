@@ -139,7 +139,12 @@ class Importer:
             verdicts,
             momentum_root,
             before,
-            {name: self.sizes.get(name, manifest.size) if expired else self.sizes[name] for name in names},
+            {
+                name: self.sizes.get(name, manifest.update_file_size(found.policy.width))
+                if expired
+                else self.sizes[name]
+                for name in names
+            },
             expired,
         )
 
@@ -177,12 +182,12 @@ class Importer:
             if sha256 is None:
                 continue
             what = f"update file of {entry.contributor}"
-            path = self._file(found.number, what, sha256, manifest.size)
+            path = self._file(found.number, what, sha256, manifest.update_file_size(found.policy.width))
             subject = Subject(
                 check=_CHECK, round=found.number, contributor=entry.contributor, artifact=sha256
             )
             try:
-                check_bytes(FileUpdate(path), entry, manifest)
+                check_bytes(FileUpdate(path, found.policy.width), entry, manifest)
             except UpdateRefused as error:
                 what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
                 raise mismatch(subject, "the update file", what, found_) from error

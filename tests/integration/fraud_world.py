@@ -26,6 +26,7 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.contracts.challenge import connection
 from folkmoot.fraud.contracts.judges import find_judges
 from folkmoot.fraud.proofs import proof
+from folkmoot.fraud.proofs.trees import raw_update_tree
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
@@ -112,7 +113,7 @@ def base_of(world: World, outcome: RoundOutcome) -> State:
 def computed(world: World, outcome: RoundOutcome, weights: tuple[int, ...]) -> tuple[bytes, bytes, State]:
     """Return aggregate file, aggregate root and state that follow from other weights."""
     record = world.rounds[outcome.verdicts.round]
-    updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
+    updates = record.readers()
     part = compute_leaves(
         MANIFEST, record.header, record.policy, base_of(world, outcome), updates, weights, 0, MANIFEST.leaves
     )
@@ -369,6 +370,16 @@ def play_bad_padding(world: World, names: list[str]) -> int:
     return _play_bad_update(world, names, spoil, lambda true: true)
 
 
+def play_out_of_range(world: World, names: list[str]) -> int:
+    """Play a round in which the coordinator counts an update whose first integer is below the range of its width."""
+    width = world.policies[-1].width
+
+    def spoil(data: bytes) -> bytes:
+        return bytes([data[0] & (1 << 8 - width) - 1]) + data[1:]
+
+    return _play_bad_update(world, names, spoil, lambda true: true)
+
+
 @contextmanager
 def trained_by(world: World, train: Callable[[int, str], tuple[Commitment, bytes]]) -> Iterator[None]:
     """Let a world's contributors train in another way for as long as this lasts."""
@@ -392,7 +403,8 @@ def _play_bad_update(
         if name != names[-1]:
             return made, data
         data = spoil(data)
-        tree = update_tree(np.frombuffer(data, dtype=np.uint8))
+        tree = raw_update_tree(MemoryUpdate(data, world.rounds[number].header.width))
+        assert tree is not None
         return replace(made, update_root=tree.root, sum_squares=claim(tree.sum_squares)), data
 
     with trained_by(world, train):

@@ -24,6 +24,7 @@ from folkmoot.fraud.proofs.trees import plain_tree, raw_update_tree, sum_sibling
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, SumTree, Tree, state_leaves
 from folkmoot.protocol.state import State
@@ -190,8 +191,8 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                     remedy="Restore the update from a mirror before the demand expires.",
                     code="artifact-missing",
                 )
-            update = FileUpdate(files.path(name))
-            if update.size != manifest.size:
+            update = FileUpdate(files.path(name), RoundHeader.decode(artifacts.header).width)
+            if update.size != manifest.update_file_size(update.width):
                 raise _other(name)
             place = about.index
             return _show(
@@ -225,32 +226,35 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
             return Call("show", (demand, document, nothing))
 
 
-def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
+def delivery_calls(round_: int, data: bytes, manifest: Manifest, width: int) -> list[Call]:
     """Return the calls that deliver an update on the chain, part by part.
 
     Args:
         round_: Number of the round.
-        data: The update's bytes.
+        data: The update file.
         manifest: The model's layout.
+        width: Bits of an encoded coordinate in the round.
 
     Raises:
         InputError: The bytes are not an update of this model.
     """
-    if len(data) != manifest.size:
+    needed = manifest.update_file_size(width)
+    if len(data) != needed:
         raise InputError(
-            f"The update has {len(data)} bytes; one of this model has {manifest.size}.", remedy=_OWN_UPDATE
+            f"The update has {len(data)} bytes; one of this model has {needed}.", remedy=_OWN_UPDATE
         )
-    tree = raw_update_tree(MemoryUpdate(data))
+    update = MemoryUpdate(data, width)
+    tree = raw_update_tree(update)
     if tree is None:
         raise InputError("The update does not consist of whole leaves.", remedy=_OWN_UPDATE)
     level = min(PART_DEPTH, manifest.depth)
-    size = LEAF << level
+    size = 1 << level
     layout, document = manifest.layout, keccak(manifest.to_json())
     calls = []
-    for part in range(-(-len(data) // size)):
+    for part in range(-(-manifest.leaves // size)):
         # The siblings of the part's node are those of its first leaf, from the part's level on.
         siblings = sum_siblings(tree, part << level)[_NODE_BYTES * level :]
-        values = data[part * size : (part + 1) * size]
+        values = update.read(part * size, min((part + 1) * size, manifest.leaves)).tobytes()
         calls.append(Call("deliver", (round_, tree.root, layout, document, part, values, siblings)))
     return calls
 

@@ -36,6 +36,7 @@ from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, de
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
 from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.packing import largest
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import compute_round
@@ -250,19 +251,20 @@ def _check_updates(finding: Finding) -> None:
 def _fault_in_words(finding: Finding, index: int, truth: int, claimed: int) -> str:
     leaf = faulty_leaf(finding, index)
     if leaf is not None:
-        return f"leaf {leaf} of its update has a byte that is not allowed there"
+        return f"leaf {leaf} of its update has an integer that is not allowed there"
     return f"the sum of squares of its update is {truth}, not {claimed}" if truth != claimed else ""
 
 
 def faulty_leaf(finding: Finding, index: int) -> int | None:
-    """Return the first leaf of an update with a byte 0x00, or with padding other than 0x80."""
+    """Return the first leaf of an update with an integer beyond its width's range, or with padding other than 0."""
     update, manifest = finding.material.updates[index], finding.material.manifest
     if update is None:
         return None
     for first in range(0, manifest.leaves, _CHECKED):
         leaves = update.read(first, min(first + _CHECKED, manifest.leaves))
-        if not leaves.all():
-            return first + int(np.argmax((leaves == 0).any(axis=1)))
+        beyond = merkle.leaf_largest(leaves) > largest(update.width)
+        if beyond.any():
+            return first + int(np.argmax(beyond))
         try:
             check_padding(leaves, manifest, first)
         except EncodingError:

@@ -161,7 +161,8 @@ class RoundFiles:
             if name is None:
                 continue
             try:
-                path = self.source.fetch(name, self.manifest.size)
+                width = case.policy.width
+                path = self.source.fetch(name, self.manifest.update_file_size(width))
             except ArtifactError as error:
                 entry = case.entries[index]
                 text = (
@@ -172,7 +173,7 @@ class RoundFiles:
                 )
                 continue
             self.bytes_read += path.stat().st_size
-            found[index] = FileUpdate(path)
+            found[index] = FileUpdate(path, width)
         return found
 
     # States

@@ -30,7 +30,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
 
@@ -80,7 +80,7 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
-        cap = MEAN_SQUARE_CAP * manifest.elements
+        cap = MEAN_SQUARE_CAPS[8] * manifest.elements
         self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.spent = 0  # what every account has spent of its privacy budget
         self.no_code = False
