@@ -6,7 +6,9 @@ Uses tasks and files, but not the chain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,14 +19,20 @@ from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.tasks import Task, root, supervised
+from folkmoot.tasks import Task, pretrained, root, supervised
+from folkmoot.tasks.training import call_train
+
+if TYPE_CHECKING:
+    import torch
 
 _CALIBRATION_SHARES = (
     5  # A shipped task is trained on one of this many shares, like the data of one contributor.
 )
 
 
-def start_of(task: Task, root_digest: str = "", width: int = 8) -> Start:
+def start_of(
+    task: Task, root_digest: str = "", width: int = 8, weights: Mapping[str, Any] | None = None
+) -> Start:
     """Return the genesis of a federation with a task.
 
     The first exponents come from one training on this machine's data. Without data, they are estimated. If the task
@@ -34,17 +42,21 @@ def start_of(task: Task, root_digest: str = "", width: int = 8) -> Start:
         task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
         width: Bits of an encoded coordinate under the first policy.
+        weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
 
     Raises:
-        TaskError: The training settings lack ``local_steps`` or ``learning_rate``, or privacy is declared and a
-            layer mixes records.
+        TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
+            layer mixes records, or the weights do not fit the task's model.
         InputError: The privacy settings are invalid.
         ManifestError: The model can't be used.
     """
     model = task.model()
-    values = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    if weights is not None:
+        pretrained.load(task, model, weights)
+    values = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     committed = {root.SETTING: root_digest} if root_digest else {}
-    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed})
+    carry = pretrained.frozen(model)
+    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed}, carry=carry)
     state = State.genesis(manifest, values)
     private = PrivacySettings.of(task.training)
     if private is not None:
@@ -63,7 +75,7 @@ def start_of(task: Task, root_digest: str = "", width: int = 8) -> Start:
     exponents = (exponent,) * len(manifest.tensors)
     problem = ""
     try:
-        exponents = _calibrated(task, manifest, exponents, width)
+        exponents = _calibrated(task, model, manifest, exponents, width)
     except (
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
@@ -76,14 +88,15 @@ def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem
     return Start(manifest, state, genesis, state.root(manifest.hash), problem)
 
 
-def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...], width: int) -> tuple[int, ...]:
-    """Train once, and return each tensor's exponent from its change."""
-    model = task.model()
+def _calibrated(
+    task: Task, model: torch.nn.Module, manifest: Manifest, guesses: tuple[int, ...], width: int
+) -> tuple[int, ...]:
+    """Train the model once, and return each tensor's exponent from its change."""
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
     data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
     # Of this training, only a small integer for each tensor is published, so its seed need not be secret. With a public
     # one, a task's genesis is the same wherever it is made.
-    task.train(model, data, {**manifest.training, "seed": 0})
+    call_train(task, model, data, {**manifest.training, "seed": 0, "round": 1}, {})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
         calibrated_exponent(
@@ -93,7 +106,13 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...], width:
     )
 
 
-def write_genesis(task: Task, folder: Path, root_digest: str = "", width: int = 8) -> Start:
+def write_genesis(
+    task: Task,
+    folder: Path,
+    root_digest: str = "",
+    width: int = 8,
+    weights: Mapping[str, Any] | None = None,
+) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
     Arguments are as in ``start_of``.
@@ -102,6 +121,6 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "", width: int = 
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest, width)
+    start = start_of(task, root_digest, width, weights)
     write(start, folder)
     return start

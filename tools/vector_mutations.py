@@ -132,6 +132,7 @@ MUTATIONS = [
         ("an update that arrived damaged is used", "round", "    except UpdateRefused:\n        return None", "    except UpdateRefused:\n        from folkmoot.protocol.update_checks import summarize\n\n        return summarize(update, manifest)"),
         ("root and undelivered entries are not in `delivered`", "round", "sum((summary is not None) << index for", "sum((summary is not None and not root[index]) << index for"),
         ("delivered: the first entry is the highest bit", "round", "sum((summary is not None) << index for index, summary in enumerate(summaries))", "sum((summary is not None) << index for index, summary in enumerate(summaries[::-1]))"),
+        ("the mean file has the width of updates", "round", "pack(part.mean, policy.mean_width)", "pack(part.mean, policy.width)"),
         ("exponents over all delivered entries", "round", "if s is not None and weight],", "if s is not None],"),
         # Section 8
         ("Gram: exponents count once", A + "gram", "scale = 4 ** (exponent - smallest)", "scale = 2 ** (exponent - smallest)"),

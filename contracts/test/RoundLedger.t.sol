@@ -267,6 +267,31 @@ contract RoundLedgerTest is RoundTest {
         assertEq(ledger.currentPolicy(), policyId(2), "width 8");
     }
 
+    function test_addPolicy_failsWithAMeanThatNoByteHolds() public {
+        IRoundLedger.Policy memory bad = policy();
+        for (uint8 scale = 0; scale < 4; scale += 2) {
+            bad.meanScale = scale;
+            _expectInvalid("meanScale", scale);
+            _add(bad);
+        }
+        bad.meanScale = 255;
+        _expectInvalid("meanScale", 255);
+        _add(bad);
+        bad.width = 4;
+        bad.meanScale = 19; // 133
+        _expectInvalid("meanScale", 19);
+        _add(bad);
+        bad.meanScale = 18; // 126
+        _add(bad);
+        bad.width = 2;
+        bad.meanScale = 128;
+        _expectInvalid("meanScale", 128);
+        _add(bad);
+        bad.meanScale = 127;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(3), "two were added");
+    }
+
     function test_addPolicy_failsWithAFloorAboveTheNormCap() public {
         IRoundLedger.Policy memory bad = policy();
         bad.minSumSquares = MAX_SUM_SQUARES + 1;

@@ -51,8 +51,14 @@ class Anchored:
     """Unix time of its opening."""
     retain_rounds: int = 0
     """`retainRounds` of its policy."""
+    base: int = 0
+    """Round whose state it trained from; 0 is the genesis."""
+    policy: int = 0
+    """Number of its policy."""
     width: int = 8
-    """`width` of its policy."""
+    """`width` of its policy: the bits of a coordinate in an update file."""
+    mean_width: int = 8
+    """Bits of a coordinate in its mean file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,6 @@ class Commitments:
     _settled: list[int] = field(default_factory=list)
     """Rounds that became final up to the block that is not read again, ascending."""
     _policies: dict[int, Policy] = field(default_factory=dict)
-    """`retainRounds` by policy."""
     _unbonding: int | None = None
 
     @property
@@ -105,6 +110,7 @@ class Commitments:
         if self._place is not None and not self._has(newest, *self._place):
             # A long reorganisation, or a local chain that lost its newest state.
             self.rounds, self.block, self._place, self._finals = {}, -1, None, {}
+            self._policies.clear()
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
         events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
         rounds = dict(self.rounds)
@@ -130,7 +136,7 @@ class Commitments:
         self._settled = sorted(number for number, block in self._finals.items() if block <= settled)
 
     def retention(self, number: int) -> Retention:
-        """Return what the deletion of a round's update files depends on, at the newest block that is not read again.
+        """Return what the deletion of a round's files depends on, at the newest block that is not read again.
 
         No reorganisation of up to `REORG_BLOCKS` blocks changes it.
 
@@ -143,6 +149,7 @@ class Commitments:
         above = bisect_right(self._settled, number)
         final = above > 0 and self._settled[above - 1] == number
         return Retention(
+            number,
             final or known.void,
             known.opened_at + self._unbonding,
             len(self._settled) - above,
@@ -157,6 +164,24 @@ class Commitments:
         """
         return {number for number in self.rounds if self.retention(number).expired(self._time)}
 
+    def spare(self) -> set[int]:
+        """Return the rounds whose state files may be deleted.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        return {number for number in self.rounds if self.retention(number).spare()}
+
+    def policy(self, number: int) -> Policy:
+        """Return a policy.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        if number not in self._policies:
+            self._policies[number] = self.ledger.policy(number)
+        return self._policies[number]
+
     def _has(self, newest: int, number: int, hash_: str) -> bool:
         return newest >= number and self._hash(number) == hash_
 
@@ -170,11 +195,6 @@ class Commitments:
         block = self.rpc.call(method, [hex(number), False])
         return self.rpc.quantity(method, self.rpc.member(method, block, "timestamp"))
 
-    def _policy(self, number: int) -> Policy:
-        if number not in self._policies:
-            self._policies[number] = self.ledger.policy(number)
-        return self._policies[number]
-
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
         anchor = anchor_of(event)
@@ -184,7 +204,7 @@ class Commitments:
                 remedy="It may be in the middle of a reorganisation: try again. If this repeats, use another endpoint.",
                 code="rpc-inconsistent",
             )
-        policy = self._policy(view.policy)
+        policy = self.policy(view.policy)
         known = Anchored(
             event.round,
             view.entries,
@@ -194,7 +214,10 @@ class Commitments:
             final=False,
             opened_at=view.opened_at,
             retain_rounds=policy.retain_rounds,
+            base=view.base,
+            policy=view.policy,
             width=policy.width,
+            mean_width=policy.mean_width,
         )
         return _standing(known, view.phase)
 

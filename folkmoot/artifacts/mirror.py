@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
-The folder has the layout of docs/protocol.md section 12. Update files that may be deleted by rule (section 12.1) are
-deleted, and not fetched. Every byte is hashed before a file gets its name, so a file
+The folder has the layout of docs/protocol.md section 12. Update files and states that may be deleted by rule (sections
+12.1 and 12.2) are deleted, and not fetched. Every byte is hashed before a file gets its name, so a file
 with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +23,7 @@ from folkmoot.errors import ArtifactError, LocalError, ManifestError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
@@ -79,7 +79,7 @@ class Copied:
     rounds: int = 0
     """Number of rounds with all files."""
     deleted: int = 0
-    """Number of update files that were deleted by rule."""
+    """Number of files that were deleted by rule."""
     missing: list[Missing] = field(default_factory=list)
     """Files that could not be fetched."""
 
@@ -164,8 +164,8 @@ class MirrorFolder(FolderSource):
                     self._place(part, place)
         return sha256
 
-    def delete(self, sha256: str, size: int) -> bool:
-        """Delete a file of this size in bytes. Return whether there was one.
+    def delete(self, sha256: str, size: int, magic: bytes = b"") -> bool:
+        """Delete a file of this size in bytes that begins with these bytes. Return whether there was one.
 
         Raises:
             LocalError: The folder can't be written.
@@ -174,6 +174,9 @@ class MirrorFolder(FolderSource):
         with _writing(self.folder):
             if not place.exists() or place.stat().st_size != size:
                 return False
+            with place.open("rb") as file:
+                if file.read(len(magic)) != magic:
+                    return False
             fault_point("mirror.file-deleted.before")
             place.unlink()
             sync_folder(place.parent)
@@ -248,12 +251,29 @@ class Copier:
             raise self._nothing()
         return manifest
 
-    def round(self, anchored: Anchored, manifest: Manifest, *, expired: bool = False) -> bool:
-        """Copy a round's files, without the update files if they are expired. Return whether no file is missing."""
+    def round(
+        self,
+        anchored: Anchored,
+        manifest: Manifest,
+        *,
+        expired: bool = False,
+        spare: Collection[int] = (),
+        link: bool = False,
+    ) -> bool:
+        """Copy a round's files. Return whether no file is missing.
+
+        Args:
+            anchored: The round.
+            manifest: The federation's manifest.
+            expired: Leave out the update files.
+            spare: Rounds whose states are left out.
+            link: Copy only what the state of a later round is rebuilt from.
+        """
         before = len(self.copied.missing)
         number, needed = anchored.number, not anchored.void
         data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
-        self._document("the verdicts file", anchored.verdict_hash, number, needed)
+        if not link:
+            self._document("the verdicts file", anchored.verdict_hash, number, needed)
         if data is not None:
             name = f"by-keccak/{anchored.artifacts_hash.hex()}"
             try:
@@ -262,9 +282,9 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    self._listed(
-                        artifacts, manifest, manifest.update_file_size(anchored.width), needed, expired
-                    )
+                    files = self._listed(artifacts, anchored, manifest, expired, spare, link)
+                    for what, sha256, limit in files:
+                        self._file(what, sha256, limit, number, needed)
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -277,51 +297,60 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def updates(self, anchored: Anchored) -> list[str]:
-        """Return the update files that a round lists; none if the folder does not have its artifacts file."""
+    def listed(self, anchored: Anchored) -> Artifacts | None:
+        """Return a round's artifacts file, if the folder has it."""
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
             _require_readable(error)
-            return []
+            return None
         if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
-            return []
-        return [sha256 for sha256 in artifacts.updates if sha256 is not None]
+            return None
+        return artifacts
 
-    def delete(self, sha256: str, size: int) -> None:
-        """Delete a file from the folder, if it has the size of an update.
+    def delete(self, sha256: str, size: int, magic: bytes = b"") -> None:
+        """Delete a file from the folder, if it can be what a round lists it as.
 
-        The coordinator of a void round can list any file as an update. States, aggregates and documents stay.
+        The coordinator of a void round can list any file as an update or a state. Documents stay. Means have the size
+        of updates: the caller must keep them.
 
         Args:
             sha256: Name of the file.
-            size: Size in bytes of the updates of the round.
+            size: Size in bytes of such files.
+            magic: First bytes of such files.
 
         Raises:
             LocalError: The folder can't be written.
         """
-        if self._folder.delete(sha256, size):
+        if self._folder.delete(sha256, size, magic):
             self._sure.discard(sha256)
             self.copied.deleted += 1
 
     def _listed(
-        self, artifacts: Artifacts, manifest: Manifest, update_size: int, needed: bool, expired: bool
-    ) -> None:
-        state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
-        files = [
-            ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
-            ("the base state", artifacts.base_state, state),
-        ]
+        self,
+        artifacts: Artifacts,
+        anchored: Anchored,
+        manifest: Manifest,
+        expired: bool,
+        spare: Collection[int],
+        link: bool,
+    ) -> list[tuple[str, str, int]]:
+        """Return description, sha256 and maximum size of the files that are copied of a round."""
+        mean = ("the mean", artifacts.mean, manifest.update_file_size(anchored.mean_width))
+        base = ("the base state", artifacts.base_state, manifest.state_file_size)
+        bases = [] if anchored.base in spare else [base]
+        if link:
+            return [*bases, mean]
+        files = [("the manifest", artifacts.manifest, DOCUMENT_LIMIT), *bases]
         for index, sha256 in enumerate(artifacts.updates):
             if sha256 is not None and not expired:
-                files.append((f"the update file of entry {index}", sha256, update_size))
-        files += [
-            ("the aggregate", artifacts.aggregate, aggregate),
-            ("the state", artifacts.state, state),
-            ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT),
-        ]
-        for what, sha256, limit in files:
-            self._file(what, sha256, limit, artifacts.round, needed)
+                files.append(
+                    (f"the update file of entry {index}", sha256, manifest.update_file_size(anchored.width))
+                )
+        files.append(mean)
+        if anchored.number not in spare:
+            files.append(("the state", artifacts.state, manifest.state_file_size))
+        return [*files, ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT)]
 
     def _file(
         self, what: str, sha256: str, limit: int, round_number: int | None, needed: bool = True
@@ -417,9 +446,13 @@ class Mirroring:
     """Names of complete files in the folder."""
     emptied: set[int] = field(default_factory=set)
     """Rounds whose update files were deleted."""
+    thinned: set[int] = field(default_factory=set)
+    """Rounds whose state files were deleted."""
+    named: dict[int, tuple[bytes, str, str]] = field(default_factory=dict)
+    """Hash of the artifacts file of each round, and the mean and the state that it names."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
-        """Read the chain and copy the missing files, round by round; then delete the expired ones.
+        """Read the chain and copy the missing files, round by round; then delete those that may be deleted.
 
         Yields:
             The number of the round, or 0 for the genesis and the reports, and the result of its copy.
@@ -437,31 +470,71 @@ class Mirroring:
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
-        expired = self.commitments.expired()
+        expired, spare = self.commitments.expired(), self.commitments.spare()
+        links = self._links(spare)
         for number, anchored in self.commitments.rounds.items():
-            if number in self.whole or (self.rounds is not None and number not in self.rounds):
+            chosen = self.rounds is None or number in self.rounds
+            if number in self.whole or not (chosen or number in links):
                 continue
             copier.copied = Copied()
-            if copier.round(anchored, self.manifest, expired=number in expired):
+            if copier.round(anchored, self.manifest, expired=number in expired, spare=spare, link=not chosen):
                 self.whole.add(number)
             yield number, copier.copied
         self.emptied &= expired
-        if expired > self.emptied:
-            yield from self._delete(copier, expired)
+        self.thinned &= spare
+        if expired > self.emptied or spare > self.thinned:
+            yield from self._delete(copier, expired, spare)
 
-    def _delete(self, copier: Copier, expired: set[int]) -> Iterator[tuple[int, Copied]]:
-        """Delete the update files of expired rounds, except those that another round lists."""
-        rounds = self.commitments.rounds
-        assert self.manifest is not None  # noqa: S101  `step` has read it.
-        kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
-        for number in sorted(expired - self.emptied):
+    def _links(self, spare: Collection[int]) -> set[int]:
+        """Return the rounds from whose means the state before the first copied round is rebuilt."""
+        found: set[int] = set()
+        if self.rounds is not None:
+            rounds = self.commitments.rounds
+            number = next((rounds[one].base for one in rounds if one in self.rounds), 0)
+            while number in spare:
+                found.add(number)
+                number = rounds[number].base
+        return found
+
+    def _delete(self, copier: Copier, expired: set[int], spare: set[int]) -> Iterator[tuple[int, Copied]]:
+        """Delete the update files of expired rounds and the states of spare ones, unless another round keeps them."""
+        rounds, manifest = self.commitments.rounds, self.manifest
+        assert manifest is not None  # noqa: S101  `step` has read it.
+        kept = self._kept(copier, expired, spare)
+        for number in sorted((expired - self.emptied) | (spare - self.thinned)):
             copier.copied = Copied()
-            size = self.manifest.update_file_size(rounds[number].width)
-            for name in copier.updates(rounds[number]):
-                if name not in kept:
+            listed = copier.listed(rounds[number])
+            if listed is not None:
+                updates = listed.updates if number in expired - self.emptied else ()
+                size = manifest.update_file_size(rounds[number].width)
+                for name in set(filter(None, updates)) - kept:
                     copier.delete(name, size)
-            self.emptied.add(number)
+                if number in spare - self.thinned and listed.state not in kept:
+                    copier.delete(listed.state, manifest.state_file_size, MAGIC)
+            self.emptied |= {number} & expired
+            self.thinned |= {number} & spare
             yield number, copier.copied
+
+    def _kept(self, copier: Copier, expired: set[int], spare: set[int]) -> set[str]:
+        """Return the files that stay: updates before their time, and means and states of rounds that are not void."""
+        genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
+        kept, reads_updates = {genesis.state}, expired > self.emptied
+        for number, anchored in self.commitments.rounds.items():
+            known = self.named.get(number)
+            if (
+                known is None
+                or known[0] != anchored.artifacts_hash
+                or (reads_updates and number not in expired)
+            ):
+                listed = copier.listed(anchored)
+                if listed is None:
+                    continue
+                if number not in expired:
+                    kept.update(filter(None, listed.updates))
+                known = self.named[number] = (anchored.artifacts_hash, listed.mean, listed.state)
+            if not anchored.void:
+                kept.update(known[1:] if number not in spare else known[1:2])
+        return kept
 
 
 def _require_readable(error: ArtifactError) -> None:

@@ -271,7 +271,7 @@ def of_profile(
     """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors, most_contributors
     from folkmoot.chain.deploy import PROFILES
-    from folkmoot.protocol.policy import Policy
+    from folkmoot.protocol.policy import MEAN_SCALES, Policy
 
     if profile not in PROFILES:
         raise InputError(
@@ -288,6 +288,7 @@ def of_profile(
         min_contributors=fewest,
         max_contributors=min(max(PLACES, fewest), most_contributors(rule)),
         width=width,
+        mean_scale=MEAN_SCALES[width],
         rate=1024,
         momentum=0,
         commit_window=windows.commit,

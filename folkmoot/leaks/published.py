@@ -15,6 +15,7 @@ import numpy as np
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
+from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.leaks import inversion, membership
 from folkmoot.leaks.learner import Learner, canaries, joined, pick
@@ -123,28 +124,13 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             for entry in entries_of(event):
                 if entry.contributor.lower() == account.lower():
                     places[entry.round] = entry.index
-    rounds = []
-    for number, anchored in commitments.rounds.items():
-        if number not in places:
-            continue
-        artifacts = Artifacts.from_json(source.document(anchored.artifacts_hash.hex()))
-        header = RoundHeader.decode(artifacts.header)
-        exponents = header.exponents
-        if places[number] >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
-            raise ArtifactError(
-                f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
-                remedy="Run `folkmoot audit`: the coordinator has anchored a wrong list.",
-            )
-        sha256 = artifacts.updates[places[number]]
-        if sha256 is None:
-            continue
-        path = source.fetch(artifacts.base_state, manifest.state_file_size)
-        with path.open("rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            base = State.from_bytes(mapped, manifest).to_float32()
-        data = source.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
-        update = decoded(data, manifest, exponents, header.width)
-        rounds.append(OwnRound(number, base, exponents, update))
+    with RebuildingSource(source) as states:
+        rounds = [
+            found
+            for number in commitments.rounds
+            if number in places
+            and (found := _own_round(commitments, states, genesis, manifest, number, places[number]))
+        ]
     if not rounds:
         raise InputError(
             f"The account {account} has published no update in an anchored round.",
@@ -152,6 +138,40 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             code="no-updates",
         )
     return Own(account, manifest, tuple(rounds))
+
+
+def _own_round(
+    commitments: Commitments,
+    states: RebuildingSource,
+    genesis: Genesis,
+    manifest: Manifest,
+    number: int,
+    place: int,
+) -> OwnRound | None:
+    """Read the entry at a place of a round; None if its update was not delivered."""
+    anchored = commitments.rounds[number]
+    artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))
+    header = RoundHeader.decode(artifacts.header)
+    exponents = tuple(header.exponents)
+    if place >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
+        raise ArtifactError(
+            f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
+            remedy="Run `folkmoot audit`: the coordinator has anchored a wrong list.",
+        )
+    sha256 = artifacts.updates[place]
+    if sha256 is None:
+        return None
+    if anchored.base:
+        path = fetch_state(states, commitments, manifest, anchored.base)
+    else:
+        path = states.fetch(genesis.state, manifest.state_file_size)
+    with path.open("rb") as file:
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        base = State.from_bytes(mapped, manifest).to_float32()
+    states.discard(artifacts.base_state)
+    data = states.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
+    update = decoded(data, manifest, exponents, header.width)
+    return OwnRound(number, base, exponents, update)
 
 
 def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:

@@ -15,6 +15,7 @@ from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.commitment import NO_BUNDLE, checksum_address
 from folkmoot.protocol.exponents import CUTS
 from folkmoot.protocol.hashing import HASH_BYTES
+from folkmoot.protocol.packing import WIDTHS, largest
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""
@@ -35,11 +36,15 @@ MEAN_SQUARE_CAPS = {8: CUTS[8] ** 2, 4: CUTS[4] ** 2, 2: 1}
 """``max_sum_squares`` for each weight of the model by width, where nobody says otherwise. An honest update of steady
 training stays below it. At width 2 no update is above it."""
 
+MEAN_SCALES = {8: 1, 4: 1, 2: 7}
+"""``mean_scale`` by width, where nobody says otherwise. At width 2 the mean of a few updates needs finer steps."""
+
 _BITS = {
     "max_sum_squares": 64,
     "min_contributors": 16,
     "max_contributors": 16,
     "width": 8,
+    "mean_scale": 8,
     "rate": 16,
     "momentum": 16,
     "commit_window": 32,
@@ -76,6 +81,8 @@ class Policy:
     """Most commitments that a round takes."""
     width: int
     """Bits of an encoded coordinate."""
+    mean_scale: int = field(default=1, kw_only=True)
+    """Steps of the mean in a step of an update, from 1 on."""
     rate: int
     """Outer learning rate in 1/1024."""
     momentum: int
@@ -127,6 +134,16 @@ class Policy:
     def rule_bytes(self) -> bytes:
         """The rule's name as the contract has it: 32 bytes, left-aligned."""
         return self.rule.encode("ascii").ljust(32, b"\0")
+
+    @property
+    def mean_bound(self) -> int:
+        """Largest absolute value of a mean's coordinate: ``S Q``."""
+        return self.mean_scale * largest(self.width)
+
+    @property
+    def mean_width(self) -> int:
+        """Bits of a coordinate in a mean file: the smallest width whose range has the mean's coordinates."""
+        return min((width for width in WIDTHS if largest(width) >= self.mean_bound), default=WIDTHS[0])
 
     @property
     def cost(self) -> int:

@@ -139,10 +139,13 @@ def restore(
         database.close()
 
 
-def expired_at_head(history: History, ledger: Ledger) -> Callable[[Past], bool]:
-    """Return a function that says whether a round's update files are deleted by rule, at the block that was read."""
+def leave_out(importer: Importer, ledger: Ledger) -> None:
+    """Let an importer leave out the files that are deleted by rule, at the block that was read."""
+    history = importer.history
     retentions = Retentions(history, ledger)
-    return lambda past: retentions.of(past).expired(history.head.timestamp)
+    importer.expired = lambda past: retentions.of(past).expired(history.head.timestamp)
+    importer.rounds = ledger.rounds
+    importer.spare = lambda number: number > 0 and retentions.of(ledger.rounds[number]).spare()
 
 
 def require_empty(database: Database, settings: Settings) -> None:
@@ -223,9 +226,10 @@ def _collect(
     origin = importer.genesis()
     progress("rounds on the chain")
     ledger = replayed(history, origin)
-    importer.expired = expired_at_head(history, ledger)
+    leave_out(importer, ledger)
     restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
-    files = _files(ledger, origin, importer, restored, from_round, progress)
+    with importer.states:
+        files = _files(ledger, origin, importer, restored, from_round, progress)
     for sha256 in sorted(reports(history.events, history.deployment)):
         if not importer.report(sha256, REPORT_LIMIT):
             restored.notes.append(f"The evaluation report {sha256} could not be had.")

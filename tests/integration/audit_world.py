@@ -247,7 +247,7 @@ class World:
         """
         record = self.rounds[number]
         self.advance(record.policy.commit_window)
-        aggregate = AggregateBytes()
+        mean = MeanBytes()
         outcome = compute_round(
             MANIFEST,
             record.header,
@@ -257,11 +257,11 @@ class World:
             record.readers(),
             coordinator=self.federation.coordinator.address,
             lineage=self.lineage(number) if lineage is None else lineage,
-            aggregate_sink=aggregate,
+            mean_sink=mean,
         )
         for data in filter(None, record.updates):
             self.folder.put(data)
-        self.folder.put(bytes(aggregate.data))
+        self.folder.put(bytes(mean.data))
         self.folder.put(outcome.state.to_bytes())
         self.folder.put(outcome.verdicts_file, by_keccak=True)
         self.folder.put(outcome.artifacts_file, by_keccak=True)
@@ -337,8 +337,8 @@ class World:
         return number
 
 
-class AggregateBytes:
-    """Collects the aggregate file."""
+class MeanBytes:
+    """Collects the mean file."""
 
     def __init__(self) -> None:
         self.data = bytearray()

@@ -17,6 +17,8 @@ library Policies {
     uint16 internal constant MAX_RATE = 4096;
     /// @notice Largest width of a coordinate, in bits; the others are 4 and 2.
     uint8 internal constant MAX_WIDTH = 8;
+    /// @notice Largest number of a mean.
+    uint256 internal constant MAX_MEAN = 127;
     /// @notice Least bond, in rewards. Three quarters of a bond burn, so a lie costs three rewards if it is proven.
     uint256 internal constant BOND_FACTOR = 4;
 
@@ -36,6 +38,9 @@ library Policies {
         uint256 most = policy.rule == "multi_krum" ? GramTree.MAX_UPDATES : MAX_CONTRIBUTORS;
         _require(policy.maxContributors <= most, "maxContributors", policy.maxContributors);
         _require(policy.width == MAX_WIDTH || policy.width == 4 || policy.width == 2, "width", policy.width);
+        _require(
+            policy.meanScale > 0 && policy.meanScale * largest(policy.width) <= MAX_MEAN, "meanScale", policy.meanScale
+        );
         _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
         _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
         _require(policy.minStake > 0, "minStake", 0);

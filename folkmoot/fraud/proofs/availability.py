@@ -8,25 +8,23 @@ the round is void. This module builds the calls from records and files; `folkmoo
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.proofs.case import Case, unopened
 from folkmoot.fraud.proofs.descent import height_of, list_of
-from folkmoot.fraud.proofs.trees import plain_tree, raw_update_tree, sum_siblings
-from folkmoot.protocol.arrays import U8
+from folkmoot.fraud.proofs.trees import raw_update_tree, sum_siblings
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, SumTree, Tree, state_leaves
+from folkmoot.protocol.mean import mean_tree
+from folkmoot.protocol.merkle import SumTree, Tree, state_leaves
+from folkmoot.protocol.packing import WIDTHS
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.protocol.verdict import Artifacts
@@ -42,8 +40,8 @@ class DataKind(IntEnum):
 
     UPDATE = 0
     """The tree of a delivered update."""
-    AGGREGATE = 1
-    """The tree of the aggregate."""
+    MEAN = 1
+    """The tree of the mean."""
     THETA = 2
     """The tree of the new model."""
     MOMENTUM = 3
@@ -202,13 +200,14 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                 lambda: update.read(place, place + 1).tobytes(),
                 nothing,
             )
-        case DataKind.AGGREGATE:
-            rows = _rows(files.path(artifacts.aggregate), artifacts.aggregate, manifest)
+        case DataKind.MEAN:
+            mean = _mean(files.path(artifacts.mean), artifacts.mean, manifest)
+            place = about.index
             return _show(
                 demand,
                 about,
-                lambda: plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last]),
-                lambda: rows[about.index].tobytes(),
+                lambda: mean_tree(mean, manifest.leaves),
+                lambda: mean.read(place, place + 1).tobytes(),
                 nothing,
             )
         case DataKind.THETA | DataKind.MOMENTUM:
@@ -274,13 +273,13 @@ def _show(
     return Call("show", (demand, list_of(built, about.level, about.index), other))
 
 
-def _rows(path: Path, name: str, manifest: Manifest) -> U8:
-    if path.stat().st_size != manifest.leaves * AGGREGATE.leaf_bytes:
-        raise _other(name)
-    with path.open("rb") as file:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    rows: U8 = np.frombuffer(mapped, np.uint8).reshape(-1, AGGREGATE.leaf_bytes)
-    return rows
+def _mean(path: Path, name: str, manifest: Manifest) -> FileUpdate:
+    """Open a mean file. Its size says its width: it is different at each."""
+    size = path.stat().st_size
+    for width in WIDTHS:
+        if size == manifest.update_file_size(width):
+            return FileUpdate(path, width)
+    raise _other(name)
 
 
 def _other(name: str) -> ArtifactError:
