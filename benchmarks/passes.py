@@ -117,7 +117,7 @@ def main() -> None:
             path = Path(folder) / str(seed)
             path.write_bytes(data)
             updates.append(MemoryUpdate(data))
-            files.append(FileUpdate(path))
+            files.append(FileUpdate(path, 8))
         size = len(updates) * manifest.size
         results = [measure(copy_case(size), arguments.repeat)]
         results += [measure(case, arguments.repeat) for case in folkmoot_cases(manifest, updates, files)]

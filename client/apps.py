@@ -40,7 +40,12 @@ class Made:
 
 
 def init(
-    app: AppFolder, nodes: int, out: Path, node_config: Mapping[str, Any], limit: StepLimit | None = None
+    app: AppFolder,
+    nodes: int,
+    out: Path,
+    node_config: Mapping[str, Any],
+    limit: StepLimit | None = None,
+    width: int = 8,
 ) -> Made:
     """Capture an app, train once on its first partition, and write the genesis files of a federation.
 
@@ -52,7 +57,7 @@ def init(
     with scratch() as folder:
         captured = capture(app, folder, nodes, limit)
         trial = try_training(captured, folder, node_config, limit)
-    start = start_of_app(captured, trial)
+    start = start_of_app(captured, trial, width)
     write(start, out)
     return Made(captured, trial, start)
 

@@ -623,13 +623,17 @@ def submit(
         account = unlock(keystore, password_file)
         contributor = account.address if wallet is None else parse_address(wallet)
         rpc_of_wallet = None if wallet is None else chain.ledger_reader.rpc
-        commitment, signature = signed_commitment(kept, round_, contributor, chain.deployment, rpc_of_wallet)
+        policy = chain.ledger_reader.round(round_).policy  # 0 for an unknown round, which the ledger refuses.
+        width = chain.ledger_reader.policy(policy).width if policy else 8
+        commitment, signature = signed_commitment(
+            kept, round_, contributor, chain.deployment, width, rpc_of_wallet
+        )
         purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
         parts = NodeOptions()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
         receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
         if receipt is None and not chain.ledger_reader.has_committed(round_, contributor):
             function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
@@ -637,7 +641,7 @@ def submit(
                 function = chain.ledger.functions.commitUpdateFor(commitment.abi_tuple(), signature)
             receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
         if on_chain and not deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data)
+            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
         delivered, why = True, ""
         try:
             with CoordinatorApi(coordinator) as api:
@@ -677,7 +681,7 @@ class NodeOptions:
 
 
 def _deliver(
-    chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes
+    chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes, width: int
 ) -> NodeOptions:
     """Send the parts of an update that are not yet on the chain."""
     from folkmoot.artifacts.sources import CoordinatorSource
@@ -699,7 +703,7 @@ def _deliver(
         manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
-    calls = delivery_calls(number, data, manifest)
+    calls = delivery_calls(number, data, manifest, width)
     parts = NodeOptions(len(calls))
     for part, call in enumerate(calls):
         try:

@@ -19,9 +19,9 @@ from folkmoot.errors import EncodingError, FolkmootError, InputError, UpdateRefu
 from folkmoot.flower.contributor import KeptUpdate, kept_update
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.merkle import update_tree
-from folkmoot.rpc.client import Rpc
+from folkmoot.protocol.packing import file_size, unpack
+from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.rpc.wallets import accepts
 from folkmoot.runtime.backoff import Backoff, retry
@@ -95,15 +95,23 @@ class Delivery:
 
     def _check(self, kept: KeptUpdate, number: int) -> None:
         """Check that the signer has signed the update: the training code must not send other bytes than these."""
-        with suppress(InputError):
-            signed_commitment(kept, number, self._account, self._deployment)
-            return
-        with open_rpc(self._rpc) as rpc:  # The account may be a contract.
-            signed_commitment(kept, number, self._account, self._deployment, rpc)
+        with open_rpc(self._rpc) as rpc:
+            ledger = LedgerReader(rpc, self._deployment.ledger)
+            width = ledger.policy(ledger.round(number).policy).width
+            with suppress(InputError):
+                signed_commitment(kept, number, self._account, self._deployment, width)
+                return
+            # The account may be a contract.
+            signed_commitment(kept, number, self._account, self._deployment, width, rpc)
 
 
 def signed_commitment(
-    kept: KeptUpdate, round_: int, account: str, deployment: Deployment, contract: Rpc | None = None
+    kept: KeptUpdate,
+    round_: int,
+    account: str,
+    deployment: Deployment,
+    width: int,
+    contract: Rpc | None = None,
 ) -> tuple[Commitment, bytes]:
     """Return the commitment of a kept update, if the account's signer has signed it and the file is its update.
 
@@ -115,6 +123,7 @@ def signed_commitment(
         round_: Its round.
         account: Its contributor.
         deployment: Addresses of the contracts.
+        width: Bits of an encoded coordinate in the round.
         contract: If the account is a contract, the endpoint on which it is asked whether it accepts the signature.
 
     Returns:
@@ -140,9 +149,9 @@ def signed_commitment(
             code="unsigned-update",
         ) from error
     try:
-        if not kept.data or len(kept.data) % LEAF:
+        if not kept.data or len(kept.data) % file_size(1, width):
             raise ValueError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
-        tree = update_tree(np.frombuffer(kept.data, dtype=np.uint8))
+        tree = update_tree(unpack(np.frombuffer(kept.data, dtype=np.uint8), width))
         if (tree.root, tree.sum_squares) != (commitment.update_root, commitment.sum_squares):
             raise ValueError("It has another root or another sum of squares.")
     except (ValueError, EncodingError) as error:

@@ -30,7 +30,9 @@ _CALIBRATION_SHARES = (
 )
 
 
-def start_of(task: Task, root_digest: str = "", weights: Mapping[str, Any] | None = None) -> Start:
+def start_of(
+    task: Task, root_digest: str = "", width: int = 8, weights: Mapping[str, Any] | None = None
+) -> Start:
     """Return the genesis of a federation with a task.
 
     The first exponents come from one training on this machine's data. Without data, they are estimated. If the task
@@ -39,6 +41,7 @@ def start_of(task: Task, root_digest: str = "", weights: Mapping[str, Any] | Non
     Args:
         task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
+        width: Bits of an encoded coordinate under the first policy.
         weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
 
     Raises:
@@ -61,7 +64,9 @@ def start_of(task: Task, root_digest: str = "", weights: Mapping[str, Any] | Non
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
         return _start(manifest, state, (noise,) * len(manifest.tensors))
     try:
-        exponent = first_exponent(float(task.training["learning_rate"]), int(task.training["local_steps"]))
+        exponent = first_exponent(
+            float(task.training["learning_rate"]), int(task.training["local_steps"]), width
+        )
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise TaskError(
             f"The task {task.name!r} does not say how it trains: {error}.",
@@ -70,7 +75,7 @@ def start_of(task: Task, root_digest: str = "", weights: Mapping[str, Any] | Non
     exponents = (exponent,) * len(manifest.tensors)
     problem = ""
     try:
-        exponents = _calibrated(task, model, manifest, exponents)
+        exponents = _calibrated(task, model, manifest, exponents, width)
     except (
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
@@ -84,7 +89,7 @@ def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem
 
 
 def _calibrated(
-    task: Task, model: torch.nn.Module, manifest: Manifest, guesses: tuple[int, ...]
+    task: Task, model: torch.nn.Module, manifest: Manifest, guesses: tuple[int, ...], width: int
 ) -> tuple[int, ...]:
     """Train the model once, and return each tensor's exponent from its change."""
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
@@ -94,13 +99,19 @@ def _calibrated(
     call_train(task, model, data, {**manifest.training, "seed": 0, "round": 1}, {})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
-        calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)
+        calibrated_exponent(
+            np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess, width
+        )
         for tensor, guess in zip(manifest.tensors, guesses, strict=True)
     )
 
 
 def write_genesis(
-    task: Task, folder: Path, root_digest: str = "", weights: Mapping[str, Any] | None = None
+    task: Task,
+    folder: Path,
+    root_digest: str = "",
+    width: int = 8,
+    weights: Mapping[str, Any] | None = None,
 ) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
@@ -110,6 +121,6 @@ def write_genesis(
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest, weights)
+    start = start_of(task, root_digest, width, weights)
     write(start, folder)
     return start

@@ -18,7 +18,6 @@ import numpy as np
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64, U8
-from folkmoot.protocol.codec import QMAX
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES
 from folkmoot.protocol.header import RoundHeader
@@ -28,6 +27,7 @@ from folkmoot.protocol.merkle import MOMENTUM, THETA
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import MAGIC
+from folkmoot.protocol.updates import FileUpdate
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
 
@@ -166,7 +166,7 @@ class KeptStates:
 
 def mean_file_size(manifest: Manifest, policy: Policy) -> int:
     """Return the size of a mean file in bytes."""
-    return manifest.size
+    return manifest.update_file_size(policy.mean_width)
 
 
 def mean_reader(path: Path, manifest: Manifest, policy: Policy) -> Callable[[int, int], U8]:
@@ -182,11 +182,11 @@ def mean_reader(path: Path, manifest: Manifest, policy: Policy) -> Callable[[int
             f"The mean file has {path.stat().st_size} bytes, not {size}.",
             remedy="Get it from another mirror.",
         )
-    leaves: U8 = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
+    update = FileUpdate(path, policy.mean_width)
 
     def read(first: int, last: int) -> U8:
-        rows = np.asarray(leaves[first:last])
-        check_mean(rows, manifest, first, policy.mean_scale * QMAX)
+        rows = update.read(first, last)
+        check_mean(rows, manifest, first, policy.mean_bound)
         return rows
 
     return read

@@ -32,7 +32,7 @@ from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment
-from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.packing import file_size, unpack
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
@@ -51,19 +51,20 @@ _OTHERS_REMEDY = "Only folkmoot's mod speaks to the signer; start the node with 
 class _SentUpdate:
     """An update that arrives on a socket. Each byte is read once and is never in a file, so nobody can change it."""
 
-    def __init__(self, connection: socket.socket, size: int) -> None:
+    def __init__(self, connection: socket.socket, size: int, width: int) -> None:
         self._connection = connection
         self._end = time.monotonic() + _REQUEST_SECONDS + size / _SLOWEST
         self.size = size
+        self.width = width
 
-    def read(self, first: int, last: int) -> U8:
-        """Return the next leaves, which must be those after the last call's.
+    def packed(self, first: int, last: int) -> U8:
+        """Return the bytes of the next leaves, which must be those after the last call's.
 
         Raises:
             SignerError: ``short-update``: they did not arrive.
         """
-        leaves: U8 = np.empty((last - first, LEAF), dtype=np.uint8)
-        view = leaves.data.cast("B")
+        packed: U8 = np.empty(file_size(last - first, self.width), dtype=np.uint8)
+        view = packed.data.cast("B")
         while view:
             self._connection.settimeout(max(0.01, self._end - time.monotonic()))
             try:
@@ -72,12 +73,16 @@ class _SentUpdate:
                 count = 0
             if not count or time.monotonic() > self._end:
                 raise SignerError(
-                    f"Of the update's {self.size} bytes, less than {LEAF * last} arrived in time.",
+                    f"Of the update's {self.size} bytes, less than {file_size(last, self.width)} arrived in time.",
                     remedy="Nothing was signed. Request the signature again.",
                     code="short-update",
                 )
             view = view[count:]
-        return leaves
+        return packed
+
+    def read(self, first: int, last: int) -> U8:
+        """Return the next leaves; arguments and errors as ``packed``."""
+        return unpack(self.packed(first, last), self.width)
 
 
 class SignerAgent:
@@ -212,8 +217,15 @@ class SignerAgent:
         view = self._chain.check(commitment, rounds)
         self._rules.check_memory(commitment, view.policy)
         charge = self._rules.charge(view, commitment.round, rounds)
+        needed = self._rules.manifest.update_file_size(view.policy.width)
+        if size != needed:
+            raise SignerError(
+                f"The update has {size} bytes; the federation's model needs {needed} at width {view.policy.width}.",
+                remedy="Encode the update with the federation's manifest, at the policy's width.",
+                code="wrong-size",
+            )
         _send(connection, {"send": size})
-        self._rules.check_update(commitment, _SentUpdate(connection, size))
+        self._rules.check_update(commitment, _SentUpdate(connection, size, view.policy.width))
         self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)
         fault_point("node.remembered")
         signature = self._key.sign(commitment, domain)
@@ -245,12 +257,6 @@ class SignerAgent:
                 f"This node signs for {self._key.address}, not for {commitment.contributor}.",
                 remedy="Start the node again with `folkmoot join` and the keystore of that account.",
                 code="wrong-account",
-            )
-        if size != self._rules.manifest.size:
-            raise SignerError(
-                f"The update has {size} bytes; the federation's model needs {self._rules.manifest.size}.",
-                remedy="Encode the update with the federation's manifest.",
-                code="wrong-size",
             )
         return commitment, size
 

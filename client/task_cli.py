@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, Json, NodeConfig, RunConfig, step_limit
+from folkmoot.cli.options import (
+    APP_WAIT_DEFAULT,
+    AppPath,
+    AppWait,
+    Json,
+    NodeConfig,
+    RunConfig,
+    Width,
+    step_limit,
+)
 from folkmoot.cli.output import emit, note, pairs, table
 from folkmoot.errors import InputError
 
@@ -74,6 +83,7 @@ def task_init(
             help="Commit to a root set: the sha256 of the coordinator's root data. For a shipped task, good or biased."
         ),
     ] = "",
+    width: Width = 8,
     from_: Annotated[
         Path | None,
         typer.Option(
@@ -98,22 +108,24 @@ def task_init(
     from client import evaluation
     from client.genesis import write_genesis
     from folkmoot.protocol.manifest import TRAINED_DTYPES
+    from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, root
 
     one = one_subject(task, app, run_config)
+    check_width(width)
     if app is not None:
         if from_ is not None:
             raise InputError(
                 "An app can't start from a file of weights.",
                 remedy="Leave out --from: the app's own initial_arrays are the start.",
             )
-        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed, weights)
+    genesis = write_genesis(loaded, out, committed, width, weights)
     frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
@@ -168,6 +180,7 @@ def _app_init(
     nodes: int,
     out: Path,
     root_digest: str,
+    width: int,
     json_: bool,
 ) -> None:
     from client import apps
@@ -177,7 +190,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_))
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width)
     captured, start = genesis.captured, genesis.start
     numbers = (
         ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"

@@ -45,6 +45,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import largest_scale, mean_values
 from folkmoot.protocol.merkle import MEAN, MOMENTUM, THETA, Tree
 from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.packing import largest, pack
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
@@ -268,6 +269,7 @@ def compute_round(
     exponents = next_exponents(
         header.exponents,
         [s.tensors for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
+        header.width,
     )
 
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
@@ -282,9 +284,10 @@ def compute_round(
         place = slice(LEAF * first, LEAF * last)
         state.theta[place] = part.theta
         state.momentum[place] = part.momentum
-        digest.update(part.mean.data)
+        packed = pack(part.mean, policy.mean_width).tobytes()
+        digest.update(packed)
         if mean_sink is not None:
-            mean_sink.write(part.mean.tobytes())
+            mean_sink.write(packed)
         hashes[MEAN][first:last] = merkle.leaf_hashes(MEAN, part.mean)
         hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(part.theta))
         hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(part.momentum))
@@ -345,10 +348,12 @@ def _check_belonging(
         problem = "The header has not one exponent a tensor."
     elif header.width != policy.width:
         problem = "The header's width is not the policy's."
-    elif not 1 <= policy.mean_scale <= largest_scale():
+    elif not 1 <= policy.mean_scale <= largest_scale(largest(policy.width)):
         problem = "The policy's mean scale is none for its width."
     elif len(entries) != len(updates):
         problem = f"There are {len(updates)} updates for {len(entries)} entries."
+    elif any(update is not None and update.width != header.width for update in updates):
+        problem = "An update is read at another width than the header's."
     elif any(entry.round != header.round for entry in entries):
         problem = "An entry is for another round."
     elif any(entry.base_state_root != header.base_state_root for entry in entries):
@@ -393,13 +398,15 @@ def _references(
     if ReferenceKind.TRAJECTORY in used and lineage.rounds:
         if lineage.before is None:
             raise InputError("The lineage lacks the state that the trajectory begins at.", code="mismatch")
-        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(manifest, header.exponents, lineage.before, base)
+        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(
+            manifest, header.exponents, header.width, lineage.before, base
+        )
     compared = references(
         manifest, header.exponents, updates, [(one, header.exponents) for one in single.values()]
     )
     products = dict(zip(single, compared, strict=True))
     past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
-    if any(update.size != manifest.size for update, _ in past):
+    if any(update.size != manifest.update_file_size(update.width) for update, _ in past):
         raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
     earlier = (
         references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
@@ -407,7 +414,12 @@ def _references(
     window = None
     if ReferenceKind.WINDOW in used:
         before = [round_.published for round_ in lineage.rounds[-(WINDOW - 1) :]]
-        known = [one for one in before if one is not None]
+        # Integers of another width are of another size: a round of one adds nothing.
+        known = [
+            {who: one for who, one in weighed.items() if one.update.width == header.width}
+            for weighed in before
+            if weighed is not None
+        ]
         if len(known) < len(before):
             raise InputError("The lineage lacks what was weighed in an earlier round.", code="mismatch")
         window = windows(

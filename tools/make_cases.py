@@ -46,7 +46,7 @@ from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.aggregation.windows import windows
 from folkmoot.errors import FolkmootError
 from folkmoot.explain.reputation import next_standing
-from folkmoot.protocol import codec, merkle
+from folkmoot.protocol import codec, merkle, packing
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.budget import MAX_STEPS, cost_of
@@ -203,8 +203,13 @@ def compare(given: Values) -> Values:
     (found,) = references(
         manifest_of(given["elements"]),
         ints(given["exponents"]),
-        [MemoryUpdate(raw(one)) for one in given["updates"]],
-        [(MemoryUpdate(raw(given["reference"])), ints(given["referenceExponents"]))],
+        [MemoryUpdate(raw(one), int(given["width"])) for one in given["updates"]],
+        [
+            (
+                MemoryUpdate(raw(given["reference"]), int(given["referenceWidth"])),
+                ints(given["referenceExponents"]),
+            )
+        ],
         sample,
     )
     result: Values = {"products": found.products, "square": found.square}
@@ -245,14 +250,16 @@ def trajectory(given: Values) -> Values:
         theta = np.zeros(LEAF, dtype=np.int64)
         theta[0] = int(given[name])
         states.append(State(theta, np.zeros_like(theta)))
-    return {"q": int(trajectory_update(manifest, [int(given["exponent"])], *states)[0]) - codec.ZERO}
+    exponents, width = [int(given["exponent"])], int(given["width"])
+    return {"q": int(trajectory_update(manifest, exponents, width, *states)[0]) - packing.ZERO}
 
 
 def next_exponent(given: Values) -> Values:
     """Section 10."""
     sums = [next_round.TensorSums(*ints(one)) for one in given["sums"]]
-    votes = [next_round.vote(one) for one in sums]
-    return {"votes": votes, "next": next_round.next_exponent(int(given["exponent"]), sums)}
+    width = int(given["width"])
+    votes = [next_round.vote(one, width) for one in sums]
+    return {"votes": votes, "next": next_round.next_exponent(int(given["exponent"]), sums, width)}
 
 
 def pay(given: Values) -> Values:
@@ -298,7 +305,8 @@ def commitment_of(given: Values) -> Commitment:
 def update_bytes(given: Values) -> Values:
     """Section 7, the checks of the bytes."""
     claimed = Commitment(LEDGER, 1, bytes(32), raw(given["updateRoot"]), int(given["sumSquares"]))
-    found = check_bytes(MemoryUpdate(raw(given["data"])), claimed, manifest_of(given["elements"]))
+    update = MemoryUpdate(raw(given["data"]), int(given["width"]))
+    found = check_bytes(update, claimed, manifest_of(given["elements"]))
     return {"tensors": [list(one) for one in found.tensors]}
 
 
@@ -344,9 +352,16 @@ def encode(given: Values) -> Values:
     cap = int(given["maxSumSquares"]) if given["maxSumSquares"] else None
     exponents = [int(given["exponent"])] * len(manifest.tensors)
     found = codec.encode_update(
-        start, end, exponents, manifest, raw(given["seed"]), given["contributor"], max_sum_squares=cap
+        start,
+        end,
+        exponents,
+        manifest,
+        raw(given["seed"]),
+        given["contributor"],
+        width=int(given["width"]),
+        max_sum_squares=cap,
     )
-    values_ = [byte - codec.ZERO for byte in found.data]
+    values_ = [byte - packing.ZERO for byte in found.leaves.reshape(-1).tolist()]
     return {
         "q": values_[first : first + int(given["elements"])],
         "bound": found.bound,
@@ -386,13 +401,13 @@ def whole_round(given: Values) -> Values:
         manifest.hash,
         root,
         1,
-        8,
+        int(given["width"]),
         derive_seed(CHAIN_ID, LEDGER, number, root),
         tuple(ints(given["exponents"])),
     )
     policy = Policy(
-        given["rule"], tuple(ints(given["parameters"])), 1 << 40, 1, 16, 8, int(given["rate"]), int(given["decay"]),
-        60, 60, 60, 1, 0, 0,
+        given["rule"], tuple(ints(given["parameters"])), 1 << 40, 1, 16, header.width,
+        int(given["rate"]), int(given["decay"]), 60, 60, 60, 1, 0, 0, mean_scale=int(given["meanScale"]),
     )  # fmt: skip
     entries = [
         Commitment(one["contributor"], number, root, raw(one["updateRoot"]), int(one["sumSquares"]))
@@ -408,7 +423,7 @@ def whole_round(given: Values) -> Values:
         policy,
         base,
         entries,
-        [None if one is None else MemoryUpdate(raw(one)) for one in given["updates"]],
+        [None if one is None else MemoryUpdate(raw(one), header.width) for one in given["updates"]],
         coordinator=given["coordinator"],
         lineage=lineage,
     )
@@ -431,8 +446,11 @@ def whole_round(given: Values) -> Values:
 
 def _past_round(one: Values, coordinator: str) -> PastRound:
     """A round of the lineage, all of whose entries were delivered."""
-    updates = [MemoryUpdate(raw(update)) for update in one["updates"]]
-    trees = [merkle.update_tree(update.read(0, update.size // LEAF).reshape(-1)) for update in updates]
+    width = int(one["width"])
+    updates = [MemoryUpdate(raw(update), width) for update in one["updates"]]
+    trees = [
+        merkle.update_tree(update.read(0, update.size // packing.file_size(1, width))) for update in updates
+    ]
     entries = [
         Commitment(who, 1, bytes(32), tree.root, tree.sum_squares)
         for who, tree in zip(one["contributors"], trees, strict=True)
@@ -1040,7 +1058,8 @@ def compare_cases() -> Group:
     group = Group(
         "compare",
         "8.3",
-        "Products and squares of updates with one reference; sample: the leaves compared, empty for all.",
+        "Products and squares of updates with one reference, files of these widths; sample: the leaves compared, empty "
+        "for all.",
     )
     elements = [300, 5, 256]
     manifest = manifest_of([str(size) for size in elements])
@@ -1058,21 +1077,43 @@ def compare_cases() -> Group:
         group.valid(
             comment,
             {
-                "elements": elements, "exponents": ours, "updates": updates, "reference": other,
-                "referenceExponents": theirs, "sample": sample,
+                "elements": elements, "exponents": ours, "width": 8, "updates": updates, "reference": other,
+                "referenceExponents": theirs, "referenceWidth": 8, "sample": sample,
             },
             ["Sampled"] if sample else [],
         )  # fmt: skip
+    for width, other_width in ((4, 4), (4, 8), (8, 4), (2, 2), (2, 4)):
+        ours_, theirs_ = (
+            packed(shared.update_bytes(f"compare {label}", manifest, packing.largest(one)), one)
+            for label, one in (("ours", width), ("theirs", other_width))
+        )
+        group.valid(
+            f"width {width}, the reference's {other_width}",
+            {
+                "elements": elements, "exponents": (-8, 1, -9), "width": width, "updates": [ours_],
+                "reference": theirs_, "referenceExponents": (-9, 1, -7), "referenceWidth": other_width, "sample": (),
+            },
+            ["Width"],
+        )  # fmt: skip
     return group
+
+
+def packed(leaves: bytes, width: int) -> bytes:
+    """The update file of leaves, in plain integers."""
+    bits = "".join(f"{byte - 128 + (1 << width - 1):0{width}b}" for byte in leaves)
+    return int(bits, 2).to_bytes(len(bits) // 8, "big")
 
 
 def trajectory_cases() -> Group:
     """Section 8.3, the trajectory."""
     group = Group(
-        "trajectory", "8.3", "One integer of the trajectory: moved = theta_before - theta_base, s = 26 + e."
+        "trajectory",
+        "8.3",
+        "One integer of the trajectory: moved = theta_before - theta_base, s = 26 + e - (8 - width).",
     )
-    for exponent in (-40, -28, -27, -26, -25, -12, 0, 4):
-        s = 26 + exponent
+    widths = [(exponent, 8) for exponent in (-40, -28, -27, -26, -25, -12, 0, 4)]
+    for exponent, width in (*widths, (-40, 4), (-22, 4), (-9, 4), (-40, 2), (-20, 2), (-6, 2)):
+        s = 26 + exponent - (8 - width)
         unit = 1 << max(s, 0)
         for moved in sorted(
             {
@@ -1100,8 +1141,8 @@ def trajectory_cases() -> Group:
             offset = 5 if abs(moved) < 1 << 40 else 0
             q = (2 * moved + (1 << s)) // (1 << (s + 1)) if s >= 0 else moved << -s
             group.valid(
-                f"e = {exponent}, moved {moved}",
-                {"thetaBefore": moved + offset, "thetaBase": offset, "exponent": exponent},
+                f"e = {exponent}, moved {moved}" + ("" if width == 8 else f", width {width}"),
+                {"thetaBefore": moved + offset, "thetaBase": offset, "exponent": exponent, "width": width},
                 ["NegativeShift"] if s < 0 else [],
                 moved=moved, s=s, q=min(max(q, -127), 127),
             )  # fmt: skip
@@ -1129,7 +1170,7 @@ def exponent_cases() -> Group:
     group = Group(
         "nextExponent",
         "10",
-        "One tensor: A, S and M of each entry with a weight above 0; its votes and the next exponent.",
+        "One tensor: A, S, M and N of each entry with a weight above 0; its votes and the next exponent.",
     )
     cases: dict[str, tuple[int, list[tuple[int, int, int]]]] = {
         "nobody changed it, above -12": (-5, [(0, 0, 0)] * 3),
@@ -1153,11 +1194,37 @@ def exponent_cases() -> Group:
         "products beyond 2^64": (-20, [(127 << 40, 16129 << 40, 127), (16 << 40, 256 << 40, 40)]),
     }
     for comment, (exponent, sums) in cases.items():
-        group.valid(comment, {"exponent": exponent, "sums": sums})
+        group.valid(comment, {"exponent": exponent, "width": 8, "sums": [(*one, 256) for one in sums]})
     for amplitude in range(1, 64):
-        group.valid(
-            f"all |q| = {amplitude}", {"exponent": -20, "sums": [(amplitude, amplitude**2, amplitude)]}
-        )
+        sums_ = [(amplitude, amplitude**2, amplitude, 256)]
+        group.valid(f"all |q| = {amplitude}", {"exponent": -20, "width": 8, "sums": sums_})
+    narrow: dict[str, tuple[int, int, list[tuple[int, int, int, int]]]] = {
+        "width 4: nobody changed it": (4, -11, [(0, 0, 0, 0)]),
+        "width 4: saturated at 4": (4, -8, [(400, 1600, 4, 256)]),
+        "width 4: 3 is not saturated": (4, -8, [(300, 900, 3, 256)]),
+        "width 4: 8 S = 7 M A": (4, -8, [(800, 4900, 7, 256)]),
+        "width 4: 8 S = 7 M A - 8": (4, -8, [(800, 4899, 7, 256)]),
+        "width 4: ratio 3": (4, -8, [(100, 300, 7, 256)]),
+        "width 4: ratio 2.13 and 2.12": (4, -8, [(100, 213, 5, 256), (100, 212, 5, 256)]),
+        "width 4: ratio 1": (4, -8, [(90, 90, 1, 256)]),
+        "width 4: the lower median": (4, -8, [(400, 2800, 7, 256), (100, 300, 7, 256), (90, 90, 1, 256)]),
+        "width 4: clamped above": (4, 3, [(400, 2800, 7, 256)]),
+        "width 2: nobody changed it": (2, -12, [(0, 0, 0, 0)] * 2),
+        "width 2: 8 A = 7 N": (2, -6, [(224, 224, 1, 256)]),
+        "width 2: 8 A = 7 N - 8": (2, -6, [(223, 223, 1, 256)]),
+        "width 2: a quarter": (2, -6, [(64, 64, 1, 256)]),
+        "width 2: a fall of 4 from one of many": (2, -6, [(1, 1, 1, 256)]),
+        "width 2: the lower median": (2, -6, [(224, 224, 1, 256), (64, 64, 1, 256), (20, 20, 1, 256)]),
+        "width 2: blocks of zeros and padding do not count": (2, -6, [(3, 3, 1, 5)]),
+        "width 2: clamped below": (2, -38, [(1, 1, 1, 4096)]),
+        "width 2: products beyond 2^64": (2, -6, [(1 << 34, 1 << 34, 1, 3 << 34)]),
+    }
+    for comment, (width, exponent, entries) in narrow.items():
+        given = {"exponent": exponent, "width": width, "sums": entries}
+        group.valid(comment, given, ["Width"])
+    for absolute in range(1, 256, 2):
+        entries = [(absolute, absolute, 1, 256)]
+        group.valid(f"width 2: A = {absolute}", {"exponent": -6, "width": 2, "sums": entries}, ["Width"])
     return group
 
 
@@ -1269,7 +1336,9 @@ def signature_cases() -> Group:
 def bytes_cases() -> Group:
     """Section 7."""
     group = Group(
-        "updateBytes", "7", "A file against updateRoot and sumSquares. tensors: A, S and M of each tensor."
+        "updateBytes",
+        "7",
+        "A file of this width against updateRoot and sumSquares. tensors: A, S, M and N of each tensor.",
     )
     elements = [300, 5]
     manifest = manifest_of([str(size) for size in elements])
@@ -1279,6 +1348,7 @@ def bytes_cases() -> Group:
     def given(changed: bytes, **more: Any) -> Values:
         return {
             "elements": elements,
+            "width": 8,
             "data": changed,
             "updateRoot": tree.root,
             "sumSquares": tree.sum_squares,
@@ -1305,6 +1375,33 @@ def bytes_cases() -> Group:
     group.invalid("another byte", given(with_byte(3, 200 if data[3] != 200 else 201)))
     group.invalid("another sum of squares", given(data, sumSquares=tree.sum_squares + 1))
     group.invalid("another root", given(data, updateRoot=bytes(32)))
+    for width in (4, 2):
+        bound = packing.largest(width)
+        leaves = shared.update_bytes(f"update bytes {width}", manifest, bound)
+        tree = merkle.update_tree(np.frombuffer(leaves, dtype=np.uint8))
+        group.valid(f"width {width}", given(packed(leaves, width), width=width), ["Width"])
+        group.invalid(f"width {width}: unpacked", given(leaves, width=width), ["Width"])
+        group.invalid(f"width {width} for a round of width 8", given(packed(leaves, width)), ["Width"])
+        group.invalid(
+            f"width {width}: the first coordinate in the lowest bits",
+            given(bytes(int(f"{b:08b}"[::-1], 2) for b in packed(leaves, width)), width=width),
+            ["Width"],
+        )
+        for comment, place, q in (
+            ("the bits 0", 17, -bound - 1),
+            ("padding of 1", 300, 1),
+            ("padding of the bits 0", 600, -bound - 1),
+        ):
+            # The commitment is to the wrong integers, so only they can be what is refused.
+            wrong = leaves[:place] + bytes([128 + q]) + leaves[place + 1 :]
+            false = merkle.update_tree(np.frombuffer(wrong, dtype=np.uint8))
+            claim = {"width": width, "updateRoot": false.root, "sumSquares": false.sum_squares}
+            group.invalid(f"width {width}: {comment}", given(packed(wrong, width), **claim), ["Width"])
+    row = bytes([128]) * 7 + bytes([129]) * 2 + bytes([128]) * 503 + bytes([128, 127]) + bytes([128]) * 254
+    tree = merkle.update_tree(np.frombuffer(row, dtype=np.uint8))
+    group.valid(
+        "N counts blocks of 8 other than 0, without padding", given(packed(row, 2), width=2), ["Width"]
+    )
     return group
 
 
@@ -1430,7 +1527,7 @@ def encode_cases() -> Group:
     group = Group(
         "encode", "5", "An update of one tensor; before: elements of a tensor of zeros in front. start and end are "
         "float32, big-endian. units: u * 2^24 by place; y: "
-        "the quotient as binary64, big-endian. maxSumSquares empty: no cap.",
+        "the quotient as binary64, big-endian. maxSumSquares empty: no cap. q: leaves, not the file.",
     )  # fmt: skip
     seed, contributor = stream("seed", 32), Account.from_key(shared.KEYS[0]).address
     key = codec.rounding_key(seed, contributor)
@@ -1442,12 +1539,13 @@ def encode_cases() -> Group:
         cap: str = "",
         *,
         before: int = 0,
+        width: int = 8,
         valid: bool = True,
     ) -> None:
         start, end = (b"".join(struct.pack(">f", one[side]) for one in pairs) for side in (0, 1))
         given = {
             "before": before, "elements": len(pairs), "start": start, "end": end, "exponent": exponent, "seed": seed,
-            "contributor": contributor, "maxSumSquares": cap,
+            "contributor": contributor, "maxSumSquares": cap, "width": width,
         }  # fmt: skip
         if not valid:
             group.invalid(comment, given)
@@ -1484,6 +1582,16 @@ def encode_cases() -> Group:
     add("u has 24 bits", [(1.0, u) for u in above], 0)
     add("fitted to a cap", [(float(i), 0.0) for i in (100, -50, 20, 3, 0)], 0, str(50**2 * 2 + 20**2 + 3**2))
     add("one below", [(float(i), 0.0) for i in (100, -50, 20, 3, 0)], 0, str(50**2 * 2 + 20**2 + 3**2 - 1))
+    for width in (4, 2):
+        q = packing.largest(width)
+        edges = (q - 0.75, q, q + 0.25, q + 0.9, q + 1, 500, -q, -q - 0.25, -q - 1, -500)
+        add(f"width {width}: beyond the range", [(float(y), 0.0) for y in edges] * 3, 0, width=width)
+        add(f"width {width}: halves", [(i / 2, 0.0) for i in range(-21, 21, 2)], 0, width=width)
+    many = [(7.0, 0.0), (-7.0, 0.0), (4.0, 0.0), (-3.0, 0.0), (1.0, 0.0)]
+    add("width 4: fitted to a cap", many, 0, str(3 * 4**2 + 3**2 + 1), width=4)
+    add("width 4: one below", many, 0, str(3 * 4**2 + 3**2), width=4)
+    add("width 2: at the cap", [(1.0, 0.0), (-5.0, 0.0), (0.0, 0.0)], 0, "2", width=2)
+    add("width 2: the cap leaves no room", [(1.0, 0.0), (-5.0, 0.0)], 0, "1", width=2, valid=False)
     add("the cap leaves no room", [(5.0, 0.0), (5.0, 0.0)], 0, "1", valid=False)
     add("NaN", [(1.0, float("nan"))], 0, valid=False)
     add("infinity", [(1.0, float("inf"))], 0, valid=False)
@@ -1528,18 +1636,20 @@ def round_cases() -> Group:
     def add(
         comment: str, name: str, parameters: Sequence[int], data: Sequence[bytes], *,
         missing: Sequence[int] = (), damaged: Sequence[int] = (), coordinator: int = 7,
-        exponents: Sequence[int] = (-9, -14),
+        exponents: Sequence[int] = (-9, -14), width: int = 8, scale: int = 1,
         earlier: Sequence[tuple[Any, ...]] = (), rate: int = 700, decay: int = 900,
         flags: Sequence[str] = (), valid: bool = True,
     ) -> None:  # fmt: skip
         trees = [merkle.update_tree(np.frombuffer(one, dtype=np.uint8)) for one in data]
         sent: list[bytes | None] = [
-            None if i in missing else bytes([one[0] ^ 1 or 3]) + one[1:] if i in damaged else one
+            None
+            if i in missing
+            else packed(bytes([one[0] ^ 1 or 3]) + one[1:] if i in damaged else one, width)
             for i, one in enumerate(data)
         ]
         given = {
-            "elements": elements, "round": 5, "exponents": exponents, "rule": name, "parameters": parameters,
-            "rate": rate, "decay": decay,
+            "elements": elements, "round": 5, "width": width, "exponents": exponents, "rule": name,
+            "parameters": parameters, "meanScale": scale, "rate": rate, "decay": decay,
             "entries": [
                 {"contributor": people[i], "updateRoot": tree.root, "sumSquares": tree.sum_squares}
                 for i, tree in enumerate(trees)
@@ -1547,8 +1657,9 @@ def round_cases() -> Group:
             "updates": sent, "coordinator": people[coordinator],
             "earlier": [
                 {
-                    "exponents": one[0], "updates": one[1],
-                    "contributors": [people[i] for i in (one[2] if len(one) > 2 else range(len(one[1])))],
+                    "exponents": one[0], "width": one[3] if len(one) > 3 else 8,
+                    "updates": [packed(update, one[3] if len(one) > 3 else 8) for update in one[1]],
+                    "contributors": [people[i] for i in (one[2] if len(one) > 2 and one[2] else range(len(one[1])))],
                 }
                 for one in earlier
             ],
@@ -1680,6 +1791,40 @@ def round_cases() -> Group:
         flags=["Window", "Trajectory"],
     )
     add("windowed_mean; the first round", "windowed_mean", [], usual, flags=["Window"])
+    nibbles = [shared.update_bytes(f"round nibbles {i}", manifest, 7) for i in range(5)]
+    signs = [shared.update_bytes(f"round signs {i}", manifest, 1) for i in range(5)]
+    add(
+        "guided_mean; width 4 after a round of width 8, with a replay",
+        "guided_mean",
+        [],
+        nibbles,
+        width=4,
+        exponents=(-7, -12),
+        earlier=[((-9, -14), [loud, usual[0]]), ((-7, -11), [nibbles[2]], [], 4)],
+        flags=["Width", "Replay", "Trajectory"],
+    )
+    add(
+        "windowed_mean; width 4, rounds of width 8 are in no sum",
+        "windowed_mean",
+        [],
+        nibbles[:4],
+        width=4,
+        exponents=(-7, -12),
+        earlier=[((-9, -14), [past[0], past[1], past[2]]), ((-7, -12), [nibbles[4], nibbles[0]], [0, 3], 4)],
+        flags=["Width", "Window", "Trajectory"],
+    )
+    add(
+        "multi_krum; width 2, seven steps of the mean in one of an update",
+        "multi_krum",
+        [1, 0],
+        signs,
+        width=2,
+        scale=7,
+        exponents=(-5, -10),
+        missing=[3],
+        flags=["Width", "NotDelivered"],
+    )
+    add("trimmed_mean; width 4", "trimmed_mean", [1], nibbles, width=4, flags=["Width", "Trimmed"])
     add("one entry", "mean", [], usual[:1])
     add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
     add(

@@ -43,7 +43,7 @@ from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.errors import EncodingError
-from folkmoot.protocol import budget, codec, commitment, fixed_point, merkle, places
+from folkmoot.protocol import budget, codec, commitment, fixed_point, merkle, packing, places
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.anchor import Anchor
@@ -53,7 +53,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
-from folkmoot.protocol.mean import MAX_WEIGHT_SUM, largest_scale, mean_leaves, mean_of
+from folkmoot.protocol.mean import MAX_MEAN, MAX_WEIGHT_SUM, largest_scale, mean_leaves, mean_of
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
@@ -79,11 +79,11 @@ def stream_integers(label: str, count: int, bound: int) -> list[int]:
     return [int.from_bytes(data[8 * i : 8 * i + 8], "big") % span - bound for i in range(count)]
 
 
-def update_bytes(label: str, manifest: Manifest, bound: int = codec.QMAX) -> bytes:
+def update_bytes(label: str, manifest: Manifest, bound: int = packing.largest(8)) -> bytes:
     """A valid update file."""
     values = np.array(stream_integers(label, manifest.size, bound), dtype=np.int64).reshape(-1, LEAF)
     values[np.arange(LEAF)[None, :] >= manifest.values_in_leaf[:, None]] = 0
-    return (values + codec.ZERO).astype(np.uint8).tobytes()
+    return (values + packing.ZERO).astype(np.uint8).tobytes()
 
 
 def state_values(label: str, manifest: Manifest, bound: int) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -179,8 +179,8 @@ def manifest_section() -> dict[str, Any]:
 
 def update_tree_case(label: str, count: int) -> dict[str, Any]:
     """One Merkle-sum tree with all its proofs."""
-    values = np.array(stream_integers(label, LEAF * count, codec.QMAX), dtype=np.int64)
-    leaves = (values + codec.ZERO).astype(np.uint8).reshape(-1, LEAF)
+    values = np.array(stream_integers(label, LEAF * count, packing.largest(8)), dtype=np.int64)
+    leaves = (values + packing.ZERO).astype(np.uint8).reshape(-1, LEAF)
     tree = merkle.update_tree(leaves)
     proofs = [node for index in range(count) for node in tree.proof(index)]
     return {
@@ -226,7 +226,7 @@ def plain_tree_case(kind: merkle.TreeKind, leaves: np.ndarray[Any, np.dtype[np.u
 
 def mean_tree_section() -> dict[str, Any]:
     """Section 3, mean."""
-    values = np.array(stream_integers("mean tree", 5 * LEAF, codec.QMAX), dtype=np.int64)
+    values = np.array(stream_integers("mean tree", 5 * LEAF, MAX_MEAN), dtype=np.int64)
     leaves = mean_leaves(values)
     return {
         "about": f"Section 3, the mean. values are B_0 to B_255 of the first leaf. {PROOFS}",
@@ -249,7 +249,7 @@ def mean_section() -> dict[str, Any]:
     draws = stream_integers("mean", 3 * 100, 1 << 40)
     for i in range(100):
         a, b, c = draws[3 * i : 3 * i + 3]
-        weight_sum, scale = abs(b) % MAX_WEIGHT_SUM + 1, abs(c) % codec.QMAX + 1
+        weight_sum, scale = abs(b) % MAX_WEIGHT_SUM + 1, abs(c) % MAX_MEAN + 1
         most = largest_scale(scale) * weight_sum
         cases.append((a % (2 * most + 1) - most, weight_sum, scale))
     cases = list(dict.fromkeys(cases))
@@ -488,9 +488,27 @@ def encoding_section() -> dict[str, Any]:
     }
 
 
+def packing_section() -> dict[str, Any]:
+    """Section 5, the update file."""
+    section: dict[str, Any] = {
+        "about": "Section 5, the update file: the leaves as in the trees and the bytes of their file at each width. "
+        "The first coordinates are -Q to Q.",
+    }
+    for width in packing.WIDTHS:
+        bound = packing.largest(width)
+        values = np.array(stream_integers(f"packing {width}", 2 * LEAF, bound))
+        values[: 2 * bound + 1] = np.arange(-bound, bound + 1)
+        leaves = (values + packing.ZERO).astype(np.uint8).reshape(-1, LEAF)
+        section[f"width{width}"] = {
+            "leaves": hexed(leaves.tobytes()),
+            "data": hexed(packing.pack(leaves, width).tobytes()),
+        }
+    return section
+
+
 def fitting_section() -> dict[str, Any]:
     """Section 5, fitting to the cap: the edges."""
-    spread = {size: 1 + size % 3 for size in range(codec.QMAX + 1)}
+    spread = {size: 1 + size % 3 for size in range(packing.largest(8) + 1)}
     spiky = {0: 1000, 1: 23, 127: 1}
     whole = sum(count * size**2 for size, count in spread.items())
     cases = {
@@ -510,7 +528,7 @@ def fitting_section() -> dict[str, Any]:
     }
     for name, (sizes, cap) in cases.items():
         try:
-            bound = codec.fitting_bound([sizes.get(size, 0) for size in range(codec.QMAX + 1)], cap)
+            bound = codec.fitting_bound([sizes.get(size, 0) for size in range(packing.largest(8) + 1)], cap)
         except EncodingError:
             bound = 0
         section[name] = {
@@ -614,7 +632,7 @@ def references_section() -> dict[str, Any]:
         "squares": text(one.square for one in found),
         "thetaBefore": text(before.theta.tolist()),
         "thetaBase": text(base.theta.tolist()),
-        "trajectory": hexed(trajectory_update(manifest, exponents, before, base).tobytes()),
+        "trajectory": hexed(trajectory_update(manifest, exponents, 8, before, base).tobytes()),
         "leaves": "8196",
         "entriesHash": hexed(hashed),
         "compared": text([*chosen[:20].tolist(), *chosen[-5:].tolist()]),
@@ -824,7 +842,7 @@ def outer_step_section() -> dict[str, Any]:
     bounds = stream_integers("outer", 4 * 200, 1 << 40)
     for i in range(200):
         a, b, c, d = bounds[4 * i : 4 * i + 4]
-        scale, mean = abs(d) % codec.QMAX + 1, c % (2 * codec.QMAX + 1) - codec.QMAX
+        scale, mean = abs(d) % MAX_MEAN + 1, c % (2 * MAX_MEAN + 1) - MAX_MEAN
         cases.append((a, b, mean, scale, abs(a + d) % 45 - 40, abs(b) % 2049, abs(c) % 1024))
     new_theta, new_momentum = [], []
     for theta, momentum, mean, scale, exponent, rate, decay in cases:
@@ -872,28 +890,30 @@ def exponents_section() -> dict[str, Any]:
     for change in range(-4, 4):
         # the least S with 2 S^2 >= (16 A)^2 4^d, and the one below; 2 S^2 = (16 A)^2 4^d has no solution, since the
         # square root of 2 is irrational
-        wanted = (next_round.TARGET * absolute) ** 2
+        wanted = (next_round.TARGETS[8] * absolute) ** 2
         least = next(s for s in _candidates(wanted, change) if 2 * s * s * 4**4 >= wanted * 4 ** (change + 4))
         cases += [(-12, absolute, least, 127), (-12, absolute, least - 1, 127)]
-    sums = [next_round.TensorSums(*case[1:]) for case in cases]
+    sums = [next_round.TensorSums(*case[1:], LEAF) for case in cases]
     entries = [(127, 127**2, 127), (1, 1, 1), (0, 0, 0), (24, 24**2, 24), (64, 64**2, 64), (8, 8**2, 8)]
     return {
-        "about": "Section 10. exponent, absolute (A), squares (S), largest (M), vote, and next if all entries vote so, "
-        "one a place; the last ones lie at the thresholds. entries* are six entries of a tensor with their votes, "
-        "and entriesNext is its next exponent from -20.",
+        "about": "Section 10, width 8. exponent, absolute (A), squares (S), largest (M), vote, and next if all entries "
+        "vote so, one a place; the last ones lie at the thresholds. entries* are six entries of a tensor with their "
+        "votes, and entriesNext is its next exponent from -20.",
         "exponent": text(case[0] for case in cases),
         "absolute": text(one.absolute for one in sums),
         "squares": text(one.squares for one in sums),
         "largest": text(one.largest for one in sums),
-        "vote": text(next_round.vote(one) for one in sums),
+        "vote": text(next_round.vote(one, 8) for one in sums),
         "next": text(
-            next_round.next_exponents([case[0]], [[one]])[0] for case, one in zip(cases, sums, strict=True)
+            next_round.next_exponents([case[0]], [[one]], 8)[0] for case, one in zip(cases, sums, strict=True)
         ),
         "entriesAbsolute": text(one[0] for one in entries),
         "entriesSquares": text(one[1] for one in entries),
         "entriesLargest": text(one[2] for one in entries),
-        "entriesVotes": text(next_round.vote(next_round.TensorSums(*one)) for one in entries),
-        "entriesNext": str(next_round.next_exponent(-20, [next_round.TensorSums(*one) for one in entries])),
+        "entriesVotes": text(next_round.vote(next_round.TensorSums(*one, LEAF), 8) for one in entries),
+        "entriesNext": str(
+            next_round.next_exponent(-20, [next_round.TensorSums(*one, LEAF) for one in entries], 8)
+        ),
     }
 
 
@@ -1065,6 +1085,7 @@ def vectors() -> dict[str, Any]:
         "budget": budget_section(),
         "rounding": rounding_section(),
         "encoding": encoding_section(),
+        "packing": packing_section(),
         "fitting": fitting_section(),
         "gram": gram_section(),
         "gramTree": gram_tree_section(),

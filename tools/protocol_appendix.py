@@ -59,9 +59,9 @@ POLICY = {
     "maxContributors": ("entries", "1 to {MAX_CONTRIBUTORS}", "6.1, 7", "Most entries of a round."),
     "width": (
         "bits",
-        "{WIDTH}",
+        "8, 4 or 2",
         "4",
-        "Bits of one encoded coordinate. The header repeats it; 8 is the only value so far.",
+        "Bits of one encoded coordinate. The header repeats it; 8, 4 or 2, and 8 with noise.",
     ),
     "meanScale": (
         "1/S of an update's step",

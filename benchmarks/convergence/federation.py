@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from folkmoot.aggregation.form import form_of
 from folkmoot.errors import UpdateRefused
-from folkmoot.protocol.codec import QMAX, encode_update
+from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
@@ -25,7 +25,8 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.outer_step import UNIT, outer_step
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.packing import ZERO, largest
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_norm, summarize
 from folkmoot.protocol.updates import MemoryUpdate
@@ -89,6 +90,8 @@ class Course:
     """Added to the first exponents."""
     calibrated: bool = True
     """Whether the first exponents come from one training, or are guessed."""
+    width: int = 8
+    """Bits of an encoded coordinate."""
 
     def rate_of(self, client: int, number: int) -> float:
         """Learning rate of a client in a round."""
@@ -187,10 +190,10 @@ class Integers:
         self.policy = Policy(
             "mean",
             (),
-            MEAN_SQUARE_CAP * self.manifest.elements,
+            MEAN_SQUARE_CAPS[course.width] * self.manifest.elements,
             1,
             CLIENTS,
-            8,
+            course.width,
             UNIT,
             0,
             _WINDOW,
@@ -237,9 +240,10 @@ class Integers:
                 manifest,
                 seed,
                 account,
+                width=self.policy.width,
                 max_sum_squares=self.policy.max_sum_squares,
             )
-            reader = MemoryUpdate(encoded.data)
+            reader = MemoryUpdate(encoded.data, encoded.width)
             summary = summarize(reader, manifest)
             commitment = Commitment(account, number, bytes(32), summary.root, summary.sum_squares)
             try:
@@ -247,9 +251,9 @@ class Integers:
             except UpdateRefused:
                 self.refused += 1
                 continue
-            self.fitted += encoded.bound < QMAX
+            self.fitted += encoded.bound < largest(encoded.width)
             true = flat.astype(np.float64) - end
-            sent = (np.frombuffer(encoded.data, np.uint8).astype(np.float64) - 128) * sizes
+            sent = (encoded.leaves.reshape(-1).astype(np.float64) - ZERO) * sizes
             errors.append(float(np.linalg.norm(sent - true) / max(float(np.linalg.norm(true)), 1e-30)))
             readers.append(reader)
             summaries.append(summary)
@@ -271,7 +275,9 @@ class Integers:
                 self.policy.momentum,
             )
         )
-        self.exponents = next_exponents(self.exponents, [summary.tensors for summary in summaries])
+        self.exponents = next_exponents(
+            self.exponents, [summary.tensors for summary in summaries], self.policy.width
+        )
 
 
 def _names(manifest: Manifest) -> list[str]:

@@ -70,7 +70,7 @@ def _measure(folder: Path, parameters: int, count: int, rule: str) -> Measured:
         tree = update_tree(np.fromfile(path, dtype=np.uint8))
         address = "0x" + keccak(number.to_bytes(4, "big"))[12:].hex()
         entries.append(Commitment(address, 1, root, tree.root, tree.sum_squares))
-        updates.append(FileUpdate(path))
+        updates.append(FileUpdate(path, 8))
     before, start, processor = _peak(), time.perf_counter(), time.process_time()
     compute_round(manifest, header, policy, state, entries, updates, coordinator=COORDINATOR, lineage=GENESIS)
     return Measured(

@@ -5,6 +5,7 @@ import { Judge } from "./Judge.sol";
 import { IContributorFaults } from "./interfaces/IContributorFaults.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { Layout } from "./libraries/Layout.sol";
+import { Policies } from "./libraries/Policies.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 import { RoundId } from "./libraries/Types.sol";
 
@@ -50,7 +51,8 @@ contract ContributorFaults is IContributorFaults, Judge {
         _requireIndex(fault.entry, entries.length);
         (uint256 leaves, uint256 depth, Layout.Place memory place) =
             Layout.find(layout, fault.level == 0 ? fault.index : 0);
-        if (!_isFaulty(leaves, depth, place.values, entries[fault.entry], fault)) {
+        uint256 largest = Policies.largest(ledger.policies(stored.policy).width);
+        if (!_isFaulty(leaves, depth, place.values, largest, entries[fault.entry], fault)) {
             revert ContributorFaultsNoFault(Kind.FalseTree);
         }
         _report(round, stored, entries[fault.entry].contributor, Kind.FalseTree);

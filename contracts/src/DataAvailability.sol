@@ -15,6 +15,7 @@ import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { NodeLists } from "./libraries/NodeLists.sol";
 import { Openings } from "./libraries/Openings.sol";
+import { Policies } from "./libraries/Policies.sol";
 import { RoundId } from "./libraries/Types.sol";
 
 /// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
@@ -181,6 +182,7 @@ contract DataAvailability is IDataAvailability, Judge {
         IRoundLedger.Phase phase = ledger.phase(round);
         if (phase != IRoundLedger.Phase.Open) revert DataAvailabilityNotOpen(round, phase);
         _requireLayout(layout, manifestDocument);
+        _requireRange(round, values);
         (uint256 parts, MerkleSum.Node memory root) = _climbFromPart(layout, part, values, siblings);
         _requirePath(root.hash, updateRoot);
         uint256 missing = _record(round, updateRoot, part, parts, root.squares);
@@ -334,6 +336,12 @@ contract DataAvailability is IDataAvailability, Judge {
         return what == What.Theta
             ? MerkleTree.stateRoot(_manifestHash, hash, other)
             : MerkleTree.stateRoot(_manifestHash, other, hash);
+    }
+
+    /// @dev All integers are within the range of the round's width. With 8 bits `Openings.leaf` refuses the only other one.
+    function _requireRange(RoundId round, bytes calldata values) private view {
+        uint8 width = ledger.policies(ledger.rounds(round).policy).width;
+        if (width < Policies.MAX_WIDTH) Openings.requireRange(values, Policies.largest(width));
     }
 
     /// @dev The root that a part has with these siblings. The part is one of the tree, and all of its bytes are allowed.

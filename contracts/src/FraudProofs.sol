@@ -13,6 +13,7 @@ import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { OuterStep } from "./libraries/OuterStep.sol";
+import { Policies } from "./libraries/Policies.sol";
 import { Shares } from "./libraries/Shares.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
@@ -102,7 +103,15 @@ contract FraudProofs is IFraudProofs, Judge {
             facts,
             Lie.Update,
             fault.entry,
-            counted && _isFaulty(facts.leaves, facts.depth, facts.place.values, entries[fault.entry], fault)
+            counted
+                && _isFaulty(
+                    facts.leaves,
+                    facts.depth,
+                    facts.place.values,
+                    Policies.largest(facts.policy.width),
+                    entries[fault.entry],
+                    fault
+                )
         );
     }
 

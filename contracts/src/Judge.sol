@@ -88,11 +88,15 @@ abstract contract Judge is IJudge {
     /// @param leaves Leaves of the tree.
     /// @param depth Depth of the tree.
     /// @param values At level 0: coordinates of the leaf that are no padding.
-    function _isFaulty(uint256 leaves, uint256 depth, uint256 values, Entry calldata entry, Fault calldata fault)
-        internal
-        pure
-        returns (bool)
-    {
+    /// @param largest Largest absolute value that a coordinate may have.
+    function _isFaulty(
+        uint256 leaves,
+        uint256 depth,
+        uint256 values,
+        uint256 largest,
+        Entry calldata entry,
+        Fault calldata fault
+    ) internal pure returns (bool) {
         if (fault.level > depth) revert JudgeOutOfRange(fault.level, depth);
         uint256 height = depth - fault.level;
         MerkleSum.Node memory node = fault.node;
@@ -103,20 +107,20 @@ abstract contract Judge is IJudge {
         // What is behind the last leaf may be a hash of which nobody can show more.
         if (!Openings.endsEmpty(leaves, fault.level, fault.index, fault.siblings)) return true;
         (uint256 absolute, uint256 squares) =
-            fault.level == 0 ? _leafSums(values, node.hash, fault.leaf) : _childrenSums(node.hash, fault);
+            fault.level == 0 ? _leafSums(values, largest, node.hash, fault.leaf) : _childrenSums(node.hash, fault);
         // Nothing above the root binds its sum of |q|.
         return squares != node.squares || (height > 0 && absolute != node.absolute);
     }
 
     /// @dev The sums of a leaf's bytes; INVALID, which no node claims, if a byte is not allowed.
-    function _leafSums(uint256 values, bytes32 hash, bytes calldata leaf)
+    function _leafSums(uint256 values, uint256 largest, bytes32 hash, bytes calldata leaf)
         private
         pure
         returns (uint256 absolute, uint256 squares)
     {
         if (values == 0) return hash == bytes32(0) ? (0, 0) : (INVALID, INVALID);
         _requirePath(Openings.hashLeaf(leaf), hash);
-        if (!_isValid(leaf, values)) return (INVALID, INVALID);
+        if (!_isValid(leaf, values, largest)) return (INVALID, INVALID);
         MerkleSum.Node memory node = Openings.leaf(leaf);
         return (node.absolute, node.squares);
     }
@@ -132,10 +136,12 @@ abstract contract Judge is IJudge {
         squares = uint256(fault.left.squares) + fault.right.squares;
     }
 
-    /// @dev No byte is 0x00, and all from `values` on are 0x80.
-    function _isValid(bytes calldata leaf, uint256 values) private pure returns (bool) {
+    /// @dev No coordinate is beyond the range, and all from `values` on are 0.
+    function _isValid(bytes calldata leaf, uint256 values, uint256 largest) private pure returns (bool) {
+        (uint256 lowest, uint256 highest) = (MerkleSum.BIAS - largest, MerkleSum.BIAS + largest);
         for (uint256 i = 0; i < values; ++i) {
-            if (uint8(leaf[i]) == 0) return false;
+            uint256 value = uint8(leaf[i]);
+            if (value < lowest || value > highest) return false;
         }
         for (uint256 i = values; i < leaf.length; ++i) {
             if (uint8(leaf[i]) != MerkleSum.BIAS) return false;

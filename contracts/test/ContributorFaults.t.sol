@@ -180,6 +180,21 @@ contract ContributorFaultsTest is FraudWorld {
         _assertStruck(carol.addr, 0, "padding that is not zero");
     }
 
+    function test_proveFalseTree_findsAnIntegerBeyondTheWidth() public {
+        narrow(2);
+        vm.stopPrank();
+        World memory world = invent(2);
+        world.updates[2][3] = edgeLeaf(2, valuesIn(3));
+        world.updates[2][3][4] = 0x82;
+        world.updateTrees[2][0][3] = MerkleSum.leaf(world.updates[2][3]);
+        for (uint256 level = 1; level <= DEPTH; ++level) {
+            Trees.rehash(world.updateTrees[2], level);
+        }
+        _publish(world);
+        _proveTree(world, faultAt(world, 2, 0, 3));
+        _assertStruck(carol.addr, 0, "two steps at width 2");
+    }
+
     function test_proveFalseTree_leavesHonestOnesAlone() public {
         World memory world = invent(3);
         _publish(world);

@@ -802,6 +802,29 @@ contract DataAvailabilityDeliveryTest is FraudWorld {
         availability.deliver(_round, root, _layout(), DOCUMENT, 1, values, siblings);
     }
 
+    /// @dev What can't be in an update file can't be delivered either.
+    function test_deliver_keepsToTheWidthOfTheRound() public {
+        vm.warp(ledger.rounds(_round).anchorDeadline);
+        ledger.cancel(_round);
+        narrow(4);
+        vm.stopPrank();
+        _round = open();
+        bytes memory values = edgeLeaf(4, 10);
+        MerkleSum.Node[] memory leaves = new MerkleSum.Node[](65);
+        for (uint256 j = 0; j < 64; ++j) {
+            leaves[j] = _tree[0][j];
+        }
+        leaves[64] = MerkleSum.leaf(values);
+        MerkleSum.Node[][] memory tree = Trees.sums(leaves, TREE_DEPTH);
+        bytes32 root = tree[TREE_DEPTH][0].hash;
+        MerkleSum.Node memory other = tree[6][0];
+        bytes memory siblings = abi.encodePacked(other.hash, other.absolute, other.squares);
+        availability.deliver(_round, root, _layout(), DOCUMENT, 1, values, siblings);
+        values[5] = 0x88;
+        vm.expectRevert(abi.encodeWithSelector(MerkleSum.MerkleSumInvalidByte.selector, 0));
+        availability.deliver(_round, root, _layout(), DOCUMENT, 1, values, siblings);
+    }
+
     function test_proveCensored_needsEveryPart() public {
         _deliver(1);
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, _round);

@@ -360,6 +360,35 @@ contract FraudProofsTest is FraudWorld {
         _proveUpdate(world, faultAt(world, 0, 0, 3));
     }
 
+    function _proveInteger(uint8 width, uint8 value) private returns (World memory world, IJudge.Fault memory fault) {
+        narrow(width);
+        world = invent(6);
+        bytes memory values = edgeLeaf(width, 256);
+        values[9] = bytes1(value);
+        MerkleSum.Node memory node = MerkleSum.leaf(values);
+        _plant(world, 2, 0, values, node.absolute, node.squares);
+        _withTree(world);
+        fault = faultAt(world, 2, 0, 0);
+    }
+
+    function test_proveUpdate_findsAnIntegerAboveTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(4, 0x88);
+        _proveUpdate(world, fault);
+    }
+
+    function test_proveUpdate_findsAnIntegerBelowTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(2, 0x7e);
+        _proveUpdate(world, fault);
+    }
+
+    function test_proveUpdate_takesTheLargestIntegerOfTheWidth() public {
+        (World memory world, IJudge.Fault memory fault) = _proveInteger(4, 0x87);
+        IJudge.Entry[] memory bare = entriesOf(world, LEAVES);
+        IJudge.Case memory case_ = caseOf(world);
+        expectNoFraud(IFraudProofs.Lie.Update, 2);
+        fraud.proveUpdate(case_, bare, fault);
+    }
+
     function test_proveUpdate_findsPaddingThatIsNotZero() public {
         World memory world = invent(7);
         bytes memory values = world.updates[0][3];
@@ -710,16 +739,12 @@ contract LayoutCaller {
 /// @notice Proofs where a step of an update has seven steps of the mean.
 contract FraudProofsMeanScaleTest is FraudWorld {
     uint8 private constant SCALE = 7;
-
-    /// @dev The ledger takes a larger scale only with narrower updates; what it says of the policy is replaced.
-    function setUp() public override {
-        super.setUp();
-        vm.mockCall(address(ledger), abi.encodeCall(ledger.policies, (ledger.currentPolicy())), abi.encode(policy()));
-    }
+    uint8 private _scale = SCALE;
 
     function policy() internal view override returns (IRoundLedger.Policy memory made) {
         made = super.policy();
-        if (address(ledger) != address(0)) made.meanScale = SCALE;
+        made.width = 2;
+        made.meanScale = _scale;
     }
 
     /// @dev From -1 to 1.
@@ -769,7 +794,11 @@ contract FraudProofsMeanScaleTest is FraudWorld {
     function test_proveOuterStep_findsAnotherScale() public {
         World memory world = invent(3);
         compute(world);
-        vm.clearMockedCalls();
+        // The step of a mean in whole steps of an update.
+        _scale = 1;
+        step(world);
+        build(world);
+        _scale = SCALE;
         publish(world);
         fraud.proveOuterStep(caseOf(world), 1, stepOf(world, 1));
         assertSlashed(world);

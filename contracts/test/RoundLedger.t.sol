@@ -245,11 +245,26 @@ contract RoundLedgerTest is RoundTest {
         _add(bad);
     }
 
-    function test_addPolicy_failsWithAnotherWidth() public {
+    function test_addPolicy_takesWidthsOfEightFourAndTwo() public {
+        IRoundLedger.Policy memory added = policy();
+        for (uint256 width = 0; width < 256; ++width) {
+            added.width = uint8(width);
+            if (width != 8 && width != 4 && width != 2) _expectInvalid("width", width);
+            _add(added);
+        }
+        assertEq(ledger.currentPolicy(), policyId(4), "three were added");
+    }
+
+    /// @dev The noise of a private federation needs the whole range.
+    function test_addPolicy_failsWithNoiseAndASmallerWidth() public {
         IRoundLedger.Policy memory bad = policy();
+        (bad.noise1024, bad.steps, bad.privacyCap) = (2745, 1, 298_844_372);
         bad.width = 4;
         _expectInvalid("width", 4);
         _add(bad);
+        bad.width = 8;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(2), "width 8");
     }
 
     function test_addPolicy_failsWithAMeanThatNoByteHolds() public {
@@ -262,6 +277,19 @@ contract RoundLedgerTest is RoundTest {
         bad.meanScale = 255;
         _expectInvalid("meanScale", 255);
         _add(bad);
+        bad.width = 4;
+        bad.meanScale = 19; // 133
+        _expectInvalid("meanScale", 19);
+        _add(bad);
+        bad.meanScale = 18; // 126
+        _add(bad);
+        bad.width = 2;
+        bad.meanScale = 128;
+        _expectInvalid("meanScale", 128);
+        _add(bad);
+        bad.meanScale = 127;
+        _add(bad);
+        assertEq(ledger.currentPolicy(), policyId(3), "two were added");
     }
 
     function test_addPolicy_failsWithAFloorAboveTheNormCap() public {
@@ -391,7 +419,8 @@ contract RoundLedgerTest is RoundTest {
         added.challengeWindow = uint32(bound(seed >> 128, MIN_CHALLENGE_WINDOW, 5 days));
         added.parameters = new uint32[](bound(seed >> 160, 0, Policies.MAX_PARAMETERS));
         added.minSumSquares = uint64(bound(seed >> 168, 0, MAX_SUM_SQUARES));
-        added.noise1024 = uint32(seed >> 176);
+        added.noise1024 = uint32(seed >> 176) & (seed & 1 == 0 ? 0 : type(uint32).max);
+        added.width = added.noise1024 > 0 ? 8 : [8, 4, 2][seed % 3];
         if (added.noise1024 > 0) {
             added.steps = uint32(bound(seed >> 208, 1, Budget.MAX_STEPS));
             added.privacyCap = uint64(bound(seed, Budget.cost(added.noise1024, added.steps), type(uint64).max));

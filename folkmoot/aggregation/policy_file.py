@@ -4,7 +4,8 @@
 Keys are the fields of `folkmoot.protocol.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and integers of
 64 bits are decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for the
 arbiter of the deployment that the policy is for, or `none`; it may be left out for `arbiter`. `bundleHash` is 0x-hex.
-It may be left out for any bundle, `minSumSquares`, `noise1024`, `steps`, `privacyCap` and `retainRounds` for 0.
+It may be left out for any bundle, `minSumSquares`, `noise1024`, `steps`, `privacyCap` and `retainRounds` for 0, and
+`meanScale` for 7 at width 2 and 1 at others.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any
 from folkmoot.errors import InputError
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.hashing import parse_json
-from folkmoot.protocol.policy import ARBITER, NO_VERIFIER, Policy
+from folkmoot.protocol.mean import largest_scale
+from folkmoot.protocol.packing import WIDTHS, largest
+from folkmoot.protocol.policy import ARBITER, MEAN_SCALES, NO_VERIFIER, Policy
 
 _STRINGS = {"max_sum_squares", "min_sum_squares", "privacy_cap", "min_stake", "bond", "reward"}
 _OPTIONAL = {field.name for field in fields(Policy) if field.default is not MISSING}
@@ -62,6 +65,7 @@ def from_json(document: Any) -> Policy:
         raise _invalid(f"it lacks the fields {', '.join(missing)}")
     values = {names[key]: _value(key, names[key], value) for key, value in document.items()}
     verifier = values.setdefault("verifier", ARBITER)
+    values.setdefault("mean_scale", MEAN_SCALES.get(values["width"], 1))
     values["verifier"] = NO_VERIFIER if verifier == NO_WORD else verifier
     try:
         return Policy(**values)
@@ -90,6 +94,7 @@ def load(path: Path) -> Policy:
     policy = from_json(document)
     check_policy_rule(policy)
     _check_budget(policy)
+    _check_width(policy)
     return policy
 
 
@@ -106,6 +111,17 @@ def _check_budget(policy: Policy) -> None:
         )
     if policy.min_sum_squares > policy.max_sum_squares:
         raise _invalid("minSumSquares is above maxSumSquares")
+
+
+def _check_width(policy: Policy) -> None:
+    """Raise InputError unless an update and its mean can have the width and the mean scale."""
+    if policy.width not in WIDTHS:
+        raise _invalid(f"width is {policy.width}, not 8, 4 or 2")
+    if policy.noise1024 and policy.width != WIDTHS[0]:
+        raise _invalid(f"width is {policy.width}, and with noise it must be 8")
+    most = largest_scale(largest(policy.width))
+    if not 1 <= policy.mean_scale <= most:
+        raise _invalid(f"meanScale is {policy.mean_scale}, not 1 to {most} at width {policy.width}")
 
 
 def _value(key: str, name: str, value: Any) -> Any:

@@ -27,10 +27,10 @@ import numpy as np
 from folkmoot.aggregation.interface import Gram, RoundFacts
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32, I64, U8
-from folkmoot.protocol.codec import QMAX
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import ZERO, largest
 from folkmoot.protocol.updates import UpdateReader
 
 COMPARED_LEAVES = 4096
@@ -124,10 +124,10 @@ def references(
     """Compute the inner products of references with the updates of a round.
 
     Both are converted to the smaller of their exponents in each tensor, ``m_b = min(e_b, e'_b)``, and clamped there:
-    ``a_ic = clamp(q_ic 2^(e_b - m_b), -127, 127)``, the reference's likewise. Encoding clamps, so the
-    same vector in other units can be a different one; with both clamped a replay is found in all units. With
-    ``m_min`` the smallest m_b the product is ``P_i = sum_b 4^(m_b - m_min) sum_c a_ic a'_c``, and ``S_ii`` and S are
-    the products of each with itself. On a sample all sums are over its coordinates only.
+    ``a_ic = clamp(q_ic 2^(e_b - m_b), -Q, Q)``, the reference's likewise, with Q of the larger of both widths.
+    Encoding clamps, so the same vector in other units can be a different one; with both clamped a replay is found in
+    all units. With ``m_min`` the smallest m_b the product is ``P_i = sum_b 4^(m_b - m_min) sum_c a_ic a'_c``, and
+    ``S_ii`` and S are the products of each with itself. On a sample all sums are over its coordinates only.
 
     Args:
         manifest: The model's layout.
@@ -143,9 +143,10 @@ def references(
     for values in (exponents, *(theirs for _, theirs in others)):
         if others and len(values) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
-    groups: dict[tuple[int, ...], _Group] = {}
+    groups: dict[tuple[tuple[int, ...], int], _Group] = {}
     for number, (other, theirs) in enumerate(others):
-        group = groups.setdefault(tuple(theirs), _Group(exponents, theirs, len(updates)))
+        width = max(other.width, *(update.width for update in updates))
+        group = groups.setdefault((tuple(theirs), width), _Group(exponents, theirs, width, len(updates)))
         group.places.append(number)
         group.readers.append(other)
     tensors = manifest.tensor_of_leaf if sample is None else manifest.tensor_of_leaf[sample]
@@ -165,15 +166,16 @@ def references(
 
 
 class _Group:
-    """References with the same exponents, compared with k updates."""
+    """References with the same exponents and width, compared with k updates."""
 
-    def __init__(self, ours: Sequence[int], theirs: Sequence[int], updates: int) -> None:
+    def __init__(self, ours: Sequence[int], theirs: Sequence[int], width: int, updates: int) -> None:
         finer = [min(pair) for pair in zip(ours, theirs, strict=True)]
         self.places: list[int] = []
         self.readers: list[UpdateReader] = []
         self._up = [exponent - least for exponent, least in zip(ours, finer, strict=True)]
         self._up_theirs = [exponent - least for exponent, least in zip(theirs, finer, strict=True)]
         self._shift = [2 * (least - min(finer)) for least in finer]
+        self._bound = largest(width)
         self._updates = updates
         self._sums: dict[int, tuple[I64, I64, I64]] = {}  # by tensor: products, squares, own squares
 
@@ -189,8 +191,8 @@ class _Group:
         products, squares, own = self._sums[tensor]
         for at in range(place.start, place.stop, _EXACT):
             part = slice(at, min(at + _EXACT, place.stop))
-            a = _integers(ours[:, part], self._up[tensor])
-            b = _integers(theirs[:, part], self._up_theirs[tensor])
+            a = _integers(ours[:, part], self._up[tensor], self._bound)
+            b = _integers(theirs[:, part], self._up_theirs[tensor], self._bound)
             products += (b @ a.T).astype(np.int64)
             squares += np.einsum("ij,ij->i", b, b).astype(np.int64)
             own += np.einsum("ij,ij->i", a, a).astype(np.int64)
@@ -227,11 +229,11 @@ def _values(updates: Sequence[UpdateReader], first: int, last: int, leaves: I64 
     return np.stack([row.reshape(-1) for row in rows])
 
 
-def _integers(values: U8, up: int) -> F32:
-    """The integers ``clamp(q 2^up, -127, 127)`` of bytes."""
+def _integers(values: U8, up: int, bound: int) -> F32:
+    """The integers ``clamp(q 2^up, -bound, bound)`` of bytes."""
     integers = values.astype(np.float32)
-    integers -= 128
+    integers -= ZERO
     if up:
         integers *= np.float32(2.0**up)  # exact: a power of two
-        np.clip(integers, -QMAX, QMAX, out=integers)
+        np.clip(integers, -bound, bound, out=integers)
     return integers

@@ -13,24 +13,29 @@ import numpy as np
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64, U8
-from folkmoot.protocol.codec import QMAX, ZERO
 from folkmoot.protocol.fixed_point import FRACTION_BITS, LEAF
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import ZERO, largest
 from folkmoot.protocol.state import State
 
 WINDOW = 8
 """Rounds of the trajectory; fewer at the beginning."""
 
 
-class TrajectoryUpdate:
-    """The trajectory as the bytes of an update in a round's units, computed when they are read.
+_LARGEST = largest(8)
 
-    ``q = clamp(floor((2 (before - now) + 2^s) / 2^(s + 1)), -127, 127)`` with ``s = 26 + e``, and
-    ``clamp((before - now) * 2^-s)`` where s is negative.
+
+class TrajectoryUpdate:
+    """The trajectory as the leaves of an update of width 8, computed when they are read.
+
+    ``q = clamp(floor((2 (before - now) + 2^s) / 2^(s + 1)), -127, 127)`` with ``s = 26 + e - (8 - width)``, and
+    ``clamp((before - now) * 2^-s)`` where s is negative. So it is as fine in rounds of a smaller width, whose exponents
+    are larger. Rules use cosines with it, which no common factor changes.
 
     Args:
         manifest: The model's layout.
         exponents: One a tensor, of the round.
+        width: Bits of an encoded coordinate of the round.
         before: The state WINDOW rounds before the round's base.
         now: The round's base.
 
@@ -38,16 +43,26 @@ class TrajectoryUpdate:
         InputError: There is not one exponent a tensor.
     """
 
-    def __init__(self, manifest: Manifest, exponents: Sequence[int], before: State, now: State) -> None:
+    width = 8
+    """Bits of one of its own coordinates."""
+
+    def __init__(
+        self, manifest: Manifest, exponents: Sequence[int], width: int, before: State, now: State
+    ) -> None:
         if len(exponents) != len(manifest.tensors):
             raise InputError("There is not one exponent a tensor.", code="mismatch")
-        self._shifts = FRACTION_BITS + np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
+        units = np.array(exponents, dtype=np.int64) - (self.width - width)
+        self._shifts = FRACTION_BITS + units[manifest.tensor_of_leaf]
         self._before, self._now = before.theta.reshape(-1, LEAF), now.theta.reshape(-1, LEAF)
 
     @property
     def size(self) -> int:
         """Number of bytes."""
         return int(self._now.size)
+
+    def packed(self, first: int, last: int) -> U8:
+        """Return the bytes of the leaves ``first`` to ``last`` (exclusive), uint8[m]."""
+        return self.read(first, last).reshape(-1)
 
     def read(self, first: int, last: int) -> U8:
         """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256], ``q + 128``."""
@@ -62,12 +77,14 @@ class TrajectoryUpdate:
         shift = self._shifts[leaves, None]
         down, up = np.maximum(shift, 0), np.maximum(-shift, 0)
         rounded = (2 * moved + (np.int64(1) << down)) >> (down + 1)
-        scaled = np.clip(moved, -QMAX, QMAX) << up  # clamped first, so that it fits an int64
-        units = np.clip(np.where(shift < 0, scaled, rounded), -QMAX, QMAX)
+        scaled = np.clip(moved, -_LARGEST, _LARGEST) << up  # clamped first, so that it fits an int64
+        units = np.clip(np.where(shift < 0, scaled, rounded), -_LARGEST, _LARGEST)
         shifted: U8 = (units + ZERO).astype(np.uint8)
         return shifted
 
 
-def trajectory_update(manifest: Manifest, exponents: Sequence[int], before: State, now: State) -> U8:
+def trajectory_update(
+    manifest: Manifest, exponents: Sequence[int], width: int, before: State, now: State
+) -> U8:
     """Return all bytes of ``TrajectoryUpdate``, uint8[256 n]."""
-    return TrajectoryUpdate(manifest, exponents, before, now).read(0, manifest.leaves).reshape(-1)
+    return TrajectoryUpdate(manifest, exponents, width, before, now).read(0, manifest.leaves).reshape(-1)

@@ -25,9 +25,9 @@ from folkmoot.aggregation.interface import Gram
 from folkmoot.aggregation.lineage import Published
 from folkmoot.aggregation.references import Reference, Windows
 from folkmoot.protocol.arrays import F64
-from folkmoot.protocol.codec import ZERO
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import ZERO
 from folkmoot.protocol.updates import UpdateReader
 
 _CHUNK_BYTES = (

@@ -87,12 +87,13 @@ def try_training(
     return Trial(arrays, outcome["metrics"], time.monotonic() - began)
 
 
-def start_of_app(captured: Captured, trial: Trial | None) -> Start:
+def start_of_app(captured: Captured, trial: Trial | None, width: int = 8) -> Start:
     """Return the genesis of a federation with an app.
 
     Args:
         captured: The captured app.
         trial: One training, from which the first exponents come. Without it they are low estimates.
+        width: Bits of an encoded coordinate under the first policy.
 
     Raises:
         ManifestError: The arrays can't be used.
@@ -102,13 +103,13 @@ def start_of_app(captured: Captured, trial: Trial | None) -> Start:
     state = State.genesis(manifest, captured.arrays)
     exponents = (LOW_GUESS,) * len(manifest.tensors)
     if trial is not None:
-        exponents = _calibrated(captured, trial, manifest)
+        exponents = _calibrated(captured, trial, manifest, width)
     genesis = Genesis.of(manifest, state, exponents)
     guessed = "" if trial is not None else "the training was left out"
     return Start(manifest, state, genesis, state.root(manifest.hash), guessed)
 
 
-def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[int, ...]:
+def _calibrated(captured: Captured, trial: Trial, manifest: Manifest, width: int) -> tuple[int, ...]:
     """Return each tensor's exponent from its change in training; for an unchanged tensor, the lowest of the others."""
     try:
         before = manifest.unflatten(manifest.flatten(captured.arrays), carried=False)
@@ -129,7 +130,7 @@ def _calibrated(captured: Captured, trial: Trial, manifest: Manifest) -> tuple[i
         ) from error
     changes = [np.asarray(before[name] - after[name], dtype=np.float32) for name in before]
     unknown = 10**6
-    exponents = [calibrated_exponent(change, unknown) for change in changes]
+    exponents = [calibrated_exponent(change, unknown, width) for change in changes]
     known = [exponent for exponent in exponents if exponent != unknown]
     lowest = min(known, default=LOW_GUESS)
     return tuple(exponent if exponent != unknown else lowest for exponent in exponents)

@@ -55,6 +55,10 @@ class Anchored:
     """Round whose state it trained from; 0 is the genesis."""
     policy: int = 0
     """Number of its policy."""
+    width: int = 8
+    """`width` of its policy: the bits of a coordinate in an update file."""
+    mean_width: int = 8
+    """Bits of a coordinate in its mean file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,7 @@ class Commitments:
                 remedy="It may be in the middle of a reorganisation: try again. If this repeats, use another endpoint.",
                 code="rpc-inconsistent",
             )
+        policy = self.policy(view.policy)
         known = Anchored(
             event.round,
             view.entries,
@@ -208,9 +213,11 @@ class Commitments:
             void=False,
             final=False,
             opened_at=view.opened_at,
-            retain_rounds=self.policy(view.policy).retain_rounds,
+            retain_rounds=policy.retain_rounds,
             base=view.base,
             policy=view.policy,
+            width=policy.width,
+            mean_width=policy.mean_width,
         )
         return _standing(known, view.phase)
 

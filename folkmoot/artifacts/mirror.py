@@ -336,7 +336,7 @@ class Copier:
         link: bool,
     ) -> list[tuple[str, str, int]]:
         """Return description, sha256 and maximum size of the files that are copied of a round."""
-        mean = ("the mean", artifacts.mean, manifest.size)
+        mean = ("the mean", artifacts.mean, manifest.update_file_size(anchored.mean_width))
         base = ("the base state", artifacts.base_state, manifest.state_file_size)
         bases = [] if anchored.base in spare else [base]
         if link:
@@ -344,7 +344,9 @@ class Copier:
         files = [("the manifest", artifacts.manifest, DOCUMENT_LIMIT), *bases]
         for index, sha256 in enumerate(artifacts.updates):
             if sha256 is not None and not expired:
-                files.append((f"the update file of entry {index}", sha256, manifest.size))
+                files.append(
+                    (f"the update file of entry {index}", sha256, manifest.update_file_size(anchored.width))
+                )
         files.append(mean)
         if anchored.number not in spare:
             files.append(("the state", artifacts.state, manifest.state_file_size))
@@ -504,8 +506,9 @@ class Mirroring:
             listed = copier.listed(rounds[number])
             if listed is not None:
                 updates = listed.updates if number in expired - self.emptied else ()
+                size = manifest.update_file_size(rounds[number].width)
                 for name in set(filter(None, updates)) - kept:
-                    copier.delete(name, manifest.size)
+                    copier.delete(name, size)
                 if number in spare - self.thinned and listed.state not in kept:
                     copier.delete(listed.state, manifest.state_file_size, MAGIC)
             self.emptied |= {number} & expired

@@ -29,6 +29,7 @@ from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import MAGIC
+from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime.fault_points import fault_point
 
@@ -60,7 +61,7 @@ class Recipe:
     @property
     def mean_size(self) -> int:
         """Bytes of the mean file."""
-        return self.manifest.size
+        return self.manifest.update_file_size(self.policy.mean_width)
 
 
 class RebuildingSource:
@@ -332,7 +333,8 @@ def _write_next(recipe: Recipe, base: Path, mean: Path, target: Path) -> str:
     manifest, policy = recipe.manifest, recipe.policy
     exponents = np.array(recipe.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
     digest = hashlib.sha256(MAGIC)
-    with base.open("rb") as old, mean.open("rb") as means, target.open("w+b") as new:
+    means = FileUpdate(mean, policy.mean_width)
+    with base.open("rb") as old, target.open("w+b") as new:
         new.write(MAGIC)
         for first in range(0, manifest.leaves, _LEAVES):
             leaves = exponents[first : first + _LEAVES]
@@ -342,7 +344,7 @@ def _write_next(recipe: Recipe, base: Path, mean: Path, target: Path) -> str:
             for place in places:
                 old.seek(place)
                 before.append(np.fromfile(old, "<i8", count).astype(np.int64, copy=False))
-            rows = np.fromfile(means, np.uint8, count).reshape(-1, LEAF)
+            rows = means.read(first, first + len(leaves))
             theta, momentum = outer_step(
                 before[0],
                 before[1],

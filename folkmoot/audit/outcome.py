@@ -380,13 +380,15 @@ class Recomputation:
             subject = Subject(
                 check=_FILES, round=replayed.number, contributor=entry.contributor, artifact=sha256
             )
-            limit = self.origin.manifest.size
+            width = replayed.policy.width
+            limit = self.origin.manifest.update_file_size(width)
             if not self.retentions.of(replayed).expired(self.history.head.timestamp):
-                updates.append(FileUpdate(self.files.fetch(subject, "the update file", sha256, limit)))
+                path = self.files.fetch(subject, "the update file", sha256, limit)
+                updates.append(FileUpdate(path, width))
                 continue
-            path = self.files.fetch_or_none(subject, "the update file", sha256, limit)
-            updates.append(None if path is None else FileUpdate(path))
-            if path is None:
+            kept = self.files.fetch_or_none(subject, "the update file", sha256, limit)
+            updates.append(None if kept is None else FileUpdate(kept, width))
+            if kept is None:
                 self.deleted[replayed.number] = Expired.RETENTION
         return updates
 
@@ -466,7 +468,8 @@ class Recomputation:
         require(subject, "the next exponents", outcome.next_exponents, artifacts.next_exponents)
         require(subject, "the verdicts in the artifacts file", expected.verdicts, artifacts.verdicts)
         of_mean = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean)
-        self.files.fetch(of_mean, "the mean file", artifacts.mean, self.origin.manifest.size)
+        size = self.origin.manifest.update_file_size(replayed.policy.mean_width)
+        self.files.fetch(of_mean, "the mean file", artifacts.mean, size)
         require(
             subject, "the hash of the artifacts file", outcome.anchor.artifacts_hash, anchor.artifacts_hash
         )

@@ -14,8 +14,8 @@ from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History, Limits
 from folkmoot.ledger.events import PolicyAdded
 from folkmoot.protocol.budget import MAX_STEPS
-from folkmoot.protocol.header import WIDTH
 from folkmoot.protocol.mean import largest_scale
+from folkmoot.protocol.packing import WIDTHS, largest
 from folkmoot.protocol.policy import BOND_FACTOR, NO_VERIFIER, Policy
 
 MAX_PARAMETERS = 32
@@ -78,8 +78,9 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
     yield within("max_sum_squares", 1)
     yield within("min_contributors", 1, policy.max_contributors)
     yield within("max_contributors", 1, most_contributors(policy.rule))
-    yield within("width", WIDTH, WIDTH)
-    yield within("mean_scale", 1, largest_scale())
+    widths = WIDTHS if not policy.noise1024 else WIDTHS[:1]
+    yield "width", policy.width in widths, " or ".join(map(str, widths)), policy.width
+    yield within("mean_scale", 1, largest_scale(largest(policy.width)))
     yield within("rate", 1, MAX_RATE)
     yield within("momentum", 0, MAX_MOMENTUM)
     yield within("reward", 0, bounds.max_reward)

@@ -16,16 +16,15 @@ from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, EncodingError, InputError
-from folkmoot.protocol.codec import QMAX
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import check_mean
-from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
+from folkmoot.protocol.mean import check_mean, mean_tree
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
+from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
 from folkmoot.round import step_leaves
 
@@ -124,16 +123,16 @@ def _check_state(
         form_of(policy.rule, policy.parameters).divisor(anchor.weights)
     except InputError as error:
         raise mismatch(subject, "the weights", "weights that the rule may give", error.message) from error
-    path = files.fetch(subject, "the mean file", artifacts.mean, manifest.size)
-    require(subject, "the size of the mean file", manifest.size, path.stat().st_size)
-    rows = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
-    root = tree(MEAN, leaf_hashes(MEAN, rows)).root
+    size = manifest.update_file_size(policy.mean_width)
+    mean = FileUpdate(files.fetch(subject, "the mean file", artifacts.mean, size), policy.mean_width)
+    require(subject, "the size of the mean file", size, mean.size)
+    root = mean_tree(mean, manifest.leaves).root
     require(subject, "the root of the mean", root, anchor.mean_root)
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
     for first in range(0, manifest.leaves, _LEAVES):
-        leaves = rows[first : first + _LEAVES]
+        leaves = mean.read(first, min(first + _LEAVES, manifest.leaves))
         try:
-            check_mean(leaves, manifest, first, policy.mean_scale * QMAX)
+            check_mean(leaves, manifest, first, policy.mean_bound)
         except EncodingError as error:
             raise mismatch(subject, "the mean file", "a mean of updates", error.message) from error
         part = step_leaves(manifest, header, policy, base, leaves, first)

@@ -42,6 +42,14 @@ GasPriceInTokens = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
+Width = Annotated[
+    int,
+    typer.Option(
+        metavar="8|4|2",
+        help="Bits of a coordinate of an update: 4 halves and 2 quarters what contributors send.",
+    ),
+]
+
 RpcUrl = Annotated[
     list[str],
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
+from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json, Width
 from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
@@ -49,6 +49,7 @@ def policy(
             show_default=f"{DEFAULT_RULE}, and {PRIVATE_RULE} for a task that declares privacy",
         ),
     ] = "",
+    width: Width = 8,
     min_stake: Annotated[
         str, typer.Option(help="Tokens that a contributor must have at stake.")
     ] = DEFAULT_MIN_STAKE,
@@ -126,6 +127,7 @@ def policy(
         min_contributors=min_contributors,
         verifier=parse_verifier(verifier),
         budget_rounds=budget_rounds,
+        width=width,
     )
     suggested = replace(suggested, bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE)
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
@@ -153,6 +155,7 @@ def suggest(
     min_contributors: int | None = None,
     verifier: str = ARBITER,
     budget_rounds: int = BUDGET_ROUNDS,
+    width: int = 8,
 ) -> Policy:
     """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
 
@@ -169,6 +172,7 @@ def suggest(
         min_contributors: Minimum number of commitments of a round; None for the rule's minimum, at least 2.
         verifier: Account that may void a round: an address, or `arbiter` for the arbiter of the future deployment.
         budget_rounds: Rounds after which the privacy budget of a contributor is spent.
+        width: Bits of an encoded coordinate.
 
     Raises:
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
@@ -176,23 +180,32 @@ def suggest(
     """
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
-    from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+    from folkmoot.protocol.packing import check_width
+    from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 
     manifest = _manifest(genesis)
     policy = of_profile(
         profile,
         rule,
         parameters,
-        max_sum_squares=MEAN_SQUARE_CAP * manifest.elements,
+        max_sum_squares=MEAN_SQUARE_CAPS[check_width(width)] * manifest.elements,
         min_stake=min_stake,
         bond=bond,
         reward=reward,
         min_contributors=min_contributors,
         verifier=verifier,
+        width=width,
     )
     private = PrivacySettings.of(manifest.training)
     if private is None:
         return policy
+    if width != 8:
+        raise InputError(
+            f"The model's task declares privacy, and its updates can't have {width} bits a coordinate: the noise would "
+            "be clamped.",
+            remedy="Leave out --width.",
+            code="private-width",
+        )
     cap = budget_rounds * cost_of(private.noise1024, private.steps)
     return replace(policy, noise1024=private.noise1024, steps=private.steps, privacy_cap=cap)
 
@@ -212,14 +225,14 @@ def default_of(profile: str) -> Policy:
     Raises:
         InputError: The profile is unknown.
     """
-    from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+    from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
     from folkmoot.runtime.units import parse_amount
 
     return of_profile(
         profile,
         DEFAULT_RULE,
         (),
-        max_sum_squares=MEAN_SQUARE_CAP,
+        max_sum_squares=MEAN_SQUARE_CAPS[8],
         min_stake=parse_amount(DEFAULT_MIN_STAKE),
         bond=parse_amount(DEFAULT_BOND),
         reward=parse_amount(DEFAULT_REWARD),
@@ -237,6 +250,7 @@ def of_profile(
     reward: int,
     min_contributors: int | None = None,
     verifier: str = ARBITER,
+    width: int = 8,
 ) -> Policy:
     """Return a policy with the windows of a profile; arguments as for `suggest`.
 
@@ -250,13 +264,14 @@ def of_profile(
         reward: Reward of a round.
         min_contributors: Minimum number of commitments of a round; None for the rule's minimum, at least 2.
         verifier: Account that may void a round.
+        width: Bits of an encoded coordinate.
 
     Raises:
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
     """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors, most_contributors
     from folkmoot.chain.deploy import PROFILES
-    from folkmoot.protocol.policy import Policy
+    from folkmoot.protocol.policy import MEAN_SCALES, Policy
 
     if profile not in PROFILES:
         raise InputError(
@@ -272,7 +287,8 @@ def of_profile(
         max_sum_squares=max_sum_squares,
         min_contributors=fewest,
         max_contributors=min(max(PLACES, fewest), most_contributors(rule)),
-        width=8,
+        width=width,
+        mean_scale=MEAN_SCALES[width],
         rate=1024,
         momentum=0,
         commit_window=windows.commit,

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import APP_WAIT_DEFAULT, RPC_DEFAULT, AppWait, Json, NodeConfig, RpcUrl, RunConfig
+from folkmoot.cli.options import (
+    APP_WAIT_DEFAULT,
+    RPC_DEFAULT,
+    AppWait,
+    Json,
+    NodeConfig,
+    RpcUrl,
+    RunConfig,
+    Width,
+)
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import DEFAULT_RULE, PRIVATE_RULE, parse_rule
 from folkmoot.errors import InputError
@@ -68,6 +77,7 @@ def run(
     node_config: NodeConfig = None,
     app_wait: AppWait = APP_WAIT_DEFAULT,
     rule: Rule = "guided_mean",
+    width: Width = 8,
     simulation: Annotated[
         bool,
         typer.Option(
@@ -100,6 +110,7 @@ def run(
     from folkmoot.devnet.federation import Plan
     from folkmoot.devnet.flower_simulation import check_simulation
     from folkmoot.devnet.run import AppRun
+    from folkmoot.protocol.packing import check_width
 
     if simulation:
         check_simulation(node_config)
@@ -114,6 +125,7 @@ def run(
         node_config=tuple(node_config or ()),
         app_wait=app_wait,
         simulation=simulation,
+        width=check_width(width),
     )
     summary = AppRun(plan, rounds, _console(json_), keep=keep).run()
     if json_:
@@ -143,6 +155,7 @@ def demo(
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
+    width: Width = 8,
     cheat: Annotated[
         str,
         typer.Option(
@@ -190,6 +203,7 @@ def demo(
     from folkmoot.devnet.private import ROUNDS as PRIVATE_ROUNDS
     from folkmoot.devnet.private import TASK as PRIVATE_TASK
     from folkmoot.devnet.private import PrivateDemo
+    from folkmoot.protocol.packing import check_width
 
     if cheat:
         check_cheat(cheat)
@@ -211,6 +225,7 @@ def demo(
         parameters=parameters,
         root=root,
         budget_rounds=rounds or PRIVATE_ROUNDS,
+        width=check_width(width),
     )
     console = _console(json_)
     if cheat in GAMES:
@@ -241,6 +256,7 @@ def up(
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
+    width: Width = 8,
     home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -253,10 +269,20 @@ def up(
     """
     from folkmoot.devnet.federation import LocalFederation, Plan
     from folkmoot.devnet.federation import prepare as make
+    from folkmoot.protocol.packing import check_width
     from folkmoot.runtime.processes import Supervisor
 
     name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, parse_attacks(attack, {}), name, parameters, root)
+    plan = Plan(
+        home.absolute(),
+        task,
+        contributors,
+        parse_attacks(attack, {}),
+        name,
+        parameters,
+        root,
+        width=check_width(width),
+    )
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(

@@ -115,6 +115,8 @@ class Plan:
     budget_rounds: int = 0
     """Rounds after which a privacy budget is spent, if the task declares privacy; 0 for as many as `folkmoot policy`
     says."""
+    width: int = 8
+    """Bits of a coordinate of an update."""
     hand_out: Path | None = None
     """Folder that gets each contributor's key file and password; None to keep them in the federation's folder."""
 
@@ -267,7 +269,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
         committed = ["--root-digest", plan.root] if plan.root else []
-        run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *committed])
+        run_folkmoot(
+            ["task", "init", *plan.subject, "--out", plan.genesis, "--width", str(plan.width), *committed]
+        )
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,
@@ -281,6 +285,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         min_contributors=min(fewest_contributors(plan.rule, plan.parameters), plan.asked or plan.contributors)
         + bool(plan.root),
         budget_rounds=plan.budget_rounds or BUDGET_ROUNDS,
+        width=plan.width,
     )
     policy = replace(
         policy,

@@ -144,6 +144,7 @@ class RoundGame(Game, ABC):
             self.manifest,
             opened.header.seed,
             account.address,
+            width=opened.header.width,
             max_sum_squares=policy.max_sum_squares,
         )
         commitment = Commitment(

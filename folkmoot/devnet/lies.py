@@ -15,13 +15,13 @@ from enum import StrEnum
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
 from folkmoot.protocol.arrays import U8
-from folkmoot.protocol.codec import ZERO
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
+from folkmoot.protocol.packing import ZERO, pack
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
@@ -101,7 +101,7 @@ class Lie:
                 if update is not None and not delivered >> index & 1:
                     weights[index] = max(outcome.weights)
                     delivered |= 1 << index
-                    names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
+                    names[index] = sha256_hex(update.packed(0, manifest.leaves).tobytes())
         part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
         mean, state = part.mean, State(part.theta, part.momentum)
         if self.kind is Kind.MEAN:
@@ -114,7 +114,7 @@ class Lie:
             theta = state.theta.copy()
             theta[PLACE] += SHIFT
             state = State(theta, state.momentum)
-        return _sealed(manifest, entries, outcome, weights, delivered, tuple(names), mean, state)
+        return _sealed(manifest, policy, entries, outcome, weights, delivered, tuple(names), mean, state)
 
     def _tells(self, number: int, kind: Kind) -> bool:
         return number == self.round and kind is self.kind
@@ -138,6 +138,7 @@ def conduct(text: str) -> Lie:
 
 def _sealed(
     manifest: Manifest,
+    policy: Policy,
     entries: Sequence[Commitment],
     outcome: RoundOutcome,
     weights: list[int],
@@ -159,10 +160,11 @@ def _sealed(
         ),
     )
     verdicts_file = verdicts.to_json()
+    packed = pack(mean, policy.mean_width).tobytes()
     artifacts = replace(
         outcome.artifacts,
         updates=updates,
-        mean=sha256_hex(mean.tobytes()),
+        mean=sha256_hex(packed),
         state=state.sha256(),
         verdicts=sha256_hex(verdicts_file),
     )
@@ -186,4 +188,4 @@ def _sealed(
         artifacts_file=artifacts_file,
         state=state,
     )
-    return lie, mean.tobytes()
+    return lie, packed

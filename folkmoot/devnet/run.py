@@ -154,7 +154,7 @@ class AppRun:
             f"{captured.asked} of {plan.contributors} nodes a round"
         )
         trial = try_training(captured, scratch, node, limit)
-        start = start_of_app(captured, trial)
+        start = start_of_app(captured, trial, self.plan.width)
         write(start, plan.genesis)
         numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""
         self._done(f"one training on partition 0 took {trial.seconds:.1f} s{numbers}")

@@ -380,10 +380,10 @@ def _weighs(content: RecordDict, key: str) -> bool:
 
 def _trained(base: Base, data: bytes) -> ArrayRecord:
     """Return the arrays that a node trained, from its update: base minus update."""
-    manifest, exponents = base.manifest, RoundHeader.decode(base.current.header).exponents
+    manifest, header = base.manifest, RoundHeader.decode(base.current.header)
     steps = np.repeat(
-        np.exp2(np.array(exponents, np.float64)), [LEAF * count for count in manifest.leaf_counts]
+        np.exp2(np.array(header.exponents, np.float64)), [LEAF * count for count in manifest.leaf_counts]
     )
-    flat = (to_float32(base.theta) - decode_update(data, manifest) * steps).astype(np.float32)
+    flat = (to_float32(base.theta) - decode_update(data, manifest, header.width) * steps).astype(np.float32)
     named = manifest.unflatten(flat, dtypes=True)
     return ArrayRecord({name: Array(array) for name, array in named.items()})

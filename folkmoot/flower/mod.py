@@ -57,13 +57,14 @@ from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import F32, I64
-from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
+from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
+from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import THETA, state_root, state_tree
+from folkmoot.protocol.packing import largest
 from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.backoff import Backoff, retry
@@ -463,7 +464,7 @@ def _checked_round(
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
-    _check_header(round_message, header, manifest, view, contributor)
+    _check_header(round_message, header, manifest, view, policy, contributor)
     if theta is None:
         theta = _kept_theta(header.round, manifest, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
@@ -616,6 +617,7 @@ def _check_header(
     header: RoundHeader,
     manifest: Manifest,
     view: RoundView,
+    policy: Policy,
     contributor: Contributor,
 ) -> None:
     if keccak(round_message.header) != view.header_hash or header.round != round_message.round:
@@ -628,7 +630,7 @@ def _check_header(
         )
     # The header is on the chain, but the coordinator wrote it: check each value that can be derived.
     seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
-    if header.seed != seed or header.policy_id != view.policy or header.width != WIDTH:
+    if header.seed != seed or header.policy_id != view.policy or header.width != policy.width:
         raise RefusedError(
             "the header's seed, policy or width are not those of the round.",
             remedy=_UNTRAINED,
@@ -666,7 +668,14 @@ def _encode(
     _check_carried(values, manifest)
     try:
         update = encode_update(
-            start, end, header.exponents, manifest, header.seed, account, max_sum_squares=cap
+            start,
+            end,
+            header.exponents,
+            manifest,
+            header.seed,
+            account,
+            width=header.width,
+            max_sum_squares=cap,
         )
     except EncodingError as error:
         code = "non-finite-update" if error.code == "not-finite" else error.code
@@ -680,7 +689,7 @@ def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
     share = (
         f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates were clamped to ±{update.bound}"
     )
-    if update.bound == QMAX:
+    if update.bound == largest(update.width):
         return share
     return (
         f"the update was above the policy's cap (maxSumSquares), so {share}. The exponents rise in the next rounds, "

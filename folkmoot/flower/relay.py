@@ -37,6 +37,7 @@ from folkmoot.flower.asking import Asking
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import to_float32
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
@@ -380,7 +381,9 @@ class Relay:
             write,
             window=window,
             silence=self.pacing.silence,
-            batch=max(1, PULL_BYTES // base.manifest.size),
+            batch=max(
+                1, PULL_BYTES // base.manifest.update_file_size(RoundHeader.decode(current.header).width)
+            ),
             progress=self._progress,
         )
         asking.ask(first)

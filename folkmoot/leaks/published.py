@@ -151,7 +151,8 @@ def _own_round(
     """Read the entry at a place of a round; None if its update was not delivered."""
     anchored = commitments.rounds[number]
     artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))
-    exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
+    header = RoundHeader.decode(artifacts.header)
+    exponents = tuple(header.exponents)
     if place >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
         raise ArtifactError(
             f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
@@ -168,7 +169,8 @@ def _own_round(
         mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         base = State.from_bytes(mapped, manifest).to_float32()
     states.discard(artifacts.base_state)
-    update = decoded(states.fetch(sha256, manifest.size).read_bytes(), manifest, exponents)
+    data = states.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
+    update = decoded(data, manifest, exponents, header.width)
     return OwnRound(number, base, exponents, update)
 
 

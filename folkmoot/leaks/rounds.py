@@ -22,7 +22,7 @@ from folkmoot.protocol.genesis import calibrated_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.outer_step import UNIT, outer_step
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import summarize
 from folkmoot.protocol.updates import MemoryUpdate
@@ -31,6 +31,7 @@ from folkmoot.tasks.supervised import rate_of
 
 _RULE = "mean"
 _SEED_BYTES = 32
+_WIDTH = 8  # The most that an update can show.
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +52,16 @@ def encoded(
     """Return the update file that a contributor publishes."""
     manifest = learner.manifest
     account = "0x" + (contributor + 1).to_bytes(20, "big").hex()
-    cap = MEAN_SQUARE_CAP * manifest.elements
-    return encode_update(base, end, exponents, manifest, seed, account, max_sum_squares=cap).data
+    cap = MEAN_SQUARE_CAPS[_WIDTH] * manifest.elements
+    return encode_update(
+        base, end, exponents, manifest, seed, account, width=_WIDTH, max_sum_squares=cap
+    ).data
 
 
-def decoded(data: bytes, manifest: Manifest, exponents: Sequence[int]) -> F32:
+def decoded(data: bytes, manifest: Manifest, exponents: Sequence[int], width: int = _WIDTH) -> F32:
     """Return an update file as numbers, float32[size]."""
     sizes = np.exp2(np.array(exponents, dtype=np.float64)[manifest.tensor_of_leaf]).repeat(LEAF)
-    return (decode_update(data, manifest) * sizes).astype(np.float32)
+    return (decode_update(data, manifest, width) * sizes).astype(np.float32)
 
 
 def simulate(
@@ -84,11 +87,12 @@ def simulate(
         files = [encoded(learner, base, end, exponents, seed, place) for place, end in enumerate(ends)]
         updates = tuple(decoded(data, manifest, exponents) for data in files)
         published.append(PublishedRound(base, exponents, updates))
-        readers = [MemoryUpdate(data) for data in files]
+        readers = [MemoryUpdate(data, _WIDTH) for data in files]
         mean = mean_values(form_of(_RULE, ()).mean(readers, [1] * len(readers), 1, 0, manifest.leaves))
         of_leaf = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
         state = State(*outer_step(state.theta, state.momentum, mean, 1, of_leaf, UNIT, 0))
-        exponents = next_exponents(exponents, [summarize(reader, manifest).tensors for reader in readers])
+        sums = [summarize(reader, manifest).tensors for reader in readers]
+        exponents = next_exponents(exponents, sums, _WIDTH)
     return published
 
 
@@ -102,4 +106,4 @@ def first_exponents(learner: Learner, change: F32) -> tuple[int, ...]:
         noise = noise_exponent(rate_of(learner.training) * private.deviation_of_training)
         return (noise,) * len(manifest.tensors)
     changes = manifest.unflatten(change, carried=False)
-    return tuple(calibrated_exponent(changes[tensor.name], REST) for tensor in manifest.tensors)
+    return tuple(calibrated_exponent(changes[tensor.name], REST, _WIDTH) for tensor in manifest.tensors)

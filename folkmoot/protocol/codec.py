@@ -4,8 +4,8 @@
 Encoding is a pure function of the weights before and after training, the round's seed and the contributor:
 clients keep no state, and an auditor who knows the weights can repeat it. The rounding is stochastic
 (unbiased: the mean of many updates is right even where each is coarse), with SplitMix64 (Steele, Lea, Flood,
-OOPSLA 2014) as the source of the offsets. Clamping to ±127 bounds what one update can do: it is a defence,
-not an accident.
+OOPSLA 2014) as the source of the offsets. Clamping to the range of the width bounds what one update can do: it is a
+defence, not an accident.
 
 This module knows nothing of files, signatures or chains. Floats end here.
 """
@@ -25,13 +25,8 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import check_exponents
 from folkmoot.protocol.manifest import Manifest, padding_mask
-from folkmoot.protocol.merkle import SumTree, leaf_sums, update_tree
-
-QMAX = 127
-"""Largest absolute value of an encoded coordinate."""
-
-ZERO = 128
-"""The byte of the integer 0; a byte is ``q + ZERO``."""
+from folkmoot.protocol.merkle import SumTree, leaf_largest, leaf_sums, update_tree
+from folkmoot.protocol.packing import ZERO, largest, pack, unpack
 
 _CHUNK = 1 << 16  # coordinates per numpy step, so that the temporaries stay in the cache
 _STEP = np.uint64(0x9E3779B97F4A7C15)
@@ -42,7 +37,9 @@ class EncodedUpdate:
     """An update, ready to be committed to and sent."""
 
     data: bytes
-    """The update file: ``256 * n`` bytes ``q + 128``."""
+    """The update file."""
+    width: int
+    """Bits of a coordinate in the file."""
     root: bytes
     """``updateRoot``, 32 bytes."""
     sum_squares: int
@@ -50,9 +47,14 @@ class EncodedUpdate:
     sum_absolute: int
     """Sum of ``|q|``."""
     bound: int
-    """``c``: no integer is larger in absolute value. 127, or less where the update had to be fitted to the cap."""
+    """``c``: no integer is larger in absolute value. ``Q``, or less where the update had to be fitted to the cap."""
     clamped: int
     """How many coordinates were cut to ±c. A share of some percent says that the exponents are too low."""
+
+    @property
+    def leaves(self) -> U8:
+        """uint8[n, 256], ``q + 128``."""
+        return unpack(np.frombuffer(self.data, dtype=np.uint8), self.width)
 
 
 def rounding_key(seed: bytes, contributor: str) -> int:
@@ -95,6 +97,7 @@ def encode_update(
     seed: bytes,
     contributor: str,
     *,
+    width: int = 8,
     max_sum_squares: int | None = None,
 ) -> EncodedUpdate:
     """Encode what training changed, and fit it to the cap on its sum of squares.
@@ -106,6 +109,7 @@ def encode_update(
         manifest: The model's layout.
         seed: The round's seed, 32 bytes.
         contributor: The contributor's address.
+        width: Bits of an encoded coordinate, from the round's header.
         max_sum_squares: The cap of the round's policy; None leaves the update as it is.
 
     Returns:
@@ -132,22 +136,23 @@ def encode_update(
                 code="not-finite",
                 details={"tensor": tensor.name},
             )
-        clamped += _encode(start[place], end[place], exponent, key, first, out[place])
-    bound = QMAX
+        clamped += _encode(start[place], end[place], exponent, key, first, largest(width), out[place])
+    bound = largest(width)
     if max_sum_squares is not None and int(leaf_sums(out.reshape(-1, LEAF))[1].sum()) > max_sum_squares:
-        counts = magnitudes(out)
+        counts = magnitudes(out)[: bound + 1]
         bound = fitting_bound(counts, max_sum_squares)
         clamped = sum(counts[bound + 1 :])
         np.clip(out, ZERO - bound, ZERO + bound, out=out)
     tree = update_tree(out)
-    return EncodedUpdate(out.tobytes(), tree.root, tree.sum_squares, tree.sum_absolute, bound, clamped)
+    data = pack(out.reshape(-1, LEAF), width).tobytes()
+    return EncodedUpdate(data, width, tree.root, tree.sum_squares, tree.sum_absolute, bound, clamped)
 
 
 def magnitudes(data: U8) -> list[int]:
     """Count the coordinates of an update by absolute value.
 
     Args:
-        data: uint8[m], ``q + 128``, without the byte 0x00.
+        data: uint8[m], leaves of ``q + 128``, without the byte 0x00.
 
     Returns:
         128 counts, of ``|q|`` = 0 to 127.
@@ -160,17 +165,17 @@ def magnitudes(data: U8) -> list[int]:
 
 
 def fitting_bound(counts: Sequence[int], max_sum_squares: int) -> int:
-    """Return the largest ``c <= 127`` with ``sum min(|q|, c)^2 <= max_sum_squares``.
+    """Return the largest ``c <= Q`` with ``sum min(|q|, c)^2 <= max_sum_squares``.
 
     Args:
-        counts: How many coordinates have each absolute value, from 0 to 127.
+        counts: How many coordinates have each absolute value, from 0 to Q.
         max_sum_squares: The cap.
 
     Raises:
         EncodingError: ``cap-too-small``: there are more coordinates other than 0 than the cap, so not even c = 1 fits.
     """
     total, above = 0, sum(counts)
-    for bound in range(1, QMAX + 1):
+    for bound in range(1, len(counts)):
         above -= counts[bound - 1]  # how many are at least the bound: each adds bound^2 - (bound - 1)^2
         total += (2 * bound - 1) * above
         if total > max_sum_squares:
@@ -179,30 +184,30 @@ def fitting_bound(counts: Sequence[int], max_sum_squares: int) -> int:
                     f"The update has {above} coordinates other than 0, and the policy's maxSumSquares of "
                     f"{max_sum_squares} leaves no room for them even at ±1.",
                     remedy="Nothing was sent. Ask the voters for a policy with a larger maxSumSquares; "
-                    "`folkmoot policy` writes 4096 for each weight of the model.",
+                    "`folkmoot policy` writes one that leaves room for honest updates.",
                     code="cap-too-small",
                 )
             return bound - 1
-    return QMAX
+    return len(counts) - 1
 
 
-def _encode(start: F32, end: F32, exponent: int, key: int, first: int, out: U8) -> int:
-    """Fill ``out`` with the bytes of one tensor; return how many coordinates were clamped."""
+def _encode(start: F32, end: F32, exponent: int, key: int, first: int, bound: int, out: U8) -> int:
+    """Fill ``out`` with the leaves of one tensor; return how many coordinates were clamped to ``±bound``."""
     scale = 2.0**-exponent
     kernels = acceleration.kernels(start.nbytes)
     if kernels is not None:
-        return int(kernels.encode(start, end, scale, np.uint64(key), first, out))
+        return int(kernels.encode(start, end, scale, bound, np.uint64(key), first, out))
     clamped = 0
     for at in range(0, start.size, _CHUNK):
         to = min(at + _CHUNK, start.size)
         y = start[at:to].astype(np.float64)
         y -= end[at:to]
         y *= scale
-        np.clip(y, -128.0, 128.0, out=y)
+        np.clip(y, -float(bound + 1), float(bound + 1), out=y)
         y += rounding_offsets(key, first + at, first + to)
         np.floor(y, out=y)
-        clamped += int(np.count_nonzero(np.abs(y) > QMAX))
-        np.clip(y, -float(QMAX), float(QMAX), out=y)
+        clamped += int(np.count_nonzero(np.abs(y) > bound))
+        np.clip(y, -float(bound), float(bound), out=y)
         out[at:to] = (y + ZERO).astype(np.uint8)
     return clamped
 
@@ -216,20 +221,26 @@ def _check_vectors(start: F32, end: F32, manifest: Manifest) -> None:
             )
 
 
-def check_leaves(leaves: U8, manifest: Manifest, first: int) -> None:
-    """Check that leaves are an encoding: no byte 0x00, and 0x80 in the padding.
+def check_leaves(leaves: U8, manifest: Manifest, first: int, width: int) -> None:
+    """Check that leaves are an encoding: no integer beyond the width's range, and 0x80 in the padding.
 
     Args:
         leaves: uint8[k, 256], the leaves from ``first`` on.
         manifest: The model's layout.
         first: Index of the first leaf.
+        width: Bits of an encoded coordinate.
 
     Raises:
         EncodingError: They are not.
     """
-    if leaves.size and not leaves.all():
-        leaf = first + int(np.argmin(leaves.all(axis=1)))
-        raise EncodingError(f"Leaf {leaf} has the byte 0x00, which stands for no integer.")
+    beyond, bound = leaf_largest(leaves), largest(width)
+    if leaves.size and beyond.max() > bound:
+        raise EncodingError(
+            f"Leaf {first + int(np.argmax(beyond))} has an integer that is not between {-bound} and {bound}, the range "
+            f"of {width} bits.",
+            remedy="Encode the update at the policy's width.",
+            code="invalid-encoding",
+        )
     check_padding(leaves, manifest, first)
 
 
@@ -241,8 +252,13 @@ def check_padding(leaves: U8, manifest: Manifest, first: int) -> None:
         raise EncodingError(f"The padding of leaf {first + int(rows[np.argmax(wrong)])} is not 0x80.")
 
 
-def decode_update(data: bytes, manifest: Manifest) -> I64:
+def decode_update(data: bytes, manifest: Manifest, width: int = 8) -> I64:
     """Read an update file.
+
+    Args:
+        data: Its bytes.
+        manifest: The model's layout.
+        width: Bits of an encoded coordinate.
 
     Returns:
         int64[256 n], the integers q, zeros in the padding.
@@ -250,15 +266,16 @@ def decode_update(data: bytes, manifest: Manifest) -> I64:
     Raises:
         EncodingError: The size is wrong (``wrong-size``) or the bytes are no encoding (``invalid-encoding``).
     """
-    if len(data) != manifest.size:
+    needed = manifest.update_file_size(width)
+    if len(data) != needed:
         raise EncodingError(
-            f"The update has {len(data)} bytes, the manifest needs {manifest.size}.", code="wrong-size"
+            f"The update has {len(data)} bytes, the manifest needs {needed}.", code="wrong-size"
         )
-    leaves: U8 = np.frombuffer(data, dtype=np.uint8).reshape(-1, LEAF)
-    check_leaves(leaves, manifest, 0)
+    leaves = unpack(np.frombuffer(data, dtype=np.uint8), width)
+    check_leaves(leaves, manifest, 0, width)
     return leaves.reshape(-1).astype(np.int64) - ZERO
 
 
 def tree_of(update: EncodedUpdate) -> SumTree:
     """Build the whole tree of an encoded update, for proofs."""
-    return update_tree(np.frombuffer(update.data, dtype=np.uint8))
+    return update_tree(update.leaves)

@@ -14,7 +14,7 @@ import numpy as np
 
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.arrays import F32
-from folkmoot.protocol.exponents import MAX_RISE, TARGET
+from folkmoot.protocol.exponents import DENSITY, MAX_RISE, TARGETS
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, check_exponents
 from folkmoot.protocol.manifest import Manifest
@@ -91,28 +91,34 @@ class Genesis:
         return cls(value["manifest"], value["state"], tuple(exponents))
 
 
-def calibrated_exponent(changes: F32, guess: int) -> int:
+def calibrated_exponent(changes: F32, guess: int, width: int = 8) -> int:
     """Take a tensor's exponent for round 1 from what one real training changed.
 
-    ``S / A`` of the integers becomes TARGET, up to a factor of the square root of 2, as in later rounds.
+    ``S / A`` of the integers, or their density at width 2, becomes what the votes of later rounds aim at, up to a
+    factor of the square root of 2.
 
     Args:
         changes: float32, of any shape: start minus end.
         guess: What it is if nothing changed, or not to a finite number.
+        width: Bits of an encoded coordinate.
     """
     sizes = np.abs(changes.astype(np.float64))
     absolute, squares = float(sizes.sum()), float(np.square(sizes).sum())
     if not (absolute > 0 and squares > 0 and math.isfinite(squares)):
         return guess
-    exponent = round(math.log2(squares / absolute / TARGET))
+    if width == 2:
+        amplitude, target = absolute / sizes.size, DENSITY[0] / DENSITY[1]
+    else:
+        amplitude, target = squares / absolute, TARGETS[width]
+    exponent = round(math.log2(amplitude / target))
     return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
 
 
 def noise_exponent(deviation: float) -> int:
     """Take the exponents of round 1 from what is public of a private training, whose changes are mostly noise.
 
-    ``S / A`` of a Gaussian's integers becomes TARGET, up to a factor of the square root of 2. It is the standard
-    deviation times ``sqrt(pi / 2)``.
+    ``S / A`` of a Gaussian's integers becomes the target of width 8, which private federations have, up to a factor of
+    the square root of 2. It is the standard deviation times ``sqrt(pi / 2)``.
 
     Args:
         deviation: Standard deviation of the noise in a weight after one training, above 0.
@@ -122,22 +128,23 @@ def noise_exponent(deviation: float) -> int:
     """
     if not (deviation > 0 and math.isfinite(deviation)):
         raise InputError(f"The noise's standard deviation is {deviation}.", remedy="Use a positive number.")
-    exponent = round(math.log2(deviation * math.sqrt(math.pi / 2) / TARGET))
+    exponent = round(math.log2(deviation * math.sqrt(math.pi / 2) / TARGETS[8]))
     return min(max(exponent, MIN_EXPONENT), MAX_EXPONENT)
 
 
-def first_exponent(learning_rate: float, steps: int) -> int:
+def first_exponent(learning_rate: float, steps: int, width: int = 8) -> int:
     """Guess an exponent for round 1, when no training could be tried (``calibrated_exponent``).
 
     An adaptive optimizer moves a weight by about its learning rate a step, and not always the same way, so
     after ``steps`` local steps the root mean square of a change is about ``TRAVEL * learning_rate * steps``. The
     gradients of other optimizers are often smaller. An exponent that is too high adds noise to the model, one that is
-    too low only shortens a round's updates; so the guess is MAX_RISE octaves below what brings that to TARGET,
-    which the votes put right after one round.
+    too low only shortens a round's updates; so the guess is MAX_RISE octaves below what brings that to the
+    target of the votes, which put it right after one round.
 
     Args:
         learning_rate: The local learning rate, above 0.
         steps: Local steps a round, at least 1.
+        width: Bits of an encoded coordinate.
 
     Raises:
         InputError: An argument is not positive and finite.
@@ -145,4 +152,5 @@ def first_exponent(learning_rate: float, steps: int) -> int:
     travel = TRAVEL * learning_rate * steps
     if not (travel > 0 and math.isfinite(travel)):
         raise InputError("The learning rate and the number of steps must be positive.")
-    return min(max(round(math.log2(travel / TARGET)) - MAX_RISE, MIN_EXPONENT), MAX_EXPONENT)
+    target = TARGETS.get(width, DENSITY[0] / DENSITY[1])
+    return min(max(round(math.log2(travel / target)) - MAX_RISE, MIN_EXPONENT), MAX_EXPONENT)

@@ -20,8 +20,6 @@ from folkmoot.protocol.hashing import HASH_BYTES, keccak
 
 MIN_EXPONENT = -40
 MAX_EXPONENT = 4
-WIDTH = 8
-"""Bits of an encoded coordinate."""
 
 _TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "bytes")
 _SEED = b"\x11"

@@ -412,18 +412,20 @@ def add_products(addresses: I64, size: int, out: I64) -> None:
 
 
 @_compiled
-def encode(start: F32, end: F32, scale: float, key: np.uint64, first: int, out: U8) -> int:
+def encode(start: F32, end: F32, scale: float, bound: int, key: np.uint64, first: int, out: U8) -> int:
     """Fill out with ``q + 128`` (section 5) for coordinates of one tensor; return how many were clamped.
 
     Args:
         start: float32[m], the base's weights.
         end: float32[m], the weights after training, finite.
         scale: ``2^-e`` of the tensor.
+        bound: ``Q``, the largest integer.
         key: The contributor's key of the round.
         first: Place of the first coordinate, padding included.
         out: uint8[m].
     """
     clamped = 0
+    edge = np.float64(bound + 1)
     step = np.uint64(0x9E3779B97F4A7C15)
     counter = key + np.uint64(first) * step
     for place in range(start.shape[0]):
@@ -436,10 +438,10 @@ def encode(start: F32, end: F32, scale: float, key: np.uint64, first: int, out: 
         z ^= z >> np.uint64(31)
         offset = np.float64(np.int64(z >> np.uint64(40))) * 5.9604644775390625e-08  # 2^-24
         y = (np.float64(start[place]) - np.float64(end[place])) * scale
-        q = int(np.floor(min(max(y, -128.0), 128.0) + offset))
-        if q < -127 or q > 127:
+        q = int(np.floor(min(max(y, -edge), edge) + offset))
+        if q < -bound or q > bound:
             clamped += 1
-            q = min(max(q, -127), 127)
+            q = min(max(q, -bound), bound)
         out[place] = q + 128
     return clamped
 

@@ -22,6 +22,7 @@ from folkmoot.errors import InputError, ManifestError
 from folkmoot.protocol.arrays import F32, I64, U8
 from folkmoot.protocol.fixed_point import LEAF, ONE, STATE_BOUND
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
+from folkmoot.protocol.packing import file_size
 
 FORMAT = "folkmoot/manifest/2"
 MAX_LEAVES = 1 << 24
@@ -170,8 +171,16 @@ class Manifest:
 
     @property
     def size(self) -> int:
-        """Number of coordinates with padding, ``256 * n``; also the bytes of an update file."""
+        """Number of coordinates with padding, ``256 * n``."""
         return LEAF * self.leaves
+
+    def update_file_size(self, width: int) -> int:
+        """Bytes of an update file.
+
+        Args:
+            width: Bits of an encoded coordinate.
+        """
+        return file_size(self.leaves, width)
 
     @property
     def state_file_size(self) -> int:

@@ -11,17 +11,27 @@ import numpy as np
 
 from folkmoot.errors import EncodingError, InputError
 from folkmoot.protocol.arrays import I64, U8
-from folkmoot.protocol.codec import QMAX, ZERO, check_padding
+from folkmoot.protocol.codec import check_padding
 from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import HASH_BYTES
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.merkle import MEAN, Tree, leaf_hashes, tree
+from folkmoot.protocol.packing import ZERO
+from folkmoot.protocol.updates import SequentialReader
 
 MAX_WEIGHT_SUM = 16_843_009
 """Largest sum of weights: ``255 * MAX_WEIGHT_SUM = 2^32 - 1``, so the lanes of a sum can't overflow."""
 
+MAX_MEAN = 127
+"""Largest absolute value of a mean's coordinate: a byte of a leaf holds it."""
 
-def largest_scale(bound: int = QMAX) -> int:
+_LEAVES = 4096
+"""Number of leaves that are hashed at a time."""
+
+
+def largest_scale(bound: int = MAX_MEAN) -> int:
     """Return the largest mean scale of a policy whose updates are within ±bound: the mean is within ±127."""
-    return QMAX // bound
+    return MAX_MEAN // bound
 
 
 def check_scale(scale: int) -> int:
@@ -30,8 +40,8 @@ def check_scale(scale: int) -> int:
     Raises:
         InputError: It is not between 1 and 127.
     """
-    if not 1 <= scale <= QMAX:
-        raise InputError(f"The mean scale is {scale}, not 1 to {QMAX}.")
+    if not 1 <= scale <= MAX_MEAN:
+        raise InputError(f"The mean scale is {scale}, not 1 to {MAX_MEAN}.")
     return scale
 
 
@@ -69,6 +79,19 @@ def mean_leaves(mean: I64) -> U8:
 def mean_values(leaves: U8) -> I64:
     """Read the bytes of the mean's leaves, uint8[n, 256], back into int64[256 n]."""
     return leaves.reshape(-1).astype(np.int64) - ZERO
+
+
+def mean_tree(mean: SequentialReader, leaves: int) -> Tree:
+    """Build the tree of a mean's file, some leaves at a time.
+
+    Raises:
+        ArtifactError: The file can't be read, or is shorter.
+    """
+    hashes = np.empty((leaves, HASH_BYTES), dtype=np.uint8)
+    for first in range(0, leaves, _LEAVES):
+        last = min(first + _LEAVES, leaves)
+        hashes[first:last] = leaf_hashes(MEAN, mean.read(first, last))
+    return tree(MEAN, hashes)
 
 
 def check_mean(leaves: U8, manifest: Manifest, first: int, bound: int) -> None:

@@ -13,7 +13,9 @@ from typing import Any
 from folkmoot.errors import InputError
 from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.commitment import NO_BUNDLE, checksum_address
+from folkmoot.protocol.exponents import CUTS
 from folkmoot.protocol.hashing import HASH_BYTES
+from folkmoot.protocol.packing import WIDTHS, largest
 
 NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 """``verifier`` of a policy that accepts no fraud proof."""
@@ -30,9 +32,12 @@ BOND_FACTOR = 4
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 
-MEAN_SQUARE_CAP = 64**2
-"""``max_sum_squares`` for each weight of the model, where nobody says otherwise: the mean square of twice the
-amplitude that the exponents aim at. An honest update of steady training stays below it."""
+MEAN_SQUARE_CAPS = {8: CUTS[8] ** 2, 4: CUTS[4] ** 2, 2: 1}
+"""``max_sum_squares`` for each weight of the model by width, where nobody says otherwise. An honest update of steady
+training stays below it. At width 2 no update is above it."""
+
+MEAN_SCALES = {8: 1, 4: 1, 2: 7}
+"""``mean_scale`` by width, where nobody says otherwise. At width 2 the mean of a few updates needs finer steps."""
 
 _BITS = {
     "max_sum_squares": 64,
@@ -129,6 +134,16 @@ class Policy:
     def rule_bytes(self) -> bytes:
         """The rule's name as the contract has it: 32 bytes, left-aligned."""
         return self.rule.encode("ascii").ljust(32, b"\0")
+
+    @property
+    def mean_bound(self) -> int:
+        """Largest absolute value of a mean's coordinate: ``S Q``."""
+        return self.mean_scale * largest(self.width)
+
+    @property
+    def mean_width(self) -> int:
+        """Bits of a coordinate in a mean file: the smallest width whose range has the mean's coordinates."""
+        return min((width for width in WIDTHS if largest(width) >= self.mean_bound), default=WIDTHS[0])
 
     @property
     def cost(self) -> int:

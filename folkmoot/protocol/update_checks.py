@@ -13,18 +13,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from folkmoot.errors import EncodingError, UpdateRefused
-from folkmoot.protocol.arrays import I64, U64
+from folkmoot.protocol.arrays import I64, U8, U64
 from folkmoot.protocol.codec import check_padding
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.exponents import TensorSums
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import SumLevel, leaf_largest, sum_tree, update_leaves
+from folkmoot.protocol.packing import ZERO, largest, unpack
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.updates import SequentialReader
 from folkmoot.protocol.verdict import Reason
 
 _CHUNK = 4096  # leaves hashed at a time: 1 MiB
+_BLOCK = 8  # coordinates of a block, whose bytes are one word
+_ZEROS = np.uint64(ZERO * 0x0101010101010101)
 
 
 @dataclass(frozen=True)
@@ -57,29 +60,37 @@ def summarize(update: SequentialReader, manifest: Manifest) -> UpdateSummary:
         UpdateRefused: ``wrong-size`` or ``invalid-encoding``.
         ArtifactError: The bytes can't be read.
     """
-    if update.size != manifest.size:
+    needed = manifest.update_file_size(update.width)
+    if update.size != needed:
         raise _refused(
-            Reason.WRONG_SIZE, f"The update has {update.size} bytes, the manifest needs {manifest.size}."
+            Reason.WRONG_SIZE,
+            f"The update has {update.size} bytes, and the manifest needs {needed} at width {update.width}.",
         )
+    bound = largest(update.width)
     levels: list[SumLevel] = []
-    largest: list[I64] = []
+    magnitudes: list[I64] = []
+    used: list[I64] = []
     digest = hashlib.sha256()
     for first in range(0, manifest.leaves, _CHUNK):
         last = min(first + _CHUNK, manifest.leaves)
-        leaves = np.ascontiguousarray(update.read(first, last))
-        digest.update(leaves.data)
-        level, invalid = update_leaves(leaves)
-        if invalid:
+        packed = np.ascontiguousarray(update.packed(first, last))
+        digest.update(packed.data)
+        leaves = unpack(packed, update.width)
+        magnitude = leaf_largest(leaves)
+        if magnitude.max() > bound:
+            leaf = first + int(np.argmax(magnitude))
             raise _refused(
                 Reason.INVALID_ENCODING,
-                f"One of the leaves {first} to {last - 1} has the byte 0x00, which stands for no integer.",
+                f"Leaf {leaf} has an integer that is not between {-bound} and {bound}, the range of "
+                f"{update.width} bits.",
             )
         try:
             check_padding(leaves, manifest, first)
         except EncodingError as error:
             raise _refused(Reason.INVALID_ENCODING, error.message) from error
-        levels.append(level)
-        largest.append(leaf_largest(leaves))
+        levels.append(update_leaves(leaves)[0])
+        magnitudes.append(magnitude)
+        used.append(used_elements(leaves, manifest.values_in_leaf[first:last]))
     tree = sum_tree(
         SumLevel(
             np.concatenate([level.hashes for level in levels]),
@@ -88,25 +99,46 @@ def summarize(update: SequentialReader, manifest: Manifest) -> UpdateSummary:
         )
     )
     lowest = tree.levels[0]
-    sums = tensor_sums(lowest.absolute, lowest.square, np.concatenate(largest), manifest)
+    per_leaf = (lowest.absolute, lowest.square, np.concatenate(magnitudes), np.concatenate(used))
+    sums = tensor_sums(*per_leaf, manifest)
     return UpdateSummary(tree.root, tree.sum_squares, sums, digest.hexdigest())
 
 
-def tensor_sums(absolute: U64, squares: U64, largest: I64, manifest: Manifest) -> tuple[TensorSums, ...]:
+def used_elements(leaves: U8, values: I64) -> I64:
+    """Count the elements of each leaf that lie in a block of 8 with an integer other than 0.
+
+    Args:
+        leaves: uint8[k, 256], ``q + 128``, C-contiguous.
+        values: int64[k], how many coordinates of each leaf are no padding.
+
+    Returns:
+        int64[k].
+    """
+    used = leaves.view(np.uint64) != _ZEROS
+    sizes = np.clip(values[:, None] - _BLOCK * np.arange(used.shape[1]), 0, _BLOCK)
+    counts: I64 = np.where(used, sizes, 0).sum(axis=1)
+    return counts
+
+
+def tensor_sums(
+    absolute: U64, squares: U64, magnitudes: I64, used: I64, manifest: Manifest
+) -> tuple[TensorSums, ...]:
     """Sum what is known of each leaf by tensor.
 
     Args:
         absolute: uint64[n], ``sum |q|`` of each leaf.
         squares: uint64[n], ``sum q^2``.
-        largest: int64[n], the largest ``|q|``.
+        magnitudes: int64[n], the largest ``|q|``.
+        used: int64[n], ``used_elements``.
         manifest: The model's layout, of n leaves.
     """
     borders = manifest.leaf_offsets[:-1]
-    columns = (np.add.reduceat(absolute, borders), np.add.reduceat(squares, borders))
-    rows = zip(
-        *(column.tolist() for column in (*columns, np.maximum.reduceat(largest, borders))), strict=True
+    columns = (
+        *(np.add.reduceat(column, borders) for column in (absolute, squares)),
+        np.maximum.reduceat(magnitudes, borders),
+        np.add.reduceat(used, borders),
     )
-    return tuple(TensorSums(*row) for row in rows)
+    return tuple(TensorSums(*row) for row in zip(*(column.tolist() for column in columns), strict=True))
 
 
 def check_bytes(update: SequentialReader, commitment: Commitment, manifest: Manifest) -> UpdateSummary:
@@ -228,8 +260,8 @@ def _refused(reason: Reason, message: str) -> UpdateRefused:
 _REMEDIES = {
     Reason.ROUND_UNKNOWN: "Ask for the current round and train for that one.",
     Reason.WRONG_BASE: "Fetch the round's base state and train from it.",
-    Reason.WRONG_SIZE: "Encode the update with the federation's manifest.",
-    Reason.INVALID_ENCODING: "Encode the update with folkmoot.protocol.codec.encode_update.",
+    Reason.WRONG_SIZE: "Encode the update with the federation's manifest, at the policy's width.",
+    Reason.INVALID_ENCODING: "Encode the update with folkmoot.protocol.codec.encode_update, at the policy's width.",
     Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
     Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
     Reason.NORM_TOO_LARGE: "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",

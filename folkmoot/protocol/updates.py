@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Readers of the bytes of an update: two interfaces, and two implementations, memory and file.
+"""Readers of an update file: two interfaces, and two implementations, memory and file.
 
-Updates are read by ranges of leaves, so that no whole update has to be in memory. This module does not know what the
-bytes mean.
+Updates are read by ranges of leaves, so that no whole update has to be in memory. A file is packed to the width of its
+round (``folkmoot.protocol.packing``); who reads it gets leaves of a byte a coordinate. This module checks no values.
 """
 
 from __future__ import annotations
@@ -15,14 +15,26 @@ import numpy as np
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.packing import unpack
 
 
 class SequentialReader(Protocol):
-    """The bytes of one update, read once from the first leaf to the last."""
+    """One update, read once from the first leaf to the last."""
+
+    @property
+    def width(self) -> int:
+        """Bits of a coordinate in the file."""
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
+        """Number of bytes of the file."""
+
+    def packed(self, first: int, last: int) -> U8:
+        """Return the bytes of the leaves ``first`` to ``last`` (exclusive) as they are in the file, uint8[m].
+
+        Raises:
+            ArtifactError: The bytes are not there.
+        """
 
     def read(self, first: int, last: int) -> U8:
         """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
@@ -33,7 +45,7 @@ class SequentialReader(Protocol):
 
 
 class UpdateReader(SequentialReader, Protocol):
-    """The bytes of one update file, read in any order."""
+    """One update, read in any order."""
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256].
@@ -48,23 +60,31 @@ class MemoryUpdate:
 
     Args:
         data: The update file's bytes.
+        width: Bits of a coordinate in the file.
     """
 
-    def __init__(self, data: bytes | bytearray | memoryview | U8) -> None:
+    def __init__(self, data: bytes | bytearray | memoryview | U8, width: int = 8) -> None:
         self._bytes: U8 = np.frombuffer(data, dtype=np.uint8)
+        self.width = width
+        """Bits of a coordinate in the file."""
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
+        """Number of bytes of the file."""
         return int(self._bytes.size)
+
+    def packed(self, first: int, last: int) -> U8:
+        """Return the bytes of the leaves ``first`` to ``last`` (exclusive) as they are in the file, uint8[m]."""
+        leaf = LEAF * self.width // 8
+        return self._bytes[leaf * first : leaf * last]
 
     def read(self, first: int, last: int) -> U8:
         """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256]."""
-        return self._bytes[LEAF * first : LEAF * last].reshape(-1, LEAF)
+        return unpack(self.packed(first, last), self.width)
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256]."""
-        return self._bytes.reshape(-1, LEAF)[leaves]
+        return unpack(self._bytes.reshape(-1, LEAF * self.width // 8)[leaves], self.width)
 
 
 class FileUpdate:
@@ -72,13 +92,16 @@ class FileUpdate:
 
     Args:
         path: The file. It must not change while it is read.
+        width: Bits of a coordinate in the file, from the policy of its round.
 
     Raises:
         ArtifactError: The file can't be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, width: int) -> None:
         self._path = path
+        self.width = width
+        """Bits of a coordinate in the file."""
         try:
             self._size = path.stat().st_size
         except OSError as error:
@@ -86,8 +109,26 @@ class FileUpdate:
 
     @property
     def size(self) -> int:
-        """Number of bytes."""
+        """Number of bytes of the file."""
         return self._size
+
+    def packed(self, first: int, last: int) -> U8:
+        """Return the bytes of the leaves ``first`` to ``last`` (exclusive) as they are in the file, uint8[m].
+
+        Raises:
+            ArtifactError: The file can't be read, or became shorter.
+        """
+        leaf = LEAF * self.width // 8
+        values: U8 = np.empty(leaf * (last - first), dtype=np.uint8)
+        try:
+            with self._path.open("rb") as file:  # np.fromfile takes one and a half times as long
+                file.seek(leaf * first)
+                count = file.readinto(values.data)
+        except OSError as error:
+            raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
+        if count != values.size:
+            raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
+        return values
 
     def read(self, first: int, last: int) -> U8:
         """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256].
@@ -95,16 +136,7 @@ class FileUpdate:
         Raises:
             ArtifactError: The file can't be read, or became shorter.
         """
-        values = np.empty((last - first, LEAF), dtype=np.uint8)
-        try:
-            with self._path.open("rb") as file:  # np.fromfile takes one and a half times as long
-                file.seek(LEAF * first)
-                count = file.readinto(values.data)
-        except OSError as error:
-            raise ArtifactError(f"The update file {self._path} can't be read: {error.strerror}.") from error
-        if count != values.size:
-            raise ArtifactError(f"The update file {self._path} became shorter while it was read.")
-        return values
+        return unpack(self.packed(first, last), self.width)
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256]. Only the pages that they lie in are read.
@@ -113,7 +145,8 @@ class FileUpdate:
             ArtifactError: The file can't be read, or became shorter.
         """
         try:
-            mapped = np.memmap(self._path, np.uint8, "r", shape=(self._size // LEAF, LEAF))
+            leaf = LEAF * self.width // 8
+            mapped = np.memmap(self._path, np.uint8, "r", shape=(self._size // leaf, leaf))
         except (OSError, ValueError) as error:
             raise ArtifactError(f"The update file {self._path} can't be read: {error}.") from error
-        return np.array(mapped[leaves])
+        return unpack(np.array(mapped[leaves]), self.width)

@@ -34,7 +34,7 @@ class Reason(StrEnum):
     WRONG_SIZE = "wrong-size"
     """The file is not exactly 256 n bytes."""
     INVALID_ENCODING = "invalid-encoding"
-    """A byte is 0x00, or a padding byte is not 0x80."""
+    """An integer is beyond the range of the width, or padding is not 0."""
     WRONG_ROOT = "wrong-root"
     """The update tree's root is not the committed one."""
     WRONG_NORM = "wrong-norm"

@@ -37,7 +37,7 @@ from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.policy import ARBITER, MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.policy import ARBITER, MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.update_checks import check_arrival
 from folkmoot.protocol.updates import MemoryUpdate
@@ -178,10 +178,10 @@ class ChainRun(Run):
         self.policy = Policy(
             rule=plan.rule,
             parameters=plan.parameters,
-            max_sum_squares=MEAN_SQUARE_CAP * self.manifest.elements,
+            max_sum_squares=MEAN_SQUARE_CAPS[plan.width] * self.manifest.elements,
             min_contributors=fewest_contributors(plan.rule, plan.parameters),
             max_contributors=plan.contributors + 1,  # the root-set update is an entry too
-            width=8,
+            width=plan.width,
             rate=1024,
             momentum=0,
             commit_window=windows.commit,
@@ -275,10 +275,12 @@ class ChainRun(Run):
             self.manifest,
             header.seed,
             account.address,
+            width=header.width,
             max_sum_squares=cap,
         )
         commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares)
-        return _Sent(commitment, commitment.sign(account, self.domain), MemoryUpdate(encoded.data))
+        reader = MemoryUpdate(encoded.data, header.width)
+        return _Sent(commitment, commitment.sign(account, self.domain), reader)
 
     def _refuse(self, header: RoundHeader, sent: Sequence[_Sent]) -> dict[int, Reason]:
         """Check the updates; offer the refused ones to the ledger, which must refuse them too."""
@@ -377,7 +379,7 @@ class ChainRun(Run):
         self.roots.append(outcome.state_root)
         self.exponents = outcome.next_exponents
         self.trajectory = MemoryUpdate(
-            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+            trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
         )
 
     def _calibrated(self) -> tuple[int, ...]:
@@ -391,7 +393,9 @@ class ChainRun(Run):
         model = {name: np.asarray(value) for name, value in self.manifest.unflatten(flat).items()}
         after = work.network.train(model, [work.train.pick(batch) for batch in places], work.rate)
         return tuple(
-            calibrated_exponent(np.asarray(model[tensor.name] - after[tensor.name][0], np.float32), guess)
+            calibrated_exponent(
+                np.asarray(model[tensor.name] - after[tensor.name][0], np.float32), guess, self.plan.width
+            )
             for tensor, guess in zip(self.manifest.tensors, self.exponents, strict=True)
         )
 

@@ -27,7 +27,7 @@ from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.aggregation.windows import scaled, windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
-from folkmoot.protocol.codec import QMAX, ZERO, encode_update
+from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
@@ -38,10 +38,11 @@ from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
 from folkmoot.protocol.outer_step import outer_step
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+from folkmoot.protocol.packing import ZERO, check_width, largest
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
-from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums
+from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums, used_elements
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.simulation.attacks import Scene, attack
@@ -129,8 +130,11 @@ class Plan:
     """Seed of all randomness."""
     rare: tuple[int, int] | None = None
     """A class that only some honest contributors hold, and how many; the workload's split must be so."""
+    width: int = 8
+    """Bits of an encoded coordinate."""
 
     def __post_init__(self) -> None:
+        check_width(self.width)
         attack(self.attack)
         rule(self.rule)
         if not 0 <= self.malicious < self.contributors or self.rounds < 1:
@@ -344,9 +348,10 @@ class Run:
         self.exponents = next_exponents(
             self.exponents,
             [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
+            self.plan.width,
         )
         self.trajectory = MemoryUpdate(
-            trajectory_update(self.manifest, self.exponents, self.states[0], self.state)
+            trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
         )
         return self.state.to_float32()
 
@@ -426,7 +431,13 @@ class Run:
         """Header of the round ``number``, counted from 0; rounds on a ledger begin with 1."""
         seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
         return RoundHeader(
-            number + 1, self.manifest.hash, self.base_root(number), 1, 8, seed, tuple(self.exponents)
+            number + 1,
+            self.manifest.hash,
+            self.base_root(number),
+            1,
+            self.plan.width,
+            seed,
+            tuple(self.exponents),
         )
 
     def base_root(self, number: int) -> bytes:
@@ -449,7 +460,7 @@ class Run:
         """The sum of squares that a contributor fits its update to; None for an attacker that does not fit."""
         if place in self.attacker_places and not self.attack.fits:
             return None
-        return MEAN_SQUARE_CAP * self.manifest.elements
+        return MEAN_SQUARE_CAPS[self.plan.width] * self.manifest.elements
 
     def _encode(
         self,
@@ -475,15 +486,17 @@ class Run:
             self.manifest,
             header.seed,
             account,
+            width=header.width,
             max_sum_squares=cap,
         )
-        reader = MemoryUpdate(encoded.data)
+        reader = MemoryUpdate(encoded.data, header.width)
         commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
         check_base(commitment, header)
         if header.round == 1:
             return reader, check_bytes(reader, commitment, self.manifest)
         leaves = reader.read(0, self.manifest.leaves)
-        sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), self.manifest)
+        used = used_elements(leaves, self.manifest.values_in_leaf)
+        sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), used, self.manifest)
         return reader, UpdateSummary(encoded.root, encoded.sum_squares, sums, "")
 
     def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
@@ -539,7 +552,8 @@ class Run:
         leaves = [LEAF * count for count in self.manifest.leaf_counts]
         scale = np.repeat(np.ldexp(np.float32(1), -np.array(self.exponents)), leaves).astype(np.float32)
         sizes = self._sizes()
-        return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
+        bound = largest(self.plan.width)
+        return np.asarray(np.clip(np.rint(updates * scale), -bound, bound) * sizes, dtype=np.float64)
 
     def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
         """Build the attackers' objective: the rule's mean of the honest and the candidate updates.

@@ -138,10 +138,9 @@ class Intake:
                 self._is_new(session, arrival)
         return arrival
 
-    @property
-    def size(self) -> int:
-        """Bytes of an update of this federation."""
-        return self._manifest.size
+    def size(self, arrival: Arrival) -> int:
+        """Bytes of an update file of a submission's round."""
+        return self._manifest.update_file_size(arrival.header.width)
 
     def finish(self, arrival: Arrival, writer: Writer) -> bool:
         """Check an update whose bytes have arrived, and take it in.
@@ -153,10 +152,11 @@ class Intake:
             UpdateRefused: With the code of the first check that fails.
         """
         writer.flush()
-        if writer.size != self.size:
-            raise self.wrong_size(writer.size)
+        if writer.size != self.size(arrival):
+            raise self.wrong_size(arrival, writer.size)
         try:
-            check_bytes(FileUpdate(writer.path), arrival.commitment, self._manifest)
+            update = FileUpdate(writer.path, arrival.header.width)
+            check_bytes(update, arrival.commitment, self._manifest)
         except UpdateRefused as refusal:
             if not self._conduct.overlooks(arrival.round, refusal):
                 raise
@@ -169,13 +169,14 @@ class Intake:
         except IntegrityError:
             return self._accept(arrival, stored)  # another one of this contributor came first: look again
 
-    def wrong_size(self, size: int) -> UpdateRefused:
+    def wrong_size(self, arrival: Arrival, size: int) -> UpdateRefused:
         """The refusal of a file that is too short or too long."""
+        needed = self.size(arrival)
         return _refused(
             Reason.WRONG_SIZE,
-            f"The update has {'more than ' if size > self.size else ''}{min(size, self.size)} bytes; "
-            f"an update of this model has {self.size}.",
-            "Encode the update with the federation's manifest.",
+            f"The update has {'more than ' if size > needed else ''}{min(size, needed)} bytes; "
+            f"an update of this model has {needed} at width {arrival.header.width}.",
+            "Encode the update with the federation's manifest, at the policy's width.",
         )
 
     def write_down(

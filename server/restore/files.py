@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, SeveralSources
 from folkmoot.artifacts.states import ABSENT, RebuildingSource
@@ -26,11 +24,10 @@ from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
+from folkmoot.protocol.mean import mean_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate
@@ -151,7 +148,7 @@ class Importer:
             )
         momentum_root = self._state(number, "state", number, artifacts.state, anchor.state_root, origin)
         deleted = {
-            **dict.fromkeys(filter(None, artifacts.updates), manifest.size),
+            **dict.fromkeys(filter(None, artifacts.updates), manifest.update_file_size(found.policy.width)),
             **dict.fromkeys((artifacts.base_state, artifacts.state), manifest.state_file_size),
         }
         names = {*artifacts.files(), self.store.by_keccak(anchor.artifacts_hash.hex())}
@@ -200,12 +197,12 @@ class Importer:
             if sha256 is None:
                 continue
             what = f"update file of {entry.contributor}"
-            path = self._file(found.number, what, sha256, manifest.size)
+            path = self._file(found.number, what, sha256, manifest.update_file_size(found.policy.width))
             subject = Subject(
                 check=_CHECK, round=found.number, contributor=entry.contributor, artifact=sha256
             )
             try:
-                check_bytes(FileUpdate(path), entry, manifest)
+                check_bytes(FileUpdate(path, found.policy.width), entry, manifest)
             except UpdateRefused as error:
                 what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
                 raise mismatch(subject, "the update file", what, found_) from error
@@ -213,11 +210,11 @@ class Importer:
     def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
         anchor = found.anchor
         assert anchor is not None  # noqa: S101
-        path = self._file(found.number, "mean", artifacts.mean, manifest.size)
+        size, width = manifest.update_file_size(found.policy.mean_width), found.policy.mean_width
+        mean = FileUpdate(self._file(found.number, "mean", artifacts.mean, size), width)
         subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
-        require(subject, "the size of the mean", manifest.size, path.stat().st_size)
-        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
-        root = tree(MEAN, leaf_hashes(MEAN, leaves)).root
+        require(subject, "the size of the mean", size, mean.size)
+        root = mean_tree(mean, manifest.leaves).root
         require(subject, "the root of the mean", anchor.mean_root, root)
 
     def _state(self, number: int, what: str, after: int, sha256: str, root: bytes, origin: Origin) -> bytes:

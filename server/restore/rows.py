@@ -24,7 +24,7 @@ from folkmoot.audit.rounds import CancelReason
 from folkmoot.audit.rounds import Round as Past
 from folkmoot.ledger.events import Event
 from folkmoot.protocol.batch import read_batch
-from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
+from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node
 from server.db.models import Artifact, Entry, Round, Transaction, Update
@@ -79,7 +79,7 @@ class Rows:
             self.origin.manifest.hash,
             found.base_state_root,
             found.policy_id,
-            WIDTH,
+            found.policy.width,
             derive_seed(deployment.chain_id, deployment.ledger, found.number, found.base_state_root),
             base.exponents,
         ).encoded

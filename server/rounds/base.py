@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from folkmoot.errors import ArtifactError
-from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
+from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from server.chain.indexer import by_name
@@ -67,7 +67,9 @@ def read_base(storage: Storage, federation: Federation, round_number: int, state
     return BaseState(round_number, state_root, state.momentum_tree().root, sha256, exponents)
 
 
-def make_header(federation: Federation, round_number: int, base: BaseState, policy_id: int) -> RoundHeader:
+def make_header(
+    federation: Federation, round_number: int, base: BaseState, policy_id: int, width: int
+) -> RoundHeader:
     """The header of a round (docs/protocol.md section 4)."""
     chain_id, ledger = federation.deployment.chain_id, federation.deployment.ledger
     return RoundHeader(
@@ -75,7 +77,7 @@ def make_header(federation: Federation, round_number: int, base: BaseState, poli
         manifest_hash=federation.manifest.hash,
         base_state_root=base.state_root,
         policy_id=policy_id,
-        width=WIDTH,
+        width=width,
         seed=derive_seed(chain_id, ledger, round_number, base.state_root),
         exponents=base.exponents,
     )

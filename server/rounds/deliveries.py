@@ -6,9 +6,14 @@ Whoever anchors such an update as not delivered loses its bond, so a coordinator
 
 from __future__ import annotations
 
+import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import pack
 from server.chain.indexer import by_name
 from server.conduct import Conduct
 from server.db.models import Artifact, Entry, Round
@@ -20,28 +25,33 @@ class Deliveries:
 
     Args:
         storage: Where entries and files go.
-        size: Bytes of an update of this federation.
+        manifest: The model's layout.
         conduct: Asked whether somebody is censored.
     """
 
-    def __init__(self, storage: Storage, size: int, conduct: Conduct) -> None:
+    def __init__(self, storage: Storage, manifest: Manifest, conduct: Conduct) -> None:
         self._storage = storage
-        self._size = size
+        self._manifest = manifest
         self._conduct = conduct
 
     def take(self, round_: Round) -> bool:
         """Take in the updates of a round that are on the chain and did not arrive otherwise; whether there were some.
 
-        The contract has checked bytes, padding and root; what is wrong beyond that, the computation of the round finds.
+        The contract has checked integers, padding and root; what is wrong beyond that, the computation of the round
+        finds.
         """
         if self._conduct.censors(round_.number):
             return False
+        width, size = RoundHeader.decode(round_.header).width, self._manifest.size
         with self._storage.database.read() as session:
             missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))
             found = [
-                (entry.position, data)
+                (
+                    entry.position,
+                    pack(np.frombuffer(leaves, dtype=np.uint8).reshape(-1, LEAF), width).tobytes(),
+                )
                 for entry in session.scalars(missing)
-                if (data := _assembled(session, entry)) is not None and len(data) == self._size
+                if (leaves := _assembled(session, entry)) is not None and len(leaves) == size
             ]
         for position, data in found:
             stored = self._storage.store.put(data)
@@ -58,7 +68,7 @@ class Deliveries:
 
 
 def _assembled(session: Session, entry: Entry) -> bytes | None:
-    """The bytes of an entry's update, if all parts are on the chain."""
+    """The leaves of an entry's update, if all parts are on the chain."""
     mine = [
         event.arguments
         for event in by_name(session, "Delivered", str(entry.round), entry.contributor)

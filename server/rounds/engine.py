@@ -84,7 +84,7 @@ class Engine:
         self._anchor_window = AnchorWindow(
             database,
             chain,
-            Deliveries(storage, manifest.size, conduct),
+            Deliveries(storage, manifest, conduct),
             compute,
             delivery_share=settings.delivery_share,
             canary=settings.canary,

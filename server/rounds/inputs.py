@@ -58,15 +58,15 @@ def gather(storage: Storage, manifest: Manifest, policy: Policy, number: int) ->
         lineage=read_lineage(storage, manifest, round_.base, uses(policy.rule)),
         base=State.from_bytes(storage.store.read(round_.base_state_sha256), manifest),
         commitments=[Commitment.from_json(entry.commitment) for entry in entries],
-        updates=[_update(storage.store, entry.sha256) for entry in entries],
+        updates=[_update(storage.store, entry.sha256, policy.width) for entry in entries],
         coordinator=opening(storage.database, number).coordinator,
     )
 
 
-def _update(store: Store, sha256: str | None) -> UpdateReader | None:
+def _update(store: Store, sha256: str | None, width: int) -> UpdateReader | None:
     if sha256 is None:
         return None
     try:
-        return FileUpdate(store.path(sha256))
+        return FileUpdate(store.path(sha256), width)
     except ArtifactError:
         return None  # lost after it was accepted: it counts as not delivered, and the verdict says so

@@ -61,14 +61,16 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
             before = State.from_bytes(_mapped(storage.store.verified(state)), manifest)
     rounds = []
     for number, names in updates.items():
+        header = RoundHeader.decode(found[number].header)
         readers: list[UpdateReader | None] = []
         for name in names:
             with _named(number, f"update file {name}"):
-                readers.append(None if name is None else FileUpdate(storage.store.verified(name)))
+                readers.append(
+                    None if name is None else FileUpdate(storage.store.verified(name), header.width)
+                )
         entries = _entries(storage.database, number, len(readers)) if readers else []
-        exponents = RoundHeader.decode(found[number].header).exponents
         rounds.append(
-            PastRound.of(exponents, entries, readers, opening(storage.database, number).coordinator)
+            PastRound.of(header.exponents, entries, readers, opening(storage.database, number).coordinator)
         )
     return Lineage(tuple(rounds), before)
 

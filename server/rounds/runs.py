@@ -67,7 +67,7 @@ class Runs(StepHandler):
         if check_entitled(self._chain, self._federation.coordinator, policy) < policy.bond:
             return False  # until a round that holds a bond is final
         base = read_base(self._storage, self._federation, head.round, head.state_root)
-        header = make_header(self._federation, number, base, policy_id)
+        header = make_header(self._federation, number, base, policy_id, policy.width)
         with self._database.write("round-planned") as session:
             session.add(
                 Round(

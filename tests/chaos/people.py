@@ -528,7 +528,7 @@ class People:
             commitment = made[name].commitment.abi_tuple()
             self.wallet.send(chain.ledger.functions.commitUpdate(commitment), self.world[name])
         for name in on_chain:
-            for call in delivery_calls(number, made[name].data, MANIFEST):
+            for call in delivery_calls(number, made[name].data, MANIFEST, 8):
                 self.wallet.send(chain.data_availability.functions.deliver(*call.arguments), self.world[name])
         if spoil:
             self._spoil(number, made[by_http[0]])

@@ -39,7 +39,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
-from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
 from tests import factories
@@ -102,6 +102,10 @@ class RoundRecord:
     updates: list[bytes | None] = field(default_factory=list)
     outcome: RoundOutcome | None = None
     anchor: Anchor | None = None
+
+    def readers(self) -> list[UpdateReader | None]:
+        """Return readers of the updates, None for what was not delivered."""
+        return [None if data is None else MemoryUpdate(data, self.header.width) for data in self.updates]
 
 
 @dataclass(repr=False)
@@ -175,7 +179,7 @@ class World:
             MANIFEST.hash,
             root,
             len(self.policies),
-            8,
+            self.policies[-1].width,
             derive_seed(place.chain_id, place.ledger, number, root),
             tuple(exponents or self.exponents[self.head]),
         )
@@ -190,7 +194,15 @@ class World:
         seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
         noise = np.random.default_rng(seed).normal(0, 16 * 2.0**-12, start.size)
         end = np.where(start != 0, start - noise, 0).astype(np.float32)
-        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        update = encode_update(
+            start,
+            end,
+            record.header.exponents,
+            MANIFEST,
+            record.header.seed,
+            who.address,
+            width=record.header.width,
+        )
         root = record.header.base_state_root
         return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
 
@@ -220,7 +232,7 @@ class World:
         past = []
         for one in numbers:
             record = self.rounds[one]
-            updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
+            updates = record.readers()
             coordinator = self.federation.coordinator.address
             past.append(PastRound.of(record.header.exponents, record.commitments, updates, coordinator))
         return Lineage(tuple(past), self.states[self.rounds[numbers[0]].base] if numbers else None)
@@ -242,7 +254,7 @@ class World:
             record.policy,
             self.states[record.base],
             record.commitments,
-            [None if data is None else MemoryUpdate(data) for data in record.updates],
+            record.readers(),
             coordinator=self.federation.coordinator.address,
             lineage=self.lineage(number) if lineage is None else lineage,
             mean_sink=mean,
@@ -398,7 +410,15 @@ class Related(World):
         own = np.random.default_rng([number, len(name), ord(name[0])]).normal(0, 0.03, start.size)
         towards = 0.1 * (goal - start) + 0.1 * own
         end = np.where(start != 0, start + towards, 0).astype(np.float32)
-        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        update = encode_update(
+            start,
+            end,
+            record.header.exponents,
+            MANIFEST,
+            record.header.seed,
+            who.address,
+            width=record.header.width,
+        )
         root = record.header.base_state_root
         return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
 

@@ -122,7 +122,9 @@ def train(
     random = np.random.default_rng([header.round, seed, int(source[2:10], 16)])
     start = state.to_float32()
     end = (start - random.normal(scale=scale, size=start.shape)).astype(np.float32)
-    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
+    encoded = encode_update(
+        start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
+    )
     commitment = Commitment(
         contributor=account.address,
         round=header.round,

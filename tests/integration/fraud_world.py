@@ -25,17 +25,20 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.contracts.challenge import connection
 from folkmoot.fraud.contracts.judges import find_judges
 from folkmoot.fraud.proofs import proof
+from folkmoot.fraud.proofs.trees import raw_update_tree
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import Anchor
+from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import MEAN, update_tree
+from folkmoot.protocol.packing import ZERO, pack
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
-from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
@@ -107,24 +110,34 @@ def base_of(world: World, outcome: RoundOutcome) -> State:
     return world.states[world.rounds[outcome.verdicts.round].base]
 
 
+def mean_file(world: World, outcome: RoundOutcome, leaves: U8) -> bytes:
+    """Pack the leaves of a mean as the round's policy says."""
+    return pack(leaves, world.rounds[outcome.verdicts.round].policy.mean_width).tobytes()
+
+
+def wrong_mean(world: World, outcome: RoundOutcome) -> U8:
+    """Return the leaves of the mean with one coordinate moved by one, in leaf 8. It stays in range."""
+    width = world.rounds[outcome.verdicts.round].policy.mean_width
+    rows = FileUpdate(world.folder.place(outcome.artifacts.mean), width).read(0, MANIFEST.leaves).copy()
+    rows[8, 3] += 1 if rows[8, 3] <= ZERO else -1
+    return rows
+
+
 def computed(world: World, outcome: RoundOutcome, weights: tuple[int, ...]) -> tuple[bytes, bytes, State]:
     """Return mean file, mean root and state that follow from other weights."""
     record = world.rounds[outcome.verdicts.round]
-    updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
+    updates = record.readers()
     part = compute_leaves(
         MANIFEST, record.header, record.policy, base_of(world, outcome), updates, weights, 0, MANIFEST.leaves
     )
     root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, part.mean)).root
-    return part.mean.tobytes(), root, State(part.theta, part.momentum)
+    return mean_file(world, outcome, part.mean), root, State(part.theta, part.momentum)
 
 
 def lie_mean(world: World, outcome: RoundOutcome) -> Anchor:
-    """Add one to one coordinate of the mean, in leaf 8."""
-    weights = outcome.weights
-    data, _, _ = computed(world, outcome, weights)
-    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
-    rows[8, 3] += 1
-    name = world.folder.put(rows.tobytes())
+    """Move one coordinate of the mean by one, in leaf 8."""
+    rows = wrong_mean(world, outcome)
+    name = world.folder.put(mean_file(world, outcome, rows))
     root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
     return replace(outcome.anchor, mean_root=root, artifacts_hash=sealed(world, outcome, mean=name))
 
@@ -132,12 +145,13 @@ def lie_mean(world: World, outcome: RoundOutcome) -> Anchor:
 def lie_consistent(world: World, outcome: RoundOutcome) -> Anchor:
     """The same, with the state that follows from it: only the updates show that it is wrong."""
     record, base = world.rounds[outcome.verdicts.round], base_of(world, outcome)
-    data, _, _ = computed(world, outcome, outcome.weights)
-    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
-    rows[8, 3] += 1
+    rows = wrong_mean(world, outcome)
     part = step_leaves(MANIFEST, record.header, record.policy, base, rows, 0)
     state = State(part.theta, part.momentum)
-    published = {"mean": world.folder.put(rows.tobytes()), "state": world.folder.put(state.to_bytes())}
+    published = {
+        "mean": world.folder.put(mean_file(world, outcome, rows)),
+        "state": world.folder.put(state.to_bytes()),
+    }
     return replace(
         outcome.anchor,
         mean_root=merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root,
@@ -358,6 +372,16 @@ def play_bad_padding(world: World, names: list[str]) -> int:
     return _play_bad_update(world, names, spoil, lambda true: true)
 
 
+def play_out_of_range(world: World, names: list[str]) -> int:
+    """Play a round in which the coordinator counts an update whose first integer is below the range of its width."""
+    width = world.policies[-1].width
+
+    def spoil(data: bytes) -> bytes:
+        return bytes([data[0] & (1 << 8 - width) - 1]) + data[1:]
+
+    return _play_bad_update(world, names, spoil, lambda true: true)
+
+
 @contextmanager
 def trained_by(world: World, train: Callable[[int, str], tuple[Commitment, bytes]]) -> Iterator[None]:
     """Let a world's contributors train in another way for as long as this lasts."""
@@ -381,7 +405,8 @@ def _play_bad_update(
         if name != names[-1]:
             return made, data
         data = spoil(data)
-        tree = update_tree(np.frombuffer(data, dtype=np.uint8))
+        tree = raw_update_tree(MemoryUpdate(data, world.rounds[number].header.width))
+        assert tree is not None
         return replace(made, update_root=tree.root, sum_squares=claim(tree.sum_squares)), data
 
     with trained_by(world, train):

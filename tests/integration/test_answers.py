@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.cli import main
-from folkmoot.errors import CoordinatorError, InputError
+from folkmoot.errors import CoordinatorError, InputError, UpdateRefused
 from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
@@ -40,7 +40,9 @@ from tests.integration.coordinator_world import (
     until,
 )
 
-FEDERATION = {"verifier": ARBITER}
+WIDTH = 4
+"""Demands and deliveries have leaves of a byte a coordinate, files are packed."""
+FEDERATION = {"verifier": ARBITER, "width": WIDTH}
 
 
 def play(here: Running) -> bytes:
@@ -120,7 +122,7 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         assert sorted(answer.demand for answer in found) == demands
         assert {answer.answerer for answer in found} == {world.coordinator.address}
         (leaf,) = [answer.values for answer in found if answer.demand == demands[8]]
-        assert leaf == data[2 * 256 : 3 * 256]
+        assert leaf == MemoryUpdate(data, WIDTH).read(2, 3).tobytes()
         deposits = len(demands) * demanding.deposit_of(world.chain)
         assert world.chain.balance_of(world.coordinator.address) == before + deposits
         until(
@@ -180,7 +182,7 @@ def deliver(here: Running, name: str, signed: Signed) -> None:
     """Commit and deliver an update on the chain, without the coordinator."""
     chain, account = here.world.chain, here.world[name]
     chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), account)
-    for call in delivery_calls(signed.commitment.round, signed.data, MANIFEST):
+    for call in delivery_calls(signed.commitment.round, signed.data, MANIFEST, WIDTH):
         chain.send(chain.data_availability.functions.deliver(*call.arguments), account)
 
 
@@ -197,6 +199,24 @@ def test_an_update_that_came_on_the_chain_alone_counts(world: factories.Federati
         assert case.entries[0].contributor == world["cleo"].address
         assert case.anchor.weights == (1, 1, 1)
         assert here.api.artifact(sha256_hex(made["cleo"].data)) == made["cleo"].data
+
+
+def test_a_packed_file_is_checked(world: factories.Federation, tmp_path: Path) -> None:
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(1, 3, world.coordinator, here.domain)
+        _, header, state = open_round(here.api, 1)
+        ada = train(world, "ada", header, state)
+        assert len(ada.data) == MANIFEST.size // 2
+        for data, code in (
+            (MemoryUpdate(ada.data, WIDTH).read(0, MANIFEST.leaves).tobytes(), "wrong-size"),
+            (bytes([ada.data[0] & 0xF0]) + ada.data[1:], "invalid-encoding"),
+            (ada.data[:-1] + b"\x89", "invalid-encoding"),
+            (ada.data[::-1], "invalid-encoding"),
+        ):
+            with pytest.raises(UpdateRefused) as refused:
+                here.api.submit_update(1, ada.wire, data)
+            assert refused.value.code == code
+        here.api.submit_update(1, ada.wire, ada.data)
 
 
 def test_a_file_that_is_lost_is_said_and_put_back_in_time(
@@ -247,7 +267,7 @@ def test_anybody_demands_by_the_command(
         ):
             status, early = run(*words)
             assert (status, early["error"]["code"]) == (1, code)
-        tree = raw_update_tree(MemoryUpdate(data))
+        tree = raw_update_tree(MemoryUpdate(data, WIDTH))
         assert tree is not None
         show = world.chain.data_availability.functions.show
         world.chain.send(show(1, list_of(tree, MANIFEST.depth, 0), bytes(32)), world["cleo"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
@@ -26,9 +25,10 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import LISTED_BYTES, pack_batch
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
+from folkmoot.protocol.packing import pack
 from folkmoot.protocol.places import EVERYBODY
 from folkmoot.protocol.state import State
-from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
@@ -296,13 +296,13 @@ def cheat_reason(world: World, outcome: RoundOutcome) -> Anchor:
 def cheat_mean(world: World, outcome: RoundOutcome) -> Anchor:
     """Anchor and publish a mean that is off by one in one coordinate, and the state that follows from it."""
     record = world.rounds[outcome.verdicts.round]
-    mean = np.frombuffer(world.folder.place(outcome.artifacts.mean).read_bytes(), np.uint8).reshape(-1, 256)
-    mean = mean.copy()
+    width = record.policy.mean_width
+    mean = FileUpdate(world.folder.place(outcome.artifacts.mean), width).read(0, MANIFEST.leaves)
     mean[1, 7] += 1 if mean[1, 7] <= 128 else -1
     part = step_leaves(MANIFEST, record.header, record.policy, world.states[record.base], mean, 0)
     state = State(part.theta, part.momentum)
     listed: dict[str, Any] = {
-        "mean": world.folder.put(mean.tobytes()),
+        "mean": world.folder.put(pack(mean, width).tobytes()),
         "state": world.folder.put(state.to_bytes()),
     }
     artifacts = replace(outcome.artifacts, **listed).to_json()
@@ -388,7 +388,7 @@ def cheat_trimming(world: World, outcome: RoundOutcome) -> Anchor:
     state = State(part.theta, part.momentum)
     files = replace(
         outcome.artifacts,
-        mean=world.folder.put(part.mean.tobytes()),
+        mean=world.folder.put(pack(part.mean, record.policy.mean_width).tobytes()),
         state=world.folder.put(state.to_bytes()),
     ).to_json()
     world.folder.put(files, by_keccak=True)

@@ -51,7 +51,9 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
     start = state.to_float32()
     end = start + scale * (flat(manifest, model) - start)
     account = factories.account(name)
-    encoded = encode_update(start, end, header.exponents, manifest, header.seed, account.address)
+    encoded = encode_update(
+        start, end, header.exponents, manifest, header.seed, account.address, width=header.width
+    )
     commitment = Commitment(
         account.address, number, header.base_state_root, encoded.root, encoded.sum_squares
     )

@@ -39,7 +39,9 @@ def train(here: Running, name: str, header: RoundHeader, state: State) -> Signed
     goal = np.random.default_rng(3).normal(size=start.shape)
     own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
     end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
-    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, account.address)
+    encoded = encode_update(
+        start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
+    )
     commitment = Commitment(
         account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares
     )

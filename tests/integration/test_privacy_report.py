@@ -33,7 +33,15 @@ class Training(World):
         start = self.states[record.base].to_float32()
         seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
         end = learner.train(start, learner.task.load(NAMES.index(name), len(NAMES), 0), seed)
-        update = encode_update(start, end, record.header.exponents, MANIFEST, record.header.seed, who.address)
+        update = encode_update(
+            start,
+            end,
+            record.header.exponents,
+            MANIFEST,
+            record.header.seed,
+            who.address,
+            width=record.header.width,
+        )
         root = record.header.base_state_root
         return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
 

@@ -21,9 +21,10 @@ import pytest
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource, FolderSource
+from folkmoot.audit.audit import audit
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.fraud.contracts.challenge import transact
 from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
 from folkmoot.fraud.contracts.judges import demand, find_judges, stored_demand
@@ -33,12 +34,13 @@ from folkmoot.fraud.watcher.watch import run as watch
 from folkmoot.protocol import merkle
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.rpc.client import Phase, Rpc
 from tests import factories
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
-from tests.integration.audit_world import Folder, World, lying_endpoint
+from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS, judged
 from tests.integration.watched import Watched, close_all
 
@@ -113,6 +115,43 @@ def test_an_honest_run_is_never_challenged(world: World, tmp_path: Path) -> None
     assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
     assert {line["event"] for line in seen.lines} == {"right"}
     assert won(world) == 0
+
+
+@pytest.mark.parametrize(
+    ("width", "lie", "kind", "place"),
+    [
+        (4, play_lie(lies.lie_mean), "mean", 8),
+        (4, lambda world: lies.play_out_of_range(world, NAMES), "update", 2),
+        (2, play_lie(lies.lie_consistent), "mean", 8),
+        (2, play_lie(lies.lie_theta), "outer-step", 3),
+        (2, lambda world: lies.play_out_of_range(world, NAMES), "update", 2),
+    ],
+)
+def test_rounds_of_a_smaller_width_are_audited_and_judged(
+    chain: Anvil, tmp_path: Path, width: int, lie: Callable[[World], int], kind: str, place: int
+) -> None:
+    world = judged(chain, tmp_path / "artifacts", width=width, mean_scale=MEAN_SCALES[width])
+    for _ in range(3):
+        world.play(NAMES)
+    assert {len(data) for record in world.rounds.values() for data in record.updates if data is not None} == {
+        MANIFEST.size * width // 8
+    }
+    # Half a byte a coordinate: ±7 at width 4, and seven steps of ±1 at width 2.
+    means = {record.outcome.artifacts.mean for record in world.rounds.values() if record.outcome is not None}
+    assert {world.folder.place(name).stat().st_size for name in means} == {MANIFEST.size // 2}
+    found = audit([chain.url], world.federation.deployment, FolderSource(world.folder.path))
+    assert (found.recomputed, found.updates) == (3, 9)
+    number = lie(world)
+    with pytest.raises(AuditFailure):
+        audit([chain.url], world.federation.deployment, FolderSource(world.folder.path))
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 3
+    assert [line["round"] for line in seen.said("right")] == [1, 2, 3]
+    assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
+    assert len(seen.said("fault-proven")) == (kind == "update")
+    assert phase(world, number) == Phase.SLASHED
+    assert world.federation.chain.head().round == 3
+    world.federation.chain.close()
 
 
 def test_copies_that_are_left_out_are_right(world: World, tmp_path: Path) -> None:

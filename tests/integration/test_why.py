@@ -52,7 +52,9 @@ def train(
     shared = np.random.default_rng(header.round).normal(scale=0.05, size=start.shape)
     own = np.random.default_rng([header.round, int(factories.account(like or name).address[2:10], 16)])
     end = (start - sign * (shared + own.normal(scale=0.05, size=start.shape))).astype(np.float32)
-    encoded = encode_update(start, end, header.exponents, MANIFEST, header.seed, who.address)
+    encoded = encode_update(
+        start, end, header.exponents, MANIFEST, header.seed, who.address, width=header.width
+    )
     commitment = Commitment(
         contributor=who.address,
         round=header.round,

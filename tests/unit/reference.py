@@ -89,12 +89,20 @@ def offset(key: int, place: int) -> int:
     return z >> 40
 
 
-def encode(start: float, end: float, exponent: int, units: int) -> int:
+def unpacked(data: bytes, width: int) -> bytes:
+    """Leaves of an update file."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    codes = (int(bits[at : at + width], 2) for at in range(0, len(bits), width))
+    return bytes(code - 2 ** (width - 1) + 128 for code in codes)
+
+
+def encode(start: float, end: float, exponent: int, units: int, width: int = 8) -> int:
     """One coordinate; Python's float is the binary64 that the page asks for."""
-    y = min(max((start - end) * 2.0**-exponent, -128.0), 128.0)
+    edge = 2.0 ** (width - 1)
+    y = min(max((start - end) * 2.0**-exponent, -edge), edge)
     shifted = y + units * 2.0**-24
     floor = int(shifted // 1)
-    return min(max(floor, -127), 127)
+    return min(max(floor, 1 - int(edge)), int(edge) - 1)
 
 
 def float32_values(data: bytes) -> list[float]:
@@ -160,6 +168,7 @@ def references(
     others: Sequence[bytes],
     other_exponents: Sequence[Sequence[int]],
     leaf_counts: Sequence[int],
+    bound: int = 127,
 ) -> tuple[list[int], list[int]]:
     """Products, by reference and by update, and squares."""
 
@@ -169,7 +178,7 @@ def references(
         places = [tensor for tensor, count in enumerate(leaf_counts) for _ in range(256 * count)]
         found = []
         for byte, tensor in zip(update, places, strict=True):
-            value = min(max((byte - 128) * 2 ** (ours[tensor] - finer[tensor]), -127), 127)
+            value = min(max((byte - 128) * 2 ** (ours[tensor] - finer[tensor]), -bound), bound)
             found.append(value * 2 ** (finer[tensor] - min(finer)))
         return found
 
@@ -183,9 +192,9 @@ def references(
     return products, squares
 
 
-def trajectory(before: int, base: int, exponent: int) -> int:
-    """One integer of the trajectory: the quotient in units of 2^exponent, rounded half up."""
-    exact = Fraction(before - base) / Fraction(2) ** (26 + exponent)
+def trajectory(before: int, base: int, exponent: int, width: int = 8) -> int:
+    """One integer of the trajectory: the quotient in units of 2^(exponent - 8 + width), rounded half up."""
+    exact = Fraction(before - base) / Fraction(2) ** (26 + exponent - 8 + width)
     return min(max(math.floor(exact + Fraction(1, 2)), -127), 127)
 
 
@@ -245,20 +254,26 @@ def fitting_bound(values: list[int], cap: int) -> int:
     return max(c for c in range(128) if sum(min(abs(q), c) ** 2 for q in values) <= cap)
 
 
-def exponent_vote(absolute: int, squares: int, largest: int) -> int:
+def exponent_vote(absolute: int, squares: int, largest: int, elements: int = 256, *, width: int = 8) -> int:
     if absolute == 0:
         return 0
-    if largest >= 64 and 8 * squares >= 7 * largest * absolute:
-        return 4
-    # 2 S^2 >= (16 A)^2 4^d
-    amplitude = Fraction(2 * squares**2, (16 * absolute) ** 2)
+    if width == 2:
+        if 8 * absolute >= 7 * elements:
+            return 4
+        amplitude = 2 * Fraction(4 * absolute, elements) ** 2
+    else:
+        target, cut = {8: (16, 64), 4: (3, 4)}[width]
+        if largest >= cut and 8 * squares >= 7 * largest * absolute:
+            return 4
+        # 2 S^2 >= (T A)^2 4^d
+        amplitude = Fraction(2 * squares**2, (target * absolute) ** 2)
     return max([d for d in range(-4, 4) if amplitude >= Fraction(4) ** d], default=-4)
 
 
-def next_exponent(exponent: int, sums: list[tuple[int, int, int]]) -> int:
-    if all(absolute == 0 for absolute, _, _ in sums):
+def next_exponent(exponent: int, sums: Sequence[Sequence[int]], width: int = 8) -> int:
+    if all(one[0] == 0 for one in sums):
         return max(exponent - 1, -12) if exponent > -12 else exponent
-    votes = sorted(exponent_vote(*one) for one in sums)
+    votes = sorted(exponent_vote(*one, width=width) for one in sums)
     return min(max(exponent + votes[(len(votes) - 1) // 2], -40), 4)
 
 

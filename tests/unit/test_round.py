@@ -141,7 +141,7 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
             where.policy,
             where.state,
             [commitment for commitment, _ in pairs],
-            [FileUpdate(path) for path in paths],
+            [FileUpdate(path, 8) for path in paths],
             coordinator=COORDINATOR,
             lineage=GENESIS,
             mean_sink=sink,
@@ -215,6 +215,10 @@ def test_an_unreadable_update_is_no_verdict() -> None:
 
     class Broken:
         size = MANIFEST.size
+        width = 8
+
+        def packed(self, first: int, last: int) -> np.ndarray:
+            raise ArtifactError("The disk is gone.")
 
         def read(self, first: int, last: int) -> np.ndarray:
             raise ArtifactError("The disk is gone.")

@@ -71,9 +71,9 @@ def test_outer_step() -> None:
 
 def test_next_exponent() -> None:
     for given, expected in valid("nextExponent"):
-        sums = [(int(a), int(s), int(m)) for a, s, m in given["sums"]]
-        assert [reference.exponent_vote(*one) for one in sums] == ints(expected["votes"])
-        assert reference.next_exponent(int(given["exponent"]), sums) == int(expected["next"])
+        sums, width = [ints(one) for one in given["sums"]], int(given["width"])
+        assert [reference.exponent_vote(*one, width=width) for one in sums] == ints(expected["votes"])
+        assert reference.next_exponent(int(given["exponent"]), sums, width) == int(expected["next"])
 
 
 def test_multi_krum() -> None:
@@ -97,7 +97,9 @@ def test_compared_leaves() -> None:
 def test_products_with_references() -> None:
     for given, expected in valid("compare"):
         counts = [-(-int(size) // 256) for size in given["elements"]]
-        updates = [raw(update) for update in [*given["updates"], given["reference"]]]
+        widths = (int(given["width"]), int(given["referenceWidth"]))
+        updates = [reference.unpacked(raw(update), widths[0]) for update in given["updates"]]
+        updates.append(reference.unpacked(raw(given["reference"]), widths[1]))
         if given["sample"]:
             # what is not sampled counts as 0 on both sides
             kept = set(ints(given["sample"]))
@@ -109,13 +111,14 @@ def test_products_with_references() -> None:
                 for update in updates
             ]
         exponents, others = ints(given["exponents"]), [ints(given["referenceExponents"])]
-        products, squares = reference.references(updates[:-1], exponents, updates[-1:], others, counts)
+        bound = 2 ** (max(widths) - 1) - 1
+        products, squares = reference.references(updates[:-1], exponents, updates[-1:], others, counts, bound)
         assert (products, squares) == (ints(expected["products"]), [int(expected["square"])])
 
 
 def test_trajectory() -> None:
     for given, expected in valid("trajectory"):
-        names = ("thetaBefore", "thetaBase", "exponent")
+        names = ("thetaBefore", "thetaBase", "exponent", "width")
         assert reference.trajectory(*(int(given[name]) for name in names)) == int(expected["q"])
 
 
@@ -129,7 +132,10 @@ def test_encode() -> None:
         exponent = int(given["exponent"])
         y = [struct.pack(">d", (a - b) * 2.0**-exponent) for a, b in zip(starts, ends, strict=True)]
         assert y == [raw(one) for one in expected["y"]]
-        values = [reference.encode(a, b, exponent, u) for a, b, u in zip(starts, ends, units, strict=True)]
+        width = int(given["width"])
+        values = [
+            reference.encode(a, b, exponent, u, width) for a, b, u in zip(starts, ends, units, strict=True)
+        ]
         if given["maxSumSquares"]:
             bound = reference.fitting_bound(values, int(given["maxSumSquares"]))
             values = [min(max(q, -bound), bound) for q in values]

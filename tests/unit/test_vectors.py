@@ -312,6 +312,13 @@ def test_encoding() -> None:
     assert root == (raw(section["updateRoot"]), int(section["sumAbsolute"]), int(section["sumSquares"]))
 
 
+def test_packing() -> None:
+    for width in (8, 4, 2):
+        section = VECTORS["packing"][f"width{width}"]
+        bits = "".join(f"{byte - 128 + 2 ** (width - 1):0{width}b}" for byte in raw(section["leaves"]))
+        assert int(bits, 2).to_bytes(64 * width, "big") == raw(section["data"])
+
+
 def test_encoding_that_is_fitted() -> None:
     section = VECTORS["encoding"]
     values = [byte - 128 for byte in raw(section["data"])]

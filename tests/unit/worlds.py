@@ -18,6 +18,7 @@ from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.packing import pack
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
@@ -87,17 +88,19 @@ class World:
         """Header of the current round."""
         root = self.state.root(self.manifest.hash)
         seed = derive_seed(CHAIN_ID, LEDGER, self.round, root)
-        return RoundHeader(self.round, self.manifest.hash, root, 1, 8, seed, self.exponents)
+        width = self.policy.width
+        return RoundHeader(self.round, self.manifest.hash, root, 1, width, seed, self.exponents)
 
     def commit(self, name: str, data: bytes | EncodedUpdate) -> tuple[Commitment, MemoryUpdate]:
-        """Commit to an update as a named contributor."""
+        """Commit to an update, one byte a coordinate, as a named contributor."""
         from folkmoot.protocol.merkle import update_tree
 
-        raw = data.data if isinstance(data, EncodedUpdate) else data
-        tree = update_tree(np.frombuffer(raw, dtype=np.uint8))
+        width = self.policy.width
+        leaves = data.leaves if isinstance(data, EncodedUpdate) else np.frombuffer(data, np.uint8)
+        tree = update_tree(leaves)
         root = self.header.base_state_root
         commitment = Commitment(account(name).address, self.round, root, tree.root, tree.sum_squares)
-        return commitment, MemoryUpdate(raw)
+        return commitment, MemoryUpdate(pack(leaves.reshape(-1, LEAF), width), width)
 
     def train(self, train: Callable[[str, F32], F32], names: Sequence[str] = NAMES) -> RoundOutcome:
         """Run a round in which each contributor trains with `train(name, weights)`; move to the next."""
@@ -106,7 +109,9 @@ class World:
         for name in names:
             end = train(name, start.copy())
             address = account(name).address
-            encoded = encode_update(start, end, self.exponents, self.manifest, header.seed, address)
+            encoded = encode_update(
+                start, end, self.exponents, self.manifest, header.seed, address, width=header.width
+            )
             pairs.append(self.commit(name, encoded))
         return self.play(pairs)
 

@@ -38,7 +38,7 @@ interface IContributorFaults is IJudge {
         bytes calldata secondSignature
     ) external;
 
-    /// @notice Prove that a committed update tree is invalid: an invalid byte, padding that is not zero, sums
+    /// @notice Prove that a committed update tree is invalid: an integer beyond the width, padding that is not zero, sums
     /// that do not add up, or another sum of squares than the committed one. Whatever the entry's weight.
     /// @param layout Elements of each tensor, a big-endian uint64 each.
     /// @param manifestDocument keccak256 of the manifest file.

@@ -67,7 +67,7 @@ interface IFraudProofs is IJudge {
     /// @dev It takes the anchored mean for granted: if that is wrong, `proveMean` is the way.
     function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external;
 
-    /// @notice Prove that an update with a weight above 0 is invalid: an invalid byte, padding that is not
+    /// @notice Prove that an update with a weight above 0 is invalid: an integer beyond the width, padding that is not
     /// zero, or sums that do not add up. The coordinator sees every byte before it gives a weight.
     /// @param entries All of the round, in order, without leaves.
     function proveUpdate(Case calldata case_, Entry[] calldata entries, Fault calldata fault) external;

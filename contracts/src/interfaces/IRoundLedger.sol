@@ -54,7 +54,7 @@ interface IRoundLedger {
         /// @notice Maximum number of commitments of a round. Bounds every loop of this contract. In a crowd (`Places`) the
         /// last one can be the coordinator's alone.
         uint16 maxContributors;
-        /// @notice Bits of one encoded coordinate. 8 for now.
+        /// @notice Bits of one encoded coordinate: 8, 4 or 2. With noise it must be 8.
         uint8 width;
         /// @notice Steps of the published mean in one step of an update. At least 1; times the largest number of an update
         /// at most 127.

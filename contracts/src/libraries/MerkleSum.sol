@@ -23,7 +23,7 @@ library MerkleSum {
 
     /// @notice Thrown when a leaf has another length than the protocol's.
     error MerkleSumLeafSize(uint256 given, uint256 required);
-    /// @notice Thrown on the byte 0x00, which no coordinate has.
+    /// @notice Thrown on the byte of an integer beyond the range of a coordinate, or at the word that has it.
     error MerkleSumInvalidByte(uint256 place);
     /// @notice Thrown when an index has no place in a tree of this depth.
     error MerkleSumIndexOutOfRange(uint256 index, uint256 depth);

@@ -91,6 +91,23 @@ library Openings {
         (node.absolute, node.squares) = (uint64(absolute), uint64(squares));
     }
 
+    /// @notice Revert if a coordinate of an update's leaves is beyond a range.
+    /// @dev Sixteen coordinates at a time. With lanes of 16 bits and values of 8, bit 8 of `x + 256 - y` says `x >= y`.
+    /// @param values Whole leaves.
+    /// @param largest Largest absolute value that a coordinate may have.
+    function requireRange(bytes calldata values, uint256 largest) internal pure {
+        unchecked {
+            uint256 most = BIT_8 + (MerkleSum.BIAS + largest) * ONES;
+            uint256 least = BIT_8 - (MerkleSum.BIAS - largest) * ONES;
+            for (uint256 start = 0; start < values.length; start += 32) {
+                uint256 word = uint256(bytes32(values[start:start + 32]));
+                (uint256 even, uint256 odd) = (word & EVEN, (word >> 8) & EVEN);
+                uint256 within = (even + least) & (most - even) & (odd + least) & (most - odd);
+                if (within & BIT_8 != BIT_8) revert MerkleSum.MerkleSumInvalidByte(start);
+            }
+        }
+    }
+
     /// @notice The root that a node at `index` of its level has with these siblings.
     /// @param siblings From the lowest up, SIBLING_BYTES each.
     /// @param height Levels above the node.

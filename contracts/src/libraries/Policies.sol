@@ -15,8 +15,8 @@ library Policies {
     uint16 internal constant MAX_MOMENTUM = 1024;
     /// @notice Largest outer learning rate: 4, in 1/1024.
     uint16 internal constant MAX_RATE = 4096;
-    /// @notice The only width of a coordinate so far.
-    uint8 internal constant WIDTH = 8;
+    /// @notice Largest width of a coordinate, in bits; the others are 4 and 2.
+    uint8 internal constant MAX_WIDTH = 8;
     /// @notice Largest number of a mean.
     uint256 internal constant MAX_MEAN = 127;
     /// @notice Least bond, in rewards. Three quarters of a bond burn, so a lie costs three rewards if it is proven.
@@ -37,7 +37,7 @@ library Policies {
         // With more, the weights of `multi_krum` can't be proven.
         uint256 most = policy.rule == "multi_krum" ? GramTree.MAX_UPDATES : MAX_CONTRIBUTORS;
         _require(policy.maxContributors <= most, "maxContributors", policy.maxContributors);
-        _require(policy.width == WIDTH, "width", policy.width);
+        _require(policy.width == MAX_WIDTH || policy.width == 4 || policy.width == 2, "width", policy.width);
         _require(
             policy.meanScale > 0 && policy.meanScale * largest(policy.width) <= MAX_MEAN, "meanScale", policy.meanScale
         );
@@ -62,7 +62,8 @@ library Policies {
         _require(policy.verifier == verifier, "verifier", uint160(policy.verifier));
     }
 
-    /// @notice Largest absolute value of an update's numbers of so many bits.
+    /// @notice Largest absolute value of an encoded coordinate: 127, 7 or 1.
+    /// @param width Bits of a coordinate, of a policy that was added.
     function largest(uint8 width) internal pure returns (uint256) {
         return (1 << (width - 1)) - 1;
     }
@@ -83,6 +84,8 @@ library Policies {
             _require(policy.privacyCap == 0, "privacyCap", policy.privacyCap);
             return;
         }
+        // A smaller range would clamp the noise.
+        _require(policy.width == MAX_WIDTH, "width", policy.width);
         _require(policy.steps > 0 && policy.steps <= Budget.MAX_STEPS, "steps", policy.steps);
         uint256 cost = Budget.cost(policy.noise1024, policy.steps);
         _require(policy.privacyCap >= cost, "privacyCap", policy.privacyCap);

@@ -41,6 +41,22 @@ contract OpeningsTest is Test {
         _caller.leaf(values);
     }
 
+    function testFuzz_requireRange_findsWhatIsBeyond(uint256 seed, uint8 place, uint8 value, bool narrow) public {
+        uint256 largest = narrow ? 1 : 7;
+        bytes memory values = new bytes(512);
+        for (uint256 c = 0; c < 512; ++c) {
+            seed = uint256(keccak256(abi.encode(seed)));
+            values[c] = bytes1(uint8(128 - largest + seed % (2 * largest + 1)));
+        }
+        _caller.requireRange(values, largest);
+        values[256 + uint256(place)] = bytes1(value);
+        if (value < 128 - largest || value > 128 + largest) {
+            uint256 word = 256 + uint256(place) / 32 * 32;
+            vm.expectRevert(abi.encodeWithSelector(MerkleSum.MerkleSumInvalidByte.selector, word));
+        }
+        _caller.requireRange(values, largest);
+    }
+
     function testFuzz_climb_isThePlainClimb(uint256 seed, uint256 index, uint256 height) public view {
         height = bound(height, 0, 24);
         index = bound(index, 0, (1 << height) - 1);
@@ -235,6 +251,10 @@ contract Caller {
 
     function leaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {
         return Openings.leaf(values);
+    }
+
+    function requireRange(bytes calldata values, uint256 largest) external pure {
+        Openings.requireRange(values, largest);
     }
 
     function climb(MerkleSum.Node calldata node, uint256 index, bytes calldata siblings, uint256 height)

@@ -13,6 +13,7 @@ import { EntryTree } from "../../src/libraries/EntryTree.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
+import { Policies } from "../../src/libraries/Policies.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 import { RoundTest } from "./RoundTest.sol";
@@ -175,6 +176,25 @@ abstract contract FraudWorld is RoundTest {
         }
     }
 
+    /// @notice Rounds from the next one on have this width.
+    function narrow(uint8 width) internal {
+        IRoundLedger.Policy memory added = policy();
+        added.width = width;
+        vm.stopPrank();
+        vm.prank(address(timelock));
+        ledger.addPolicy(added);
+        vm.startPrank(challenger.addr);
+    }
+
+    /// @notice A leaf with the smallest and the largest integers of a width, and its padding.
+    function edgeLeaf(uint8 width, uint256 values) internal pure returns (bytes memory leaf) {
+        leaf = new bytes(256);
+        uint256 largest = Policies.largest(width);
+        for (uint256 c = 0; c < 256; ++c) {
+            leaf[c] = bytes1(uint8(c >= values ? 128 : c & 1 == 0 ? 128 - largest : 128 + largest));
+        }
+    }
+
     function updateLeaf(uint256 seed, uint256 values) internal pure virtual returns (bytes memory leaf) {
         leaf = new bytes(256);
         uint256 word = 0;
@@ -189,7 +209,8 @@ abstract contract FraudWorld is RoundTest {
         uint64 number = RoundId.unwrap(round);
         bytes32 seed = keccak256(abi.encodePacked(bytes1(0x11), block.chainid, address(ledger), number, base));
         uint32 policyId_ = PolicyId.unwrap(ledger.currentPolicy());
-        return abi.encode(number, manifestHash(), base, policyId_, uint8(8), seed, exponents_);
+        uint8 width = ledger.policies(ledger.currentPolicy()).width;
+        return abi.encode(number, manifestHash(), base, policyId_, width, seed, exponents_);
     }
 
     function commitmentsOf(World memory world) internal view returns (IRoundLedger.Commitment[] memory commitments) {

@@ -8,24 +8,23 @@ the round is void. This module builds the calls from records and files; `folkmoo
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.fraud.proofs.case import Case, unopened
 from folkmoot.fraud.proofs.descent import height_of, list_of
-from folkmoot.fraud.proofs.trees import plain_tree, raw_update_tree, sum_siblings
-from folkmoot.protocol.arrays import U8
+from folkmoot.fraud.proofs.trees import raw_update_tree, sum_siblings
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import MEAN, SumTree, Tree, state_leaves
+from folkmoot.protocol.mean import mean_tree
+from folkmoot.protocol.merkle import SumTree, Tree, state_leaves
+from folkmoot.protocol.packing import WIDTHS
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.protocol.verdict import Artifacts
@@ -190,8 +189,8 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                     remedy="Restore the update from a mirror before the demand expires.",
                     code="artifact-missing",
                 )
-            update = FileUpdate(files.path(name))
-            if update.size != manifest.size:
+            update = FileUpdate(files.path(name), RoundHeader.decode(artifacts.header).width)
+            if update.size != manifest.update_file_size(update.width):
                 raise _other(name)
             place = about.index
             return _show(
@@ -202,12 +201,13 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                 nothing,
             )
         case DataKind.MEAN:
-            rows = _rows(files.path(artifacts.mean), artifacts.mean, manifest)
+            mean = _mean(files.path(artifacts.mean), artifacts.mean, manifest)
+            place = about.index
             return _show(
                 demand,
                 about,
-                lambda: plain_tree(MEAN, rows.shape[0], lambda first, last: rows[first:last]),
-                lambda: rows[about.index].tobytes(),
+                lambda: mean_tree(mean, manifest.leaves),
+                lambda: mean.read(place, place + 1).tobytes(),
                 nothing,
             )
         case DataKind.THETA | DataKind.MOMENTUM:
@@ -225,32 +225,35 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
             return Call("show", (demand, document, nothing))
 
 
-def delivery_calls(round_: int, data: bytes, manifest: Manifest) -> list[Call]:
+def delivery_calls(round_: int, data: bytes, manifest: Manifest, width: int) -> list[Call]:
     """Return the calls that deliver an update on the chain, part by part.
 
     Args:
         round_: Number of the round.
-        data: The update's bytes.
+        data: The update file.
         manifest: The model's layout.
+        width: Bits of an encoded coordinate in the round.
 
     Raises:
         InputError: The bytes are not an update of this model.
     """
-    if len(data) != manifest.size:
+    needed = manifest.update_file_size(width)
+    if len(data) != needed:
         raise InputError(
-            f"The update has {len(data)} bytes; one of this model has {manifest.size}.", remedy=_OWN_UPDATE
+            f"The update has {len(data)} bytes; one of this model has {needed}.", remedy=_OWN_UPDATE
         )
-    tree = raw_update_tree(MemoryUpdate(data))
+    update = MemoryUpdate(data, width)
+    tree = raw_update_tree(update)
     if tree is None:
         raise InputError("The update does not consist of whole leaves.", remedy=_OWN_UPDATE)
     level = min(PART_DEPTH, manifest.depth)
-    size = LEAF << level
+    size = 1 << level
     layout, document = manifest.layout, keccak(manifest.to_json())
     calls = []
-    for part in range(-(-len(data) // size)):
+    for part in range(-(-manifest.leaves // size)):
         # The siblings of the part's node are those of its first leaf, from the part's level on.
         siblings = sum_siblings(tree, part << level)[_NODE_BYTES * level :]
-        values = data[part * size : (part + 1) * size]
+        values = update.read(part * size, min((part + 1) * size, manifest.leaves)).tobytes()
         calls.append(Call("deliver", (round_, tree.root, layout, document, part, values, siblings)))
     return calls
 
@@ -270,13 +273,13 @@ def _show(
     return Call("show", (demand, list_of(built, about.level, about.index), other))
 
 
-def _rows(path: Path, name: str, manifest: Manifest) -> U8:
-    if path.stat().st_size != manifest.size:
-        raise _other(name)
-    with path.open("rb") as file:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    rows: U8 = np.frombuffer(mapped, np.uint8).reshape(-1, LEAF)
-    return rows
+def _mean(path: Path, name: str, manifest: Manifest) -> FileUpdate:
+    """Open a mean file. Its size says its width: it is different at each."""
+    size = path.stat().st_size
+    for width in WIDTHS:
+        if size == manifest.update_file_size(width):
+            return FileUpdate(path, width)
+    raise _other(name)
 
 
 def _other(name: str) -> ArtifactError:

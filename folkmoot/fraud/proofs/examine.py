@@ -33,7 +33,9 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, decode_exponents
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_tree
 from folkmoot.protocol.merkle import MEAN, MOMENTUM, THETA, Tree, depth_of
+from folkmoot.protocol.packing import file_size, largest
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.round import compute_round, step_leaves
@@ -248,19 +250,20 @@ def _check_updates(finding: Finding) -> None:
 def _fault_in_words(finding: Finding, index: int, truth: int, claimed: int) -> str:
     leaf = faulty_leaf(finding, index)
     if leaf is not None:
-        return f"leaf {leaf} of its update has a byte that is not allowed there"
+        return f"leaf {leaf} of its update has an integer that is not allowed there"
     return f"the sum of squares of its update is {truth}, not {claimed}" if truth != claimed else ""
 
 
 def faulty_leaf(finding: Finding, index: int) -> int | None:
-    """Return the first leaf of an update with a byte 0x00, or with padding other than 0x80."""
+    """Return the first leaf of an update with an integer beyond its width's range, or with padding other than 0."""
     update, manifest = finding.material.updates[index], finding.material.manifest
     if update is None:
         return None
     for first in range(0, manifest.leaves, _CHECKED):
         leaves = update.read(first, min(first + _CHECKED, manifest.leaves))
-        if not leaves.all():
-            return first + int(np.argmax((leaves == 0).any(axis=1)))
+        beyond = merkle.leaf_largest(leaves) > largest(update.width)
+        if beyond.any():
+            return first + int(np.argmax(beyond))
         try:
             check_padding(leaves, manifest, first)
         except EncodingError:
@@ -367,9 +370,8 @@ def _check_mean(finding: Finding) -> None:
 
 
 def _published(finding: Finding) -> Callable[[int, int], U8]:
-    rows = finding.mean_rows
-    assert rows is not None  # noqa: S101  # it was just loaded
-    return lambda first, last: rows[first:last]
+    assert finding.mean is not None  # noqa: S101  # it was just loaded
+    return finding.mean.read
 
 
 def _computed(form: Form, updates: Sequence[UpdateReader | None], case: Case) -> Callable[[int, int], U8]:
@@ -394,7 +396,7 @@ def _publish_mean(finding: Finding, truth: Tree | None = None) -> bool:
         return False
     text = f"No file of round {case.round} is the mean that was anchored."
     try:
-        rows = finding.material.mean()
+        mean = finding.material.mean()
     except ArtifactError as error:
         finding.demands.append(
             Demand(
@@ -407,12 +409,13 @@ def _publish_mean(finding: Finding, truth: Tree | None = None) -> bool:
         )
         return False
     tree = None
-    if manifest.leaves <= rows.shape[0] <= 1 << manifest.depth:
-        tree = plain_tree(MEAN, rows.shape[0], lambda first, last: rows[first:last])
+    leaves = mean.size // file_size(1, mean.width)
+    if manifest.leaves <= leaves <= 1 << manifest.depth:
+        tree = mean_tree(mean, leaves)
     if tree is None or tree.root != case.anchor.mean_root:
         finding.demands.append(Demand("mean", text, root=case.anchor.mean_root, truth=known))
         return False
-    finding.mean_rows, finding.mean_tree = rows, tree
+    finding.mean, finding.mean_tree = mean, tree
     return True
 
 

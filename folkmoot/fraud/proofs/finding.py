@@ -12,7 +12,7 @@ from folkmoot.aggregation.lineage import Lineage
 from folkmoot.fraud.proofs import gram
 from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.proofs.trees import TreeCache
-from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -59,8 +59,8 @@ class Material:
     """Earlier rounds, as far as the rule uses them."""
     updates: list[UpdateReader | None]
     """One file per entry: the file in the artifacts file, if available."""
-    mean: Callable[[], U8]
-    """Loads the published mean: uint8[k, 256]. Raises ArtifactError."""
+    mean: Callable[[], UpdateReader]
+    """Opens the published mean. Raises ArtifactError."""
     state: Callable[[], StateRows]
     """Loads the published state. Raises ArtifactError."""
     missing: list[Demand] = field(default_factory=list)
@@ -91,8 +91,8 @@ class Finding:
     """Header with which the round was opened, if it is valid."""
     header_bytes: bytes = b""
     """Bytes of the header with which the round was opened; empty if unknown."""
-    mean_rows: U8 | None = None
-    """Published mean with the anchored root, uint8[k, 256]."""
+    mean: UpdateReader | None = None
+    """Published mean with the anchored root."""
     mean_tree: Tree | None = None
     """Tree with the anchored root."""
     theta_tree: Tree | None = None

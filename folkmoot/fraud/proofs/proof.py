@@ -297,8 +297,8 @@ def _hints(finding: Finding, place: int) -> bytes:
 
 def _mean_leaf(finding: Finding, place: int) -> bytes:
     """Return a leaf of the anchored mean, published or computed from the updates."""
-    if finding.mean_rows is not None:
-        published: bytes = finding.mean_rows[place].tobytes()
+    if finding.mean is not None:
+        published: bytes = finding.mean.read(place, place + 1).tobytes()
         return published
     case, policy = finding.case, finding.case.policy
     form = form_of(policy.rule, policy.parameters)

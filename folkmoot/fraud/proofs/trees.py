@@ -14,9 +14,9 @@ import numpy as np
 
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import U8
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES
 from folkmoot.protocol.merkle import SumLevel, SumTree, Tree, TreeKind
+from folkmoot.protocol.packing import file_size
 from folkmoot.protocol.updates import UpdateReader
 
 _CHUNK = 4096  # Leaves that are hashed at a time.
@@ -26,12 +26,12 @@ CACHE_BYTES = 512 * 2**20
 
 
 def raw_update_tree(update: UpdateReader) -> SumTree | None:
-    """Return the tree of an update's bytes; None if they are not whole leaves.
+    """Return the tree of an update file; None if it does not hold whole leaves.
 
     Raises:
         ArtifactError: The bytes can't be read.
     """
-    leaves, rest = divmod(update.size, LEAF)
+    leaves, rest = divmod(update.size, file_size(1, update.width))
     if leaves == 0 or rest:
         return None
     parts = [

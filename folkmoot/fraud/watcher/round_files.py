@@ -22,12 +22,11 @@ from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefu
 from folkmoot.fraud.proofs.case import Case, Demand
 from folkmoot.fraud.proofs.examine import unsure
 from folkmoot.fraud.proofs.finding import Material, StateRows
-from folkmoot.protocol.arrays import U8
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import file_size
 from folkmoot.protocol.state import MAGIC, State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
@@ -77,7 +76,7 @@ class RoundFiles:
             base,
             self._lineage(case, cases, missing),
             updates,
-            lambda: self._mean(artifacts),
+            lambda: self._mean(case, artifacts),
             lambda: self._published_state(artifacts),
             missing,
             self._shown,
@@ -161,7 +160,8 @@ class RoundFiles:
             if name is None:
                 continue
             try:
-                path = self.source.fetch(name, self.manifest.size)
+                width = case.policy.width
+                path = self.source.fetch(name, self.manifest.update_file_size(width))
             except ArtifactError as error:
                 entry = case.entries[index]
                 text = (
@@ -172,7 +172,7 @@ class RoundFiles:
                 )
                 continue
             self.bytes_read += path.stat().st_size
-            found[index] = FileUpdate(path)
+            found[index] = FileUpdate(path, width)
         return found
 
     # States
@@ -203,15 +203,12 @@ class RoundFiles:
         self._newest = (name, state)
         return state
 
-    def _mean(self, artifacts: Artifacts | None) -> U8:
+    def _mean(self, case: Case, artifacts: Artifacts | None) -> UpdateReader:
         if artifacts is None:
             raise _nothing("mean")
-        path = self.source.fetch(artifacts.mean, LEAF << self.manifest.depth)
-        leaves = path.stat().st_size // LEAF
-        if leaves == 0:
-            raise ArtifactError("The file is no mean.", code="artifact-damaged")
-        rows: U8 = np.frombuffer(_mapped(path), np.uint8, LEAF * leaves)
-        return rows.reshape(-1, LEAF)
+        width = case.policy.mean_width
+        path = self.source.fetch(artifacts.mean, file_size(1 << self.manifest.depth, width))
+        return FileUpdate(path, width)
 
     def _published_state(self, artifacts: Artifacts | None) -> StateRows:
         if artifacts is None:
@@ -272,7 +269,7 @@ class RoundFiles:
             None,
             None,
             updates,
-            lambda: self._mean(None),
+            lambda: self._mean(case, None),
             lambda: self._published_state(None),
         )
         return self._remember(case, material, artifacts)

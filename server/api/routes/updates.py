@@ -66,6 +66,7 @@ async def submit(
     """Hand in an update. Refusals have the reason codes of docs/protocol.md section 7; again does no harm."""
     commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
     account, intake = commitment.contributor, here.intake
+    most = here.federation.manifest.size
     try:
         try:
             if commitment.round != round_number:
@@ -77,10 +78,11 @@ async def submit(
             if arrival.authenticated:
                 here.count_write(account)
             declared = request.headers.get("content-length", "")
-            if declared.isdecimal() and int(declared) != intake.size:
-                raise intake.wrong_size(int(declared))
+            most = intake.size(arrival)
+            if declared.isdecimal() and int(declared) != most:
+                raise intake.wrong_size(arrival, int(declared))
         except UpdateRefused:
-            await _drain(request, intake.size)
+            await _drain(request, most)
             raise
         slots, holder = (here.uploads, account) if arrival.authenticated else (here.unsigned, "")
         with slots.held(holder, "updates"):
@@ -98,11 +100,12 @@ async def submit(
 
 async def _receive(request: Request, here: AppState, arrival: Arrival) -> bool:
     intake = here.intake
+    most = intake.size(arrival)
     with here.store.writer() as writer:
         try:
             async for chunk in request.stream():
-                if writer.size + len(chunk) > intake.size:
-                    raise intake.wrong_size(intake.size + 1)
+                if writer.size + len(chunk) > most:
+                    raise intake.wrong_size(arrival, most + 1)
                 writer.write(chunk)
         except ClientDisconnect as exc:
             raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc

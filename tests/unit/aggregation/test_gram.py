@@ -151,7 +151,7 @@ def test_memory_is_bounded_by_chunks(
     for seed in range(24):
         path = tmp_path / f"{seed}.bin"
         path.write_bytes(worlds.update_bytes(manifest, seed))
-        updates.append(FileUpdate(path))
+        updates.append(FileUpdate(path, 8))
     if compiled:
         pytest.importorskip("numba")
         acceleration.load()

@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
         rng: Any = np.random.default_rng(1)
         path = tmp_path / str(leaves)
         path.write_bytes(rng.integers(1, 256, manifest.size, dtype=np.uint8).tobytes())
-        updates = [FileUpdate(path)] * 20
+        updates = [FileUpdate(path, 8)] * 20
         tracemalloc.start()
         try:
             gram_tree(manifest, (-9,), updates)

@@ -55,6 +55,10 @@ class Unread:
     """An update that nobody may read."""
 
     size = MANIFEST.size
+    width = 8
+
+    def packed(self, first: int, last: int) -> U8:
+        raise ArtifactError("This file was not to be read.")
 
     def read(self, first: int, last: int) -> U8:
         raise ArtifactError("This file was not to be read.")
@@ -167,7 +171,7 @@ def test_the_trajectory_begins_where_the_window_does(rounds: int) -> None:
     pairs = entries(where, seed=99)
     verdicts = where.outcome(pairs).verdicts.verdicts
     before = states[max(0, rounds - WINDOW)]
-    moved = MemoryUpdate(trajectory_update(MANIFEST, where.exponents, before, where.state))
+    moved = MemoryUpdate(trajectory_update(MANIFEST, where.exponents, 8, before, where.state))
     readers = [update for _, update in pairs if update is not None]
     (trajectory,) = references(MANIFEST, where.exponents, readers, [(moved, where.exponents)])
     assert trajectory.square > 0
@@ -269,7 +273,7 @@ def test_sampled_products_are_exact(tmp_path: Path, text: bytes) -> None:
     path.write_bytes(other.tobytes())
     readers = [MemoryUpdate(update.tobytes()) for update in ours]
     sample = compared_leaves(LARGE.leaves, keccak(text))
-    (found,) = references(LARGE, here, readers, [(FileUpdate(path), there)], sample)
+    (found,) = references(LARGE, here, readers, [(FileUpdate(path, 8), there)], sample)
 
     def values(update: U8, up: tuple[int, int]) -> list[int]:
         """One exact number per coordinate of the sample: clamped at 2^-12 and 2^-14, in units of the latter."""
@@ -318,9 +322,9 @@ def test_some_leaves_are_read_from_files_as_from_memory(tmp_path: Path) -> None:
     path = tmp_path / "update"
     path.write_bytes(data.tobytes())
     leaves = np.array([0, 3, 7, 4000, 8195])
-    for reader in (FileUpdate(path), MemoryUpdate(data.tobytes())):
+    for reader in (FileUpdate(path, 8), MemoryUpdate(data.tobytes())):
         assert (reader.pick(leaves) == data[leaves]).all()
-    opened = FileUpdate(path)
+    opened = FileUpdate(path, 8)
     path.write_bytes(data.tobytes()[:-LEAF])
     with pytest.raises(ArtifactError):
         opened.pick(leaves)

@@ -501,11 +501,11 @@ def test_a_path_is_the_difference_of_two_states_in_units_of_the_round(exponents:
         theta[512:517] = [STATE_BOUND, -STATE_BOUND, 0, 1, -1]
         states.append(State(theta, np.zeros_like(theta)))
     states[1].theta[512:514] *= -1
-    found = trajectory_update(manifest, exponents, *states)
+    found = trajectory_update(manifest, exponents, 8, *states)
     for place in (*range(520), 700):
         exponent = exponents[0 if place < 512 else 1]
         moved = int(states[0].theta[place]) - int(states[1].theta[place])
         exact = Fraction(moved) / Fraction(2) ** (26 + exponent)
         assert int(found[place]) - 128 == max(-127, min(127, floor(exact + Fraction(1, 2))))
     with pytest.raises(InputError, match="exponent"):
-        trajectory_update(manifest, (1,), *states)
+        trajectory_update(manifest, (1,), 8, *states)

@@ -175,6 +175,10 @@ class Gone:
     """An update whose file was deleted."""
 
     size = MANIFEST.size
+    width = 8
+
+    def packed(self, first: int, last: int) -> U8:
+        raise ArtifactError("The file is gone.")
 
     def read(self, first: int, last: int) -> U8:
         raise ArtifactError("The file is gone.")

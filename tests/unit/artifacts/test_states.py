@@ -25,6 +25,7 @@ from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, S
 from folkmoot.artifacts.states import RebuildingSource, catch_up, fetch_state
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.packing import largest, pack
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
@@ -75,20 +76,25 @@ class Past:
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Past:
     """A history, which no test changes."""
-    world = worlds.World(worlds.state(MANIFEST, 1), policy=POLICY)
-    made = Past(tmp_path_factory.mktemp("past") / "files", [], {}, ExitStack())
+    return history(tmp_path_factory.mktemp("past") / "files", POLICY, ROUNDS)
+
+
+def history(folder: Path, policy: Policy, rounds: int) -> Past:
+    """Play rounds under a policy, and write their files."""
+    world = worlds.World(worlds.state(MANIFEST, 1), policy=policy)
+    made = Past(folder, [], {}, ExitStack())
     made.states.append(made.put(world.state.to_bytes()))
     (made.folder / "by-keccak").mkdir()
-    for number in range(1, ROUNDS + 1):
+    for number in range(1, rounds + 1):
         header, base = world.header, world.state
         pairs = [
-            world.commit(name, worlds.update_bytes(MANIFEST, 10 * number + one))
+            world.commit(name, worlds.update_bytes(MANIFEST, 10 * number + one, largest(policy.width)))
             for one, name in enumerate(worlds.NAMES[:3])
         ]
         outcome = world.play(pairs)
         updates = [update for _, update in pairs]
-        part = compute_leaves(MANIFEST, header, POLICY, base, updates, outcome.weights, 0, MANIFEST.leaves)
-        assert made.put(part.mean.tobytes()) == outcome.artifacts.mean
+        part = compute_leaves(MANIFEST, header, policy, base, updates, outcome.weights, 0, MANIFEST.leaves)
+        assert made.put(pack(part.mean, policy.mean_width).tobytes()) == outcome.artifacts.mean
         made.states.append(made.put(outcome.state.to_bytes()))
         made.rounds[number] = outcome.artifacts
         made.put(outcome.artifacts_file)
@@ -103,6 +109,17 @@ def past(original: Past, tmp_path: Path) -> Iterator[Past]:
     shutil.copytree(original.folder, tmp_path / "files")
     with ExitStack() as sources:
         yield replace(original, folder=tmp_path / "files", sources=sources)
+
+
+@pytest.mark.parametrize(("width", "scale", "share"), [(4, 1, 2), (2, 7, 2), (2, 1, 4), (4, 18, 1)])
+def test_states_are_rebuilt_from_packed_means(tmp_path: Path, width: int, scale: int, share: int) -> None:
+    policy = replace(POLICY, width=width, mean_scale=scale)
+    past = history(tmp_path / "files", policy, 2)
+    gone = past.drop(1, 2)
+    for artifacts in past.rounds.values():
+        assert past.place(artifacts.mean).stat().st_size == MANIFEST.size // share
+    with past.sources:
+        assert past.source(policy).fetch(past.states[2], SIZE).read_bytes() == gone[2]
 
 
 def failure(source: RebuildingSource, sha256: str) -> ArtifactError:

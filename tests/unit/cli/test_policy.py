@@ -49,6 +49,26 @@ def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) ->
     assert (made.rule, made.parameters) == ("guided_mean", ())
 
 
+@pytest.mark.parametrize(("width", "cap"), [(8, 4096), (4, 16), (2, 1)])
+def test_the_cap_follows_the_width(genesis: Path, tmp_path: Path, width: int, cap: int) -> None:
+    out = tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(genesis), "--width", str(width), "--out", str(out)]) == 0
+    made = policy_file.load(out)
+    assert (made.width, made.max_sum_squares) == (width, cap * ELEMENTS)
+
+
+@pytest.mark.parametrize(
+    ("training", "width", "code"), [({}, "3", "width-unknown"), ({"privacy": GOOD}, "4", "private-width")]
+)
+def test_a_width_that_the_ledger_refuses_is_refused_here(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], training: dict[str, object], width: str, code: str
+) -> None:
+    folder, out = genesis_of(tmp_path, training), tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(folder), "--width", width, "--out", str(out), "--json"]) == 1
+    assert code in capsys.readouterr().out
+    assert not out.exists()
+
+
 def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) -> None:
     out = tmp_path / "policy.json"
     words = [

@@ -63,11 +63,19 @@ def signed(world: World, shift: float) -> tuple[Commitment, bytes, bytes]:
     header, state = world.rounds[-1].header, world.states[-1]
     begin, who = state.to_float32(), account("ada")
     end = begin - np.float32(shift) * (begin != 0)
-    update = encode_update(begin, end, header.exponents, MANIFEST, header.seed, who.address)
+    update = encode_update(
+        begin, end, header.exponents, MANIFEST, header.seed, who.address, width=header.width
+    )
     commitment = Commitment(
         who.address, header.round, header.base_state_root, update.root, update.sum_squares
     )
     return commitment, update.data, commitment.sign(who, world.domain)
+
+
+def narrow(world: World, width: int, mean_scale: int) -> None:
+    """Give the open round and the next ones another width."""
+    world.policy = replace(world.policy, width=width, mean_scale=mean_scale)
+    world.rounds[-1].header = world._header(world.rounds[-1].number, world.states[-1])
 
 
 def play(world: World, rounds: int) -> None:
@@ -111,6 +119,16 @@ def test_a_node_that_was_away_catches_up_by_means(
     kept = list((contributor.home / KEEPER_FOLDER).glob("*.state"))
     assert len(kept) == 2, "older states are removed"
     assert not (contributor.home / KEEPER_FOLDER / "files").exists()
+
+
+@pytest.mark.parametrize(("width", "mean_scale"), [(4, 1), (2, 7)])
+def test_packed_means_lead_to_the_same_state(world: World, start: Start, width: int, mean_scale: int) -> None:
+    narrow(world, width, mean_scale)
+    keeper, said = start()
+    keeper.head()
+    play(world, 2)
+    assert is_base(world, keeper.base(3))
+    assert fetched(said)[1:] == [(f"mean of round {number}", MEAN // 2) for number in (1, 2)]
 
 
 def test_after_a_long_time_a_full_state_is_fewer_bytes(world: World, start: Start) -> None:
@@ -294,11 +312,13 @@ def test_the_training_code_gets_theta_over_the_socket(
     assert not contributor.keeper.exists()
 
 
+@pytest.mark.parametrize("width", [8, 2])
 def test_a_signed_update_is_delivered_once(
-    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     from folkmoot.coordinator_api import commitment_to_wire
 
+    narrow(world, width, 1)
     monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(delivery, "accepts", lambda *_: False)  # The account is no contract.
     world.expect = 2

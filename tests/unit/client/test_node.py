@@ -40,7 +40,7 @@ from folkmoot.flower.signing import account_of_agent
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.superlink import SuperLink
@@ -275,7 +275,7 @@ def test_first_exponents_come_from_a_training() -> None:
             float(((before[tensor.name] - after[tensor.name]) * 2.0**-exponent).square().sum())
             for tensor, exponent in zip(start.manifest.tensors, start.genesis.exponents, strict=True)
         )
-        assert 6**2 < squares / start.manifest.elements < MEAN_SQUARE_CAP / 2
+        assert 6**2 < squares / start.manifest.elements < MEAN_SQUARE_CAPS[8] / 2
 
 
 def test_first_exponents_are_guessed_without_data() -> None:

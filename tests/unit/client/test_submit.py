@@ -41,7 +41,10 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> None:
 
     @contextlib.contextmanager
     def sending(*_: Any) -> Iterator[Any]:
-        yield SimpleNamespace(deployment=addresses, earlier=earlier)
+        ledger = SimpleNamespace(
+            round=lambda _: SimpleNamespace(policy=1), policy=lambda _: factories.policy(width=8)
+        )
+        yield SimpleNamespace(deployment=addresses, earlier=earlier, ledger_reader=ledger)
 
     monkeypatch.setattr("folkmoot.cli.options.sending", sending)
     monkeypatch.setattr("folkmoot.cli.options.unlock", lambda *_: ADA)

@@ -31,7 +31,8 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import mean_leaves, mean_of
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.protocol.outer_step import outer_step
-from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
+from folkmoot.protocol.packing import pack, unpack
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
 
@@ -82,7 +83,7 @@ class World:
         self.times: list[float] = []
         self.run_state = "running"
         self.down = False
-        cap = MEAN_SQUARE_CAP * manifest.elements
+        cap = MEAN_SQUARE_CAPS[8] * manifest.elements
         self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
         self.spent = 0  # what every account has spent of its privacy budget
         self.no_code = False
@@ -134,7 +135,7 @@ class World:
             manifest_hash=self.manifest.hash,
             base_state_root=root,
             policy_id=1,
-            width=8,
+            width=self.policy.width,
             seed=derive_seed(CHAIN_ID, self.domain.verifying_contract, number, root),
             exponents=(self.exponent,) * len(self.manifest.tensors),
         )
@@ -153,13 +154,15 @@ class World:
         """Average the updates, and open the next round or end the run."""
         current = self.rounds[-1]
         base = self.states[-1]
-        total = np.sum([decode_update(data, self.manifest) for _, data in current.updates.values()], axis=0)
         policy = self.policy
+        total = np.sum(
+            [decode_update(data, self.manifest, policy.width) for _, data in current.updates.values()], axis=0
+        )
         mean = mean_of(total.astype(np.int64), len(current.updates), policy.mean_scale)
         exponents = np.full(self.manifest.leaves, self.exponent)
         scale, rate, decay = policy.mean_scale, policy.rate, policy.momentum
         state = State(*outer_step(base.theta, base.momentum, mean, scale, exponents, rate, decay))
-        current.mean = self.publish(mean_leaves(mean).tobytes())
+        current.mean = self.publish(pack(mean_leaves(mean), policy.mean_width).tobytes())
         self.states.append(state)
         current.phase = Phase.ANCHORED
         current.state_root = state.root(self.manifest.hash)
@@ -291,7 +294,7 @@ class World:
             return _problem(409, "round-closed", "closed")
         if commitment.base_state_root != current.header.base_state_root:
             return _problem(422, "wrong-base", "another base")
-        tree = update_tree(np.frombuffer(data, dtype=np.uint8))
+        tree = update_tree(unpack(np.frombuffer(data, dtype=np.uint8), self.policy.width))
         if tree.root != commitment.update_root or tree.sum_squares != commitment.sum_squares:
             return _problem(422, "wrong-root", "another update")
         current.updates[commitment.contributor] = (commitment, data)

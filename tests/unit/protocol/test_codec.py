@@ -77,7 +77,7 @@ def test_kernels_encode_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     with acceleration.without_kernels():
         slow = encode_update(start, end, (-5, -6), manifest, SEED, ALICE, max_sum_squares=cap)
     assert encode_update(start, end, (-5, -6), manifest, SEED, ALICE, max_sum_squares=cap) == slow
-    assert slow.bound < codec.QMAX
+    assert slow.bound < 127
 
 
 def test_offsets_of_a_range_are_the_slice() -> None:
@@ -155,9 +155,9 @@ def test_decode_refuses_damage() -> None:
         decode_update(bytes(data), MANIFEST)
     rows = np.frombuffer(bytes(data), dtype=np.uint8).reshape(-1, 256)
     with pytest.raises(EncodingError, match="padding of leaf 3"):
-        check_leaves(rows[2:4], MANIFEST, 2)
-    check_leaves(rows[:3], MANIFEST, 0)
-    check_leaves(rows[:0], MANIFEST, 0)
+        check_leaves(rows[2:4], MANIFEST, 2, 8)
+    check_leaves(rows[:3], MANIFEST, 0, 8)
+    check_leaves(rows[:0], MANIFEST, 0, 8)
 
 
 FULL = 64**2
@@ -199,7 +199,7 @@ def test_an_update_is_fitted_to_the_cap(kind: str, octaves: int, draw: int, mean
     c = fitted.bound
     assert fitted.sum_squares <= cap, "it never exceeds the cap"
     assert (cut == np.clip(q, -c, c)).all(), "it keeps signs, and what is small"
-    assert c == min(reference.fitting_bound(q.tolist(), cap), codec.QMAX)
+    assert c == min(reference.fitting_bound(q.tolist(), cap), 127)
     if whole.sum_squares <= cap:
         assert fitted == whole
     else:
@@ -212,7 +212,7 @@ def test_fitting_again_changes_nothing() -> None:
     counts = [3, 5, 0, 9, *[0] * 123, 8]
     bound = codec.fitting_bound(counts, 500)
     cut = [*counts[:bound], sum(counts[bound:]), *[0] * (127 - bound)]
-    assert codec.fitting_bound(cut, 500) == codec.QMAX
+    assert codec.fitting_bound(cut, 500) == 127
 
 
 def test_a_cap_without_room_is_refused_with_a_remedy() -> None:
@@ -222,12 +222,12 @@ def test_a_cap_without_room_is_refused_with_a_remedy() -> None:
     assert caught.value.code == "cap-too-small"
     assert "Ask the voters" in (caught.value.remedy or "")
     nothing = encode_update(start, start, EXPONENTS, MANIFEST, SEED, ALICE, max_sum_squares=1)
-    assert (nothing.sum_squares, nothing.bound) == (0, codec.QMAX)
+    assert (nothing.sum_squares, nothing.bound) == (0, 127)
 
 
 def test_clamping_bounds_what_one_update_can_do() -> None:
     end = np.full(MANIFEST.size, -1e30, np.float32)
     update = encode_update(np.zeros_like(end), end, EXPONENTS, MANIFEST, SEED, ALICE)
     values = decode_update(update.data, MANIFEST)
-    assert set(np.unique(values)) == {0, codec.QMAX}
+    assert set(np.unique(values)) == {0, 127}
     assert update.clamped == MANIFEST.elements

@@ -14,7 +14,7 @@ DATA = bytes(range(256)) * 5
 def test_file_and_memory_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "update"
     path.write_bytes(DATA)
-    readers: list[UpdateReader] = [FileUpdate(path), MemoryUpdate(DATA), MemoryUpdate(bytearray(DATA))]
+    readers: list[UpdateReader] = [FileUpdate(path, 8), MemoryUpdate(DATA), MemoryUpdate(bytearray(DATA))]
     for reader in readers:
         assert reader.size == len(DATA)
         assert reader.read(0, 5).tobytes() == DATA
@@ -24,13 +24,13 @@ def test_file_and_memory_read_alike(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="nowhere"):
-        FileUpdate(tmp_path / "nowhere")
+        FileUpdate(tmp_path / "nowhere", 8)
 
 
 def test_a_file_that_shrinks_or_vanishes_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "update"
     path.write_bytes(DATA)
-    reader = FileUpdate(path)
+    reader = FileUpdate(path, 8)
     path.write_bytes(DATA[:-1])
     assert reader.read(0, 4).tobytes() == DATA[:1024]
     with pytest.raises(ArtifactError, match="shorter"):
