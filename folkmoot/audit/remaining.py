@@ -2,7 +2,8 @@
 """Check a round whose update files were deleted by rule, as far as its other files go (docs/protocol.md section 13).
 
 What follows from the updates alone is not checked: that the weights are those of the rule, that the aggregate is the
-sum of the updates, and the next exponents. All else is: an anchor with another root, sum or state still fails.
+sum of the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, sum or
+state still fails.
 """
 
 from __future__ import annotations
@@ -144,4 +145,6 @@ def _check_state(
     files.fetch(of_state, "the state file", artifacts.state, manifest.state_file_size)
     count = len(artifacts.next_exponents)
     require(subject, "the number of exponents in the artifacts file", len(manifest.tensors), count)
+    if manifest.private:
+        require(subject, "the next exponents", header.exponents, artifacts.next_exponents)
     return state

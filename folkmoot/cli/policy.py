@@ -203,7 +203,7 @@ def default_rule(genesis: Path) -> str:
     Raises:
         ArtifactError: The genesis is missing or damaged.
     """
-    return PRIVATE_RULE if "privacy" in _manifest(genesis).training else DEFAULT_RULE
+    return PRIVATE_RULE if _manifest(genesis).private else DEFAULT_RULE
 
 
 def default_of(profile: str) -> Policy:

@@ -90,7 +90,8 @@ def simulate(
         of_leaf = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
         aggregate = aggregate_of(lanes, total)
         state = State(*outer_step(state.theta, state.momentum, aggregate, total, of_leaf, UNIT, 0))
-        exponents = next_exponents(exponents, [summarize(reader, manifest).tensors for reader in readers])
+        if not manifest.private:
+            exponents = next_exponents(exponents, [summarize(reader, manifest).tensors for reader in readers])
     return published
 
 

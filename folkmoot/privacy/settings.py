@@ -11,9 +11,7 @@ from typing import Any
 from folkmoot.errors import InputError
 from folkmoot.privacy.accountant import MOST_NOISE, epsilon_of, rho_of
 from folkmoot.privacy.noise import MOST_DEVIATION
-
-KEY = "privacy"
-"""Name of the settings in the manifest's training settings."""
+from folkmoot.protocol.manifest import PRIVACY
 
 WARNING = "Without DP mode, treat a published update as publishing your records."
 """What a federation without these settings must be told."""
@@ -70,9 +68,9 @@ class PrivacySettings:
         Raises:
             InputError: A setting is missing, unknown or out of its range (``invalid-privacy``).
         """
-        if KEY not in training:
+        if PRIVACY not in training:
             return None
-        value = training[KEY]
+        value = training[PRIVACY]
         names = {"unit", "adjacency", "noise1024", "steps", "B0", "clip", "grid", "delta"}
         if not isinstance(value, Mapping) or set(value) != names:
             found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__

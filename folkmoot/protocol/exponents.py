@@ -4,7 +4,8 @@
 Each entry with a weight above 0 has one vote per tensor, and the lower median of the votes moves the tensor's exponent:
 a minority can't move it beyond the honest votes. A vote depends on where an update's energy is. The
 ratio ``S / A`` of the sum of squares to the sum of absolute values is the amplitude of a coordinate weighted by its
-share of A: rows of zeros (an embedding's, of tokens that nobody used) do not count.
+share of A: rows of zeros (an embedding's, of tokens that nobody used) do not count. The exponents of a federation with
+privacy settings never change (``Manifest.private``), and nobody votes.
 
 This module knows nothing of rules, files or chains.
 """
