@@ -7,17 +7,22 @@ Uses tasks and files, but not the chain.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.floor import FROZEN
 from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import Task, root, supervised
+
+if TYPE_CHECKING:
+    import torch
 
 _CALIBRATION_SHARES = (
     5  # A shipped task is trained on one of this many shares, like the data of one contributor.
@@ -42,10 +47,12 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     """
     model = task.model()
     values = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
-    committed = {root.SETTING: root_digest} if root_digest else {}
+    private = PrivacySettings.of(task.training)
+    committed: dict[str, Any] = {root.SETTING: root_digest} if root_digest else {}
+    if private is not None and (names := _frozen(model)):
+        committed[FROZEN] = names
     manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed})
     state = State.genesis(manifest, values)
-    private = PrivacySettings.of(task.training)
     if private is not None:
         check_layers(model)
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
@@ -66,6 +73,12 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
     return _start(manifest, state, exponents, problem)
+
+
+def _frozen(model: torch.nn.Module) -> list[str]:
+    """Return the float arrays of a model that private training leaves as they are, and adds no noise to."""
+    arrays = model.state_dict(keep_vars=True).items()
+    return [name for name, value in arrays if value.is_floating_point() and not value.requires_grad]
 
 
 def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:

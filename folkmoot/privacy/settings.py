@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from folkmoot.errors import InputError
@@ -123,6 +124,11 @@ class PrivacySettings:
     def deviation_of_training(self) -> float:
         """Standard deviation of the noise in a weight after all steps, at a learning rate of 1."""
         return float(self.deviation * self.step_size * math.sqrt(self.steps))
+
+    def variance_of_step(self, rate: float) -> Fraction:
+        """Return the variance of the noise of one step in a weight, exactly, at a learning rate."""
+        size = Fraction(rate) * Fraction(self.clip) / (self.bound * self.divisor)
+        return (self.deviation * size) ** 2
 
     def epsilon(self, rounds: int) -> float:
         """Return the epsilon of taking part in some rounds, at ``delta``."""

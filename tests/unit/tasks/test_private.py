@@ -19,6 +19,7 @@ from folkmoot.artifacts.start import write
 from folkmoot.cli.deploy import genesis_roots
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.floor import floor_of
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Task, load_task, supervised
@@ -157,6 +158,24 @@ def test_the_first_exponents_of_a_private_task_are_those_of_its_noise(
     (exponent,) = start.genesis.exponents
     steps = settings.deviation_of_training * task.training["learning_rate"] / 2.0**exponent
     assert 16 / 2**0.5 < steps * (np.pi / 2) ** 0.5 < 16 * 2**0.5
+
+
+class HalfFrozen(TabularTask):
+    def model(self) -> nn.Module:
+        model = nn.Sequential(nn.Linear(64, 40), nn.Tanh(), nn.Linear(40, 10))
+        model[0].requires_grad_(requires_grad=False)
+        return model
+
+
+def test_a_genesis_names_what_has_no_noise_and_its_floor_counts_the_rest() -> None:
+    start = start_of(like(HalfFrozen))
+    assert start.manifest.training["frozen"] == ["0.weight", "0.bias"]
+    assert floor_of(start.manifest, start.genesis.exponents).least > 0
+    one = floor_of(
+        replace(start.manifest, training={**start.manifest.training, "frozen": []}), start.genesis.exponents
+    )
+    assert one.least > 7 * floor_of(start.manifest, start.genesis.exponents).least
+    assert "frozen" not in start_of(load_task("digits-private")).manifest.training
 
 
 def test_a_bad_learning_rate_is_named() -> None:
