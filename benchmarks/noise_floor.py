@@ -5,7 +5,7 @@
 
 The first table has updates that are noise alone, for the smallest and the largest size that exponents leave it in units
 of the grid: a Gaussian, rounded and clamped as the codec does. The second has updates of shipped tasks, by the real
-mechanism and codec, in the first round and after ten honest ones: with all of the noise, with 0.9 of it and with none,
+mechanism and codec, after twenty honest rounds and in the first one: with all the noise, with 0.9 of it and with none,
 and by how much an update without noise has to be scaled up to pass the floor. The noise is from the operating system,
 so a run can't be repeated to the bit.
 """
@@ -27,6 +27,7 @@ from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import TARGET
 from folkmoot.tasks import Data, load_task
+from folkmoot.tasks.private import EPSILON, ROUNDS
 
 WEIGHTS = (288, 1_000, 2_000, 4_000, 10_000)
 _ACCOUNT = "0x" + "11" * 20
@@ -74,13 +75,11 @@ def of_task(name: str, contributors: int, repeats: int) -> None:
     task = load_task(name)
     settings = PrivacySettings.of(task.training)
     assert settings is not None
-    epsilon = f"{settings.epsilon(20):.3g}"
-    for rounds in (0, 10):
-        federation = run(name, contributors, epsilon, max(rounds, 1), 7, "mean")
-        if not rounds:
-            federation.model = federation.manifest.flatten(
-                {key: value.numpy() for key, value in task.model().state_dict().items()}
-            )
+    federation = run(name, contributors, f"{EPSILON:g}", ROUNDS, 7, "mean")
+    for when in (f"after {ROUNDS} rounds", "round 1"):
+        if when == "round 1":
+            first = {key: value.numpy() for key, value in task.model().state_dict().items()}
+            federation.model = federation.manifest.flatten(first)
         manifest = federation.manifest
         floor = floor_of(manifest, federation.exponents).least
         row: dict[str, list[int]] = {}
@@ -95,7 +94,7 @@ def of_task(name: str, contributors: int, repeats: int) -> None:
         shown = [f"{sum(one < floor for one in found)} of {len(found)}" for found in row.values()]
         energy = np.mean(row["none"]) / floor
         print(
-            f"| {name}, {'round 1' if not rounds else 'after 10 rounds'} | {manifest.elements:,} | {floor:,} "
+            f"| {name}, {when} | {manifest.elements:,} | {floor:,} "
             f"| {' | '.join(shown)} | {100 * energy:.1f} % | {np.mean(factors):.1f} |",
             flush=True,
         )
