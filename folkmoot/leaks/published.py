@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from folkmoot.artifacts.inventory import Commitments
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT, EXPIRED, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.leaks import inversion, membership
 from folkmoot.leaks.learner import Learner, canaries, joined, pick
@@ -66,7 +66,9 @@ class Own:
     manifest: Manifest
     """The federation's manifest."""
     rounds: tuple[OwnRound, ...] = field(repr=False)
-    """Rounds with an update of the account, ascending."""
+    """Rounds with an update of the account that is still there, ascending."""
+    deleted: tuple[int, ...] = ()
+    """Rounds whose update of the account was deleted by rule or by wish."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,9 @@ class OwnFinding:
     account: str
     """The account."""
     rounds: tuple[int, ...]
-    """Rounds with an update of the account."""
+    """Rounds with an update of the account that is still there."""
+    deleted: tuple[int, ...]
+    """Rounds whose update of the account was deleted by rule or by wish: it is not attacked."""
     records: int
     """Records that the contributor has now."""
     unseen: Separation | None
@@ -91,6 +95,7 @@ class OwnFinding:
         return {
             "account": self.account,
             "rounds": list(self.rounds),
+            "deleted": list(self.deleted),
             "records": self.records,
             "unseen": None if self.unseen is None else self.unseen.to_json(),
             "canaries": self.canaries.to_json(),
@@ -99,7 +104,7 @@ class OwnFinding:
 
 
 def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: str) -> Own:
-    """Read all updates of an account in anchored rounds.
+    """Read all updates of an account in anchored rounds that are not deleted.
 
     Args:
         rpc: An endpoint. It is trusted.
@@ -108,7 +113,7 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         account: The contributor's account.
 
     Raises:
-        InputError: The account has published no update (``no-updates``).
+        InputError: The account has published no update that is still there (``no-updates``).
         ArtifactError: A file is missing or damaged.
         RpcError: The endpoint failed.
     """
@@ -123,7 +128,7 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             for entry in entries_of(event):
                 if entry.contributor.lower() == account.lower():
                     places[entry.round] = entry.index
-    rounds = []
+    rounds, deleted, free = [], [], commitments.free()
     for number, anchored in commitments.rounds.items():
         if number not in places:
             continue
@@ -137,19 +142,25 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         sha256 = artifacts.updates[places[number]]
         if sha256 is None:
             continue
+        try:
+            data = source.fetch(sha256, manifest.size).read_bytes()
+        except ArtifactError as error:
+            if error.code != EXPIRED and not (error.code == "artifact-missing" and number in free):
+                raise
+            deleted.append(number)
+            continue
         path = source.fetch(artifacts.base_state, manifest.state_file_size)
         with path.open("rb") as file:
             mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
             base = State.from_bytes(mapped, manifest).to_float32()
-        update = decoded(source.fetch(sha256, manifest.size).read_bytes(), manifest, exponents)
-        rounds.append(OwnRound(number, base, exponents, update))
+        rounds.append(OwnRound(number, base, exponents, decoded(data, manifest, exponents)))
     if not rounds:
         raise InputError(
-            f"The account {account} has published no update in an anchored round.",
+            f"The account {account} has no update in an anchored round that is still there ({len(deleted)} deleted).",
             remedy="Check --account, --deployment and --artifacts; `folkmoot status` lists the rounds.",
             code="no-updates",
         )
-    return Own(account, manifest, tuple(rounds))
+    return Own(account, manifest, tuple(rounds), tuple(deleted))
 
 
 def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:
@@ -184,6 +195,7 @@ def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:
     return OwnFinding(
         own.account,
         tuple(one.number for one in own.rounds),
+        own.deleted,
         len(data),
         separation(parts[0], parts[2], rng) if unseen is not None else None,
         separation(parts[0], parts[1], rng),
