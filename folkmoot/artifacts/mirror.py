@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
-The folder has the layout of docs/protocol.md section 12. Update files that may be deleted by rule (section 12.1) are
-deleted, and not fetched. Every byte is hashed before a file gets its name, so a file
-with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
+The folder has the layout of docs/protocol.md section 12. Update files that may be deleted by rule or because their
+contributors want it (sections 12.1 and 12.2) are deleted, and not fetched. Every byte is hashed before a file gets its
+name, so a file with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from folkmoot.artifacts.inventory import Anchored, Commitments
-from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
+from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, WISHES, ArtifactSource, FolderSource
+from folkmoot.artifacts.wishes import Wishes
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
@@ -164,6 +167,18 @@ class MirrorFolder(FolderSource):
                     self._place(part, place)
         return sha256
 
+    def keep_wishes(self, data: bytes) -> None:
+        """Write the list of wishes to delete update files.
+
+        Raises:
+            LocalError: The folder can't be written.
+        """
+        with _writing(self.folder), self._part() as part, part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            self._place(part, self.folder / WISHES)
+
     def delete(self, sha256: str, size: int) -> bool:
         """Delete a file of this size in bytes. Return whether there was one.
 
@@ -248,8 +263,14 @@ class Copier:
             raise self._nothing()
         return manifest
 
-    def round(self, anchored: Anchored, manifest: Manifest, *, expired: bool = False) -> bool:
-        """Copy a round's files, without the update files if they are expired. Return whether no file is missing."""
+    def round(self, anchored: Anchored, manifest: Manifest, unwanted: Collection[int] = ()) -> bool:
+        """Copy a round's files. Return whether no file is missing.
+
+        Args:
+            anchored: The round.
+            manifest: The manifest.
+            unwanted: Numbers of the entries whose update files may be deleted, and are not copied.
+        """
         before = len(self.copied.missing)
         number, needed = anchored.number, not anchored.void
         data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
@@ -262,7 +283,7 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    self._listed(artifacts, manifest, needed, expired)
+                    self._listed(artifacts, manifest, needed, unwanted)
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -275,16 +296,19 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def updates(self, anchored: Anchored) -> list[str]:
-        """Return the update files that a round lists; none if the folder does not have its artifacts file."""
+    def updates(self, anchored: Anchored) -> dict[int, str]:
+        """Return the update files that a round lists, by the number of their entry.
+
+        None if the folder does not have its artifacts file.
+        """
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
             _require_readable(error)
-            return []
+            return {}
         if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
-            return []
-        return [sha256 for sha256 in artifacts.updates if sha256 is not None]
+            return {}
+        return {index: sha256 for index, sha256 in enumerate(artifacts.updates) if sha256 is not None}
 
     def delete(self, sha256: str, size: int) -> None:
         """Delete a file from the folder, if it has the size of an update.
@@ -302,14 +326,16 @@ class Copier:
             self._sure.discard(sha256)
             self.copied.deleted += 1
 
-    def _listed(self, artifacts: Artifacts, manifest: Manifest, needed: bool, expired: bool) -> None:
+    def _listed(
+        self, artifacts: Artifacts, manifest: Manifest, needed: bool, unwanted: Collection[int]
+    ) -> None:
         state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
         files = [
             ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
             ("the base state", artifacts.base_state, state),
         ]
         for index, sha256 in enumerate(artifacts.updates):
-            if sha256 is not None and not expired:
+            if sha256 is not None and index not in unwanted:
                 files.append((f"the update file of entry {index}", sha256, manifest.size))
         files += [
             ("the aggregate", artifacts.aggregate, aggregate),
@@ -411,8 +437,10 @@ class Mirroring:
     """The manifest; None until it is copied."""
     sure: set[str] = field(default_factory=set)
     """Names of complete files in the folder."""
-    emptied: set[int] = field(default_factory=set)
-    """Rounds whose update files were deleted."""
+    emptied: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Numbers of the entries whose update files were deleted, by round."""
+    _kept: list[DeletionWish] = field(default_factory=list)
+    """Wishes in the folder's list, as this process wrote it."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
         """Read the chain and copy the missing files, round by round; then delete the expired ones.
@@ -433,30 +461,63 @@ class Mirroring:
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
-        expired = self.commitments.expired()
+        unwanted = self._unwanted(self._wishes())
         for number, anchored in self.commitments.rounds.items():
             if number in self.whole or (self.rounds is not None and number not in self.rounds):
                 continue
             copier.copied = Copied()
-            if copier.round(anchored, self.manifest, expired=number in expired):
+            if copier.round(anchored, self.manifest, unwanted.get(number, ())):
                 self.whole.add(number)
             yield number, copier.copied
-        self.emptied &= expired
-        if expired > self.emptied:
-            yield from self._delete(copier, expired)
+        if unwanted != self.emptied:
+            yield from self._delete(copier, unwanted)
+            self.emptied = unwanted
 
-    def _delete(self, copier: Copier, expired: set[int]) -> Iterator[tuple[int, Copied]]:
-        """Delete the update files of expired rounds, except those that another round lists."""
+    def _wishes(self) -> Wishes:
+        """Return the wishes that folder and source know, and keep those that count in the folder."""
+        deployment = self.commitments.deployment
+        known: list[DeletionWish] = []
+        try:
+            known += self.folder.wishes()
+        except ArtifactError as error:
+            _require_readable(error)
+        with suppress(ArtifactError):  # Without an answer, the folder's list is what is known.
+            known += self.source.wishes()
+        wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
+        counting = sorted(wishes.counting(), key=lambda wish: wish.contributor)
+        if counting and list(self._kept) != counting:
+            self.folder.keep_wishes(to_file(counting))
+            self._kept = counting
+        return wishes
+
+    def _unwanted(self, wishes: Wishes) -> dict[int, frozenset[int]]:
+        """Return the numbers of the entries whose update files may be deleted, by round."""
+        commitments, expired = self.commitments, self.commitments.expired()
+        found = {number: frozenset(range(commitments.rounds[number].entries)) for number in expired}
+        for number in commitments.free() - expired:
+            accounts = enumerate(commitments.contributors(number))
+            if wanted := frozenset(index for index, account in accounts if wishes.cover(account, number)):
+                found[number] = wanted
+        return found
+
+    def _delete(self, copier: Copier, unwanted: Mapping[int, frozenset[int]]) -> Iterator[tuple[int, Copied]]:
+        """Delete update files that may be deleted, except those that another entry lists whose file stays."""
         rounds = self.commitments.rounds
         assert self.manifest is not None  # noqa: S101  `step` has read it.
-        size = self.manifest.size
-        kept = {name for number in rounds.keys() - expired for name in copier.updates(rounds[number])}
-        for number in sorted(expired - self.emptied):
+        size, nothing = self.manifest.size, frozenset[int]()
+        kept = {
+            name
+            for number, anchored in rounds.items()
+            for index, name in copier.updates(anchored).items()
+            if index not in unwanted.get(number, nothing)
+        }
+        for number, indexes in sorted(unwanted.items()):
+            if indexes == self.emptied.get(number):
+                continue
             copier.copied = Copied()
-            for name in copier.updates(rounds[number]):
-                if name not in kept:
+            for index, name in copier.updates(rounds[number]).items():
+                if index in indexes and name not in kept:
                     copier.delete(name, size)
-            self.emptied.add(number)
             yield number, copier.copied
 
 

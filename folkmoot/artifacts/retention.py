@@ -17,6 +17,8 @@ class Reason(StrEnum):
 
     RETENTION = "retention"
     """The time that the voters set is over."""
+    WISH = "wish"
+    """Its contributor wanted it, and nothing on the chain can need it any more."""
 
 
 @dataclass(frozen=True, slots=True)

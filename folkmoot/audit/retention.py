@@ -19,6 +19,8 @@ class Expired(StrEnum):
 
     RETENTION = "retention"
     """Update files were deleted after the time that the voters set."""
+    WISH = "wish"
+    """Update files were deleted because their contributors wanted it."""
     WINDOW = "window"
     """Its rule compares its updates with those of earlier rounds, of which files were deleted."""
 

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from folkmoot.artifacts.retention import Reason
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
@@ -54,8 +55,8 @@ class RoundFiles:
     """Root of the momentum before it, if the files of its base are not there to tell."""
     sizes: dict[str, int]
     """Bytes of each file, by sha256."""
-    expired: bool
-    """Whether its update files are deleted by rule. They need not be in the store."""
+    deleted: dict[str, Reason]
+    """Why update files are deleted, by sha256, of those that are. They need not be in the store."""
 
 
 @dataclass
@@ -71,8 +72,8 @@ class Importer:
     history: History
     store: Store
     source: ArtifactSource
-    expired: Callable[[Round], bool] = lambda found: False
-    """Whether the update files of a round are deleted by rule. They are not imported."""
+    deleted: Callable[[Round, str], Reason | None] = lambda found, contributor: None
+    """Why the update file of a contributor in a round is deleted; None if it is not. Deleted ones are not imported."""
     fetched: int = 0
     """Files that were fetched."""
     sizes: dict[str, int] = field(default_factory=dict)
@@ -124,9 +125,7 @@ class Importer:
         ):
             require(subject, what, expected, listed)
         verdicts = self._verdicts(found, artifacts)
-        expired = self.expired(found)
-        if not expired:
-            self._updates(found, artifacts, manifest)
+        deleted = self._updates(found, artifacts, manifest)
         self._aggregate(found, artifacts, manifest)
         before = None
         if base_state is None:
@@ -139,8 +138,8 @@ class Importer:
             verdicts,
             momentum_root,
             before,
-            {name: self.sizes.get(name, manifest.size) if expired else self.sizes[name] for name in names},
-            expired,
+            {name: manifest.size if name in deleted else self.sizes[name] for name in names},
+            deleted,
         )
 
     def report(self, sha256: str, limit: int) -> bool:
@@ -172,10 +171,17 @@ class Importer:
         )
         return verdicts
 
-    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> dict[str, Reason]:
+        """Import the update files that are not deleted. Return why the others are, by sha256."""
+        reasons: dict[str, Reason] = {}
+        kept: set[str] = set()
         for entry, sha256 in zip(found.commitments(), artifacts.updates, strict=True):
             if sha256 is None:
                 continue
+            if why := self.deleted(found, entry.contributor):
+                reasons[sha256] = why
+                continue
+            kept.add(sha256)
             what = f"update file of {entry.contributor}"
             path = self._file(found.number, what, sha256, manifest.size)
             subject = Subject(
@@ -186,6 +192,7 @@ class Importer:
             except UpdateRefused as error:
                 what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
                 raise mismatch(subject, "the update file", what, found_) from error
+        return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
     def _aggregate(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
         anchor = found.anchor

@@ -16,7 +16,6 @@ from typing import Any
 from eth_utils.crypto import keccak
 from sqlalchemy.orm import Session
 
-from folkmoot.artifacts.retention import Reason
 from folkmoot.audit.calls import decode_call
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
@@ -284,7 +283,7 @@ class Rows:
         ]
         rows += [("update", sha256, None) for sha256 in listed.updates if sha256 is not None]
         for kind, sha256, digest in rows:
-            deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            deleted = files.deleted.get(sha256) if kind == "update" else None
             if deleted and session.get(Artifact, sha256) is not None:
                 continue  # An earlier round has the same file, and decides.
             session.merge(
