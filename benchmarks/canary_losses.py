@@ -50,7 +50,7 @@ def federation(
         total = {name: value * 0 for name, value in weights.items()}
         for one, data in enumerate(shares):
             model.load_state_dict(weights)
-            task.train(model, data, {**task.training, "seed": 1000 * seed + number})
+            task.train(model, data, {**task.training, "seed": 1000 * seed + number}, {})
             for name, value in model.state_dict().items():
                 total[name] += poisoned(attack, weights[name], value) if one in bad else value
         mean = {name: value / contributors for name, value in total.items()}

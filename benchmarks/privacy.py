@@ -91,7 +91,7 @@ class Private(Run):
         rows = []
         for data in self.data:
             trained = self._model(model, head=True)
-            train_once(self.task, trained, data, self.training)
+            train_once(self.task, trained, data, self.training, {}, 1)
             rows.append(flat - self.manifest.flatten({k: v.numpy() for k, v in trained.state_dict().items()}))
         return np.array(rows, dtype=np.float32)
 

@@ -2,7 +2,7 @@
 """What a watcher needs for a round: ``python -m benchmarks.watching [--size 1e7] [--updates 20] [--rule multi_krum]``.
 
 A round of synthetic updates in files is examined, once as it is right and once with one wrong coordinate in the
-aggregate, and again with one in theta; where the rule can be proven, also with an update left out, and with one wrong
+mean, and again with one in theta; where the rule can be proven, also with an update left out, and with one wrong
 product in a Gram tree that is shown. Then the proofs are built from the trees that the examination left.
 """
 
@@ -38,7 +38,7 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.merkle import MEAN
 from folkmoot.protocol.state import State
 from folkmoot.round import compute_leaves, compute_round
 
@@ -66,7 +66,7 @@ class Folder:
 
 
 class Collected(bytearray):
-    """Takes the bytes of the aggregate file."""
+    """Takes the bytes of the mean file."""
 
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -74,7 +74,7 @@ class Collected(bytearray):
 
 
 def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles, dict[str, Case]]:
-    """Make a round, its files, and three anchors of it: right, wrong in the aggregate, wrong in theta."""
+    """Make a round, its files, and three anchors of it: right, wrong in the mean, wrong in theta."""
     manifest, header, policy, state, entries, updates = round_of(manifest_of(size), count)
     parameters = {"multi_krum": (count // 5, 0), "trimmed_mean": (count // 5,)}.get(rule, ())
     policy = replace(policy, rule=rule, parameters=parameters)
@@ -92,7 +92,7 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
         updates,
         coordinator=COORDINATOR,
         lineage=GENESIS,
-        aggregate_sink=collected,
+        mean_sink=collected,
     )
     for update in updates:
         folder.put(update.read(0, manifest.leaves).tobytes())
@@ -110,16 +110,14 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
             CHAIN_ID, LEDGER, 1, 1, policy, COORDINATOR, 0, root, header.hash, tuple(entries), anchor, 2**40
         )
 
-    rows = np.frombuffer(bytes(collected), dtype=np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows = np.frombuffer(bytes(collected), dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[manifest.leaves // 2, 7] ^= 1
-    aggregate_root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
+    mean_root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
     lie = replace(outcome.state, theta=outcome.state.theta.copy())
     lie.theta[manifest.size // 3] += 1
     cases = {
         "right": anchored(outcome.anchor),
-        "aggregate": anchored(
-            replace(outcome.anchor, aggregate_root=aggregate_root), aggregate=folder.put(rows.tobytes())
-        ),
+        "mean": anchored(replace(outcome.anchor, mean_root=mean_root), mean=folder.put(rows.tobytes())),
         "outer-step": anchored(
             replace(outcome.anchor, state_root=lie.root(manifest.hash)), state=folder.put(lie.to_bytes())
         ),
@@ -129,15 +127,14 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
         weights[weights.index(1)] = 0
         part = compute_leaves(manifest, header, policy, state, updates, weights, 0, manifest.leaves)
         after = State(part.theta, part.momentum)
-        lanes = merkle.aggregate_leaves(part.lanes)
         cases["rule"] = anchored(
             replace(
                 outcome.anchor,
                 weights=tuple(weights),
-                aggregate_root=merkle.aggregate_root(part.lanes),
+                mean_root=merkle.tree(MEAN, merkle.leaf_hashes(MEAN, part.mean)).root,
                 state_root=after.root(manifest.hash),
             ),
-            aggregate=folder.put(lanes.tobytes()),
+            mean=folder.put(part.mean.tobytes()),
             state=folder.put(after.to_bytes()),
         )
     if outcome.gram_tree is not None:

@@ -16,6 +16,7 @@ from client.drill import claim, drill_mod
 from folkmoot.errors import TaskError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.memory import StateMemory
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Task, load_task, root
@@ -43,7 +44,8 @@ def train(message: Message, context: Context) -> Message:
         data = root.load(task, contributor.root, seed)
     else:
         data = task.load(contributor.partition, contributor.partitions, seed)
-    examples = train_once(task, model, data, manifest.training)
+    memory = StateMemory(context.state)
+    examples = train_once(task, model, data, manifest.training, memory, round_message.round)
     content = RecordDict(
         {
             records.ARRAYS: ArrayRecord(model.state_dict()),

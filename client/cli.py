@@ -43,10 +43,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
-    from folkmoot.flower.contributor import KeptUpdate
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.protocol.commitment import Commitment
-    from folkmoot.rpc.client import Rpc
 
 CoordinatorUrl = Annotated[
     str,
@@ -167,6 +164,14 @@ def join(
             "coordinator's.",
         ),
     ] = "",
+    mirror: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="URL_OR_FOLDER",
+            help="Mirror to get models from, before the coordinator is asked. Repeat it for several.",
+            show_default=False,
+        ),
+    ] = None,
     limit_memory: Annotated[
         float, typer.Option(metavar="GB", help="Memory for the training code. 0: half of this machine's.")
     ] = 0,
@@ -203,10 +208,12 @@ def join(
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
     from client import access, admission, apps, drill, node
+    from client.keeper import Keeper
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey, SigningKey
     from client.signer_wallet import WalletKey, check_options
+    from client.transfers import Transfers
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -288,6 +295,8 @@ def join(
     def say(text: str) -> None:
         note(text, json_)
 
+    bar = sys.stderr.isatty() and not json_
+
     with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
         say(f"Checking the chain at {endpoint.name} ...")
         node.check_chain(endpoint, addresses)
@@ -311,7 +320,26 @@ def join(
             )
         if wallet is not None and not no_enrol:
             node.check_enrolled(endpoint, addresses, address)
-        manifest = node.check_base(endpoint, api, addresses, say)
+        genesis, manifest = node.read_genesis(endpoint, api, addresses)
+        contributor = Contributor(
+            home=folder,
+            rpc=",".join(rpc),
+            coordinator=coordinator,
+            deployment=addresses.to_json(),
+            account=address,
+            task=one if subject is None else subject.name,
+            partition=which,
+            partitions=partitions,
+            attack=attack,
+            root=root,
+            private=PRIVACY in manifest.training,
+        )
+        transfers = Transfers(lambda event: say(_text(event)) if _text(event) else None, bar=bar)
+        keeper = Keeper(contributor, manifest, genesis, mirror or (), transfers)
+        say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with node.locked(folder):
+            keeper.head()
         ledger = LedgerReader(endpoint, addresses.ledger)
         policy = ledger.policy(ledger.current_policy())
         granted = access.pinned(granted, policy.bundle_hash)
@@ -327,20 +355,6 @@ def join(
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
         _enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    contributor = Contributor(
-        home=folder,
-        rpc=",".join(rpc),
-        coordinator=coordinator,
-        deployment=addresses.to_json(),
-        account=address,
-        task=one if subject is None else subject.name,
-        partition=which,
-        partitions=partitions,
-        attack=attack,
-        root=root,
-        private=PRIVACY in manifest.training,
-    )
     if account is None:
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
     else:
@@ -367,10 +381,11 @@ def join(
         say(line)
     say(f"Starting the node in {folder} ...")
     if json_:
-        node.run_node(contributor, agent, options, on_event=lambda event: typer.echo(json.dumps(event)))
-        return
-    logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
-    node.run_node(contributor, agent, options, on_event=lambda event: _log(event, address))
+        transfers.say = on_event = lambda event: typer.echo(json.dumps(event))
+    else:
+        logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
+        transfers.say = on_event = lambda event: _log(event, address)
+    node.run_node(contributor, agent, options, on_event=on_event, keeper=keeper)
 
 
 def _account_of(signer: Path, deployment: Deployment) -> str:
@@ -499,6 +514,16 @@ def _enrol(
         say_enrolled("is now enrolled, from the next round on,")
 
 
+def _text(event: dict[str, Any]) -> str:
+    """Return the text of an event of the keeper."""
+    if event["event"] != "transferred":
+        return str(event.get("detail", ""))
+    way = "Received" if event["direction"] == "down" else "Sent"
+    size, seconds = int(event["bytes"]), float(event["seconds"])
+    rate = f" ({size / seconds / 1e6:,.2f} MB/s)" if seconds else ""
+    return f"{way} the {event['what']}: {size / 1e6:,.2f} MB in {seconds:.1f} s{rate}."
+
+
 def _log(event: dict[str, object], account: str) -> None:
     """Print an event of the node."""
     from folkmoot.runtime.logs import fields
@@ -518,6 +543,11 @@ def _log(event: dict[str, object], account: str) -> None:
         )
     elif kind == "received":
         text = f"Round {values['round']}: the coordinator has the update."
+    elif kind == "transferred":
+        text = _text(event)
+    elif kind in ("transfer-repeats", "means-failed", "keeper-failed"):
+        level = logging.WARNING
+        text = str(values.pop("detail"))
     elif kind == "left":
         level = logging.WARNING
         text = f"{values['detail']} It starts again in {values['pause']} s. Signed updates are kept."
@@ -570,6 +600,7 @@ def submit(
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
+    from client.delivery import signed_commitment
     from folkmoot.cli.options import sending, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError, UpdateRefused
@@ -592,7 +623,7 @@ def submit(
         account = unlock(keystore, password_file)
         contributor = account.address if wallet is None else parse_address(wallet)
         rpc_of_wallet = None if wallet is None else chain.ledger_reader.rpc
-        commitment, signature = _signed_commitment(kept, round_, contributor, chain.deployment, rpc_of_wallet)
+        commitment, signature = signed_commitment(kept, round_, contributor, chain.deployment, rpc_of_wallet)
         purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
         parts = NodeOptions()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
@@ -631,68 +662,6 @@ def submit(
             outcome += f", {earlier} of them by an earlier call" if earlier else ""
             outcome += f", for {parts.gas:,} gas: it can't be left out."
         emit(document, json_, f"The commitment of round {round_} is on the chain, {outcome}")
-
-
-def _signed_commitment(
-    kept: KeptUpdate, round_: int, account: str, deployment: Deployment, contract: Rpc | None = None
-) -> tuple[Commitment, bytes]:
-    """Return the commitment of a kept update, if the account's signer has signed it and the file is its update.
-
-    The training code can write to the folder of kept updates, so only the signature shows that the signer has checked
-    a commitment. The ledger takes this one from the account itself, without a look at the signature.
-
-    Args:
-        kept: The update.
-        round_: Its round.
-        account: Its contributor.
-        deployment: Addresses of the contracts.
-        contract: If the account is a contract, the endpoint on which it is asked whether it accepts the signature.
-
-    Returns:
-        The commitment and its signature.
-
-    Raises:
-        InputError: ``unsigned-update`` or ``damaged-update``.
-    """
-    import numpy as np
-
-    from folkmoot.coordinator_api import commitment_from_wire
-    from folkmoot.errors import EncodingError, FolkmootError, UpdateRefused
-    from folkmoot.protocol.commitment import Domain
-    from folkmoot.protocol.fixed_point import LEAF
-    from folkmoot.protocol.merkle import update_tree
-    from folkmoot.rpc.wallets import accepts
-
-    try:
-        commitment, signature = commitment_from_wire(kept.commitment)
-        if contract is None:
-            commitment.check_signature(signature, Domain(deployment.chain_id, deployment.ledger))
-        elif not accepts(contract, deployment.ledger, commitment, signature, account):
-            raise ValueError("The contract does not accept its signature.")
-        if (commitment.round, commitment.contributor) != (round_, account):
-            raise ValueError(f"It is a commitment of {commitment.contributor} in round {commitment.round}.")
-    except (ValueError, InputError, UpdateRefused) as error:
-        raise InputError(
-            f"The kept commitment is not one that {account} has signed for round {round_}. "
-            f"{error.message if isinstance(error, FolkmootError) else error}",
-            remedy="Nothing was sent. Give the --home and --keystore of one node. If they are right, the training "
-            "code has changed the file: leave, and tell the others.",
-            code="unsigned-update",
-        ) from error
-    try:
-        if not kept.data or len(kept.data) % LEAF:
-            raise ValueError(f"It has {len(kept.data)} bytes, which are no whole leaves.")
-        tree = update_tree(np.frombuffer(kept.data, dtype=np.uint8))
-        if (tree.root, tree.sum_squares) != (commitment.update_root, commitment.sum_squares):
-            raise ValueError("It has another root or another sum of squares.")
-    except (ValueError, EncodingError) as error:
-        raise InputError(
-            f"The kept file of round {round_} is not the update that was signed. "
-            f"{error.message if isinstance(error, FolkmootError) else error}",
-            remedy="Nothing was sent. The file was damaged or changed after it was signed, so this update is lost.",
-            code="damaged-update",
-        ) from error
-    return commitment, signature
 
 
 @dataclass

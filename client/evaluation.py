@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
@@ -19,6 +19,15 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import HeldOutPredictions, Task
+
+if TYPE_CHECKING:
+    import torch
+
+SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 60, 0.8
+"""Defaults of a text that a model writes."""
+
+MOST_TOKENS = 10_000
+"""Most tokens of a text."""
 
 
 def read_model(path: Path) -> bytes:
@@ -42,13 +51,8 @@ def evaluate(task: Task, data: bytes) -> Report:
         ArtifactError: The file is damaged.
         TaskError: The file is not a model of this task.
     """
-    import safetensors.torch
-
-    try:
-        weights = safetensors.torch.load(data)
-        metadata = _metadata(data)
-    except (ValueError, KeyError, safetensors.SafetensorError) as error:
-        raise ArtifactError(f"The model file is damaged: {error}.", remedy="Fetch it again.") from error
+    weights = weights_of(data)
+    metadata = _metadata(data)
     return Report(
         task=task.name,
         model=sha256_hex(data),
@@ -58,11 +62,25 @@ def evaluate(task: Task, data: bytes) -> Report:
     )
 
 
-def measured(task: Task, weights: dict[str, Any]) -> Measurement:
-    """Measure weights (tensors by name) on a task's held-out examples.
+def weights_of(data: bytes) -> dict[str, Any]:
+    """Return the tensors of a model file by name.
 
     Raises:
-        TaskError: The weights are not a model of this task, or the task returned an invalid measurement.
+        ArtifactError: The file is damaged.
+    """
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load(data)
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise ArtifactError(f"The model file is damaged: {error}.", remedy="Fetch it again.") from error
+
+
+def model_of(task: Task, weights: dict[str, Any]) -> torch.nn.Module:
+    """Return a task's model with given weights.
+
+    Raises:
+        TaskError: The weights are not a model of this task.
     """
     model = task.model()
     try:
@@ -71,6 +89,19 @@ def measured(task: Task, weights: dict[str, Any]) -> Measurement:
         raise TaskError(
             f"This is not a model of the task {task.name!r}.", remedy="Give --task the federation's task."
         ) from error
+    return model
+
+
+def measured(task: Task, weights: dict[str, Any]) -> Measurement:
+    """Measure weights (tensors by name) on a task's held-out examples.
+
+    Raises:
+        TaskError: The weights are not a model of this task, or the task returned an invalid measurement.
+    """
+    return _measured(task, model_of(task, weights))
+
+
+def _measured(task: Task, model: torch.nn.Module) -> Measurement:
     metrics = {name: float(value) for name, value in task.evaluate(model).items()}
     examine = getattr(task, "examine", None)
     return measure(metrics) if examine is None else count(task.name, metrics, examine(model))
@@ -131,7 +162,7 @@ def write_report(report: Report, path: Path) -> None:
 
 
 def fetch_model(coordinator: str, version: str) -> bytes:
-    """Fetch the state of a version and return its model file. Everybody gets the same bytes.
+    """Fetch the model file of a version. Everybody gets the same bytes.
 
     Args:
         coordinator: URL of the coordinator.
@@ -139,25 +170,17 @@ def fetch_model(coordinator: str, version: str) -> bytes:
 
     Raises:
         CoordinatorError: The coordinator does not have this version, or can't be reached.
-        ArtifactError: A file is missing or damaged.
     """
     with CoordinatorApi(coordinator) as api:
-        manifest = fetch_manifest(api)
-        if version == "0":
-            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        active = version == "active"
-        view = api.get("/v1/models/active" if active else f"/v1/rounds/{version}")
-        number = int(view["version"] if active else view["round"])
-        if number == 0:
-            return fetch_state(api, _genesis(api).state, manifest).to_safetensors(manifest, 0)
-        return fetch_state(api, _sha256(view, number), manifest).to_safetensors(manifest, number)
+        return api.model(version)
 
 
 def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
     """Measure each newly anchored state, endlessly.
 
     Yields:
-        ``version``, ``stateRoot`` and the measurement as in a report; or ``round`` and ``error``.
+        ``version``, ``stateRoot`` and the measurement as in a report, with a ``sample`` if the task writes text; or
+        ``round`` and ``error``.
     """
     manifest: Manifest | None = None
     with CoordinatorApi(coordinator) as api:
@@ -168,19 +191,61 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
             try:
                 manifest = manifest or fetch_manifest(api)
                 state = fetch_state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
-                measurement = measured_state(task, state, manifest)
-                root = event.data.get("stateRoot", "")
-                yield {"version": number, "stateRoot": root, **measurement.to_json()}
+                model = model_of(task, _tensors(state, manifest))
+                line = {"version": number, "stateRoot": event.data.get("stateRoot", "")}
+                if writes(task):
+                    line["sample"] = generate(task, model, seed=number)
+                yield {**line, **_measured(task, model).to_json()}
             except FolkmootError as error:
                 yield {"round": number, "error": str(error)}
 
 
 def measured_state(task: Task, state: State, manifest: Manifest) -> Measurement:
     """Measure a state; see ``measured``."""
+    return measured(task, _tensors(state, manifest))
+
+
+def _tensors(state: State, manifest: Manifest) -> dict[str, torch.Tensor]:
     import torch
 
     torch.set_num_threads(1)
-    return measured(task, {name: torch.from_numpy(array) for name, array in state.model(manifest).items()})
+    return {name: torch.from_numpy(array) for name, array in state.model(manifest).items()}
+
+
+def writes(task: Task) -> bool:
+    """Return whether a task's models write text: whether it has a method ``generate``."""
+    return callable(getattr(task, "generate", None))
+
+
+def generate(
+    task: Task,
+    model: torch.nn.Module,
+    prompt: str = "",
+    *,
+    tokens: int = SAMPLE_TOKENS,
+    temperature: float = SAMPLE_TEMPERATURE,
+    seed: int = 0,
+) -> str:
+    """Return the text that a model writes after a prompt.
+
+    Raises:
+        InputError: The task's models write no text, or an argument is out of range.
+    """
+    if not writes(task):
+        raise InputError(
+            f"The models of the task {task.name!r} write no text: it has no method generate.",
+            remedy="Give a task for text, such as --task text.",
+        )
+    if not 1 <= tokens <= MOST_TOKENS:
+        raise InputError(
+            f"{tokens} tokens can't be written.", remedy=f"Give a number from 1 to {MOST_TOKENS}."
+        )
+    if not 0 <= temperature < float("inf"):
+        raise InputError(
+            f"The temperature is {temperature:g}.",
+            remedy="Give 0 for the most likely text, or up to about 1.",
+        )
+    return str(task.generate(model, prompt, tokens=tokens, temperature=temperature, seed=seed))  # type: ignore[attr-defined]
 
 
 def _genesis(api: CoordinatorApi) -> Genesis:

@@ -31,6 +31,7 @@ from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, Subpr
 
 from client.pauses import ExecutorPause, replace_clock
 from client.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
+from folkmoot.flower.contributor import MEMORY_FOLDER
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _HASH = re.compile(r"[0-9a-f]{64}")
+
+UNNAMED = "unnamed"
+"""Name of the folders of a bundle whose hash the SuperLink does not announce."""
+
+KEPT_MEMORIES = 2
+"""Number of bundles whose memories are kept: the running one's, and those of the one before."""
 
 PRELOADED = (
     "numpy",
@@ -59,6 +66,7 @@ class TrainingExecutor(SubprocessExecutor):
 
     Args:
         home: Folder for unpacked bundles.
+        memories: Folder with a folder for each bundle, in which its training keeps what it needs in later rounds.
         rules: What a task may do; None to run it without a sandbox.
         pinned: SHA-256 of the only bundle that may run; empty for any.
         fork: Whether to fork a process that has imported the libraries, or to start a new Python.
@@ -68,6 +76,7 @@ class TrainingExecutor(SubprocessExecutor):
     def __init__(
         self,
         home: Path,
+        memories: Path,
         rules: Rules | None = None,
         pinned: str = "",
         *,
@@ -75,6 +84,7 @@ class TrainingExecutor(SubprocessExecutor):
         preload: Sequence[str] = (),
     ) -> None:
         self._home = home
+        self._memories = memories
         self._rules = rules
         self._pinned = pinned
         self._context: ForkServerContext | None = multiprocessing.get_context("forkserver") if fork else None
@@ -112,8 +122,11 @@ class TrainingExecutor(SubprocessExecutor):
             self._home.mkdir(parents=True, exist_ok=True)
             write_whole(self._home / BUNDLE_FILE, bundle.encode())
         try:
-            unpacked = self._new_folder(self._home / (bundle or "unnamed"))
-            task = Task(spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked))
+            unpacked = self._new_folder(self._home / (bundle or UNNAMED))
+            memory = self._memory_of(bundle or UNNAMED)
+            task = Task(
+                spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked), str(memory)
+            )
             self._running.append(replace(self._start(task), folder=unpacked))
         except (OSError, EOFError) as error:
             return LaunchResult.failed(f"the task can't be started: {error}")
@@ -131,6 +144,19 @@ class TrainingExecutor(SubprocessExecutor):
                 shutil.rmtree(old, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix="task-", dir=bundle))
 
+    def _memory_of(self, bundle: str) -> Path:
+        """Return the folder of a bundle's memories, and remove those of bundles that ran long ago.
+
+        A task sees no other bundle's memories: they may be of code whose owner trusted another coordinator.
+        """
+        folder = self._memories / bundle
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.utime(folder)
+        found = sorted(self._memories.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in found[KEPT_MEMORIES:]:
+            shutil.rmtree(old, ignore_errors=True)
+        return folder
+
     def _start(self, task: Task) -> Running:
         if self._rules is None:
             return _start_without_sandbox(self._context, replace(task, parent=os.getpid()))
@@ -138,7 +164,7 @@ class TrainingExecutor(SubprocessExecutor):
         rules = replace(
             self._rules,
             hosts=(*self._rules.hosts, (host.strip("[]"), int(port))),
-            writable=(*self._rules.writable, task.flower_home),
+            writable=(*self._rules.writable, task.flower_home, task.memory),
         )
         for folder in self._rules.writable:
             Path(folder).mkdir(mode=0o700, exist_ok=True)
@@ -272,8 +298,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from flwr.supercore.superexec import run_superexec as superexec
 
+    home = Path(os.environ["FLWR_HOME"])
     executor = TrainingExecutor(
-        Path(os.environ["FLWR_HOME"], BUNDLES_FOLDER),
+        home / BUNDLES_FOLDER,
+        home.parent / MEMORY_FOLDER,
         Rules.from_json(options.sandbox) if options.sandbox else None,
         options.bundle,
         fork=not options.no_fork,

@@ -6,6 +6,7 @@ Uses tasks and files, but not the chain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,12 @@ import numpy as np
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
-from folkmoot.privacy.floor import FROZEN
 from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.tasks import Task, root, supervised
+from folkmoot.tasks import Task, pretrained, root, supervised
+from folkmoot.tasks.training import call_train
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +30,7 @@ _CALIBRATION_SHARES = (
 )
 
 
-def start_of(task: Task, root_digest: str = "") -> Start:
+def start_of(task: Task, root_digest: str = "", weights: Mapping[str, Any] | None = None) -> Start:
     """Return the genesis of a federation with a task.
 
     The first exponents come from one training on this machine's data. Without data, they are estimated. If the task
@@ -38,20 +39,22 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     Args:
         task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
+        weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
 
     Raises:
-        TaskError: The training settings lack ``local_steps`` or ``learning_rate``, or privacy is declared and a
-            layer mixes records.
+        TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
+            layer mixes records, or the weights do not fit the task's model.
         InputError: The privacy settings are invalid.
         ManifestError: The model can't be used.
     """
     model = task.model()
-    values = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
+    if weights is not None:
+        pretrained.load(task, model, weights)
+    values = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
     private = PrivacySettings.of(task.training)
-    committed: dict[str, Any] = {root.SETTING: root_digest} if root_digest else {}
-    if private is not None and (names := _frozen(model)):
-        committed[FROZEN] = names
-    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed})
+    committed = {root.SETTING: root_digest} if root_digest else {}
+    carry = pretrained.frozen(model, private=private is not None)
+    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed}, carry=carry)
     state = State.genesis(manifest, values)
     if private is not None:
         check_layers(model)
@@ -67,7 +70,7 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     exponents = (exponent,) * len(manifest.tensors)
     problem = ""
     try:
-        exponents = _calibrated(task, manifest, exponents)
+        exponents = _calibrated(task, model, manifest, exponents)
     except (
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
@@ -75,25 +78,20 @@ def start_of(task: Task, root_digest: str = "") -> Start:
     return _start(manifest, state, exponents, problem)
 
 
-def _frozen(model: torch.nn.Module) -> list[str]:
-    """Return the float arrays of a model that private training leaves as they are, and adds no noise to."""
-    arrays = model.state_dict(keep_vars=True).items()
-    return [name for name, value in arrays if value.is_floating_point() and not value.requires_grad]
-
-
 def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:
     genesis = Genesis.of(manifest, state, exponents)
     return Start(manifest, state, genesis, state.root(manifest.hash), problem)
 
 
-def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tuple[int, ...]:
-    """Train once, and return each tensor's exponent from its change."""
-    model = task.model()
+def _calibrated(
+    task: Task, model: torch.nn.Module, manifest: Manifest, guesses: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Train the model once, and return each tensor's exponent from its change."""
     before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
     data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
     # Of this training, only a small integer for each tensor is published, so its seed need not be secret. With a public
     # one, a task's genesis is the same wherever it is made.
-    task.train(model, data, {**manifest.training, "seed": 0})
+    call_train(task, model, data, {**manifest.training, "seed": 0, "round": 1}, {})
     after = {name: tensor.detach().numpy() for name, tensor in model.state_dict().items()}
     return tuple(
         calibrated_exponent(np.asarray(before[tensor.name] - after[tensor.name], dtype=np.float32), guess)
@@ -101,7 +99,9 @@ def _calibrated(task: Task, manifest: Manifest, guesses: tuple[int, ...]) -> tup
     )
 
 
-def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
+def write_genesis(
+    task: Task, folder: Path, root_digest: str = "", weights: Mapping[str, Any] | None = None
+) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
     Arguments are as in ``start_of``.
@@ -110,6 +110,6 @@ def write_genesis(task: Task, folder: Path, root_digest: str = "") -> Start:
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest)
+    start = start_of(task, root_digest, weights)
     write(start, folder)
     return start

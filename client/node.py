@@ -55,7 +55,7 @@ from folkmoot.runtime.processes import Child, Supervisor, accepts_connections, f
 from folkmoot.runtime.superlink import SuperLink
 from folkmoot.runtime.units import format_amount
 from folkmoot.sandbox.rules import Rules
-from folkmoot.tasks import SHIPPED, Task
+from folkmoot.tasks import SHIPPED, Task, pretrained
 
 SECRETS = ("FOLKMOOT_PASSWORD",)
 """Environment variables that are hidden from processes with the coordinator's code."""
@@ -295,11 +295,14 @@ def check_task(task: Task, manifest: Manifest) -> None:
             code="wrong-task",
         )
     model = task.model()
-    if PrivacySettings.of(manifest.training) is not None:
+    private = PrivacySettings.of(manifest.training) is not None
+    if private:
         check_layers(model)
     try:
         ours = Manifest.from_arrays(
-            task.name, {name: value.numpy() for name, value in model.state_dict().items()}
+            task.name,
+            {name: value.numpy() for name, value in model.state_dict().items()},
+            carry=pretrained.frozen(model, private=private),
         )
     except ManifestError as error:
         raise TaskError(
@@ -392,6 +395,7 @@ def run_node(
     options: NodeOptions,
     *,
     on_event: Callable[[dict[str, object]], None],
+    keeper: AbstractContextManager[object] | None = None,
 ) -> None:
     """Run the node until it is interrupted.
 
@@ -404,6 +408,7 @@ def run_node(
         options: Options for starting the SuperNode.
         on_event: Called with the event's fields and ``event``: "joined", "left", "bundle", "update", "received",
             "missed", "refused" or "no-place".
+        keeper: The keeper; it runs as long as the node.
 
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
@@ -412,8 +417,9 @@ def run_node(
     protect_memory()
     logs = contributor.home / "logs"
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_locked(contributor.home))
+        stack.enter_context(locked(contributor.home))
         stack.enter_context(agent)
+        stack.enter_context(keeper or contextlib.nullcontext())
         contributor.save()  # Not before the lock is held: another node may use the folder and this file.
         supervisor = stack.enter_context(Supervisor(logs))
         watcher = stack.enter_context(NodeWatcher(contributor, logs / f"{SUPERNODE}.log"))
@@ -446,7 +452,7 @@ def run_node(
             supervisor.watch(lambda: watcher.look(on_event), timeout=pause)
 
 
-def _locked(home: Path) -> AbstractContextManager[object]:
+def locked(home: Path) -> AbstractContextManager[object]:
     """Lock a node's folder. The locks of the agents don't suffice: two nodes may have agents of two kinds.
 
     Raises:

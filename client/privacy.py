@@ -116,6 +116,6 @@ def _accuracy(task: Task, data: Data, order: list[int], training: dict[str, Any]
     held = len(order) // _HELD_OUT
     test, rest = order[:held], order[held:]
     model = task.model()
-    for _ in range(rounds):
-        train_once(task, model, Data(data.inputs[rest], data.labels[rest]), training)
+    for number in range(1, rounds + 1):
+        train_once(task, model, Data(data.inputs[rest], data.labels[rest]), training, {}, number)
     return supervised.evaluate(model, Data(data.inputs[test], data.labels[test]))["accuracy"]

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +26,7 @@ from client.signer_checks import ChainCheck, SigningRules
 from client.signer_keys import SigningKey
 from client.signer_record import RecordFolder
 from client.signer_wallet import WalletKey
+from client.sockets import listening
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
@@ -38,9 +36,6 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
-
-LONGEST_PATH = 100
-"""Length in bytes of the longest socket path that all systems support."""
 
 RECORD_FOLDER = "signer"
 """Default folder of the signing record, in the node's folder."""
@@ -136,7 +131,9 @@ class SignerAgent:
             with contextlib.suppress(ChainError):  # Each request looks again.
                 self._chain.compare(self._record.record.of(self._rules.domain))
             try:
-                self._server = stack.enter_context(self._listen(stack))
+                self._server = stack.enter_context(
+                    listening(self.path, stack, code="signer-socket", mode=self._mode, group=self._group)
+                )
             except (OSError, LookupError) as error:
                 reason = error.strerror if isinstance(error, OSError) else f"there is no group {self._group}"
                 raise LocalError(
@@ -158,34 +155,6 @@ class SignerAgent:
                     open_socket.shutdown(socket.SHUT_RDWR)
         with self._lock:
             self._cleanup.close()
-
-    def _listen(self, stack: contextlib.ExitStack) -> socket.socket:
-        path = self.path
-        if path.exists() and not (path.is_socket() or path.is_symlink()):
-            raise LocalError(
-                f"{path} exists and is not a socket.",
-                remedy="Nothing was changed. Give a path that does not exist yet with --socket.",
-                code="signer-socket",
-            )
-        path.unlink(missing_ok=True)
-        if len(os.fsencode(path)) > LONGEST_PATH:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-"))
-            path.symlink_to(Path(folder, SOCKET_FILE))
-            path = Path(folder, SOCKET_FILE)
-        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        before = os.umask(0o177)
-        try:
-            server.bind(str(path))
-            if self._group is not None:
-                shutil.chown(path, group=self._group)
-            path.chmod(self._mode)
-        except (OSError, LookupError):
-            server.close()
-            raise
-        finally:
-            os.umask(before)
-        server.listen(8)
-        return server
 
     def _serve(self, server: socket.socket) -> None:
         while True:
@@ -240,7 +209,9 @@ class SignerAgent:
         self._rules.check_bundle(commitment)
         self._record.check_unchanged()
         rounds.check(commitment.round, digest)
-        charge = self._rules.charge(self._chain.check(commitment, rounds), commitment.round, rounds)
+        view = self._chain.check(commitment, rounds)
+        self._rules.check_memory(commitment, view.policy)
+        charge = self._rules.charge(view, commitment.round, rounds)
         _send(connection, {"send": size})
         self._rules.check_update(commitment, _SentUpdate(connection, size))
         self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)

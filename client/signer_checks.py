@@ -22,7 +22,7 @@ from folkmoot.ledger.events import UpdatesCommitted
 from folkmoot.ledger.scan import scan
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import UNITS_OF_RHO
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.update_checks import summarize
@@ -97,6 +97,20 @@ class SigningRules:
                 f"{self.bundle.hex()} only.",
                 remedy="Look at what has changed in the app. To accept it, start the node with its --bundle.",
                 code="wrong-bundle",
+            )
+
+    def check_memory(self, commitment: Commitment, policy: Policy) -> None:
+        """Check that a private training keeps nothing, as far as its commitment says.
+
+        Raises:
+            SignerError: ``private-memory``.
+        """
+        if policy.noise1024 and commitment.memory_hash != NO_MEMORY:
+            raise SignerError(
+                f"The request names a memory, and round {commitment.round} is private. The 32 bytes of the hash could "
+                "hold anything about the records.",
+                remedy="Nothing was signed. A private training keeps nothing: leave, and tell the others.",
+                code="private-memory",
             )
 
     def charge(self, view: RoundOnChain, number: int, rounds: SignedRounds) -> Charge:

@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.flower.contributor import MEMORY_VARIABLE
 
 BUNDLES_FOLDER = "bundles"
 """Name of the folder in Flower's home that has unpacked bundles, each in a folder of its hash."""
@@ -44,6 +45,8 @@ class Task:
     """SHA-256 of the only bundle that may run; empty for any."""
     flower_home: str
     """New folder in which Flower unpacks the bundle, for this task only."""
+    memory: str
+    """Folder for what this bundle's training keeps from round to round."""
     scratch: str = ""
     """Temporary folder; empty without a sandbox."""
     addresses: Mapping[str, list[str]] | None = None
@@ -80,6 +83,7 @@ def check_bundle(content: bytes, task: Task) -> None:
 def run(task: Task) -> None:
     """Run a task. Ends the process."""
     os.environ["FLWR_HOME"] = task.flower_home
+    os.environ[MEMORY_VARIABLE] = task.memory
     if task.scratch:
         os.environ.update(TMPDIR=task.scratch, HOME=task.scratch)
         tempfile.tempdir = None

@@ -25,6 +25,18 @@ OneTask = Annotated[
     typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False),
 ]
 
+ModelFile = Annotated[Path | None, typer.Option(help="Model file (safetensors).")]
+Coordinator = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinator",
+        envvar="FOLKMOOT_COORDINATOR",
+        metavar="URL",
+        help="Coordinator from which to fetch the model.",
+    ),
+]
+Version = Annotated[str, typer.Option(help="Number of the version, or `active`.")]
+
 
 def commands() -> typer.Typer:
     """Return the group of commands."""
@@ -32,6 +44,7 @@ def commands() -> typer.Typer:
     group.command("list")(task_list)
     group.command("init")(task_init)
     group.command("evaluate")(task_evaluate)
+    group.command("generate")(task_generate)
     group.command("check")(task_check)
     group.command("privacy")(task_privacy)
     return group
@@ -61,6 +74,14 @@ def task_init(
             help="Commit to a root set: the sha256 of the coordinator's root data. For a shipped task, good or biased."
         ),
     ] = "",
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Start from the weights in this file (safetensors), not from the task's own initial ones.",
+        ),
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Try the task once, then write the manifest, the initial model and the genesis file of a new federation.
@@ -71,22 +92,34 @@ def task_init(
     Example: folkmoot task init --task mnist --out genesis/
 
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
+
+    Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
     """
+    from client import evaluation
     from client.genesis import write_genesis
+    from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.tasks import load_task, root
 
     one = one_subject(task, app, run_config)
     if app is not None:
+        if from_ is not None:
+            raise InputError(
+                "An app can't start from a file of weights.",
+                remedy="Leave out --from: the app's own initial_arrays are the start.",
+            )
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, json_)
         return
     loaded = load_task(one)
+    weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed)
+    genesis = write_genesis(loaded, out, committed, weights)
+    frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
         "parameters": str(genesis.manifest.elements),
+        **({"frozen": str(frozen)} if frozen else {}),
         "state root": "0x" + genesis.state_root.hex(),
         "genesis hash": "0x" + genesis.genesis.hash.hex(),
         "first exponents": f"guessed, because this machine could not train once ({genesis.guessed})"
@@ -99,6 +132,7 @@ def task_init(
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
         "parameters": genesis.manifest.elements,
+        "frozen": frozen,
         "manifestHash": "0x" + genesis.manifest.hash.hex(),
         "stateRoot": "0x" + genesis.state_root.hex(),
         "genesisHash": "0x" + genesis.genesis.hash.hex(),
@@ -305,17 +339,9 @@ def task_privacy(
 
 def task_evaluate(
     task: TaskName,
-    model: Annotated[Path | None, typer.Option(help="Model file (safetensors).")] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Coordinator from which to fetch the model.",
-        ),
-    ] = None,
-    version: Annotated[str, typer.Option(help="Number of the version, or `active`.")] = "active",
+    model: ModelFile = None,
+    coordinator: Coordinator = None,
+    version: Version = "active",
     report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
@@ -337,14 +363,62 @@ def task_evaluate(
         for line in evaluation.watch(loaded, coordinator):
             typer.echo(json.dumps(line))
         return
-    if model is not None:
-        data = evaluation.read_model(model)
-    elif coordinator is not None:
-        data = evaluation.fetch_model(coordinator, version)
-    else:
-        raise InputError("There is no model to evaluate.", remedy="Give --model FILE or --coordinator URL.")
-    evaluated = evaluation.evaluate(loaded, data)
+    evaluated = evaluation.evaluate(loaded, _model_data(model, coordinator, version))
     if report is not None:
         evaluation.write_report(evaluated, report)
     shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
     emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))
+
+
+def task_generate(
+    task: TaskName,
+    model: ModelFile = None,
+    coordinator: Coordinator = None,
+    version: Version = "active",
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    tokens: Annotated[int, typer.Option(help="Number of tokens to write.")] = 200,
+    temperature: Annotated[
+        float, typer.Option(help="0 writes the most likely text; with 1 the model draws by its own chances.")
+    ] = 0.8,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0)
+    ] = 0,
+    json_: Json = False,
+) -> None:
+    """Let a language model write text: a model file, or a version of a federation.
+
+    Example: folkmoot task generate --task text --coordinator URL --prompt "HAMLET."
+
+    Example: folkmoot task generate --task text --model model.safetensors --temperature 0
+    """
+    from client import evaluation
+    from folkmoot.tasks import load_task
+
+    loaded = load_task(task)
+    weights = evaluation.weights_of(_model_data(model, coordinator, version))
+    text = evaluation.generate(
+        loaded,
+        evaluation.model_of(loaded, weights),
+        prompt,
+        tokens=tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    emit({"task": task, "prompt": prompt, "text": text}, json_, prompt + text)
+
+
+def _model_data(model: Path | None, coordinator: str | None, version: str) -> bytes:
+    """Return a model file, from a path or from a coordinator.
+
+    Raises:
+        InputError: There is neither, or the file can't be read.
+        CoordinatorError: The coordinator does not have this version, or can't be reached.
+        ArtifactError: A file is missing or damaged.
+    """
+    from client import evaluation
+
+    if model is not None:
+        return evaluation.read_model(model)
+    if coordinator is not None:
+        return evaluation.fetch_model(coordinator, version)
+    raise InputError("There is no model.", remedy="Give --model FILE or --coordinator URL.")

@@ -2,8 +2,8 @@
 """Try a task once, step by step: model, data, train, evaluate, predictions.
 
 Stops at the first error. The error names the task's method, the exception, its file and line, and the expected result.
-If the data are missing on this machine, the trial continues without them. This module does not use Flower, rounds or
-the chain.
+If the data are missing on this machine, the trial continues without them. A task that keeps something in its memory is
+trained a second time with it. This module does not use rounds or the chain.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from folkmoot.evaluation.canary import NOTHING, compared
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
 from folkmoot.privacy.mechanism import checked
-from folkmoot.tasks import Data, Task
+from folkmoot.tasks import Data, Task, training
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ OK, WARNING, SKIPPED = "ok", "warning", "skipped"
 _CALLED = {
     "model": "model() returns the initial torch.nn.Module, the same at every call.",
     "load": "load(partition, partitions, seed) returns this contributor's data.",
-    "train": "train(model, data, settings) trains the given model in place and returns the number of examples.",
+    "train": "train(model, data, settings, memory) trains the given model in place and returns the number of examples.",
     "evaluate": "evaluate(model) returns a dict of floats, for example {'loss': 0.3}.",
     "examine": "examine(model) returns a folkmoot.tasks.HeldOutPredictions.",
 }
@@ -169,15 +169,22 @@ def _try_data(task: Task) -> tuple[Any, Step]:
 
 
 def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
+    from flwr.app import RecordDict
+
+    from folkmoot.flower.memory import StateMemory
+
+    memory = StateMemory(RecordDict())
     before = _weights(model)
-    settings = {**task.training, "seed": 0}
+    settings = {**task.training, "seed": 0, "round": 1}
     began = time.monotonic()
     try:
         with checked(model) if PrivacySettings.of(task.training) else nullcontext():
-            examples = _call(task, "train", model, data, settings)
+            examples = _call(task, "train", model, data, settings, memory)
+        took = time.monotonic() - began
+        if memory:
+            _call(task, "train", model, data, {**settings, "round": 2}, memory)
     except _Raised as raised:
         raise _Raised(raised.cause, _training_error(task, raised, data, settings)) from raised.cause
-    took = time.monotonic() - began
     whose = f"The method train of the task {task.name!r}"
     if not isinstance(examples, int) or isinstance(examples, bool) or examples < 1:
         plain = isinstance(examples, int | float)
@@ -207,6 +214,8 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
             "rate above 0, and call its step().",
         )
     summary = f"{examples:,} examples in {took:.1f} s; {len(changed)} of {len(before)} tensors changed."
+    if memory:
+        summary += f" Trained again with the {len(memory)} values that it keeps for the next round."
     return Step("train", OK, summary)
 
 
@@ -299,7 +308,9 @@ def _model(task: Task) -> torch.nn.Module:
 
 def _call(task: Task, method: str, *arguments: Any) -> Any:
     try:
-        return getattr(task, method)(*arguments)
+        return (
+            training.call_train(task, *arguments) if method == "train" else getattr(task, method)(*arguments)
+        )
     except (Exception, SystemExit) as error:  # The task's own code may fail in any way.
         if isinstance(error, TaskError):
             raise _Raised(error, error) from error
@@ -314,7 +325,11 @@ def _call(task: Task, method: str, *arguments: Any) -> Any:
 
 def _place(task: Task, error: BaseException) -> str:
     """Return where the task's own code raised an exception: file, line number and text of the line."""
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is `_call`
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)[1:]  # the first is `_call`
+        if frame.filename != training.__file__
+    ]
     if not frames:
         return "in the call itself: check its arguments"
     try:

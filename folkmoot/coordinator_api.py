@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
 
-from folkmoot.errors import ArtifactError, CoordinatorError, InputError, UpdateRefused
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.deletion import DeletionWish
@@ -54,7 +55,10 @@ MAX_ANSWER = 128 << 20
 MAX_EVENT = 1 << 20
 """Maximum size in bytes of an event of the stream, and of a line in it."""
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
+
+UNREACHABLE = "coordinator-unreachable"
+"""Code of the error that a coordinator gave no answer."""
 
 REFUSALS = frozenset(
     {
@@ -348,6 +352,14 @@ class CoordinatorApi:
         _require(keccak256, keccak(data).hex())
         return data
 
+    def model(self, version: str) -> bytes:
+        """Return the model file of a version, which the coordinator makes of its state.
+
+        Args:
+            version: Number of a version or of an anchored round, or ``active``.
+        """
+        return self._checked(self._send("GET", f"/v1/models/{version}/download")).content
+
     def download(self, sha256: str, target: Path, size: int) -> Path:
         """Download a file to a path. The file appears there only after all of it has arrived and its hash is right.
 
@@ -380,15 +392,28 @@ class CoordinatorApi:
 
     # Writing.
 
-    def submit_update(self, round_number: int, commitment: str, update: bytes | Path) -> None:
+    def submit_update(
+        self,
+        round_number: int,
+        commitment: str,
+        update: bytes | Path,
+        *,
+        moved: Callable[[int, int, int], object] = lambda new, done, total: None,
+    ) -> None:
         """Submit an update: its signed commitment (`commitment_to_wire`) and its file. Repetition is harmless.
+
+        Args:
+            round_number: The round.
+            commitment: The signed commitment.
+            update: The update file.
+            moved: Called with the number of bytes that have just been sent, of all that were sent, and of the file.
 
         Raises:
             UpdateRefused: A check failed; `code` is the reason.
         """
         header = base64.urlsafe_b64encode(commitment.encode()).decode()
-        content: Any = _chunks(update) if isinstance(update, Path) else update
         size = update.stat().st_size if isinstance(update, Path) else len(update)
+        content = _chunks(update, size, moved)
         response = self._send(
             "POST",
             f"/v1/rounds/{round_number}/updates",
@@ -525,7 +550,7 @@ class CoordinatorApi:
                         last = event.id
                         yield event
             except CoordinatorError as error:
-                passes = error.code == "coordinator-unreachable" or error.details.get("status") == 503
+                passes = error.code == UNREACHABLE or error.details.get("status") == 503
                 if not passes or time.monotonic() >= given_up:
                     raise
             time.sleep(0.5)
@@ -657,7 +682,7 @@ class CoordinatorApi:
             remedy=tls.REMEDY
             if refused
             else "Check the address (--coordinator or FOLKMOOT_COORDINATOR) and that it is running.",
-            code="coordinator-unreachable",
+            code=UNREACHABLE,
         )
 
     def _nonsense(self, path: str) -> CoordinatorError:
@@ -723,10 +748,20 @@ def _no_event() -> CoordinatorError:
     )
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+def _chunks(file: bytes | Path, size: int, moved: Callable[[int, int, int], object]) -> Iterator[bytes]:
+    done = 0
+    with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as stream:
+        while chunk := stream.read(CHUNK):
             yield chunk
+            done += len(chunk)
+            moved(len(chunk), done, size)
+
+
+def passing(error: FolkmootError) -> bool:
+    """Return whether a retry may help: no connection, or a server that is starting, stopping or busy."""
+    status = error.details.get("status")
+    asked = isinstance(error, CoordinatorError)
+    return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
 
 
 def _hex_bytes(text: str) -> bytes:

@@ -31,19 +31,19 @@ from folkmoot.aggregation.references import (
 from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.shares import copies_among
 from folkmoot.aggregation.trajectory import WINDOW, TrajectoryUpdate
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.aggregation.windows import windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT, Anchor
-from folkmoot.protocol.arrays import I64, U32
+from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.commitment import Commitment, checksum_address, entries_hash
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree
+from folkmoot.protocol.mean import largest_scale, mean_values
+from folkmoot.protocol.merkle import MEAN, MOMENTUM, THETA, Tree
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
@@ -67,10 +67,8 @@ class Sink(Protocol):
 class LeafRange:
     """The outcome for some consecutive leaves."""
 
-    lanes: U32
-    """uint32[k, 256], ``U``."""
-    aggregate: I64
-    """int64[256 k], ``A``."""
+    mean: U8
+    """uint8[k, 256], ``B + 128``."""
     theta: I64
     """int64[256 k], the new theta."""
     momentum: I64
@@ -95,8 +93,8 @@ class RoundOutcome:
     """The new state."""
     next_exponents: tuple[int, ...]
     """Exponents of a round that builds on this one."""
-    aggregate_tree: Tree
-    """Tree of the aggregate."""
+    mean_tree: Tree
+    """Tree of the mean."""
     theta_tree: Tree
     """Tree of the new theta."""
     momentum_tree: Tree
@@ -115,9 +113,9 @@ class RoundOutcome:
         return self.anchor.state_root
 
     @property
-    def aggregate_root(self) -> bytes:
-        """Root of the aggregate's tree."""
-        return self.anchor.aggregate_root
+    def mean_root(self) -> bytes:
+        """Root of the mean's tree."""
+        return self.anchor.mean_root
 
 
 def compute_leaves(
@@ -146,8 +144,9 @@ def compute_leaves(
         InputError: The weights are none that a rule may give.
         ArtifactError: An update can't be read.
     """
-    lanes = form_of(policy.rule, policy.parameters).lanes(updates, weights, first, last)
-    return step_leaves(manifest, header, policy, base, lanes, weights, first)
+    form = form_of(policy.rule, policy.parameters)
+    mean = form.mean(updates, weights, policy.mean_scale, first, last)
+    return step_leaves(manifest, header, policy, base, mean, first)
 
 
 def step_leaves(
@@ -155,33 +154,32 @@ def step_leaves(
     header: RoundHeader,
     policy: Policy,
     base: State,
-    lanes: U32,
-    weights: Sequence[int],
+    mean: U8,
     first: int,
 ) -> LeafRange:
-    """Compute the outcome for some consecutive leaves from their lanes, without updates.
+    """Compute the outcome for some consecutive leaves from their mean, without updates and weights.
 
     Args:
         manifest: The model's layout.
         header: The round's header.
         policy: The round's policy.
         base: The state that the round trained from.
-        lanes: uint32[k, 256], ``U``.
-        weights: One an entry.
+        mean: uint8[k, 256], ``B + 128``.
         first: First leaf.
-
-    Raises:
-        InputError: The weights are none that a rule may give.
     """
-    total = form_of(policy.rule, policy.parameters).divisor(weights)
-    aggregate = aggregate_of(lanes, total)
-    last = first + len(lanes)
+    last = first + len(mean)
     exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf[first:last]]
     place = slice(LEAF * first, LEAF * last)
     theta, momentum = outer_step(
-        base.theta[place], base.momentum[place], aggregate, total, exponents, policy.rate, policy.momentum
+        base.theta[place],
+        base.momentum[place],
+        mean_values(mean),
+        policy.mean_scale,
+        exponents,
+        policy.rate,
+        policy.momentum,
     )
-    return LeafRange(lanes, aggregate, theta, momentum)
+    return LeafRange(mean, theta, momentum)
 
 
 def compute_round(
@@ -194,7 +192,7 @@ def compute_round(
     *,
     coordinator: str,
     lineage: Lineage,
-    aggregate_sink: Sink | None = None,
+    mean_sink: Sink | None = None,
 ) -> RoundOutcome:
     """Compute everything that follows from the entries of a round and from what came before.
 
@@ -212,7 +210,7 @@ def compute_round(
         coordinator: Account that opened the round. Its own entry is the root-set update: it is compared, where
             the rule does that, and never summed.
         lineage: What came before. What the policy's rule does not use (``rules.uses``) may be left out.
-        aggregate_sink: Gets the bytes of the aggregate file.
+        mean_sink: Gets the bytes of the mean file.
 
     Returns:
         The outcome.
@@ -276,7 +274,7 @@ def compute_round(
 
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
     hashes = {
-        kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (AGGREGATE, THETA, MOMENTUM)
+        kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (MEAN, THETA, MOMENTUM)
     }
     digest = hashlib.sha256()
     chunk = max(_LEAST_LEAVES, _CHUNK_BYTES // (LEAF * len(entries)))
@@ -286,14 +284,13 @@ def compute_round(
         place = slice(LEAF * first, LEAF * last)
         state.theta[place] = part.theta
         state.momentum[place] = part.momentum
-        rows = merkle.aggregate_leaves(part.lanes)
-        digest.update(rows.data)
-        if aggregate_sink is not None:
-            aggregate_sink.write(rows.tobytes())
-        hashes[AGGREGATE][first:last] = merkle.leaf_hashes(AGGREGATE, rows)
+        digest.update(part.mean.data)
+        if mean_sink is not None:
+            mean_sink.write(part.mean.tobytes())
+        hashes[MEAN][first:last] = merkle.leaf_hashes(MEAN, part.mean)
         hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(part.theta))
         hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(part.momentum))
-    aggregate_tree, theta_tree, momentum_tree = (merkle.tree(kind, rows) for kind, rows in hashes.items())
+    mean_tree, theta_tree, momentum_tree = (merkle.tree(kind, rows) for kind, rows in hashes.items())
 
     verdicts_file = verdicts.to_json()
     artifacts = Artifacts(
@@ -302,7 +299,7 @@ def compute_round(
         manifest=sha256_hex(manifest.to_json()),
         base_state=base.sha256(),
         updates=tuple(None if summary is None else summary.sha256 for summary in summaries),
-        aggregate=digest.hexdigest(),
+        mean=digest.hexdigest(),
         state=state.sha256(),
         verdicts=sha256_hex(verdicts_file),
         next_exponents=exponents,
@@ -311,7 +308,7 @@ def compute_round(
     anchor = Anchor(
         weights,
         sum((summary is not None) << index for index, summary in enumerate(summaries)),
-        aggregate_tree.root,
+        mean_tree.root,
         merkle.state_root(manifest.hash, theta_tree.root, momentum_tree.root),
         NO_GRAM_ROOT if products is None else products.root,
         keccak(verdicts_file),
@@ -326,7 +323,7 @@ def compute_round(
         artifacts_file,
         state,
         exponents,
-        aggregate_tree,
+        mean_tree,
         theta_tree,
         momentum_tree,
         products,
@@ -350,6 +347,8 @@ def _check_belonging(
         problem = "The header has not one exponent a tensor."
     elif header.width != policy.width:
         problem = "The header's width is not the policy's."
+    elif not 1 <= policy.mean_scale <= largest_scale():
+        problem = "The policy's mean scale is none for its width."
     elif len(entries) != len(updates):
         problem = f"There are {len(updates)} updates for {len(entries)} entries."
     elif any(entry.round != header.round for entry in entries):

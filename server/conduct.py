@@ -53,7 +53,7 @@ class Conduct:
         updates: Sequence[UpdateReader | None],
         outcome: RoundOutcome,
     ) -> tuple[RoundOutcome, bytes] | None:
-        """Return the outcome to anchor and the aggregate file, or None for what was computed."""
+        """Return the outcome to anchor and the mean file, or None for what was computed."""
         return None
 
 

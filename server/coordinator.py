@@ -95,6 +95,7 @@ class Coordinator:
         upkeep = Upkeep(
             self.storage,
             self.federation,
+            self.chain.policy,
             self.settings.mirror_locations,
             comparison,
             pause,

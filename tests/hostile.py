@@ -39,6 +39,7 @@ def attack(targets: dict[str, Any]) -> dict[str, bool]:
         "read the password": lambda: _read(targets["password"]),
         "read the record": lambda: _read(targets["record"]),
         "read an SSH key": lambda: _read(targets["ssh"]),
+        "read another bundle's memory": lambda: _read(targets["memory"]),
         "list the home folder": lambda: bool(list(Path(targets["ssh"]).parent.iterdir())),
         "read a secret in its environment": lambda: secret in _environment("self"),
         "read the environment of the node": lambda: secret in _environment(str(pid)),

@@ -33,6 +33,8 @@ class Line:
         self.port: int = self._listener.getsockname()[1]
         self.outage: str | None = None
         """Which one is on."""
+        self.up = self.down = 0
+        """Bytes that were carried to the server, and from it."""
         self._open: set[socket.socket] = set()
         self._left: int | None = None
         self._lock = threading.Lock()
@@ -118,6 +120,10 @@ class Line:
                     data = source.recv(1 << 16)
                     if not data or (source is server and self._breaks_in(data)):
                         return
+                    if source is client:
+                        self.up += len(data)
+                    else:
+                        self.down += len(data)
                     while self.outage == HANG:
                         time.sleep(0.05)  # what came is held back until the outage ends
                     key.data.sendall(data)

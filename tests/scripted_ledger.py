@@ -132,7 +132,7 @@ class ScriptedLedger:
     def anchor(self, number: int) -> None:
         """Anchor a round: all of its updates count."""
         count = len(self.rounds[number].commitments)
-        roots = (hash_of(what, number) for what in ("aggregate", "state"))
+        roots = (hash_of(what, number) for what in ("mean", "state"))
         rest = (hash_of(what, number) for what in ("verdicts", "artifacts", "entries"))
         anchor = Anchor((1,) * count, (1 << count) - 1, *roots, bytes(32), *rest)
         deadline = self._time + self.policies[self.rounds[number].view.policy - 1].challenge_window

@@ -16,6 +16,7 @@ from typing import Any
 
 from client.signer import RECORD_FOLDER
 from client.signer_record import RECORD_FILE
+from folkmoot.flower.contributor import MEMORY_FOLDER
 from tests import hostile
 
 SECRET = "cloud-secret-of-the-node"
@@ -51,9 +52,10 @@ def victims(home: Path) -> Iterator[Targets]:
                 "password": "password",
                 "record": f"{RECORD_FOLDER}/{RECORD_FILE}",
                 "ssh": ".ssh/id",
+                "memory": f"{MEMORY_FOLDER}/{'ab' * 32}/1-{'cd' * 32}.memory",
             }
             for file in (*files.values(), "victim"):
-                (home / file).parent.mkdir(exist_ok=True)
+                (home / file).parent.mkdir(parents=True, exist_ok=True)
                 (home / file).write_text("secret")
             (home / "key.json").chmod(0o600)
             return {

@@ -119,12 +119,12 @@ def manifest_of(elements: Sequence[str]) -> Manifest:
 
 def outer_step(given: Values) -> Values:
     """Section 9."""
-    theta, momentum, aggregate = (
-        np.full(LEAF, int(given[name]), dtype=np.int64) for name in ("theta", "momentum", "aggregate")
+    theta, momentum, mean = (
+        np.full(LEAF, int(given[name]), dtype=np.int64) for name in ("theta", "momentum", "mean")
     )
     exponents = np.array([int(given["exponent"])], dtype=np.int64)
     rate, decay = int(given["rate"]), int(given["decay"])
-    found = optimizer.outer_step(theta, momentum, aggregate, int(given["weightSum"]), exponents, rate, decay)
+    found = optimizer.outer_step(theta, momentum, mean, int(given["meanScale"]), exponents, rate, decay)
     return {"newTheta": int(found[0][0]), "newMomentum": int(found[1][0])}
 
 
@@ -311,7 +311,7 @@ def update_proof(given: Values) -> Values:
 
 def tree_proof(given: Values) -> Values:
     """Section 3, a path in a plain tree."""
-    kind = {"aggregate": merkle.AGGREGATE, "theta": merkle.THETA, "momentum": merkle.MOMENTUM}[given["tree"]]
+    kind = {"mean": merkle.MEAN, "theta": merkle.THETA, "momentum": merkle.MOMENTUM}[given["tree"]]
     siblings = [raw(one) for one in given["siblings"]]
     arguments = (raw(given["root"]), raw(given["leaf"]), int(given["index"]))
     _require(merkle.verify(kind, *arguments, siblings, int(given["leaves"])))
@@ -409,7 +409,7 @@ def whole_round(given: Values) -> Values:
         "entriesHash": entries_hash(entries),
         "weights": found.weights,
         "delivered": found.anchor.delivered,
-        "aggregateRoot": found.aggregate_root,
+        "meanRoot": found.mean_root,
         "thetaRoot": found.theta_tree.root,
         "momentumRoot": found.momentum_tree.root,
         "stateRoot": found.state_root,
@@ -542,12 +542,12 @@ def outer_step_cases() -> Group:
         "decayed = floor(m * momentum / 1024), lookAhead = floor(m' * momentum / 1024), move = floor(rate * (g + "
         "lookAhead) / 1024).",
     )
-    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+    names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
 
     def add(comment: str, values: Sequence[int], *flags: str) -> None:
-        theta, momentum, aggregate, total, exponent, rate, decay = values
+        theta, momentum, mean, scale, exponent, rate, decay = values
         s = 26 + exponent
-        n, d = (aggregate << s, total) if s >= 0 else (aggregate, total << -s)
+        n, d = (mean << s, scale) if s >= 0 else (mean, scale << -s)
         g = (2 * n + d) // (2 * d)
         decayed = momentum * decay // 1024
         new = _clamp(decayed + g)
@@ -559,7 +559,7 @@ def outer_step_cases() -> Group:
         )  # fmt: skip
 
     add("FedAvg: momentum 0, rate 1024", (1000, 0, -7, 3, -12, 1024, 0))
-    add("momentum of the policy above 0, aggregate 0", (1000, 4097, 0, 1, -12, 1024, 900), "Momentum")
+    add("momentum of the policy above 0, mean 0", (1000, 4097, 0, 1, -12, 1024, 900), "Momentum")
     add(
         "negative momentum is decayed towards minus infinity",
         (0, -1, 0, 1, -12, 1024, 1),
@@ -576,23 +576,23 @@ def outer_step_cases() -> Group:
     add("a tie of the quotient is rounded up: -1/2", (0, 0, -1, 2, -26, 1024, 0), "Tie", "Negative")
     add("a tie of the quotient is rounded up: -3/2", (0, 0, -3, 2, -26, 1024, 0), "Tie", "Negative")
     for exponent in (-27, -28, -40):
-        for aggregate in (1, -1, 3, -3, 5000, -5001):
+        for mean in (1, -1, 3, -3, 100, -101):
             add(
-                f"s < 0: exponent {exponent}, aggregate {aggregate}",
-                (9, -9, aggregate, 1, exponent, 1024, 100),
+                f"s < 0: exponent {exponent}, mean {mean}",
+                (9, -9, mean, 1, exponent, 1024, 100),
                 "NegativeShift",
             )
-    add("s < 0 with a large weight", (0, 0, -65536 * 3 - 1, 65536, -27, 1024, 0), "NegativeShift", "Negative")
+    add("s < 0 with a large mean scale", (0, 0, -125, 64, -27, 1024, 0), "NegativeShift", "Negative")
     add("the momentum is clamped above", (0, STATE_BOUND, 127, 1, 4, 1024, 1024), "Clamp")
     add("the momentum is clamped below", (0, -STATE_BOUND, -127, 1, 4, 1024, 1024), "Clamp")
     add("the Nesterov term takes the clamped momentum", (0, STATE_BOUND, 127, 1, 4, 1, 1024), "Clamp")
     add("theta is clamped above", (STATE_BOUND, 0, -127, 1, 4, 4096, 0), "Clamp")
     add("theta is clamped below", (-STATE_BOUND, 0, 127, 1, 4, 4096, 0), "Clamp")
-    add("the largest sum of weights", (1, 1, -127 * 16_843_009, 16_843_009, 4, 1024, 1023), "Clamp")
+    add("the largest mean scale", (1, 1, -127, 127, 4, 1024, 1023), "Clamp")
     good = dict(zip(names, (0, 0, 0, 1, 0, 1024, 0), strict=True))
     for comment, change in {
-        "the sum of weights is 0": {"weightSum": 0},
-        "the sum of weights is above 16843009": {"weightSum": 16_843_010},
+        "the mean scale is 0": {"meanScale": 0},
+        "the mean scale is above 127": {"meanScale": 128},
         "the exponent is above 4": {"exponent": 5},
         "the exponent is below -40": {"exponent": -41},
         "the rate is no uint16": {"rate": 1 << 16},
@@ -1345,7 +1345,7 @@ def proof_cases() -> list[Group]:
     )
 
     second = Group("treeProof", "3", "A leaf of a plain tree; siblings from the lowest level up.")
-    for kind in (merkle.AGGREGATE, merkle.THETA, merkle.MOMENTUM):
+    for kind in (merkle.MEAN, merkle.THETA, merkle.MOMENTUM):
         rows = np.frombuffer(stream(f"proof {kind.name}", 3 * kind.leaf_bytes), dtype=np.uint8).reshape(3, -1)
         plain = merkle.tree(kind, merkle.leaf_hashes(kind, rows))
         base: Values = {
@@ -1369,7 +1369,7 @@ def proof_cases() -> list[Group]:
         second.invalid(f"{kind.name}: another leaf", {**base, "leaf": rows[1].tobytes()})
         second.invalid(f"{kind.name}: a byte too few", {**base, "leaf": rows[2].tobytes()[:-1]})
         other = "theta" if kind is not merkle.THETA else "momentum"
-        if kind is not merkle.AGGREGATE:
+        if kind is not merkle.MEAN:
             second.invalid(f"{kind.name}: as a leaf of {other}", {**base, "tree": other})
     return [group, second]
 

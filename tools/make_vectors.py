@@ -54,6 +54,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM, largest_scale, mean_leaves, mean_of
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
@@ -224,21 +225,44 @@ def plain_tree_case(kind: merkle.TreeKind, leaves: np.ndarray[Any, np.dtype[np.u
     }
 
 
-def aggregate_tree_section() -> dict[str, Any]:
-    """Section 3, aggregate."""
-    counted = np.arange(LEAF, dtype=np.uint32)
-    raw = (
-        np.frombuffer(stream("aggregate tree", 4 * LEAF * 5), dtype=">u4").astype(np.uint32).reshape(-1, LEAF)
-    )
+def mean_tree_section() -> dict[str, Any]:
+    """Section 3, mean."""
+    values = np.array(stream_integers("mean tree", 5 * LEAF, codec.QMAX), dtype=np.int64)
+    leaves = mean_leaves(values)
     return {
-        "about": "Section 3, the aggregate. lanes are U_0 to U_255 of one leaf and laneLeaf its 1024 bytes; counted is "
-        f"the leaf with U_j = j. The trees are over other leaves. {PROOFS}",
-        "lanes": text(raw[0]),
-        "laneLeaf": hexed(merkle.aggregate_leaves(raw[:1]).tobytes()),
-        "counted": hexed(merkle.aggregate_leaves(counted[None, :]).tobytes()),
-        "one": plain_tree_case(merkle.AGGREGATE, merkle.aggregate_leaves(raw[:1])),
-        "three": plain_tree_case(merkle.AGGREGATE, merkle.aggregate_leaves(raw[:3])),
-        "five": plain_tree_case(merkle.AGGREGATE, merkle.aggregate_leaves(raw)),
+        "about": f"Section 3, the mean. values are B_0 to B_255 of the first leaf. {PROOFS}",
+        "values": text(values[:LEAF]),
+        "one": plain_tree_case(merkle.MEAN, leaves[:1]),
+        "three": plain_tree_case(merkle.MEAN, leaves[:3]),
+        "five": plain_tree_case(merkle.MEAN, leaves),
+    }
+
+
+def mean_section() -> dict[str, Any]:
+    """Section 9, the mean of aggregates."""
+    cases: list[tuple[int, int, int]] = []
+    for scale, bound in ((1, 127), (7, 1), (127, 1), (18, 7), (2, 63), (1, 1)):
+        for weight_sum in (1, 2, 3, 14, 255, 65_536, MAX_WEIGHT_SUM):
+            most = bound * weight_sum
+            half = weight_sum // (2 * scale)  # S A / W is 1/2, or just below
+            for aggregate in (0, 1, half, half + 1, weight_sum, most - half, most - half - 1, most - 1, most):
+                cases += [(a, weight_sum, scale) for a in (aggregate, -aggregate) if abs(a) <= most]
+    draws = stream_integers("mean", 3 * 100, 1 << 40)
+    for i in range(100):
+        a, b, c = draws[3 * i : 3 * i + 3]
+        weight_sum, scale = abs(b) % MAX_WEIGHT_SUM + 1, abs(c) % codec.QMAX + 1
+        most = largest_scale(scale) * weight_sum
+        cases.append((a % (2 * most + 1) - most, weight_sum, scale))
+    cases = list(dict.fromkeys(cases))
+    return {
+        "about": "Section 9, one coordinate a place of the arrays: aggregate is A, weightSum W, meanScale S, mean B.",
+        **{
+            name: text(values)
+            for name, values in zip(
+                ("aggregate", "weightSum", "meanScale"), zip(*cases, strict=True), strict=True
+            )
+        },
+        "mean": text(int(mean_of(np.array([a], dtype=np.int64), w, s)[0]) for a, w, s in cases),
     }
 
 
@@ -716,25 +740,25 @@ def stages_section() -> dict[str, Any]:
 
 
 def weighted_sum_section() -> dict[str, Any]:
-    """Sections 3 and 9, sums."""
+    """Section 9, sums."""
     manifest = Manifest("sum", (Tensor("w", (LEAF,)),))
     data = [update_bytes(f"sum {i}", manifest) for i in range(4)]
     data[3] = bytes([255]) * LEAF
-    weights = [1, 0, 70_000, optimizer.MAX_WEIGHT_SUM - 70_001]
+    weights = [1, 0, 70_000, MAX_WEIGHT_SUM - 70_001]
     lanes = sum_lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
     return {
-        "about": "Sections 3 and 9: updates of one leaf, the lanes U, the aggregate A and the aggregate's leaf. The "
-        "weights add up to the largest sum.",
+        "about": "Section 9: updates of one leaf, the lanes U, the aggregate A and the mean's leaf, with a mean "
+        "scale of 1. The weights add up to the largest sum.",
         "updates": hexes(data),
         "weights": text(weights),
         "weightSum": str(sum(weights)),
         "lanes": text(lanes[0]),
         "aggregate": text(aggregate_of(lanes, sum(weights))),
-        "leaf": hexed(merkle.aggregate_leaves(lanes).tobytes()),
+        "leaf": hexed(Form().mean([MemoryUpdate(update) for update in data], weights, 1, 0, 1).tobytes()),
     }
 
 
-def trimmed_case(trim: int, weights: Sequence[int], data: Sequence[bytes]) -> dict[str, Any]:
+def trimmed_case(trim: int, weights: Sequence[int], data: Sequence[bytes], scale: int = 1) -> dict[str, Any]:
     """The trimmed sum of updates of one leaf."""
     form = Form(trim)
     lanes = form.lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
@@ -744,24 +768,25 @@ def trimmed_case(trim: int, weights: Sequence[int], data: Sequence[bytes]) -> di
         "updates": hexes(data),
         "weights": text(weights),
         "divisor": str(divisor),
+        "meanScale": str(scale),
         "lanes": text(lanes[0]),
         "aggregate": text(aggregate_of(lanes, divisor)),
-        "leaf": hexed(merkle.aggregate_leaves(lanes).tobytes()),
+        "leaf": hexed(form.mean([MemoryUpdate(update) for update in data], weights, scale, 0, 1).tobytes()),
     }
 
 
 def trimmed_sum_section() -> dict[str, Any]:
-    """Sections 3 and 9, trimmed sums."""
+    """Section 9, trimmed sums."""
     manifest = Manifest("sum", (Tensor("w", (LEAF,)),))
     data = [update_bytes(f"trimmed {i}", manifest) for i in range(5)]
     few = [update_bytes(f"few values {i}", manifest, 1) for i in range(5)]  # most values are equal
     most, least = bytes([255]) * LEAF, bytes([1]) * LEAF
     return {
-        "about": "Sections 3 and 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor "
-        "is W'. usual: two of seven updates at the edges, one that does not count. ties: most values are equal. "
-        "lowered: of four values two are left, whatever trim is. one: nothing can be trimmed.",
+        "about": "Section 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor is W'. "
+        "usual: two of seven updates at the edges, one that does not count. ties: most values are equal, with the mean "
+        "scale meanScale. lowered: of four values two are left, whatever trim is. one: nothing can be trimmed.",
         "usual": trimmed_case(2, [1, 1, 0, 1, 1, 1, 1], [most, *data, least]),
-        "ties": trimmed_case(1, [1] * 5, few),
+        "ties": trimmed_case(1, [1] * 5, few, 7),
         "lowered": trimmed_case((1 << 32) - 1, [1, 1, 1, 0, 1], data),
         "one": trimmed_case(3, [0, 1], data[:2]),
     }
@@ -771,7 +796,7 @@ def outer_step_section() -> dict[str, Any]:
     """Section 9."""
     cases: list[tuple[int, int, int, int, int, int, int]] = []
     for exponent in (-40, -39, -27, -26, -25, -12, 0, 3, 4):
-        for aggregate, weight_sum in (
+        for mean, scale in (
             (0, 1),
             (1, 1),
             (-1, 1),
@@ -780,19 +805,18 @@ def outer_step_section() -> dict[str, Any]:
             (-1, 2),
             (1, 2),
             (-3, 2),
-            (255, 3),
-            (-254, 7),
+            (7, 7),
+            (-5, 7),
         ):
-            cases.append((12345, -678, aggregate, weight_sum, exponent, 1024, 0))
-            cases.append((-(1 << 26), (1 << 20) + 7, aggregate, weight_sum, exponent, 700, 921))
-    top = optimizer.MAX_WEIGHT_SUM
+            cases.append((12345, -678, mean, scale, exponent, 1024, 0))
+            cases.append((-(1 << 26), (1 << 20) + 7, mean, scale, exponent, 700, 921))
     cases += [
-        (0, 0, 127 * top, top, 4, 1024, 0),
-        (0, 0, -127 * top, top, 4, 1024, 0),
-        (STATE_BOUND, STATE_BOUND, -127 * top, top, 4, 1024, 1023),
-        (-STATE_BOUND, -STATE_BOUND, 127 * top, top, 4, 1024, 1023),
+        (0, 0, 127, 127, 4, 1024, 0),
+        (0, 0, -127, 127, 4, 1024, 0),
+        (STATE_BOUND, STATE_BOUND, -127, 1, 4, 1024, 1023),
+        (-STATE_BOUND, -STATE_BOUND, 127, 1, 4, 1024, 1023),
         (STATE_BOUND, -STATE_BOUND, -1, 1, -40, 65535, 65535),
-        (-STATE_BOUND, STATE_BOUND, 127 * top, top, 4, 65535, 65535),
+        (-STATE_BOUND, STATE_BOUND, 127, 1, 4, 65535, 65535),
         (0, -1, 0, 1, -12, 1024, 1023),
         (0, 1, 0, 1, -12, 1024, 1023),
         (0, -1, 0, 5, -12, 1, 1),
@@ -801,26 +825,25 @@ def outer_step_section() -> dict[str, Any]:
     bounds = stream_integers("outer", 4 * 200, 1 << 40)
     for i in range(200):
         a, b, c, d = bounds[4 * i : 4 * i + 4]
-        weight_sum = abs(d) % top + 1
-        aggregate = c % (254 * weight_sum + 1) - 127 * weight_sum
-        cases.append((a, b, aggregate, weight_sum, abs(a + d) % 45 - 40, abs(b) % 2049, abs(c) % 1024))
+        scale, mean = abs(d) % codec.QMAX + 1, c % (2 * codec.QMAX + 1) - codec.QMAX
+        cases.append((a, b, mean, scale, abs(a + d) % 45 - 40, abs(b) % 2049, abs(c) % 1024))
     new_theta, new_momentum = [], []
-    for theta, momentum, aggregate, weight_sum, exponent, rate, decay in cases:
+    for theta, momentum, mean, scale, exponent, rate, decay in cases:
         results = optimizer.outer_step(
             np.full(LEAF, theta, dtype=np.int64),
             np.full(LEAF, momentum, dtype=np.int64),
-            np.full(LEAF, aggregate, dtype=np.int64),
-            weight_sum,
+            np.full(LEAF, mean, dtype=np.int64),
+            scale,
             np.array([exponent], dtype=np.int64),
             rate,
             decay,
         )
         new_theta.append(int(results[0][0]))
         new_momentum.append(int(results[1][0]))
-    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+    names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
     return {
-        "about": "Section 9, one coordinate a place of the arrays: decay is the policy's momentum, aggregate is A, "
-        "weightSum is W.",
+        "about": "Section 9, one coordinate a place of the arrays: decay is the policy's momentum, mean is B, "
+        "meanScale is S.",
         **{name: text(values) for name, values in zip(names, zip(*cases, strict=True), strict=True)},
         "newTheta": text(new_theta),
         "newMomentum": text(new_momentum),
@@ -911,7 +934,7 @@ def round_section() -> dict[str, Any]:
         updates,
         coordinator=LEDGER,
         lineage=GENESIS,
-        aggregate_sink=sink,
+        mean_sink=sink,
     )
     trees = [merkle.update_tree(np.frombuffer(update, dtype=np.uint8)) for update in data]
     private = Manifest("round", manifest.arrays, {"privacy": {"noise1024": 6369}})
@@ -927,7 +950,7 @@ def round_section() -> dict[str, Any]:
         lineage=GENESIS,
     )
     plain = {
-        "aggregate": outcome.aggregate_tree,
+        "mean": outcome.mean_tree,
         "theta": outcome.theta_tree,
         "momentum": outcome.momentum_tree,
     }
@@ -945,6 +968,7 @@ def round_section() -> dict[str, Any]:
         "genesisHash": hexed(genesis.hash),
         "rule": hexed(policy.rule_bytes),
         "parameters": text(policy.parameters),
+        "meanScale": str(policy.mean_scale),
         "rate": str(policy.rate),
         "momentum": str(policy.momentum),
         "header": hexed(header.encoded),
@@ -964,7 +988,7 @@ def round_section() -> dict[str, Any]:
         "updateProofAbsolute": text(node[1] for tree in trees for i in range(3) for node in tree.proof(i)),
         "updateProofSquares": text(node[2] for tree in trees for i in range(3) for node in tree.proof(i)),
         "weights": text(outcome.weights),
-        "aggregate": hexed(sink.data),
+        "mean": hexed(sink.data),
         "newTheta": hexes(rows(merkle.state_leaves(outcome.state.theta))),
         "newMomentum": hexes(rows(merkle.state_leaves(outcome.state.momentum))),
         **{f"{name}Root": hexed(tree.root) for name, tree in (plain | before).items()},
@@ -1028,7 +1052,7 @@ def anchor_section() -> dict[str, Any]:
         "about": "weightsHash and anchorHash, and the anchorHash of an anchor without entries.",
         "weights": text(weights),
         "delivered": str(anchor.delivered),
-        "aggregateRoot": hexed(roots[0]),
+        "meanRoot": hexed(roots[0]),
         "stateRoot": hexed(roots[1]),
         "gramRoot": hexed(roots[2]),
         "verdictHash": hexed(roots[3]),
@@ -1048,7 +1072,7 @@ def vectors() -> dict[str, Any]:
         "fixedPoint": fixed_point_section(),
         "manifest": manifest_section(),
         "updateTree": update_tree_section(),
-        "aggregateTree": aggregate_tree_section(),
+        "meanTree": mean_tree_section(),
         "state": state_section(),
         "header": header_section(),
         "commitment": commitment_section(),
@@ -1064,6 +1088,7 @@ def vectors() -> dict[str, Any]:
         "stages": stages_section(),
         "weightedSum": weighted_sum_section(),
         "trimmedSum": trimmed_sum_section(),
+        "mean": mean_section(),
         "outerStep": outer_step_section(),
         "exponents": exponents_section(),
         "entriesTree": entries_tree_section(),

@@ -63,6 +63,12 @@ POLICY = {
         "4",
         "Bits of one encoded coordinate. The header repeats it; 8 is the only value so far.",
     ),
+    "meanScale": (
+        "1/S of an update's step",
+        "1 to {MAX_MEAN} / Q",
+        "9",
+        "The mean scale S. Q is the largest value of an update, 127.",
+    ),
     "rate": ("1/1024", "1 to {MAX_RATE}", "9", "Outer learning rate."),
     "momentum": ("1/1024", "0 to {MAX_MOMENTUM}", "9", "Outer momentum."),
     "commitWindow": ("seconds", "at least 1", "6.1", "From the opening to the commit deadline."),

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from folkmoot.aggregation.form import form_of
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import UpdateRefused
 from folkmoot.protocol.codec import QMAX, encode_update
 from folkmoot.protocol.commitment import Commitment
@@ -24,6 +23,7 @@ from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.outer_step import UNIT, outer_step
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.protocol.state import State
@@ -258,15 +258,14 @@ class Integers:
         if number > 3:
             self.worst_error = max(self.worst_error, float(np.median(errors)))
         form, weights = form_of(self.policy.rule, self.policy.parameters), [1] * len(readers)
-        total = form.divisor(weights)
-        aggregate = aggregate_of(form.lanes(readers, weights, 0, manifest.leaves), total)
+        mean = form.mean(readers, weights, self.policy.mean_scale, 0, manifest.leaves)
         of_leaf = np.array(self.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
         self.state = State(
             *outer_step(
                 self.state.theta,
                 self.state.momentum,
-                aggregate,
-                total,
+                mean_values(mean),
+                self.policy.mean_scale,
                 of_leaf,
                 self.policy.rate,
                 self.policy.momentum,

@@ -178,7 +178,7 @@ def policy_for(manifest: Manifest, rule: str) -> Policy:
         anchor_window=_WINDOWS,
         challenge_window=_WINDOWS,
         min_stake=STAKE,
-        bond=BOND // 2,
+        bond=BOND // 8,
         reward=100 * UNIT,
         verifier=ARBITER,
     )
@@ -261,6 +261,8 @@ def deployed(
     chain.send(chain.vault.functions.stake(coordinator.address, BOND), treasury)
     for number in range(contributors):
         chain.send(chain.vault.functions.stake(contributor(number).address, STAKE), treasury)
+        anvil.fund(contributor(number).address)
+        chain.send(chain.ledger.functions.enrol(STAKE), contributor(number))
     anvil.advance(1)
     return chain
 

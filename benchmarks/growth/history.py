@@ -28,7 +28,7 @@ from folkmoot.chain.client import Chain
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
@@ -83,7 +83,7 @@ class Played:
         lineage = Lineage(
             tuple(self.past[one] for one in numbers), self.states[numbers[0] - 1] if numbers else None
         )
-        aggregate, readers = Collected(), [MemoryUpdate(data) for _, data in made]
+        mean, readers = Collected(), [MemoryUpdate(data) for _, data in made]
         outcome = compute_round(
             self.manifest,
             header,
@@ -93,13 +93,13 @@ class Played:
             readers,
             coordinator=account("coordinator").address,
             lineage=lineage,
-            aggregate_sink=aggregate,
+            mean_sink=mean,
         )
-        for data in (*(data for _, data in made), bytes(aggregate), outcome.state.to_bytes()):
+        for data in (*(data for _, data in made), bytes(mean), outcome.state.to_bytes()):
             self.folder.put(data)
         for document in (outcome.verdicts_file, outcome.artifacts_file):
             self.folder.put(document, document=True)
-        self._send("anchor", number, outcome.anchor.abi_tuple())
+        self._send("anchor", number, entries_hash(entries), outcome.anchor.abi_tuple())
         self.states[number], self.exponents = outcome.state, outcome.next_exponents
         coordinator = account("coordinator").address
         self.past[number] = PastRound.of(header.exponents, entries, readers, coordinator)

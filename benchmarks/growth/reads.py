@@ -206,7 +206,7 @@ class _Reading:
         self._random = random.Random(7)  # noqa: S311 - which rounds are asked for is no secret
         self._cursors: dict[str, list[str]] = {}
         view = world.api.get("/v1/rounds/1")
-        self._files = [view[name] for name in ("verdicts", "artifacts", "aggregate")]
+        self._files = [view[name] for name in ("verdicts", "artifacts", "mean")]
         self._documents = [view[name][2:] for name in ("verdictHash", "artifactsHash")]
         self._newest = world.api.newest_event()
 

@@ -16,7 +16,6 @@ import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { NodeLists } from "./libraries/NodeLists.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { RoundId } from "./libraries/Types.sol";
-import { WeightedSum } from "./libraries/WeightedSum.sol";
 
 /// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
 // Two mappings with keys of a type of ours implement functions of the interface, which slither does not see.
@@ -93,7 +92,7 @@ contract DataAvailability is IDataAvailability, Judge {
         IRoundLedger.Round memory stored = _open(case_.round, case_.anchor);
         if (!_isPlainTree(what)) revert DataAvailabilityNotDemandable(what);
         uint256 depth = _depthOf(case_);
-        bytes32 root = what == What.Aggregate ? case_.anchor.aggregateRoot : stored.stateRoot;
+        bytes32 root = what == What.Mean ? case_.anchor.meanRoot : stored.stateRoot;
         return _demandRoot(case_.round, stored, Subject(what, 0, depth, depth, 0, root));
     }
 
@@ -323,15 +322,15 @@ contract DataAvailability is IDataAvailability, Judge {
         if (what == What.Update) {
             return level == 0 ? Openings.hashLeaf(values) : NodeLists.sums(values, NodeLists.heightOf(level));
         }
-        MerkleTree.Kind kind = MerkleTree.Kind(uint8(what) - uint8(What.Aggregate));
+        MerkleTree.Kind kind = MerkleTree.Kind(uint8(what) - uint8(What.Mean));
         if (level > 0) {
             hash = NodeLists.plain(kind, values, NodeLists.heightOf(level));
         } else {
-            _requireSize(values.length, what == What.Aggregate ? WeightedSum.LEAF_BYTES : STATE_LEAF_BYTES);
+            _requireSize(values.length, what == What.Mean ? Layout.LEAF : STATE_LEAF_BYTES);
             hash = MerkleTree.leaf(kind, values);
         }
         // The anchor has the two roots of the state as one.
-        if (level < open.depth || what == What.Aggregate) return hash;
+        if (level < open.depth || what == What.Mean) return hash;
         return what == What.Theta
             ? MerkleTree.stateRoot(_manifestHash, hash, other)
             : MerkleTree.stateRoot(_manifestHash, other, hash);
@@ -405,6 +404,6 @@ contract DataAvailability is IDataAvailability, Judge {
     }
 
     function _isPlainTree(What what) private pure returns (bool) {
-        return what == What.Aggregate || what == What.Theta || what == What.Momentum;
+        return what == What.Mean || what == What.Theta || what == What.Momentum;
     }
 }

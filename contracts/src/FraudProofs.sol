@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
+
 import { Judge } from "./Judge.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IFraudProofs } from "./interfaces/IFraudProofs.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
-import { Commitments } from "./libraries/Commitments.sol";
 import { EntryTree } from "./libraries/EntryTree.sol";
 import { Layout } from "./libraries/Layout.sol";
 import { MerkleSum } from "./libraries/MerkleSum.sol";
@@ -39,7 +40,7 @@ contract FraudProofs is IFraudProofs, Judge {
     /// @dev Rules whose weights are 0 or 1.
     bytes32 private constant MEAN = "mean";
     bytes32 private constant MULTI_KRUM = "multi_krum";
-    /// @dev Rules whose aggregate is a trimmed sum; their weights are 0 or 1 too.
+    /// @dev Rules whose mean is a trimmed one; their weights are 0 or 1 too.
     bytes32 private constant TRIMMED_MEAN = "trimmed_mean";
     bytes32 private constant GUARDED_TRIMMED_MEAN = "guarded_trimmed_mean";
 
@@ -49,7 +50,7 @@ contract FraudProofs is IFraudProofs, Judge {
     // The proofs.
 
     /// @inheritdoc IFraudProofs
-    function proveAggregate(
+    function proveMean(
         Case calldata case_,
         Entry[] calldata entries,
         uint256 place,
@@ -59,18 +60,18 @@ contract FraudProofs is IFraudProofs, Judge {
         Facts memory facts = _open(case_, place);
         _requireEntries(facts, entries);
         _requirePath(
-            MerkleTree.climb(MerkleTree.Kind.Aggregate, claimed.leaf, place, _path(facts, claimed.siblings)),
-            case_.anchor.aggregateRoot
+            MerkleTree.climb(MerkleTree.Kind.Mean, claimed.leaf, place, _path(facts, claimed.siblings)),
+            case_.anchor.meanRoot
         );
         bytes32 truth = bytes32(0);
         if (place < facts.leaves) {
-            bytes memory sum = _isTrimmed(facts)
+            (bytes memory sum, uint256 divisor) = _isTrimmed(facts)
                 ? _trimmedSum(facts, case_.anchor.weights, entries, place, hints)
                 : _weightedSum(facts, case_.anchor.weights, entries, place);
-            truth = MerkleTree.leaf(MerkleTree.Kind.Aggregate, sum);
+            truth = MerkleTree.leaf(MerkleTree.Kind.Mean, Openings.mean(sum, divisor, facts.policy.meanScale));
         }
-        bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Aggregate, facts.leaves, place, claimed.siblings);
-        _report(facts, Lie.Aggregate, place, !isPadded || claimed.leaf != truth);
+        bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Mean, facts.leaves, place, claimed.siblings);
+        _report(facts, Lie.Mean, place, !isPadded || claimed.leaf != truth);
     }
 
     /// @inheritdoc IFraudProofs
@@ -81,7 +82,7 @@ contract FraudProofs is IFraudProofs, Judge {
         bytes32 momentum = bytes32(0);
         if (place < facts.leaves) {
             _requireBase(facts, case_.anchor, place, step);
-            (theta, momentum) = _stepLeaf(_settings(facts, case_.anchor, step.header), step);
+            (theta, momentum) = _stepLeaf(_settings(facts, step.header), step);
         }
         bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Theta, facts.leaves, place, step.nextTheta.siblings)
             && MerkleTree.endsEmpty(MerkleTree.Kind.Momentum, facts.leaves, place, step.nextMomentum.siblings);
@@ -186,7 +187,7 @@ contract FraudProofs is IFraudProofs, Judge {
         return keccak256(must) == facts.stored.headerHash;
     }
 
-    /// @dev The base's leaves lead to the base's state root, and the aggregate's to the anchored root.
+    /// @dev The base's leaves lead to the base's state root, and the mean's to the anchored root.
     function _requireBase(Facts memory facts, IRoundLedger.Anchor calldata anchor, uint256 place, Step calldata step)
         private
         view
@@ -194,8 +195,8 @@ contract FraudProofs is IFraudProofs, Judge {
         bytes32 thetaRoot = _rootOf(facts, MerkleTree.Kind.Theta, place, step.theta, STATE_LEAF_BYTES);
         bytes32 momentumRoot = _rootOf(facts, MerkleTree.Kind.Momentum, place, step.momentum, STATE_LEAF_BYTES);
         _requirePath(MerkleTree.stateRoot(_manifestHash, thetaRoot, momentumRoot), facts.baseStateRoot);
-        bytes32 aggregateRoot = _rootOf(facts, MerkleTree.Kind.Aggregate, place, step.aggregate, WeightedSum.LEAF_BYTES);
-        _requirePath(aggregateRoot, anchor.aggregateRoot);
+        bytes32 meanRoot = _rootOf(facts, MerkleTree.Kind.Mean, place, step.mean, Layout.LEAF);
+        _requirePath(meanRoot, anchor.meanRoot);
     }
 
     function _requireNextState(Facts memory facts, uint256 place, Step calldata step) private view {
@@ -227,36 +228,41 @@ contract FraudProofs is IFraudProofs, Judge {
 
     // What must be.
 
-    /// @dev The aggregate's leaf, from the leaves of all updates that count.
+    /// @dev The sum of the leaves of all updates that count, and of their weights.
     function _weightedSum(Facts memory facts, uint32[] calldata weights, Entry[] calldata entries, uint256 place)
         private
         pure
-        returns (bytes memory sum)
+        returns (bytes memory sum, uint256 weightSum)
     {
-        sum = new bytes(WeightedSum.LEAF_BYTES);
+        sum = new bytes(WeightedSum.SUM_BYTES);
         for (uint256 i = 0; i < entries.length; ++i) {
             if (weights[i] == 0) continue;
             _requireLeaf(facts, entries[i], place);
             Openings.addWeighted(sum, weights[i], entries[i].leaf);
+            weightSum += weights[i];
         }
     }
 
-    /// @dev The same of a rule that trims.
+    /// @dev The same of a rule that trims, and how many values are left.
     function _trimmedSum(
         Facts memory facts,
         uint32[] calldata weights,
         Entry[] calldata entries,
         uint256 place,
         bytes calldata hints
-    ) private pure returns (bytes memory) {
+    ) private pure returns (bytes memory sum, uint256 left) {
         Openings.Trimmed memory state = Openings.startTrimmed(hints);
+        uint256 count = 0;
         for (uint256 i = 0; i < entries.length; ++i) {
             if (weights[i] == 0) continue;
             _requireLeaf(facts, entries[i], place);
             Openings.addTrimmed(state, entries[i].leaf);
+            ++count;
         }
-        (uint256 count, uint256 trim) = _trim(facts, weights);
-        return Openings.endTrimmed(state, count, trim);
+        // A policy of such a rule without its parameter can't be followed; then nothing is taken away.
+        uint256 wanted = facts.policy.parameters.length == 0 ? 0 : facts.policy.parameters[0];
+        uint256 trim = Math.min(wanted, (count - 1) / 2);
+        return (Openings.endTrimmed(state, count, trim), count - 2 * trim);
     }
 
     /// @dev The leaf is at this place of the update that was committed to.
@@ -269,32 +275,14 @@ contract FraudProofs is IFraudProofs, Judge {
         return facts.policy.rule == TRIMMED_MEAN || facts.policy.rule == GUARDED_TRIMMED_MEAN;
     }
 
-    /// @dev How many entries count, and how many values are taken away at either end.
-    function _trim(Facts memory facts, uint32[] calldata weights) private pure returns (uint256 count, uint256 trim) {
-        for (uint256 i = 0; i < weights.length; ++i) {
-            if (weights[i] > 0) ++count;
-        }
-        uint256 most = (count - 1) / 2;
-        // A policy of such a rule without its parameter can't be followed; then nothing is taken away.
-        uint256 wanted = facts.policy.parameters.length == 0 ? 0 : facts.policy.parameters[0];
-        trim = wanted < most ? wanted : most;
-    }
-
-    function _settings(Facts memory facts, IRoundLedger.Anchor calldata anchor, bytes calldata header)
+    function _settings(Facts memory facts, bytes calldata header)
         private
         pure
         returns (OuterStep.Settings memory settings)
     {
         bytes memory exponents = _exponents(facts, header);
         _requireIndex(facts.place.tensor, exponents.length);
-        uint256 weightSum = Commitments.sumWeights(anchor.weights);
-        if (_isTrimmed(facts)) {
-            (uint256 count, uint256 trim) = _trim(facts, anchor.weights);
-            weightSum = count - 2 * trim;
-        }
-        // casting to 'uint32' is safe because the ledger takes no larger sum than WeightedSum.MAX_WEIGHT_SUM
-        // forge-lint: disable-next-line(unsafe-typecast)
-        settings.weightSum = uint32(weightSum);
+        settings.meanScale = facts.policy.meanScale;
         settings.exponent = int8(uint8(exponents[facts.place.tensor]));
         settings.rate = facts.policy.rate;
         settings.momentum = facts.policy.momentum;
@@ -305,14 +293,14 @@ contract FraudProofs is IFraudProofs, Judge {
         pure
         returns (bytes32 theta, bytes32 momentum)
     {
-        bytes memory aggregate = step.aggregate.values;
+        bytes calldata mean = step.mean.values;
         bytes memory nextTheta = new bytes(STATE_LEAF_BYTES);
         bytes memory nextMomentum = new bytes(STATE_LEAF_BYTES);
         for (uint256 i = 0; i < Layout.LEAF; ++i) {
             (int64 t, int64 m) = OuterStep.step(
                 _int64(step.theta.values, i),
                 _int64(step.momentum.values, i),
-                WeightedSum.valueAt(aggregate, i, settings.weightSum),
+                int256(uint256(uint8(mean[i]))) - int256(MerkleSum.BIAS),
                 settings
             );
             _put(nextTheta, i, t);

@@ -858,7 +858,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         (encoded, sum, anchorHash) = Commitments.encodeAnchor(anchor_);
         if (sum == 0 || sum > MAX_WEIGHT_SUM) revert RoundLedgerInvalidWeights(sum, MAX_WEIGHT_SUM);
         if (
-            anchor_.aggregateRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
+            anchor_.meanRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
                 || anchor_.artifactsHash == bytes32(0)
         ) revert RoundLedgerZeroRoot();
     }

@@ -19,7 +19,7 @@ contract DataAvailabilityTest is FraudWorld {
     uint256 private constant FUNDS = 100 * DEPOSIT;
 
     IDataAvailability.What private constant UPDATE = IDataAvailability.What.Update;
-    IDataAvailability.What private constant AGGREGATE = IDataAvailability.What.Aggregate;
+    IDataAvailability.What private constant MEAN = IDataAvailability.What.Mean;
     IDataAvailability.What private constant THETA = IDataAvailability.What.Theta;
     IDataAvailability.What private constant MOMENTUM = IDataAvailability.What.Momentum;
     IDataAvailability.What private constant HEADER = IDataAvailability.What.Header;
@@ -88,8 +88,8 @@ contract DataAvailabilityTest is FraudWorld {
             if (open.level == 0) return (world.updates[open.entry][place], other);
             return (Trees.list(world.updateTrees[open.entry][0], 0, 1 << DEPTH), other);
         }
-        if (open.what == AGGREGATE) {
-            return (open.level == 0 ? world.aggregate[place] : abi.encodePacked(world.aggregateTree[0]), other);
+        if (open.what == MEAN) {
+            return (open.level == 0 ? world.mean[place] : abi.encodePacked(world.meanTree[0]), other);
         }
         if (open.what == THETA) {
             other = world.nextMomentumTree[DEPTH][0];
@@ -166,8 +166,8 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_answer_isPublic() public {
         World memory world = _world();
-        uint256 demand = _demand(world, AGGREGATE);
-        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
+        uint256 demand = _demand(world, MEAN);
+        bytes memory list = abi.encodePacked(world.meanTree[0]);
         vm.expectEmit(address(availability));
         emit IDataAvailability.Answered(demand, stranger.addr, list, bytes32(0));
         vm.prank(stranger.addr);
@@ -193,8 +193,8 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_descend_needsAListThatWasShown() public {
         World memory world = _world();
-        uint256 root = _demand(world, AGGREGATE);
-        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
+        uint256 root = _demand(world, MEAN);
+        bytes memory list = abi.encodePacked(world.meanTree[0]);
         _wrongStatus(root, IDataAvailability.Status.Open);
         availability.descend(root, list, 0);
         _wrongStatus(9, IDataAvailability.Status.None);
@@ -211,34 +211,34 @@ contract DataAvailabilityTest is FraudWorld {
 
     function test_descend_failsFromALeafOrFile() public {
         World memory world = _world();
-        uint256 root = _demand(world, AGGREGATE);
+        uint256 root = _demand(world, MEAN);
         uint256 file = _demand(world, HEADER);
         _answer(world, root);
         _answer(world, file);
         uint256 leaf = _descend(world, root, 0);
         _answer(world, leaf);
         bytes4 error = IDataAvailability.DataAvailabilityNotDemandable.selector;
-        vm.expectRevert(abi.encodeWithSelector(error, AGGREGATE));
-        availability.descend(leaf, world.aggregate[0], 0);
+        vm.expectRevert(abi.encodeWithSelector(error, MEAN));
+        availability.descend(leaf, world.mean[0], 0);
         vm.expectRevert(abi.encodeWithSelector(error, HEADER));
         availability.descend(file, world.header, 0);
     }
 
     function test_descend_failsOnceTheRoundIsOver() public {
         World memory world = _world();
-        uint256 root = _demand(world, AGGREGATE);
+        uint256 root = _demand(world, MEAN);
         _answer(world, root);
         skipChallengeWindow(world.round);
         ledger.finalize(world.round);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Final));
-        availability.descend(root, abi.encodePacked(world.aggregateTree[0]), 0);
+        availability.descend(root, abi.encodePacked(world.meanTree[0]), 0);
     }
 
     /// @notice An answer in the last second leaves an answer window to descend, whatever the regular window says.
     function test_descend_hasTimeAfterALateAnswer() public {
         World memory world = _world();
         vm.warp(ledger.rounds(world.round).challengeDeadline - 1);
-        uint256 root = _demand(world, AGGREGATE);
+        uint256 root = _demand(world, MEAN);
         vm.warp(block.timestamp + ANSWER_WINDOW - 1);
         _answer(world, root);
         uint256 until = block.timestamp + ANSWER_WINDOW;
@@ -248,7 +248,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.assertLe(until - 1 + 2 * ANSWER_WINDOW, uint256(ledger.rounds(world.round).challengeDeadline), "it waits");
         vm.revertToState(state);
         vm.warp(until);
-        bytes memory list = abi.encodePacked(world.aggregateTree[0]);
+        bytes memory list = abi.encodePacked(world.meanTree[0]);
         vm.expectRevert(
             abi.encodeWithSelector(IDataAvailability.DataAvailabilityTooLate.selector, world.round, until, until)
         );
@@ -258,7 +258,7 @@ contract DataAvailabilityTest is FraudWorld {
     /// @notice A demand of the coordinator's own, early and answered at once, closes nothing: the regular window counts.
     function test_descend_hasTheRegularWindowAfterAnEarlyAnswer() public {
         World memory world = _world();
-        uint256 root = _demand(world, AGGREGATE);
+        uint256 root = _demand(world, MEAN);
         _answer(world, root);
         uint256 last = ledger.rounds(world.round).challengeDeadline;
         vm.assertLe(block.timestamp + ANSWER_WINDOW + 1, last, "the window is longer than an answer's");
@@ -311,7 +311,7 @@ contract DataAvailabilityTest is FraudWorld {
         vm.expectRevert(expected);
         availability.demandUpdate(caseOf(world), entries, 0);
         vm.expectRevert(expected);
-        availability.demandTree(caseOf(world), AGGREGATE);
+        availability.demandTree(caseOf(world), MEAN);
         vm.expectRevert(expected);
         availability.demandFile(world.round, world.anchor, HEADER);
     }
@@ -452,12 +452,12 @@ contract DataAvailabilityTest is FraudWorld {
         availability.show(update, new bytes(8 * 32), bytes32(0));
         _answer(world, theta);
         uint256 leaf = _descend(world, theta, 1);
-        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 1024, 2048));
-        availability.show(leaf, new bytes(1024), bytes32(0));
-        uint256 aggregate = _demand(world, AGGREGATE);
-        _answer(world, aggregate);
-        leaf = _descend(world, aggregate, 1);
-        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 2048, 1024));
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 256, 2048));
+        availability.show(leaf, new bytes(256), bytes32(0));
+        uint256 mean = _demand(world, MEAN);
+        _answer(world, mean);
+        leaf = _descend(world, mean, 1);
+        vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeSize.selector, 2048, 256));
         availability.show(leaf, new bytes(2048), bytes32(0));
     }
 
@@ -958,7 +958,7 @@ contract DataAvailabilityDescentTest is FraudWorld {
     }
 
     function _leaf(uint256 index) private pure returns (bytes memory leaf) {
-        leaf = new bytes(1024);
+        leaf = new bytes(256);
         leaf[0] = bytes1(uint8(index));
     }
 
@@ -972,10 +972,10 @@ contract DataAvailabilityDescentTest is FraudWorld {
         bytes32[] memory hashes = new bytes32[](WIDTH);
         MerkleSum.Node[] memory leaves = new MerkleSum.Node[](WIDTH);
         for (uint256 i = 0; i < WIDTH; ++i) {
-            hashes[i] = MerkleTree.leaf(MerkleTree.Kind.Aggregate, _leaf(i));
+            hashes[i] = MerkleTree.leaf(MerkleTree.Kind.Mean, _leaf(i));
             leaves[i] = MerkleSum.leaf(updateLeaf(i, 256));
         }
-        _tree = Trees.hashes(MerkleTree.Kind.Aggregate, hashes, TREE_DEPTH);
+        _tree = Trees.hashes(MerkleTree.Kind.Mean, hashes, TREE_DEPTH);
         MerkleSum.Node[][] memory updateTree = Trees.sums(leaves, TREE_DEPTH);
         for (uint256 level = 0; level <= TREE_DEPTH; ++level) {
             _updateTree.push();
@@ -998,7 +998,7 @@ contract DataAvailabilityDescentTest is FraudWorld {
         uint32[] memory weights = new uint32[](2);
         (weights[0], weights[1]) = (1, 1);
         _anchor = anchorWith(_round, weights);
-        (_anchor.delivered, _anchor.aggregateRoot) = (3, _tree[TREE_DEPTH][0]);
+        (_anchor.delivered, _anchor.meanRoot) = (3, _tree[TREE_DEPTH][0]);
         vm.prank(coordinator.addr);
         ledger.anchor(_round, entriesHashOf(_round), _anchor);
     }
@@ -1024,9 +1024,9 @@ contract DataAvailabilityDescentTest is FraudWorld {
         vm.assertEq(made.hash, node, "node");
     }
 
-    function test_descend_leadsListByListToEveryLeafOfTheAggregate() public {
+    function test_descend_leadsListByListToEveryLeafOfTheMean() public {
         vm.startPrank(challenger.addr);
-        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Aggregate);
+        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Mean);
         bytes memory first = Trees.list(_tree[1], 0, 32);
         availability.show(root, first, bytes32(0));
         for (uint256 place = 0; place < WIDTH; place += 13) {
@@ -1061,7 +1061,7 @@ contract DataAvailabilityDescentTest is FraudWorld {
     /// @notice What a coordinator hides behind the last leaf can be come to as well: empty nodes have lists like others.
     function test_descend_leadsBehindTheLastLeaf() public {
         vm.startPrank(challenger.addr);
-        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Aggregate);
+        uint256 root = availability.demandTree(_case(), IDataAvailability.What.Mean);
         bytes memory first = Trees.list(_tree[1], 0, 32);
         availability.show(root, first, bytes32(0));
         uint256 middle = availability.descend(root, first, 31);

@@ -29,8 +29,8 @@ contract FraudProofsTest is FraudWorld {
         publish(world);
     }
 
-    function _proveAggregate(World memory world, uint256 place) private {
-        fraud.proveAggregate(caseOf(world), entriesOf(world, place), place, opening(world.aggregateTree, place), "");
+    function _proveMean(World memory world, uint256 place) private {
+        fraud.proveMean(caseOf(world), entriesOf(world, place), place, opening(world.meanTree, place), "");
     }
 
     // An honest round.
@@ -40,9 +40,9 @@ contract FraudProofsTest is FraudWorld {
         for (uint256 place = 0; place < 1 << DEPTH; ++place) {
             IJudge.Case memory case_ = caseOf(world);
             IJudge.Entry[] memory entries = entriesOf(world, place);
-            IJudge.Opening memory claimed = opening(world.aggregateTree, place);
-            expectNoFraud(IFraudProofs.Lie.Aggregate, place);
-            fraud.proveAggregate(case_, entries, place, claimed, "");
+            IJudge.Opening memory claimed = opening(world.meanTree, place);
+            expectNoFraud(IFraudProofs.Lie.Mean, place);
+            fraud.proveMean(case_, entries, place, claimed, "");
             IFraudProofs.Step memory made = stepOf(world, place);
             expectNoFraud(IFraudProofs.Lie.OuterStep, place);
             fraud.proveOuterStep(case_, place, made);
@@ -65,41 +65,41 @@ contract FraudProofsTest is FraudWorld {
         assertPhase(world.round, IRoundLedger.Phase.Anchored, "it stands");
     }
 
-    // A wrong aggregate.
+    // A wrong mean.
 
     /// forge-config: default.fuzz.runs = 24
-    function testFuzz_proveAggregate_findsAnyWrongLeaf(uint256 seed, uint256 place, uint256 at) public {
+    function testFuzz_proveMean_findsAnyWrongLeaf(uint256 seed, uint256 place, uint256 at) public {
         World memory world = invent(seed);
         compute(world);
-        (place, at) = (bound(place, 0, LEAVES - 1), bound(at, 0, 1023));
-        world.aggregate[place][at] = bytes1(uint8(world.aggregate[place][at]) ^ uint8(1 + (seed % 255)));
+        (place, at) = (bound(place, 0, LEAVES - 1), bound(at, 0, 255));
+        world.mean[place][at] = bytes1(uint8(world.mean[place][at]) ^ uint8(1 + (seed % 255)));
         build(world);
         publish(world);
         vm.expectEmit(address(fraud));
-        emit IFraudProofs.FraudProven(world.round, challenger.addr, IFraudProofs.Lie.Aggregate, place);
-        _proveAggregate(world, place);
+        emit IFraudProofs.FraudProven(world.round, challenger.addr, IFraudProofs.Lie.Mean, place);
+        _proveMean(world, place);
         assertSlashed(world);
     }
 
-    function test_proveAggregate_findsALeafOfAnotherLength() public {
+    function test_proveMean_findsALeafOfAnotherLength() public {
         World memory world = invent(2);
         compute(world);
-        world.aggregateTree[0][1] = keccak256("no leaf at all");
-        _rehash(MerkleTree.Kind.Aggregate, world.aggregateTree);
+        world.meanTree[0][1] = keccak256("no leaf at all");
+        _rehash(MerkleTree.Kind.Mean, world.meanTree);
         seal(world);
         publish(world);
-        _proveAggregate(world, 1);
+        _proveMean(world, 1);
         assertSlashed(world);
     }
 
     /// @notice Nobody can open what is behind the last leaf, but the path of the last leaf shows it.
-    function test_proveAggregate_findsWhatIsBehindTheLastLeaf() public {
+    function test_proveMean_findsWhatIsBehindTheLastLeaf() public {
         World memory world = invent(3);
         compute(world);
-        _hide(MerkleTree.Kind.Aggregate, world.aggregateTree);
+        _hide(MerkleTree.Kind.Mean, world.meanTree);
         seal(world);
         publish(world);
-        _proveAggregate(world, LEAVES - 1);
+        _proveMean(world, LEAVES - 1);
         assertSlashed(world);
     }
 
@@ -122,14 +122,14 @@ contract FraudProofsTest is FraudWorld {
         assertSlashed(world);
     }
 
-    function test_proveAggregate_findsAPlaceThatShouldBeEmpty() public {
+    function test_proveMean_findsAPlaceThatShouldBeEmpty() public {
         World memory world = invent(3);
         compute(world);
-        world.aggregateTree[0][LEAVES] = keccak256("hidden");
-        _rehash(MerkleTree.Kind.Aggregate, world.aggregateTree);
+        world.meanTree[0][LEAVES] = keccak256("hidden");
+        _rehash(MerkleTree.Kind.Mean, world.meanTree);
         seal(world);
         publish(world);
-        _proveAggregate(world, LEAVES);
+        _proveMean(world, LEAVES);
         assertSlashed(world);
     }
 
@@ -141,29 +141,29 @@ contract FraudProofsTest is FraudWorld {
         }
     }
 
-    function test_proveAggregate_needsEveryLeafThatCounts() public {
+    function test_proveMean_needsEveryLeafThatCounts() public {
         World memory world = _honest();
         IJudge.Entry[] memory entries = entriesOf(world, 0);
         entries[2].leaf = world.updates[2][1];
         bytes32 given = _climb(world, 2, entries[2], 0);
         _wrongPath(given, entries[2].updateRoot);
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), "");
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), "");
 
         entries = entriesOf(world, 0);
         entries[2].absolute += 1;
         given = _climb(world, 2, entries[2], 0);
         _wrongPath(given, entries[2].updateRoot);
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), "");
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), "");
 
         entries = entriesOf(world, 0);
         entries[2].leaf = "";
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 0, 256));
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), "");
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), "");
 
         entries = entriesOf(world, 0);
         entries[2].siblings = abi.encodePacked(entries[2].siblings, new bytes(48));
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsPathLength.selector, 48 * 4, 48 * 3));
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), "");
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), "");
     }
 
     function _climb(World memory world, uint256 entry, IJudge.Entry memory given, uint256 index)
@@ -179,19 +179,19 @@ contract FraudProofsTest is FraudWorld {
         return MerkleSum.climb(MerkleSum.Node(hash, given.absolute, given.squares), index, siblings).hash;
     }
 
-    function test_proveAggregate_takesNoOtherPlace() public {
+    function test_proveMean_takesNoOtherPlace() public {
         World memory world = _honest();
         uint256 outside = 1 << DEPTH;
         vm.expectRevert(abi.encodeWithSelector(MerkleTree.MerkleTreeIndexOutOfRange.selector, outside, DEPTH));
-        fraud.proveAggregate(caseOf(world), entriesOf(world, LEAVES), outside, opening(world.aggregateTree, 0), "");
-        IJudge.Opening memory short = opening(world.aggregateTree, 0);
+        fraud.proveMean(caseOf(world), entriesOf(world, LEAVES), outside, opening(world.meanTree, 0), "");
+        IJudge.Opening memory short = opening(world.meanTree, 0);
         short.siblings = new bytes32[](DEPTH - 1);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsPathLength.selector, DEPTH - 1, DEPTH));
-        fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, short, "");
-        IJudge.Opening memory moved = opening(world.aggregateTree, 1);
-        bytes32 elsewhere = MerkleTree.climb(MerkleTree.Kind.Aggregate, moved.leaf, 0, moved.siblings);
-        _wrongPath(elsewhere, world.anchor.aggregateRoot);
-        fraud.proveAggregate(caseOf(world), entriesOf(world, 0), 0, moved, "");
+        fraud.proveMean(caseOf(world), entriesOf(world, 0), 0, short, "");
+        IJudge.Opening memory moved = opening(world.meanTree, 1);
+        bytes32 elsewhere = MerkleTree.climb(MerkleTree.Kind.Mean, moved.leaf, 0, moved.siblings);
+        _wrongPath(elsewhere, world.anchor.meanRoot);
+        fraud.proveMean(caseOf(world), entriesOf(world, 0), 0, moved, "");
     }
 
     // A wrong step.
@@ -238,14 +238,11 @@ contract FraudProofsTest is FraudWorld {
         fraud.proveOuterStep(case_, 2, made);
 
         made = stepOf(world, 2);
-        made.aggregate.values = world.aggregate[1];
+        made.mean.values = world.mean[1];
         root = MerkleTree.climb(
-            MerkleTree.Kind.Aggregate,
-            MerkleTree.leaf(MerkleTree.Kind.Aggregate, world.aggregate[1]),
-            2,
-            made.aggregate.siblings
+            MerkleTree.Kind.Mean, MerkleTree.leaf(MerkleTree.Kind.Mean, world.mean[1]), 2, made.mean.siblings
         );
-        _wrongPath(root, world.anchor.aggregateRoot);
+        _wrongPath(root, world.anchor.meanRoot);
         fraud.proveOuterStep(case_, 2, made);
 
         made = stepOf(world, 2);
@@ -707,5 +704,74 @@ contract LayoutCaller {
         returns (uint256 leaves, uint256 depth, Layout.Place memory place)
     {
         return Layout.find(layout, leaf);
+    }
+}
+
+/// @notice Proofs where a step of an update has seven steps of the mean.
+contract FraudProofsMeanScaleTest is FraudWorld {
+    uint8 private constant SCALE = 7;
+
+    /// @dev The ledger takes a larger scale only with narrower updates; what it says of the policy is replaced.
+    function setUp() public override {
+        super.setUp();
+        vm.mockCall(address(ledger), abi.encodeCall(ledger.policies, (ledger.currentPolicy())), abi.encode(policy()));
+    }
+
+    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+        made = super.policy();
+        if (address(ledger) != address(0)) made.meanScale = SCALE;
+    }
+
+    /// @dev From -1 to 1.
+    function updateLeaf(uint256 seed, uint256 values) internal pure override returns (bytes memory leaf) {
+        leaf = super.updateLeaf(seed, values);
+        for (uint256 c = 0; c < values; ++c) {
+            leaf[c] = bytes1(127 + uint8(leaf[c]) % 3);
+        }
+    }
+
+    function test_anHonestRoundIsNotStruck() public {
+        World memory world = invent(1);
+        compute(world);
+        publish(world);
+        bool isFine = false;
+        for (uint256 place = 0; place < LEAVES; ++place) {
+            for (uint256 c = 0; c < valuesIn(place); ++c) {
+                uint8 value = uint8(world.mean[place][c]);
+                vm.assertTrue(value >= 128 - SCALE && value <= 128 + SCALE, "inside of the range");
+                isFine = isFine || value == 127 + SCALE;
+            }
+            IFraudProofs.Step memory made = stepOf(world, place);
+            IJudge.Opening memory claimed = opening(world.meanTree, place);
+            IJudge.Entry[] memory entries = entriesOf(world, place);
+            expectNoFraud(IFraudProofs.Lie.Mean, place);
+            fraud.proveMean(caseOf(world), entries, place, claimed, "");
+            expectNoFraud(IFraudProofs.Lie.OuterStep, place);
+            fraud.proveOuterStep(caseOf(world), place, made);
+        }
+        vm.assertTrue(isFine, "a mean between two numbers of an update");
+    }
+
+    function test_proveMean_findsAnotherScale() public {
+        World memory world = invent(2);
+        compute(world);
+        for (uint256 c = 0; c < 256; ++c) {
+            // The mean in whole steps of an update.
+            int256 fine = int256(uint256(uint8(world.mean[1][c]))) - 128;
+            world.mean[1][c] = bytes1(uint8(uint256(128 + fine / int256(uint256(SCALE)))));
+        }
+        build(world);
+        publish(world);
+        fraud.proveMean(caseOf(world), entriesOf(world, 1), 1, opening(world.meanTree, 1), "");
+        assertSlashed(world);
+    }
+
+    function test_proveOuterStep_findsAnotherScale() public {
+        World memory world = invent(3);
+        compute(world);
+        vm.clearMockedCalls();
+        publish(world);
+        fraud.proveOuterStep(caseOf(world), 1, stepOf(world, 1));
+        assertSlashed(world);
     }
 }

@@ -145,21 +145,21 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
     }
 
     function compute(World memory world) internal view override {
-        world.aggregate = new bytes[](LEAVES);
+        world.mean = new bytes[](LEAVES);
         for (uint256 j = 0; j < LEAVES; ++j) {
-            bytes memory leaf = new bytes(1024);
+            bytes memory leaf = new bytes(256);
             for (uint256 c = 0; c < 256; ++c) {
                 (uint256 sum,) = _middle(world, j, c);
                 if (trim() == 0) {
                     sum = uint256(uint8(world.updates[0][j][c])) + uint8(world.updates[1][j][c])
                         + uint8(world.updates[2][j][c]);
                 }
-                uint256 start = 32 * (4 * (c >> 5) + 3 - (c & 3)) + 4 * ((c & 31) >> 2);
-                (leaf[start + 2], leaf[start + 3]) = (bytes1(uint8(sum >> 8)), bytes1(uint8(sum)));
+                uint256 left = 3 - 2 * trim();
+                leaf[c] = bytes1(uint8((2 * sum + left) / (2 * left)));
             }
-            world.aggregate[j] = leaf;
+            world.mean[j] = leaf;
         }
-        step(world, 3 - 2 * trim());
+        step(world);
         build(world);
     }
 
@@ -172,26 +172,26 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
             IJudge.Case memory case_ = caseOf(world);
             IJudge.Entry[] memory entries = entriesOf(world, place);
             bytes memory hints = _hints(world, place);
-            expectNoFraud(IFraudProofs.Lie.Aggregate, place);
-            fraud.proveAggregate(case_, entries, place, opening(world.aggregateTree, place), hints);
+            expectNoFraud(IFraudProofs.Lie.Mean, place);
+            fraud.proveMean(case_, entries, place, opening(world.meanTree, place), hints);
             IFraudProofs.Step memory made = stepOf(world, place);
             expectNoFraud(IFraudProofs.Lie.OuterStep, place);
             fraud.proveOuterStep(case_, place, made);
         }
     }
 
-    function test_proveAggregate_findsAWrongLeaf() public {
+    function test_proveMean_findsAWrongLeaf() public {
         World memory world = invent(3);
         equal(world);
         compute(world);
-        world.aggregate[1][7] ^= 0x01;
+        world.mean[1][7] ^= 0x01;
         build(world);
         publish(world);
-        fraud.proveAggregate(caseOf(world), entriesOf(world, 1), 1, opening(world.aggregateTree, 1), _hints(world, 1));
+        fraud.proveMean(caseOf(world), entriesOf(world, 1), 1, opening(world.meanTree, 1), _hints(world, 1));
         assertSlashed(world);
     }
 
-    function test_proveAggregate_takesNoWrongHint() public {
+    function test_proveMean_takesNoWrongHint() public {
         World memory world = invent(4);
         equal(world);
         compute(world);
@@ -200,11 +200,11 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
         hints[40] = bytes1(uint8(hints[40]) ^ 1);
         IJudge.Entry[] memory entries = entriesOf(world, 0);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsWrongHint.selector, 3));
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), hints);
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), hints);
     }
 
     /// @notice Whoever counts for nothing is not among those of whom the extremes are taken away.
-    function test_proveAggregate_trimsOnlyAmongWhatCounts() public {
+    function test_proveMean_trimsOnlyAmongWhatCounts() public {
         World memory world = invent(5);
         (world.weights[0], world.weights[1], world.weights[2]) = (0, 1, 0);
         for (uint256 j = 0; j < LEAVES; ++j) {
@@ -212,14 +212,14 @@ abstract contract FraudProofsTrimmedTest is FraudProofsRulesTest {
             world.updates[0][j] = world.updates[1][j];
             world.updates[2][j] = world.updates[1][j];
         }
-        world.aggregate = new bytes[](LEAVES);
+        world.mean = new bytes[](LEAVES);
         compute(world);
         if (trim() == 0) return;
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world, 0);
         bytes memory hints = _hints(world, 0);
-        expectNoFraud(IFraudProofs.Lie.Aggregate, 0);
-        fraud.proveAggregate(caseOf(world), entries, 0, opening(world.aggregateTree, 0), hints);
+        expectNoFraud(IFraudProofs.Lie.Mean, 0);
+        fraud.proveMean(caseOf(world), entries, 0, opening(world.meanTree, 0), hints);
     }
 }
 

@@ -234,6 +234,7 @@ abstract contract GramProofsKrumTest is GramProofsKrumWorld {
         }
     }
 
+    /// forge-config: ci.fuzz.runs = 500
     function testFuzz_proveKrum_findsEveryOtherWeight(uint256 entry, uint32 weight) public {
         World memory world = load();
         entry = bound(entry, 0, ENTRIES - 1);
@@ -280,6 +281,7 @@ abstract contract GramProofsKrumTest is GramProofsKrumWorld {
         assertSlashed(world);
     }
 
+    /// forge-config: ci.fuzz.runs = 500
     function testFuzz_proveGramLeaf_findsAFalseProduct(uint256 place, uint256 a, uint256 b, int64 change) public {
         World memory world = load();
         (place, a) = (bound(place, 0, blocks() - 1), bound(a, 0, 3));
@@ -448,6 +450,7 @@ contract GramProofsTreeTest is GramProofsKrumTest {
         return [uint64(300), 40 * 256, 7];
     }
 
+    /// forge-config: ci.fuzz.runs = 500
     function testFuzz_proveGramNode_findsAFalseSum(uint256 level, uint256 index, uint256 a, uint256 b, int64 change)
         public
     {

@@ -46,9 +46,8 @@ contract ReorganisationTest is GameWorld {
             entries[i] = _entries[i];
             weights[i] = uint32((counted >> i) & 1);
         }
-        OuterStep.Settings memory settings =
-            OuterStep.Settings(weights[0] + weights[1], EXPONENT, policy().rate, policy().momentum);
-        return rootOf(stepOf(firstState(), sumOf(weights, entries), settings));
+        OuterStep.Settings memory settings = OuterStep.Settings(1, EXPONENT, policy().rate, policy().momentum);
+        return rootOf(stepOf(firstState(), meanOf(weights, entries), settings));
     }
 
     function _open() private returns (RoundId round) {
@@ -79,7 +78,7 @@ contract ReorganisationTest is GameWorld {
         );
     }
 
-    /// @dev The anchor of a coordinator that saw these entries, of which carol's did not arrive; one bit of the aggregate
+    /// @dev The anchor of a coordinator that saw these entries, of which carol's did not arrive; one bit of the mean
     /// may be wrong.
     function _anchorOf(uint256[] memory order, bool isTrue) private view returns (IRoundLedger.Anchor memory made) {
         (made.weights, made.delivered) = (new uint32[](order.length), 0);
@@ -90,9 +89,9 @@ contract ReorganisationTest is GameWorld {
             made.delivered |= 1 << i;
             counted |= 1 << order[i];
         }
-        bytes memory aggregate = sumOf(made.weights, _inOrder(order));
-        if (!isTrue) aggregate[7] ^= 0x01;
-        made.aggregateRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
+        bytes memory mean = meanOf(made.weights, _inOrder(order));
+        if (!isTrue) mean[7] ^= 0x01;
+        made.meanRoot = MerkleTree.leaf(MerkleTree.Kind.Mean, mean);
         made.stateRoot = _nextRoots[counted];
         (made.verdictHash, made.artifactsHash) = (keccak256("verdicts"), keccak256("artifacts"));
     }
@@ -116,18 +115,16 @@ contract ReorganisationTest is GameWorld {
         );
     }
 
-    /// @dev A proof that the aggregate is wrong, by a watcher who saw these entries and this anchor.
+    /// @dev A proof that the mean is wrong, by a watcher who saw these entries and this anchor.
     function _report(uint256[] memory order, IRoundLedger.Anchor memory made)
         private
         view
         returns (Transaction memory)
     {
         IJudge.Case memory case_ = IJudge.Case(_round, made, layoutOf(), DOCUMENT);
-        IJudge.Opening memory claimed = IJudge.Opening(made.aggregateRoot, new bytes32[](0));
+        IJudge.Opening memory claimed = IJudge.Opening(made.meanRoot, new bytes32[](0));
         return Transaction(
-            challenger.addr,
-            address(fraud),
-            abi.encodeCall(fraud.proveAggregate, (case_, _inOrder(order), 0, claimed, ""))
+            challenger.addr, address(fraud), abi.encodeCall(fraud.proveMean, (case_, _inOrder(order), 0, claimed, ""))
         );
     }
 
@@ -229,7 +226,7 @@ contract ReorganisationTest is GameWorld {
         }
     }
 
-    /// @notice Audit M4: weights on the wrong entries, and an honest bond lost to `proveAggregate`.
+    /// @notice Audit M4: weights on the wrong entries, and an honest bond lost to `proveMean`.
     function test_M4_swappedCommitsMakeTheOldAnchorFail() public {
         uint256[] memory order = _abc();
         bytes32 seen = _hashOf(order);

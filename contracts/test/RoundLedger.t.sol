@@ -252,6 +252,18 @@ contract RoundLedgerTest is RoundTest {
         _add(bad);
     }
 
+    function test_addPolicy_failsWithAMeanThatNoByteHolds() public {
+        IRoundLedger.Policy memory bad = policy();
+        for (uint8 scale = 0; scale < 4; scale += 2) {
+            bad.meanScale = scale;
+            _expectInvalid("meanScale", scale);
+            _add(bad);
+        }
+        bad.meanScale = 255;
+        _expectInvalid("meanScale", 255);
+        _add(bad);
+    }
+
     function test_addPolicy_failsWithAFloorAboveTheNormCap() public {
         IRoundLedger.Policy memory bad = policy();
         bad.minSumSquares = MAX_SUM_SQUARES + 1;

@@ -57,7 +57,7 @@ contract RoundLedgerAnchorTest is RoundTest {
             weights[i] = uint32(bound(given[i], 1, 5_000_000));
         }
         anchor.weights = weights;
-        vm.assume(anchor.aggregateRoot != 0 && anchor.stateRoot != 0);
+        vm.assume(anchor.meanRoot != 0 && anchor.stateRoot != 0);
         vm.assume(anchor.verdictHash != 0 && anchor.artifactsHash != 0);
         skipCommitWindow(round);
         vm.expectEmit(address(ledger));
@@ -157,7 +157,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         skipCommitWindow(round);
         bytes memory failure = abi.encodeWithSelector(IRoundLedger.RoundLedgerZeroRoot.selector);
         IRoundLedger.Anchor memory anchor = anchorFor(round);
-        anchor.aggregateRoot = bytes32(0);
+        anchor.meanRoot = bytes32(0);
         _expectAnchorFailure(anchor, failure);
         anchor = anchorFor(round);
         anchor.stateRoot = bytes32(0);

@@ -143,21 +143,10 @@ contract VectorsTest is Deployment {
         _checkSumTree("five");
     }
 
-    function test_vectors_aggregateTree() public view {
-        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.one");
-        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.three");
-        _checkTree(MerkleTree.Kind.Aggregate, ".aggregateTree.five");
-    }
-
-    function test_vectors_aggregateLanes() public view {
-        uint256[] memory lanes = _uints(".aggregateTree.lanes");
-        bytes memory leaf = _bytes(".aggregateTree.laneLeaf");
-        bytes memory counted = _bytes(".aggregateTree.counted");
-        vm.assertEq(lanes.length, 256, "number of lanes");
-        for (uint256 j = 0; j < lanes.length; ++j) {
-            vm.assertEq(_libraries.weightedValue(leaf, j, 0), int256(lanes[j]), "lane");
-            vm.assertEq(_libraries.weightedValue(counted, j, 0), int256(j), "place of a lane");
-        }
+    function test_vectors_meanTree() public view {
+        _checkTree(MerkleTree.Kind.Mean, ".meanTree.one");
+        _checkTree(MerkleTree.Kind.Mean, ".meanTree.three");
+        _checkTree(MerkleTree.Kind.Mean, ".meanTree.five");
     }
 
     function test_vectors_state() public view {
@@ -285,7 +274,7 @@ contract VectorsTest is Deployment {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: _uint(string.concat(base, ".delivered")),
-            aggregateRoot: _word(string.concat(base, ".aggregateRoot")),
+            meanRoot: _word(string.concat(base, ".meanRoot")),
             stateRoot: _word(string.concat(base, ".stateRoot")),
             gramRoot: _word(string.concat(base, ".gramRoot")),
             verdictHash: _word(string.concat(base, ".verdictHash")),
@@ -318,14 +307,8 @@ contract VectorsTest is Deployment {
     // Arithmetic.
 
     function test_vectors_weightedSum() public view {
-        bytes memory leaf = _libraries.weightedLeaf(_weights(".weightedSum.weights"), _leaves(".weightedSum.updates"));
-        vm.assertEq(leaf, _bytes(".weightedSum.leaf"), "leaf");
-        int256[] memory aggregate = _ints(".weightedSum.aggregate");
-        uint256 weightSum = _uint(".weightedSum.weightSum");
-        vm.assertEq(aggregate.length, 256, "coordinates");
-        for (uint256 j = 0; j < aggregate.length; ++j) {
-            vm.assertEq(_libraries.weightedValue(leaf, j, weightSum), aggregate[j], "coordinate");
-        }
+        bytes memory lanes = _libraries.weightedSum(_weights(".weightedSum.weights"), _leaves(".weightedSum.updates"));
+        _checkMean(lanes, ".weightedSum", _uint(".weightedSum.weightSum"), 1);
     }
 
     function test_vectors_trimmedSum() public view {
@@ -334,47 +317,67 @@ contract VectorsTest is Deployment {
             uint256 trim = _uint(string.concat(cases[i], ".trim"));
             uint32[] memory weights = _weights(string.concat(cases[i], ".weights"));
             bytes[] memory updates = _leaves(string.concat(cases[i], ".updates"));
-            bytes memory leaf = _libraries.trimmedLeaf(trim, weights, updates);
-            vm.assertEq(leaf, _bytes(string.concat(cases[i], ".leaf")), "leaf");
             uint256 count = 0;
             for (uint256 j = 0; j < weights.length; ++j) {
                 count += weights[j];
             }
             uint256 divisor = _libraries.trimmedDivisor(trim, count);
             vm.assertEq(divisor, _uint(string.concat(cases[i], ".divisor")), "divisor");
-            int256[] memory aggregate = _ints(string.concat(cases[i], ".aggregate"));
-            vm.assertEq(aggregate.length, 256, "coordinates");
-            for (uint256 j = 0; j < aggregate.length; ++j) {
-                vm.assertEq(_libraries.weightedValue(leaf, j, divisor), aggregate[j], "coordinate");
-            }
+            bytes memory lanes = _libraries.trimmedSum(trim, weights, updates);
+            _checkMean(lanes, cases[i], divisor, _uint(string.concat(cases[i], ".meanScale")));
+        }
+    }
+
+    /// @dev Lanes, aggregate and mean of one leaf.
+    function _checkMean(bytes memory sum, string memory base, uint256 divisor, uint256 scale) private view {
+        uint256[] memory lanes = _uints(string.concat(base, ".lanes"));
+        int256[] memory aggregate = _ints(string.concat(base, ".aggregate"));
+        vm.assertEq(aggregate.length, 256, "coordinates");
+        for (uint256 j = 0; j < aggregate.length; ++j) {
+            vm.assertEq(_libraries.weightedValue(sum, j, 0), int256(lanes[j]), "lane");
+            vm.assertEq(_libraries.weightedValue(sum, j, divisor), aggregate[j], "coordinate");
+        }
+        bytes memory leaf = _bytes(string.concat(base, ".leaf"));
+        vm.assertEq(_libraries.meanLeaf(sum, divisor, scale), leaf, "leaf of the mean");
+        vm.assertEq(_libraries.plainMean(sum, divisor, scale), leaf, "the same, coordinate by coordinate");
+    }
+
+    function test_vectors_mean() public view {
+        int256[] memory aggregate = _ints(".mean.aggregate");
+        uint256[] memory weightSums = _uints(".mean.weightSum");
+        uint256[] memory scales = _uints(".mean.meanScale");
+        int256[] memory mean = _ints(".mean.mean");
+        vm.assertGt(mean.length, 500, "there are cases");
+        for (uint256 i = 0; i < mean.length; ++i) {
+            vm.assertEq(_libraries.meanAt(aggregate[i], weightSums[i], scales[i]), mean[i], "mean");
         }
     }
 
     function test_vectors_outerStep() public view {
         int256[] memory theta = _ints(".outerStep.theta");
         int256[] memory momentum = _ints(".outerStep.momentum");
-        int256[] memory aggregate = _ints(".outerStep.aggregate");
+        int256[] memory mean = _ints(".outerStep.mean");
         OuterStep.Settings[] memory settings = _settings(theta.length);
         int256[] memory newTheta = _ints(".outerStep.newTheta");
         int256[] memory newMomentum = _ints(".outerStep.newMomentum");
         vm.assertGt(theta.length, 0, "there are cases");
         for (uint256 i = 0; i < theta.length; ++i) {
             (int64 nextTheta, int64 nextMomentum) =
-                _libraries.step(int64(theta[i]), int64(momentum[i]), aggregate[i], settings[i]);
+                _libraries.step(int64(theta[i]), int64(momentum[i]), mean[i], settings[i]);
             vm.assertEq(int256(nextTheta), newTheta[i], "theta");
             vm.assertEq(int256(nextMomentum), newMomentum[i], "momentum");
         }
     }
 
     function _settings(uint256 count) private view returns (OuterStep.Settings[] memory settings) {
-        uint256[] memory weightSums = _uints(".outerStep.weightSum");
+        uint256[] memory scales = _uints(".outerStep.meanScale");
         int256[] memory exponents = _ints(".outerStep.exponent");
         uint256[] memory rates = _uints(".outerStep.rate");
         uint256[] memory decays = _uints(".outerStep.decay");
         settings = new OuterStep.Settings[](count);
         for (uint256 i = 0; i < count; ++i) {
             settings[i] = OuterStep.Settings({
-                weightSum: uint32(weightSums[i]),
+                meanScale: uint8(scales[i]),
                 exponent: int8(exponents[i]),
                 rate: uint16(rates[i]),
                 momentum: uint16(decays[i])
@@ -418,21 +421,30 @@ contract VectorsTest is Deployment {
         }
     }
 
-    function test_vectors_round_aggregateAndStep() public view {
+    function test_vectors_round_meanAndStep() public view {
         uint32[] memory weights = _weights(".round.weights");
         bytes[] memory updates = _leaves(".round.updates");
-        bytes memory aggregate = _bytes(".round.aggregate");
+        bytes memory mean = _bytes(".round.mean");
         uint256 leaves = _uint(".round.leaves");
+        uint8 scale = uint8(_uint(".round.meanScale"));
+        uint256 weightSum = 0;
+        for (uint256 i = 0; i < weights.length; ++i) {
+            weightSum += weights[i];
+        }
         for (uint256 j = 0; j < leaves; ++j) {
             bytes[] memory column = new bytes[](updates.length);
             for (uint256 i = 0; i < updates.length; ++i) {
                 column[i] = _slice(updates[i], 256 * j, 256);
             }
-            bytes memory leaf = _libraries.weightedLeaf(weights, column);
-            vm.assertEq(leaf, _slice(aggregate, 1024 * j, 1024), "leaf of the aggregate");
-            _checkPlace(MerkleTree.Kind.Aggregate, leaf, j, ".round.aggregateProofs", ".round.aggregateRoot");
-            _checkStep(leaf, j, weights);
+            bytes memory lanes = _libraries.weightedSum(weights, column);
+            bytes memory leaf = _libraries.meanLeaf(lanes, weightSum, scale);
+            vm.assertEq(leaf, _slice(mean, 256 * j, 256), "leaf of the mean");
+            _checkPlace(MerkleTree.Kind.Mean, leaf, j, ".round.meanProofs", ".round.meanRoot");
+            _checkStep(leaf, j, scale);
         }
+    }
+
+    function test_vectors_round_states() public view {
         bytes32 root =
             _libraries.stateRoot(_word(".round.manifestHash"), _word(".round.thetaRoot"), _word(".round.momentumRoot"));
         vm.assertEq(root, _word(".round.stateRoot"), "state root");
@@ -442,13 +454,12 @@ contract VectorsTest is Deployment {
         vm.assertEq(root, _word(".round.baseStateRoot"), "base state root");
     }
 
-    function _checkStep(bytes memory aggregate, uint256 j, uint32[] memory weights) private view {
+    function _checkStep(bytes memory mean, uint256 j, uint8 scale) private view {
         bytes memory theta = _leaves(".round.baseTheta")[j];
         bytes memory momentum = _leaves(".round.baseMomentum")[j];
         _checkPlace(MerkleTree.Kind.Theta, theta, j, ".round.baseThetaProofs", ".round.baseThetaRoot");
         _checkPlace(MerkleTree.Kind.Momentum, momentum, j, ".round.baseMomentumProofs", ".round.baseMomentumRoot");
-        (bytes memory nextTheta, bytes memory nextMomentum) =
-            _stepLeaf(theta, momentum, aggregate, _roundSettings(j, weights));
+        (bytes memory nextTheta, bytes memory nextMomentum) = _stepLeaf(theta, momentum, mean, _roundSettings(j, scale));
         vm.assertEq(nextTheta, _leaves(".round.newTheta")[j], "theta");
         vm.assertEq(nextMomentum, _leaves(".round.newMomentum")[j], "momentum");
         _checkPlace(MerkleTree.Kind.Theta, nextTheta, j, ".round.thetaProofs", ".round.thetaRoot");
@@ -456,7 +467,7 @@ contract VectorsTest is Deployment {
     }
 
     /// @dev The tensor of a leaf is found in the layout, as a fraud proof would find it.
-    function _roundSettings(uint256 j, uint32[] memory weights) private view returns (OuterStep.Settings memory) {
+    function _roundSettings(uint256 j, uint8 scale) private view returns (OuterStep.Settings memory) {
         bytes memory layout = _bytes(".round.layout");
         uint256 tensor = 0;
         uint256 end = (uint64(bytes8(_slice(layout, 0, 8))) + 255) / 256;
@@ -464,30 +475,22 @@ contract VectorsTest is Deployment {
             ++tensor;
             end += (uint64(bytes8(_slice(layout, 8 * tensor, 8))) + 255) / 256;
         }
-        uint256 sum = 0;
-        for (uint256 i = 0; i < weights.length; ++i) {
-            sum += weights[i];
-        }
         return OuterStep.Settings({
-            weightSum: uint32(sum),
+            meanScale: scale,
             exponent: int8(_ints(".round.exponents")[tensor]),
             rate: uint16(_uint(".round.rate")),
             momentum: uint16(_uint(".round.momentum"))
         });
     }
 
-    function _stepLeaf(
-        bytes memory theta,
-        bytes memory momentum,
-        bytes memory aggregate,
-        OuterStep.Settings memory settings
-    ) private view returns (bytes memory nextTheta, bytes memory nextMomentum) {
+    function _stepLeaf(bytes memory theta, bytes memory momentum, bytes memory mean, OuterStep.Settings memory settings)
+        private
+        view
+        returns (bytes memory nextTheta, bytes memory nextMomentum)
+    {
         for (uint256 c = 0; c < 256; ++c) {
             (int64 t, int64 m) = _libraries.step(
-                _int64(theta, c),
-                _int64(momentum, c),
-                _libraries.weightedValue(aggregate, c, settings.weightSum),
-                settings
+                _int64(theta, c), _int64(momentum, c), int256(uint256(uint8(mean[c]))) - 128, settings
             );
             nextTheta = bytes.concat(nextTheta, bytes8(uint64(t)));
             nextMomentum = bytes.concat(nextMomentum, bytes8(uint64(m)));

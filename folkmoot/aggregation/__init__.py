@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a round's updates to one integer weight an update, and to their sum (docs/protocol.md section 8).
+"""From a round's updates to one integer weight an update, and to their mean (docs/protocol.md section 8).
 
 Every rule has the same shape: the exact facts of the round (``facts``) go in, one small integer weight an
 update comes out (``rules``), and the aggregate is the weighted sum (``weighted_sum``), or the trimmed sum of the

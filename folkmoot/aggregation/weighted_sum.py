@@ -15,7 +15,7 @@ from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import I64, U32
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.updates import UpdateReader
 
 _TOGETHER = 4  # updates that the compiled loop adds at a time

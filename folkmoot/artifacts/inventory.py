@@ -27,6 +27,7 @@ from folkmoot.ledger.events import (
     VersionActivated,
 )
 from folkmoot.ledger.scan import scan
+from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.rpc.wallets import accepts_digest
 
@@ -58,6 +59,10 @@ class Anchored:
     """Unix time of its opening."""
     retain_rounds: int = 0
     """`retainRounds` of its policy."""
+    base: int = 0
+    """Round whose state it trained from; 0 is the genesis."""
+    policy: int = 0
+    """Number of its policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +98,7 @@ class Commitments:
     """Block in which a round became final, by round."""
     _settled: list[int] = field(default_factory=list)
     """Rounds that became final up to the block that is not read again, ascending."""
-    _retained: dict[int, int] = field(default_factory=dict)
-    """`retainRounds` by policy."""
+    _policies: dict[int, Policy] = field(default_factory=dict)
     _unbonding: int | None = None
 
     @property
@@ -112,6 +116,7 @@ class Commitments:
         if self._place is not None and not self._has(newest, *self._place):
             # A long reorganisation, or a local chain that lost its newest state.
             self.rounds, self.block, self._place, self._finals, self._entries = {}, -1, None, {}, {}
+            self._policies.clear()
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
         events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
         rounds = dict(self.rounds)
@@ -140,7 +145,7 @@ class Commitments:
         self._settled = sorted(number for number, block in self._finals.items() if block <= settled)
 
     def retention(self, number: int) -> Retention:
-        """Return what the deletion of a round's update files depends on, at the newest block that is not read again.
+        """Return what the deletion of a round's files depends on, at the newest block that is not read again.
 
         No reorganisation of up to `REORG_BLOCKS` blocks changes it.
 
@@ -153,6 +158,7 @@ class Commitments:
         above = bisect_right(self._settled, number)
         final = above > 0 and self._settled[above - 1] == number
         return Retention(
+            number,
             final or known.void,
             known.opened_at + self._unbonding,
             len(self._settled) - above,
@@ -175,6 +181,14 @@ class Commitments:
         """
         return {number for number in self.rounds if self.retention(number).free(self._time)}
 
+    def spare(self) -> set[int]:
+        """Return the rounds whose state files may be deleted.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        return {number for number in self.rounds if self.retention(number).spare()}
+
     def contributors(self, number: int) -> list[str]:
         """Return the contributors of a round, in entry order."""
         return [account for _, account in sorted(self._entries.get(number, {}).items())]
@@ -186,6 +200,16 @@ class Commitments:
             RpcError: The endpoint failed.
         """
         return accepts_digest(self.rpc, account, digest, signature)
+
+    def policy(self, number: int) -> Policy:
+        """Return a policy.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        if number not in self._policies:
+            self._policies[number] = self.ledger.policy(number)
+        return self._policies[number]
 
     def _has(self, newest: int, number: int, hash_: str) -> bool:
         return newest >= number and self._hash(number) == hash_
@@ -199,11 +223,6 @@ class Commitments:
         method = "eth_getBlockByNumber"
         block = self.rpc.call(method, [hex(number), False])
         return self.rpc.quantity(method, self.rpc.member(method, block, "timestamp"))
-
-    def _retain_rounds(self, policy: int) -> int:
-        if policy not in self._retained:
-            self._retained[policy] = self.ledger.policy(policy).retain_rounds
-        return self._retained[policy]
 
     def _anchored(self, event: RoundAnchored) -> Anchored:
         view = self.ledger.round(event.round)
@@ -222,7 +241,9 @@ class Commitments:
             void=False,
             final=False,
             opened_at=view.opened_at,
-            retain_rounds=self._retain_rounds(view.policy),
+            retain_rounds=self.policy(view.policy).retain_rounds,
+            base=view.base,
+            policy=view.policy,
         )
         return _standing(known, view.phase)
 

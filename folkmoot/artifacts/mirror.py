@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
-The folder has the layout of docs/protocol.md section 12. Update files that may be deleted by rule or because their
-contributors want it (sections 12.1 and 12.2) are deleted, and not fetched. Every byte is hashed before a file gets its
-name, so a file with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
+The folder has the layout of docs/protocol.md section 12. Files that may be deleted are deleted, and not fetched: update
+files by rule (section 12.1) or because their contributors want it (12.3), and spare states (12.2). Every byte is hashed
+before a file gets its name, so a file with its final name is complete. Existing files are hashed once. Damaged ones are
+fetched again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
@@ -37,6 +38,8 @@ UNREACHABLE_LIMIT = 3
 
 REPORT_LIMIT = 2**20
 """Maximum size in bytes of an evaluation report."""
+
+_NOBODY: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,7 @@ class Copied:
     rounds: int = 0
     """Number of rounds with all files."""
     deleted: int = 0
-    """Number of update files that were deleted by rule."""
+    """Number of files that were deleted by rule or by wish."""
     missing: list[Missing] = field(default_factory=list)
     """Files that could not be fetched."""
 
@@ -179,8 +182,8 @@ class MirrorFolder(FolderSource):
             os.fsync(file.fileno())
             self._place(part, self.folder / WISHES)
 
-    def delete(self, sha256: str, size: int) -> bool:
-        """Delete a file of this size in bytes. Return whether there was one.
+    def delete(self, sha256: str, size: int, magic: bytes = b"") -> bool:
+        """Delete a file of this size in bytes that begins with these bytes. Return whether there was one.
 
         Raises:
             LocalError: The folder can't be written.
@@ -189,6 +192,9 @@ class MirrorFolder(FolderSource):
         with _writing(self.folder):
             if not place.exists() or place.stat().st_size != size:
                 return False
+            with place.open("rb") as file:
+                if file.read(len(magic)) != magic:
+                    return False
             fault_point("mirror.file-deleted.before")
             place.unlink()
             sync_folder(place.parent)
@@ -263,18 +269,29 @@ class Copier:
             raise self._nothing()
         return manifest
 
-    def round(self, anchored: Anchored, manifest: Manifest, unwanted: Collection[int] = ()) -> bool:
+    def round(
+        self,
+        anchored: Anchored,
+        manifest: Manifest,
+        *,
+        unwanted: Collection[int] = (),
+        spare: Collection[int] = (),
+        link: bool = False,
+    ) -> bool:
         """Copy a round's files. Return whether no file is missing.
 
         Args:
             anchored: The round.
-            manifest: The manifest.
-            unwanted: Numbers of the entries whose update files may be deleted, and are not copied.
+            manifest: The federation's manifest.
+            unwanted: Numbers of the entries whose update files may be deleted, and are left out.
+            spare: Rounds whose states are left out.
+            link: Copy only what the state of a later round is rebuilt from.
         """
         before = len(self.copied.missing)
         number, needed = anchored.number, not anchored.void
         data = self._document("the artifacts file", anchored.artifacts_hash, number, needed)
-        self._document("the verdicts file", anchored.verdict_hash, number, needed)
+        if not link:
+            self._document("the verdicts file", anchored.verdict_hash, number, needed)
         if data is not None:
             name = f"by-keccak/{anchored.artifacts_hash.hex()}"
             try:
@@ -283,7 +300,9 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    self._listed(artifacts, manifest, needed, unwanted)
+                    files = self._listed(artifacts, anchored, manifest, unwanted, spare, link)
+                    for what, sha256, limit in files:
+                        self._file(what, sha256, limit, number, needed)
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -296,54 +315,58 @@ class Copier:
         """Copy an evaluation report, if it is public."""
         self._file("an evaluation report", sha256, REPORT_LIMIT, None, needed=False)
 
-    def updates(self, anchored: Anchored) -> dict[int, str]:
-        """Return the update files that a round lists, by the number of their entry.
-
-        None if the folder does not have its artifacts file.
-        """
+    def listed(self, anchored: Anchored) -> Artifacts | None:
+        """Return a round's artifacts file, if the folder has it."""
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
         except ArtifactError as error:
             _require_readable(error)
-            return {}
+            return None
         if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
-            return {}
-        return {index: sha256 for index, sha256 in enumerate(artifacts.updates) if sha256 is not None}
+            return None
+        return artifacts
 
-    def delete(self, sha256: str, size: int) -> None:
-        """Delete a file from the folder, if it has the size of an update.
+    def delete(self, sha256: str, size: int, magic: bytes = b"") -> None:
+        """Delete a file from the folder, if it can be what a round lists it as.
 
-        The coordinator of a void round can list any file as an update. States, aggregates and documents stay.
+        The coordinator of a void round can list any file as an update or a state. Documents stay. Means have the size
+        of updates: the caller must keep them.
 
         Args:
             sha256: Name of the file.
-            size: Size in bytes of the federation's updates.
+            size: Size in bytes of such files.
+            magic: First bytes of such files.
 
         Raises:
             LocalError: The folder can't be written.
         """
-        if self._folder.delete(sha256, size):
+        if self._folder.delete(sha256, size, magic):
             self._sure.discard(sha256)
             self.copied.deleted += 1
 
     def _listed(
-        self, artifacts: Artifacts, manifest: Manifest, needed: bool, unwanted: Collection[int]
-    ) -> None:
-        state, aggregate = manifest.state_file_size, AGGREGATE.leaf_bytes * manifest.leaves
-        files = [
-            ("the manifest", artifacts.manifest, DOCUMENT_LIMIT),
-            ("the base state", artifacts.base_state, state),
-        ]
+        self,
+        artifacts: Artifacts,
+        anchored: Anchored,
+        manifest: Manifest,
+        unwanted: Collection[int],
+        spare: Collection[int],
+        link: bool,
+    ) -> list[tuple[str, str, int]]:
+        """Return description, sha256 and maximum size of the files that are copied of a round."""
+        mean = ("the mean", artifacts.mean, manifest.size)
+        base = ("the base state", artifacts.base_state, manifest.state_file_size)
+        bases = [] if anchored.base in spare else [base]
+        if link:
+            return [*bases, mean]
+        files = [("the manifest", artifacts.manifest, DOCUMENT_LIMIT), *bases]
         for index, sha256 in enumerate(artifacts.updates):
             if sha256 is not None and index not in unwanted:
                 files.append((f"the update file of entry {index}", sha256, manifest.size))
-        files += [
-            ("the aggregate", artifacts.aggregate, aggregate),
-            ("the state", artifacts.state, state),
-            ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT),
-        ]
-        for what, sha256, limit in files:
-            self._file(what, sha256, limit, artifacts.round, needed)
+        files.append(mean)
+        if anchored.number not in spare:
+            files.append(("the state", artifacts.state, manifest.state_file_size))
+        return [*files, ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT)]
 
     def _file(
         self, what: str, sha256: str, limit: int, round_number: int | None, needed: bool = True
@@ -439,11 +462,15 @@ class Mirroring:
     """Names of complete files in the folder."""
     emptied: dict[int, frozenset[int]] = field(default_factory=dict)
     """Numbers of the entries whose update files were deleted, by round."""
-    _kept: list[DeletionWish] = field(default_factory=list)
+    thinned: set[int] = field(default_factory=set)
+    """Rounds whose state files were deleted."""
+    named: dict[int, tuple[bytes, str, str]] = field(default_factory=dict)
+    """Hash of the artifacts file of each round, and the mean and the state that it names."""
+    _written: list[DeletionWish] = field(default_factory=list)
     """Wishes in the folder's list, as this process wrote it."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
-        """Read the chain and copy the missing files, round by round; then delete the expired ones.
+        """Read the chain and copy the missing files, round by round; then delete those that may be deleted.
 
         Yields:
             The number of the round, or 0 for the genesis and the reports, and the result of its copy.
@@ -461,17 +488,24 @@ class Mirroring:
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
-        unwanted = self._unwanted(self._wishes())
+        unwanted, spare = self._unwanted(self._wishes()), self.commitments.spare()
+        links = self._links(spare)
         for number, anchored in self.commitments.rounds.items():
-            if number in self.whole or (self.rounds is not None and number not in self.rounds):
+            chosen = self.rounds is None or number in self.rounds
+            if number in self.whole or not (chosen or number in links):
                 continue
             copier.copied = Copied()
-            if copier.round(anchored, self.manifest, unwanted.get(number, ())):
+            if copier.round(
+                anchored, self.manifest, unwanted=unwanted.get(number, ()), spare=spare, link=not chosen
+            ):
                 self.whole.add(number)
             yield number, copier.copied
-        if unwanted != self.emptied:
-            yield from self._delete(copier, unwanted)
-            self.emptied = unwanted
+        self.emptied = {number: done & unwanted.get(number, _NOBODY) for number, done in self.emptied.items()}
+        self.thinned &= spare
+        if spare > self.thinned or any(
+            indexes > self.emptied.get(number, _NOBODY) for number, indexes in unwanted.items()
+        ):
+            yield from self._delete(copier, unwanted, spare)
 
     def _wishes(self) -> Wishes:
         """Return the wishes that folder and source know, and keep those that count in the folder."""
@@ -485,9 +519,9 @@ class Mirroring:
             known += self.source.wishes()
         wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
         counting = sorted(wishes.counting(), key=lambda wish: wish.contributor)
-        if counting and list(self._kept) != counting:
+        if counting and self._written != counting:
             self.folder.keep_wishes(to_file(counting))
-            self._kept = counting
+            self._written = counting
         return wishes
 
     def _unwanted(self, wishes: Wishes) -> dict[int, frozenset[int]]:
@@ -500,25 +534,65 @@ class Mirroring:
                 found[number] = wanted
         return found
 
-    def _delete(self, copier: Copier, unwanted: Mapping[int, frozenset[int]]) -> Iterator[tuple[int, Copied]]:
-        """Delete update files that may be deleted, except those that another entry lists whose file stays."""
-        rounds = self.commitments.rounds
-        assert self.manifest is not None  # noqa: S101  `step` has read it.
-        size, nothing = self.manifest.size, frozenset[int]()
-        kept = {
-            name
-            for number, anchored in rounds.items()
-            for index, name in copier.updates(anchored).items()
-            if index not in unwanted.get(number, nothing)
+    def _links(self, spare: Collection[int]) -> set[int]:
+        """Return the rounds from whose means the state before the first copied round is rebuilt."""
+        found: set[int] = set()
+        if self.rounds is not None:
+            rounds = self.commitments.rounds
+            number = next((rounds[one].base for one in rounds if one in self.rounds), 0)
+            while number in spare:
+                found.add(number)
+                number = rounds[number].base
+        return found
+
+    def _delete(
+        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int]
+    ) -> Iterator[tuple[int, Copied]]:
+        """Delete unwanted update files and the states of spare rounds, unless another entry or round keeps them."""
+        rounds, manifest = self.commitments.rounds, self.manifest
+        assert manifest is not None  # noqa: S101  `step` has read it.
+        new = {
+            number: indexes
+            for number, indexes in unwanted.items()
+            if indexes > self.emptied.get(number, _NOBODY)
         }
-        for number, indexes in sorted(unwanted.items()):
-            if indexes == self.emptied.get(number):
-                continue
+        kept = self._kept(copier, unwanted, spare, reads_updates=bool(new))
+        for number in sorted(new.keys() | (spare - self.thinned)):
             copier.copied = Copied()
-            for index, name in copier.updates(rounds[number]).items():
-                if index in indexes and name not in kept:
-                    copier.delete(name, size)
+            listed = copier.listed(rounds[number])
+            if listed is not None:
+                indexes = new.get(number, _NOBODY)
+                names = {name for index, name in enumerate(listed.updates) if name and index in indexes}
+                for name in names - kept:
+                    copier.delete(name, manifest.size)
+                if number in spare - self.thinned and listed.state not in kept:
+                    copier.delete(listed.state, manifest.state_file_size, MAGIC)
+            if number in new:
+                self.emptied[number] = new[number]
+            self.thinned |= {number} & spare
             yield number, copier.copied
+
+    def _kept(
+        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int], *, reads_updates: bool
+    ) -> set[str]:
+        """Return the files that stay: wanted updates, and means and states of rounds that are not void."""
+        genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
+        kept = {genesis.state}
+        for number, anchored in self.commitments.rounds.items():
+            known, indexes = self.named.get(number), unwanted.get(number, _NOBODY)
+            if (
+                known is None
+                or known[0] != anchored.artifacts_hash
+                or (reads_updates and len(indexes) < anchored.entries)
+            ):
+                listed = copier.listed(anchored)
+                if listed is None:
+                    continue
+                kept |= {name for index, name in enumerate(listed.updates) if name and index not in indexes}
+                known = self.named[number] = (anchored.artifacts_hash, listed.mean, listed.state)
+            if not anchored.void:
+                kept.update(known[1:] if number not in spare else known[1:2])
+        return kept
 
 
 def _require_readable(error: ArtifactError) -> None:

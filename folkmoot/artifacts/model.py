@@ -13,13 +13,13 @@ from eth_utils.crypto import keccak
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, CoordinatorSource
+from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, ContractRefused, InputError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.protocol.verdict import Artifacts
 from folkmoot.rpc.client import Phase, Rpc
 
 WRONG = "wrong-model"
@@ -52,7 +52,7 @@ def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: i
     Args:
         rpc: An endpoint. It is trusted for the root.
         deployment: Addresses of the contracts.
-        source: Where the state is. It is not trusted.
+        source: Where the state is, or what it is rebuilt from. It is not trusted.
         number: Number of the version: 0 for the first state, or an anchored round.
 
     Raises:
@@ -71,14 +71,17 @@ def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: i
         )
     genesis = Genesis.from_json(source.document(ledger.genesis_hash().hex()))
     manifest = Manifest.from_json(source.fetch(genesis.manifest, DOCUMENT_LIMIT).read_bytes())
-    sha256 = genesis.state
     if number:
         commitments.look()
-        anchored = commitments.rounds[number]
-        sha256 = Artifacts.from_json(source.document(anchored.artifacts_hash.hex())).state
-    path = source.fetch(sha256, manifest.state_file_size)
-    with path.open("rb") as file:
-        state = State.from_bytes(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), manifest)
+    with RebuildingSource(source) as states:
+        path = (
+            fetch_state(states, commitments, manifest, number)
+            if number
+            else source.fetch(genesis.state, manifest.state_file_size)
+        )
+        with path.open("rb") as file:
+            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    state = State.from_bytes(mapped, manifest)
     root = state.root(ledger.manifest_hash())
     if root != view.state_root:
         raise ArtifactError(

@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.deletion import DeletionWish, from_file
@@ -55,7 +55,18 @@ WISHES = "deletions.json"
 """Name of the list of wishes to delete update files, in a folder."""
 
 EXPIRED = "expired"
-"""Code of the error that a coordinator deleted a file by rule (docs/protocol.md section 12.1)."""
+"""Code of the error that a coordinator deleted an update file, by rule or by wish (docs/protocol.md sections 12.1 and
+12.3)."""
+
+SPARE = "spare-state"
+"""Code of the error that a coordinator deleted a state file that can be rebuilt (docs/protocol.md section 12.2)."""
+
+PART = ".part"
+"""End of the name of a file that has not arrived in full."""
+
+Moved = Callable[[int, int, int | None], object]
+"""Called during a transfer with the number of bytes that have just arrived, of all that are there, and of the whole
+file if the sender tells it."""
 
 _T = TypeVar("_T")
 
@@ -70,9 +81,9 @@ class ArtifactSource(Protocol):
         write to it.
 
         Raises:
-            ArtifactError: code `artifact-missing`; `expired` if the source deleted it by rule; `artifact-damaged` for
-                bytes with another hash or more than `limit` bytes; `artifact-unreachable` if the source gave no answer,
-                so that the file may exist.
+            ArtifactError: code `artifact-missing`; `expired` or `spare-state` if the source deleted it by rule;
+                `artifact-damaged` for bytes with another hash or more than `limit` bytes; `artifact-unreachable` if the
+                source gave no answer, so that the file may exist.
         """
         ...
 
@@ -167,13 +178,17 @@ class FolderSource:
 class CoordinatorSource:
     """A coordinator's `/v1/artifacts`, or a web server that serves the folder of a mirror.
 
-    Files are streamed into a temporary folder and hashed during the transfer. If the coordinator is busy (HTTP 429 or
-    503), or a transfer breaks, the request is repeated.
+    Files are streamed into a folder and hashed during the transfer. If the coordinator is busy (HTTP 429 or 503), or a
+    transfer breaks, the request is repeated: what has arrived of the file is hashed again, and only the rest is
+    requested.
 
     Args:
         url: URL of the coordinator, without `/v1`, or of the folder.
         timeout: Timeout in seconds for connecting, and between two parts of a file.
         retry_timeout: Maximum sum in seconds of the pauses for one file.
+        folder: Folder for files and their parts, which other sources and later processes continue; it must exist. By
+            default a temporary one.
+        moved: Called during a transfer.
         transport: Another transport of httpx, for tests.
         sleep: Another function that waits, for tests.
         clock: Another clock (seconds), for tests.
@@ -185,6 +200,8 @@ class CoordinatorSource:
         timeout: float = DEFAULT_TIMEOUT,
         *,
         retry_timeout: float = DEFAULT_RETRY_TIMEOUT,
+        folder: Path | None = None,
+        moved: Moved = lambda new, done, total: None,
         transport: httpx.BaseTransport | None = None,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -201,17 +218,33 @@ class CoordinatorSource:
         self._client = httpx.Client(
             timeout=timeout, transport=transport or Transport(), follow_redirects=True
         )
-        self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
+        self._cache = None if folder else tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
+        self._folder = folder or Path(cast(tempfile.TemporaryDirectory[str], self._cache).name)
+        self._moved = moved
 
     def fetch(self, sha256: str, limit: int) -> Path:
-        """See `ArtifactSource.fetch`; the path is in the temporary folder."""
+        """See `ArtifactSource.fetch`; the path is in the source's folder."""
         name = _hex32(sha256)
-        path = Path(self._cache.name) / name
+        path = self._folder / name
         if path.exists():  # It was hashed during the transfer.
             return path
-        part, digest = self._download(name, limit)
-        _require_digest(name, digest, self.url)
-        return part.rename(path)
+        part = self._part(name)
+        resumed = part.exists()
+        try:
+            _, digest = self._download(name, limit)
+            if digest != name and resumed:  # The part that was there may be at fault.
+                part.unlink()
+                _, digest = self._download(name, limit)
+            if digest != name:
+                part.unlink()
+            _require_digest(name, digest, self.url)
+            return part.rename(path)
+        finally:
+            if self._cache is not None:  # Nobody continues a part in a temporary folder.
+                part.unlink(missing_ok=True)
+
+    def _part(self, name: str) -> Path:
+        return self._folder / f"{name}{PART}"
 
     def document(self, keccak256: str) -> bytes:
         """See `ArtifactSource.document`."""
@@ -259,12 +292,13 @@ class CoordinatorSource:
 
     def discard(self, sha256: str) -> None:
         """Remove the copy of a file."""
-        (Path(self._cache.name) / _hex32(sha256)).unlink(missing_ok=True)
+        (self._folder / _hex32(sha256)).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Remove all copies and close the connections."""
+        """Close the connections, and remove all copies if the folder is a temporary one."""
         self._client.close()
-        self._cache.cleanup()
+        if self._cache is not None:
+            self._cache.cleanup()
 
     def __enter__(self) -> Self:
         return self
@@ -318,54 +352,81 @@ class CoordinatorSource:
 
         from folkmoot.runtime.deadlines import within
 
-        part = Path(self._cache.name) / "part"
-        digest, size = hashlib.sha256(), 0
-        started = self._clock()
+        part = self._part(name if _is_hex32(name) else "document")
+        digest, size = _there(part) if _is_hex32(name) else (hashlib.sha256(), 0)
+        if size and digest.hexdigest() == name:
+            return part, name
+        rest = {"Range": f"bytes={size}-", "Accept-Encoding": "identity"} if size else {}
+        started, received = self._clock(), 0
         with ExitStack() as stack:
             with within(HEAD_TIMEOUTS * self._timeout):
-                response = stack.enter_context(self._client.stream("GET", address))
+                response = stack.enter_context(self._client.stream("GET", address, headers=rest))
             if response.status_code == httpx.codes.NOT_FOUND:
                 if "problem+json" in response.headers.get("Content-Type", ""):
                     raise _missing(name, self.url)
                 raise _NotACoordinatorError
-            if response.status_code == httpx.codes.GONE and _says(response, EXPIRED):
-                raise _expired(name, self.url)
+            if response.status_code == httpx.codes.GONE and (code := _code(response)) in _DELETED:
+                raise _deleted(name, self.url, code)
             if response.status_code in (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE):
                 raise _BusyError(f"HTTP {response.status_code}", _pause(response.headers.get("Retry-After")))
-            if response.status_code == httpx.codes.INTERNAL_SERVER_ERROR and _says(
-                response, "artifact-damaged"
-            ):
+            broken = response.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+            if broken and _code(response) == "artifact-damaged":
                 raise _damaged(name, self.url, "the coordinator says that its copy is damaged")
-            if response.status_code != httpx.codes.OK:
+            if rest and response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                part.unlink()  # It is longer than the file.
+                raise _BusyError("HTTP 416", 0.0)
+            continues = rest and response.status_code == httpx.codes.PARTIAL_CONTENT
+            if response.status_code != httpx.codes.OK and not continues:
                 raise _unreachable(name, self.url, f"HTTP {response.status_code}")
-            with part.open("wb") as file:
+            if continues and not response.headers.get("Content-Range", "").startswith(f"bytes {size}-"):
+                raise _unreachable(name, self.url, "it sent another range than the one requested")
+            if not continues:  # The first request, or a server without ranges.
+                digest, size = hashlib.sha256(), 0
+            declared = response.headers.get("Content-Length", "")
+            total = size + int(declared) if declared.isdecimal() else None
+            with part.open("ab" if continues else "wb") as file:
                 for (
                     chunk
                 ) in response.iter_bytes():  # Parts as they arrive, so that a slow sender is detected.
                     size += len(chunk)
+                    received += len(chunk)
                     if size > limit:
+                        part.unlink()
                         raise _too_large(name, limit, self.url)
                     lasted = self._clock() - started
-                    if lasted > self._timeout and size < SLOWEST * lasted:
-                        raise _unreachable(name, self.url, f"it sent {size} bytes in {lasted:.0f} s")
+                    if lasted > self._timeout and received < SLOWEST * lasted:
+                        raise _unreachable(name, self.url, f"it sent {received} bytes in {lasted:.0f} s")
                     digest.update(chunk)
                     file.write(chunk)
+                    self._moved(len(chunk), size, total)
         return part, digest.hexdigest()
 
 
-def _says(response: httpx.Response, code: str) -> bool:
-    """Whether a coordinator refuses to hand out a file with this code."""
+def _there(part: Path) -> tuple[hashlib._Hash, int]:
+    """Hash what is there of a file; return the hash so far and the number of bytes."""
+    digest = hashlib.sha256()
+    try:
+        with part.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+            return digest, file.tell()
+    except FileNotFoundError:
+        return digest, 0
+
+
+def _code(response: httpx.Response) -> str:
+    """Return the code with which a coordinator refuses to hand out a file; empty if it gives none."""
     if "problem+json" not in response.headers.get("Content-Type", ""):
-        return False
+        return ""
     said = b""
     for chunk in response.iter_bytes():
         said += chunk
         if len(said) > PROBLEM_LIMIT:
-            return False
+            return ""
     try:
-        return bool(parse_json(said)["code"] == code)
+        return str(parse_json(said)["code"])
     except (InputError, KeyError, TypeError):
-        return False
+        return ""
 
 
 class _NotACoordinatorError(Exception):
@@ -455,7 +516,7 @@ def _not_available(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
     if len(errors) == 1:
         return errors[0]
     codes = [error.code for error in errors]
-    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing", EXPIRED)
+    order = ("artifact-unreachable", "artifact-damaged", "artifact-missing", *_DELETED)
     return ArtifactError(
         f"The file {name} is not available from any of {len(errors)} sources. "
         + " ".join(error.message for error in errors),
@@ -547,11 +608,19 @@ def _missing(name: str, where: str) -> ArtifactError:
     )
 
 
-def _expired(name: str, where: str) -> ArtifactError:
+_DELETED = {
+    EXPIRED: "Nothing is to be done: its time is over, or its contributor wanted it gone (docs/retention.md).",
+    SPARE: "It follows from an earlier state and the means since then (docs/protocol.md section 12.2): "
+    "`folkmoot audit` and `folkmoot model download` rebuild it.",
+}
+"""What to do about a file that was deleted by rule, by the code of the error."""
+
+
+def _deleted(name: str, where: str, code: str) -> ArtifactError:
     return ArtifactError(
-        f"The file {name} was deleted at {where}, by rule or by wish.",
-        remedy="Nothing is to be done: the retention time that the voters set is over (docs/retention.md).",
-        code=EXPIRED,
+        f"The file {name} was deleted by rule{'' if code == SPARE else ' or by wish'} at {where}.",
+        remedy=_DELETED[code],
+        code=code,
         details={"file": name, "source": where},
     )
 

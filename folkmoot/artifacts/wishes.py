@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which wishes to delete update files count (docs/protocol.md section 12.2).
+"""Which wishes to delete update files count (docs/protocol.md section 12.3).
 
 Coordinators, mirrors and audits use this one function, so they agree on each file.
 """

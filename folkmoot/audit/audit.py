@@ -39,6 +39,7 @@ from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import Censored, DisputeUpheld, Event, Withheld
+from folkmoot.protocol.commitment import NO_MEMORY
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.units import format_amount
@@ -88,6 +89,8 @@ class Summary:
     """Number of update files that were checked and used in an outcome."""
     entries: EntryCounts = field(default_factory=EntryCounts)
     """Number of entries, by how they were verified."""
+    memories: int = 0
+    """Number of entries that name a memory: their contributors' own word, which nobody else can check."""
     hashed: int = 0
     """Number of bytes of artifacts that were hashed and recomputed."""
     events: int = 0
@@ -132,6 +135,7 @@ class Summary:
                 "own": self.entries.own,
                 "relied": self.entries.relied,
             },
+            "memories": self.memories,
             "bytes": self.hashed,
             "events": self.events,
             "policies": self.policies,
@@ -189,7 +193,9 @@ def audit(
     with ExitStack() as stack:
         endpoints = _open(rpc_urls, stack)
         asked = coordinator or (source if isinstance(source, CoordinatorSource) else None)
-        run = _Run(Files(source), from_round, journal, progress or Progress(), asked)
+        files = Files(source)
+        stack.callback(files.states.clear)
+        run = _Run(files, from_round, journal, progress or Progress(), asked)
         summary = _check(endpoints, deployment, run)
     summary.seconds = time.monotonic() - started
     return summary
@@ -229,8 +235,10 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     check_rounds(history, ledger)
     summary.policies, summary.model_head = len(policies), ledger.head
     summary.state_root = ledger.state_root(ledger.head)
+    entries = (entry for replayed in ledger.rounds.values() for entry in replayed.commits)
+    summary.memories = sum(entry.memory_hash != NO_MEMORY for entry in entries)
 
-    progress.step("updates, verdicts, aggregates")
+    progress.step("updates, verdicts, means")
     recomputation = Recomputation(history, ledger, files, origin)
     if run.journal is None:
         _check_all(summary, recomputation, run, None)

@@ -10,6 +10,7 @@ import mmap
 from pathlib import Path
 
 from folkmoot.artifacts.sources import EXPIRED, ArtifactSource
+from folkmoot.artifacts.states import RebuildingSource
 from folkmoot.audit.failure import Subject, mismatch
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.protocol.manifest import Manifest
@@ -31,10 +32,14 @@ class Files:
 
     def __init__(self, source: ArtifactSource) -> None:
         self.source = source
+        self.states = RebuildingSource(source)
+        """The same source, which rebuilds states. Call `clear` at the end."""
         self.hashed = 0
         """Number of bytes that were hashed so far."""
 
-    def fetch(self, subject: Subject, what: str, sha256: str, limit: int) -> Path:
+    def fetch(
+        self, subject: Subject, what: str, sha256: str, limit: int, source: ArtifactSource | None = None
+    ) -> Path:
         """Return the path of a file.
 
         Args:
@@ -42,13 +47,14 @@ class Files:
             what: Description of the file, e.g. `the update file`.
             sha256: sha256 of the file.
             limit: Maximum size in bytes.
+            source: Another source than that of all files.
 
         Raises:
             AuditFailure: The file is missing or damaged.
             ArtifactError: The source gave no answer.
         """
         try:
-            path = self.source.fetch(sha256, limit)
+            path = (source or self.source).fetch(sha256, limit)
         except ArtifactError as error:
             raise _failure(subject, what, f"a file with the sha256 {sha256}", error) from error
         self.hashed += path.stat().st_size
@@ -75,13 +81,13 @@ class Files:
         return data
 
     def state(self, subject: Subject, what: str, sha256: str, manifest: Manifest) -> State:
-        """Return a state; its arrays are views into the file.
+        """Return a state; its arrays are views into the file. It is rebuilt if its file was deleted by rule.
 
         Raises:
-            AuditFailure: The file is missing or damaged, or is not a state of the manifest.
+            AuditFailure: A file is missing or damaged, or is not a state of the manifest.
             ArtifactError: The source gave no answer.
         """
-        path = self.fetch(subject, what, sha256, manifest.state_file_size)
+        path = self.fetch(subject, what, sha256, manifest.state_file_size, self.states)
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         try:

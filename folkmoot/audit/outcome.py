@@ -29,7 +29,6 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
@@ -39,7 +38,7 @@ from folkmoot.round import RoundOutcome, compute_round
 _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
-_AGGREGATE = "aggregate"
+_MEAN = "mean"
 _OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
@@ -86,7 +85,9 @@ class Recomputation:
     wished: dict[int, list[str]] = field(init=False)
     """Contributors whose update files are missing because they wanted it, by round."""
     retentions: Retentions = field(init=False)
-    """Which update files may be missing."""
+    """Which update files and states may be missing."""
+    learned: set[int] = field(init=False)
+    """Rounds whose states can be rebuilt."""
 
     def __post_init__(self) -> None:
         self.deleted, self.retentions = {}, Retentions(self.history, self.ledger)
@@ -94,6 +95,7 @@ class Recomputation:
         self.exponents = {0: self.origin.genesis.exponents}
         self.states = {0: self.origin.genesis.state}
         self.newest = (0, self.origin.state)
+        self.learned = set()
         self.past, self.held, self.sure = {}, {}, {self.origin.genesis.state}
 
     # The header
@@ -160,6 +162,7 @@ class Recomputation:
             self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
             self._compare_state(replayed, anchor, artifacts, outcome)
             state = outcome.state
+        self._require_state_file(replayed, artifacts)
         self._release_unneeded(replayed, header, artifacts, updates)
         self._remember(replayed, artifacts)
         self.newest = (replayed.number, state)
@@ -199,6 +202,7 @@ class Recomputation:
             return self.origin.state
         if number not in self.states:
             self._read_lineage(number)
+        self._learn(number)
         sha256 = self.states[number]
         subject = Subject(check=_FILES, round=number, artifact=sha256)
         state = self.files.state(subject, "the state file", sha256, self.origin.manifest)
@@ -207,6 +211,26 @@ class Recomputation:
             require(subject, "the root of the state file", self.ledger.state_root(number), root)
             self.sure.add(sha256)
         return state
+
+    def _learn(self, number: int) -> None:
+        """Note how the state after a round is rebuilt, if it may have been deleted."""
+        while number not in self.learned and self._is_spare(number):
+            replayed = self.ledger.rounds[number]
+            assert replayed.anchor is not None  # noqa: S101  # a base is anchored
+            artifacts = self._artifacts(replayed, replayed.anchor)
+            self.files.states.learn(artifacts, replayed.policy, self.origin.manifest)
+            self.learned.add(number)
+            number = replayed.base
+
+    def _is_spare(self, number: int) -> bool:
+        return number > 0 and self.retentions.of(self.ledger.rounds[number]).spare()
+
+    def _require_state_file(self, replayed: Round, artifacts: Artifacts) -> None:
+        """Check that the state file is there, unless it may have been deleted by now."""
+        if not self._is_spare(replayed.number):
+            subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
+            limit = self.origin.manifest.state_file_size
+            self.files.fetch(subject, "the state file", artifacts.state, limit)
 
     def _lineage(self, replayed: Round) -> Lineage | None:
         """Return the earlier rounds, as far as a round's rule uses them; None if updates of theirs were deleted.
@@ -294,13 +318,13 @@ class Recomputation:
         self._hold(replayed, header, artifacts, updates)
         compared = self._uses(replayed) & _OF_LINEAGE
         kept_rounds = window(replayed.number, self._base_number) if compared else []
-        unneeded = {artifacts.aggregate, artifacts.verdicts}
+        unneeded = {artifacts.mean, artifacts.verdicts}
         for number in self.held.keys() - set(kept_rounds):
             unneeded |= self.held.pop(number)
             del self.past[number]
         kept = {artifacts.manifest, artifacts.state}.union(*self.held.values())
         for sha256 in unneeded - kept:
-            self.files.source.discard(sha256)
+            self.files.states.discard(sha256)
 
     def _read_lineage(self, number: int) -> None:
         """Read exponents and state of a round from its artifacts file, to which the chain commits."""
@@ -453,21 +477,16 @@ class Recomputation:
     def _compare_state(
         self, replayed: Round, anchor: Anchor, artifacts: Artifacts, outcome: RoundOutcome
     ) -> None:
-        manifest, expected = self.origin.manifest, outcome.artifacts
-        subject = Subject(check=_AGGREGATE, round=replayed.number, event=replayed.anchored)
-        require(subject, "the root of the aggregate", outcome.aggregate_root, anchor.aggregate_root)
-        require(subject, "the aggregate in the artifacts file", expected.aggregate, artifacts.aggregate)
+        expected = outcome.artifacts
+        subject = Subject(check=_MEAN, round=replayed.number, event=replayed.anchored)
+        require(subject, "the root of the mean", outcome.mean_root, anchor.mean_root)
+        require(subject, "the mean in the artifacts file", expected.mean, artifacts.mean)
         require(subject, "the state root", outcome.state_root, anchor.state_root)
         require(subject, "the state in the artifacts file", expected.state, artifacts.state)
         require(subject, "the next exponents", outcome.next_exponents, artifacts.next_exponents)
         require(subject, "the verdicts in the artifacts file", expected.verdicts, artifacts.verdicts)
-        for what, sha256, limit in (
-            ("the aggregate file", artifacts.aggregate, AGGREGATE.leaf_bytes * manifest.leaves),
-            ("the state file", artifacts.state, manifest.state_file_size),
-        ):
-            self.files.fetch(
-                Subject(check=_AGGREGATE, round=replayed.number, artifact=sha256), what, sha256, limit
-            )
+        of_mean = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean)
+        self.files.fetch(of_mean, "the mean file", artifacts.mean, self.origin.manifest.size)
         require(
             subject, "the hash of the artifacts file", outcome.anchor.artifacts_hash, anchor.artifacts_hash
         )

@@ -15,6 +15,7 @@ from folkmoot.audit.history import History, Limits
 from folkmoot.ledger.events import PolicyAdded
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.header import WIDTH
+from folkmoot.protocol.mean import largest_scale
 from folkmoot.protocol.policy import BOND_FACTOR, NO_VERIFIER, Policy
 
 MAX_PARAMETERS = 32
@@ -78,6 +79,7 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
     yield within("min_contributors", 1, policy.max_contributors)
     yield within("max_contributors", 1, most_contributors(policy.rule))
     yield within("width", WIDTH, WIDTH)
+    yield within("mean_scale", 1, largest_scale())
     yield within("rate", 1, MAX_RATE)
     yield within("momentum", 0, MAX_MOMENTUM)
     yield within("reward", 0, bounds.max_reward)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a round whose update files were deleted by rule, as far as its other files go (docs/protocol.md section 13).
 
-What follows from the updates alone is not checked: that the weights are those of the rule, that the aggregate is the
-sum of the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, sum or
-state still fails.
+What follows from the updates alone is not checked: that the weights are those of the rule, that the mean is that of
+the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, mean or state
+still fails.
 """
 
 from __future__ import annotations
@@ -16,22 +16,24 @@ from folkmoot.aggregation.form import form_of
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.rounds import Round
-from folkmoot.errors import ArtifactError, InputError
+from folkmoot.errors import ArtifactError, EncodingError, InputError
+from folkmoot.protocol.codec import QMAX
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, aggregate_lanes, leaf_hashes, tree
+from folkmoot.protocol.mean import check_mean
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
 from folkmoot.round import step_leaves
 
 _VERDICTS = "verdicts"
-_AGGREGATE = "aggregate"
+_MEAN = "mean"
 _LEAVES = 1024
-"""Number of leaves that are summed at a time."""
+"""Number of leaves that are stepped at a time."""
 
 
 def check_remaining(
@@ -42,7 +44,7 @@ def check_remaining(
     artifacts: Artifacts,
     base: State,
 ) -> State:
-    """Check verdicts, sums and roots of an anchored round without its updates.
+    """Check verdicts, mean and roots of an anchored round without its updates.
 
     Args:
         files: The artifacts.
@@ -118,31 +120,28 @@ def _check_state(
 ) -> State:
     anchor, policy = replayed.anchor, replayed.policy
     assert anchor is not None  # noqa: S101  # the round is anchored
-    subject = Subject(
-        check=_AGGREGATE, round=replayed.number, artifact=artifacts.aggregate, event=replayed.anchored
-    )
+    subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean, event=replayed.anchored)
     try:
-        total = form_of(policy.rule, policy.parameters).divisor(anchor.weights)
+        form_of(policy.rule, policy.parameters).divisor(anchor.weights)
     except InputError as error:
         raise mismatch(subject, "the weights", "weights that the rule may give", error.message) from error
-    size = AGGREGATE.leaf_bytes * manifest.leaves
-    path = files.fetch(subject, "the aggregate file", artifacts.aggregate, size)
-    require(subject, "the size of the aggregate file", size, path.stat().st_size)
-    rows = np.memmap(path, dtype=np.uint8, mode="r").reshape(manifest.leaves, AGGREGATE.leaf_bytes)
-    root = tree(AGGREGATE, leaf_hashes(AGGREGATE, rows)).root
-    require(subject, "the root of the aggregate", root, anchor.aggregate_root)
+    path = files.fetch(subject, "the mean file", artifacts.mean, manifest.size)
+    require(subject, "the size of the mean file", manifest.size, path.stat().st_size)
+    rows = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
+    root = tree(MEAN, leaf_hashes(MEAN, rows)).root
+    require(subject, "the root of the mean", root, anchor.mean_root)
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
     for first in range(0, manifest.leaves, _LEAVES):
-        lanes = aggregate_lanes(rows[first : first + _LEAVES])
-        within = bool(lanes.min() >= total and lanes.max() <= 255 * total)
-        require(subject, "that the weights allow each sum of the aggregate", True, within)
-        part = step_leaves(manifest, header, policy, base, lanes, anchor.weights, first)
+        leaves = rows[first : first + _LEAVES]
+        try:
+            check_mean(leaves, manifest, first, policy.mean_scale * QMAX)
+        except EncodingError as error:
+            raise mismatch(subject, "the mean file", "a mean of updates", error.message) from error
+        part = step_leaves(manifest, header, policy, base, leaves, first)
         place = slice(LEAF * first, LEAF * first + part.theta.size)
         state.theta[place], state.momentum[place] = part.theta, part.momentum
     require(subject, "the state root", state.root(manifest.hash), anchor.state_root)
     require(subject, "the state in the artifacts file", state.sha256(), artifacts.state)
-    of_state = Subject(check=_AGGREGATE, round=replayed.number, artifact=artifacts.state)
-    files.fetch(of_state, "the state file", artifacts.state, manifest.state_file_size)
     count = len(artifacts.next_exponents)
     require(subject, "the number of exponents in the artifacts file", len(manifest.tensors), count)
     if manifest.private:

@@ -54,12 +54,17 @@ def rows(summary: Summary) -> dict[str, str]:
         if summary.models
         else "none compared: no coordinator was asked (--coordinator)",
         "entries": f"{entries.signed} signed, {entries.own} sent by their contributor{relied}",
+        **({"memories": _memories(summary)} if summary.memories else {}),
         "votes": f"{summary.votes} on {summary.proposals} proposals",
         "rewards": f"{format_amount(summary.rewards)} claimed",
         "head": f"round {summary.model_head}, state root 0x{summary.state_root.hex()}",
         "active": f"version {summary.active[0]}" if summary.active else "no version yet",
         "time": f"{summary.seconds:.1f} s",
     }
+
+
+def _memories(summary: Summary) -> str:
+    return f"{summary.memories} entries name what their contributor's training keeps, which is its own word"
 
 
 _WHY = {

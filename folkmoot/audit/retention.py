@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which update files may be missing at the audited block (docs/protocol.md section 12.1)."""
+"""Which files may be missing at the audited block (docs/protocol.md sections 12.1 to 12.3)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class Retentions:
         self._finals = sorted(n for n, one in ledger.rounds.items() if one.phase is Phase.FINAL)
 
     def of(self, replayed: Round) -> Retention:
-        """Return what the deletion of a round's update files depends on."""
+        """Return what the deletion of a round's files depends on."""
         return Retention(
+            replayed.number,
             replayed.phase in _OVER,
             replayed.opened_at + self._unbonding,
             len(self._finals) - bisect_right(self._finals, replayed.number),

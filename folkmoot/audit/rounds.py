@@ -54,7 +54,7 @@ from folkmoot.ledger.events import (
 from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.places import REDRAW_BLOCKS, available, has_place, quota_of, seed_of
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView

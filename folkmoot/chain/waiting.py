@@ -18,7 +18,7 @@ MOST_DEMANDS = 32
 MOST_ROUNDS = 32
 """How many of the youngest anchored rounds are looked at."""
 
-_TREES = ("update", "aggregate", "theta", "momentum")
+_TREES = ("update", "mean", "theta", "momentum")
 _OPEN = 1
 """Open, of `IDataAvailability.Status` and of `IDisputes.Status`."""
 

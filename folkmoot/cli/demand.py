@@ -44,7 +44,7 @@ class Kind(StrEnum):
     """Kinds of data that can be demanded."""
 
     UPDATE = "update"
-    AGGREGATE = "aggregate"
+    MEAN = "mean"
     THETA = "theta"
     MOMENTUM = "momentum"
     VERDICTS = "verdicts"

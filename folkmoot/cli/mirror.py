@@ -51,9 +51,9 @@ def mirror(
 ) -> None:
     """Copy all public files of a federation, and check each against its hash on the chain.
 
-    Update files whose retention time is over are deleted, and not copied. Other existing files are kept, so an
-    interrupted copy can continue. `audit`, `watch` and `why` accept the folder, and any web server can serve it. Exit
-    status 1 if a file that an audit needs is missing.
+    Update files whose retention time is over are deleted, and not copied; likewise old states, which can be rebuilt.
+    Other existing files are kept, so an interrupted copy can continue. `audit`, `watch` and `why` accept the folder,
+    and any web server can serve it. Exit status 1 if a file that an audit needs is missing.
 
     Example: folkmoot mirror --from https://coordinator.example --to mirror/ --follow
     """
@@ -134,7 +134,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
                 "rounds": str(total.rounds),
                 "fetched": f"{total.fetched} files, {total.bytes} bytes",
                 "there already": f"{total.kept} files, all whole",
-                "deleted": f"{total.deleted} update files, by rule",
+                "deleted": f"{total.deleted} files, by rule",
                 "block": str(mirroring.commitments.block),
             }
         ),
@@ -180,7 +180,7 @@ def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] |
         sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
     else:
-        deleted = f", {done.deleted} update files deleted by rule" if done.deleted else ""
+        deleted = f", {done.deleted} files deleted by rule" if done.deleted else ""
         note(f"{what}: {done.fetched} files, {done.bytes} bytes{deleted}", as_json)
 
 

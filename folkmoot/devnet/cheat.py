@@ -41,7 +41,7 @@ FALSE_NORM = "false-norm"
 """Attack of the colluding contributor, for the cheat `norm`."""
 
 CHEATS: Mapping[str, str] = {
-    "sum": "raises one coordinate of the aggregate, and makes the state and all files fit",
+    "mean": "changes one coordinate of the mean by one, and makes the state and all files fit",
     WEIGHTS: "leaves out an honest contributor, against the rule, and makes everything fit",
     "outer-step": "shifts one coordinate of the new model, and publishes that model",
     "norm": "counts an update of a friend whose sum of squares is four times the committed one",
@@ -302,7 +302,7 @@ class CheatDemo(Demo):
             case "round-anchored" if current:
                 current.gas["anchor"] = int(data.get("gas") or 0)
                 current.seconds = time.monotonic() - self._began
-                current.metrics = self._metrics(current.number)
+                self._evaluate(current)
                 self.progresses.append(current)
                 self._show(current)
                 say(f"round {current.number}: the challenge window runs")
@@ -462,7 +462,7 @@ class CheatDemo(Demo):
             for event in self._chain_events(federation, "ledger")
             if isinstance(event, RoundAnchored) and event.round == number
         ][-1]
-        other = replace(sent, state_root=sent.aggregate_root)  # Any other state root.
+        other = replace(sent, state_root=sent.mean_root)  # Any other state root.
         with self._chain(federation) as chain:
             try:
                 entries = chain.ledger_reader.round(number).entries_hash

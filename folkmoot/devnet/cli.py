@@ -33,7 +33,7 @@ RUNS = Path(".folkmoot") / "runs"
 """Folder for the results of `folkmoot run`, one folder per run."""
 
 Task = Annotated[
-    str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, or package.module:object.")
+    str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, text, or package.module:object.")
 ]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
 Attack = Annotated[
@@ -178,7 +178,9 @@ def demo(
 
     Example: folkmoot demo --rounds 3 --keep
 
-    Example: folkmoot demo --cheat sum
+    Example: folkmoot demo --task text --contributors 3 --rounds 8
+
+    Example: folkmoot demo --cheat mean
 
     Example: folkmoot demo --private
     """

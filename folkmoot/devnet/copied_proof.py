@@ -36,7 +36,7 @@ class CopiedProof(RoundGame):
     @classmethod
     def staged(cls, plan: Plan) -> Plan:
         """Return the plan of a federation with a watcher, and a coordinator that lies in its first round."""
-        return replace(plan, watched=True, cheat=f"sum@{LIE}", others={PUPPET: 1})
+        return replace(plan, watched=True, cheat=f"mean@{LIE}", others={PUPPET: 1})
 
     def _arrange(self) -> None:
         self.attackers = ["coordinator", PUPPET]
@@ -51,7 +51,7 @@ class CopiedProof(RoundGame):
             self._submit(update)
         self._await(lambda: chain.round(LIE).phase is Phase.ANCHORED, f"the anchor of round {LIE}")
         self.console.print(
-            f"Round {LIE} is anchored with a wrong aggregate. A watcher starts, and blocks wait until it has sent.\n"
+            f"Round {LIE} is anchored with a wrong mean. A watcher starts, and blocks wait until it has sent.\n"
         )
         judge = chain.deployment.fraud_proofs
         with self._holding_blocks():

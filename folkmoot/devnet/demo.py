@@ -25,6 +25,7 @@ from rich.text import Text
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking, completed
+from folkmoot.cli.output import printable
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import WATCHER, LocalFederation, Plan, Prepared, prepare
@@ -66,6 +67,8 @@ class RoundProgress:
     """Gas used, by step."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Metrics of the new model on the common test set."""
+    sample: str = ""
+    """What the new model writes, if it writes text."""
     seconds: float = 0.0
 
 
@@ -178,7 +181,7 @@ class Demo:
                         current.gas["anchor"] = int(data.get("gas") or 0)
                         current.seconds = time.monotonic() - began
                         progress.activity = f"round {current.number}: evaluating the new model"
-                        current.metrics = self._metrics(current.number)
+                        self._evaluate(current)
                         self.progresses.append(current)
                         self._show(current)
                         progress.activity = ""
@@ -269,6 +272,7 @@ class Demo:
             "seconds": round(seconds, 1),
             "rounds": len(self.progresses),
             "metrics": last.metrics,
+            "samples": [one.sample for one in self.progresses if one.sample],
             "attackerUpdates": given,
             "attackerUpdatesAccepted": kept,
             "attackersPay": round(paid / given, 3) if given else None,
@@ -340,6 +344,10 @@ class Demo:
             f"[dim]{progress.seconds:.1f} s · gas: commit {progress.gas.get('commit', 0):,}, "
             f"anchor {progress.gas['anchor']:,}[/]"
         )
+        if progress.sample:
+            self.console.print(
+                f"  it writes: [italic]{escape(printable(progress.sample))}[/]", highlight=False
+            )
         table = Table(box=None, padding=(0, 2), header_style="dim")
         for column in ("contributor", "update", "committed", "weight", "verdict"):
             table.add_column(column, justify="right" if column in ("update", "weight") else "left")
@@ -428,8 +436,8 @@ class Demo:
             wave="nodes",
         )
 
-    def _metrics(self, number: int) -> dict[str, float]:
-        """Wait for the evaluator's line on a version; return its metrics."""
+    def _evaluate(self, progress: RoundProgress) -> None:
+        """Wait for the evaluator's line on a round's model, and keep what it says."""
         log = self.plan.logs / "evaluator.log"
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -438,12 +446,16 @@ class Demo:
                     measured = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(measured, dict) and measured.get("version") == number:
+                if isinstance(measured, dict) and measured.get("version") == progress.number:
                     metrics = measured["metrics"].items()
-                    return {str(key): float(value) for key, value in metrics if value is not None}
+                    progress.metrics = {str(key): float(value) for key, value in metrics if value is not None}
+                    progress.sample = " ".join(str(measured.get("sample", "")).split())
+                    return
             time.sleep(0.05)
         raise LocalError(
-            f"The evaluator said nothing about version {number}.", remedy=f"Read {log}.", code="demo-stalled"
+            f"The evaluator said nothing about version {progress.number}.",
+            remedy=f"Read {log}.",
+            code="demo-stalled",
         )
 
     def _key(self, name: str) -> tuple[str | Path, ...]:

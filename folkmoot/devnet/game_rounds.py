@@ -121,7 +121,7 @@ class RoundGame(Game, ABC):
         model.load_state_dict({key: torch.from_numpy(value) for key, value in values.items()})
         names = [*self.plan.names(), *self.attackers]
         data = self._data(names.index(name), len(names), int(self.manifest.training.get("split_seed", 0)))
-        train_once(self._task, model, data, self.manifest.training)
+        train_once(self._task, model, data, self.manifest.training, {}, opened.number)
         return self.manifest.flatten({key: value.numpy() for key, value in model.state_dict().items()})
 
     @functools.cached_property

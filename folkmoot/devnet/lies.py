@@ -12,30 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-import numpy as np
-
-from folkmoot.aggregation.form import form_of
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import InputError, UpdateRefused
-from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
-from folkmoot.protocol.arrays import U32
+from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.codec import ZERO
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import UpdateReader
 from folkmoot.protocol.verdict import Reason, Verdicts
-from folkmoot.round import RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 
 PLACE = 5
-"""Coordinate that a lie about a sum or a step changes, in the first leaf of the first tensor."""
+"""Coordinate that a lie about a mean or a step changes, in the first leaf of the first tensor."""
 SHIFT = 1 << 20
 """Change of theta by a lie about the outer step: 1/64."""
 
@@ -43,8 +38,8 @@ SHIFT = 1 << 20
 class Kind(StrEnum):
     """Kinds of lies."""
 
-    SUM = "sum"
-    """One coordinate of the aggregate is raised. The state is computed from it."""
+    MEAN = "mean"
+    """One coordinate of the mean is off by one. The state is computed from it."""
     WEIGHTS = "weights"
     """One update is left out, or counts twice if no Gram matrix is anchored. The outcome is computed from that."""
     OUTER_STEP = "outer-step"
@@ -108,16 +103,18 @@ class Lie:
                     delivered |= 1 << index
                     names[index] = sha256_hex(update.read(0, manifest.leaves).tobytes())
         part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
-        lanes, state = part.lanes, State(part.theta, part.momentum)
-        if self.kind is Kind.SUM:
-            lanes = lanes.copy()
-            lanes[PLACE // LEAF, PLACE % LEAF] += np.uint32(100)
-            state = _stepped(manifest, header, policy, base, lanes, weights)
+        mean, state = part.mean, State(part.theta, part.momentum)
+        if self.kind is Kind.MEAN:
+            mean = mean.copy()
+            at = divmod(PLACE, LEAF)
+            mean[at] += 1 if mean[at] <= ZERO else -1  # Towards 0, so it stays in range.
+            part = step_leaves(manifest, header, policy, base, mean, 0)
+            state = State(part.theta, part.momentum)
         elif self.kind is Kind.OUTER_STEP:
             theta = state.theta.copy()
             theta[PLACE] += SHIFT
             state = State(theta, state.momentum)
-        return _sealed(manifest, entries, outcome, weights, delivered, tuple(names), lanes, state)
+        return _sealed(manifest, entries, outcome, weights, delivered, tuple(names), mean, state)
 
     def _tells(self, number: int, kind: Kind) -> bool:
         return number == self.round and kind is self.kind
@@ -133,22 +130,10 @@ def conduct(text: str) -> Lie:
     if kind not in set(Kind) or not number.isdigit() or int(number) < 1:
         raise InputError(
             f"There is no cheat {text!r}.",
-            remedy=f"Write KIND@ROUND, with one of {', '.join(Kind)}, e.g. sum@3.",
+            remedy=f"Write KIND@ROUND, with one of {', '.join(Kind)}, e.g. mean@3.",
             code="unknown-cheat",
         )
     return Lie(Kind(kind), int(number))
-
-
-def _stepped(
-    manifest: Manifest, header: RoundHeader, policy: Policy, base: State, lanes: U32, weights: list[int]
-) -> State:
-    """Return the state that follows from an aggregate."""
-    divisor = form_of(policy.rule, policy.parameters).divisor(weights)
-    exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-    aggregate = aggregate_of(lanes, divisor)
-    return State(
-        *outer_step(base.theta, base.momentum, aggregate, divisor, exponents, policy.rate, policy.momentum)
-    )
 
 
 def _sealed(
@@ -158,7 +143,7 @@ def _sealed(
     weights: list[int],
     delivered: int,
     updates: tuple[str | None, ...],
-    lanes: U32,
+    mean: U8,
     state: State,
 ) -> tuple[RoundOutcome, bytes]:
     """Write the lie into every file, and the files' hashes into the anchor."""
@@ -173,12 +158,11 @@ def _sealed(
             for verdict, weight in zip(outcome.verdicts.verdicts, weights, strict=True)
         ),
     )
-    rows = merkle.aggregate_leaves(lanes)
     verdicts_file = verdicts.to_json()
     artifacts = replace(
         outcome.artifacts,
         updates=updates,
-        aggregate=sha256_hex(rows.tobytes()),
+        mean=sha256_hex(mean.tobytes()),
         state=state.sha256(),
         verdicts=sha256_hex(verdicts_file),
     )
@@ -187,7 +171,7 @@ def _sealed(
         outcome.anchor,
         weights=tuple(weights),
         delivered=delivered,
-        aggregate_root=merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root,
+        mean_root=tree(MEAN, leaf_hashes(MEAN, mean)).root,
         state_root=state.root(manifest.hash),
         verdict_hash=keccak(verdicts_file),
         artifacts_hash=keccak(artifacts_file),
@@ -202,4 +186,4 @@ def _sealed(
         artifacts_file=artifacts_file,
         state=state,
     )
-    return lie, rows.tobytes()
+    return lie, mean.tobytes()

@@ -15,7 +15,7 @@ from folkmoot.runtime.units import UNIT
 MILLION = 1_000_000
 
 ANSWER_GAS = 87_000
-"""Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the aggregate)."""
+"""Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the mean)."""
 COMMIT_GAS = 11_100
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100), without noise.
 With noise 12,700, and 17,000 for a member's first."""
@@ -29,8 +29,8 @@ UPHOLD_GAS = 238_000
 """Gas of upholding a dispute (contracts/snapshots/Judges.json)."""
 
 # Measured for a model of 1 M parameters: contracts/snapshots/FraudProofs.json.
-_OUTER_STEP = 1_950_000
-_AGGREGATE = 180_000
+_OUTER_STEP = 1_556_000
+_MEAN = 180_000
 _ENTRY = 36_000
 _TRIMMED_ENTRY = 46_000
 _TRIMMED = ("trimmed_mean", "guarded_trimmed_mean")
@@ -39,10 +39,10 @@ _TRIMMED = ("trimmed_mean", "guarded_trimmed_mean")
 def proof_gas(policy: Policy) -> int:
     """Return about what the dearest proof costs in gas, for a full round and a model of 1 M parameters.
 
-    That of a wrong aggregate brings a leaf of every update; that of a wrong outer step always costs the same.
+    That of a wrong mean brings a leaf of every update; that of a wrong outer step always costs the same.
     """
     entry = _TRIMMED_ENTRY if policy.rule in _TRIMMED else _ENTRY
-    return max(_OUTER_STEP, _AGGREGATE + entry * policy.max_contributors)
+    return max(_OUTER_STEP, _MEAN + entry * policy.max_contributors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

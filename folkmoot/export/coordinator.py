@@ -109,7 +109,7 @@ def _hashes(view: dict[str, Any]) -> dict[str, str]:
     names = {
         "state_root": "stateRoot",
         "state": "state",
-        "aggregate": "aggregate",
+        "mean": "mean",
         "verdicts": "verdicts",
         "header_hash": "headerHash",
     }

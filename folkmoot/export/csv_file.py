@@ -13,7 +13,7 @@ COLUMNS = (
     *("round", "phase", "opened_at", "seconds", "entries", "accepted", "refused", "answered", "failed"),
     *("gas", "reward", "base", "policy"),
 )
-HASHES = ("state_root", "state", "aggregate", "verdicts", "header_hash")
+HASHES = ("state_root", "state", "mean", "verdicts", "header_hash")
 
 
 def written(record: FederationRecord) -> bytes:

@@ -146,7 +146,7 @@ def _weight(one: RoundRecord, account: str) -> object:
 
 
 def _files(record: FederationRecord) -> Markup:
-    names = ("state_root", "state", "aggregate", "verdicts")
+    names = ("state_root", "state", "mean", "verdicts")
     rows = [
         (one.number, *(pages.short(one.hashes[name], 18) if name in one.hashes else _NONE for name in names))
         for one in record.rounds

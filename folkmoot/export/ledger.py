@@ -151,7 +151,7 @@ def _record(
         verdicts = Verdicts.from_json(source.document(anchor.verdict_hash.hex()))
         reasons = {one.contributor: str(one.reason) for one in verdicts.verdicts}
         files = Artifacts.from_json(source.document(anchor.artifacts_hash.hex()))
-        hashes |= {"state": files.state, "aggregate": files.aggregate, "verdicts": files.verdicts}
+        hashes |= {"state": files.state, "mean": files.mean, "verdicts": files.verdicts}
     except ArtifactError as error:
         if error.code == "artifact-unreachable":
             raise

@@ -44,7 +44,7 @@ class RoundRecord:
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Metrics in the form of `measures.flat`."""
     hashes: Mapping[str, str] = field(default_factory=dict)
-    """Names of the round's files and roots: state_root (0x), state, aggregate, verdicts (sha256), header_hash (0x)."""
+    """Names of the round's files and roots: state_root (0x), state, mean, verdicts (sha256), header_hash (0x)."""
 
     @property
     def judged(self) -> bool:

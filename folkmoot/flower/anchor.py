@@ -5,8 +5,9 @@ While the strategy's `start` runs, this module changes two of its methods and th
 
 - `configure_train` waits for the next open round and calls the strategy's own method, with the head on the
   chain instead of the arrays. Nodes, settings and extra records are the strategy's.
-- Train messages get the round and theta instead of their arrays. The relay sends each reply to the coordinator at once
-  and waits for the end of the round. A cancelled round does not count and starts again with the same settings.
+- Train messages get the round instead of their arrays, and theta if the node needs it. The relay sends each reply to
+  the coordinator at once and waits for the end of the round. A cancelled round does not count and starts again with the
+  same settings.
 - `aggregate_train` returns the arrays that the round made on the chain. The metrics are the strategy's own.
 
 A relay that starts again repeats the completed rounds of the run without messages to nodes, and continues where the
@@ -204,11 +205,14 @@ class Anchor:
                 remedy="Send each node one train message per round: a round takes one update from each contributor.",
                 code="unsupported-app",
             )
-        theta = records.theta_record(base.theta)
         anchored: dict[int, RecordDict] = {}
         for message in messages:
             if id(message.content) not in anchored:
-                anchored[id(message.content)] = self._anchored(message.content, theta)
+                anchored[id(message.content)] = self._anchored(message.content)
+
+        def whole(content: RecordDict) -> RecordDict:
+            return RecordDict({**anchored[id(content)], records.THETA: records.theta_record(base.theta)})
+
         # Nodes that join later get a message too if all nodes are selected and get the same message.
         alike = messages[0] if len(anchored) == 1 else None
         joining = alike is not None and getattr(self._strategy, "fraction_train", None) == 1
@@ -217,7 +221,10 @@ class Anchor:
             given = [by_node.get(node, messages[0]) for node in nodes]
             return [
                 self._relay.message(
-                    anchored[id(like.content)], node, like.metadata.message_type, like.metadata.group_id
+                    whole(like.content) if self._relay.needs_base(node) else anchored[id(like.content)],
+                    node,
+                    like.metadata.message_type,
+                    like.metadata.group_id,
                 )
                 for node, like in zip(nodes, given, strict=True)
             ]
@@ -242,16 +249,18 @@ class Anchor:
         log(INFO, "\t%d of %d updates accepted", len(report.accepted), report.asked)
         return replies
 
-    def _anchored(self, content: RecordDict, theta: ArrayRecord) -> RecordDict:
-        """Return the app's records with theta instead of its arrays, and with the round."""
-        key = self._arrays_key(content)
+    def _anchored(self, content: RecordDict) -> RecordDict:
+        """Return the app's records with the round, and with a theta without bytes instead of its arrays."""
+        key, empty = self._arrays_key(content), records.theta_record(None)
         anchored = RecordDict(
             {
-                (records.THETA if name == key else name): (theta if name == key else record)
+                (records.THETA if name == key else name): (empty if name == key else record)
                 for name, record in content.items()
             }
         )
-        anchored[records.ROUND] = self._relay.round_record(self._nodes, key)
+        anchored[records.ROUND] = self._relay.round_record(
+            self._nodes, key, update_in_reply=self._overridden("aggregate_train")
+        )
         return anchored
 
     def _arrays_key(self, content: RecordDict) -> str:

@@ -25,7 +25,11 @@ LEGACY = (
 
 
 def anchored_client(
-    app: ClientApp, *, contributor: Contributor | None = None, signer: Signer | None = None
+    app: ClientApp,
+    *,
+    contributor: Contributor | None = None,
+    signer: Signer | None = None,
+    show_round: bool = False,
 ) -> ClientApp:
     """Anchor an app's client side. An app that is already anchored is returned unchanged.
 
@@ -33,10 +37,12 @@ def anchored_client(
         app: The app, with its own mods.
         contributor: The contributor; by default the one of the node's ``folkmoot-home``.
         signer: The signer; by default the signer agent of the contributor's folder.
+        show_round: Whether the app sees the record ``folkmoot.round``, with the ledger's number of the round.
     """
     if isinstance(app, AnchoredClientApp):
         return app
-    return AnchoredClientApp(app, folkmoot_mod(contributor=contributor, signer=signer, configs=True))
+    mod = folkmoot_mod(contributor=contributor, signer=signer, configs=True, show_round=show_round)
+    return AnchoredClientApp(app, mod)
 
 
 class AnchoredClientApp(ClientApp):

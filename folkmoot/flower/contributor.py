@@ -25,7 +25,12 @@ from folkmoot.runtime.files import write_whole
 
 CONTRIBUTOR_FILE = "contributor.json"
 SOCKET_FILE = "signer.sock"
+KEEPER_SOCKET_FILE = "keeper.sock"
 UPDATES_FOLDER = "updates"
+MEMORY_FOLDER = "memory"
+"""Folder in the contributor's folder that has a folder for each bundle, for what its training keeps."""
+MEMORY_VARIABLE = "FOLKMOOT_MEMORY"
+"""Environment variable with that folder of the running bundle. Without it, the bundle that was verified names it."""
 LOG_FILE = Path("logs", "supernode.log")
 """Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
 KEEP_UPDATES = 3
@@ -84,6 +89,11 @@ class Contributor:
     def socket(self) -> Path:
         """Path of the signer agent's socket."""
         return self.home / SOCKET_FILE
+
+    @property
+    def keeper(self) -> Path:
+        """Path of the keeper's socket, if `folkmoot join` runs one."""
+        return self.home / KEEPER_SOCKET_FILE
 
     @property
     def log(self) -> Path:

@@ -31,11 +31,13 @@ from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from folkmoot.coordinator_api import commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, ManifestError, sentence
+from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
+from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
 from folkmoot.flower import records
 from folkmoot.flower.contributor import (
     HOMES,
+    MEMORY_FOLDER,
+    MEMORY_VARIABLE,
     Contributor,
     DraftUpdate,
     KeptUpdate,
@@ -44,12 +46,19 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
+from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.flower.memory import (
+    TASK_RECORDS,
+    MemoryStore,
+    Owner,
+    commit_memory,
+)
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
-from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import QMAX, EncodedUpdate, encode_update
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain
+from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import WIDTH, RoundHeader, derive_seed
@@ -172,11 +181,11 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, start, policy = _checked_round(message, contributor)
+    round_message, header, manifest, start, policy, base = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept.data, kept.commitment, kept.said)
+        return _reply(message, kept, round_message, contributor)
     signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
     draft_key = signer.draft_key()
@@ -191,17 +200,30 @@ def _anchored(
         message.content = _plain_message(
             message.content, arrays, round_message.arrays_key, show_round=options.show_round
         )
-        trained = _train(message, context, call_next, contributor)
+        bundle = _verified_bundle(round_message.bundle_hash)
+        memory = None if policy.noise1024 else _memory(contributor, manifest, bundle, draft_key)
+        before = context.state
+        context.state = _remembered(memory, contributor, header.round, base)
+        had = bool(context.state)
+        try:
+            trained = _train(message, context, call_next, contributor)
+        finally:
+            left, context.state = context.state, before
         if trained.has_error():
             return trained
         content = trained.content
         _hide_examples(content)
         cap = policy.max_sum_squares
         update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
-        commitment = _commitment(update, header, signer.account, round_message)
+        fault_point("node.trained")
+        memory_hash = NO_MEMORY
+        if memory is not None and (left or had):
+            memory_hash = _stored(memory, header, left)
+            context.state = RecordDict({n: record for n, record in left.items() if n not in TASK_RECORDS})
+        fault_point("node.memory-drafted")
+        commitment = _commitment(update, header, signer.account, memory_hash, bundle)
         if options.claim is not None:
             commitment = options.claim(contributor, commitment)
-        fault_point("node.trained")
         sent = RecordDict() if policy.noise1024 else _sent_records(content, configs=options.configs)
         leaving = records.pack(sent)
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
@@ -219,8 +241,12 @@ def _anchored(
     kept = KeptUpdate(header.hash.hex(), signed, draft.data, draft.said)
     keep_update(contributor.home, header.round, kept)
     fault_point("node.kept")
+    with contextlib.suppress(OSError):  # The next training does it.
+        commit_memory(
+            _memory_folder(contributor, commitment.bundle_hash), header.round, commitment.memory_hash
+        )
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
-    return _reply(message, kept.data, signed, kept.said)
+    return _reply(message, kept, round_message, contributor)
 
 
 def _plain_message(
@@ -271,7 +297,8 @@ def _commitment(
     update: EncodedUpdate,
     header: RoundHeader,
     account: str,
-    round_message: records.RoundMessage,
+    memory_hash: bytes,
+    bundle: bytes,
 ) -> Commitment:
     return Commitment(
         contributor=account,
@@ -279,8 +306,63 @@ def _commitment(
         base_state_root=header.base_state_root,
         update_root=update.root,
         sum_squares=update.sum_squares,
-        bundle_hash=_verified_bundle(round_message.bundle_hash),
+        memory_hash=memory_hash,
+        bundle_hash=bundle,
     )
+
+
+def _memory_folder(contributor: Contributor, bundle: bytes) -> Path:
+    """Return the folder with the memories of a bundle."""
+    return Path(os.environ.get(MEMORY_VARIABLE) or contributor.home / MEMORY_FOLDER / bundle.hex())
+
+
+def _memory(contributor: Contributor, manifest: Manifest, bundle: bytes, key: bytes) -> MemoryStore:
+    owner = Owner(
+        chain=contributor.chain_id,
+        ledger=contributor.ledger.lower(),
+        account=contributor.account.lower(),
+        manifest=manifest.hash.hex(),
+        bundle=bundle.hex(),
+    )
+    return MemoryStore(_memory_folder(contributor, bundle), owner, key, manifest.elements)
+
+
+def _remembered(memory: MemoryStore | None, contributor: Contributor, number: int, base: int) -> RecordDict:
+    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used."""
+    if memory is None:
+        return RecordDict()
+
+    def signed(earlier: int) -> bytes | None:
+        kept = kept_update(contributor.home, earlier)
+        try:
+            return None if kept is None else commitment_from_wire(kept.commitment)[0].memory_hash
+        except InputError:  # A damaged file.
+            return None
+
+    def view(earlier: int) -> RoundView:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).round(earlier)
+
+    try:
+        memory.settle(number, signed)
+        kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
+        if kept is None:
+            return RecordDict()
+        found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
+    except (LocalError, OSError) as error:
+        log(WARNING, "%s", error)
+        return RecordDict()
+    log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
+    return found
+
+
+def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes:
+    """Store what training left; return its hash, or zero if it can't be stored."""
+    try:
+        return memory.draft(header.round, header.hash, left)
+    except (LocalError, InputError) as error:
+        log(WARNING, "%s", error)
+        return NO_MEMORY
 
 
 def _check_in_time(round_id: int, contributor: Contributor) -> None:
@@ -322,17 +404,30 @@ def _train(
         ) from error
 
 
-def _reply(message: Message, data: bytes, commitment: str, own_records: bytes) -> Message:
-    """Return a reply with the update, the commitment and the app's records that may be sent."""
-    reply = RecordDict(
-        {
-            records.UPDATE: records.update_record(data),
-            records.COMMITMENT: _config({"commitment": commitment}),
-        }
-    )
-    for name, record in records.unpack(own_records).items():
+def _reply(
+    message: Message, kept: KeptUpdate, round_message: records.RoundMessage, contributor: Contributor
+) -> Message:
+    """Return a reply with the commitment, the app's records that may be sent, and the update if it must be carried."""
+    reply = RecordDict({records.COMMITMENT: _config({"commitment": kept.commitment})})
+    if round_message.update_in_reply or not _delivered(round_message.round, contributor):
+        reply[records.UPDATE] = records.update_record(kept.data)
+    for name, record in records.unpack(kept.said).items():
         reply.setdefault(name, record)
     return Message(reply, reply_to=message)
+
+
+def _delivered(number: int, contributor: Contributor) -> bool:
+    """Let the keeper deliver the update. Return whether the coordinator has accepted or refused it.
+
+    The relay then asks the coordinator, and the reply needs no update.
+    """
+    try:
+        deliver(contributor.keeper, number)
+    except KeeperError as error:
+        if error.code != NO_KEEPER:
+            log(WARNING, "The keeper did not deliver the update (%s): %s", error.code, error)
+        return error.code in REFUSALS
+    return True
 
 
 def _config(values: Mapping[str, Any]) -> Any:
@@ -346,8 +441,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, Policy]:
-    """Check the coordinator's data against the chain; return the round, the base's weights and the policy.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, Policy, int]:
+    """Check the coordinator's data against the chain; return the round, the base's weights, the policy and the base.
 
     Raises:
         RefusedError: A value does not match.
@@ -363,11 +458,14 @@ def _checked_round(
         round_message = records.RoundMessage.from_record(content.config_records[records.ROUND])
         header = RoundHeader.decode(round_message.header)
         manifest = Manifest.from_json(round_message.manifest)
-        theta = records.theta_of(content.array_records[records.THETA], manifest.size)
+        sent = content.array_records[records.THETA]
+        theta = records.theta_of(sent, manifest.size) if sent else None
     except InputError as error:
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
     _check_header(round_message, header, manifest, view, contributor)
+    if theta is None:
+        theta = _kept_theta(header.round, manifest, contributor)
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
@@ -380,7 +478,32 @@ def _checked_round(
         check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, to_float32(theta), policy
+    return round_message, header, manifest, to_float32(theta), policy, view.base
+
+
+def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I64:
+    """Return the base's weights, int64[256 n], from the keeper. They are not checked yet.
+
+    Raises:
+        RefusedError: There is no keeper (`NEEDS_BASE`), it failed (`NEEDS_BASE_NOW`), or it refuses the round.
+    """
+    try:
+        return base_theta(contributor.keeper, number, manifest.size)
+    except KeeperError as error:
+        if error.code == NO_KEEPER:
+            raise RefusedError(
+                "this node has no keeper.",
+                remedy="The relay sends it the base.",
+                code=records.NEEDS_BASE,
+            ) from error
+        log(WARNING, "The keeper gave no base (%s): %s", error.code, error)
+        if error.code in ("round-closed", "wrong-base"):
+            raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
+        raise RefusedError(
+            "the node's keeper could not get the base.",
+            remedy="The relay sends it the base.",
+            code=records.NEEDS_BASE_NOW,
+        ) from error
 
 
 def _read_chain(look: Callable[[], T]) -> T:

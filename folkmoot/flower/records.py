@@ -24,6 +24,10 @@ ARRAYS = "arrays"
 CONFIG = "config"
 METRICS = "metrics"
 NUM_EXAMPLES = "num-examples"
+NEEDS_BASE = "needs-base"
+"""Code of a node that has no keeper, so that a train message must have theta."""
+NEEDS_BASE_NOW = "needs-base-now"
+"""Code of a node whose keeper could not get the base of this round."""
 OTHER_RELEASE = "Use the same release of Folkmoot for the coordinator and the nodes."
 """Remedy for a record in the format of another release."""
 _NPY = b"\x93NUMPY\x01\x00"
@@ -56,6 +60,8 @@ class RoundMessage:
     """sha256 of the run's app bundle, 32 bytes; empty if unknown to the relay."""
     arrays_key: str = ARRAYS
     """Name of the record with the app's arrays in a message."""
+    update_in_reply: bool = False
+    """Whether the reply has the update even if the node delivers updates by HTTP, because the app reads it."""
 
     def to_record(self) -> ConfigRecord:
         """Return the message as the record ``folkmoot.round``."""
@@ -69,6 +75,7 @@ class RoundMessage:
                 "ledger": self.ledger,
                 "bundle-hash": self.bundle_hash,
                 "arrays-key": self.arrays_key,
+                "update-in-reply": self.update_in_reply,
             }
         )
 
@@ -88,6 +95,7 @@ class RoundMessage:
             "ledger": str,
             "bundle-hash": bytes,
             "arrays-key": str,
+            "update-in-reply": bool,
         }
         for name, kind in types.items():
             if not isinstance(record.get(name), kind):
@@ -112,9 +120,9 @@ def unpack(data: bytes) -> RecordDict:
     return recorddict_from_proto(Packed.FromString(data))
 
 
-def theta_record(theta: I64) -> ArrayRecord:
-    """Return a base's theta, int64[256 n], as the record ``folkmoot.theta``."""
-    return ArrayRecord({"theta": Array(theta)})
+def theta_record(theta: I64 | None) -> ArrayRecord:
+    """Return a base's theta, int64[256 n], as the record ``folkmoot.theta``; None for a node that has it itself."""
+    return ArrayRecord() if theta is None else ArrayRecord({"theta": Array(theta)})
 
 
 def theta_of(record: ArrayRecord, size: int) -> I64:

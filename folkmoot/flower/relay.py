@@ -23,7 +23,14 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
 
-from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, RunView
+from folkmoot.coordinator_api import (
+    UNREACHABLE,
+    CoordinatorApi,
+    CurrentRound,
+    RunView,
+    commitment_from_wire,
+    passing,
+)
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
@@ -34,7 +41,6 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
 
-UNREACHABLE = "coordinator-unreachable"
 OPEN = "open"
 PULL_BYTES = 64 << 20
 """Maximum size in bytes of the replies in memory at once (but always at least one reply)."""
@@ -79,6 +85,8 @@ class Pacing:
     """Pause after the first failed request to the coordinator; doubled after each further failure."""
     longest_pause: float = 10.0
     """Longest pause between two requests."""
+    late: float = 5.0
+    """Timeout for the replies of nodes whose updates the coordinator has when it closes the round."""
     silence: float = 30.0
     """Minimum time until a connected, silent node is asked again; doubled each time."""
 
@@ -154,6 +162,8 @@ class Relay:
         self._progress = reports.Progress(0)
         self._deployment: Deployment | None = None
         self._fetched: tuple[str, I64] | None = None
+        self._needing: set[int] = set()
+        self._needing_now: set[int] = set()
 
     # The coordinator
 
@@ -257,6 +267,7 @@ class Relay:
 
         Their hashes are checked here, and every node checks them against the chain.
         """
+        self._needing_now.clear()
         data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
         self.base = Base(current, manifest, data, self.fetch_theta(current.base_state, manifest))
@@ -286,12 +297,15 @@ class Relay:
 
     # Messages
 
-    def round_record(self, grid: Grid, arrays_key: str = records.ARRAYS) -> ConfigRecord:
+    def round_record(
+        self, grid: Grid, arrays_key: str = records.ARRAYS, *, update_in_reply: bool = False
+    ) -> ConfigRecord:
         """Return the record for nodes of the round whose base was loaded last.
 
         Args:
             grid: Connection to the nodes.
             arrays_key: Name of the record with the app's arrays.
+            update_in_reply: Whether replies must have the update.
         """
         base, deployment = cast(Base, self.base), self.deployment()
         return records.RoundMessage(
@@ -303,7 +317,25 @@ class Relay:
             ledger=deployment.ledger,
             bundle_hash=_bundle_hash(grid),
             arrays_key=arrays_key,
+            update_in_reply=update_in_reply,
         ).to_record()
+
+    def needs_base(self, node: int) -> bool:
+        """Return whether a node must get theta in its message: it has no keeper, or its keeper failed in this round."""
+        return node in self._needing or node in self._needing_now
+
+    def _asks_for_base(self, reply: Message) -> bool:
+        """Note what a node needs. Return whether its reply is a request for theta, which it has not got yet."""
+        node = reply.metadata.src_node_id
+        if not reply.has_error() or self.needs_base(node):
+            return False
+        code, _ = _reason_of(reply)
+        needing = {records.NEEDS_BASE: self._needing, records.NEEDS_BASE_NOW: self._needing_now}.get(code)
+        if needing is None:
+            return False
+        needing.add(node)
+        log(INFO, "\tNode %d has no base and gets it in its message", node)
+        return True
 
     def message(self, content: RecordDict, node: int, kind: str = "train", group: str = "") -> Message:
         """Return a message for a node. Its lifetime ends when the round takes no more updates."""
@@ -353,8 +385,14 @@ class Relay:
         )
         asking.ask(first)
         next_look = next_count = 0.0
+        answered = 0
         while True:
-            yield from asking.replies()
+            for reply in asking.replies():
+                if self._asks_for_base(reply):
+                    asking.ask(write([reply.metadata.src_node_id]))
+                else:
+                    answered += not reply.has_error()
+                    yield reply
             now = time.monotonic()
             if now >= next_count:
                 next_count = now + self.pacing.nodes
@@ -363,11 +401,24 @@ class Relay:
             if now >= next_look:
                 next_look = now + self.pacing.coordinator
                 if not self.still_open(current.round):
+                    yield from self._late_replies(asking, current.round, answered)
                     if asking.owed:
                         text = "\tRound %d is closed; %d nodes have not answered in time"
                         log(WARNING, text, current.round, asking.owed)
                     return
             time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply.
+
+    def _late_replies(self, asking: Asking, number: int, answered: int) -> Iterator[Message]:
+        """Yield replies of nodes whose updates came by HTTP: the last of these may have closed the round."""
+        if not asking.owed:
+            return
+        received = int(self.retry(lambda: self.api.get(f"/v1/rounds/{number}")).get("received", 0))
+        end = time.monotonic() + self.pacing.late
+        while asking.owed and answered < received and time.monotonic() < end:
+            for reply in asking.replies():
+                answered += not reply.has_error()
+                yield reply
+            time.sleep(self.pacing.replies)
 
     def deliver(self, reply: Message, report: RoundReport) -> bool:
         """Submit a reply to the coordinator.
@@ -382,7 +433,8 @@ class Relay:
         account: str | None = None
         try:
             content = reply.content
-            update = records.update_of(content.array_records[records.UPDATE])
+            carried = content.array_records.get(records.UPDATE)
+            update = None if carried is None else records.update_of(carried)
             commitment = content.config_records[records.COMMITMENT]["commitment"]
             if not isinstance(commitment, str):
                 raise InputError(
@@ -390,7 +442,10 @@ class Relay:
                     remedy="Use folkmoot_mod() in the node's app, as the first mod.",
                 )
             account = _contributor_of(commitment)
-            self.retry(lambda: self.api.submit_update(report.round, commitment, update))
+            if update is None:
+                self.retry(lambda: self._check_delivered(report.round, commitment))
+            else:
+                self.retry(lambda: self.api.submit_update(report.round, commitment, update))
             fault_point("relay.handed-in")
         except KeyError:
             self._no_update(report, node, "not-anchored", "the node does not use folkmoot's mod")
@@ -410,6 +465,34 @@ class Relay:
             return True
         return False
 
+    def _check_delivered(self, number: int, wire: str) -> None:
+        """Check that the coordinator has accepted the update that a node says it has delivered.
+
+        Raises:
+            InputError: The commitment can't be read.
+            UpdateRefused: The coordinator has refused the update, or has not received it.
+            CoordinatorError: It gave no answer.
+        """
+        commitment, _ = commitment_from_wire(wire)
+        try:
+            view = self.api.get(f"/v1/rounds/{number}/updates/{commitment.contributor}")
+        except CoordinatorError as error:
+            if error.code != "unknown-update":
+                raise
+            view = {}
+        if view.get("status") == "refused":
+            raise UpdateRefused(
+                str(view.get("detail")),
+                remedy="Read the log of `folkmoot join`.",
+                code=str(view.get("reason")),
+            )
+        if view.get("updateRoot") != "0x" + commitment.update_root.hex():
+            raise UpdateRefused(
+                "The node says that it has delivered the update, and the coordinator has not received it.",
+                remedy="Read the log of `folkmoot join`.",
+                code="not-delivered",
+            )
+
     def _no_update(self, report: RoundReport, node: int, code: str, detail: str) -> None:
         """Record that a node sent no update that could be submitted."""
         report.refused.append((node, f"{code}: {detail}"))
@@ -421,13 +504,6 @@ class Relay:
         report.refused.append((node, f"{error.code}: {error.message}"))
         log(ERROR, "\tNode %d: %s", node, reports.plain(report.refused[-1][1]))
         self._progress.refused(node, account, error.code, error.message)
-
-
-def passing(error: FolkmootError) -> bool:
-    """Return whether a retry may help: no connection, or a server that is starting, stopping or busy."""
-    status = error.details.get("status")
-    asked = isinstance(error, CoordinatorError)
-    return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
 
 
 def report_metrics(number: int, **metrics: MetricRecord | None) -> None:
@@ -491,8 +567,6 @@ def _bundle_hash(grid: Grid) -> bytes:
 
 def _contributor_of(commitment: str) -> str | None:
     """Return the account of a commitment; None if it can't be read. The coordinator reports the reason."""
-    from folkmoot.coordinator_api import commitment_from_wire
-
     try:
         return commitment_from_wire(commitment)[0].contributor
     except InputError:

@@ -250,14 +250,17 @@ class FolkmootStrategy(Strategy):
         settings = {**config, "server-round": base.current.round}
         if self.proximal_mu is not None:
             settings["proximal-mu"] = self.proximal_mu
-        content = RecordDict(
+        names = RecordDict(
             {
                 records.ROUND: self._relay.round_record(grid, self.arrayrecord_key),
-                records.THETA: records.theta_record(base.theta),
+                records.THETA: records.theta_record(None),
                 self.configrecord_key: ConfigRecord(settings),
             }
         )
-        return [self._relay.message(content, node) for node in nodes]
+        whole = RecordDict(dict(names))
+        if any(map(self._relay.needs_base, nodes)):
+            whole[records.THETA] = records.theta_record(base.theta)
+        return [self._relay.message(whole if self._relay.needs_base(node) else names, node) for node in nodes]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]

@@ -24,6 +24,7 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Data, Task
 from folkmoot.tasks.supervised import squared_error
+from folkmoot.tasks.training import call_train
 
 _CHUNK_VALUES = 1 << 24
 """Most gradient values in memory at a time."""
@@ -65,7 +66,7 @@ class Learner:
         self.model.train()  # As a new model is; the attacks switch it to evaluation.
         settings = {**(self.training if training is None else training), "seed": seed}
         with nullcontext() if PrivacySettings.of(settings) is None else checked(self.model):
-            self.task.train(self.model, data, settings)
+            call_train(self.task, self.model, data, settings, {})
         return self.manifest.flatten(
             {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
         )

@@ -15,6 +15,7 @@ import numpy as np
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, EXPIRED, ArtifactSource
+from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.leaks import inversion, membership
 from folkmoot.leaks.learner import Learner, canaries, joined, pick
@@ -128,32 +129,14 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             for entry in entries_of(event):
                 if entry.contributor.lower() == account.lower():
                     places[entry.round] = entry.index
-    rounds, deleted, free = [], [], commitments.free()
-    for number, anchored in commitments.rounds.items():
-        if number not in places:
-            continue
-        artifacts = Artifacts.from_json(source.document(anchored.artifacts_hash.hex()))
-        exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
-        if places[number] >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
-            raise ArtifactError(
-                f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
-                remedy="Run `folkmoot audit`: the coordinator has anchored a wrong list.",
-            )
-        sha256 = artifacts.updates[places[number]]
-        if sha256 is None:
-            continue
-        try:
-            data = source.fetch(sha256, manifest.size).read_bytes()
-        except ArtifactError as error:
-            if error.code != EXPIRED and not (error.code == "artifact-missing" and number in free):
-                raise
-            deleted.append(number)
-            continue
-        path = source.fetch(artifacts.base_state, manifest.state_file_size)
-        with path.open("rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            base = State.from_bytes(mapped, manifest).to_float32()
-        rounds.append(OwnRound(number, base, exponents, decoded(data, manifest, exponents)))
+    deleted: list[int] = []
+    with RebuildingSource(source) as states:
+        rounds = [
+            found
+            for number in commitments.rounds
+            if number in places
+            and (found := _own_round(commitments, states, genesis, manifest, number, places[number], deleted))
+        ]
     if not rounds:
         raise InputError(
             f"The account {account} has no update in an anchored round that is still there ({len(deleted)} deleted).",
@@ -161,6 +144,48 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             code="no-updates",
         )
     return Own(account, manifest, tuple(rounds), tuple(deleted))
+
+
+def _own_round(
+    commitments: Commitments,
+    states: RebuildingSource,
+    genesis: Genesis,
+    manifest: Manifest,
+    number: int,
+    place: int,
+    deleted: list[int],
+) -> OwnRound | None:
+    """Read the entry at a place of a round; None if its update was not delivered, or is deleted.
+
+    If it is deleted, the number of the round is added to ``deleted``.
+    """
+    anchored = commitments.rounds[number]
+    artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))
+    exponents = tuple(RoundHeader.decode(artifacts.header).exponents)
+    if place >= len(artifacts.updates) or len(exponents) != len(manifest.tensors):
+        raise ArtifactError(
+            f"The files of round {number} do not fit the federation: too few updates or exponents are listed.",
+            remedy="Run `folkmoot audit`: the coordinator has anchored a wrong list.",
+        )
+    sha256 = artifacts.updates[place]
+    if sha256 is None:
+        return None
+    try:
+        data = states.fetch(sha256, manifest.size).read_bytes()
+    except ArtifactError as error:
+        if error.code != EXPIRED and not (error.code == "artifact-missing" and number in commitments.free()):
+            raise
+        deleted.append(number)
+        return None
+    if anchored.base:
+        path = fetch_state(states, commitments, manifest, anchored.base)
+    else:
+        path = states.fetch(genesis.state, manifest.state_file_size)
+    with path.open("rb") as file:
+        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        base = State.from_bytes(mapped, manifest).to_float32()
+    states.discard(artifacts.base_state)
+    return OwnRound(number, base, exponents, decoded(data, manifest, exponents))
 
 
 def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from folkmoot.aggregation.form import form_of
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.leaks.learner import Learner
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32
@@ -21,6 +20,7 @@ from folkmoot.protocol.exponents import REST, next_exponents
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import calibrated_exponent, noise_exponent
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.outer_step import UNIT, outer_step
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP
 from folkmoot.protocol.state import State
@@ -85,11 +85,9 @@ def simulate(
         updates = tuple(decoded(data, manifest, exponents) for data in files)
         published.append(PublishedRound(base, exponents, updates))
         readers = [MemoryUpdate(data) for data in files]
-        lanes = form_of(_RULE, ()).lanes(readers, [1] * len(readers), 0, manifest.leaves)
-        total = len(readers)
+        mean = mean_values(form_of(_RULE, ()).mean(readers, [1] * len(readers), 1, 0, manifest.leaves))
         of_leaf = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        aggregate = aggregate_of(lanes, total)
-        state = State(*outer_step(state.theta, state.momentum, aggregate, total, of_leaf, UNIT, 0))
+        state = State(*outer_step(state.theta, state.momentum, mean, 1, of_leaf, UNIT, 0))
         if not manifest.private:
             exponents = next_exponents(exponents, [summarize(reader, manifest).tensors for reader in readers])
     return published

@@ -63,7 +63,7 @@ def anchor_of(event: RoundAnchored) -> Anchor:
     return Anchor(
         fields.weights,
         fields.delivered,
-        fields.aggregate_root,
+        fields.mean_root,
         fields.state_root,
         fields.gram_root,
         fields.verdict_hash,

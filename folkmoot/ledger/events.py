@@ -20,8 +20,8 @@ class AnchorRecord:
     """One weight per entry, in the order of the entries."""
     delivered: int
     """One bit per entry, the lowest for the first: whether the committed update was delivered."""
-    aggregate_root: bytes
-    """Root of the aggregate's Merkle tree."""
+    mean_root: bytes
+    """Root of the mean's Merkle tree."""
     state_root: bytes
     """State root after the outer step."""
     gram_root: bytes

@@ -29,11 +29,11 @@ PROPOSAL_STATES = ("pending", "active", "canceled", "defeated", "succeeded", "qu
 ENUMS = {
     "IRoundLedger.Phase": PHASES,
     "IGovernor.ProposalState": PROPOSAL_STATES,
-    "IFraudProofs.Lie": ("aggregate", "outer step", "update", "weight", "header"),
+    "IFraudProofs.Lie": ("mean", "outer step", "update", "weight", "header"),
     "IGramProofs.Lie": ("weight", "root", "leaf", "node"),
     "IContributorFaults.Kind": ("two commitments", "false tree", "replay"),
     "IDataAvailability.What": (
-        *("update", "aggregate", "theta", "momentum"),
+        *("update", "mean", "theta", "momentum"),
         *("header", "verdicts file", "artifacts file"),
     ),
     "IDataAvailability.Status": ("none", "open", "answered", "convicted", "returned"),
@@ -160,9 +160,7 @@ REMEDIES = {
     "OpeningsPathLength": "Give one sibling for each level of the tree.",
     "OpeningsSumTooLarge": "Make the path anew: its sums are more than a tree can have.",
     "OpeningsWrongHint": "Make the hints of the trimmed sum anew from the updates that count.",
-    "OuterStepEmpty": "Name a leaf with coordinates.",
     "OuterStepExponentOutOfRange": "Exponents are from -40 to 4.",
-    "WeightedSumLeafSize": "A leaf has 256 bytes.",
     # ModelRegistry
     "ModelRegistryAlreadyRegistered": "Nothing is left to do: the version is registered.",
     "ModelRegistryUnknownVersion": "Name a version that `folkmoot status` lists: a round becomes a version once final.",

@@ -18,9 +18,6 @@ from folkmoot.errors import InputError
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.manifest import Manifest
 
-FROZEN = "frozen"
-"""Key of the training settings with the names of the tensors that training leaves as they are."""
-
 MARGIN = 6
 """Standard deviations that the floor is below the mean."""
 
@@ -75,25 +72,19 @@ def floor_of(manifest: Manifest, exponents: Sequence[int], width: int = WIDTH) -
         return Floor(0, "the model's task declares no privacy")
     if width != WIDTH:
         return Floor(0, f"updates of {width} bits clamp some of the noise")
-    frozen = manifest.training.get(FROZEN, [])
-    noisy = [
-        (tensor.elements, exponent)
-        for tensor, exponent in zip(manifest.tensors, exponents, strict=True)
-        if tensor.name not in frozen
-    ]
-    weights = sum(elements for elements, _ in noisy)
+    weights = manifest.elements
     if weights < LEAST_WEIGHTS:
         return Floor(
             0,
             f"{weights} trained weights are too few, of at least {LEAST_WEIGHTS}: the energy of so little noise varies "
             "too much",
         )
-    if len({exponent for _, exponent in noisy}) > 1:
+    if len(set(exponents)) > 1:
         return Floor(0, "its tensors have different exponents")
     rate: Any = manifest.training.get("learning_rate")
     if type(rate) not in (int, float) or not 0 < rate < math.inf:
         return Floor(0, "its training settings have no positive learning_rate")
-    variance = settings.variance_of_step(rate) / Fraction(4) ** noisy[0][1]
+    variance = settings.variance_of_step(rate) / Fraction(4) ** exponents[0]
     if variance > MOST_DEVIATION**2:
         return Floor(0, "its exponents are too small for the noise, which would be clamped")
     return Floor(least_squares(weights, variance))

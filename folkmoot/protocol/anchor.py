@@ -12,7 +12,7 @@ from folkmoot.protocol.hashing import HASH_BYTES, keccak
 NO_GRAM_ROOT = bytes(HASH_BYTES)
 """The Gram root of a rule that is not proven by one."""
 
-_ROOTS = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
+_ROOTS = ("meanRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Anchor:
     """One weight an entry, uint32 each."""
     delivered: int
     """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
-    aggregate_root: bytes
-    """Root of the aggregate's tree, 32 bytes."""
+    mean_root: bytes
+    """Root of the mean's tree, 32 bytes."""
     state_root: bytes
     """State root after the outer step, 32 bytes."""
     gram_root: bytes
@@ -72,7 +72,7 @@ class Anchor:
     @property
     def _roots(self) -> tuple[bytes, bytes, bytes, bytes, bytes, bytes]:
         return (
-            self.aggregate_root,
+            self.mean_root,
             self.state_root,
             self.gram_root,
             self.verdict_hash,

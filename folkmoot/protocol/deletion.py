@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contributor's signed wish that its update files are deleted (docs/protocol.md section 12.2).
+"""A contributor's signed wish that its update files are deleted (docs/protocol.md section 12.3).
 
 A wish is for the rounds up to a number. It can't be taken back, and deletes no file before nothing on the chain can
 need it. This module knows no chain: whether a contract accepts a signature is asked by ``folkmoot.rpc.wallets``.

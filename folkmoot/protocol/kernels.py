@@ -446,17 +446,17 @@ def encode(start: F32, end: F32, scale: float, key: np.uint64, first: int, out: 
 
 @_compiled
 def outer_step(
-    theta: I64, momentum: I64, total: I64, scale: int, divisor: int, rate: int, decay: int, bound: int,
+    theta: I64, momentum: I64, mean: I64, scale: int, divisor: int, rate: int, decay: int, bound: int,
     new_theta: I64, new_momentum: I64,
 ) -> None:  # fmt: skip
-    """Section 9 for int64[m] coordinates that share an exponent: ``N = total * scale``, ``D = divisor``."""
+    """Section 9 for int64[m] coordinates that share an exponent: ``N = mean * scale``, ``D = divisor``."""
     # The quotient comes from binary64, which is faster than the machine's 64-bit division, and is put right by its
     # remainder: |2 N + D| < 2^63 and |g| < 2^38, so three roundings of 2^-53 each leave an error below 2^-13 before
     # the cut to an integer, and the result is off by at most one.
     double = 2 * divisor
     inverse = 1.0 / double
     for place in range(theta.shape[0]):
-        doubled = 2 * scale * total[place] + divisor
+        doubled = 2 * scale * mean[place] + divisor
         g = np.int64(np.float64(doubled) * inverse)
         rest = doubled - g * double
         if rest < 0:

@@ -18,15 +18,12 @@ import numpy as np
 
 from folkmoot.errors import EncodingError, InputError
 from folkmoot.protocol import acceleration
-from folkmoot.protocol.arrays import I64, U8, U32, U64
+from folkmoot.protocol.arrays import I64, U8, U64
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak, keccak_rows
 
 EMPTY = bytes(HASH_BYTES)
 """Hash of an empty place. Nodes over empty places are hashed like any other."""
-
-LANES = 8
-"""Lanes of 32 bits in a word of an aggregate's leaf."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class TreeKind:
     """Bytes of one leaf."""
 
 
-AGGREGATE = TreeKind("aggregate", 0x02, 0x03, 4 * LEAF)
+MEAN = TreeKind("mean", 0x02, 0x03, LEAF)
 THETA = TreeKind("theta", 0x04, 0x05, 8 * LEAF)
 MOMENTUM = TreeKind("momentum", 0x06, 0x07, 8 * LEAF)
 ENTRIES = TreeKind("entries", 0x14, 0x15, 56)
@@ -56,32 +53,6 @@ _STATE_ROOT = b"\x08"
 def depth_of(leaves: int) -> int:
     """Levels of a tree over so many leaves: the smallest d with ``2^d >= leaves``."""
     return (leaves - 1).bit_length()
-
-
-# Leaf bytes
-
-
-def aggregate_leaves(lanes: U32) -> U8:
-    """Bytes of the aggregate's leaves.
-
-    Args:
-        lanes: uint32[n, 256], ``U_j = sum_i w_i (q_ij + 128)``.
-
-    Returns:
-        uint8[n, 1024]: word ``4k + g`` has ``U_(32k + 4l + 3 - g)`` in its lane l, most significant lane
-        first.
-    """
-    leaves = lanes.shape[0]
-    words = lanes.reshape(leaves, 8, LANES, 4)[:, :, :, ::-1].transpose(0, 1, 3, 2)
-    return np.ascontiguousarray(words, dtype=">u4").view(np.uint8).reshape(leaves, AGGREGATE.leaf_bytes)
-
-
-def aggregate_lanes(leaves: U8) -> U32:
-    """Read the bytes of aggregate leaves, uint8[n, 1024], back into uint32[n, 256]."""
-    words = (
-        np.ascontiguousarray(leaves).view(">u4").reshape(-1, 8, 4, LANES).transpose(0, 1, 3, 2)[:, :, :, ::-1]
-    )
-    return words.astype(np.uint32).reshape(-1, LEAF)
 
 
 def state_leaves(values: I64) -> U8:
@@ -167,11 +138,6 @@ def verify(
         node = keccak(prefix, sibling, node) if index & 1 else keccak(prefix, node, sibling)
         index >>= 1
     return node == root
-
-
-def aggregate_root(lanes: U32) -> bytes:
-    """Root of the aggregate's tree of uint32[n, 256]."""
-    return tree(AGGREGATE, leaf_hashes(AGGREGATE, aggregate_leaves(lanes))).root
 
 
 def state_tree(kind: TreeKind, values: I64, chunk: int = 4096) -> Tree:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outer step, in integers (docs/protocol.md section 9).
 
-Nesterov momentum on the aggregate, as DiLoCo's outer optimizer (Douillard et al. 2023, arXiv 2311.08105);
+Nesterov momentum on the mean, as DiLoCo's outer optimizer (Douillard et al. 2023, arXiv 2311.08105);
 with momentum 0 and rate 1024 it is FedAvg (McMahan et al. 2017, arXiv 1602.05629). Coordinates are independent,
 so any range of leaves can be recomputed alone. This module knows nothing of rules, files or
 chains.
@@ -18,9 +18,7 @@ from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import FRACTION_BITS, LEAF, STATE_BOUND
 from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT
-
-MAX_WEIGHT_SUM = 16_843_009
-"""Largest sum of weights: ``255 * MAX_WEIGHT_SUM = 2^32 - 1``, so the aggregate's lanes can't overflow."""
+from folkmoot.protocol.mean import check_scale
 
 UNIT = 1024
 """The rate and the momentum are in 1/UNIT."""
@@ -29,20 +27,20 @@ _CHUNK = 256  # leaves per numpy step, so that the temporaries stay in the cache
 
 
 def outer_step(
-    theta: I64, momentum: I64, aggregate: I64, weight_sum: int, exponents: I64, rate: int, decay: int
+    theta: I64, momentum: I64, mean: I64, mean_scale: int, exponents: I64, rate: int, decay: int
 ) -> tuple[I64, I64]:
-    """Apply an aggregate to some leaves of a state.
+    """Apply a mean to some leaves of a state.
 
-    Everything fits int64, for any uint16 rate and momentum: ``|A| <= 127 W < 2^31`` and ``s <= 30``, so
-    ``|2 N + D| < 2^63``; for ``s < 0``, ``D <= W * 2^14 < 2^39``. Hence ``|g| <= 127 * 2^30 < 2^37``. A
-    product ``floor(x * k / 1024)`` with ``k < 2^16`` is taken as ``(x >> 10) * k + ((x & 1023) * k >> 10)``,
-    the same number: for m, below 2^48, it is below 2^55, and for ``g + ...``, below 2^55, it is below 2^62.
+    Everything fits int64, for any uint16 rate and momentum: ``|B| <= 127``, ``1 <= S`` and ``s <= 30``, so
+    ``|g| <= 127 * 2^30 < 2^37``. A product ``floor(x * k / 1024)`` with ``k < 2^16`` is taken as
+    ``(x >> 10) * k + ((x & 1023) * k >> 10)``, the same number: for m, below 2^48, it is below 2^55, and for
+    ``g + ...``, below 2^55, it is below 2^62.
 
     Args:
         theta: int64[256 k], the base's weights.
         momentum: int64[256 k], the base's outer momentum.
-        aggregate: int64[256 k], ``A = sum_i w_i q_i``.
-        weight_sum: ``W``, 1 to MAX_WEIGHT_SUM.
+        mean: int64[256 k], ``B``, within ±127.
+        mean_scale: ``S``, the policy's mean scale.
         exponents: int64[k], the exponent of each leaf's tensor.
         rate: The policy's rate in 1/1024, a uint16.
         decay: The policy's momentum in 1/1024, a uint16.
@@ -51,10 +49,9 @@ def outer_step(
         The new theta and the new momentum, int64[256 k] each, within ±STATE_BOUND.
 
     Raises:
-        InputError: W, the rate, the momentum or an exponent is out of range.
+        InputError: S, the rate, the momentum or an exponent is out of range.
     """
-    if not 1 <= weight_sum <= MAX_WEIGHT_SUM:
-        raise InputError(f"The sum of weights is {weight_sum}, not 1 to {MAX_WEIGHT_SUM}.")
+    check_scale(mean_scale)
     if not 0 <= rate < 1 << 16 or not 0 <= decay < 1 << 16:
         raise InputError(f"The rate {rate} or the momentum {decay} is no uint16.")
     if exponents.size and not MIN_EXPONENT <= exponents.min() <= exponents.max() <= MAX_EXPONENT:
@@ -63,13 +60,13 @@ def outer_step(
     kernels = acceleration.kernels(theta.nbytes)
     for first, last, exponent in _runs(exponents):
         shift = FRACTION_BITS + exponent
-        scale, divisor = (1 << shift, weight_sum) if shift >= 0 else (1, weight_sum << -shift)
+        scale, divisor = (1 << shift, mean_scale) if shift >= 0 else (1, mean_scale << -shift)
         if kernels is not None:
             place = slice(LEAF * first, LEAF * last)
             kernels.outer_step(
                 theta[place],
                 momentum[place],
-                aggregate[place],
+                mean[place],
                 scale,
                 divisor,
                 rate,
@@ -81,7 +78,7 @@ def outer_step(
             continue
         for at in range(first, last, _CHUNK):
             place = slice(LEAF * at, LEAF * min(at + _CHUNK, last))
-            pull = (2 * scale * aggregate[place] + divisor) // (2 * divisor)
+            pull = (2 * scale * mean[place] + divisor) // (2 * divisor)
             moved = np.clip(_scaled(momentum[place], decay) + pull, -STATE_BOUND, STATE_BOUND)
             stepped = theta[place] - _scaled(pull + _scaled(moved, decay), rate)
             new_momentum[place] = moved

@@ -39,6 +39,7 @@ _BITS = {
     "min_contributors": 16,
     "max_contributors": 16,
     "width": 8,
+    "mean_scale": 8,
     "rate": 16,
     "momentum": 16,
     "commit_window": 32,
@@ -85,6 +86,8 @@ class Policy:
     """Seconds after the commit window in which the coordinator may anchor."""
     challenge_window: int
     """Seconds after the anchor in which it may be challenged."""
+    mean_scale: int = field(default=1, kw_only=True)
+    """Steps of the mean in a step of an update, from 1 on."""
     min_sum_squares: int = field(default=0, kw_only=True)
     """Smallest sum of squares that an update may have; 0 for none."""
     noise1024: int = field(default=0, kw_only=True)

@@ -19,7 +19,7 @@ from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 from folkmoot.protocol.header import check_exponents
 
 VERDICTS_FORMAT = "folkmoot/verdicts/1"
-ARTIFACTS_FORMAT = "folkmoot/artifacts/1"
+ARTIFACTS_FORMAT = "folkmoot/artifacts/2"
 
 
 class Reason(StrEnum):
@@ -171,8 +171,8 @@ class Artifacts:
     """SHA-256 of the state file that the round trained from."""
     updates: tuple[str | None, ...]
     """SHA-256 of each update file in entry order; None where it was not delivered."""
-    aggregate: str
-    """SHA-256 of the aggregate file."""
+    mean: str
+    """SHA-256 of the mean file."""
     state: str
     """SHA-256 of the new state file."""
     verdicts: str
@@ -190,7 +190,7 @@ class Artifacts:
                 "manifest": self.manifest,
                 "baseState": self.base_state,
                 "updates": list(self.updates),
-                "aggregate": self.aggregate,
+                "mean": self.mean,
                 "state": self.state,
                 "verdicts": self.verdicts,
                 "nextExponents": list(self.next_exponents),
@@ -210,7 +210,7 @@ class Artifacts:
             "manifest",
             "baseState",
             "updates",
-            "aggregate",
+            "mean",
             "state",
             "verdicts",
             "nextExponents",
@@ -223,7 +223,7 @@ class Artifacts:
                 manifest=_sha256(value["manifest"]),
                 base_state=_sha256(value["baseState"]),
                 updates=tuple(None if entry is None else _sha256(entry) for entry in value["updates"]),
-                aggregate=_sha256(value["aggregate"]),
+                mean=_sha256(value["mean"]),
                 state=_sha256(value["state"]),
                 verdicts=_sha256(value["verdicts"]),
                 next_exponents=tuple(_integer(exponent) for exponent in value["nextExponents"]),
@@ -236,7 +236,7 @@ class Artifacts:
     def files(self) -> Sequence[str]:
         """SHA-256 of every file that this one names."""
         delivered = [entry for entry in self.updates if entry is not None]
-        return [self.manifest, self.base_state, *delivered, self.aggregate, self.state, self.verdicts]
+        return [self.manifest, self.base_state, *delivered, self.mean, self.state, self.verdicts]
 
 
 _File = TypeVar("_File", Verdicts, Artifacts)

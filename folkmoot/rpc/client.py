@@ -48,7 +48,7 @@ _SHOWN = 200
 """Characters of an answer that a message shows."""
 
 POLICY_TYPE = (
-    "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint16,uint16,"
+    "(bytes32,uint32[],uint64,uint16,uint16,uint8,uint8,uint16,uint16,"
     "uint32,uint32,uint32,uint64,uint32,uint32,uint64,uint32,uint128,uint128,uint128,address,bytes32)"
 )
 """ABI type of `IRoundLedger.Policy`."""

@@ -95,6 +95,7 @@ POINTS: dict[str, str] = {
     "relay.handed-in": "an update was handed in, and others were not",
     "node.base-checked": "a round was checked against the chain, and nothing was trained",
     "node.trained": "an update was trained, and is nowhere but in memory",
+    "node.memory-drafted": "what training keeps is on disk, and its update is nowhere but in memory",
     "node.drafted": "an update is on disk, and was not signed",
     "node.remembered": "the signer has noted what it signs, and nobody has the signature",
     "node.signed": "an update was signed, and its signature is nowhere but in memory",

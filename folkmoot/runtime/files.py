@@ -10,18 +10,19 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 """What file systems without hard links say."""
 
 
-def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+def write_whole(path: Path, data: bytes | Iterable[bytes], *, mode: int = 0o666) -> None:
     """Write a file and see to it that it survives a loss of power; its folder must be there.
 
     Args:
         path: The file. What was there is replaced.
-        data: Its content.
+        data: Its content, or the pieces of it.
         mode: Its permissions, less those that the process's umask takes away.
 
     Raises:
@@ -56,11 +57,11 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     sync_folder(path.parent)
 
 
-def _write_part(path: Path, data: bytes, mode: int) -> Path:
+def _write_part(path: Path, data: bytes | Iterable[bytes], mode: int) -> Path:
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
     try:
         with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-            file.write(data)
+            file.writelines((data,) if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
     except OSError:

@@ -125,7 +125,7 @@ class Monitor:
     """Guards one sandbox, in two threads, from its start to its end.
 
     Args:
-        keeper: The process that waits for the sandbox's processes and ends with the last of them (`process.keep`).
+        reaper: The process that waits for the sandbox's processes and ends with the last of them (`process.keep`).
         rules: Its rules.
         scratch: Its temporary folder.
         addresses: IP addresses of the hosts of the rules.
@@ -137,7 +137,7 @@ class Monitor:
 
     def __init__(
         self,
-        keeper: int,
+        reaper: int,
         rules: Rules,
         scratch: Path,
         addresses: dict[str, list[str]],
@@ -147,7 +147,7 @@ class Monitor:
         write: Callable[[bytes], None],
         say: Callable[[str], None],
     ) -> None:
-        self.keeper = keeper
+        self.reaper = reaper
         self.reason = ""
         """Why the monitor has ended the sandbox; empty if it has not."""
         self._rules = rules
@@ -164,10 +164,10 @@ class Monitor:
         self._write = write
         self._say = say
         self._over = threading.Event()
-        self._handle = os.pidfd_open(keeper)
+        self._handle = os.pidfd_open(reaper)
         self._closing = weakref.finalize(self, os.close, self._handle)
         self._threads = [
-            threading.Thread(target=target, name=f"sandbox-{keeper}", daemon=True)
+            threading.Thread(target=target, name=f"sandbox-{reaper}", daemon=True)
             for target in (self._answer_calls, self._watch)
         ]
         for thread in self._threads:
@@ -285,7 +285,7 @@ class Monitor:
     # Its limits and its end.
 
     def _processes(self) -> list[int]:
-        return tree_of(self.keeper)[1:]
+        return tree_of(self.reaper)[1:]
 
     def _watch(self) -> None:
         passed, next_look = 0, time.monotonic()
@@ -328,7 +328,7 @@ class Monitor:
         return ""
 
     def _kill(self) -> None:
-        """Kill the processes of the sandbox. They can't start others any more, and the keeper ends after the last."""
+        """Kill the processes of the sandbox. They can't start others any more, and the reaper ends after the last."""
         if self._over.is_set():
             return
         for pid in self._processes():

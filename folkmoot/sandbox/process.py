@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start a program or a function in a sandbox, and end all that it started with it.
 
-Between the monitor's process and the sandbox stands a keeper: a process without rules that waits for the first process
+Between the monitor's process and the sandbox stands a reaper: a process without rules that waits for the first process
 of the sandbox, becomes the parent of what that one leaves behind, and kills it.
 """
 

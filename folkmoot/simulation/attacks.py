@@ -46,8 +46,8 @@ class Scene:
     """float32[f, d], the updates of the attackers' training in the round before; None in the first."""
     sent: F32 | None
     """float32[f, d], what the attackers sent in the round before; None in the first."""
-    last_aggregate: F32 | None
-    """float32[d], the last round's aggregate, which is public; None in the first."""
+    last_mean: F32 | None
+    """float32[d], the last round's mean, which is public; None in the first."""
     root: F32 | None
     """float32[d], the root-set update, where the federation has one."""
     trajectory: F32 | None
@@ -168,10 +168,10 @@ def _nothing(scene: Scene) -> F32:
     return np.zeros_like(scene.own)
 
 
-def _last_aggregate(scene: Scene) -> F32:
-    if scene.last_aggregate is None:
+def _last_mean(scene: Scene) -> F32:
+    if scene.last_mean is None:
         return _gaussian(scene)
-    return _disguised(scene.alike(scene.last_aggregate), scene, scene.strength)
+    return _disguised(scene.alike(scene.last_mean), scene, scene.strength)
 
 
 def _copy(scene: Scene) -> F32:
@@ -302,7 +302,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor"),
         Attack("free-zero", "sends zeros", _nothing, goal="reward"),
         Attack("free-random", "sends noise as long as an honest update", _gaussian, goal="reward"),
-        Attack("free-stale", "sends the last aggregate, with noise", _last_aggregate, 0.3, goal="reward"),
+        Attack("free-stale", "sends the last mean, with noise", _last_mean, 0.3, goal="reward"),
         Attack("copy-noise", "copies honest updates, with noise", _copy, 0.3, late=True, goal="reward"),
         Attack("stale", "sends what it trained from the base before", _stale, goal="reward"),
         Attack("replay", "trains once, sends that in every round", _replay, goal="reward"),

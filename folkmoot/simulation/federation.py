@@ -34,6 +34,7 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
 from folkmoot.protocol.outer_step import outer_step
@@ -56,6 +57,7 @@ LAST_ROUNDS = 3
 """Number of last rounds over which accuracy and backdoor of a drill are averaged."""
 
 _FIRST_EXPONENT = -12
+_MEAN_SCALE = 1
 _ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
 
 
@@ -244,7 +246,7 @@ class Run:
         self.states: list[State] = []  # the same, exactly
         self.trajectory: MemoryUpdate | None = None
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
-        self.last_aggregate: F32 | None = None
+        self.last_mean: F32 | None = None
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
         """Run all rounds.
@@ -275,7 +277,7 @@ class Run:
                 own,
                 self.earlier_own,
                 self.earlier_sent,
-                self.last_aggregate,
+                self.last_mean,
                 root,
                 self.models[0] - flat if self.models else None,
                 self.attack_rng,
@@ -289,7 +291,7 @@ class Run:
         updates[self.order] = sent
         self.models = [*self.models, flat][-WINDOW:]
         self.model = self.aggregate(number, updates, root)
-        self.last_aggregate = np.asarray(flat - self.model, dtype=np.float32)
+        self.last_mean = np.asarray(flat - self.model, dtype=np.float32)
         self._test()
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
@@ -319,7 +321,6 @@ class Run:
         facts = self._facts(readers, summaries, root_reader, published)
         weighted = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in weighted]
-        total = self.form.divisor(weights)
         verdicts = iter(weighted)
         results = [
             Weighted(0, one)
@@ -331,11 +332,10 @@ class Run:
         ]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
-        lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)
-        aggregate = aggregate_of(lanes, total)
+        mean = mean_values(self.form.mean(readers, weights, _MEAN_SCALE, 0, self.manifest.leaves))
         of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
         theta, momentum = outer_step(
-            self.state.theta, self.state.momentum, aggregate, total, of_leaf, OUTER_UNIT, 0
+            self.state.theta, self.state.momentum, mean, _MEAN_SCALE, of_leaf, OUTER_UNIT, 0
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
@@ -543,7 +543,7 @@ class Run:
         return np.asarray(np.clip(np.rint(updates * scale), -QMAX, QMAX) * sizes, dtype=np.float64)
 
     def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
-        """Build the attackers' objective: the rule's aggregate of the honest and the candidate updates.
+        """Build the attackers' objective: the rule's mean of the honest and the candidate updates.
 
         Args:
             honest: float32[h, d], the honest updates.
@@ -589,7 +589,7 @@ class Run:
         return Trial(self, fixed, vectors, before, rounds)
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
-        """Return float64[d]: the aggregate of quantized updates in the rule's form, in their units."""
+        """Return float64[d]: the mean of quantized updates in the rule's form, in their units, not rounded."""
         sizes = self._sizes()
         readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
         total = self.form.divisor(weights)
@@ -656,7 +656,7 @@ class Run:
 
 @dataclass(eq=False)
 class Trial:
-    """The rule in use, tried out by the attackers: a candidate's aggregate with everybody's updates, before it is sent.
+    """The rule in use, tried out by the attackers: the mean of a candidate and everybody's updates, before it is sent.
 
     Updates are integers without the rounding's randomness, times ``2^(e_b - e_min)``; window sums are not rounded.
     """
@@ -701,7 +701,7 @@ class Trial:
         return [weights[place] for place in run.order]
 
     def __call__(self, sent: F32) -> F64:
-        """float64[d]: the aggregate with the attackers' updates float32[f, d], in the units of ``fixed``."""
+        """float64[d]: the mean with the attackers' updates float32[f, d], in the units of ``fixed``."""
         tried = self.run._quantized(sent)
         weights = self.weights(tried)
         everybody = np.concatenate([self.fixed, tried])

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
     Column = Sequence[Any] | NDArray[Any] | torch.Tensor
     """A column of values, one per example."""
 
@@ -30,6 +32,7 @@ SHIPPED = {
     "digits": "folkmoot.tasks.digits:task",
     "breast-cancer": "folkmoot.tasks.breast_cancer:task",
     "diabetes": "folkmoot.tasks.diabetes:task",
+    "text": "folkmoot.tasks.text.task:task",
     "mnist-private": "folkmoot.tasks.mnist:private",
     "digits-private": "folkmoot.tasks.digits:private",
     "breast-cancer-private": "folkmoot.tasks.breast_cancer:private",
@@ -98,6 +101,9 @@ class Task(Protocol):
 
     It may also have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
     it, that node trains on the data that ``load`` returns there.
+
+    A task whose models write text may have ``generate(model, prompt, *, tokens, temperature, seed) -> str``. A task may
+    have ``from_weights(weights) -> weights`` for files of trained models (``folkmoot.tasks.pretrained``).
     """
 
     @property
@@ -114,11 +120,14 @@ class Task(Protocol):
     def load(self, partition: int, partitions: int, seed: int) -> Any:
         """Load the contributor's own data. A task with real private data ignores the arguments."""
 
-    def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any], memory: Memory) -> int:
         """Train the model in place; return the number of training examples.
 
-        ``settings`` are those of the manifest, and ``seed``: a secret one for whatever is drawn, another one each time.
-        If the settings declare ``privacy``, it must call ``folkmoot.privacy.mechanism.train`` once, and do no more.
+        ``settings`` are those of the manifest, and two more: ``seed``, a secret one for whatever is drawn, another one
+        each time, and ``round``, the number of the round from 1, for schedules. ``memory`` has what this method left in
+        it in an earlier round, or nothing (`folkmoot.tasks.memory`). A task whose method has no parameter ``memory``
+        trains without one. If the settings declare ``privacy``, the memory is always empty, and the method must call
+        ``folkmoot.privacy.mechanism.train`` once, and do no more.
         """
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
 TEST_EXAMPLES = 1000
 _SPLIT_SEED = 2025
 
@@ -69,9 +71,9 @@ class Mnist:
         images, labels = read()
         return _tensors(images, labels, root_set(labels, _train_indices(), kind))
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         """Train in place with SGD."""
-        return supervised.train(model, data, settings)
+        return supervised.train(model, data, settings, memory)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss and accuracy on the 1,000 test images."""

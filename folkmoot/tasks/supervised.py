@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
     LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+_MOMENTUM = "momentum/"
 
 
 def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
@@ -36,7 +40,11 @@ def seeded(build: Callable[[], torch.nn.Module], seed: int) -> torch.nn.Module:
 
 
 def train(
-    model: torch.nn.Module, data: Data, settings: dict[str, Any], loss_of: LossFunction | None = None
+    model: torch.nn.Module,
+    data: Data,
+    settings: dict[str, Any],
+    memory: Memory | None = None,
+    loss_of: LossFunction | None = None,
 ) -> int:
     """Run ``local_steps`` steps of SGD on random batches, or the private steps that the settings declare.
 
@@ -44,7 +52,9 @@ def train(
         model: Model, trained in place.
         data: The contributor's examples.
         settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
-            ``seed``, by default a secret one. With ``privacy``, only ``learning_rate`` (docs/privacy.md).
+            ``seed``, by default a secret one; ``keep_momentum``, whether the momentum goes on from round to round,
+            which helps where a round has few steps. With ``privacy``, only ``learning_rate`` (docs/privacy.md).
+        memory: What the last training left; with None, or without ``keep_momentum``, the momentum starts at zero.
         loss_of: Function from the model's outputs and the labels to the mean loss; by default the cross-entropy.
 
     Returns:
@@ -77,7 +87,8 @@ def train(
     loss_of = loss_of or torch.nn.functional.cross_entropy
     generator = torch.Generator().manual_seed(seed)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    velocities = [torch.zeros_like(parameter) for parameter in parameters]
+    kept = memory if memory is not None and settings.get("keep_momentum") else {}
+    velocities = [_velocity(kept, number, parameter) for number, parameter in enumerate(parameters)]
     model.train()
     order = torch.randperm(len(data), generator=generator)
     at = 0
@@ -96,7 +107,17 @@ def train(
                 for parameter, velocity, gradient in zip(parameters, velocities, gradients, strict=True):
                     velocity.mul_(momentum).add_(gradient).add_(parameter, alpha=decay)
                     parameter.sub_(velocity, alpha=rate)
+    kept.update({f"{_MOMENTUM}{number}": velocity for number, velocity in enumerate(velocities)})
     return len(data)
+
+
+def _velocity(kept: Memory, number: int, parameter: torch.Tensor) -> torch.Tensor:
+    """Return the momentum of a parameter: the kept one, or zero if there is none that fits."""
+    import torch
+
+    found = torch.as_tensor(kept.get(f"{_MOMENTUM}{number}", 0.0))
+    fits = found.shape == parameter.shape and found.dtype == parameter.dtype
+    return found.clone() if fits else torch.zeros_like(parameter)
 
 
 def rate_of(settings: Mapping[str, Any]) -> float:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from folkmoot.tasks.memory import Memory
+
 _SPLIT_SEED = 2025
 
 
@@ -123,9 +125,9 @@ class TabularTask(_Table):
         inputs, labels = self._table()
         return self._network(inputs.shape[1], int(labels.max()) + 1)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         """Train in place with SGD."""
-        return supervised.train(model, data, settings)
+        return supervised.train(model, data, settings, memory)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss and accuracy on the common test fifth."""
@@ -170,9 +172,9 @@ class TabularRegression(_Table):
         """Return the network, with one output."""
         return self._network(self._table()[0].shape[1], 1)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         """Train in place with SGD on the squared error."""
-        return supervised.train(model, data, settings, supervised.squared_error)
+        return supervised.train(model, data, settings, memory, supervised.squared_error)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
         """Return loss (mean squared error, standardised target) and mae (mean absolute error, in the target's unit)."""

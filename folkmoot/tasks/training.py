@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a task for one round: a secret seed for what it draws, and the checks of a private training.
+"""Train a task for one round: its seed, its memory, and the checks of a private training.
 
 This module does not use Flower, rounds or the chain.
 """
 
 from __future__ import annotations
 
+import inspect
 import secrets
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,22 +14,31 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.privacy.mechanism import checked
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.tasks import Task
+from folkmoot.tasks.memory import Memory
 
 if TYPE_CHECKING:
     import torch
 
 
-def train_once(task: Task, model: torch.nn.Module, data: Any, training: Mapping[str, Any]) -> int:
+def train_once(
+    task: Task, model: torch.nn.Module, data: Any, training: Mapping[str, Any], memory: Memory, number: int
+) -> int:
     """Train a model in place with the manifest's settings.
 
     The settings get a ``seed`` from the operating system, also in place of one that the manifest has. What training
-    draws, such as the order of the examples, must stay secret: from the header's seed anybody could recompute it.
+    draws, such as the order of the examples, must stay secret: from the header's seed anybody could recompute it. They
+    also get ``round``.
+
+    A private training starts with an empty memory, and what it leaves there is dropped. The noise accounting holds for
+    functions of noised sums; what a task keeps may be a function of the records themselves.
 
     Args:
         task: The task.
         model: The model at the start of the round.
         data: What the task's ``load`` returned.
         training: The manifest's training settings.
+        memory: What the training of an earlier round kept. Training changes it.
+        number: Number of the round.
 
     Returns:
         The number of examples to report: the task's own, or B0 if the settings declare privacy.
@@ -36,10 +46,19 @@ def train_once(task: Task, model: torch.nn.Module, data: Any, training: Mapping[
     Raises:
         InputError: The privacy settings are invalid, or a private training did not release what its mechanism did.
     """
-    settings = {**training, "seed": secrets.randbits(63)}
+    settings = {**training, "seed": secrets.randbits(63), "round": number}
     private = PrivacySettings.of(training)
     if private is None:
-        return task.train(model, data, settings)
+        return call_train(task, model, data, settings, memory)
     with checked(model):
-        task.train(model, data, settings)
+        call_train(task, model, data, settings, {})
     return private.divisor
+
+
+def call_train(
+    task: Task, model: torch.nn.Module, data: Any, settings: dict[str, Any], memory: Memory
+) -> int:
+    """Call a task's ``train``, with the memory if it has a parameter of this name."""
+    if "memory" in inspect.signature(task.train).parameters:
+        return task.train(model, data, settings, memory=memory)
+    return task.train(model, data, settings)  # type: ignore[call-arg]  # A task without memory.

@@ -57,6 +57,7 @@ CODES: dict[str, str] = {
     "artifact-unknown": "There is no such file.",
     "artifact-embargoed": "The update is not public before the commit window is over; `publicFrom` says when.",
     "expired": "The update was deleted by rule; `reason` says why.",
+    "spare-state": "The state was deleted by rule; it can be rebuilt from an earlier one and the means since then.",
     # Who may not, or not now
     "not-authorised": "The signature is not of somebody who may do this.",
     "no-stake": "The account has no stake.",

@@ -306,8 +306,8 @@ class RoundView(View):
     """One weight an entry, once computed."""
     delivered: str | None
     """One bit an entry, in hex: whether its update arrived as it was committed to."""
-    aggregate_root: str | None
-    """Root of the aggregate's tree."""
+    mean_root: str | None
+    """Root of the mean's tree."""
     state_root: str | None
     """State root after the round."""
     gram_root: str | None
@@ -318,8 +318,8 @@ class RoundView(View):
     """keccak of the artifacts file."""
     entries_root: str | None
     """Root of the tree over the entries and their weights."""
-    aggregate: str | None
-    """sha256 of the aggregate file."""
+    mean: str | None
+    """sha256 of the mean file."""
     state: str | None
     """sha256 of the new state file."""
     verdicts: str | None

@@ -115,7 +115,7 @@ class Round(Base):
     """The anchor's weights and hashes, once computed."""
     verdicts_sha256: Mapped[str | None] = mapped_column(String(64))
     artifacts_sha256: Mapped[str | None] = mapped_column(String(64))
-    aggregate_sha256: Mapped[str | None] = mapped_column(String(64))
+    mean_sha256: Mapped[str | None] = mapped_column(String(64))
     state_sha256: Mapped[str | None] = mapped_column(String(64))
     canary: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     """If there is a canary: the state root, the verdict (waiting, passed, fell, missing), and what was reported."""
@@ -211,7 +211,7 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     keccak: Mapped[str | None] = mapped_column(String(64), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    """One of genesis, manifest, state, update, aggregate, verdicts, artifacts, model, report."""
+    """One of genesis, manifest, state, update, mean, verdicts, artifacts, model, report."""
     size: Mapped[int] = mapped_column(BigInteger)
     round: Mapped[int | None] = mapped_column(BigInteger)
     public_from: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -223,7 +223,7 @@ class Artifact(Base):
 
 
 class Wish(Base):
-    """A contributor's signed wish that its update files are deleted (docs/protocol.md section 12.2)."""
+    """A contributor's signed wish that its update files are deleted (docs/protocol.md section 12.3)."""
 
     __tablename__ = "wishes"
 

@@ -24,9 +24,9 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
+from server import model_files
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
 from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
@@ -219,7 +219,7 @@ class Comparison:
                 return found  # the store tells of it
             names: dict[str, Any] = {
                 "anchor": anchor.to_json(),
-                "aggregate_sha256": listed.aggregate,
+                "mean_sha256": listed.mean,
                 "state_sha256": listed.state,
                 "verdicts_sha256": listed.verdicts,
                 "artifacts_sha256": sha256_hex(document),
@@ -248,7 +248,9 @@ class Comparison:
         if row is None or not state:
             return []
         try:
-            loaded = State.from_bytes(self._storage.store.read(state), self._federation.manifest)
+            loaded = model_files.read_state(
+                self._storage, self._federation, self._chain.policy, number, state
+            )
         except ArtifactError:
             return []  # the store tells of it
         expected = sha256_hex(loaded.to_safetensors(self._federation.manifest, number))
@@ -320,7 +322,7 @@ class Comparison:
     ) -> list[Altered]:
         found: list[Altered] = []
         files = [
-            ("aggregate", listed.aggregate, None),
+            ("mean", listed.mean, None),
             ("state", listed.state, None),
             ("verdicts", listed.verdicts, anchor.verdict_hash.hex()),
             ("artifacts", document, anchor.artifacts_hash.hex()),
@@ -329,8 +331,8 @@ class Comparison:
         for kind, sha256, keccak in files:
             key = f"{kind} {sha256} of round {number}"
             row = session.get(Artifact, sha256)
-            if row is not None and row.deleted is not None:
-                continue
+            if row is not None and (row.deleted is not None or (kind == "update" and row.kind == "mean")):
+                continue  # The bytes of one update alone can be those of a mean.
             try:
                 size = self._storage.store.path(sha256).stat().st_size
             except (ArtifactError, FileNotFoundError):

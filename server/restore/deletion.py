@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deleting update files whose retention time is over, or whose contributors want it (docs/protocol.md 12.1, 12.2).
+"""Deleting update files by rule or by wish, and spare states (docs/protocol.md sections 12.1 to 12.3).
 
 First the rows say that the files are deleted: from then on nobody gets them, misses them, or puts them back. Then the
 store deletes them, and the rows say so. A process that is killed in between goes on at the second step.
@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.artifacts.retention import Reason, Retention
+from folkmoot.artifacts.retention import KEPT_EVERY, Reason, Retention
 from folkmoot.errors import RpcError
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.fault_points import fault_point
@@ -47,7 +47,7 @@ class Deletion:
         self._unbonding: int | None = None
 
     def __call__(self) -> None:
-        """Mark the files that may be deleted by rule or by wish, and delete the files that are marked.
+        """Mark the update files that may be deleted by rule or by wish and the spare states, and delete what is marked.
 
         Raises:
             ChainError: The chain gave no answer, or has lost blocks.
@@ -64,10 +64,13 @@ class Deletion:
                     self._mark(number, now, Reason.RETENTION)
                 elif number in wished and retention.free(now):
                     self._mark(number, now, Reason.WISH)
+        for number in self._old():
+            if self.retention(number).spare():
+                self._mark_state(number)
         self._delete()
 
     def retention(self, number: int) -> Retention:
-        """Return what the deletion of a round's update files depends on.
+        """Return what the deletion of a round's files depends on.
 
         Raises:
             ChainError: The chain gave no answer.
@@ -80,7 +83,9 @@ class Deletion:
             query = select(func.count()).where(Round.step.in_(_FINAL), Round.number > number)
             above = session.scalars(query).one()
         free_at = view.opened_at + self._unbonding
-        return Retention(view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds)
+        return Retention(
+            number, view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds
+        )
 
     def _now(self) -> int:
         """Time of the newest block that has its confirmations."""
@@ -114,6 +119,58 @@ class Deletion:
                 )
                 found += session.scalars(query)
         return sorted(found)
+
+    def wanted_again(self) -> list[tuple[int, str]]:
+        """Return round and name of each state that was deleted and is not spare: a reorg took rounds above it.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        with self._storage.database.read() as session:
+            oldest = session.scalar(_ninth_newest()) or 0
+            query = select(Artifact.round, Artifact.sha256).where(
+                Artifact.deleted == Reason.SPARE, Artifact.gone, Artifact.round >= oldest
+            )
+            return [(number, name) for number, name in session.execute(query) if number is not None]
+
+    def _old(self) -> list[int]:
+        """Return the rounds with a state file that may be spare, oldest first."""
+        with self._storage.database.read() as session:
+            oldest = session.scalar(_ninth_newest())
+            if oldest is None:
+                return []
+            has_state = exists().where(_kept_of(Round.number, "state"))
+            chosen = (Round.number < oldest) & (Round.number % KEPT_EVERY != 0) & Round.step.in_(ENDED)
+            return sorted(session.scalars(select(Round.number).where(chosen, has_state)))
+
+    def _mark_state(self, number: int) -> None:
+        """Let the row say that a round's state file is deleted. A file that another round keeps stays."""
+        with self._storage.database.read() as session:
+            row = session.scalars(select(Artifact).where(_kept_of(number, "state"))).first()
+            if row is None:
+                return
+            name = row.sha256
+            same = list(
+                session.scalars(
+                    select(Round.number).where(Round.state_sha256 == name, Round.number != number)
+                )
+            )
+            first = select(Round.number).where(Round.base == 0, Round.base_state_sha256 == name)
+            is_genesis = session.scalars(first.limit(1)).first() is not None
+        keeping = [other for other in same if not self.retention(other).spare()]
+        with self._storage.database.write() as session:
+            row = session.scalars(select(Artifact).where(_kept_of(number, "state"))).first()
+            if row is None or row.sha256 != name:
+                return  # A newer round has left the same state.
+            if is_genesis:
+                row.round = None
+            elif keeping:
+                row.round = max(keeping)
+            else:
+                row.deleted = Reason.SPARE
+                events.append(session, "state-deleted", {"round": number, "reason": Reason.SPARE})
+                logger.info("round %d: its state is deleted by rule", number, extra=fields("state-deleted"))
+        fault_point("retention.state-marked")
 
     def _wished(self) -> list[int]:
         """Return the rounds that are old enough by their number and have update files that contributors want gone."""
@@ -194,8 +251,14 @@ class Deletion:
                 row.gone = True
 
 
-def _kept_of(number: int | InstrumentedAttribute[int]) -> ColumnElement[bool]:
-    return (Artifact.kind == "update") & (Artifact.round == number) & Artifact.deleted.is_(None)
+def _ninth_newest() -> Select[int]:
+    """Select the final round with WINDOW final rounds above it. States of rounds from it on are not spare."""
+    finals = select(Round.number).where(Round.step.in_(_FINAL)).order_by(Round.number.desc())
+    return finals.offset(WINDOW).limit(1)
+
+
+def _kept_of(number: int | InstrumentedAttribute[int], kind: str = "update") -> ColumnElement[bool]:
+    return (Artifact.kind == kind) & (Artifact.round == number) & Artifact.deleted.is_(None)
 
 
 class _Listing(NamedTuple):

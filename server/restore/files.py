@@ -8,26 +8,29 @@ the next one builds on, whatever an audit says of it.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from folkmoot.artifacts.retention import Reason
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
+from folkmoot.artifacts.retention import KEPT_EVERY, Reason
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, SeveralSources
+from folkmoot.artifacts.states import ABSENT, RebuildingSource
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, leaf_hashes, tree
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate
@@ -41,7 +44,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class RoundFiles:
-    """The files of an anchored round. All of them are in the store, except updates that are deleted by rule."""
+    """The files of an anchored round. All of them are in the store, except those that are deleted by rule."""
 
     artifacts: Artifacts
     """Its artifacts file, which names the others."""
@@ -57,6 +60,8 @@ class RoundFiles:
     """Bytes of each file, by sha256."""
     deleted: dict[str, Reason]
     """Why update files are deleted, by sha256, of those that are. They need not be in the store."""
+    spare: bool
+    """Whether its state file is deleted by rule. It need not be in the store."""
 
 
 @dataclass
@@ -74,10 +79,19 @@ class Importer:
     source: ArtifactSource
     deleted: Callable[[Round, str], Reason | None] = lambda found, contributor: None
     """Why the update file of a contributor in a round is deleted; None if it is not. Deleted ones are not imported."""
+    spare: Callable[[int], bool] = lambda number: False
+    """Whether the state file of a round is deleted by rule. It is rebuilt, and not imported."""
+    rounds: Mapping[int, Round] = field(default_factory=dict)
+    """All rounds of the chain: a state is rebuilt from those below it."""
     fetched: int = 0
     """Files that were fetched."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes of each file that is in the store for sure, by sha256."""
+    states: RebuildingSource = field(init=False)
+    """Source of states: the store, then `source`, or what they are rebuilt from. Call `clear` at the end."""
+
+    def __post_init__(self) -> None:
+        self.states = RebuildingSource(SeveralSources([StoreSource(self.store), self.source]))
 
     def genesis(self) -> Origin:
         """Import genesis, manifest and first state, and check them against the chain.
@@ -124,13 +138,20 @@ class Importer:
             ("the number of exponents", len(manifest.tensors), len(artifacts.next_exponents)),
         ):
             require(subject, what, expected, listed)
+        self.states.learn(artifacts, found.policy, manifest)
         verdicts = self._verdicts(found, artifacts)
         deleted = self._updates(found, artifacts, manifest)
-        self._aggregate(found, artifacts, manifest)
+        self._mean(found, artifacts, manifest)
         before = None
         if base_state is None:
-            before = self._state(number, "base state", artifacts.base_state, found.base_state_root, origin)
-        momentum_root = self._state(number, "state", artifacts.state, anchor.state_root, origin)
+            before = self._state(
+                number, "base state", found.base, artifacts.base_state, found.base_state_root, origin
+            )
+        momentum_root = self._state(number, "state", number, artifacts.state, anchor.state_root, origin)
+        absent = {
+            **dict.fromkeys(filter(None, artifacts.updates), manifest.size),
+            **dict.fromkeys((artifacts.base_state, artifacts.state), manifest.state_file_size),
+        }
         names = {*artifacts.files(), self.store.by_keccak(anchor.artifacts_hash.hex())}
         return RoundFiles(
             artifacts,
@@ -138,8 +159,9 @@ class Importer:
             verdicts,
             momentum_root,
             before,
-            {name: manifest.size if name in deleted else self.sizes[name] for name in names},
+            {name: self.sizes[name] if name in self.sizes else absent[name] for name in names},
             deleted,
+            self.spare(number),
         )
 
     def report(self, sha256: str, limit: int) -> bool:
@@ -194,41 +216,65 @@ class Importer:
                 raise mismatch(subject, "the update file", what, found_) from error
         return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
-    def _aggregate(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+    def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
         anchor = found.anchor
         assert anchor is not None  # noqa: S101
-        size = AGGREGATE.leaf_bytes * manifest.leaves
-        path = self._file(found.number, "aggregate", artifacts.aggregate, size)
-        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.aggregate)
-        require(subject, "the size of the aggregate", size, path.stat().st_size)
-        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(manifest.leaves, AGGREGATE.leaf_bytes)
-        root = tree(AGGREGATE, leaf_hashes(AGGREGATE, leaves)).root
-        require(subject, "the root of the aggregate", anchor.aggregate_root, root)
+        path = self._file(found.number, "mean", artifacts.mean, manifest.size)
+        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
+        require(subject, "the size of the mean", manifest.size, path.stat().st_size)
+        leaves = np.memmap(path, dtype=np.uint8, mode="r").reshape(-1, LEAF)
+        root = tree(MEAN, leaf_hashes(MEAN, leaves)).root
+        require(subject, "the root of the mean", anchor.mean_root, root)
 
-    def _state(self, number: int, what: str, sha256: str, root: bytes, origin: Origin) -> bytes:
-        """Import a state with a root; return the root of its momentum."""
-        path = self._file(number, what, sha256, origin.manifest.state_file_size)
+    def _state(self, number: int, what: str, after: int, sha256: str, root: bytes, origin: Origin) -> bytes:
+        """Import the state after a round, or rebuild it if it is spare; return the root of its momentum."""
+        manifest = origin.manifest
+        if self.spare(after):
+            with _named(number, what):
+                path = self._rebuilt(after, sha256, manifest)
+        else:
+            fetch = partial(self._rebuilt, after, sha256, manifest)
+            path = self._file(number, what, sha256, manifest.state_file_size, fetch)
         subject = Subject(check=_CHECK, round=number, artifact=sha256)
         with path.open("rb") as file:
             view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        state = _parsed(subject, f"the {what}", lambda: State.from_bytes(view, origin.manifest))
-        require(subject, f"the root of the {what}", root, state.root(origin.manifest.hash))
+        if self.spare(after):
+            self.states.discard(sha256)
+        state = _parsed(subject, f"the {what}", lambda: State.from_bytes(view, manifest))
+        require(subject, f"the root of the {what}", root, state.root(manifest.hash))
         return state.momentum_tree().root
+
+    def _rebuilt(self, after: int, sha256: str, manifest: Manifest) -> Path:
+        """Return the state after a round from the store or a source, or rebuild it."""
+        try:
+            return self.states.fetch(sha256, manifest.state_file_size)
+        except ArtifactError as error:
+            if error.code not in ABSENT:
+                raise
+        while after % KEPT_EVERY and after in self.rounds:
+            found = self.rounds[after]
+            assert found.anchor is not None  # noqa: S101  # a base is anchored
+            data = self.states.document(found.anchor.artifacts_hash.hex())
+            self.states.learn(Artifacts.from_json(data), found.policy, manifest)
+            after = found.base
+        return self.states.fetch(sha256, manifest.state_file_size)
 
     # Fetching
 
-    def _file(self, number: int, what: str, sha256: str, limit: int) -> Path:
+    def _file(
+        self, number: int, what: str, sha256: str, limit: int, fetch: Callable[[], Path] | None = None
+    ) -> Path:
         if sha256 in self.sizes:
             return self.store.path(sha256)
         try:
             path = self.store.verified(sha256)
         except ArtifactError:
             with _named(number, what):
-                found = self.source.fetch(sha256, limit)
+                found = self.source.fetch(sha256, limit) if fetch is None else fetch()
             fault_point("restore.file-imported.before")
             self.store.put_file(found)
             fault_point("restore.file-imported.after")
-            self.source.discard(sha256)
+            self.states.discard(sha256)
             self.fetched += 1
             path = self.store.path(sha256)
         self.sizes[sha256] = path.stat().st_size

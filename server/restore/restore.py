@@ -150,11 +150,9 @@ def counting(history: History, wishes: Iterable[DeletionWish]) -> Wishes:
     return Wishes(wishes, Domain(deployment.chain_id, deployment.ledger), history.accepts)
 
 
-def deleted_at_head(history: History, ledger: Ledger, wishes: Wishes) -> Callable[[Past, str], Reason | None]:
-    """Return a function that says why the update file of a contributor in a round is deleted; None if it is not.
-
-    It says so at the block that was read.
-    """
+def leave_out(importer: Importer, ledger: Ledger, wishes: Wishes) -> None:
+    """Let an importer leave out the files that are deleted by rule or by wish, at the block that was read."""
+    history = importer.history
     retentions, now = Retentions(history, ledger), history.head.timestamp
 
     def why(past: Past, contributor: str) -> Reason | None:
@@ -164,7 +162,9 @@ def deleted_at_head(history: History, ledger: Ledger, wishes: Wishes) -> Callabl
         wished = retention.free(now) and wishes.cover(contributor, past.number)
         return Reason.WISH if wished else None
 
-    return why
+    importer.deleted = why
+    importer.rounds = ledger.rounds
+    importer.spare = lambda number: number > 0 and retentions.of(ledger.rounds[number]).spare()
 
 
 def require_empty(database: Database, settings: Settings) -> None:
@@ -247,9 +247,10 @@ def _collect(
     progress("rounds on the chain")
     ledger = replayed(history, origin)
     wishes = counting(history, source.wishes())
-    importer.deleted = deleted_at_head(history, ledger, wishes)
+    leave_out(importer, ledger, wishes)
     restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
-    files = _files(ledger, origin, importer, restored, from_round, progress)
+    with importer.states:
+        files = _files(ledger, origin, importer, restored, from_round, progress)
     for sha256 in sorted(reports(history.events, history.deployment)):
         if not importer.report(sha256, REPORT_LIMIT):
             restored.notes.append(f"The evaluation report {sha256} could not be had.")

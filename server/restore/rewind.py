@@ -39,7 +39,7 @@ from server.db.steps import OPEN, Step
 from server.db.wishes import kept
 from server.federation import Federation
 from server.restore.files import Importer, RoundFiles
-from server.restore.restore import counting, deleted_at_head, replayed
+from server.restore.restore import counting, leave_out, replayed
 from server.restore.rows import UNKNOWN, Base, Rows
 from server.rounds import queries as services
 from server.storage import Storage
@@ -117,12 +117,13 @@ class Rewinder:
             wishes = counting(history, kept(session))
             known = {row.number: row for row in session.scalars(select(Round))}
             session.expunge_all()
-        importer.deleted = deleted_at_head(history, ledger, wishes)
-        files = {
-            number: _import(importer, past, origin)
-            for number, past in ledger.rounds.items()
-            if past.anchor is not None and not _is_same(history, known.get(number), past)
-        }
+        leave_out(importer, ledger, wishes)
+        with importer.states:
+            files = {
+                number: _import(importer, past, origin)
+                for number, past in ledger.rounds.items()
+                if past.anchor is not None and not _is_same(history, known.get(number), past)
+            }
         rows = Rows(history, origin, self._chain.node, self._federation.coordinator)
         with self._storage.database.write("chain-rewound") as session:
             done = _Rewriting(session, fork.common, rows, ledger, files).run()
@@ -326,7 +327,7 @@ class _Rewriting:
         """Take out of a round what follows from its entries, which are fixed anew."""
         row.step, row.entries, row.recomputed = step, 0, 0
         row.entries_hash = row.anchor = row.challenge_deadline = None
-        row.verdicts_sha256 = row.artifacts_sha256 = row.aggregate_sha256 = row.state_sha256 = None
+        row.verdicts_sha256 = row.artifacts_sha256 = row.mean_sha256 = row.state_sha256 = None
         self.session.execute(delete(Entry).where(Entry.round == row.number))
         self._forget_model(row.number)
 

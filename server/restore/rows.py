@@ -16,6 +16,7 @@ from typing import Any
 from eth_utils.crypto import keccak
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.retention import Reason
 from folkmoot.audit.calls import decode_call
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
@@ -119,7 +120,7 @@ class Rows:
         )
         if files is not None:
             row.verdicts_sha256, row.artifacts_sha256 = files.artifacts.verdicts, files.artifacts_sha256
-            row.aggregate_sha256, row.state_sha256 = files.artifacts.aggregate, files.artifacts.state
+            row.mean_sha256, row.state_sha256 = files.artifacts.mean, files.artifacts.state
         session.add(row)
         session.flush()
         if kept:
@@ -275,17 +276,22 @@ class Rows:
     def _artifacts(self, session: Session, found: Past, files: RoundFiles) -> None:
         anchor, listed = found.anchor, files.artifacts
         assert anchor is not None  # noqa: S101  # only anchored rounds have files
-        rows = [
-            ("aggregate", listed.aggregate, None),
+        rows: list[tuple[str, str, str | None]] = [
+            ("update", sha256, None) for sha256 in listed.updates if sha256 is not None
+        ]
+        rows += [
+            ("mean", listed.mean, None),
             ("state", listed.state, None),
             ("verdicts", listed.verdicts, anchor.verdict_hash.hex()),
             ("artifacts", files.artifacts_sha256, anchor.artifacts_hash.hex()),
         ]
-        rows += [("update", sha256, None) for sha256 in listed.updates if sha256 is not None]
         for kind, sha256, digest in rows:
             deleted = files.deleted.get(sha256) if kind == "update" else None
-            if deleted and session.get(Artifact, sha256) is not None:
-                continue  # An earlier round has the same file, and decides.
+            if kind == "state" and files.spare:
+                deleted = Reason.SPARE
+            known = session.get(Artifact, sha256)
+            if known is not None and (deleted or (kind == "update" and known.kind == "mean")):
+                continue  # An earlier round has the same file, and decides. A mean stays one.
             session.merge(
                 Artifact(
                     sha256=sha256,

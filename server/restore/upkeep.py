@@ -5,7 +5,7 @@ Whoever reads a file of the store and finds it bad lets the store tell of it. He
 an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
 mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
 
-Update files whose retention time is over are deleted (`deletion`).
+Update files whose retention time is over, and spare states, are deleted (`deletion`).
 
 Rows of the database are compared with the chain, and what differs is told. They are put right by
 `folkmoot coordinator repair --rows` only, while nobody works with them.
@@ -26,6 +26,7 @@ from sqlalchemy import select
 
 from folkmoot.artifacts.sources import ArtifactSource, SeveralSources, open_source
 from folkmoot.errors import ArtifactError, FolkmootError
+from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
 from server import model_files
@@ -93,6 +94,7 @@ class Upkeep:
     Args:
         storage: Where they belong.
         federation: The federation.
+        policy: Returns a policy by its number.
         mirrors: Folders and URLs of mirrors; they are tried in order.
         comparison: Compares rows with the chain; None for not.
         pause: Seconds between two steps of that.
@@ -105,6 +107,7 @@ class Upkeep:
         self,
         storage: Storage,
         federation: Federation,
+        policy: Callable[[int], Policy],
         mirrors: Sequence[str],
         comparison: Comparison | None = None,
         pause: float = 10.0,
@@ -112,7 +115,7 @@ class Upkeep:
         deletion: Deletion | None = None,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
-        self._deletion = deletion
+        self._policy, self._deletion = policy, deletion
         self._pause, self._check = pause, check
         self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
@@ -180,6 +183,7 @@ class Upkeep:
                 pause = self._try(self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
             if self._deletion is not None and time.monotonic() >= delete_at:
+                self._try(partial(self._bring_back, self._deletion))
                 self._try(self._deletion)
                 delete_at = time.monotonic() + self._pause
             self._wake.wait(min(1.0, self._pause))
@@ -222,6 +226,16 @@ class Upkeep:
         self._tell("artifact-repaired", lack)
         self._done(name)
 
+    def _bring_back(self, deletion: Deletion) -> None:
+        """Rebuild the states that were deleted before a reorg took rounds above them: rounds train from them again."""
+        self._check()
+        for number, name in deletion.wanted_again():
+            state = model_files.read_state(self._storage, self._federation, self._policy, number, name)
+            with self._storage.database.write("state-rebuilt") as session:
+                row = session.get_one(Artifact, self._storage.store.put(state.to_bytes()).sha256)
+                row.deleted, row.gone = None, False
+            logger.info("round %d: its state is rebuilt", number, extra=fields("state-rebuilt"))
+
     def _replace(self, row: Artifact) -> None:
         store = self._storage.store
         if is_whole(store, row):
@@ -232,7 +246,7 @@ class Upkeep:
             with self._storage.database.read() as session:
                 state = model_files.states(session, initial, [row.round]).get(row.round)
             if state is not None:
-                model_files.make(self._storage, self._federation, row.round, state)
+                model_files.make(self._storage, self._federation, self._policy, row.round, state)
         elif self._mirrors:
             with self._opened() as source:
                 put_back(store, row, source)

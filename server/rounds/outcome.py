@@ -32,7 +32,7 @@ class Outcome:
     anchor: Anchor
     verdicts: tuple[Verdict, ...]
     """One an entry, in entry order."""
-    aggregate: Stored
+    mean: Stored
     state: Stored
     verdicts_file: Stored
     artifacts_file: Stored
@@ -46,7 +46,7 @@ def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int,
         ArtifactError: The base state, or a file of an earlier round that the rule needs, is missing or damaged.
     """
     inputs = gather(storage, manifest, policy, number)
-    with storage.store.writer() as aggregate:
+    with storage.store.writer() as mean:
         outcome = compute_round(
             inputs.manifest,
             inputs.header,
@@ -56,18 +56,18 @@ def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int,
             inputs.updates,
             coordinator=inputs.coordinator,
             lineage=inputs.lineage,
-            aggregate_sink=aggregate,
+            mean_sink=mean,
         )
-        outcome, stored = _published(storage.store, conduct, inputs, outcome, aggregate)
+        outcome, stored = _published(storage.store, conduct, inputs, outcome, mean)
     return keep(storage.store, outcome, stored)
 
 
-def keep(store: Store, outcome: RoundOutcome, aggregate: Stored) -> Outcome:
-    """Put the files of an outcome into the store, beside its aggregate."""
+def keep(store: Store, outcome: RoundOutcome, mean: Stored) -> Outcome:
+    """Put the files of an outcome into the store, beside its mean."""
     kept = Outcome(
         outcome.anchor,
         outcome.verdicts.verdicts,
-        aggregate=aggregate,
+        mean=mean,
         state=_put(store, outcome.state.chunks()),
         verdicts_file=_named(store, outcome.verdicts_file, outcome.anchor.verdict_hash),
         artifacts_file=_named(store, outcome.artifacts_file, outcome.anchor.artifacts_hash),
@@ -80,14 +80,14 @@ def record(session: Session, round_: Round, outcome: Outcome) -> None:
     """Write a computed round into the database."""
     anchor, number = outcome.anchor, round_.number
     for row in (
-        file_row(outcome.aggregate, "aggregate", of=number),
+        file_row(outcome.mean, "mean", of=number),
         file_row(outcome.state, "state", of=number),
         file_row(outcome.verdicts_file, "verdicts", of=number, keccak=anchor.verdict_hash.hex()),
         file_row(outcome.artifacts_file, "artifacts", of=number, keccak=anchor.artifacts_hash.hex()),
     ):
         session.merge(row)
     round_.anchor = anchor.to_json()
-    round_.aggregate_sha256 = outcome.aggregate.sha256
+    round_.mean_sha256 = outcome.mean.sha256
     round_.state_sha256 = outcome.state.sha256
     round_.verdicts_sha256 = outcome.verdicts_file.sha256
     round_.artifacts_sha256 = outcome.artifacts_file.sha256
@@ -103,9 +103,9 @@ def numbers_json(verdict: Verdict) -> dict[str, str]:
 
 
 def _published(
-    store: Store, conduct: Conduct, inputs: RoundInputs, outcome: RoundOutcome, aggregate: Writer
+    store: Store, conduct: Conduct, inputs: RoundInputs, outcome: RoundOutcome, mean: Writer
 ) -> tuple[RoundOutcome, Stored]:
-    """What is anchored, with its aggregate file: what was computed, unless the conduct says otherwise."""
+    """What is anchored, with its mean file: what was computed, unless the conduct says otherwise."""
     other = conduct.publish(
         inputs.manifest,
         inputs.header,
@@ -116,7 +116,7 @@ def _published(
         outcome,
     )
     if other is None:
-        return outcome, aggregate.keep()
+        return outcome, mean.keep()
     return other[0], store.put(other[1])
 
 

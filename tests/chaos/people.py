@@ -228,8 +228,8 @@ class People:
         self.wait(lambda: self.api.upload_report(report, self.world["ben"], self.domain), "the report")
         view = self.world.chain.round(number)
         self.miner.move_clock(view.challenge_deadline - 60)
-        with self.round_files.hidden(str(self.view(number)["aggregate"])):
-            self._demand(number, DataKind.AGGREGATE)
+        with self.round_files.hidden(str(self.view(number)["mean"])):
+            self._demand(number, DataKind.MEAN)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
         self._demand(number, DataKind.HEADER)
         answered = self.world.chain.data_availability.functions.demands
@@ -348,8 +348,8 @@ class People:
         number, contract = self._number, self.world.chain.data_availability
         self._contribute(number, ("ada", "ben", "cleo"))
         self._anchored(number)
-        with self.round_files.hidden(str(self.view(number)["aggregate"])):
-            self._demand(number, DataKind.AGGREGATE)
+        with self.round_files.hidden(str(self.view(number)["mean"])):
+            self._demand(number, DataKind.MEAN)
             self.wait(lambda: self._logged("demand-unanswerable"), "the alarm")
             demand = self.world.chain.read(contract.functions.demandCount())
             self.miner.move_clock(self.world.chain.read(contract.functions.demands(demand))[1])

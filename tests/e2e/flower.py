@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from client.keeper import Keeper
 from client.node import NodeOptions, node_command, node_environment, read_genesis
 from client.signer import RECORD_FOLDER, SignerAgent
 from client.signer_checks import SigningRules
 from client.signer_keys import LocalKey
+from client.transfers import Transfers
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME
@@ -31,6 +33,7 @@ class Flower(contextlib.ExitStack):
         super().__init__()
         self.root = root
         self.port = free_port()
+        self._starts: dict[str, Callable[[], None]] = {}
         self.supervisor = self.enter_context(Supervisor(root / "logs"))
         programs = str(Path(sys.executable).parent)
         self.environment = flower_run.environment(root / "superlink")
@@ -55,16 +58,23 @@ class Flower(contextlib.ExitStack):
         account: Any = None,
         *,
         stock: bool = False,
+        keeper: Transfers | None = None,
         config: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> int:
         """Start a node and its signer agent if there is an account; return the node's port.
 
-        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is.
+        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is. With `keeper` it has a
+        keeper, which shows its transfers there.
         """
         contributor.save()
         if account is not None:
             self.enter_context(agent_of(contributor, account, contributor.home / RECORD_FOLDER))
+        if keeper is not None:
+            deployment = Deployment.from_json(contributor.deployment)
+            with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
+                genesis, manifest = read_genesis(rpc, api, deployment)
+            self.enter_context(Keeper(contributor, manifest, genesis, (), keeper))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
         config = {**share, **(config or {})}
@@ -77,13 +87,24 @@ class Flower(contextlib.ExitStack):
                 *("--insecure", "--superlink", self.address, "--port", str(port)),
                 *("--node-config", f'{HOME}="{contributor.home}"'),
             ]
-        self.supervisor.start(
-            f"node-{contributor.home.name}",
-            command,
-            ready=lambda: accepts_connections(port),
-            environment=node_environment(contributor.home, os.environ),
-        )
+        name, home = f"node-{contributor.home.name}", contributor.home
+
+        def start() -> None:
+            self.supervisor.start(
+                name,
+                command,
+                ready=lambda: accepts_connections(port),
+                environment=node_environment(home, os.environ),
+            )
+
+        start()
+        self._starts[home.name] = start
         return port
+
+    def restart(self, name: str) -> None:
+        """End the SuperNode in the folder of this name, and start it again. Its signer agent goes on."""
+        self.supervisor.stop_one(f"node-{name}")
+        self._starts[name]()
 
     def run(
         self,

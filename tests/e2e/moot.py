@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.transfers import Transfers
 from folkmoot.chain.deploy import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
@@ -55,9 +56,14 @@ def write(folder: Path, manifest: Manifest, state: State, genesis: Genesis) -> N
 
 @contextmanager
 def moot(
-    root: Path, manifest: Manifest, state: State, genesis: Genesis, names: tuple[str, ...]
+    root: Path,
+    manifest: Manifest,
+    state: State,
+    genesis: Genesis,
+    names: tuple[str, ...],
+    keepers: Mapping[str, Transfers] | None = None,
 ) -> Iterator[Moot]:
-    """Run a federation with one node for each name."""
+    """Run a federation with one node for each name, and a keeper for some of them."""
     write(root / "genesis", manifest, state, genesis)
     password = root / "password"
     password.write_text(factories.PASSWORD)
@@ -106,7 +112,7 @@ def moot(
                 len(names),
             )
             contributor.home.mkdir()
-            flower.join(contributor, factories.account(name))
+            flower.join(contributor, factories.account(name), keeper=(keepers or {}).get(name))
         yield running
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`folkmoot demo --cheat`, as a person runs it: lies of a coordinator, and attacks with money and several accounts.
 
-Each takes one to three minutes, so that they are slow; tests/integration/test_cheating.py has the lies with a real
-coordinator and no Flower, tests/integration/test_capture.py the one without rounds.
+Each takes one to three minutes, so that they are slow, and one stands for those that are proven in the same way;
+tests/integration/test_cheating.py has all lies with a real coordinator and no Flower, tests/integration/test_capture.py
+the one without rounds.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def tell(cheat: str, home: Path, rounds: int = 1) -> tuple[dict[str, Any], str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("cheat", ["sum", "withhold", "weights", "outer-step", "norm", "censor"])
+@pytest.mark.parametrize("cheat", ["mean", "withhold", "censor"])
 def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
     tmp_path: Path, cheat: str
 ) -> None:

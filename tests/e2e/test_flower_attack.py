@@ -15,7 +15,7 @@ import pytest
 from client.access import Access
 from client.signer import RECORD_FOLDER
 from client.signer_record import RECORD_FILE
-from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.contributor import MEMORY_FOLDER, Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.sandbox.kernel import support
 from tests import hostile
@@ -85,7 +85,10 @@ def test_a_hostile_bundle_gets_nothing(
             fresh = flower.enter_context(victims(tmp_path / f"victim-{name}"))
             who = account(name).address
             contributor = Contributor(home, world.url, world.url, world.deployment, who, "plain", 0, 1)
-            targets = {**fresh(), "record": str(record), "left": str(home / "left")}
+            other = home / MEMORY_FOLDER / ("ab" * 32) / f"1-{'cd' * 32}.memory"
+            other.parent.mkdir(parents=True)
+            other.write_text("of another bundle")
+            targets = {**fresh(), "record": str(record), "left": str(home / "left"), "memory": str(other)}
             port = flower.join(
                 contributor,
                 account(name),

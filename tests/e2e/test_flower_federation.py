@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from client.genesis import start_of
+from client.transfers import DOWN, UP, Transfers
 from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
@@ -39,6 +42,7 @@ class Moot(SimpleNamespace):
     api: CoordinatorApi
     flower: Flower
     deployment_file: Path
+    transfers: Transfers
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,8 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
         name="plain", training={"local_steps": 20, "learning_rate": 0.05}, model=make_model
     )
     start = start_of(task)
-    with running(root, start.manifest, start.state, start.genesis, NAMES) as made:
+    transfers = Transfers(bar=False)  # ada's node has a keeper, ben's is a plain SuperNode.
+    with running(root, start.manifest, start.state, start.genesis, NAMES, {"ada": transfers}) as made:
         yield Moot(
             start=start,
             federation=made.federation,
@@ -61,6 +66,7 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
             flower=made.flower,
             deployment_file=made.deployment_file,
             root=root,
+            transfers=transfers,
         )
 
 
@@ -78,32 +84,53 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
 ) -> None:
     deployment = moot.federation.deployment
     domain = Domain(deployment.chain_id, deployment.ledger)
-    run = moot.api.start_run(2, len(NAMES), factories.account("coordinator"), domain)
     app = anchored(PLAIN, tmp_path)
-    result, lines = moot.flower.run({"coordinator": moot.api.url}, app)
-    assert result.completed, "\n".join(lines)
-    ended = moot.api.run(run.id)
-    assert ended is not None
-    assert (ended.state, ended.completed) == ("done", 2)
+    trainings, runs = [], []
+    for count in (2, 1):
+        runs.append(moot.api.start_run(count, len(NAMES), factories.account("coordinator"), domain).id)
+        result, lines = moot.flower.run({"coordinator": moot.api.url}, app)
+        assert result.completed, "\n".join(lines)
+        ended = moot.api.run(runs[-1])
+        assert ended is not None
+        assert (ended.state, ended.completed) == ("done", count)
+        trainings += re.findall(
+            r"'trainings': ([0-9.]+)", next(line for line in lines if "metrics {" in line)
+        )
+        if count == 2:
+            moot.flower.restart(NAMES[0])
+    assert trainings == ["0.0", "1.0", "2.0"], "the apps' state went on, also after a SuperNode had ended"
 
+    manifest = moot.start.manifest
+    full, small = manifest.state_file_size, manifest.size
+    assert moot.transfers.bytes == {DOWN: full + small, UP: 2 * small}, "a full state, then a mean"
+    assert sum("gets it in its message" in line for line in lines) == 1, "ben's node, which has no keeper"
     bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
     people = {factories.account(name).address for name in NAMES}
-    rounds = [found["round"] for found in moot.api.items("/v1/rounds") if found["run"] == run.id]
-    assert len(rounds) == 2
+    rounds = sorted(found["round"] for found in moot.api.items("/v1/rounds") if found["run"] in runs)
+    assert len(rounds) == 3
+    hashes = set()
     for number in rounds:
         updates = list(moot.api.items(f"/v1/rounds/{number}/updates"))
         assert {update["contributor"] for update in updates} == people
         assert {update["bundleHash"] for update in updates} == {bundle}
         assert {update["weight"] for update in updates} == {1}
+        hashes |= {update["memoryHash"] for update in updates}
     assert moot.federation.chain.head().round == max(rounds)
+    assert len(hashes - {"0x" + bytes(32).hex()}) == 3 * len(NAMES)
+    for name in NAMES:
+        kept = list((moot.root / name / "memory" / bundle[2:]).iterdir())
+        assert {path.name.partition("-")[0] for path in kept} == {str(number) for number in rounds[1:]}
+        assert {"0x" + path.stem.partition("-")[2] for path in kept} < hashes
 
     status = folkmoot(
         [
             *("audit", "--rpc", moot.federation.anvil.url, "--deployment", str(moot.deployment_file)),
-            *("--artifacts", moot.api.url),
+            *("--artifacts", moot.api.url, "--json"),
         ]
     )
-    assert status == 0, capsys.readouterr()
+    said = capsys.readouterr()
+    assert status == 0, said
+    assert json.loads(said.out)["memories"] == 3 * len(NAMES)
 
 
 def test_contributors_hand_in_without_flower(
@@ -191,8 +218,6 @@ def test_join_says_what_is_wrong(
     change: dict[str, str],
     code: str,
 ) -> None:
-    import json
-
     options = {
         "--rpc": moot.federation.anvil.url,
         "--deployment": str(moot.deployment_file),

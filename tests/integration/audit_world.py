@@ -235,7 +235,7 @@ class World:
         """
         record = self.rounds[number]
         self.advance(record.policy.commit_window)
-        aggregate = AggregateBytes()
+        mean = MeanBytes()
         outcome = compute_round(
             MANIFEST,
             record.header,
@@ -245,11 +245,11 @@ class World:
             [None if data is None else MemoryUpdate(data) for data in record.updates],
             coordinator=self.federation.coordinator.address,
             lineage=self.lineage(number) if lineage is None else lineage,
-            aggregate_sink=aggregate,
+            mean_sink=mean,
         )
         for data in filter(None, record.updates):
             self.folder.put(data)
-        self.folder.put(bytes(aggregate.data))
+        self.folder.put(bytes(mean.data))
         self.folder.put(outcome.state.to_bytes())
         self.folder.put(outcome.verdicts_file, by_keccak=True)
         self.folder.put(outcome.artifacts_file, by_keccak=True)
@@ -325,8 +325,8 @@ class World:
         return number
 
 
-class AggregateBytes:
-    """Collects the aggregate file."""
+class MeanBytes:
+    """Collects the mean file."""
 
     def __init__(self) -> None:
         self.data = bytearray()

@@ -20,7 +20,6 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import multi_krum
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.chain.client import send
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.fraud.contracts.challenge import connection
@@ -33,12 +32,11 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, update_tree
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.merkle import MEAN, update_tree
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World
@@ -110,48 +108,39 @@ def base_of(world: World, outcome: RoundOutcome) -> State:
 
 
 def computed(world: World, outcome: RoundOutcome, weights: tuple[int, ...]) -> tuple[bytes, bytes, State]:
-    """Return aggregate file, aggregate root and state that follow from other weights."""
+    """Return mean file, mean root and state that follow from other weights."""
     record = world.rounds[outcome.verdicts.round]
     updates = [None if data is None else MemoryUpdate(data) for data in record.updates]
     part = compute_leaves(
         MANIFEST, record.header, record.policy, base_of(world, outcome), updates, weights, 0, MANIFEST.leaves
     )
-    rows = merkle.aggregate_leaves(part.lanes)
-    return rows.tobytes(), merkle.aggregate_root(part.lanes), State(part.theta, part.momentum)
+    root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, part.mean)).root
+    return part.mean.tobytes(), root, State(part.theta, part.momentum)
 
 
-def lie_aggregate(world: World, outcome: RoundOutcome) -> Anchor:
-    """Add one to one coordinate of the aggregate, in leaf 8."""
+def lie_mean(world: World, outcome: RoundOutcome) -> Anchor:
+    """Add one to one coordinate of the mean, in leaf 8."""
     weights = outcome.weights
     data, _, _ = computed(world, outcome, weights)
-    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[8, 3] += 1
     name = world.folder.put(rows.tobytes())
-    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
-    return replace(outcome.anchor, aggregate_root=root, artifacts_hash=sealed(world, outcome, aggregate=name))
+    root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
+    return replace(outcome.anchor, mean_root=root, artifacts_hash=sealed(world, outcome, mean=name))
 
 
 def lie_consistent(world: World, outcome: RoundOutcome) -> Anchor:
     """The same, with the state that follows from it: only the updates show that it is wrong."""
     record, base = world.rounds[outcome.verdicts.round], base_of(world, outcome)
     data, _, _ = computed(world, outcome, outcome.weights)
-    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[8, 3] += 1
-    total = sum(outcome.weights)
-    theta, momentum = outer_step(
-        base.theta,
-        base.momentum,
-        aggregate_of(merkle.aggregate_lanes(rows), total),
-        total,
-        np.array(record.header.exponents, dtype=np.int64)[MANIFEST.tensor_of_leaf],
-        record.policy.rate,
-        record.policy.momentum,
-    )
-    state = State(theta, momentum)
-    published = {"aggregate": world.folder.put(rows.tobytes()), "state": world.folder.put(state.to_bytes())}
+    part = step_leaves(MANIFEST, record.header, record.policy, base, rows, 0)
+    state = State(part.theta, part.momentum)
+    published = {"mean": world.folder.put(rows.tobytes()), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
-        aggregate_root=merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root,
+        mean_root=merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
@@ -164,12 +153,12 @@ def lie_entries(world: World, outcome: RoundOutcome) -> Anchor:
 
 
 def lie_behind_the_last_leaf(world: World, outcome: RoundOutcome) -> Anchor:
-    """Anchor an aggregate with something at a place that must be empty."""
+    """Anchor a mean with something at a place that must be empty."""
     data, _, _ = computed(world, outcome, outcome.weights)
-    rows = np.frombuffer(data + bytes(AGGREGATE.leaf_bytes), dtype=np.uint8).reshape(-1, AGGREGATE.leaf_bytes)
-    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
+    rows = np.frombuffer(data + bytes(MEAN.leaf_bytes), dtype=np.uint8).reshape(-1, MEAN.leaf_bytes)
+    root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
     name = world.folder.put(rows.tobytes())
-    return replace(outcome.anchor, aggregate_root=root, artifacts_hash=sealed(world, outcome, aggregate=name))
+    return replace(outcome.anchor, mean_root=root, artifacts_hash=sealed(world, outcome, mean=name))
 
 
 def _lie_state(part: str, coordinate: int) -> Callable[[World, RoundOutcome], Anchor]:
@@ -196,11 +185,11 @@ def lie_weight(world: World, outcome: RoundOutcome) -> Anchor:
     """Give the second entry twice the weight, and everything that follows from that."""
     weights = (outcome.weights[0], 2, *outcome.weights[2:])
     data, root, state = computed(world, outcome, weights)
-    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
         weights=weights,
-        aggregate_root=root,
+        mean_root=root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
@@ -210,11 +199,11 @@ def lie_root(world: World, outcome: RoundOutcome) -> Anchor:
     """Count the coordinator's own update."""
     weights = (1,) * len(outcome.weights)
     data, root, state = computed(world, outcome, weights)
-    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
         weights=weights,
-        aggregate_root=root,
+        mean_root=root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
@@ -224,11 +213,11 @@ def lie_left_out(world: World, outcome: RoundOutcome) -> Anchor:
     """Leave the second entry out where the rule does not, with everything that follows: no leaf is wrong."""
     weights = (outcome.weights[0], 0, *outcome.weights[2:])
     data, root, state = computed(world, outcome, weights)
-    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
         weights=weights,
-        aggregate_root=root,
+        mean_root=root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
@@ -240,11 +229,11 @@ def lie_moved(world: World, outcome: RoundOutcome) -> Anchor:
     first, last = weights.index(1), weights.index(0)
     weights[first], weights[last] = 0, 1
     data, root, state = computed(world, outcome, tuple(weights))
-    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
         weights=tuple(weights),
-        aggregate_root=root,
+        mean_root=root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
@@ -277,11 +266,11 @@ def lie_gram_tree(world: World, outcome: RoundOutcome) -> Anchor:
     weights = tuple(found.weight for found in multi_krum.weigh(facts, policy.parameters))
     assert weights != outcome.weights
     data, root, state = computed(world, outcome, weights)
-    published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+    published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
     return replace(
         outcome.anchor,
         weights=weights,
-        aggregate_root=root,
+        mean_root=root,
         state_root=state.root(MANIFEST.hash),
         gram_root=build([matrix], 1, tree.count).root,
         artifacts_hash=sealed(world, outcome, **published),
@@ -340,7 +329,7 @@ def lie_verdicts(world: World, outcome: RoundOutcome) -> Anchor:
 
 def lie_withheld(world: World, outcome: RoundOutcome) -> Anchor:
     """Anchor an aggregate that nobody can see."""
-    return replace(outcome.anchor, aggregate_root=keccak(b"another aggregate"))
+    return replace(outcome.anchor, mean_root=keccak(b"another aggregate"))
 
 
 def lie_withheld_state(world: World, outcome: RoundOutcome) -> Anchor:
@@ -403,12 +392,12 @@ def _play_bad_update(
         weights = (1,) * len(names)
         data, root, state = computed(world, outcome, weights)
         updates = [world.folder.put(raw) for raw in world.rounds[number].updates if raw is not None]
-        published = {"aggregate": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
+        published = {"mean": world.folder.put(data), "state": world.folder.put(state.to_bytes())}
         return replace(
             outcome.anchor,
             weights=weights,
             delivered=(1 << len(names)) - 1,
-            aggregate_root=root,
+            mean_root=root,
             state_root=state.root(MANIFEST.hash),
             artifacts_hash=sealed(world, outcome, updates=tuple(updates), **published),
         )

@@ -99,7 +99,7 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         demands = [
             ask(world, "newcomer", DataKind.UPDATE, 1),
             ask(world, "newcomer", DataKind.UPDATE, 0),
-            ask(world, "newcomer", DataKind.AGGREGATE),
+            ask(world, "newcomer", DataKind.MEAN),
             ask(world, "newcomer", DataKind.THETA),
             ask(world, "cleo", DataKind.MOMENTUM),
             ask(world, "cleo", DataKind.HEADER),

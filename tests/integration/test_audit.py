@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak as keccak_of
@@ -24,11 +25,11 @@ from folkmoot.ledger import packaged
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import LISTED_BYTES, pack_batch
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.places import EVERYBODY
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.round import RoundOutcome, compute_leaves
+from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, SEASONING, Alter, World, build, lying_endpoint
@@ -126,7 +127,7 @@ def test_a_coordinator_serves_the_artifacts_as_well(history: World) -> None:
     def serve(request: httpx.Request) -> httpx.Response:
         if request.url.path.startswith("/v1/models/"):
             return httpx.Response(404)  # a web server with files hands out none
-        kept.append(sum(path.stat().st_size for path in Path(source._cache.name).iterdir()))
+        kept.append(sum(path.stat().st_size for path in source._folder.iterdir()))
         *_, parent, name = request.url.path.split("/")
         folder = history.folder
         path = folder.document(bytes.fromhex(name)) if parent == "by-keccak" else folder.place(name)
@@ -216,7 +217,7 @@ def test_one_weight_in_a_stored_verdicts_file_is_found(world: World) -> None:
 def test_a_replaced_artifacts_file_is_found(world: World) -> None:
     outcome = world.rounds[1].outcome
     assert outcome is not None
-    other = replace(outcome.artifacts, aggregate="00" * 32).to_json()
+    other = replace(outcome.artifacts, mean="00" * 32).to_json()
     name = world.folder.put(other)
     (world.folder.path / "by-keccak" / outcome.anchor.artifacts_hash.hex()).write_text(name)
     failure = failure_of(world)
@@ -226,8 +227,8 @@ def test_a_replaced_artifacts_file_is_found(world: World) -> None:
     assert f"its keccak is {keccak(other).hex()}" in failure.message
 
 
-@pytest.mark.parametrize("kind", ["aggregate", "state"])
-def test_a_missing_aggregate_or_state_is_found(world: World, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["mean", "state"])
+def test_a_missing_mean_or_state_is_found(world: World, kind: str) -> None:
     name = getattr(artifacts_of(world, 4), kind)
     world.folder.place(name).unlink()
     failure = failure_of(world)
@@ -292,8 +293,30 @@ def cheat_reason(world: World, outcome: RoundOutcome) -> Anchor:
     return replace(outcome.anchor, verdict_hash=keccak(file), artifacts_hash=keccak(artifacts))
 
 
-def cheat_aggregate(world: World, outcome: RoundOutcome) -> Anchor:
-    return replace(outcome.anchor, aggregate_root=keccak(b"another aggregate"))
+def cheat_mean(world: World, outcome: RoundOutcome) -> Anchor:
+    """Anchor and publish a mean that is off by one in one coordinate, and the state that follows from it."""
+    record = world.rounds[outcome.verdicts.round]
+    mean = np.frombuffer(world.folder.place(outcome.artifacts.mean).read_bytes(), np.uint8).reshape(-1, 256)
+    mean = mean.copy()
+    mean[1, 7] += 1 if mean[1, 7] <= 128 else -1
+    part = step_leaves(MANIFEST, record.header, record.policy, world.states[record.base], mean, 0)
+    state = State(part.theta, part.momentum)
+    listed: dict[str, Any] = {
+        "mean": world.folder.put(mean.tobytes()),
+        "state": world.folder.put(state.to_bytes()),
+    }
+    artifacts = replace(outcome.artifacts, **listed).to_json()
+    world.folder.put(artifacts, by_keccak=True)
+    return replace(
+        outcome.anchor,
+        mean_root=tree(MEAN, leaf_hashes(MEAN, mean)).root,
+        state_root=state.root(MANIFEST.hash),
+        artifacts_hash=keccak(artifacts),
+    )
+
+
+def cheat_mean_root(world: World, outcome: RoundOutcome) -> Anchor:
+    return replace(outcome.anchor, mean_root=keccak(b"another mean"))
 
 
 def cheat_outer_step(world: World, outcome: RoundOutcome) -> Anchor:
@@ -326,9 +349,10 @@ def cheat_other_file(world: World, outcome: RoundOutcome) -> Anchor:
     [
         (cheat_weight, "verdicts", "the weight", BEN),
         (cheat_reason, "verdicts", "the numbers in the verdicts file", CLEO),
-        (cheat_aggregate, "aggregate", "the root of the aggregate", None),
-        (cheat_outer_step, "aggregate", "the state root", None),
-        (cheat_next_exponents, "aggregate", "the next exponents", None),
+        (cheat_mean, "mean", "the root of the mean", None),
+        (cheat_mean_root, "mean", "the root of the mean", None),
+        (cheat_outer_step, "mean", "the state root", None),
+        (cheat_next_exponents, "mean", "the next exponents", None),
         (cheat_other_file, "updates", "the update file", ADA),
     ],
 )
@@ -364,13 +388,13 @@ def cheat_trimming(world: World, outcome: RoundOutcome) -> Anchor:
     state = State(part.theta, part.momentum)
     files = replace(
         outcome.artifacts,
-        aggregate=world.folder.put(aggregate_leaves(part.lanes).tobytes()),
+        mean=world.folder.put(part.mean.tobytes()),
         state=world.folder.put(state.to_bytes()),
     ).to_json()
     world.folder.put(files, by_keccak=True)
     return replace(
         outcome.anchor,
-        aggregate_root=aggregate_root(part.lanes),
+        mean_root=tree(MEAN, leaf_hashes(MEAN, part.mean)).root,
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=keccak(files),
     )
@@ -389,8 +413,8 @@ def test_a_trimmed_round_passes_and_an_untrimmed_one_is_found(world: World) -> N
     assert audited(world).recomputed == 4
     number = world.play(["ada", "ben", "cleo", "dora"], cheat_trimming)
     failure = failure_of(world)
-    assert (failure.details["round"], failure.details["check"]) == (number, "aggregate")
-    assert failure.details["what"] == "the root of the aggregate"
+    assert (failure.details["round"], failure.details["check"]) == (number, "mean")
+    assert failure.details["what"] == "the root of the mean"
 
 
 def test_wrong_exponents_in_a_header_are_found_by_the_hash_alone(world: World) -> None:
@@ -435,7 +459,7 @@ def test_a_wrong_round_that_is_final_fails_for_ever(world: World) -> None:
 def test_a_slashed_round_and_what_was_built_on_it_change_nothing(world: World) -> None:
     verifier = factories.account("verifier")
     world.commit(5, ["cleo"])
-    world.anchor(5, cheat_aggregate)
+    world.anchor(5, cheat_mean_root)
     world.play(["ada", "ben"])
     world.open()
     world.send("ledger", "reportFraud", 5, factories.account("outsider").address, by=verifier)
@@ -447,7 +471,7 @@ def test_a_slashed_round_and_what_was_built_on_it_change_nothing(world: World) -
     assert found.rounds == {"final": 2, "cancelled": 3, "anchored": 2, "slashed": 1}
     assert found.model_head == 8
     assert "Round 5 was slashed; recomputing it fails as well." in found.notes[0]
-    assert "the root of the aggregate" in found.notes[0]
+    assert "the root of the mean" in found.notes[0]
     assert found.notes[1:3] == [
         f"Round {number} is void: it was built on a round that was slashed." for number in (6, 7)
     ]

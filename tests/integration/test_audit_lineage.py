@@ -89,7 +89,7 @@ def test_copies_are_kept_as_long_as_the_window_is(history: World) -> None:
         if request.url.path.startswith("/v1/models/"):
             return httpx.Response(404)  # a web server with files hands out none
         asked.append(request.url.path)
-        kept.append(sum(path.stat().st_size == MANIFEST.size for path in Path(source._cache.name).iterdir()))
+        kept.append(sum(path.stat().st_size == MANIFEST.size for path in source._folder.iterdir()))
         *_, parent, name = request.url.path.split("/")
         folder = history.folder
         path = folder.document(bytes.fromhex(name)) if parent == "by-keccak" else folder.place(name)
@@ -101,7 +101,7 @@ def test_copies_are_kept_as_long_as_the_window_is(history: World) -> None:
         assert asked.count(f"/v1/artifacts/{updates[0]}") == 1, (
             "it is fetched once, and compared for eight rounds"
         )
-        left = {path.name for path in Path(source._cache.name).iterdir()}
+        left = {path.name for path in source._folder.iterdir()}
     assert not left & set(updates), "and is let go then"
     assert set(outcome_of(history, 5).artifacts.updates) <= left
     assert max(kept) <= 5 * (WINDOW + 1) + 2

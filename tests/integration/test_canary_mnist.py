@@ -47,7 +47,7 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
     model = TASK.model()
     weights = {key: torch.from_numpy(array.copy()) for key, array in state.model(manifest).items()}
     model.load_state_dict(weights)
-    TASK.train(model, TASK.load(NAMES.index(name), len(NAMES), 7), {**TASK.training, "seed": number})
+    TASK.train(model, TASK.load(NAMES.index(name), len(NAMES), 7), {**TASK.training, "seed": number}, {})
     start = state.to_float32()
     end = start + scale * (flat(manifest, model) - start)
     account = factories.account(name)

@@ -97,7 +97,7 @@ def play(
 
 @pytest.mark.parametrize(
     ("cheat", "proof"),
-    [("sum", "aggregate"), ("weights", "weight"), ("outer-step", "outer-step"), ("norm", "update")],
+    [("mean", "mean"), ("weights", "weight"), ("outer-step", "outer-step"), ("norm", "update")],
 )
 def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
     world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str], cheat: str, proof: str
@@ -182,7 +182,7 @@ def test_a_false_norm_is_refused_by_an_honest_coordinator(
 
 
 def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
-    settings = make_home(tmp_path / "home", world, conduct="folkmoot.devnet.lies:sum@1")
+    settings = make_home(tmp_path / "home", world, conduct="folkmoot.devnet.lies:mean@1")
     account = open_account(settings)
     open_coordinator(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
@@ -190,8 +190,8 @@ def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federa
     assert elsewhere.value.code == "conduct-not-local"
     for name, code in (
         ("folkmoot.devnet.lies:theft@1", "unknown-cheat"),
-        ("folkmoot.devnet.lie:sum@1", "unknown-conduct"),
-        ("folkmoot.devnet:sum@1", "unknown-conduct"),
+        ("folkmoot.devnet.lie:mean@1", "unknown-conduct"),
+        ("folkmoot.devnet:mean@1", "unknown-conduct"),
         (":", "unknown-conduct"),
     ):
         with pytest.raises(InputError) as unknown:
@@ -226,6 +226,6 @@ def test_a_lie_is_a_kind_and_a_round() -> None:
         assert lie.withholds(2) == (kind is Kind.WITHHOLD)
         assert lie.overlooks(2, refusal) == (kind is Kind.NORM)
         assert not any((lie.censors(1), lie.withholds(1), lie.overlooks(1, refusal)))
-    for text in ("", "sum", "sum@0", "sum@x", "@1", "lie@1"):
+    for text in ("", "mean", "mean@0", "mean@x", "@1", "lie@1"):
         with pytest.raises(InputError):
             conduct(text)

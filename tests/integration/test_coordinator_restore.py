@@ -138,7 +138,7 @@ def said(api: CoordinatorApi, rounds: range) -> dict[str, Any]:
             address = factories.account(name).address
             found[f"verdict {number} {name}"] = api.get(f"/v1/rounds/{number}/updates/{address}/verdict")
         found[f"model {number}"] = api.get(f"/v1/models/{number}")
-        for kind in ("artifacts", "verdicts", "aggregate", "state"):
+        for kind in ("artifacts", "verdicts", "mean", "state"):
             found[f"{kind} {number}"] = sha256_hex(api.artifact(view[kind]))
     for name in NAMES:
         address = factories.account(name).address
@@ -408,7 +408,7 @@ def _by_keccak(world: factories.Federation, store: Path) -> Path:
     for link in (store / "by-keccak").iterdir():
         name = link.read_text().strip()
         data = (store / name[:2] / name).read_bytes()
-        if b"folkmoot/artifacts/1" in data and json.loads(data)["round"] == 1:
+        if b"folkmoot/artifacts/2" in data and json.loads(data)["round"] == 1:
             return Path(name[:2], name)
     raise AssertionError(f"no artifacts file in {os.fspath(store)}")
 
@@ -425,7 +425,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
             until(lambda: chain.round(number).entries == 3, what="the commitments")  # noqa: B023
             world.anvil.advance(601)
             until(lambda: chain.phase(number) is Phase.ANCHORED, what="the anchor")  # noqa: B023
-        lost = [old.api.get("/v1/rounds/2")[name] for name in ("aggregate", "state", "artifacts")]
+        lost = [old.api.get("/v1/rounds/2")[name] for name in ("mean", "state", "artifacts")]
         until(lambda: chain.round(1).settled, what="the settlement of round 1")
     chain.send(chain.ledger.functions.reportFraud(2, world["ada"].address), world["verifier"])
     copied = folkmoot("mirror", "--from", home / "artifacts", "--to", tmp_path / "mirror", "--rounds", "1")

@@ -159,14 +159,14 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    truncated, lost = store.path(view["aggregate"]), store.path(view["state"])
+    truncated, lost = store.path(view["mean"]), store.path(view["state"])
     os.truncate(truncated, 100)
     lost.unlink()
     (Path(store.location) / "by-keccak" / view["artifactsHash"][2:]).unlink()
     named = repair(fails=1)["error"]
     assert named["code"] == "store-incomplete"
     lacking = {lack["sha256"]: lack["why"] for lack in named["details"]["lacking"]}
-    assert lacking.keys() == {view["aggregate"], view["state"], view["artifacts"]}
+    assert lacking.keys() == {view["mean"], view["state"], view["artifacts"]}
     assert "leads to nothing" in lacking[view["artifacts"]], "a link is looked at without a mirror, too (D9)"
     assert not lost.exists(), "without a mirror nothing is changed"
     assert len(repair("--mirror", str(mirror))["repaired"]) == 3

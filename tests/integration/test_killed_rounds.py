@@ -181,7 +181,7 @@ def test_data_is_demanded_once_and_claimed_once(
 
 @pytest.mark.parametrize("point", ["sender.note-written.after", "sender.mined", "sender.waiting"])
 def test_a_lie_is_proven_once(world: World, mortal: Mortal, point: str) -> None:
-    before, number = sent_by(world), world.play(NAMES, lies.lie_aggregate)
+    before, number = sent_by(world), world.play(NAMES, lies.lie_mean)
     words = ("challenge", str(number), "--artifacts", str(world.folder.path), "--yes")
     if point == "sender.waiting":
         words = (*words, "--confirmations", "3")
@@ -358,7 +358,7 @@ def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     kept: dict[str, bytes] = {}
 
     def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_aggregate(world, outcome)
+        anchor = lies.lie_mean(world, outcome)
         pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
         kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
         pointer.unlink()

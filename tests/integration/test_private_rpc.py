@@ -66,7 +66,7 @@ def require_apart(public: RpcProxy, private: RpcProxy, transactions: int) -> Non
 def test_a_challenge_is_sent_to_the_private_endpoint_only(
     judged_world: World, public: RpcProxy, private: RpcProxy, words: list[str]
 ) -> None:
-    number = judged_world.play(NAMES, lies.lie_aggregate)
+    number = judged_world.play(NAMES, lies.lie_mean)
     assert run(["challenge", str(number), *words, "--private-rpc", private.url, "--yes"]) == 0
     assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
     require_apart(public, private, 1)
@@ -80,7 +80,7 @@ def test_a_watcher_sends_to_the_private_endpoint_only(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    number = judged_world.play(NAMES, lies.lie_aggregate)
+    number = judged_world.play(NAMES, lies.lie_mean)
     monkeypatch.setenv("FOLKMOOT_PRIVATE_RPC", private.url)
     assert run(["watch", *words, "--state", str(tmp_path / "watch"), "--once"]) == 3
     assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
@@ -90,7 +90,7 @@ def test_a_watcher_sends_to_the_private_endpoint_only(
 def test_a_quorum_is_read_and_the_private_endpoint_sends(
     judged_world: World, public: RpcProxy, private: RpcProxy, words: list[str]
 ) -> None:
-    number = judged_world.play(NAMES, lies.lie_aggregate)
+    number = judged_world.play(NAMES, lies.lie_mean)
     second = ["--rpc", judged_world.federation.anvil.url, "--private-rpc", private.url]
     assert run(["challenge", str(number), *words, *second, "--yes"]) == 0
     assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
@@ -127,7 +127,7 @@ def test_a_private_endpoint_that_fails_leaves_nothing_to_copy(
     words: list[str],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    number = judged_world.play(NAMES, lies.lie_aggregate)
+    number = judged_world.play(NAMES, lies.lie_mean)
 
     def code() -> str:
         status = run(["challenge", str(number), *words, "--private-rpc", private.url, "--yes", "--json"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Update files that are deleted by rule: by a coordinator, a mirror, and seen by an audit, on a real history."""
+"""Updates and states that are deleted by rule: by a coordinator, a mirror, and seen by an audit, on a real history."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
+from folkmoot.artifacts.model import model_of
 from folkmoot.artifacts.retention import Retention
 from folkmoot.artifacts.sources import WISHES, CoordinatorSource, FolderSource
 from folkmoot.audit import attestations
@@ -27,25 +29,34 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, InputError
+from folkmoot.leaks.published import read_own
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.state import State
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.db.models import Artifact, Entry, LogEntry
 from server.restore.deletion import Deletion
 from server.restore.repair import repair
 from server.restore.restore import restore
 from server.settings import Settings
+from server.storage import Storage
 from tests import factories
 from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
 from tests.integration.coordinator_world import make_home, serving, until
 from tests.killed import Mortal, folkmoot_command
 
 RETAIN = WINDOW + 1
-ROUNDS = 12
-EXPIRED = [1, 2]
+ROUNDS = 18
+EXPIRED = list(range(1, 9))
+FREE = [9, 10]
 """Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
+SPARE = [1, 2, 3, 4, 5, 6, 7, 9]
+"""Rounds of `history` whose states may be deleted."""
+KEPT = 8
+"""A round of `history` whose updates expire and whose state stays."""
 NAMES = ["ada", "ben"]
 
 
@@ -88,6 +99,11 @@ def updates_of(world: World, *numbers: int) -> list[str]:
     ]
 
 
+def states_of(world: World, *numbers: int) -> list[str]:
+    """sha256 of the state files of rounds."""
+    return [world.states[number].sha256() for number in numbers]
+
+
 def delete(folder: Folder, names: list[str]) -> None:
     for name in names:
         folder.place(name).unlink()
@@ -106,7 +122,7 @@ def test_an_audit_counts_rounds_apart_whose_updates_were_deleted_by_rule(world: 
     )
     assert found.to_json()["expired"][0] == {"round": 1, "why": "retention", "attestedBy": []}
     assert rows(found)["expired"].startswith(
-        "2 rounds, not recomputed, and checked without the updates: rounds 1-2"
+        "8 rounds, not recomputed, and checked without the updates: rounds 1-8"
     )
 
 
@@ -133,15 +149,60 @@ def test_no_file_may_be_missing_while_a_fault_can_be_proven(young: World) -> Non
     assert caught.value.details["round"] == 1
 
 
-@pytest.mark.parametrize("what", ["aggregate", "state", "verdicts"])
+@pytest.mark.parametrize("what", ["mean", "state", "verdicts"])
 def test_the_other_files_of_an_expired_round_must_be_there(world: World, what: str) -> None:
-    delete(world.folder, updates_of(world, 1))
-    outcome = world.rounds[1].outcome
+    delete(world.folder, updates_of(world, KEPT))
+    outcome = world.rounds[KEPT].outcome
     assert outcome is not None
     delete(world.folder, [getattr(outcome.artifacts, what)])
     with pytest.raises(AuditFailure) as caught:
         audited(world)
-    assert caught.value.details["round"] == 1
+    assert caught.value.details["round"] == KEPT
+
+
+@pytest.mark.parametrize("from_round", [1, 7])
+def test_an_audit_does_not_need_spare_states(world: World, from_round: int) -> None:
+    delete(world.folder, states_of(world, *SPARE))
+    delete(world.folder, updates_of(world, *EXPIRED))
+    found = audited(world, from_round=from_round)
+    assert found.recomputed == ROUNDS - len(EXPIRED)
+    assert list(found.expired) == EXPIRED[from_round - 1 :]
+
+
+def test_an_audit_that_goes_on_after_a_spare_state_rebuilds_it(young: World, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    audited(young, journal=journal)
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:7]))
+    delete(young.folder, states_of(young, *SPARE))
+    found = audited(young, journal=journal)
+    assert found.journal is not None
+    assert (len(found.journal.kept), found.recomputed) == (6, ROUNDS)
+
+
+def test_a_state_that_is_missing_before_its_time_is_a_failure(young: World) -> None:
+    delete(young.folder, states_of(young, SPARE[-1] + 1))
+    with pytest.raises(AuditFailure) as caught:
+        audited(young)
+    assert caught.value.details["round"] == SPARE[-1] + 1
+
+
+def test_a_spare_state_that_cannot_be_rebuilt_is_a_failure_that_names_the_mean(young: World) -> None:
+    delete(young.folder, states_of(young, *SPARE))
+    outcome = young.rounds[5].outcome
+    assert outcome is not None
+    delete(young.folder, [outcome.artifacts.mean])
+    with pytest.raises(AuditFailure, match="the mean of round 5") as caught:
+        audited(young, from_round=7)
+    assert caught.value.details["round"] == 6
+
+
+@pytest.mark.parametrize("number", [0, 6, KEPT])
+def test_the_model_of_an_old_version_is_the_same_without_its_state(young: World, number: int) -> None:
+    expected = young.states[number].to_safetensors(MANIFEST, number)
+    delete(young.folder, states_of(young, *SPARE))
+    with Rpc(young.federation.anvil.url) as rpc:
+        made = model_of(rpc, young.federation.deployment, FolderSource(young.folder.path), number)
+    assert (made.data, made.final) == (expected, True)
 
 
 def test_a_journal_keeps_why_a_round_was_not_recomputed(world: World, tmp_path: Path) -> None:
@@ -163,6 +224,17 @@ def attested(world: World, folder: Path, name: str) -> Path:
     found = audited(world)
     attestations.write(attestations.attest(found, world.federation.deployment, factories.account(name)), path)
     return path
+
+
+def test_a_contributor_reads_what_it_published_without_spare_states(young: World) -> None:
+    ada, source = factories.account("ada").address, FolderSource(young.folder.path)
+    with Rpc(young.federation.anvil.url) as rpc:
+        before = read_own(rpc, young.federation.deployment, source, ada)
+        delete(young.folder, states_of(young, *SPARE))
+        after = read_own(rpc, young.federation.deployment, source, ada)
+    assert [one.number for one in after.rounds] == list(range(1, ROUNDS + 1))
+    for one, other in zip(before.rounds, after.rounds, strict=True):
+        assert np.array_equal(one.base, other.base)
 
 
 def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> None:
@@ -210,7 +282,7 @@ def test_an_attestation_of_another_anchor_does_not_count(world: World, tmp_path:
     found = audited(world)
     found.anchors[1] = bytes(32)
     attestations.compare(attestations.read(tmp_path / "known", world.federation.deployment), found)
-    assert list(found.attested) == [2]
+    assert list(found.attested) == EXPIRED[1:]
     assert any("recomputed another anchor of round 1" in note for note in found.notes)
 
 
@@ -240,6 +312,16 @@ def home_of(world: World, folder: Path) -> Settings:
     return made
 
 
+def led(settings: Settings, world: World) -> None:
+    """Let a restored coordinator have the states of all rounds, as one that led them has."""
+    storage = Storage.open(settings)
+    with storage.database.write() as session:
+        for number in SPARE:
+            row = session.get_one(Artifact, storage.store.put(world.states[number].to_bytes()).sha256)
+            row.deleted, row.gone = None, False
+    storage.database.close()
+
+
 def come_of_age(world: World) -> None:
     """Let the time pass in which a fault can be proven."""
     world.advance(factories.GOVERNANCE.unbonding)
@@ -259,7 +341,8 @@ def refusal_of(api: CoordinatorApi, sha256: str) -> CoordinatorError:
 
 def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tmp_path: Path) -> None:
     settings, gone = home_of(young, tmp_path / "home"), updates_of(young, *EXPIRED)
-    store = settings.store_folder
+    store, spare = settings.store_folder, states_of(young, *SPARE)
+    led(settings, young)
     before = {path.name for path in store.glob("??/*")}
     with serving(settings, young.federation) as here:
         deletion = Deletion(here.coordinator.storage, here.coordinator.chain)
@@ -267,25 +350,46 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
         assert in_store(settings, gone) == gone, "a fault can still be proven"
         come_of_age(young)
         until(lambda: not in_store(settings, gone), what="the deletion")
-        assert before - {path.name for path in store.glob("??/*")} == set(gone)
+        until(lambda: not in_store(settings, spare), what="the deletion of states")
+        assert before - {path.name for path in store.glob("??/*")} == {*gone, *spare}
         assert here.api.artifact(updates_of(young, EXPIRED[-1] + 1)[0])
         for name in gone:
             assert refusal_of(here.api, name).code == "expired"
+        for name in spare:
+            assert refusal_of(here.api, name).code == "spare-state"
         with here.coordinator.storage.database.read() as session:
             rows = list(session.scalars(select(Artifact).where(Artifact.deleted.is_not(None))))
             assert {(row.sha256, row.deleted, row.gone) for row in rows} == {
-                (n, "retention", True) for n in gone
+                *((name, "retention", True) for name in gone),
+                *((name, "spare", True) for name in spare),
             }
         found = repair(here.coordinator.storage.database, settings.open_store(), None)
-        assert (found.lacking, found.files) == ([], len(before) - len(gone))
+        assert (found.lacking, found.files) == ([], len(before) - len(gone) - len(spare))
         assert not any("Missing" in warning for warning in here.worker.warnings)
         with here.coordinator.storage.database.read() as session:
             told = session.scalars(select(LogEntry.data).where(LogEntry.type == "updates-deleted"))
             assert list(told) == [{"round": n, "files": 2, "reason": "retention"} for n in EXPIRED]
+            told = session.scalars(select(LogEntry.data).where(LogEntry.type == "state-deleted"))
+            assert list(told) == [{"round": n, "reason": "spare"} for n in SPARE]
         with CoordinatorSource(here.api.url) as source:
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert list(summary.expired) == EXPIRED
         assert summary.models >= ROUNDS
+
+
+def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_path: Path) -> None:
+    """The rows are those of a coordinator that deleted a state before the chain lost final rounds above it."""
+    settings, number = home_of(young, tmp_path / "home"), SPARE[-1] + 1
+    (name,) = states_of(young, number)
+    storage = Storage.open(settings)
+    with storage.database.write() as session:
+        row = session.get_one(Artifact, name)
+        row.deleted, row.gone = "spare", True
+        storage.store.delete(name)
+    storage.database.close()
+    with serving(settings, young.federation) as here:
+        until(lambda: in_store(settings, [name]), what="the state")
+        assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
 
 
 class ByRound(Deletion):
@@ -295,7 +399,9 @@ class ByRound(Deletion):
         return [1, 3]
 
     def retention(self, number: int) -> Retention:
-        return Retention(over=True, free_at=0, above=ROUNDS, retain_rounds=0 if number == 2 else 1)
+        return Retention(
+            number=number, over=True, free_at=0, above=ROUNDS, retain_rounds=0 if number == 2 else 1
+        )
 
 
 def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_path: Path) -> None:
@@ -309,25 +415,31 @@ def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_pa
         assert in_store(settings, [shared, lone]) == [shared]
 
 
-def test_a_coordinator_that_is_restored_later_does_not_need_expired_updates(
+def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
     world: World, tmp_path: Path
 ) -> None:
-    gone = updates_of(world, *EXPIRED)
-    delete(world.folder, gone[:1])
+    gone, spare = updates_of(world, *EXPIRED), states_of(world, *SPARE)
+    delete(world.folder, gone[:1] + spare)
     settings = home_of(world, tmp_path / "home")
     assert in_store(settings, gone) == [], "those that the mirror still has are not brought back"
+    assert in_store(settings, spare) == []
     with serving(settings, world.federation) as here:
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
+        assert {refusal_of(here.api, name).code for name in spare} == {"spare-state"}
+        assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6)
+        assert repair(here.coordinator.storage.database, settings.open_store(), None).lacking == []
 
 
 @pytest.mark.parametrize(
-    ("point", "left"),
-    [("retention.marked", 4), pytest.param("retention.file-deleted:2", 2, marks=pytest.mark.slow)],
+    ("point", "deleted"),
+    [("retention.marked", 0), pytest.param("retention.file-deleted:2", 2, marks=pytest.mark.slow)],
 )
 def test_a_coordinator_that_is_killed_while_it_deletes_goes_on(
-    young: World, tmp_path: Path, point: str, left: int
+    young: World, tmp_path: Path, point: str, deleted: int
 ) -> None:
     settings, gone = home_of(young, tmp_path / "home"), updates_of(young, *EXPIRED)
+    spare = states_of(young, *SPARE)
+    led(settings, young)
     come_of_age(young)
     words = ("coordinator", "serve", "--home", str(settings.home), "--port", "0")
     died = subprocess.run(
@@ -338,9 +450,9 @@ def test_a_coordinator_that_is_killed_while_it_deletes_goes_on(
         check=False,
     )
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
-    assert len(in_store(settings, gone)) == left
+    assert len(in_store(settings, gone + spare)) == len(gone + spare) - deleted
     with serving(settings, young.federation) as here:
-        until(lambda: not in_store(settings, gone), what="the deletion")
+        until(lambda: not in_store(settings, gone + spare), what="the deletion")
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
 
 
@@ -355,20 +467,23 @@ def wish_of(world: World, name: str, last_round: int) -> DeletionWish:
 
 
 def test_a_free_update_that_its_contributor_wants_gone_may_be_missing(world: World) -> None:
-    (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", 3)]))
-    delete(world.folder, updates_of(world, 3)[:1])
+    (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", FREE[0])]))
+    delete(world.folder, updates_of(world, FREE[0])[:1])
     found = audited(world)
-    assert (found.recomputed, found.expired) == (ROUNDS - 1, {3: Expired.WISH})
+    assert (found.recomputed, found.expired) == (ROUNDS - 1, {FREE[0]: Expired.WISH})
     assert any(
-        f"of {factories.account('ada').address} in round 3 was deleted" in note for note in found.notes
+        f"of {factories.account('ada').address} in round {FREE[0]} was deleted" in note
+        for note in found.notes
     )
-    assert "round 3 update files deleted because their contributors wanted it" in rows(found)["expired"]
-    forged = replace(wish_of(world, "ada", 3), signature=wish_of(world, "ben", 3).signature)
-    for wishes in ([], [forged], [wish_of(world, "ada", 2)], [wish_of(world, "ben", 3)]):
+    assert (
+        f"round {FREE[0]} update files deleted because their contributors wanted it" in rows(found)["expired"]
+    )
+    forged = replace(wish_of(world, "ada", FREE[0]), signature=wish_of(world, "ben", FREE[0]).signature)
+    for wishes in ([], [forged], [wish_of(world, "ada", FREE[0] - 1)], [wish_of(world, "ben", FREE[0])]):
         (world.folder.path / WISHES).write_bytes(to_file(wishes))
         with pytest.raises(AuditFailure) as caught:
             audited(world)
-        assert caught.value.details["round"] == 3
+        assert caught.value.details["round"] == FREE[0]
     (world.folder.path / WISHES).write_bytes(b"{}")
     with pytest.raises(ArtifactError, match="not of the format"):
         audited(world)
@@ -390,10 +505,10 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settings = home_of(young, tmp_path / "home")
-    words, free = mirror_words(young, operator), [1, 2, 3, 4]
+    words = mirror_words(young, operator)
     monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
-    ada = [updates_of(young, number)[0] for number in free]
-    bens = [updates_of(young, number)[1] for number in free[2:]]
+    ada = [updates_of(young, number)[0] for number in [*EXPIRED, *FREE]]
+    bens = [updates_of(young, number)[1] for number in FREE]
     with serving(settings, young.federation) as here:
         forged = replace(wish_of(young, "ada", 3), signature=wish_of(young, "ben", 3).signature)
         for wish, code in ((forged, "not-authorised"), (wish_of(young, "emil", 3), "unknown-contributor")):
@@ -415,7 +530,7 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert summary.expired == {
             **dict.fromkeys(EXPIRED, Expired.RETENTION),
-            **dict.fromkeys(free[2:], Expired.WISH),
+            **dict.fromkeys(FREE, Expired.WISH),
         }
         mirror = Folder(operator.home / "mirror")
         assert operator.call(*words)["deleted"] == 0, "a mirror that does not know of the wish"
@@ -466,6 +581,12 @@ def test_a_mirror_obeys_once_no_reorganisation_changes_it_and_may_be_killed(
     done = operator.call(*words)
     assert (done["missing"], done["rounds"], done["fetched"]) == ([], ROUNDS, 0)
     assert not any(mirror.place(name).exists() for name in updates_of(young, *EXPIRED))
+    there = [
+        number
+        for number, name in enumerate(states_of(young, *range(ROUNDS + 1)))
+        if mirror.place(name).exists()
+    ]
+    assert there == [number for number in range(ROUNDS + 1) if number not in SPARE]
     assert all(mirror.place(name).exists() for name in updates_of(young, *range(EXPIRED[-1] + 1, ROUNDS + 1)))
     young.folder = mirror
     assert list(audited(young).expired) == EXPIRED
@@ -474,15 +595,20 @@ def test_a_mirror_obeys_once_no_reorganisation_changes_it_and_may_be_killed(
 # A rule that looks back
 
 
+RELATED = 12
+OF_RELATED = [1, 2]
+"""Rounds of `related` whose updates expire."""
+
+
 @pytest.fixture(scope="module")
 def related(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """Final rounds under a rule that compares with the updates of the last eight."""
+    """RELATED final rounds under a rule that compares with the updates of the last eight."""
     policy = factories.policy(
         rule="guided_mean", retain_rounds=RETAIN, commit_window=100, challenge_window=10
     )
     with Anvil() as chain:
         world = Related.create(chain, tmp_path_factory.mktemp("related") / "artifacts", policy)
-        for _ in range(ROUNDS):
+        for _ in range(RELATED):
             world.finalize(world.play([*NAMES, "cleo"]))
         world.advance(factories.GOVERNANCE.unbonding)
         yield world
@@ -491,11 +617,11 @@ def related(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 def test_rounds_whose_rule_compares_with_deleted_updates_are_not_recomputed(related: World) -> None:
     """Of 12 rounds 9 keep their files. The window of 8 leaves 2 that can be recomputed (docs/protocol.md 12.1)."""
-    delete(related.folder, updates_of(related, *EXPIRED))
+    delete(related.folder, updates_of(related, *OF_RELATED) + states_of(related, 1, 2, 3))
     found = audited(related)
-    of_window = range(EXPIRED[-1] + 1, EXPIRED[-1] + WINDOW + 1)
+    of_window = range(OF_RELATED[-1] + 1, OF_RELATED[-1] + WINDOW + 1)
     assert found.expired == {
-        **dict.fromkeys(EXPIRED, Expired.RETENTION),
+        **dict.fromkeys(OF_RELATED, Expired.RETENTION),
         **dict.fromkeys(of_window, Expired.WINDOW),
     }
     assert found.recomputed == RETAIN - 7 == 2

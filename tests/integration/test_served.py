@@ -101,7 +101,7 @@ def test_d2_a_damaged_file_is_never_handed_out_and_is_named(served: Served) -> N
         "manifest",
         "state",
         "update",
-        "aggregate",
+        "mean",
         "verdicts",
         "artifacts",
         "model",
@@ -174,7 +174,7 @@ def test_d2_a_damaged_file_comes_back_from_a_mirror_by_itself(
 
 
 def test_d2_a_source_that_reads_from_a_coordinator_names_the_damage(served: Served) -> None:
-    sha256 = served.names()["aggregate"]
+    sha256 = served.names()["mean"]
     served.damage(sha256)
     with CoordinatorSource(served.url) as source, pytest.raises(ArtifactError) as caught:
         source.fetch(sha256, 1 << 20)

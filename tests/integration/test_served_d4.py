@@ -35,9 +35,9 @@ ALTERATIONS = {
         "UPDATE rounds SET state_sha256 = base_state_sha256 WHERE number = 1",
         ("rounds 1", "state_sha256"),
     ),
-    "aggregate of a round": (
-        "UPDATE rounds SET aggregate_sha256 = state_sha256 WHERE number = 1",
-        ("rounds 1", "aggregate_sha256"),
+    "mean of a round": (
+        "UPDATE rounds SET mean_sha256 = state_sha256 WHERE number = 1",
+        ("rounds 1", "mean_sha256"),
     ),
     "policy of a round": ("UPDATE rounds SET policy_id = 7 WHERE number = 1", ("rounds 1", "policy_id")),
     "step of a round": ("UPDATE rounds SET step = 'slashed' WHERE number = 1", ("rounds 1", "step")),
@@ -110,8 +110,8 @@ ALTERATIONS = {
     ),
     "account that is gone": ("DELETE FROM accounts WHERE rewards <> '0'", ("accounts 0x", "no such row")),
     "size of a file": (
-        "UPDATE artifacts SET size = 1 WHERE kind = 'aggregate'",
-        ("artifacts aggregate", "size"),
+        "UPDATE artifacts SET size = 1 WHERE kind = 'mean'",
+        ("artifacts mean", "size"),
     ),
     "kind of a file": (
         "UPDATE artifacts SET kind = 'report' WHERE kind = 'update'",
@@ -296,7 +296,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", ["genesis", "manifest", "state", "update", "aggregate", "verdicts", "artifacts", "model"]
+    "kind", ["genesis", "manifest", "state", "update", "mean", "verdicts", "artifacts", "model"]
 )
 def test_d2_a_flipped_byte_at_rest_is_named_by_repair(
     kind: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]

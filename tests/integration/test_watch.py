@@ -71,9 +71,9 @@ def play_lie(cheat: Any) -> Callable[[World], int]:
 
 
 PROVABLE = {
-    "aggregate": (play_lie(lies.lie_aggregate), "aggregate", 8),
+    "mean": (play_lie(lies.lie_mean), "mean", 8),
     "entries": (play_lie(lies.lie_entries), "entries", 0),
-    "behind-the-last-leaf": (play_lie(lies.lie_behind_the_last_leaf), "aggregate", 10),
+    "behind-the-last-leaf": (play_lie(lies.lie_behind_the_last_leaf), "mean", 10),
     "theta": (play_lie(lies.lie_theta), "outer-step", 3),
     "momentum": (play_lie(lies.lie_momentum), "outer-step", 9),
     "padding": (play_lie(lies.lie_padding), "outer-step", 9),
@@ -159,18 +159,18 @@ def test_a_wrong_trimmed_sum_is_proven_with_hints(chain: Anvil, tmp_path: Path) 
     snapshot = chain.snapshot()
     world = judged(chain, tmp_path / "artifacts", rule="trimmed_mean", parameters=(1,))
     world.play([*NAMES, "dora", "emil"])
-    number = world.play([*NAMES, "dora", "emil"], lies.lie_aggregate)
+    number = world.play([*NAMES, "dora", "emil"], lies.lie_mean)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     assert [line["round"] for line in seen.said("right")] == [1]
-    assert seen.said("proven")[0]["kind"] == "aggregate"
+    assert seen.said("proven")[0]["kind"] == "mean"
     assert phase(world, number) == Phase.SLASHED
     world.federation.chain.close()
     chain.revert(snapshot)
 
 
 def test_a_lie_below_the_newest_round_voids_both(world: World, tmp_path: Path) -> None:
-    second = world.play(NAMES, lies.lie_aggregate)
+    second = world.play(NAMES, lies.lie_mean)
     third = world.play(NAMES)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
@@ -183,7 +183,7 @@ def test_of_several_lies_the_newest_is_proven_first(chain: Anvil, tmp_path: Path
     snapshot = chain.snapshot()
     window = 4 * factories.policy().challenge_window
     world = judged(chain, tmp_path / "artifacts", challenge_window=window)
-    lied = [world.play(NAMES, lies.lie_aggregate) for _ in range(2)]
+    lied = [world.play(NAMES, lies.lie_mean) for _ in range(2)]
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     assert [line["round"] for line in seen.said("proven")] == lied[::-1]
@@ -194,9 +194,9 @@ def test_of_several_lies_the_newest_is_proven_first(chain: Anvil, tmp_path: Path
 
 
 def test_a_lie_near_its_deadline_waits_for_no_other(world: World, tmp_path: Path) -> None:
-    first = world.play(NAMES, lies.lie_aggregate)
+    first = world.play(NAMES, lies.lie_mean)
     world.federation.anvil.advance(factories.policy().challenge_window * 3 // 4)
-    world.play(NAMES, lies.lie_aggregate)
+    world.play(NAMES, lies.lie_mean)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     assert [line["round"] for line in seen.said("proven")] == [first]
@@ -364,7 +364,7 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     kept: dict[str, bytes] = {}
 
     def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_aggregate(world, outcome)
+        anchor = lies.lie_mean(world, outcome)
         pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
         kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
         pointer.unlink()
@@ -391,13 +391,13 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     )
     assert seen.look() == 3
     assert len(seen.said("answered")) == 1
-    assert [line["kind"] for line in seen.said("proven")] == ["aggregate"]
+    assert [line["kind"] for line in seen.said("proven")] == ["mean"]
     assert phase(world, number) == Phase.SLASHED
 
 
 HIDDEN = {
-    "aggregate": (lies.lie_aggregate, "aggregate", 8, 1),
-    "behind-the-last-leaf": (lies.lie_behind_the_last_leaf, "aggregate", 10, 1),
+    "mean": (lies.lie_mean, "mean", 8, 1),
+    "behind-the-last-leaf": (lies.lie_behind_the_last_leaf, "mean", 10, 1),
     "theta": (lies.lie_theta, "outer-step", 3, 1),
     "momentum": (lies.lie_momentum, "outer-step", 9, 2),
 }
@@ -414,7 +414,7 @@ def test_H4_a_hidden_lie_is_walked_down_to_and_proven(world: World, tmp_path: Pa
     def hide(world: World, outcome: Any) -> Any:
         anchor = lie(world, outcome)
         artifacts = Artifacts.from_json(world.folder.document(anchor.artifacts_hash).read_bytes())
-        file = world.folder.place(artifacts.aggregate if kind == "aggregate" else artifacts.state)
+        file = world.folder.place(artifacts.mean if kind == "mean" else artifacts.state)
         store.put(file.read_bytes())
         file.unlink()
         hidden.append(artifacts)
@@ -422,9 +422,9 @@ def test_H4_a_hidden_lie_is_walked_down_to_and_proven(world: World, tmp_path: Pa
 
     def show(demand: int) -> None:
         about = stored_demand(world.federation.anvil.rpc, judge, demand).about
-        if kind == "aggregate":
-            rows = np.frombuffer(store.place(hidden[0].aggregate).read_bytes(), np.uint8).reshape(-1, 1024)
-            tree = merkle.tree(merkle.AGGREGATE, merkle.leaf_hashes(merkle.AGGREGATE, rows))
+        if kind == "mean":
+            rows = np.frombuffer(store.place(hidden[0].mean).read_bytes(), np.uint8).reshape(-1, 256)
+            tree = merkle.tree(merkle.MEAN, merkle.leaf_hashes(merkle.MEAN, rows))
             arguments: tuple[Any, ...] = (demand, list_of(tree, about.level, about.index), bytes(32))
         else:
             arguments = answer_call(
@@ -453,7 +453,7 @@ def test_H4_what_somebody_else_demanded_serves_the_watcher(world: World, tmp_pat
     number = world.play(NAMES, lies.lie_withheld)
     case = Follower(world.federation.deployment).read(world.federation.anvil.rpc).cases[number]
     judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability or ""
-    call, puppet = demand_call(case, audit_world.MANIFEST, DataKind.AGGREGATE), factories.account("newcomer")
+    call, puppet = demand_call(case, audit_world.MANIFEST, DataKind.MEAN), factories.account("newcomer")
     world.send("token", "approve", judge, DEPOSIT, by=puppet)
     made = demand(world.federation.anvil.rpc, world.federation.deployment, judge, call, puppet).demand
     world.advance(factories.policy().challenge_window // 4)
@@ -596,7 +596,7 @@ def test_the_next_mirror_is_asked_where_one_lies_lacks_files_or_hangs(world: Wor
 
 
 def test_a_step_is_proven_wrong_without_the_updates(world: World, tmp_path: Path) -> None:
-    """It takes the anchored aggregate for granted, so half of the files are enough."""
+    """It takes the anchored mean for granted, so half of the files are enough."""
     number = world.play(NAMES, lies.lie_theta)
     outcome = world.rounds[number].outcome
     assert outcome is not None
@@ -624,7 +624,7 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
         assert [line["mirror"] for line in seen.said("mirror-failed")] == ["hanging"]
         assert phase(world, number) == Phase.SLASHED
         assert seen.look() == 3  # what is over is let go
-        left = {path.name for path in Path(serving._cache.name).iterdir()} - {"part"}
+        left = {path.name for path in serving._folder.iterdir()} - {"document.part"}
         outcome = world.rounds[1].outcome
         assert outcome is not None
         assert not left & set(filter(None, outcome.artifacts.updates))
@@ -674,7 +674,7 @@ def test_a_restarted_watcher_goes_on_and_recomputes_nothing_twice(world: World, 
 
 
 def test_a_watcher_without_a_key_reports_and_one_with_a_key_takes_it_up(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     only = Watched(world, tmp_path / "watch", challenges=False)
     assert only.look() == 3
     assert phase(world, number) == Phase.ANCHORED
@@ -686,7 +686,7 @@ def test_a_watcher_without_a_key_reports_and_one_with_a_key_takes_it_up(world: W
 
 
 def test_a_watcher_takes_it_well_that_somebody_else_was_faster(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     slow = Watched(world, tmp_path / "slow", challenges=False)
     assert slow.watcher.look()
     assert Watched(world, tmp_path / "fast").look() == 3
@@ -698,7 +698,7 @@ def test_a_watcher_takes_it_well_that_somebody_else_was_faster(world: World, tmp
 def test_a_lie_that_is_reorganised_away_is_forgotten(world: World, chain: Anvil, tmp_path: Path) -> None:
     before = chain.snapshot()
     honest = world.copied(tmp_path / "honest")
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     mirrors: dict[str, ArtifactSource] = {
         name: FolderSource(one.folder.path) for name, one in (("lie", world), ("honest", honest))
     }
@@ -716,7 +716,7 @@ def test_a_lie_that_is_reorganised_away_is_forgotten(world: World, chain: Anvil,
 def test_another_lie_after_a_reorg_is_told_as_well(world: World, chain: Anvil, tmp_path: Path) -> None:
     before = chain.snapshot()
     other = world.copied(tmp_path / "other")
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     mirrors: dict[str, ArtifactSource] = {
         name: FolderSource(one.folder.path) for name, one in (("first", world), ("other", other))
     }
@@ -726,14 +726,14 @@ def test_another_lie_after_a_reorg_is_told_as_well(world: World, chain: Anvil, t
     assert other.play(NAMES, lies.lie_theta) == number
     seen.now += 10
     assert seen.look() == 3
-    assert [line["kind"] for line in seen.said("wrong")] == ["aggregate", "outer-step"]
+    assert [line["kind"] for line in seen.said("wrong")] == ["mean", "outer-step"]
     anchor = other.rounds[number].anchor
     assert anchor is not None
     assert seen.watcher.journal.rounds[number].anchor == anchor.hash.hex()
 
 
 def test_a_challenge_that_costs_more_than_it_wins_is_left_out(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     seen = Watched(world, tmp_path / "watch", token_value=1e-9)
     assert seen.look() == 3
     assert len(seen.said("too-dear")) == 1
@@ -773,7 +773,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
 
 
 def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     chain = world.federation.chain
     topic = "0x" + keccak(b"x").hex()
 
@@ -783,7 +783,7 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
             return result
         honest = world.rounds[number].anchor
         assert honest is not None
-        return json.loads(json.dumps(result).replace(honest.aggregate_root.hex(), topic[2:]))
+        return json.loads(json.dumps(result).replace(honest.mean_root.hex(), topic[2:]))
 
     with lying_endpoint(world.federation.anvil.url, garble) as liar:
         urls = ["http://127.0.0.1:9", liar, world.federation.anvil.url]
@@ -796,7 +796,7 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
 
 
 def test_an_endpoint_that_hides_a_round_is_outvoted_and_named(world: World, tmp_path: Path) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     honest = world.federation.anvil.url
 
     def hide(method: str, params: list[Any], result: Any) -> Any:
@@ -873,14 +873,14 @@ def test_a_challenge_by_hand(
     password_file: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     assert run(["challenge", "1", *command, "--json"]) == 1
     assert code_of(capsys) == "nothing-to-prove"
     assert run(["challenge", "9", *command, "--json"]) == 1
     assert code_of(capsys) == "nothing-to-prove"
     assert run(["challenge", str(number), *command, "--dry-run"]) == 0
     shown = capsys.readouterr()
-    assert "Leaf 8 of the aggregate of round 2 is not what the anchored weights make" in shown.err
+    assert "Leaf 8 of the mean of round 2 is not what the anchored weights make" in shown.err
     assert "gas" in shown.out
     assert "12.5 MOOT, a quarter of the bond" in shown.out
     assert run(["challenge", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
@@ -891,7 +891,7 @@ def test_a_challenge_by_hand(
     assert phase(world, number) == Phase.ANCHORED
     assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["proof"]["kind"] == "aggregate"
+    assert document["proof"]["kind"] == "mean"
     assert document["transaction"].startswith("0x")
     assert phase(world, number) == Phase.SLASHED
     assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 1
@@ -958,7 +958,7 @@ def test_a_daemon_follows_serves_numbers_and_stops_when_told(
         assert process.stdout is not None
         events = (json.loads(line) for line in process.stdout)
         assert next(event for event in events if event["event"] == "right")["round"] == 1
-        number = world.play(NAMES, lies.lie_aggregate)
+        number = world.play(NAMES, lies.lie_mean)
         assert next(event for event in events if event["event"] == "proven")["round"] == number
         numbers = httpx.get(f"http://127.0.0.1:{port}/metrics").text
         assert 'folkmoot_watch_challenges_total{result="proven"} 1' in numbers

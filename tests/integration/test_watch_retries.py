@@ -164,7 +164,7 @@ def test_a_round_that_became_final_unchecked_is_told(world: World, tmp_path: Pat
 def test_a_challenge_that_was_not_made_until_the_round_was_final_is_told(
     world: World, tmp_path: Path
 ) -> None:
-    number = world.play(NAMES, lies.lie_aggregate)
+    number = world.play(NAMES, lies.lie_mean)
     dear = Watched(world, tmp_path / "dear", token_value=1e-9)
     assert dear.look() == 3
     world.finalize(1)
@@ -175,7 +175,7 @@ def test_a_challenge_that_was_not_made_until_the_round_was_final_is_told(
 
 
 def test_a_challenge_that_somebody_else_made_is_not_given_up(world: World, tmp_path: Path) -> None:
-    world.play(NAMES, lies.lie_aggregate)
+    world.play(NAMES, lies.lie_mean)
     dear = Watched(world, tmp_path / "dear", token_value=1e-9)
     assert dear.look() == 3
     assert Watched(world, tmp_path / "other").look() == 3

@@ -66,27 +66,8 @@ def plain_root(leaves: Sequence[bytes], leaf_prefix: int, node_prefix: int) -> b
     return nodes[0]
 
 
-def aggregate_leaf(lanes: Sequence[int]) -> bytes:
-    return b"".join(
-        lanes[32 * k + 4 * lane + 3 - g].to_bytes(4, "big")
-        for k in range(8)
-        for g in range(4)
-        for lane in range(8)
-    )
-
-
-def aggregate_leaf_by_words(updates: Sequence[bytes], weights: Sequence[int]) -> bytes:
-    """The same leaf as the contract would build it: shifts and masks on 256-bit words, no lane ever looked at."""
-    mask = int.from_bytes(b"\x00\x00\x00\xff" * 8, "big")
-    words = []
-    for k in range(8):
-        for g in range(4):
-            total = sum(
-                weight * ((int.from_bytes(update[32 * k : 32 * k + 32], "big") >> (8 * g)) & mask)
-                for update, weight in zip(updates, weights, strict=True)
-            )
-            words.append(word(total))
-    return b"".join(words)
+def mean_leaf(values: Sequence[int]) -> bytes:
+    return bytes(value + 128 for value in values)
 
 
 def state_leaf(values: Sequence[int]) -> bytes:
@@ -244,11 +225,16 @@ def clamp(value: int) -> int:
     return min(max(value, -STATE_BOUND), STATE_BOUND)
 
 
+def mean(aggregate: int, weight_sum: int, scale: int) -> int:
+    """The integer nearest to S A / W, halves up."""
+    return math.floor(Fraction(scale * aggregate, weight_sum) + Fraction(1, 2))
+
+
 def outer_step(
-    theta: int, momentum: int, aggregate: int, weight_sum: int, exponent: int, rate: int, decay: int
+    theta: int, momentum: int, mean: int, scale: int, exponent: int, rate: int, decay: int
 ) -> tuple[int, int]:
     s = 26 + exponent
-    n, d = (aggregate * 2**s, weight_sum) if s >= 0 else (aggregate, weight_sum * 2**-s)
+    n, d = (mean * 2**s, scale) if s >= 0 else (mean, scale * 2**-s)
     g = (2 * n + d) // (2 * d)
     m = clamp((momentum * decay) // 1024 + g)
     return clamp(theta - (rate * (g + (m * decay) // 1024)) // 1024), m

@@ -59,6 +59,13 @@ EXPECTED |= {
 }
 
 
+EXPECTED |= {
+    f"folkmoot/tasks/text/{path.name}"
+    for path in (flower_run.project_root() / "folkmoot" / "tasks" / "text").iterdir()
+    if path.suffix in (".py", ".json", ".jsonl")
+}
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return flower_run.stage(tmp_path_factory.mktemp("bundle"))
@@ -92,7 +99,8 @@ def test_the_bundle_loads_where_folkmoot_is_not_installed(app: Path) -> None:
     """In a fresh interpreter the staged files come first, and nothing of ours comes from anywhere else."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "import client.app, folkmoot.tasks.mnist, server.flower.app, folkmoot.flower\n"
+        "import client.app, folkmoot.tasks.mnist, folkmoot.tasks.text.texts, server.flower.app, folkmoot.flower\n"
+        "folkmoot.tasks.text.texts.read_works(), folkmoot.tasks.text.texts.encoding()\n"
         "folkmoot.flower.folkmoot_mod, folkmoot.flower.FolkmootStrategy\n"
         "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server')]\n"
         "strange = [m.__file__ for m in ours if not m.__file__.startswith(sys.argv[1])]\n"

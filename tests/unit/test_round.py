@@ -22,7 +22,7 @@ from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
-from folkmoot.protocol.merkle import aggregate_leaves, aggregate_root
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdicts
@@ -56,7 +56,7 @@ def test_the_order_of_entries_permutes_the_weights_only(policy: worlds.Policy, o
     first = where.outcome(pairs)
     second = where.outcome([pairs[i] for i in order])
     assert second.weights == tuple(first.weights[i] for i in order)
-    assert second.aggregate_root == first.aggregate_root
+    assert second.mean_root == first.mean_root
     assert second.state_root == first.state_root
     assert second.next_exponents == first.next_exponents
 
@@ -83,9 +83,8 @@ def test_any_range_of_leaves_is_the_slice_of_the_whole(policy: worlds.Policy) ->
         place = slice(LEAF * first, LEAF * last)
         assert (part.theta == outcome.state.theta[place]).all()
         assert (part.momentum == outcome.state.momentum[place]).all()
-        leaf = aggregate_leaves(part.lanes)[0].tobytes()
-        hashed = keccak(b"\x02", leaf)
-        assert hashed == outcome.aggregate_tree.levels[0][first].tobytes()
+        hashed = keccak(b"\x02", part.mean[0].tobytes())
+        assert hashed == outcome.mean_tree.levels[0][first].tobytes()
 
 
 @FORMS
@@ -144,7 +143,7 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     for path, (_, update) in zip(paths, pairs, strict=True):
         assert update is not None
         path.write_bytes(update.read(0, MANIFEST.leaves).tobytes())
-    with (tmp_path / "aggregate").open("wb") as sink:
+    with (tmp_path / "mean").open("wb") as sink:
         outcome = compute_round(
             MANIFEST,
             where.header,
@@ -154,12 +153,12 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
             [FileUpdate(path) for path in paths],
             coordinator=COORDINATOR,
             lineage=GENESIS,
-            aggregate_sink=sink,
+            mean_sink=sink,
         )
     assert outcome.anchor == where.outcome(pairs).anchor, "from files as from memory"
-    aggregate = (tmp_path / "aggregate").read_bytes()
+    mean = (tmp_path / "mean").read_bytes()
     artifacts = outcome.artifacts
-    assert artifacts.aggregate == hashlib.sha256(aggregate).hexdigest()
+    assert artifacts.mean == hashlib.sha256(mean).hexdigest()
     assert artifacts.state == hashlib.sha256(outcome.state.to_bytes()).hexdigest()
     assert artifacts.verdicts == hashlib.sha256(outcome.verdicts_file).hexdigest()
     assert artifacts.updates == tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
@@ -168,7 +167,7 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     assert Verdicts.from_json(outcome.verdicts_file) == outcome.verdicts
     assert outcome.anchor.verdict_hash == keccak(outcome.verdicts_file)
     assert outcome.anchor.artifacts_hash == keccak(outcome.artifacts_file)
-    lanes = rounds.compute_leaves(
+    leaves = rounds.compute_leaves(
         MANIFEST,
         where.header,
         where.policy,
@@ -177,11 +176,12 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
         outcome.weights,
         0,
         MANIFEST.leaves,
-    ).lanes
-    assert aggregate_root(lanes) == outcome.aggregate_root
+    ).mean
+    assert leaves.tobytes() == mean
+    assert tree(MEAN, leaf_hashes(MEAN, leaves)).root == outcome.mean_root
     assert outcome.state.root(MANIFEST.hash) == outcome.state_root
     anchor = outcome.anchor
-    roots = (anchor.aggregate_root, anchor.state_root, anchor.gram_root, anchor.verdict_hash)
+    roots = (anchor.mean_root, anchor.state_root, anchor.gram_root, anchor.verdict_hash)
     more = (anchor.artifacts_hash, anchor.entries_root)
     assert anchor.hash == reference.anchor_hash(anchor.weights, anchor.delivered, [*roots, *more])
     assert anchor.entries_root == entries_tree([commitment for commitment, _ in pairs], anchor.weights).root
@@ -248,6 +248,8 @@ def test_parts_of_different_rounds_are_refused() -> None:
         (other, header, KRUM, state, entries, updates),
         (MANIFEST, replace(header, exponents=(0,)), KRUM, state, entries, updates),
         (MANIFEST, replace(header, width=4), KRUM, state, entries, updates),
+        (MANIFEST, header, replace(KRUM, mean_scale=0), state, entries, updates),
+        (MANIFEST, header, replace(KRUM, mean_scale=2), state, entries, updates),
         (MANIFEST, header, KRUM, state, entries, updates[:-1]),
         (MANIFEST, header, KRUM, state, [replace(entries[0], round=2), *entries[1:]], updates),
         (
@@ -331,4 +333,4 @@ def test_a_model_of_one_leaf() -> None:
     where = World(worlds.state(manifest, 1), exponents=(-8,), manifest=manifest)
     outcome = where.outcome([where.commit("alice", worlds.update_bytes(manifest, 1))])
     assert outcome.weights == (1,)
-    assert len(outcome.aggregate_tree.levels) == 1
+    assert len(outcome.mean_tree.levels) == 1

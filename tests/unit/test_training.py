@@ -12,6 +12,7 @@ from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.tasks.memory import Memory
 from tests.unit import worlds
 from tests.unit.worlds import World
 
@@ -70,3 +71,39 @@ def test_loss_falls(digits: tuple[F32, np.ndarray], rate: int, momentum: int) ->
     model = world.state.model(manifest)
     right = (probabilities(x, model["w"], model["b"]).argmax(axis=1) == y).mean()
     assert right > 0.93
+
+
+def rounds_to(target: float, *, keep: bool) -> int:
+    """Return the number of rounds until the task digits has a loss, with ten steps of SGD a round."""
+    torch = pytest.importorskip("torch")
+    from folkmoot.tasks import load_task
+
+    task = load_task("digits")
+    model = task.model()
+    settings = {**task.training, "local_steps": 10, "learning_rate": 0.02, "keep_momentum": keep}
+    start = {name: value.numpy().copy() for name, value in model.state_dict().items()}
+    manifest = Manifest.from_arrays(task.name, start, settings)
+    memories: dict[str, Memory] = {name: {} for name in CONTRIBUTORS}
+    shares = {name: task.load(place, 5, 7) for place, name in enumerate(CONTRIBUTORS)}
+    number = 0
+
+    def train(name: str, flat: F32) -> F32:
+        load(flat)
+        seed = 10 * number + CONTRIBUTORS.index(name)
+        task.train(model, shares[name], {**settings, "seed": seed, "round": number}, memories[name])
+        return manifest.flatten({key: value.numpy() for key, value in model.state_dict().items()})
+
+    def load(flat: F32) -> None:
+        model.load_state_dict({key: torch.tensor(value) for key, value in manifest.unflatten(flat).items()})
+
+    world = World(State.genesis(manifest, start), (-9,) * len(manifest.tensors), manifest, worlds.policy())
+    while task.evaluate(model)["loss"] > target:
+        number += 1
+        world.train(train, CONTRIBUTORS)
+        load(world.state.to_float32())
+    return number
+
+
+def test_momentum_that_goes_on_from_round_to_round_saves_rounds() -> None:
+    cold, warm = rounds_to(1.0, keep=False), rounds_to(1.0, keep=True)
+    assert warm < 0.7 * cold, (warm, cold)

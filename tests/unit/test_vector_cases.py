@@ -63,7 +63,7 @@ def test_every_group_has_cases_and_the_ids_are_in_order() -> None:
 
 
 def test_outer_step() -> None:
-    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+    names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
     for given, expected in valid("outerStep"):
         found = reference.outer_step(*(int(given[name]) for name in names))
         assert found == (int(expected["newTheta"]), int(expected["newMomentum"])), given

@@ -137,12 +137,12 @@ def test_update_tree(case: str) -> None:
         assert node == root
 
 
-PREFIXES = {"aggregateTree": (2, 3), "theta": (4, 5), "momentum": (6, 7), "thetaThree": (4, 5)}
+PREFIXES = {"meanTree": (2, 3), "theta": (4, 5), "momentum": (6, 7), "thetaThree": (4, 5)}
 
 
 @pytest.mark.parametrize(
     ("section", "case", "prefixes"),
-    [("aggregateTree", case, (2, 3)) for case in ("one", "three", "five")]
+    [("meanTree", case, (2, 3)) for case in ("one", "three", "five")]
     + [("state", case, PREFIXES[case]) for case in ("theta", "momentum", "thetaThree")],
 )
 def test_plain_trees(section: str, case: str, prefixes: tuple[int, int]) -> None:
@@ -162,10 +162,9 @@ def test_plain_trees(section: str, case: str, prefixes: tuple[int, int]) -> None
         assert node == root
 
 
-def test_aggregate_lanes() -> None:
-    section = VECTORS["aggregateTree"]
-    assert reference.aggregate_leaf(ints(section["lanes"])) == raw(section["laneLeaf"])
-    assert reference.aggregate_leaf(range(256)) == raw(section["counted"])
+def test_mean_leaf() -> None:
+    section = VECTORS["meanTree"]
+    assert reference.mean_leaf(ints(section["values"])) == raw(section["one"]["leaves"][0])
 
 
 def test_state_root() -> None:
@@ -445,10 +444,10 @@ def test_weighted_sum() -> None:
     updates, weights = raws(section["updates"]), ints(section["weights"])
     lanes = [sum(w * x[j] for w, x in zip(weights, updates, strict=True)) for j in range(256)]
     assert lanes == ints(section["lanes"])
-    assert [lane - 128 * sum(weights) for lane in lanes] == ints(section["aggregate"])
+    sums = [lane - 128 * sum(weights) for lane in lanes]
+    assert sums == ints(section["aggregate"])
     assert max(lanes) < 2**32
-    assert reference.aggregate_leaf(lanes) == raw(section["leaf"])
-    assert reference.aggregate_leaf_by_words(updates, weights) == raw(section["leaf"])
+    assert reference.mean_leaf([reference.mean(a, sum(weights), 1) for a in sums]) == raw(section["leaf"])
 
 
 @pytest.mark.parametrize("case", [name for name in VECTORS["trimmedSum"] if name != "about"])
@@ -461,13 +460,29 @@ def test_trimmed_sum(case: str) -> None:
     lanes = [sum(column) for column in columns]
     assert lanes == ints(section["lanes"])
     assert {len(column) for column in columns} == {int(section["divisor"])}
-    assert [sum(value - 128 for value in column) for column in columns] == ints(section["aggregate"])
-    assert reference.aggregate_leaf(lanes) == raw(section["leaf"])
+    sums = [sum(value - 128 for value in column) for column in columns]
+    assert sums == ints(section["aggregate"])
+    means = [reference.mean(a, int(section["divisor"]), int(section["meanScale"])) for a in sums]
+    assert reference.mean_leaf(means) == raw(section["leaf"])
+
+
+def test_mean() -> None:
+    section = VECTORS["mean"]
+    names = ("aggregate", "weightSum", "meanScale")
+    rows = list(zip(*(ints(section[name]) for name in names), strict=True))
+    found = [reference.mean(*row) for row in rows]
+    assert found == ints(section["mean"])
+    assert min(found) == -127
+    assert max(found) == 127
+    ties = [
+        (row, b) for row, b in zip(rows, found, strict=True) if 2 * row[2] * row[0] == (2 * b - 1) * row[1]
+    ]
+    assert {row[0] > 0 for row, _ in ties} == {True, False}, "halves go up on both sides of 0"
 
 
 def test_outer_step() -> None:
     section = VECTORS["outerStep"]
-    names = ("theta", "momentum", "aggregate", "weightSum", "exponent", "rate", "decay")
+    names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
     rows = zip(*(ints(section[name]) for name in names), strict=True)
     results = [reference.outer_step(*row) for row in rows]
     assert [theta for theta, _ in results] == ints(section["newTheta"])
@@ -492,7 +507,7 @@ def test_anchor() -> None:
     section = VECTORS["anchor"]
     roots = [
         raw(section[name])
-        for name in ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
+        for name in ("meanRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
     ]
     weights = ints(section["weights"])
     assert keccak(b"".join(map(reference.word, weights))) == raw(section["weightsHash"])
@@ -535,20 +550,20 @@ def test_round() -> None:
     assert reference.gram_root(updates[:4], exponents, counts) == raw(section["gramRoot"])
 
     lanes = [sum(w * x[j] for w, x in zip(weights, updates[:4], strict=True)) for j in range(768)]
-    aggregate = [reference.aggregate_leaf(lanes[at : at + 256]) for at in range(0, 768, 256)]
-    assert b"".join(aggregate) == raw(section["aggregate"])
-    assert reference.plain_root(aggregate, 2, 3) == raw(section["aggregateRoot"])
+    total, scale = sum(weights), int(section["meanScale"])
+    means = [reference.mean(lane - 128 * total, total, scale) for lane in lanes]
+    mean = [reference.mean_leaf(means[at : at + 256]) for at in range(0, 768, 256)]
+    assert b"".join(mean) == raw(section["mean"])
+    assert reference.plain_root(mean, 2, 3) == raw(section["meanRoot"])
 
     def integers(leaves: list[str]) -> list[int]:
         data = b"".join(raws(leaves))
         return [int.from_bytes(data[at : at + 8], "big", signed=True) for at in range(0, len(data), 8)]
 
     theta, momentum = integers(section["baseTheta"]), integers(section["baseMomentum"])
-    total, rate, decay = sum(weights), int(section["rate"]), int(section["momentum"])
+    rate, decay = int(section["rate"]), int(section["momentum"])
     stepped = [
-        reference.outer_step(
-            theta[j], momentum[j], lanes[j] - 128 * total, total, exponents[j >= 512], rate, decay
-        )
+        reference.outer_step(theta[j], momentum[j], means[j], scale, exponents[j >= 512], rate, decay)
         for j in range(768)
     ]
     new_theta = [reference.state_leaf([t for t, _ in stepped[at : at + 256]]) for at in (0, 256, 512)]
@@ -577,7 +592,7 @@ def test_round() -> None:
     assert keccak(artifacts) == raw(section["artifactsHash"])
     named = json.loads(artifacts)
     assert named["verdicts"] == hashlib.sha256(verdicts).hexdigest()
-    assert named["aggregate"] == hashlib.sha256(b"".join(aggregate)).hexdigest()
+    assert named["mean"] == hashlib.sha256(b"".join(mean)).hexdigest()
     assert named["updates"] == [*(hashlib.sha256(update).hexdigest() for update in updates[:4]), None]
     leaves = [
         bytes.fromhex(contributor[2:]) + commitment + weight.to_bytes(4, "big")
@@ -586,7 +601,7 @@ def test_round() -> None:
         )
     ]
     assert reference.plain_root(leaves, 0x14, 0x15) == raw(section["entriesRoot"])
-    names = ("aggregateRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
+    names = ("meanRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
     roots = [raw(section[name]) for name in names]
     anchor = reference.anchor_hash(ints(section["weights"]), int(section["delivered"]), roots)
     assert anchor == raw(section["anchorHash"])

@@ -9,7 +9,7 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 
 /// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
 /// @notice **Demands.** While a round may be challenged, anybody may demand, with a deposit, a small file, or the root of
-/// the tree of a delivered update, of the aggregate or of the new state. A root is answered with the list of the nodes a
+/// the tree of a delivered update, of the mean or of the new state. A root is answered with the list of the nodes a
 /// few levels below it (`NodeLists`), from which the contract rebuilds it. Anybody may descend from a shown list to a node
 /// on it, list by list, down to a leaf, which is answered with its bytes. So whoever knows what a tree must be follows
 /// the nodes that differ, and comes to a place that can be proven wrong. There is one demand for a node, which serves all
@@ -43,7 +43,7 @@ interface IDataAvailability is IJudge {
     /// @notice Kinds of demanded data.
     enum What {
         Update,
-        Aggregate,
+        Mean,
         Theta,
         Momentum,
         Header,
@@ -190,7 +190,7 @@ interface IDataAvailability is IJudge {
         external
         returns (uint256 demand);
 
-    /// @notice Demand the root of the aggregate, or of theta or momentum after the round.
+    /// @notice Demand the root of the mean, or of theta or momentum after the round.
     /// @dev As `demandUpdate`.
     function demandTree(Case calldata case_, What what) external returns (uint256 demand);
 

@@ -21,8 +21,8 @@ interface IFraudProofs is IJudge {
         Leaf theta;
         /// @notice Momentum of the base.
         Leaf momentum;
-        /// @notice The aggregate.
-        Leaf aggregate;
+        /// @notice The mean.
+        Leaf mean;
         /// @notice Theta after the round, as anchored.
         Opening nextTheta;
         /// @notice Momentum after the round, as anchored.
@@ -31,7 +31,7 @@ interface IFraudProofs is IJudge {
 
     /// @notice Kinds of errors.
     enum Lie {
-        Aggregate,
+        Mean,
         OuterStep,
         Update,
         Weight,
@@ -46,15 +46,15 @@ interface IFraudProofs is IJudge {
     /// @notice Thrown when the anchor is right at this place.
     error FraudProofsNoFraud(Lie lie, uint256 place);
 
-    /// @notice Prove that a leaf of the aggregate is not the (weighted or trimmed) sum of the updates' leaves, or that a
-    /// place behind the last leaf is not empty.
+    /// @notice Prove that a leaf of the mean is not the (weighted or trimmed) mean of the updates' leaves, or that a place
+    /// behind the last leaf is not empty.
     /// @param entries All of the round, in order. Those with a weight above 0 with leaf and path, unless the place is
     /// behind the last leaf.
     /// @param place Index of the leaf.
     /// @param claimed The leaf's hash in the anchored tree.
     /// @param hints Under a rule that trims t values at either end: for each of the 256 coordinates the (t + 1)-th
     /// smallest byte of the updates that count, then for each the (t + 1)-th largest. Empty under other rules.
-    function proveAggregate(
+    function proveMean(
         Case calldata case_,
         Entry[] calldata entries,
         uint256 place,
@@ -64,7 +64,7 @@ interface IFraudProofs is IJudge {
 
     /// @notice Prove that the state after the round is not the outer step of its base, at one leaf, or that a place
     /// behind the last leaf is not empty.
-    /// @dev It takes the anchored aggregate for granted: if that is wrong, `proveAggregate` is the way.
+    /// @dev It takes the anchored mean for granted: if that is wrong, `proveMean` is the way.
     function proveOuterStep(Case calldata case_, uint256 place, Step calldata step) external;
 
     /// @notice Prove that an update with a weight above 0 is invalid: an invalid byte, padding that is not

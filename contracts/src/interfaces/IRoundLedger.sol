@@ -56,6 +56,9 @@ interface IRoundLedger {
         uint16 maxContributors;
         /// @notice Bits of one encoded coordinate. 8 for now.
         uint8 width;
+        /// @notice Steps of the published mean in one step of an update. At least 1; times the largest number of an update
+        /// at most 127.
+        uint8 meanScale;
         /// @notice Outer learning rate in 1/1024.
         uint16 rate;
         /// @notice Outer momentum in 1/1024.
@@ -180,8 +183,8 @@ interface IRoundLedger {
         uint32[] weights;
         /// @notice One bit per entry, the lowest for the first: whether the committed update was delivered.
         uint256 delivered;
-        /// @notice Root of the aggregate's Merkle tree.
-        bytes32 aggregateRoot;
+        /// @notice Root of the mean's Merkle tree.
+        bytes32 meanRoot;
         /// @notice State root after the outer step.
         bytes32 stateRoot;
         /// @notice Root of the tree over the leaves' partial Gram matrices, where the policy's rule can be proven by it

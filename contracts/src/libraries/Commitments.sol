@@ -197,7 +197,8 @@ library Commitments {
     /// @notice ABI encoding of an anchor (`abi.encode(anchor)`), the sum of its weights, and its hash, in one pass over them.
     /// @dev The encoding is built here, with the one offset and order that it can have, whatever offsets the call data
     /// use. Solidity bounds the list by the call data before; weights wider than 32 bits revert without data, as they
-    /// do wherever Solidity reads one. All other members are whole words. The sum can't overflow, see `sumWeights`.
+    /// do wherever Solidity reads one. All other members are whole words. The sum can't overflow: there are far fewer than
+    /// 2^224 weights.
     function encodeAnchor(IRoundLedger.Anchor calldata anchor)
         internal
         pure
@@ -226,13 +227,6 @@ library Commitments {
             }
             if shr(32, bits) { revert(0, 0) }
             mstore(0x40, add(add(encoded, 0x160), size))
-        }
-    }
-
-    /// @notice Sum of weights. It cannot overflow: there are far fewer than 2^224 of them.
-    function sumWeights(uint32[] calldata weights) internal pure returns (uint256 sum) {
-        for (uint256 i = 0; i < weights.length; ++i) {
-            sum += weights[i];
         }
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @title The plain trees of the protocol: aggregate, theta and momentum (docs/protocol.md, section 3).
+/// @title The plain trees of the protocol: mean, theta and momentum (docs/protocol.md, section 3).
 /// @notice Each tree has its own prefixes for leaves and nodes, so that no part of one can pass for a part of another.
 /// @dev Reference functions for fraud proofs.
 library MerkleTree {
     /// @notice Which tree; the prefix of its leaves. The prefix of its nodes is one more.
     enum Kind {
-        Aggregate,
+        Mean,
         Theta,
         Momentum
     }

@@ -22,6 +22,8 @@ library Openings {
     uint256 private constant BIT_15 = ONES << 15;
     // slither-disable-next-line too-many-digits
     uint256 private constant LOW_HALVES = 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+    /// @dev A whole lane of 32 bits.
+    uint256 private constant LANE = 0xffffffff;
 
     /// @notice A trimmed sum under way, in lanes of 16 bits: the bytes at odd places, then those at even ones, of each
     /// 32-byte word of a leaf.
@@ -48,7 +50,7 @@ library Openings {
     error OpeningsPathLength(uint256 given, uint256 required);
     /// @notice Thrown when an index has no place in a tree of this depth.
     error OpeningsIndexOutOfRange(uint256 index, uint256 depth);
-    /// @notice Thrown when a leaf has another length than the protocol's.
+    /// @notice Thrown when a leaf or a sum has another length than it must have.
     error OpeningsLeafSize(uint256 given, uint256 required);
 
     /// @notice Thrown when a sum leaves 64 bits: no honest tree comes near.
@@ -158,15 +160,13 @@ library Openings {
         return true;
     }
 
-    /// @notice Add `weight` times an update's leaf to an aggregate's leaf of 1024 bytes.
+    /// @notice Add `weight` times an update's leaf to a sum of 1024 bytes.
     /// @dev A lane gets at most 255 times the sum of the weights, which the caller bounds.
-    function addWeighted(bytes memory aggregate, uint256 weight, bytes calldata values) internal pure {
+    function addWeighted(bytes memory lanes, uint256 weight, bytes calldata values) internal pure {
         if (values.length != MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(values.length, MerkleSum.LEAF_BYTES);
-        if (aggregate.length != WeightedSum.LEAF_BYTES) {
-            revert OpeningsLeafSize(aggregate.length, WeightedSum.LEAF_BYTES);
-        }
+        _requireSum(lanes);
         assembly ("memory-safe") {
-            let target := add(aggregate, 0x20)
+            let target := add(lanes, 0x20)
             let end := add(values.offset, 256)
             for { let source := values.offset } lt(source, end) { source := add(source, 0x20) } {
                 let word := calldataload(source)
@@ -217,15 +217,11 @@ library Openings {
         }
     }
 
-    /// @notice End a trimmed sum: the aggregate's leaf.
+    /// @notice End a trimmed sum: its lanes.
     /// @dev `sum clamp(x, low, high) - t (low + high)` is the sum of the middle if low and high are the (t + 1)-th
     /// smallest and largest: at most t values are below low, more than t are at most low, and the mirror of it.
-    function endTrimmed(Trimmed memory state, uint256 count, uint256 trim)
-        internal
-        pure
-        returns (bytes memory aggregate)
-    {
-        aggregate = new bytes(WeightedSum.LEAF_BYTES);
+    function endTrimmed(Trimmed memory state, uint256 count, uint256 trim) internal pure returns (bytes memory lanes) {
+        lanes = new bytes(WeightedSum.SUM_BYTES);
         unchecked {
             uint256 least = (count - trim) * ONES;
             uint256 more = (trim + 1) * ONES;
@@ -234,18 +230,60 @@ library Openings {
                     & (state.atMostLow[i] + BIT_15 - more) & (state.atLeastHigh[i] + BIT_15 - more);
                 if ((fits & BIT_15) != BIT_15) revert OpeningsWrongHint(i);
                 uint256 sum = state.sum[i] - trim * (state.low[i] + state.high[i]);
-                // Lanes of 16 bits become the aggregate's lanes of 32: the lower half of each pair is group i % 2, the
-                // upper half group i % 2 + 2.
+                // Lanes of 16 bits become lanes of 32: the lower half of each pair is group i % 2, the upper half group
+                // i % 2 + 2.
                 // The division is meant to round: it finds the word.
                 // slither-disable-next-line divide-before-multiply
                 uint256 group = 4 * (i / 2) + i % 2;
                 assembly ("memory-safe") {
-                    let target := add(add(aggregate, 0x20), mul(0x20, group))
+                    let target := add(add(lanes, 0x20), mul(0x20, group))
                     mstore(target, and(sum, LOW_HALVES))
                     mstore(add(target, 0x40), and(shr(16, sum), LOW_HALVES))
                 }
             }
         }
+    }
+
+    /// @notice The mean's leaf: `B_j + 128` of each coordinate, in the order of an update's leaf.
+    /// @dev `floor((2 S A + W) / (2 W)) + 128 = floor((2 S U + (257 - 256 S) W) / (2 W))`, where A = U - 128 W. What is
+    /// added to 2 S U can be below zero, but the dividend is not, for updates within their width: `A >= -127 W / S`. No
+    /// other update can count, which `proveUpdate` is for, so it does not matter what comes out of one.
+    /// @param lanes A weighted or trimmed sum.
+    /// @param divisor Sum of the weights, or how many values are left.
+    /// @param scale The policy's `meanScale`.
+    function mean(bytes memory lanes, uint256 divisor, uint256 scale) internal pure returns (bytes memory values) {
+        _requireSum(lanes);
+        values = new bytes(MerkleSum.LEAF_BYTES);
+        assembly ("memory-safe") {
+            let offset := mul(sub(257, mul(256, scale)), divisor)
+            scale := mul(2, scale)
+            divisor := mul(2, divisor)
+            let source := add(lanes, 0x20)
+            let end := add(source, 1024)
+            for { let target := add(values, 0x20) } lt(source, end) { target := add(target, 0x20) } {
+                // Four words of sums have the bytes of one word, its last byte in the first of them.
+                let word := 0
+                for { let lane := 0 } lt(lane, 256) { lane := add(lane, 32) } {
+                    let four := div(add(mul(and(shr(lane, mload(add(source, 0x60))), LANE), scale), offset), divisor)
+                    four := or(
+                        shl(8, four),
+                        div(add(mul(and(shr(lane, mload(add(source, 0x40))), LANE), scale), offset), divisor)
+                    )
+                    four := or(
+                        shl(8, four),
+                        div(add(mul(and(shr(lane, mload(add(source, 0x20))), LANE), scale), offset), divisor)
+                    )
+                    four := or(shl(8, four), div(add(mul(and(shr(lane, mload(source)), LANE), scale), offset), divisor))
+                    word := or(word, shl(lane, four))
+                }
+                mstore(target, word)
+                source := add(source, 0x80)
+            }
+        }
+    }
+
+    function _requireSum(bytes memory lanes) private pure {
+        if (lanes.length != WeightedSum.SUM_BYTES) revert OpeningsLeafSize(lanes.length, WeightedSum.SUM_BYTES);
     }
 
     function _narrow(uint256 sum) private pure returns (uint64) {

@@ -16,8 +16,8 @@ library OuterStep {
 
     /// @notice What the step of one coordinate depends on, beside its own values.
     struct Settings {
-        /// @notice Sum of the weights.
-        uint32 weightSum;
+        /// @notice The policy's `meanScale`, at least 1.
+        uint8 meanScale;
         /// @notice Exponent of the coordinate's tensor.
         int8 exponent;
         /// @notice Learning rate in 1/1024.
@@ -28,33 +28,36 @@ library OuterStep {
 
     /// @notice Thrown when an exponent is outside of its range.
     error OuterStepExponentOutOfRange(int256 exponent);
-    /// @notice Thrown when there is nothing to divide by.
-    error OuterStepEmpty();
 
     /// @notice Theta and momentum of one coordinate after the round.
-    /// @param aggregate `A_j`, the weighted sum of the coordinate.
-    function step(int64 theta, int64 momentum, int256 aggregate, Settings memory settings)
+    /// @param mean `B_j`, the coordinate of the published mean.
+    function step(int64 theta, int64 momentum, int256 mean, Settings memory settings)
         internal
         pure
         returns (int64 nextTheta, int64 nextMomentum)
     {
         (int256 rate, int256 decay) = (int256(uint256(settings.rate)), int256(uint256(settings.momentum)));
-        int256 gradient = mean(aggregate, settings.weightSum, settings.exponent);
+        int256 gradient = inStateUnits(mean, settings.meanScale, settings.exponent);
         nextMomentum = _clamp(((int256(momentum) * decay) >> UNIT_BITS) + gradient);
         int256 ahead = gradient + ((int256(nextMomentum) * decay) >> UNIT_BITS);
         nextTheta = _clamp(int256(theta) - ((rate * ahead) >> UNIT_BITS));
     }
 
-    /// @notice The weighted mean of a coordinate in the state's unit, rounded to the nearest, halves up.
-    function mean(int256 aggregate, uint32 weightSum, int8 exponent) internal pure returns (int256) {
+    /// @notice The mean of a coordinate in the state's unit, rounded to the nearest, halves up.
+    function inStateUnits(int256 mean, uint8 meanScale, int8 exponent) internal pure returns (int256) {
         if (exponent < MIN_EXPONENT || exponent > MAX_EXPONENT) revert OuterStepExponentOutOfRange(exponent);
-        if (weightSum == 0) revert OuterStepEmpty();
         int256 shift = FRACTION_BITS + exponent;
-        int256 numerator = aggregate;
-        int256 denominator = int256(uint256(weightSum));
+        int256 numerator = mean;
+        int256 denominator = int256(uint256(meanScale));
         if (shift >= 0) numerator *= _powerOfTwo(shift);
         else denominator *= _powerOfTwo(-shift);
-        return _floorDivide(2 * numerator + denominator, 2 * denominator);
+        return floorDivide(2 * numerator + denominator, 2 * denominator);
+    }
+
+    /// @notice A quotient, rounded towards minus infinity: Solidity rounds towards zero. `denominator` is positive.
+    function floorDivide(int256 numerator, int256 denominator) internal pure returns (int256 quotient) {
+        quotient = numerator / denominator;
+        if (numerator % denominator < 0) --quotient;
     }
 
     function _clamp(int256 value) private pure returns (int64) {
@@ -69,11 +72,5 @@ library OuterStep {
     function _powerOfTwo(int256 exponent) private pure returns (int256) {
         // forge-lint: disable-next-line(unsafe-typecast)
         return int256(1) << uint256(exponent);
-    }
-
-    /// @dev Solidity rounds towards zero. `denominator` is positive.
-    function _floorDivide(int256 numerator, int256 denominator) private pure returns (int256 quotient) {
-        quotient = numerator / denominator;
-        if (numerator % denominator < 0) --quotient;
     }
 }

@@ -17,6 +17,8 @@ library Policies {
     uint16 internal constant MAX_RATE = 4096;
     /// @notice The only width of a coordinate so far.
     uint8 internal constant WIDTH = 8;
+    /// @notice Largest number of a mean.
+    uint256 internal constant MAX_MEAN = 127;
     /// @notice Least bond, in rewards. Three quarters of a bond burn, so a lie costs three rewards if it is proven.
     uint256 internal constant BOND_FACTOR = 4;
 
@@ -36,6 +38,9 @@ library Policies {
         uint256 most = policy.rule == "multi_krum" ? GramTree.MAX_UPDATES : MAX_CONTRIBUTORS;
         _require(policy.maxContributors <= most, "maxContributors", policy.maxContributors);
         _require(policy.width == WIDTH, "width", policy.width);
+        _require(
+            policy.meanScale > 0 && policy.meanScale * largest(policy.width) <= MAX_MEAN, "meanScale", policy.meanScale
+        );
         _require(policy.rate > 0 && policy.rate <= MAX_RATE, "rate", policy.rate);
         _require(policy.momentum <= MAX_MOMENTUM, "momentum", policy.momentum);
         _require(policy.minStake > 0, "minStake", 0);
@@ -55,6 +60,11 @@ library Policies {
         _require(policy.commitWindow >= bounds.minCommitWindow, "commitWindow", policy.commitWindow);
         _require(policy.challengeWindow >= bounds.minChallengeWindow, "challengeWindow", policy.challengeWindow);
         _require(policy.verifier == verifier, "verifier", uint160(policy.verifier));
+    }
+
+    /// @notice Largest absolute value of an update's numbers of so many bits.
+    function largest(uint8 width) internal pure returns (uint256) {
+        return (1 << (width - 1)) - 1;
     }
 
     function _validateWindows(IRoundLedger.Policy memory policy, uint256 unbondingPeriod) private pure {

@@ -4,10 +4,10 @@ pragma solidity 0.8.37;
 import { MerkleSum } from "./MerkleSum.sol";
 import { WeightedSum } from "./WeightedSum.sol";
 
-/// @title The trimmed sum of updates, leaf by leaf (docs/protocol.md, sections 3 and 9).
+/// @title The trimmed sum of updates, leaf by leaf (docs/protocol.md, section 9).
 /// @notice Per coordinate the `t` smallest and the `t` largest of the counted values are left out and the others are
-/// added. An aggregate's leaf is laid out as the one of `WeightedSum`; its `value` reads it, with `divisor` for the sum
-/// of the weights.
+/// added. The sum is laid out as the one of `WeightedSum`, whose functions read it, with `divisor` for the sum of the
+/// weights.
 /// @dev Reference functions for fraud proofs. Sixteen coordinates share a word, in lanes of 16 bits, so that one
 /// operation serves them all. The values at the ends of the middle are found bit by bit: the cost grows with the number
 /// of updates and not with what is trimmed. Once every value is moved into the range between these two, each trimmed one
@@ -39,28 +39,28 @@ library TrimmedSum {
         return trim < most ? trim : most;
     }
 
-    /// @notice What the aggregate is divided by: how many of `count` values are left.
+    /// @notice What the sum is divided by: how many of `count` values are left.
     function divisor(uint256 trim, uint256 count) internal pure returns (uint256) {
         return count - 2 * ends(trim, count);
     }
 
-    /// @notice The aggregate's leaf of these updates' leaves, all of one place.
+    /// @notice The sum of these updates' leaves, all of one place.
     /// @param weights 1 for each update that counts, 0 for the others, whose leaves are not looked at.
-    function leaf(uint256 trim, uint32[] memory weights, bytes[] memory leaves)
+    function sum(uint256 trim, uint32[] memory weights, bytes[] memory leaves)
         internal
         pure
-        returns (bytes memory aggregate)
+        returns (bytes memory lanes)
     {
         bytes[] memory counted = _counted(weights, leaves);
         uint256 out = ends(trim, counted.length);
         uint256[] memory values = new uint256[](counted.length);
-        aggregate = new bytes(WeightedSum.LEAF_BYTES);
+        lanes = new bytes(WeightedSum.SUM_BYTES);
         for (uint256 word = 0; word < 8; ++word) {
             for (uint256 shift = 0; shift < 2; ++shift) {
                 _load(values, counted, word, shift);
                 (uint256 even, uint256 odd) = _middle(values, out);
-                _store(aggregate, 4 * word + shift, even);
-                _store(aggregate, 4 * word + shift + 2, odd);
+                _store(lanes, 4 * word + shift, even);
+                _store(lanes, 4 * word + shift + 2, odd);
             }
         }
     }
@@ -80,7 +80,7 @@ library TrimmedSum {
         for (uint256 i = 0; i < weights.length; ++i) {
             if (weights[i] == 0) continue;
             if (leaves[i].length != MerkleSum.LEAF_BYTES) {
-                revert WeightedSum.WeightedSumLeafSize(leaves[i].length, MerkleSum.LEAF_BYTES);
+                revert WeightedSum.WeightedSumSize(leaves[i].length, MerkleSum.LEAF_BYTES);
             }
             counted[next] = leaves[i];
             ++next;
@@ -99,9 +99,9 @@ library TrimmedSum {
         }
     }
 
-    function _store(bytes memory aggregate, uint256 word, uint256 lanes) private pure {
+    function _store(bytes memory lanes, uint256 word, uint256 sums) private pure {
         assembly ("memory-safe") {
-            mstore(add(add(aggregate, 0x20), mul(0x20, word)), lanes)
+            mstore(add(add(lanes, 0x20), mul(0x20, word)), sums)
         }
     }
 

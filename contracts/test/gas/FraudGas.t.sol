@@ -11,33 +11,32 @@ import { GasWorld } from "../utils/GasWorld.sol";
 
 /// @notice What a proof costs, by contributors and size of the model: whole transactions, call data included.
 abstract contract FraudGasTest is GasWorld {
-    function _proveAggregate(uint256 contributors) internal returns (uint256 gas) {
+    function _proveMean(uint256 contributors) internal returns (uint256 gas) {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(contributors);
-        IJudge.Opening memory claimed =
-            IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
+        IJudge.Opening memory claimed = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Mean, new bytes(256)), _path(3));
         bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
         vm.prank(challenger.addr);
-        _fraud.proveAggregate(case_, entries, 5, claimed, hints);
+        _fraud.proveMean(case_, entries, 5, claimed, hints);
         gas = vm.snapshotGasLastCall(
-            "FraudProofs", string.concat("proveAggregate, ", name(), ", ", vm.toString(contributors))
+            "FraudProofs", string.concat("proveMean, ", name(), ", ", vm.toString(contributors))
         );
         vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
     }
 
-    function test_gas_proveAggregate_5() public {
-        _proveAggregate(5);
+    function test_gas_proveMean_5() public {
+        _proveMean(5);
     }
 
-    function test_gas_proveAggregate_10() public {
-        _proveAggregate(10);
+    function test_gas_proveMean_20() public {
+        _proveMean(20);
     }
 
-    function test_gas_proveAggregate_50() public {
-        _proveAggregate(50);
+    function test_gas_proveMean_50() public {
+        _proveMean(50);
     }
 
-    function test_gas_proveAggregate_100() public virtual {
-        _proveAggregate(100);
+    function test_gas_proveMean_100() public virtual {
+        _proveMean(100);
     }
 
     function test_gas_proveEntries() public {
@@ -59,7 +58,7 @@ abstract contract FraudGasTest is GasWorld {
             header: header,
             theta: IJudge.Leaf(zeros, _path(1)),
             momentum: IJudge.Leaf(zeros, _path(2)),
-            aggregate: IJudge.Leaf(new bytes(1024), _path(3)),
+            mean: IJudge.Leaf(new bytes(256), _path(3)),
             nextTheta: IJudge.Opening(keccak256("a lie"), _path(4)),
             nextMomentum: IJudge.Opening(keccak256("another"), _path(5))
         });
@@ -93,8 +92,8 @@ contract FraudGas1MTest is FraudGasTest {
         return "1 M";
     }
 
-    function test_gas_proveAggregate_100() public override {
-        vm.assertLe(_proveAggregate(100), 4_500_000, "the bound that issues and design count on");
+    function test_gas_proveMean_100() public override {
+        vm.assertLe(_proveMean(100), 4_500_000, "the bound that issues and design count on");
     }
 }
 
@@ -138,18 +137,17 @@ abstract contract FullFraudGasTest is GasWorld {
         _crowd.push(coordinator);
     }
 
-    function test_gas_proveAggregate_256() public {
+    function test_gas_proveMean_256() public {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(256);
         while (ledger.pendingRounds() < ledger.MAX_PENDING_ROUNDS()) {
             _buildOn(case_.anchor.stateRoot);
         }
         bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
-        IJudge.Opening memory claimed =
-            IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Aggregate, new bytes(1024)), _path(3));
+        IJudge.Opening memory claimed = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Mean, new bytes(256)), _path(3));
         vm.prank(challenger.addr);
-        _fraud.proveAggregate(case_, entries, 5, claimed, hints);
+        _fraud.proveMean(case_, entries, 5, claimed, hints);
         uint256 gas =
-            vm.snapshotGasLastCall("FraudProofs", string.concat("proveAggregate, ", name(), ", 256, 255 rounds above"));
+            vm.snapshotGasLastCall("FraudProofs", string.concat("proveMean, ", name(), ", 256, 255 rounds above"));
         vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
         (RoundId head,) = ledger.head();
         vm.assertEq(RoundId.unwrap(head), 0, "all are void");
@@ -174,7 +172,7 @@ abstract contract FullFraudGasTest is GasWorld {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: 3,
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("mean"),
             stateRoot: stateRoot,
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),

@@ -159,7 +159,7 @@ abstract contract GramGasTest is Deployment {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: type(uint256).max,
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),
             gramRoot: gramRoot,
             verdictHash: keccak256("verdicts"),

@@ -50,8 +50,8 @@ contract JudgeGasTest is GasWorld {
 
     /// @dev The lists from the root down to leaf 0, of 32, 32 and 4 random nodes but for the first of each.
     function _plainLists() private pure returns (bytes32[][3] memory lists, bytes32 node) {
-        MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
-        node = MerkleTree.leaf(kind, new bytes(1024));
+        MerkleTree.Kind kind = MerkleTree.Kind.Mean;
+        node = MerkleTree.leaf(kind, new bytes(256));
         for (uint256 step = 3; step > 0; --step) {
             uint256 height = step == 3 ? 2 : 5;
             bytes32[] memory list = new bytes32[](1 << height);
@@ -64,7 +64,7 @@ contract JudgeGasTest is GasWorld {
         }
     }
 
-    function _aggregateRoot() internal pure override returns (bytes32 root) {
+    function _meanRoot() internal pure override returns (bytes32 root) {
         (, root) = _plainLists();
     }
 
@@ -98,20 +98,20 @@ contract JudgeGasTest is GasWorld {
         (IJudge.Case memory case_,,) = _lie(CONTRIBUTORS);
         (bytes32[][3] memory lists,) = _plainLists();
         vm.prank(challenger.addr);
-        uint256 demand = _availability.demandTree(case_, IDataAvailability.What.Aggregate);
+        uint256 demand = _availability.demandTree(case_, IDataAvailability.What.Mean);
         _snapshot("demandTree, 1 M, 100");
         for (uint256 step = 0; step < 3; ++step) {
             bytes memory list = abi.encodePacked(lists[step]);
             vm.prank(coordinator.addr);
             _availability.show(demand, list, bytes32(0));
-            if (step == 1) _snapshot("show, list of the aggregate");
+            if (step == 1) _snapshot("show, list of the mean");
             vm.prank(challenger.addr);
             demand = _availability.descend(demand, list, 0);
-            if (step == 1) _snapshot("descend, list of the aggregate");
+            if (step == 1) _snapshot("descend, list of the mean");
         }
         vm.prank(coordinator.addr);
-        _availability.show(demand, new bytes(1024), bytes32(0));
-        _snapshot("show, leaf of the aggregate");
+        _availability.show(demand, new bytes(256), bytes32(0));
+        _snapshot("show, leaf of the mean");
     }
 
     function test_gas_demandFile() public {
@@ -289,7 +289,7 @@ contract DataAvailabilityGasTest is GasWorld {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: new uint32[](CONTRIBUTORS),
             delivered: type(uint256).max ^ (1 << 7),
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),

@@ -26,13 +26,13 @@ contract SumGasTest is Test {
         }
     }
 
-    function test_gas_weightedLeaf() public {
-        _libraries.weightedLeaf(_weights, _leaves);
+    function test_gas_weightedSum() public {
+        _libraries.weightedSum(_weights, _leaves);
         vm.assertLe(vm.snapshotGasLastCall("Sums", "weighted sum, a leaf of 100 updates"), CAP, "gas");
     }
 
-    function test_gas_trimmedLeaf() public {
-        _libraries.trimmedLeaf(30, _weights, _leaves);
+    function test_gas_trimmedSum() public {
+        _libraries.trimmedSum(30, _weights, _leaves);
         vm.assertLe(vm.snapshotGasLastCall("Sums", "trimmed sum, a leaf of 100 updates"), CAP, "gas");
     }
 }

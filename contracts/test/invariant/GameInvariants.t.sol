@@ -43,7 +43,7 @@ contract GameHandler is SmallModel {
     struct Played {
         IRoundLedger.Anchor anchor;
         bytes header;
-        bytes aggregate;
+        bytes mean;
         State state;
         IJudge.Entry[] entries;
     }
@@ -51,7 +51,7 @@ contract GameHandler is SmallModel {
     /// @notice Why a round's coordinator may lose its bond.
     enum Lie {
         None,
-        Aggregate,
+        Mean,
         State,
         Weight
     }
@@ -211,17 +211,17 @@ contract GameHandler is SmallModel {
             else (weights[left], sum) = (1, sum + 1);
         }
         if (sum == 0) return false;
-        bytes memory aggregate = sumOf(weights, entries);
-        if (lies[number] == Lie.Aggregate) aggregate[seed % 1024] ^= 0x01;
+        bytes memory mean = meanOf(weights, entries);
+        if (lies[number] == Lie.Mean) mean[seed % 256] ^= 0x01;
         State memory state = stepOf(
             _played[RoundId.unwrap(stored.base)].state,
-            aggregate,
-            OuterStep.Settings(sum, EXPONENT, _policy().rate, _policy().momentum)
+            mean,
+            OuterStep.Settings(1, EXPONENT, _policy().rate, _policy().momentum)
         );
         if (lies[number] == Lie.State) state.theta[seed % 2048] ^= 0x01;
-        (played.aggregate, played.state) = (aggregate, state);
+        (played.mean, played.state) = (mean, state);
         made.weights = weights;
-        made.aggregateRoot = MerkleTree.leaf(MerkleTree.Kind.Aggregate, aggregate);
+        made.meanRoot = MerkleTree.leaf(MerkleTree.Kind.Mean, mean);
         made.stateRoot = rootOf(state);
         (made.verdictHash, made.artifactsHash) = (keccak256("verdicts"), keccak256("artifacts"));
         return true;
@@ -348,7 +348,7 @@ contract GameHandler is SmallModel {
         IJudge.Case memory case_ = IJudge.Case(id(number), _played[number].anchor, layoutOf(), DOCUMENT);
         IJudge.Entry[] memory entries = _played[number].entries;
         if (lie == Lie.State) return _proveStep(who, case_, _stepOf(number));
-        if (lie == Lie.Aggregate) return _proveAggregate(who, case_, entries);
+        if (lie == Lie.Mean) return _proveMean(who, case_, entries);
         bool proven = false;
         for (uint256 i = 0; i < entries.length && !proven; ++i) {
             vm.prank(people[who]);
@@ -366,26 +366,23 @@ contract GameHandler is SmallModel {
         uint256 entry = (how >> 16) % entries.length;
         if (how % 4 == 0) {
             entries[entry].leaf[at] ^= 0x01;
-            return _proveAggregate(ACCOMPLICE, case_, entries);
+            return _proveMean(ACCOMPLICE, case_, entries);
         }
         if (how % 4 == 1) {
             // Two entries that were committed in another order.
             (entries[0], entries[entry]) = (entries[entry], entries[0]);
-            return entry > 0 && _proveAggregate(ACCOMPLICE, case_, entries);
+            return entry > 0 && _proveMean(ACCOMPLICE, case_, entries);
         }
         IFraudProofs.Step memory step = _stepOf(number);
         if (how % 4 == 2) step.theta.values[at] ^= 0x01;
-        else step.aggregate.values[at] ^= 0x01;
+        else step.mean.values[at] ^= 0x01;
         return _proveStep(ACCOMPLICE, case_, step);
     }
 
-    function _proveAggregate(uint256 who, IJudge.Case memory case_, IJudge.Entry[] memory entries)
-        private
-        returns (bool)
-    {
-        IJudge.Opening memory opened = IJudge.Opening(case_.anchor.aggregateRoot, new bytes32[](0));
+    function _proveMean(uint256 who, IJudge.Case memory case_, IJudge.Entry[] memory entries) private returns (bool) {
+        IJudge.Opening memory opened = IJudge.Opening(case_.anchor.meanRoot, new bytes32[](0));
         vm.prank(people[who]);
-        try _parts.fraud.proveAggregate(case_, entries, 0, opened, "") {
+        try _parts.fraud.proveMean(case_, entries, 0, opened, "") {
             return true;
         } catch {
             return false;
@@ -407,7 +404,7 @@ contract GameHandler is SmallModel {
         step.header = _played[number].header;
         step.theta = IJudge.Leaf(base.theta, none);
         step.momentum = IJudge.Leaf(base.momentum, none);
-        step.aggregate = IJudge.Leaf(_played[number].aggregate, none);
+        step.mean = IJudge.Leaf(_played[number].mean, none);
         State memory next = _played[number].state;
         step.nextTheta = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Theta, next.theta), none);
         step.nextMomentum = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Momentum, next.momentum), none);

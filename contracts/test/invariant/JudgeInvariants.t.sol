@@ -173,7 +173,7 @@ contract JudgeHandler is Test {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: 7,
-            aggregateRoot: keccak256(abi.encode("aggregate", round)),
+            meanRoot: keccak256(abi.encode("mean", round)),
             stateRoot: keccak256(abi.encode("state", round)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
@@ -262,19 +262,27 @@ contract JudgeInvariants is FraudWorld {
         vm.assertEq(_handler.demanded(), 2, "two demands in all");
     }
 
-    function invariant_whoeverAnswersIsNeverConvicted() external view {
+    /// @dev One campaign for all: forge runs a campaign for each invariant, and with one seed they would be the same.
+    function invariant_demandsAndDisputesAreSound() external view {
+        _whoeverAnswersIsNeverConvicted();
+        _depositsAreThoseOfOpenDemandsAndDisputes();
+        _noRoundWaitsLongerThanItMay();
+        _nothingIsDemandedTwice();
+    }
+
+    function _whoeverAnswersIsNeverConvicted() private view {
         vm.assertEq(vault.stakeOf(coordinator.addr), 5 * BOND, "stake of the coordinator");
         for (uint256 i = 1; i < RoundId.unwrap(ledger.nextRound()); ++i) {
             vm.assertTrue(ledger.phase(id(i)) != IRoundLedger.Phase.Slashed, "no round is void");
         }
     }
 
-    function invariant_depositsAreThoseOfOpenDemandsAndDisputes() external view {
+    function _depositsAreThoseOfOpenDemandsAndDisputes() private view {
         vm.assertEq(token.balanceOf(address(availability)), _handler.due() * DEPOSIT, "demands");
         vm.assertEq(token.balanceOf(address(disputes)), _handler.openDisputes() * DEPOSIT, "disputes");
     }
 
-    function invariant_noRoundWaitsLongerThanItMay() external view {
+    function _noRoundWaitsLongerThanItMay() private view {
         for (uint256 i = 1; i < RoundId.unwrap(ledger.nextRound()); ++i) {
             IRoundLedger.Round memory round = ledger.rounds(id(i));
             vm.assertLe(
@@ -285,8 +293,8 @@ contract JudgeInvariants is FraudWorld {
         }
     }
 
-    /// @notice H4: a node has one demand, which serves all who want it.
-    function invariant_nothingIsDemandedTwice() external view {
+    /// @dev H4: a node has one demand, which serves all who want it.
+    function _nothingIsDemandedTwice() private view {
         for (uint256 i = 1; i <= availability.demandCount(); ++i) {
             IDataAvailability.Demand memory made = availability.demands(i);
             vm.assertEq(

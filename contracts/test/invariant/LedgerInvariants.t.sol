@@ -346,7 +346,7 @@ contract LedgerHandler is Test {
         return IRoundLedger.Anchor({
             weights: _weights[number],
             delivered: type(uint256).max,
-            aggregateRoot: keccak256(abi.encode("aggregate", number)),
+            meanRoot: keccak256(abi.encode("mean", number)),
             stateRoot: keccak256(abi.encode("state", number)),
             gramRoot: bytes32(0),
             verdictHash: keccak256("verdicts"),
@@ -447,14 +447,27 @@ contract LedgerInvariants is RoundTest {
         vm.assertGt(_handler.burnt(), 0, "burnt");
     }
 
-    function invariant_everyRoundIsFinalAtMostOnce() external view {
+    /// @dev One campaign for all: forge runs a campaign for each invariant, and with one seed they would be the same.
+    function invariant_theLedgerIsSound() external view {
+        _everyRoundIsFinalAtMostOnce();
+        _anchoredRoundsAreTheChainBelowTheHead();
+        _bondsAnswerForEachRoundThatIsNotOver();
+        _theOpenRoundBuildsOnTheHead();
+        _finalRoundsAreTheVersions();
+        _noWindowClosesWithoutTheEnrolled();
+        _roundsCountWhomTheyMust();
+        _noMoreIsCreditedThanTheReward();
+        _supplyIsGenesisPlusClaimedMinusBurnt();
+    }
+
+    function _everyRoundIsFinalAtMostOnce() private view {
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             bool isFinal = ledger.phase(id(i)) == IRoundLedger.Phase.Final;
             vm.assertEq(_handler.timesFinal(i), isFinal ? 1 : 0, "times that the round became final");
         }
     }
 
-    function invariant_anchoredRoundsAreTheChainBelowTheHead() external view {
+    function _anchoredRoundsAreTheChainBelowTheHead() private view {
         uint256 onChain;
         RoundId cursor = headRound();
         while (ledger.rounds(cursor).phase == IRoundLedger.Phase.Anchored) {
@@ -470,7 +483,7 @@ contract LedgerInvariants is RoundTest {
         vm.assertEq(uint256(ledger.pendingRounds()), all, "pending rounds");
     }
 
-    function invariant_bondsAnswerForEachRoundThatIsNotOver() external view {
+    function _bondsAnswerForEachRoundThatIsNotOver() private view {
         uint256 owed;
         for (uint256 i = 1; i < _handler.rounds(); ++i) {
             IRoundLedger.Phase phase = ledger.rounds(id(i)).phase;
@@ -481,7 +494,7 @@ contract LedgerInvariants is RoundTest {
         vm.assertLe(owed, vault.stakeOf(coordinator.addr), "bonds are stake");
     }
 
-    function invariant_theOpenRoundBuildsOnTheHead() external view {
+    function _theOpenRoundBuildsOnTheHead() private view {
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             IRoundLedger.Round memory round = ledger.rounds(id(i));
             if (round.phase != IRoundLedger.Phase.Open) continue;
@@ -490,7 +503,7 @@ contract LedgerInvariants is RoundTest {
         }
     }
 
-    function invariant_finalRoundsAreTheVersions() external view {
+    function _finalRoundsAreTheVersions() private view {
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             IRoundLedger.Round memory round = ledger.rounds(id(i));
             (bool known, bytes memory data) = address(registry).staticcall(abi.encodeCall(registry.versions, (id(i))));
@@ -504,11 +517,11 @@ contract LedgerInvariants is RoundTest {
         }
     }
 
-    function invariant_noWindowClosesWithoutTheEnrolled() external view {
+    function _noWindowClosesWithoutTheEnrolled() private view {
         vm.assertEq(_handler.closedTooEarly(), 0, "closed while an enrolled account could still commit");
     }
 
-    function invariant_roundsCountWhomTheyMust() external view {
+    function _roundsCountWhomTheyMust() private view {
         RoundId round = id(_handler.rounds() - 1);
         if (round == id(0)) return;
         address[4] memory people = [alice.addr, bob.addr, carol.addr, coordinator.addr];
@@ -518,7 +531,7 @@ contract LedgerInvariants is RoundTest {
         }
     }
 
-    function invariant_noMoreIsCreditedThanTheReward() external view {
+    function _noMoreIsCreditedThanTheReward() private view {
         uint256 all;
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             vm.assertLe(_handler.credited(i), REWARD, "credited for a round");
@@ -530,7 +543,7 @@ contract LedgerInvariants is RoundTest {
         vm.assertEq(_handler.claimed() + open_, all, "credited is claimed or claimable");
     }
 
-    function invariant_supplyIsGenesisPlusClaimedMinusBurnt() external view {
+    function _supplyIsGenesisPlusClaimedMinusBurnt() private view {
         vm.assertEq(token.totalSupply() + _handler.burnt(), GENESIS_SUPPLY + _handler.claimed(), "supply");
     }
 }

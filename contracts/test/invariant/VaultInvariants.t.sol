@@ -125,7 +125,17 @@ contract VaultInvariants is Deployment {
         vm.assertEq(vault.getVotes(_handler.member(2)), 3, "delegated, without the bond");
     }
 
-    function invariant_balanceIsStakesPlusUnbonding() external view {
+    /// @dev One campaign for all: forge runs a campaign for each invariant, and with one seed they would be the same.
+    function invariant_theVaultIsSound() external view {
+        _balanceIsStakesPlusUnbonding();
+        _totalIsTheSumOfStakes();
+        _votesAreTheStakesOfTheDelegators();
+        _queuesAreShortSortedAndWithoutHoles();
+        _bondsAreWhatIsLockedAndWithinTheStake();
+        _supplyShrinksByWhatIsBurnt();
+    }
+
+    function _balanceIsStakesPlusUnbonding() private view {
         uint256 owed;
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
             owed += vault.stakeOf(_handler.member(i)) + _unbonding(_handler.member(i));
@@ -133,7 +143,7 @@ contract VaultInvariants is Deployment {
         vm.assertEq(token.balanceOf(address(vault)), owed, "the vault holds what it owes, and nothing else");
     }
 
-    function invariant_totalIsTheSumOfStakes() external view {
+    function _totalIsTheSumOfStakes() private view {
         uint256 sum;
         uint256 votes;
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
@@ -144,7 +154,7 @@ contract VaultInvariants is Deployment {
         vm.assertEq(votes, sum, "every unit of stake is one vote");
     }
 
-    function invariant_votesAreTheStakesOfTheDelegators() external view {
+    function _votesAreTheStakesOfTheDelegators() private view {
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
             address delegatee = _handler.member(i);
             uint256 expected;
@@ -158,7 +168,7 @@ contract VaultInvariants is Deployment {
         }
     }
 
-    function invariant_queuesAreShortSortedAndWithoutHoles() external view {
+    function _queuesAreShortSortedAndWithoutHoles() private view {
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
             IStakeVault.Unbonding[] memory queue = vault.unbondings(_handler.member(i));
             vm.assertLe(queue.length, vault.MAX_UNBONDINGS(), "length");
@@ -169,7 +179,7 @@ contract VaultInvariants is Deployment {
         }
     }
 
-    function invariant_bondsAreWhatIsLockedAndWithinTheStake() external view {
+    function _bondsAreWhatIsLockedAndWithinTheStake() private view {
         for (uint256 i = 0; i < _handler.MEMBERS(); ++i) {
             address account = _handler.member(i);
             vm.assertEq(vault.bondOf(account), _handler.bonds(account), "slashing and withdrawing leave bonds alone");
@@ -177,7 +187,7 @@ contract VaultInvariants is Deployment {
         }
     }
 
-    function invariant_supplyShrinksByWhatIsBurnt() external view {
+    function _supplyShrinksByWhatIsBurnt() private view {
         vm.assertEq(token.totalSupply() + _handler.burnt(), GENESIS_SUPPLY, "supply");
         vm.assertLe(_handler.burnt(), _handler.taken(), "no more is burnt than was taken");
     }

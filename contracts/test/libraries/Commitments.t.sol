@@ -44,7 +44,7 @@ contract CommitmentsTest is Test {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: seed,
-            aggregateRoot: keccak256(abi.encode(seed, "aggregate")),
+            meanRoot: keccak256(abi.encode(seed, "mean")),
             stateRoot: keccak256(abi.encode(seed, "state")),
             gramRoot: keccak256(abi.encode(seed, "gram")),
             verdictHash: keccak256(abi.encode(seed, "verdicts")),

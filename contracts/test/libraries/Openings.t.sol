@@ -85,7 +85,45 @@ contract OpeningsTest is Test {
         (leaves[0], leaves[1]) = (_leaf(seed), _leaf(seed ^ 1));
         (weights[0], weights[1]) = (uint32(first) / 2, uint32(second) / 2);
         bytes memory given = _caller.sum(weights, leaves);
-        vm.assertEq(given, WeightedSum.leaf(weights, leaves), "lanes");
+        vm.assertEq(given, WeightedSum.sum(weights, leaves), "lanes");
+    }
+
+    /// @dev Updates of at most `steps`, and scales up to 127 / steps: means reach the ends of a byte.
+    function testFuzz_mean_isThePlainMean(uint256 seed, uint8 steps, uint24 first, uint24 second, bool one)
+        public
+        view
+    {
+        steps = uint8(bound(steps, 1, 127));
+        bytes[] memory leaves = new bytes[](2);
+        uint32[] memory weights = new uint32[](2);
+        (weights[0], weights[1]) = (1 + uint32(first) / 2, one ? 0 : uint32(second) / 2);
+        for (uint256 i = 0; i < 2; ++i) {
+            leaves[i] = _leaf(seed ^ i);
+            for (uint256 c = 0; c < 256; ++c) {
+                leaves[i][c] = bytes1(128 - steps + uint8(leaves[i][c]) % (2 * steps + 1));
+            }
+        }
+        bytes memory lanes = _caller.sum(weights, leaves);
+        uint256 weightSum = uint256(weights[0]) + weights[1];
+        for (uint256 scale = 1; scale <= 127 / steps; scale += 1 + scale / 2) {
+            bytes memory given = _caller.mean(lanes, weightSum, scale);
+            vm.assertEq(given, WeightedSum.mean(lanes, weightSum, scale), "mean");
+        }
+    }
+
+    function test_mean_holdsTheEndsOfEveryLane() public view {
+        uint32[] memory weights = new uint32[](1);
+        bytes[] memory leaves = new bytes[](1);
+        weights[0] = uint32(WeightedSum.MAX_WEIGHT_SUM);
+        for (uint256 high = 0; high < 2; ++high) {
+            leaves[0] = new bytes(256);
+            bytes memory most = new bytes(256);
+            for (uint256 c = 0; c < 256; ++c) {
+                (leaves[0][c], most[c]) = high == 1 ? (bytes1(0x81), bytes1(0xff)) : (bytes1(0x7f), bytes1(0x01));
+            }
+            vm.assertEq(_caller.mean(_caller.sum(weights, leaves), weights[0], 127), most, "127 steps of one");
+            vm.assertEq(_caller.mean(_caller.sum(weights, leaves), weights[0], 1), leaves[0], "one step of one");
+        }
     }
 
     function test_everyLeafHas256Bytes() public {
@@ -102,6 +140,8 @@ contract OpeningsTest is Test {
         _caller.trimmed(leaves, new bytes(511), 0);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 1023, 1024));
         _caller.add(new bytes(1023), new bytes(256));
+        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 256, 1024));
+        _caller.mean(new bytes(256), 1, 1);
     }
 
     // The trimmed sum, against sorting each coordinate.
@@ -114,7 +154,7 @@ contract OpeningsTest is Test {
         (bytes memory hints, uint256[] memory sums) = _sorted(leaves, trim);
         bytes memory lanes = _caller.trimmed(leaves, hints, trim);
         for (uint256 c = 0; c < 256; ++c) {
-            // Value of a weighted sum without the bias: the lanes are those of the aggregate's leaf.
+            // Value of a weighted sum without the bias: the lanes are those of a weighted sum.
             vm.assertEq(WeightedSum.valueAt(lanes, c, 0), int256(sums[c]), "sum of the middle");
         }
     }
@@ -214,6 +254,10 @@ contract Caller {
 
     function add(bytes memory lanes, bytes calldata leaf) external pure {
         Openings.addWeighted(lanes, 1, leaf);
+    }
+
+    function mean(bytes memory lanes, uint256 divisor, uint256 scale) external pure returns (bytes memory) {
+        return Openings.mean(lanes, divisor, scale);
     }
 
     function trimmed(bytes[] calldata leaves, bytes calldata hints, uint256 trim) external pure returns (bytes memory) {

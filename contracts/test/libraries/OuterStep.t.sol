@@ -15,51 +15,51 @@ contract OuterStepTest is Test {
         _libraries = new Libraries();
     }
 
-    /// @dev FedAvg over weights of 1: momentum 0, rate 1, and an exponent that makes the shift zero.
-    function _plain(uint32 weightSum) private pure returns (OuterStep.Settings memory) {
-        return OuterStep.Settings({ weightSum: weightSum, exponent: -26, rate: 1024, momentum: 0 });
+    /// @dev FedAvg: momentum 0, rate 1, and an exponent that makes the shift zero.
+    function _plain(uint8 meanScale) private pure returns (OuterStep.Settings memory) {
+        return OuterStep.Settings({ meanScale: meanScale, exponent: -26, rate: 1024, momentum: 0 });
     }
 
     // The mean.
 
-    function test_mean_roundsToTheNearestHalvesUp() public view {
+    function test_inStateUnits_roundsToTheNearestHalvesUp() public view {
         int256[9] memory sums = [int256(-6), -5, -3, -2, 2, 3, 5, 6, 7];
         int256[9] memory quarters = [int256(-1), -1, -1, 0, 1, 1, 1, 2, 2];
         for (uint256 i = 0; i < sums.length; ++i) {
-            vm.assertEq(_libraries.mean(sums[i], 4, -26), quarters[i], "of four");
+            vm.assertEq(_libraries.inStateUnits(sums[i], 4, -26), quarters[i], "of four");
         }
     }
 
-    function test_mean_shiftsByTheExponent() public view {
-        vm.assertEq(_libraries.mean(3, 1, 4), 3 * 2 ** 30, "the largest exponent");
-        vm.assertEq(_libraries.mean(-3, 2, -25), -3, "one bit");
-        vm.assertEq(_libraries.mean(8192, 1, -40), 1, "half of the smallest unit rounds up");
-        vm.assertEq(_libraries.mean(8191, 1, -40), 0, "less than half rounds down");
-        vm.assertEq(_libraries.mean(-8192, 1, -40), 0, "minus half rounds up");
-        vm.assertEq(_libraries.mean(-8193, 1, -40), -1, "below minus half");
+    function test_inStateUnits_shiftsByTheExponent() public view {
+        vm.assertEq(_libraries.inStateUnits(3, 1, 4), 3 * 2 ** 30, "the largest exponent");
+        vm.assertEq(_libraries.inStateUnits(-3, 2, -25), -3, "one bit");
+        vm.assertEq(_libraries.inStateUnits(8192, 1, -40), 1, "half of the smallest unit rounds up");
+        vm.assertEq(_libraries.inStateUnits(8191, 1, -40), 0, "less than half rounds down");
+        vm.assertEq(_libraries.inStateUnits(-8192, 1, -40), 0, "minus half rounds up");
+        vm.assertEq(_libraries.inStateUnits(-8193, 1, -40), -1, "below minus half");
     }
 
-    function testFuzz_mean_isWithinHalfAUnit(int32 aggregate, uint32 weightSum, int8 exponent) public view {
-        weightSum = uint32(bound(weightSum, 1, 16_843_009));
+    function testFuzz_inStateUnits_isWithinHalfAUnit(int8 mean, uint8 meanScale, int8 exponent) public view {
+        meanScale = uint8(bound(meanScale, 1, 127));
         exponent = int8(int256(bound(uint8(exponent), 0, 44)) - 40);
-        int256 result = _libraries.mean(aggregate, weightSum, exponent);
+        int256 result = _libraries.inStateUnits(mean, meanScale, exponent);
         // In units of 2^-14, in which every shift is a whole number.
-        int256 exact = int256(aggregate) * int256(2) ** uint256(int256(exponent) + 40);
-        int256 gap = 2 * (result * int256(uint256(weightSum)) * 2 ** 14 - exact);
-        int256 unit = int256(uint256(weightSum)) * 2 ** 14;
+        int256 exact = int256(mean) * int256(2) ** uint256(int256(exponent) + 40);
+        int256 gap = 2 * (result * int256(uint256(meanScale)) * 2 ** 14 - exact);
+        int256 unit = int256(uint256(meanScale)) * 2 ** 14;
         vm.assertTrue(gap <= unit && gap > -unit, "the nearest, halves up");
     }
 
-    function test_mean_failsWithAnImpossibleExponent() public {
+    function test_inStateUnits_failsWithAnImpossibleExponent() public {
         vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepExponentOutOfRange.selector, int256(5)));
-        _libraries.mean(1, 1, 5);
+        _libraries.inStateUnits(1, 1, 5);
         vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepExponentOutOfRange.selector, int256(-41)));
-        _libraries.mean(1, 1, -41);
+        _libraries.inStateUnits(1, 1, -41);
     }
 
-    function test_mean_failsWithoutWeight() public {
-        vm.expectRevert(abi.encodeWithSelector(OuterStep.OuterStepEmpty.selector));
-        _libraries.mean(1, 0, 0);
+    function test_inStateUnits_failsWithoutAScale() public {
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x12));
+        _libraries.inStateUnits(1, 0, 0);
     }
 
     // The step.

@@ -147,7 +147,7 @@ contract TreesTest is Test {
     }
 
     function test_climb_isDirectedByTheIndex() public view {
-        MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
+        MerkleTree.Kind kind = MerkleTree.Kind.Mean;
         bytes32[] memory siblings = new bytes32[](2);
         (siblings[0], siblings[1]) = (keccak256("near"), keccak256("far"));
         bytes32 node = keccak256("node");

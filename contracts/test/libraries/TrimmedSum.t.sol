@@ -63,7 +63,7 @@ contract TrimmedSumTest is Test {
         count -= 2 * trim;
     }
 
-    function testFuzz_leaf_isTheMiddleOfTheSortedValues(uint256 seed, uint256 count, uint256 trim) public view {
+    function testFuzz_sum_isTheMiddleOfTheSortedValues(uint256 seed, uint256 count, uint256 trim) public view {
         count = bound(count, 1, 9);
         trim = bound(trim, 0, 6);
         uint32[] memory weights = new uint32[](count);
@@ -78,25 +78,23 @@ contract TrimmedSumTest is Test {
         for (uint256 i = 0; i < count; ++i) {
             counted += weights[i];
         }
-        bytes memory aggregate = _libraries.trimmedLeaf(trim, weights, leaves);
+        bytes memory lanes = _libraries.trimmedSum(trim, weights, leaves);
         uint256 divisor = _libraries.trimmedDivisor(trim, counted);
         // Another quarter of the coordinates in each run.
         for (uint256 j = seed % 4; j < 256; j += 4) {
             (uint256 sum, uint256 left) = _sorted(trim, weights, leaves, j);
             vm.assertEq(divisor, left, "how many values are left");
-            vm.assertEq(_libraries.weightedValue(aggregate, j, divisor), int256(sum) - int256(128 * left), "coordinate");
+            vm.assertEq(_libraries.weightedValue(lanes, j, divisor), int256(sum) - int256(128 * left), "coordinate");
         }
     }
 
-    function testFuzz_leaf_isTheWeightedSumWithoutTrimming(uint256 seed, uint256 count) public view {
+    function testFuzz_sum_isTheWeightedSumWithoutTrimming(uint256 seed, uint256 count) public view {
         count = bound(count, 1, 6);
         bytes[] memory leaves = new bytes[](count);
         for (uint256 i = 0; i < count; ++i) {
             leaves[i] = _values(uint256(keccak256(abi.encode(seed, i))));
         }
-        vm.assertEq(
-            _libraries.trimmedLeaf(0, _all(count), leaves), _libraries.weightedLeaf(_all(count), leaves), "leaf"
-        );
+        vm.assertEq(_libraries.trimmedSum(0, _all(count), leaves), _libraries.weightedSum(_all(count), leaves), "lanes");
     }
 
     function testFuzz_divisor_leavesSomething(uint256 trim, uint256 count) public view {
@@ -109,51 +107,51 @@ contract TrimmedSumTest is Test {
     }
 
     /// @dev A full round with values at both edges: the sums reach into the upper half of a lane of 32 bits.
-    function test_leaf_holdsAFullRound() public view {
+    function test_sum_holdsAFullRound() public view {
         bytes[] memory leaves = new bytes[](600);
         for (uint256 i = 0; i < 600; ++i) {
             leaves[i] = _filled(i % 3 == 0 ? bytes1(0x01) : bytes1(0xff));
         }
-        bytes memory aggregate = _libraries.trimmedLeaf(50, _all(600), leaves);
+        bytes memory lanes = _libraries.trimmedSum(50, _all(600), leaves);
         for (uint256 j = 0; j < 256; ++j) {
-            vm.assertEq(_libraries.weightedValue(aggregate, j, 0), int256(150 + 350 * 255), "coordinate");
+            vm.assertEq(_libraries.weightedValue(lanes, j, 0), int256(150 + 350 * 255), "coordinate");
         }
     }
 
-    function test_leaf_doesNotLookAtWhatDoesNotCount() public view {
+    function test_sum_doesNotLookAtWhatDoesNotCount() public view {
         bytes[] memory leaves = new bytes[](3);
         (leaves[0], leaves[2]) = (_filled(0x05), _filled(0x07));
         uint32[] memory weights = new uint32[](3);
         (weights[0], weights[2]) = (1, 1);
-        vm.assertEq(_libraries.weightedValue(_libraries.trimmedLeaf(4, weights, leaves), 0, 0), 12, "sum of two");
+        vm.assertEq(_libraries.weightedValue(_libraries.trimmedSum(4, weights, leaves), 0, 0), 12, "sum of two");
     }
 
-    function test_leaf_failsWhenNothingCounts() public {
+    function test_sum_failsWhenNothingCounts() public {
         vm.expectRevert(abi.encodeWithSelector(TrimmedSum.TrimmedSumNothingCounts.selector));
-        _libraries.trimmedLeaf(1, new uint32[](2), new bytes[](2));
+        _libraries.trimmedSum(1, new uint32[](2), new bytes[](2));
     }
 
-    function test_leaf_failsWithAnotherWeight() public {
+    function test_sum_failsWithAnotherWeight() public {
         uint32[] memory weights = new uint32[](2);
         weights[1] = 2;
         vm.expectRevert(abi.encodeWithSelector(TrimmedSum.TrimmedSumInvalidWeight.selector, 2));
-        _libraries.trimmedLeaf(1, weights, new bytes[](2));
+        _libraries.trimmedSum(1, weights, new bytes[](2));
     }
 
-    function test_leaf_failsWithListsOfDifferentLength() public {
+    function test_sum_failsWithListsOfDifferentLength() public {
         vm.expectRevert(abi.encodeWithSelector(WeightedSum.WeightedSumLengthMismatch.selector, 1, 2));
-        _libraries.trimmedLeaf(1, new uint32[](1), new bytes[](2));
+        _libraries.trimmedSum(1, new uint32[](1), new bytes[](2));
     }
 
-    function test_leaf_failsWithAnotherLength() public {
+    function test_sum_failsWithAnotherLength() public {
         bytes[] memory leaves = new bytes[](1);
         leaves[0] = new bytes(255);
-        vm.expectRevert(abi.encodeWithSelector(WeightedSum.WeightedSumLeafSize.selector, 255, 256));
-        _libraries.trimmedLeaf(0, _all(1), leaves);
+        vm.expectRevert(abi.encodeWithSelector(WeightedSum.WeightedSumSize.selector, 255, 256));
+        _libraries.trimmedSum(0, _all(1), leaves);
     }
 
-    function test_leaf_failsWithMoreThanLanesCarry() public {
+    function test_sum_failsWithMoreThanLanesCarry() public {
         vm.expectRevert(abi.encodeWithSelector(TrimmedSum.TrimmedSumTooMany.selector, 0x8000, 0x7fff));
-        _libraries.trimmedLeaf(0, _all(0x8000), new bytes[](0x8000));
+        _libraries.trimmedSum(0, _all(0x8000), new bytes[](0x8000));
     }
 }

@@ -125,7 +125,7 @@ contract LanesProof {
     }
 
     function _copy(uint256[32] calldata words) private pure returns (bytes memory values) {
-        values = new bytes(WeightedSum.LEAF_BYTES);
+        values = new bytes(WeightedSum.SUM_BYTES);
         assembly ("memory-safe") {
             calldatacopy(add(values, 0x20), words, 1024)
         }

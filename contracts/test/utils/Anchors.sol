@@ -9,7 +9,7 @@ function plainAnchorHash(IRoundLedger.Anchor memory anchor) pure returns (bytes3
         abi.encode(
             keccak256(abi.encodePacked(anchor.weights)),
             anchor.delivered,
-            anchor.aggregateRoot,
+            anchor.meanRoot,
             anchor.stateRoot,
             anchor.gramRoot,
             anchor.verdictHash,

@@ -143,6 +143,7 @@ abstract contract Deployment is Test {
             minContributors: 2,
             maxContributors: 128,
             width: 8,
+            meanScale: 1,
             rate: 717,
             momentum: 922,
             commitWindow: COMMIT_WINDOW,

@@ -18,7 +18,7 @@ import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 import { RoundTest } from "./RoundTest.sol";
 import { Trees } from "./Trees.sol";
 
-/// @notice A federation with real updates, trees, header, aggregate and states: a small model of four tensors in five
+/// @notice A federation with real updates, trees, header, mean and states: a small model of four tensors in five
 /// leaves, so that there are padding, a tensor of two leaves, and three empty places.
 abstract contract FraudWorld is RoundTest {
     uint256 internal constant LEAVES = 5;
@@ -37,12 +37,12 @@ abstract contract FraudWorld is RoundTest {
         uint32[] weights;
         uint256 delivered;
         bytes header;
-        bytes[] aggregate;
+        bytes[] mean;
         bytes[] theta;
         bytes[] momentum;
         bytes[] nextTheta;
         bytes[] nextMomentum;
-        bytes32[][] aggregateTree;
+        bytes32[][] meanTree;
         bytes32[][] nextThetaTree;
         bytes32[][] nextMomentumTree;
         IRoundLedger.Anchor anchor;
@@ -175,7 +175,7 @@ abstract contract FraudWorld is RoundTest {
         }
     }
 
-    function updateLeaf(uint256 seed, uint256 values) internal pure returns (bytes memory leaf) {
+    function updateLeaf(uint256 seed, uint256 values) internal pure virtual returns (bytes memory leaf) {
         leaf = new bytes(256);
         uint256 word = 0;
         for (uint256 c = 0; c < 256; ++c) {
@@ -210,7 +210,7 @@ abstract contract FraudWorld is RoundTest {
 
     /// @notice What an honest coordinator computes from updates and weights.
     function compute(World memory world) internal view virtual {
-        world.aggregate = new bytes[](LEAVES);
+        world.mean = new bytes[](LEAVES);
         uint256 weightSum = 0;
         for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
             weightSum += world.weights[i];
@@ -220,18 +220,18 @@ abstract contract FraudWorld is RoundTest {
             for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
                 column[i] = world.updates[i][j];
             }
-            world.aggregate[j] = WeightedSum.leaf(world.weights, column);
+            world.mean[j] = WeightedSum.mean(WeightedSum.sum(world.weights, column), weightSum, policy().meanScale);
         }
-        step(world, weightSum);
+        step(world);
         build(world);
     }
 
-    /// @notice The outer step from the aggregate.
-    function step(World memory world, uint256 weightSum) internal view {
+    /// @notice The outer step from the mean.
+    function step(World memory world) internal view {
         (world.nextTheta, world.nextMomentum) = (new bytes[](LEAVES), new bytes[](LEAVES));
         for (uint256 j = 0; j < LEAVES; ++j) {
             OuterStep.Settings memory settings = OuterStep.Settings({
-                weightSum: uint32(weightSum),
+                meanScale: policy().meanScale,
                 exponent: int8(uint8(exponents()[tensorOf(j)])),
                 rate: policy().rate,
                 momentum: policy().momentum
@@ -241,7 +241,7 @@ abstract contract FraudWorld is RoundTest {
                 (int64 theta, int64 momentum) = OuterStep.step(
                     int64At(world.theta[j], c),
                     int64At(world.momentum[j], c),
-                    WeightedSum.valueAt(world.aggregate[j], c, weightSum),
+                    int256(uint256(uint8(world.mean[j][c]))) - 128,
                     settings
                 );
                 putInt64(world.nextTheta[j], c, theta);
@@ -252,7 +252,7 @@ abstract contract FraudWorld is RoundTest {
 
     /// @notice The trees and the anchor over what the world says.
     function build(World memory world) internal view {
-        world.aggregateTree = treeOf(MerkleTree.Kind.Aggregate, world.aggregate);
+        world.meanTree = treeOf(MerkleTree.Kind.Mean, world.mean);
         world.nextThetaTree = treeOf(MerkleTree.Kind.Theta, world.nextTheta);
         world.nextMomentumTree = treeOf(MerkleTree.Kind.Momentum, world.nextMomentum);
         seal(world);
@@ -263,7 +263,7 @@ abstract contract FraudWorld is RoundTest {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
             delivered: world.delivered,
-            aggregateRoot: world.aggregateTree[DEPTH][0],
+            meanRoot: world.meanTree[DEPTH][0],
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(), world.nextThetaTree[DEPTH][0], world.nextMomentumTree[DEPTH][0]
             ),
@@ -336,7 +336,7 @@ abstract contract FraudWorld is RoundTest {
         if (place >= LEAVES) return made;
         made.theta = leafOf(MerkleTree.Kind.Theta, world.theta, place);
         made.momentum = leafOf(MerkleTree.Kind.Momentum, world.momentum, place);
-        made.aggregate = IJudge.Leaf(world.aggregate[place], Trees.path(world.aggregateTree, place));
+        made.mean = IJudge.Leaf(world.mean[place], Trees.path(world.meanTree, place));
     }
 
     function leafOf(MerkleTree.Kind kind, bytes[] memory leaves, uint256 place)

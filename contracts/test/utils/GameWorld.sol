@@ -10,6 +10,7 @@ import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
+import { Openings } from "../../src/libraries/Openings.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
@@ -85,17 +86,19 @@ abstract contract SmallModel is Test {
         });
     }
 
-    /// @notice The aggregate of the entries.
-    function sumOf(uint32[] memory weights, IJudge.Entry[] memory entries) internal pure returns (bytes memory) {
+    /// @notice The mean of the entries, with a mean scale of 1.
+    function meanOf(uint32[] memory weights, IJudge.Entry[] memory entries) internal pure returns (bytes memory) {
         bytes[] memory leaves = new bytes[](entries.length);
+        uint256 weightSum = 0;
         for (uint256 i = 0; i < entries.length; ++i) {
             leaves[i] = entries[i].leaf;
+            weightSum += weights[i];
         }
-        return WeightedSum.leaf(weights, leaves);
+        return Openings.mean(WeightedSum.sum(weights, leaves), weightSum, 1);
     }
 
     /// @notice The state after the round.
-    function stepOf(State memory state, bytes memory aggregate, OuterStep.Settings memory settings)
+    function stepOf(State memory state, bytes memory mean, OuterStep.Settings memory settings)
         internal
         pure
         returns (State memory next)
@@ -103,10 +106,7 @@ abstract contract SmallModel is Test {
         next = firstState();
         for (uint256 c = 0; c < 256; ++c) {
             (int64 theta, int64 momentum) = OuterStep.step(
-                _int64(state.theta, c),
-                _int64(state.momentum, c),
-                WeightedSum.valueAt(aggregate, c, settings.weightSum),
-                settings
+                _int64(state.theta, c), _int64(state.momentum, c), int256(uint256(uint8(mean[c]))) - 128, settings
             );
             _put(next.theta, c, theta);
             _put(next.momentum, c, momentum);

@@ -130,7 +130,7 @@ abstract contract GasWorld is Deployment {
         (entry.memoryHash, entry.bundleHash) = (keccak256("memory"), keccak256("bundle"));
     }
 
-    /// @notice What `proveAggregate` needs under a rule that trims: the least and the largest value that is kept, by coordinate.
+    /// @notice What `proveMean` needs under a rule that trims: the least and the largest value that is kept, by coordinate.
     function trimHints(IJudge.Entry[] memory entries) internal pure returns (bytes memory hints) {
         hints = new bytes(512);
         uint256 trim = (entries.length - 1) / 2 < 2 ? (entries.length - 1) / 2 : 2;
@@ -166,10 +166,10 @@ abstract contract GasWorld is Deployment {
         }
     }
 
-    /// @dev Root of an aggregate that is wrong at the leaf that all paths are of.
-    function _aggregateRoot() internal pure virtual returns (bytes32) {
-        MerkleTree.Kind kind = MerkleTree.Kind.Aggregate;
-        return MerkleTree.climb(kind, MerkleTree.leaf(kind, new bytes(1024)), place(), _path(3));
+    /// @dev Root of a mean that is wrong at the leaf that all paths are of.
+    function _meanRoot() internal pure virtual returns (bytes32) {
+        MerkleTree.Kind kind = MerkleTree.Kind.Mean;
+        return MerkleTree.climb(kind, MerkleTree.leaf(kind, new bytes(256)), place(), _path(3));
     }
 
     function _lie(uint256 contributors)
@@ -193,7 +193,7 @@ abstract contract GasWorld is Deployment {
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
             delivered: type(uint256).max,
-            aggregateRoot: _aggregateRoot(),
+            meanRoot: _meanRoot(),
             stateRoot: MerkleTree.stateRoot(
                 manifestHash(),
                 MerkleTree.climb(MerkleTree.Kind.Theta, keccak256("a lie"), place(), _path(4)),

@@ -314,7 +314,7 @@ abstract contract GramWorld is RoundTest {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
             delivered: world.delivered,
-            aggregateRoot: keccak256("aggregate"),
+            meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),
             gramRoot: gramRoot,
             verdictHash: keccak256("verdicts"),

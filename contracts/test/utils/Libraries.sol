@@ -90,40 +90,48 @@ contract Libraries {
         return MerkleTree.stateRoot(manifestHash, thetaRoot, momentumRoot);
     }
 
-    function weightedLeaf(uint32[] calldata weights, bytes[] calldata leaves) external pure returns (bytes memory) {
-        return WeightedSum.leaf(weights, leaves);
+    function weightedSum(uint32[] calldata weights, bytes[] calldata leaves) external pure returns (bytes memory) {
+        return WeightedSum.sum(weights, leaves);
     }
 
-    function weightedValue(bytes calldata aggregate, uint256 coordinate, uint256 weightSum)
-        external
-        pure
-        returns (int256)
-    {
-        return WeightedSum.valueAt(aggregate, coordinate, weightSum);
+    function weightedValue(bytes calldata lanes, uint256 coordinate, uint256 weightSum) external pure returns (int256) {
+        return WeightedSum.valueAt(lanes, coordinate, weightSum);
     }
 
-    function trimmedLeaf(uint256 trim, uint32[] calldata weights, bytes[] calldata leaves)
+    function meanAt(int256 aggregate, uint256 weightSum, uint256 scale) external pure returns (int256) {
+        return WeightedSum.meanAt(aggregate, weightSum, scale);
+    }
+
+    function plainMean(bytes calldata lanes, uint256 weightSum, uint256 scale) external pure returns (bytes memory) {
+        return WeightedSum.mean(lanes, weightSum, scale);
+    }
+
+    function meanLeaf(bytes calldata lanes, uint256 divisor, uint256 scale) external pure returns (bytes memory) {
+        return Openings.mean(lanes, divisor, scale);
+    }
+
+    function trimmedSum(uint256 trim, uint32[] calldata weights, bytes[] calldata leaves)
         external
         pure
         returns (bytes memory)
     {
-        return TrimmedSum.leaf(trim, weights, leaves);
+        return TrimmedSum.sum(trim, weights, leaves);
     }
 
     function trimmedDivisor(uint256 trim, uint256 count) external pure returns (uint256) {
         return TrimmedSum.divisor(trim, count);
     }
 
-    function step(int64 theta, int64 momentum, int256 aggregate, OuterStep.Settings calldata settings)
+    function step(int64 theta, int64 momentum, int256 mean, OuterStep.Settings calldata settings)
         external
         pure
         returns (int64, int64)
     {
-        return OuterStep.step(theta, momentum, aggregate, settings);
+        return OuterStep.step(theta, momentum, mean, settings);
     }
 
-    function mean(int256 aggregate, uint32 weightSum, int8 exponent) external pure returns (int256) {
-        return OuterStep.mean(aggregate, weightSum, exponent);
+    function inStateUnits(int256 mean, uint8 meanScale, int8 exponent) external pure returns (int256) {
+        return OuterStep.inStateUnits(mean, meanScale, exponent);
     }
 
     function product(bytes calldata left, bytes calldata right, uint256 index) external pure returns (int256) {

@@ -114,7 +114,7 @@ abstract contract RoundTest is Deployment {
         return IRoundLedger.Anchor({
             weights: weights,
             delivered: type(uint256).max,
-            aggregateRoot: keccak256(abi.encode("aggregate", round)),
+            meanRoot: keccak256(abi.encode("mean", round)),
             stateRoot: keccak256(abi.encode("state", round)),
             gramRoot: bytes32(0),
             verdictHash: keccak256(abi.encode("verdicts", round)),

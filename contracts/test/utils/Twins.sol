@@ -79,7 +79,7 @@ contract PlainTwin is ITwin {
             abi.encode(
                 keccak256(abi.encodePacked(anchor.weights)),
                 anchor.delivered,
-                anchor.aggregateRoot,
+                anchor.meanRoot,
                 anchor.stateRoot,
                 anchor.gramRoot,
                 anchor.verdictHash,

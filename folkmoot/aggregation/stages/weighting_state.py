@@ -14,7 +14,7 @@ from functools import cached_property
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts, Weighted
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.verdict import Reason
 
 

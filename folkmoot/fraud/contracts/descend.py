@@ -29,7 +29,7 @@ MOST_LEAVES = 2
 
 _WHAT = {
     "update": DataKind.UPDATE,
-    "aggregate": DataKind.AGGREGATE,
+    "mean": DataKind.MEAN,
     "state": DataKind.THETA,
     "header": DataKind.HEADER,
     "verdicts": DataKind.VERDICTS,
@@ -104,9 +104,9 @@ def walk(
     if found.tree is None or found.place is None:
         return found
     text = _said(
-        found.place, f"the aggregate of round {finding.case.round}", "what the anchored weights make of it"
+        found.place, f"the mean of round {finding.case.round}", "what the anchored weights make of it"
     )
-    return _wrong(replace(finding, aggregate_tree=found.tree), Kind.AGGREGATE, found.place, text)
+    return _wrong(replace(finding, mean_tree=found.tree), Kind.MEAN, found.place, text)
 
 
 def _state(step: _Steps, missing: Demand) -> Walk | Finding:

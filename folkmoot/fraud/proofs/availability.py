@@ -25,7 +25,7 @@ from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, SumTree, Tree, state_leaves
+from folkmoot.protocol.merkle import MEAN, SumTree, Tree, state_leaves
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.protocol.verdict import Artifacts
@@ -41,8 +41,8 @@ class DataKind(IntEnum):
 
     UPDATE = 0
     """The tree of a delivered update."""
-    AGGREGATE = 1
-    """The tree of the aggregate."""
+    MEAN = 1
+    """The tree of the mean."""
     THETA = 2
     """The tree of the new model."""
     MOMENTUM = 3
@@ -201,12 +201,12 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                 lambda: update.read(place, place + 1).tobytes(),
                 nothing,
             )
-        case DataKind.AGGREGATE:
-            rows = _rows(files.path(artifacts.aggregate), artifacts.aggregate, manifest)
+        case DataKind.MEAN:
+            rows = _rows(files.path(artifacts.mean), artifacts.mean, manifest)
             return _show(
                 demand,
                 about,
-                lambda: plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last]),
+                lambda: plain_tree(MEAN, rows.shape[0], lambda first, last: rows[first:last]),
                 lambda: rows[about.index].tobytes(),
                 nothing,
             )
@@ -271,11 +271,11 @@ def _show(
 
 
 def _rows(path: Path, name: str, manifest: Manifest) -> U8:
-    if path.stat().st_size != manifest.leaves * AGGREGATE.leaf_bytes:
+    if path.stat().st_size != manifest.size:
         raise _other(name)
     with path.open("rb") as file:
         mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    rows: U8 = np.frombuffer(mapped, np.uint8).reshape(-1, AGGREGATE.leaf_bytes)
+    rows: U8 = np.frombuffer(mapped, np.uint8).reshape(-1, LEAF)
     return rows
 
 

@@ -36,8 +36,8 @@ class Kind(StrEnum):
     """An invalid update has a weight: a wrong norm, an invalid byte, or padding that is not zero."""
     ENTRIES = "entries"
     """The root over the entries and their weights is false."""
-    AGGREGATE = "aggregate"
-    """A leaf of the aggregate is not the sum of the updates' leaves."""
+    MEAN = "mean"
+    """A leaf of the mean is not what the weights make of the updates' leaves."""
     OUTER_STEP = "outer-step"
     """A leaf of the new state is not the outer step of the base's."""
 
@@ -157,7 +157,7 @@ class Demand:
     """Missing data to which the chain commits. Without the data no error can be proven."""
 
     what: str
-    """`artifacts`, `header`, `base-state`, `update`, `aggregate`, `state` or `earlier`."""
+    """`artifacts`, `header`, `base-state`, `update`, `mean`, `state` or `earlier`."""
     text: str
     """Description of the missing data, in one sentence."""
     entry: int | None = None
@@ -167,7 +167,7 @@ class Demand:
     unsure: bool = False
     """Whether a mirror gave no answer, so that another try may succeed."""
     truth: tuple[Tree, ...] = field(default=(), compare=False, repr=False)
-    """What the missing tree must be, if it was computed: the aggregate's, or theta's and momentum's."""
+    """What the missing tree must be, if it was computed: the mean's, or theta's and momentum's."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -179,7 +179,7 @@ class Dispute:
     """An error that no contract can check, so that a vote must decide."""
 
     what: str
-    """`weight`, `exponents`, `delivered`, `aggregate`, `state`, `verdicts`, `artifacts`, `outcome` or
+    """`weight`, `exponents`, `delivered`, `mean`, `state`, `verdicts`, `artifacts`, `outcome` or
     `gram-root`."""
     text: str
     """Description of the difference, in one sentence."""

@@ -3,7 +3,7 @@
 
 First the round is computed with `folkmoot.round`. If the anchor equals the result, it is right, and the examination
 ends. Otherwise every claim of the anchor is checked against its own premises, as in the contracts: the weights against
-the record, the aggregate against the anchored weights, the state against the anchored aggregate. Each difference is a
+the record, the mean against the anchored weights, the state against the anchored mean. Each difference is a
 suspicion that can be proven, a demand for withheld data, or a dispute that no contract can check. This module uses no
 chain, clock or folder.
 """
@@ -20,7 +20,6 @@ from eth_abi.exceptions import DecodingError
 from folkmoot.aggregation.form import Form, form_of
 from folkmoot.aggregation.gram_tree import gram_tree, has_tree
 from folkmoot.aggregation.rules import multi_krum
-from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.fraud.proofs import gram
 from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
@@ -28,17 +27,16 @@ from folkmoot.fraud.proofs.finding import BY_RULE, Finding, Material
 from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
-from folkmoot.protocol.arrays import I64, U8, U32
+from folkmoot.protocol.arrays import I64, U8
 from folkmoot.protocol.codec import check_padding
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.header import MAX_EXPONENT, MIN_EXPONENT, RoundHeader, decode_exponents
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE, MOMENTUM, THETA, Tree, depth_of
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.merkle import MEAN, MOMENTUM, THETA, Tree, depth_of
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.updates import UpdateReader
-from folkmoot.round import compute_round
+from folkmoot.round import compute_round, step_leaves
 
 MOST_PLACES = 1000
 """Maximum number of listed wrong leaves. The first one is enough for a proof."""
@@ -72,7 +70,7 @@ def examine(material: Material) -> Finding:
     _check_entries(finding)
     _check_updates(finding)
     _check_rule(finding)
-    _check_sums(finding)
+    _check_mean(finding)
     _dispute(finding)
     finding.outcome = None  # No round uses it as a base, and its state is large.
     return finding
@@ -345,67 +343,64 @@ def _true_gram(finding: Finding) -> gram.Truth | None:
     return gram.Truth(material.manifest, header.exponents, readers, tree)
 
 
-def _check_sums(finding: Finding) -> None:
-    """Compute aggregate and state from the anchored weights, and compare them with the anchored roots."""
+def _check_mean(finding: Finding) -> None:
+    """Compute mean and state from the anchored weights, and compare them with the anchored roots."""
     case, material = finding.case, finding.material
     try:
         form = form_of(case.policy.rule, case.policy.parameters)
-        divisor = form.divisor(case.anchor.weights)
+        form.divisor(case.anchor.weights)
     except InputError:  # Weights that `_check_weights` disproves, or an impossible policy.
         return
     if all(material.updates[i] is not None for i, weight in enumerate(case.anchor.weights) if weight):
-        lanes = _summed(form, material.updates, case.anchor.weights)
-        truth = plain_tree(
-            AGGREGATE,
-            material.manifest.leaves,
-            lambda first, last: merkle.aggregate_leaves(lanes(first, last)),
-        )
-        if truth.root != case.anchor.aggregate_root:
-            _compare_aggregate(finding, truth)
-            return  # The state is checked against the anchored aggregate, which has its own proof.
-        finding.aggregate_tree = truth
-    elif _publish_aggregate(finding):
-        lanes = _published(finding)
+        mean = _computed(form, material.updates, case)
+        truth = plain_tree(MEAN, material.manifest.leaves, mean)
+        if truth.root != case.anchor.mean_root:
+            _compare_mean(finding, truth)
+            return  # The state is checked against the anchored mean, which has its own proof.
+        finding.mean_tree = truth
+    elif _publish_mean(finding):
+        mean = _published(finding)
     else:
         return
     if finding.header is not None and material.base is not None:
-        _compare_state(finding, lanes, divisor)
+        _compare_state(finding, mean)
 
 
-def _published(finding: Finding) -> Callable[[int, int], U32]:
-    rows = finding.aggregate_rows
+def _published(finding: Finding) -> Callable[[int, int], U8]:
+    rows = finding.mean_rows
     assert rows is not None  # noqa: S101  # it was just loaded
-    return lambda first, last: merkle.aggregate_lanes(rows[first:last])
+    return lambda first, last: rows[first:last]
 
 
-def _summed(
-    form: Form, updates: Sequence[UpdateReader | None], weights: Sequence[int]
-) -> Callable[[int, int], U32]:
-    """Return a function that sums the lanes of a range of leaves, with about 1 MiB of updates in memory."""
+def _computed(form: Form, updates: Sequence[UpdateReader | None], case: Case) -> Callable[[int, int], U8]:
+    """Return a function that computes the mean of a range of leaves, with about 1 MiB of updates in memory."""
     chunk = max(1, _CHUNK_BYTES // (LEAF * max(1, len(updates))))
+    weights, scale = case.anchor.weights, case.policy.mean_scale
 
-    def lanes(first: int, last: int) -> U32:
-        parts = [form.lanes(updates, weights, at, min(at + chunk, last)) for at in range(first, last, chunk)]
-        return np.concatenate(parts)
+    def mean(first: int, last: int) -> U8:
+        places = range(first, last, chunk)
+        return np.concatenate(
+            [form.mean(updates, weights, scale, at, min(at + chunk, last)) for at in places]
+        )
 
-    return lanes
+    return mean
 
 
-def _publish_aggregate(finding: Finding, truth: Tree | None = None) -> bool:
-    """Load the published aggregate and its tree. Return whether it has the anchored root."""
+def _publish_mean(finding: Finding, truth: Tree | None = None) -> bool:
+    """Load the published mean and its tree. Return whether it has the anchored root."""
     known = (truth,) if truth is not None else ()
     case, manifest = finding.case, finding.material.manifest
     if finding.material.artifacts is None:
         return False
-    text = f"No file of round {case.round} is the aggregate that was anchored."
+    text = f"No file of round {case.round} is the mean that was anchored."
     try:
-        rows = finding.material.aggregate()
+        rows = finding.material.mean()
     except ArtifactError as error:
         finding.demands.append(
             Demand(
-                "aggregate",
+                "mean",
                 f"{text} {error.message}",
-                root=case.anchor.aggregate_root,
+                root=case.anchor.mean_root,
                 unsure=unsure(error),
                 truth=known,
             )
@@ -413,28 +408,28 @@ def _publish_aggregate(finding: Finding, truth: Tree | None = None) -> bool:
         return False
     tree = None
     if manifest.leaves <= rows.shape[0] <= 1 << manifest.depth:
-        tree = plain_tree(AGGREGATE, rows.shape[0], lambda first, last: rows[first:last])
-    if tree is None or tree.root != case.anchor.aggregate_root:
-        finding.demands.append(Demand("aggregate", text, root=case.anchor.aggregate_root, truth=known))
+        tree = plain_tree(MEAN, rows.shape[0], lambda first, last: rows[first:last])
+    if tree is None or tree.root != case.anchor.mean_root:
+        finding.demands.append(Demand("mean", text, root=case.anchor.mean_root, truth=known))
         return False
-    finding.aggregate_rows, finding.aggregate_tree = rows, tree
+    finding.mean_rows, finding.mean_tree = rows, tree
     return True
 
 
-def _compare_aggregate(finding: Finding, truth: Tree) -> None:
-    if not _publish_aggregate(finding, truth):
+def _compare_mean(finding: Finding, truth: Tree) -> None:
+    if not _publish_mean(finding, truth):
         return
-    assert finding.aggregate_tree is not None  # noqa: S101  # it was loaded
-    places = differing(truth, finding.aggregate_tree)
-    what = f"of the aggregate of round {finding.case.round}"
+    assert finding.mean_tree is not None  # noqa: S101  # it was loaded
+    places = differing(truth, finding.mean_tree)
+    what = f"of the mean of round {finding.case.round}"
     text = f"{_leaves(places, what)} not what the anchored weights make of the updates."
-    finding.suspicions.append(Suspicion(Kind.AGGREGATE, places[0], text, tuple(places[:MOST_PLACES])))
+    finding.suspicions.append(Suspicion(Kind.MEAN, places[0], text, tuple(places[:MOST_PLACES])))
 
 
-def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> None:
+def _compare_state(finding: Finding, mean: Callable[[int, int], U8]) -> None:
     """Compare the outer step of the base with the anchored state."""
     case, manifest, root = finding.case, finding.material.manifest, finding.case.anchor.state_root
-    theta, momentum = _step(finding, lanes, divisor)
+    theta, momentum = _step(finding, mean)
     if merkle.state_root(manifest.hash, theta.root, momentum.root) == root:
         return
     if finding.material.artifacts is None:
@@ -469,28 +464,18 @@ def _compare_state(finding: Finding, lanes: Callable[[int, int], U32], divisor: 
     finding.suspicions.append(Suspicion(Kind.OUTER_STEP, places[0], text, tuple(places[:MOST_PLACES])))
 
 
-def _step(finding: Finding, lanes: Callable[[int, int], U32], divisor: int) -> tuple[Tree, Tree]:
+def _step(finding: Finding, mean: Callable[[int, int], U8]) -> tuple[Tree, Tree]:
     """Return the trees of theta and momentum after the round."""
     header, base, policy = finding.header, finding.material.base, finding.case.policy
     assert header is not None and base is not None  # noqa: S101, PT018  # the caller has checked
     manifest = finding.material.manifest
-    exponents = np.array(header.exponents, dtype=np.int64)
     hashes = {kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (THETA, MOMENTUM)}
     chunk = max(1, _CHUNK_BYTES // (LEAF * 16))
     for first in range(0, manifest.leaves, chunk):
         last = min(first + chunk, manifest.leaves)
-        place = slice(LEAF * first, LEAF * last)
-        theta, momentum = outer_step(
-            base.theta[place],
-            base.momentum[place],
-            aggregate_of(lanes(first, last), divisor),
-            divisor,
-            exponents[manifest.tensor_of_leaf[first:last]],
-            policy.rate,
-            policy.momentum,
-        )
-        hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(theta))
-        hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(momentum))
+        part = step_leaves(manifest, header, policy, base, mean(first, last), first)
+        hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(part.theta))
+        hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(part.momentum))
     return merkle.tree(THETA, hashes[THETA]), merkle.tree(MOMENTUM, hashes[MOMENTUM])
 
 
@@ -515,7 +500,7 @@ def _dispute(finding: Finding) -> None:
             disputes.append(Dispute("weight", text, expected, str(weight), verdict.index))
     if truth.weights == anchor.weights:
         for what, mine, theirs in (
-            ("aggregate", truth.aggregate_root, anchor.aggregate_root),
+            ("mean", truth.mean_root, anchor.mean_root),
             ("state", truth.state_root, anchor.state_root),
         ):
             if mine != theirs:

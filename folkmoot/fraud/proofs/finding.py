@@ -59,8 +59,8 @@ class Material:
     """Earlier rounds, as far as the rule uses them."""
     updates: list[UpdateReader | None]
     """One file per entry: the file in the artifacts file, if available."""
-    aggregate: Callable[[], U8]
-    """Loads the published aggregate: uint8[k, 1024]. Raises ArtifactError."""
+    mean: Callable[[], U8]
+    """Loads the published mean: uint8[k, 256]. Raises ArtifactError."""
     state: Callable[[], StateRows]
     """Loads the published state. Raises ArtifactError."""
     missing: list[Demand] = field(default_factory=list)
@@ -91,9 +91,9 @@ class Finding:
     """Header with which the round was opened, if it is valid."""
     header_bytes: bytes = b""
     """Bytes of the header with which the round was opened; empty if unknown."""
-    aggregate_rows: U8 | None = None
-    """Published aggregate with the anchored root, uint8[k, 1024]."""
-    aggregate_tree: Tree | None = None
+    mean_rows: U8 | None = None
+    """Published mean with the anchored root, uint8[k, 256]."""
+    mean_tree: Tree | None = None
     """Tree with the anchored root."""
     theta_tree: Tree | None = None
     """Tree of the published theta, if the published state has the anchored root."""

@@ -157,27 +157,27 @@ def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
     return (place, len(tree.levels) - 1, 0, tree.levels[-1].node(0), b"", b"", *_children(tree))
 
 
-def _aggregate(finding: Finding, place: int) -> Call:
-    claimed = _opening(_have(finding.aggregate_tree), place)
+def _mean(finding: Finding, place: int) -> Call:
+    claimed = _opening(_have(finding.mean_tree), place)
     hints = _hints(finding, place) if place < finding.material.manifest.leaves else b""
-    return "proveAggregate", (opened_at(finding, place), place, claimed, hints)
+    return "proveMean", (opened_at(finding, place), place, claimed, hints)
 
 
 def _outer_step(finding: Finding, place: int) -> Call:
     nothing: tuple[bytes, tuple[bytes, ...]] = (b"", ())
-    theta, momentum, aggregate = nothing, nothing, nothing
+    theta, momentum, mean_leaf = nothing, nothing, nothing
     base = finding.material.base
     if place < finding.material.manifest.leaves:
         assert base is not None  # noqa: S101  # an outer step was computed from it
         theta_tree, momentum_tree = finding.base_trees
         theta = _state_leaf(base.theta, theta_tree, place)
         momentum = _state_leaf(base.momentum, momentum_tree, place)
-        aggregate = (_aggregate_leaf(finding, place), _have(finding.aggregate_tree).proof(place))
+        mean_leaf = (_mean_leaf(finding, place), _have(finding.mean_tree).proof(place))
     step = (
         finding.header_bytes,
         theta,
         momentum,
-        aggregate,
+        mean_leaf,
         _opening(_have(finding.theta_tree), place),
         _opening(_have(finding.momentum_tree), place),
     )
@@ -242,7 +242,7 @@ BUILDERS: dict[Kind, Callable[[Finding, int], Call]] = {
     Kind.WEIGHT: _weight,
     Kind.ENTRIES: _entries,
     Kind.UPDATE: _update,
-    Kind.AGGREGATE: _aggregate,
+    Kind.MEAN: _mean,
     Kind.OUTER_STEP: _outer_step,
     Kind.RULE: _rule,
     Kind.GRAM_ROOT: _gram_root,
@@ -295,16 +295,16 @@ def _hints(finding: Finding, place: int) -> bytes:
     return bytes(lowest.data) + bytes(highest.data)
 
 
-def _aggregate_leaf(finding: Finding, place: int) -> bytes:
-    """Return a leaf of the anchored aggregate, published or computed from the updates."""
-    if finding.aggregate_rows is not None:
-        published: bytes = finding.aggregate_rows[place].tobytes()
+def _mean_leaf(finding: Finding, place: int) -> bytes:
+    """Return a leaf of the anchored mean, published or computed from the updates."""
+    if finding.mean_rows is not None:
+        published: bytes = finding.mean_rows[place].tobytes()
         return published
-    case = finding.case
-    form = form_of(case.policy.rule, case.policy.parameters)
-    lanes = form.lanes(finding.material.updates, case.anchor.weights, place, place + 1)
-    leaf: bytes = merkle.aggregate_leaves(lanes).tobytes()
-    return leaf
+    case, policy = finding.case, finding.case.policy
+    form = form_of(policy.rule, policy.parameters)
+    leaves = form.mean(finding.material.updates, case.anchor.weights, policy.mean_scale, place, place + 1)
+    computed: bytes = leaves.tobytes()
+    return computed
 
 
 def _state_leaf(values: I64, tree: Tree, place: int) -> tuple[bytes, tuple[bytes, ...]]:

@@ -23,11 +23,11 @@ from folkmoot.fraud.proofs.case import Case, Demand
 from folkmoot.fraud.proofs.examine import unsure
 from folkmoot.fraud.proofs.finding import Material, StateRows
 from folkmoot.protocol.arrays import U8
+from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import AGGREGATE
 from folkmoot.protocol.state import MAGIC, State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
@@ -77,7 +77,7 @@ class RoundFiles:
             base,
             self._lineage(case, cases, missing),
             updates,
-            lambda: self._aggregate(artifacts),
+            lambda: self._mean(artifacts),
             lambda: self._published_state(artifacts),
             missing,
             self._shown,
@@ -98,7 +98,7 @@ class RoundFiles:
             self._newest = (artifacts.state, state)
             self._sure[artifacts.state] = case.anchor.state_root
         names = {
-            artifacts.aggregate,
+            artifacts.mean,
             artifacts.verdicts,
             artifacts.base_state,
             *filter(None, artifacts.updates),
@@ -203,16 +203,15 @@ class RoundFiles:
         self._newest = (name, state)
         return state
 
-    def _aggregate(self, artifacts: Artifacts | None) -> U8:
+    def _mean(self, artifacts: Artifacts | None) -> U8:
         if artifacts is None:
-            raise _nothing("aggregate")
-        most = AGGREGATE.leaf_bytes << self.manifest.depth
-        path = self.source.fetch(artifacts.aggregate, most)
-        size = path.stat().st_size // AGGREGATE.leaf_bytes
-        if size == 0:
-            raise ArtifactError("The file is no aggregate.", code="artifact-damaged")
-        rows: U8 = np.frombuffer(_mapped(path), np.uint8, size * AGGREGATE.leaf_bytes)
-        return rows.reshape(-1, AGGREGATE.leaf_bytes)
+            raise _nothing("mean")
+        path = self.source.fetch(artifacts.mean, LEAF << self.manifest.depth)
+        leaves = path.stat().st_size // LEAF
+        if leaves == 0:
+            raise ArtifactError("The file is no mean.", code="artifact-damaged")
+        rows: U8 = np.frombuffer(_mapped(path), np.uint8, LEAF * leaves)
+        return rows.reshape(-1, LEAF)
 
     def _published_state(self, artifacts: Artifacts | None) -> StateRows:
         if artifacts is None:
@@ -273,7 +272,7 @@ class RoundFiles:
             None,
             None,
             updates,
-            lambda: self._aggregate(None),
+            lambda: self._mean(None),
             lambda: self._published_state(None),
         )
         return self._remember(case, material, artifacts)

@@ -13,7 +13,8 @@ from fastapi.responses import FileResponse, Response
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
 
-from folkmoot.artifacts.sources import EXPIRED
+from folkmoot.artifacts.retention import Reason
+from folkmoot.artifacts.sources import EXPIRED, SPARE
 from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
@@ -32,12 +33,12 @@ router = APIRouter(tags=["artifacts"])
 @router.get(
     "/v1/artifacts/{sha256}",
     response_class=FileResponse,
-    responses={**FILE, 410: described("The update was deleted by rule; `reason` says why.")},
+    responses={**FILE, 410: described("The file was deleted by rule; `reason` says why.")},
 )
 def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
     """A file. An update's is a 404 `artifact-embargoed` until the commit window of its round is over.
 
-    It is a 410 `expired` once the update was deleted by rule.
+    It is a 410 `expired` once the update was deleted by rule, and `spare-state` once the state was.
     """
     return _public(here, request, sha256)
 
@@ -127,6 +128,15 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
     hidden = row is not None and row.kind == "update" and here.conduct.withholds(row.round or 0)
     if row is None or hidden:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
+    if row.deleted == Reason.SPARE:
+        raise Problem(
+            410,
+            SPARE,
+            f"The state {sha256} of round {row.round} was deleted by rule: old states are rebuilt.",
+            "It follows from an earlier state and the means since then (docs/protocol.md section 12.2). "
+            "`folkmoot audit` and `folkmoot model download` rebuild it; /v1/models has the model file.",
+            reason=row.deleted,
+        )
     if row.deleted is not None:
         raise Problem(
             410,

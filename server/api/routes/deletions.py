@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Take and serve the wishes of contributors to delete their update files (docs/protocol.md section 12.2)."""
+"""Take and serve the wishes of contributors to delete their update files (docs/protocol.md section 12.3)."""
 
 from __future__ import annotations
 

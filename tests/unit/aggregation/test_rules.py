@@ -25,7 +25,7 @@ from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import STATE_BOUND
 from folkmoot.protocol.manifest import Manifest, Tensor
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason

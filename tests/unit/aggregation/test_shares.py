@@ -66,7 +66,7 @@ def test_copies_change_nothing_but_their_own_verdicts(rule: str) -> None:
     for place in (2, 6, 7):
         verdict = outcome.verdicts.verdicts[place]
         assert (verdict.reason, verdict.numbers["copyOfEntry"]) == (Reason.COPY, 1)
-    assert outcome.aggregate_root == alone.aggregate_root
+    assert outcome.mean_root == alone.mean_root
     assert outcome.state_root == alone.state_root
     assert outcome.anchor.gram_root == alone.anchor.gram_root
     assert outcome.next_exponents == alone.next_exponents

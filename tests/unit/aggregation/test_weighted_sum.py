@@ -10,7 +10,7 @@ from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights, sum_l
 from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.manifest import Manifest, Tensor
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.updates import MemoryUpdate
 from tests.unit import worlds
 

@@ -31,7 +31,7 @@ MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (30,)),))
 STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})
 GENESIS = Genesis.of(MANIFEST, STATE, (-8,))
 UPDATES = [bytes([index]) * MANIFEST.size for index in range(3)]
-AGGREGATE = bytes(1024 * MANIFEST.leaves)
+MEAN = bytes([128]) * MANIFEST.size
 VERDICTS = b'{"format": "what it says does not matter here"}'
 REPORT = b'{"accuracy": "0.9"}'
 
@@ -46,7 +46,7 @@ ARTIFACTS = Artifacts(
     manifest=GENESIS.manifest,
     base_state=GENESIS.state,
     updates=(sha(UPDATES[0]), None, sha(UPDATES[1]), sha(UPDATES[2])),
-    aggregate=sha(AGGREGATE),
+    mean=sha(MEAN),
     state=sha(STATE.to_bytes()),
     verdicts=sha(VERDICTS),
     next_exponents=(-8,),
@@ -57,7 +57,7 @@ FILES = [
     MANIFEST.to_json(),
     STATE.to_bytes(),
     *UPDATES,
-    AGGREGATE,
+    MEAN,
     VERDICTS,
     ARTIFACTS.to_json(),
 ]
@@ -91,6 +91,7 @@ class Chain:
     reports: set[str] = field(default_factory=lambda: {sha(REPORT)})
 
     over: set[int] = field(default_factory=set)
+    old: set[int] = field(default_factory=set)
 
     def look(self) -> None:
         pass
@@ -110,6 +111,9 @@ class Chain:
 
     def accepts(self, account: str, digest: bytes, signature: bytes) -> bool:
         return False
+
+    def spare(self) -> set[int]:
+        return self.old
 
     @property
     def ledger(self) -> Any:
@@ -146,11 +150,11 @@ def test_a_copy_goes_on_where_it_was_and_puts_right_what_is_damaged(whole: Path,
     to = tmp_path / "to"
     dict(mirroring(to, FolderSource(whole)).step())
     (to / sha(UPDATES[0])[:2] / sha(UPDATES[0])).unlink()
-    (to / sha(AGGREGATE)[:2] / sha(AGGREGATE)).write_bytes(AGGREGATE[:-1] + b"!")
+    (to / sha(MEAN)[:2] / sha(MEAN)).write_bytes(MEAN[:-1] + b"!")
     (to / "by-keccak" / ROUND.artifacts_hash.hex()).write_text("nonsense")
     done = dict(mirroring(to, FolderSource(whole)).step())
     assert (done[1].fetched, done[1].missing) == (3, [])
-    assert FolderSource(to).fetch(sha(AGGREGATE), len(AGGREGATE)).read_bytes() == AGGREGATE
+    assert FolderSource(to).fetch(sha(MEAN), len(MEAN)).read_bytes() == MEAN
 
 
 def test_a_source_with_half_is_named_file_by_file_and_another_fills_the_gaps(
@@ -158,7 +162,7 @@ def test_a_source_with_half_is_named_file_by_file_and_another_fills_the_gaps(
 ) -> None:
     half = tmp_path / "half"
     for data in FILES:
-        if data not in (UPDATES[1], AGGREGATE):
+        if data not in (UPDATES[1], MEAN):
             put(half, data)
     (half / "by-keccak").mkdir()
     for data in DOCUMENTS:
@@ -168,7 +172,7 @@ def test_a_source_with_half_is_named_file_by_file_and_another_fills_the_gaps(
     done = dict(made.step())
     assert [(each.what, each.file, each.round) for each in done[1].missing] == [
         ("the update file of entry 2", sha(UPDATES[1]), 1),
-        ("the aggregate", sha(AGGREGATE), 1),
+        ("the mean", sha(MEAN), 1),
     ]
     assert str(half) in done[1].missing[0].why
     assert [(each.what, each.needed) for each in done[0].missing] == [("an evaluation report", False)]
@@ -182,7 +186,7 @@ def test_a_source_with_half_is_named_file_by_file_and_another_fills_the_gaps(
 
     done = dict(mirroring(to, FolderSource(half), Second(whole)).step())
     assert done[1].missing == []
-    assert asked == [sha(REPORT), sha(UPDATES[1]), sha(AGGREGATE)], "only for what the first has not"
+    assert asked == [sha(REPORT), sha(UPDATES[1]), sha(MEAN)], "only for what the first has not"
 
 
 def test_a_lying_source_gets_nothing_into_the_folder(whole: Path, tmp_path: Path) -> None:
@@ -193,13 +197,13 @@ def test_a_lying_source_gets_nothing_into_the_folder(whole: Path, tmp_path: Path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     (liar / sha(UPDATES[2])[:2] / sha(UPDATES[2])).write_bytes(UPDATES[1])
-    (liar / sha(AGGREGATE)[:2] / sha(AGGREGATE)).write_bytes(AGGREGATE + bytes(1))
+    (liar / sha(MEAN)[:2] / sha(MEAN)).write_bytes(MEAN + bytes(1))
     to = tmp_path / "to"
     done = dict(mirroring(to, FolderSource(liar)).step())
-    assert [each.file for each in done[1].missing] == [sha(UPDATES[2]), sha(AGGREGATE)]
+    assert [each.file for each in done[1].missing] == [sha(UPDATES[2]), sha(MEAN)]
     assert f"its sha256 is {sha(UPDATES[1])}" in done[1].missing[0].why
-    assert f"more than {len(AGGREGATE)} bytes" in done[1].missing[1].why
-    assert not names(to) & {sha(UPDATES[2]), sha(AGGREGATE)}
+    assert f"more than {len(MEAN)} bytes" in done[1].missing[1].why
+    assert not names(to) & {sha(UPDATES[2]), sha(MEAN)}
     assert dict(mirroring(to, FolderSource(liar), FolderSource(whole)).step())[1].missing == []
 
 
@@ -249,7 +253,7 @@ def test_the_chain_says_which_manifest_it_is(whole: Path, tmp_path: Path) -> Non
     [
         (replace(ROUND, number=2), "that of another round"),
         (replace(ROUND, entries=5), "that of another round"),
-        (replace(ROUND, artifacts_hash=keccak(VERDICTS)), "not a folkmoot/artifacts/1"),
+        (replace(ROUND, artifacts_hash=keccak(VERDICTS)), "not a folkmoot/artifacts/2"),
     ],
 )
 def test_an_artifacts_file_must_be_the_rounds_own(
@@ -261,10 +265,10 @@ def test_an_artifacts_file_must_be_the_rounds_own(
 
 
 def test_files_of_void_rounds_are_wanted_and_not_needed(whole: Path, tmp_path: Path) -> None:
-    (whole / sha(AGGREGATE)[:2] / sha(AGGREGATE)).unlink()
+    (whole / sha(MEAN)[:2] / sha(MEAN)).unlink()
     chain = Chain({1: replace(ROUND, void=True)}, set())
     done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=chain).step())
-    assert [(each.file, each.needed) for each in done[1].missing] == [(sha(AGGREGATE), False)]
+    assert [(each.file, each.needed) for each in done[1].missing] == [(sha(MEAN), False)]
 
 
 def test_only_the_rounds_that_are_wanted(whole: Path, tmp_path: Path) -> None:
@@ -447,6 +451,41 @@ def test_a_round_that_lists_other_files_as_updates_makes_no_mirror_delete_them(
     assert names(to) == before
 
 
+@pytest.mark.parametrize("over", [{2}, {1, 2}], ids=["the liar's round", "both rounds"])
+def test_a_mean_that_is_listed_as_an_update_stays(whole: Path, tmp_path: Path, over: set[int]) -> None:
+    """A mean has the size of an update, and the bytes of one if that alone has a weight."""
+    lie = replace(ARTIFACTS, round=2, updates=(sha(MEAN), None, None, None), mean=sha(UPDATES[0]))
+    put(whole, lie.to_json())
+    (whole / "by-keccak" / keccak(lie.to_json()).hex()).write_text(sha(lie.to_json()))
+    to = tmp_path / "to"
+    chain = Chain({1: ROUND, 2: replace(ROUND, number=2, artifacts_hash=keccak(lie.to_json()), void=True)})
+    made = mirroring(to, FolderSource(whole), chain=chain)
+    dict(made.step())
+    before = names(to)
+    chain.over = over
+    dict(made.step())
+    assert before - names(to) == ({sha(data) for data in UPDATES} if 1 in over else set())
+    assert sha(MEAN) in names(to)
+
+
+def test_an_update_that_is_its_rounds_mean_stays(whole: Path, tmp_path: Path, two: Chain) -> None:
+    alone = replace(ARTIFACTS, mean=sha(UPDATES[0]))
+    put(whole, alone.to_json())
+    (whole / "by-keccak" / keccak(alone.to_json()).hex()).write_text(sha(alone.to_json()))
+    to = tmp_path / "to"
+    chain = Chain({1: replace(ROUND, artifacts_hash=keccak(alone.to_json()))})
+    made = mirroring(to, FolderSource(whole), chain=chain)
+    dict(made.step())
+    chain.over = {1}
+    assert [(number, done.deleted) for number, done in made.step()] == [(0, 0), (1, 2)]
+    assert sha(UPDATES[0]) in names(to)
+    chain.rounds[2] = replace(two.rounds[2], void=True)  # lists it as an update, later
+    dict(made.step())
+    chain.over = {1, 2}
+    assert sum(done.deleted for _, done in made.step()) == 0
+    assert sha(UPDATES[0]) in names(to)
+
+
 def test_a_new_mirror_does_not_fetch_expired_updates_and_lacks_nothing(
     whole: Path, tmp_path: Path, two: Chain
 ) -> None:
@@ -482,6 +521,119 @@ def test_a_mirror_that_was_killed_while_it_deleted_goes_on(whole: Path, tmp_path
     two.over = {1, 2}
     dict(mirroring(to, FolderSource(tmp_path / "nowhere"), chain=two).step())
     assert not {sha(data) for data in UPDATES} & names(to)
+
+
+# States that are rebuilt (docs/protocol.md section 12.2)
+
+
+@dataclass
+class Line:
+    """Rounds 1 to 5 on each other, of which each has another state."""
+
+    chain: Chain
+    states: list[bytes]
+    means: list[bytes]
+
+
+def other_state(seed: int) -> bytes:
+    return State.genesis(MANIFEST, {"weight": np.full(30, seed, dtype=np.float32)}).to_bytes()
+
+
+@pytest.fixture
+def line(whole: Path) -> Line:
+    states = [STATE.to_bytes(), *(other_state(seed) for seed in range(2, 7))]
+    means = [bytes([200 + number]) * MANIFEST.size for number in range(6)]
+    chain = Chain({})
+    for number in range(1, 6):
+        listed = replace(
+            ARTIFACTS,
+            round=number,
+            base_state=sha(states[number - 1]),
+            mean=sha(means[number]),
+            state=sha(states[number]),
+        )
+        add(whole, chain, listed, base=number - 1)
+        for data in (states[number], means[number]):
+            put(whole, data)
+    return Line(chain, states, means)
+
+
+def add(folder: Path, chain: Chain, listed: Artifacts, **changes: Any) -> None:
+    """Anchor a round, and put its artifacts file into a folder."""
+    put(folder, listed.to_json())
+    (folder / "by-keccak" / keccak(listed.to_json()).hex()).write_text(sha(listed.to_json()))
+    found = replace(ROUND, number=listed.round, artifacts_hash=keccak(listed.to_json()), **changes)
+    chain.rounds[listed.round] = found
+
+
+def states_in(folder: Path, line: Line) -> list[int]:
+    """Rounds whose states are there."""
+    return [number for number, data in enumerate(line.states) if sha(data) in names(folder)]
+
+
+def test_spare_states_are_deleted_and_never_fetched_again(whole: Path, tmp_path: Path, line: Line) -> None:
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    before = names(tmp_path / "to")
+    line.chain.old = {1, 2, 4}
+    assert [(number, done.deleted) for number, done in made.step() if number] == [(1, 1), (2, 1), (4, 1)]
+    assert before - names(tmp_path / "to") == {sha(line.states[number]) for number in (1, 2, 4)}
+    assert [number for number, _ in made.step()] == [0], "what was deleted is not looked at again"
+    for to in (tmp_path / "to", tmp_path / "new"):
+        done = dict(mirroring(to, FolderSource(whole), chain=line.chain).step())
+        assert not any(each.missing for each in done.values())
+        assert states_in(to, line) == [0, 3, 5]
+
+
+def test_a_state_stays_while_another_round_left_it_as_it_was(whole: Path, tmp_path: Path, line: Line) -> None:
+    idle = replace(ARTIFACTS, round=6, base_state=sha(line.states[2]), state=sha(line.states[2]))
+    again = replace(ARTIFACTS, round=7, state=GENESIS.state)
+    add(whole, line.chain, idle, base=2)
+    add(whole, line.chain, again, base=6)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.old = {1, 2, 7}
+    dict(made.step())
+    assert states_in(tmp_path / "to", line) == [0, 2, 3, 4, 5]
+
+
+def test_a_void_round_that_lists_another_file_as_its_state_makes_no_mirror_delete_it(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    document = b"{" + bytes(MANIFEST.state_file_size - 1)
+    report = sha(document)
+    put(whole, document)
+    line.chain.reports = {report}
+    add(whole, line.chain, replace(ARTIFACTS, round=6, state=report), base=5, void=True)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.old = {6}
+    dict(made.step())
+    assert report in names(tmp_path / "to")
+
+
+def test_a_mirror_of_some_rounds_has_what_their_first_state_is_rebuilt_from(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    line.chain.old = {2, 3}
+    done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain, rounds=range(4, 6)).step())
+    assert not any(each.missing for each in done.values())
+    assert list(done) == [0, 2, 3, 4, 5]
+    assert states_in(tmp_path / "to", line) == [0, 1, 4, 5]
+    there = [number for number, data in enumerate(line.means) if sha(data) in names(tmp_path / "to")]
+    assert there == [2, 3, 4, 5]
+
+
+def test_a_round_that_lists_a_mean_as_an_update_makes_no_mirror_delete_it(
+    whole: Path, tmp_path: Path, line: Line
+) -> None:
+    lie = replace(ARTIFACTS, round=6, updates=(sha(line.means[3]), None, None, None))
+    add(whole, line.chain, lie, base=5, void=True)
+    made = mirroring(tmp_path / "to", FolderSource(whole), chain=line.chain)
+    dict(made.step())
+    line.chain.over = {6}
+    dict(made.step())
+    assert sha(line.means[3]) in names(tmp_path / "to")
 
 
 def test_what_a_coordinator_deleted_by_rule_is_told_apart_from_what_it_lacks() -> None:

@@ -12,6 +12,7 @@ import pytest
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource, open_source
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import keccak
+from tests.file_server import FileServer
 
 DATA = b"a file of a federation" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -124,7 +125,7 @@ def test_what_a_coordinator_sends_is_hashed() -> None:
             with pytest.raises(ArtifactError) as caught:
                 attempt()
             assert caught.value.code == "artifact-damaged"
-        assert [path.name for path in Path(source._cache.name).iterdir()] == ["part"]
+        assert [path.name for path in source._folder.iterdir()] == ["document.part"]
 
 
 @pytest.mark.parametrize(
@@ -174,3 +175,78 @@ def test_a_location_is_a_url_or_a_folder(folder: Path) -> None:
     source.close()
     with pytest.raises(ArtifactError, match="no folder"):
         open_source(str(folder / "nowhere"))
+
+
+def test_a_broken_transfer_continues_where_it_broke(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int | None]] = []
+    with FileServer({SHA256: DATA}) as server:
+        server.break_after = [1000, 5000]
+        source = CoordinatorSource(
+            server.url,
+            folder=tmp_path,
+            moved=lambda *moved: seen.append(moved),
+            sleep=lambda seconds: None,
+        )
+        with source:
+            assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
+        assert server.ranges == [None, "bytes=1000-", "bytes=6000-"]
+        assert server.sent == ENOUGH, "no byte was sent twice"
+        assert seen[-1][1:] == (ENOUGH, ENOUGH)
+        assert sum(new for new, _, _ in seen) == ENOUGH
+
+
+def test_a_later_process_and_another_source_continue_a_part(tmp_path: Path) -> None:
+    with FileServer({SHA256: DATA}) as first, FileServer({SHA256: DATA}) as second:
+        first.break_after = [7000]
+        with (
+            CoordinatorSource(first.url, folder=tmp_path, retry_timeout=0) as source,
+            pytest.raises(ArtifactError) as caught,
+        ):
+            source.fetch(SHA256, ENOUGH)
+        assert caught.value.code == "artifact-unreachable"
+        with CoordinatorSource(second.url, folder=tmp_path) as source:
+            assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
+        assert second.ranges == ["bytes=7000-"]
+
+
+@pytest.mark.parametrize(
+    "part", [b"another file", DATA[:500] + b"!", DATA + b"more", DATA[:-1] + b"!"], ids=len
+)
+def test_a_part_of_another_file_is_fetched_again(tmp_path: Path, part: bytes) -> None:
+    (tmp_path / f"{SHA256}.part").write_bytes(part)
+    with (
+        FileServer({SHA256: DATA}) as server,
+        CoordinatorSource(server.url, folder=tmp_path, sleep=lambda seconds: None) as source,
+    ):
+        assert source.fetch(SHA256, 2 * ENOUGH).read_bytes() == DATA
+
+
+def test_a_part_that_is_whole_is_not_fetched(tmp_path: Path) -> None:
+    (tmp_path / f"{SHA256}.part").write_bytes(DATA)
+    with (
+        FileServer({SHA256: DATA}) as server,
+        CoordinatorSource(server.url, folder=tmp_path) as source,
+    ):
+        assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
+        assert server.ranges == []
+
+
+def test_a_server_without_ranges_sends_all_again(tmp_path: Path) -> None:
+    (tmp_path / f"{SHA256}.part").write_bytes(DATA[:500])
+    with (
+        FileServer({SHA256: DATA}, ranges=False) as server,
+        CoordinatorSource(server.url, folder=tmp_path) as source,
+    ):
+        assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
+        assert server.ranges == ["bytes=500-"]
+
+
+def test_a_lying_server_leaves_no_part(tmp_path: Path) -> None:
+    with (
+        FileServer({SHA256: DATA[:-1] + b"!"}) as server,
+        CoordinatorSource(server.url, folder=tmp_path) as source,
+        pytest.raises(ArtifactError) as caught,
+    ):
+        source.fetch(SHA256, ENOUGH)
+    assert caught.value.code == "artifact-damaged"
+    assert list(tmp_path.iterdir()) == []

@@ -351,6 +351,10 @@ def test_the_summary_is_told_to_people_and_machines() -> None:
     assert found["active"] == "version 1"
     assert rows(replace(SUMMARY, rounds=Counter(), active=None))["rounds"] == "0 (none yet)"
     assert rows(replace(SUMMARY, active=None))["active"] == "no version yet"
+    assert "memories" not in found
+    assert rows(replace(SUMMARY, memories=3))["memories"].startswith(
+        "3 entries name what their contributor's"
+    )
     assert rows(replace(SUMMARY, hashed=5))["recomputed"].endswith("5 bytes")
     assert rows(replace(SUMMARY, hashed=2**50))["recomputed"].endswith("1024.0 TiB")
     document = SUMMARY.to_json()

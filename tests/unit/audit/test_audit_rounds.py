@@ -147,7 +147,7 @@ class Play(Script):
             "anchor": AnchorRecord(
                 weights=weights,
                 delivered=2 ** len(weights) - 1,
-                aggregate_root=b"\3" * 32,
+                mean_root=b"\3" * 32,
                 state_root=root(number),
                 gram_root=bytes(32),
                 verdict_hash=b"\4" * 32,

@@ -96,7 +96,7 @@ def test_the_rules_name_what_the_trainer_needs_and_not_the_home(home: Path) -> N
     assert str(home) not in (*rules.readable, *rules.listable, *rules.writable)
     assert rules.writable == (str(home / "updates"),)
     assert rules.hosts == (("one.example", 443), ("two.example", 8545))
-    assert rules.sockets == (str(home / "signer.sock"),)
+    assert rules.sockets == (str(home / "signer.sock"), str(home / "keeper.sock"))
     assert Rules.from_json(rules.to_json()) == rules
 
 
@@ -238,7 +238,7 @@ def test_what_is_no_bundles_hash(text: str) -> None:
 def test_only_the_pinned_and_announced_bundle_is_unpacked() -> None:
     content = b"bundle"
     found = hashlib.sha256(content).hexdigest()
-    task = Task("127.0.0.1:1", "token", found, found, "/nowhere")
+    task = Task("127.0.0.1:1", "token", found, found, "/nowhere", "")
     check_bundle(content, task)
     check_bundle(content, replace(task, bundle=None, pinned=""))
     for other in (replace(task, pinned=HASH), replace(task, bundle=HASH, pinned="")):
@@ -252,7 +252,7 @@ def test_other_tasks_of_flower_are_not_started(tmp_path: Path) -> None:
     from flwr.supercore.constant import TaskType
     from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResultStatus
 
-    executor = TrainingExecutor(tmp_path, fork=False)
+    executor = TrainingExecutor(tmp_path, tmp_path / "memory", fork=False)
     assert executor.get_eligible_capacity(set(TaskType)) == ({TaskType.CLIENT_APP}, set())
     for kind, bundle in ((TaskType.AGENT_APP, HASH), (TaskType.CLIENT_APP, "../../elsewhere")):
         spec = ExecutionSpec(kind, "127.0.0.1:1", "token", True, None, False, None, False, 1, bundle)

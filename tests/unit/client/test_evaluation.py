@@ -52,6 +52,13 @@ def test_shipped_tasks_say_what_they_predict(name: str) -> None:
             found.metrics["mae"], abs=1e-3
         )
         return
+    if name == "text":
+        assert found.kind == "language-model"
+        assert groups == {"comedy", "tragedy", "sonnets", "prose", "epic"}
+        assert found.losses is not None
+        assert found.losses.w == 64 * found.examples > 18_000
+        assert float(found.perplexity or 0) == pytest.approx(found.metrics["perplexity"], rel=1e-4)
+        return
     assert found.examples == sum(one.predicted for one in found.classes) > 100
     if name.startswith("breast-cancer"):
         assert groups == {f"mean radius, quarter {number}" for number in (1, 2, 3, 4)}
@@ -156,7 +163,7 @@ def test_the_command_on_a_regression(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["task", "evaluate", "--task", "digits"]) == 1
-    assert "no model to evaluate" in capsys.readouterr().err
+    assert "There is no model." in capsys.readouterr().err
 
 
 def test_the_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,5 +177,6 @@ def test_the_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
             "digits-private",
             "mnist",
             "mnist-private",
+            "text",
         ]
     }

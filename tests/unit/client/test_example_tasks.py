@@ -13,6 +13,7 @@ import torch
 from client import evaluation, trial
 from folkmoot.cli.main import run
 from folkmoot.tasks import load_task
+from folkmoot.tasks.training import call_train
 
 FOLDER = Path(__file__).parents[3] / "examples" / "own_task"
 
@@ -51,7 +52,8 @@ def test_three_contributors_learn(name: str) -> None:
         for partition in range(3):
             mine = task.model()
             mine.load_state_dict(model.state_dict())
-            task.train(mine, task.load(partition, 3, 0), {**task.training, "seed": 10 * number + partition})
+            settings = {**task.training, "seed": 10 * number + partition}
+            call_train(task, mine, task.load(partition, 3, 0), settings, {})
             states.append(mine.state_dict())
         model.load_state_dict(
             {key: torch.stack([state[key] for state in states]).mean(dim=0) for key in states[0]}

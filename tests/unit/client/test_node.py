@@ -269,7 +269,7 @@ def test_first_exponents_come_from_a_training() -> None:
     for share in range(5):
         model = task.model()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        task.train(model, task.load(share, 5, 0), {**start.manifest.training, "seed": 7})
+        task.train(model, task.load(share, 5, 0), {**start.manifest.training, "seed": 7}, {})
         after = model.state_dict()
         squares = sum(
             float(((before[tensor.name] - after[tensor.name]) * 2.0**-exponent).square().sum())

@@ -14,6 +14,7 @@ import pytest
 from client import evaluation, trial
 from folkmoot.cli.main import run
 from folkmoot.tasks import load_task
+from folkmoot.tasks.training import call_train
 
 PAGE = Path(__file__).parents[3] / "docs" / "contributing-data.md"
 NAMES = ("readmission", "stay")
@@ -58,7 +59,7 @@ def test_the_tasks_of_the_page_work(
     model = task.model()
     before = evaluation.measured(task, model.state_dict())
     for seed in range(5):
-        task.train(model, task.load(0, 1, 0), {**task.training, "seed": seed})
+        call_train(task, model, task.load(0, 1, 0), {**task.training, "seed": seed}, {})
     after = evaluation.measured(task, model.state_dict())
     assert before.metrics["loss"] is not None
     assert after.metrics["loss"] is not None

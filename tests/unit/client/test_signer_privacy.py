@@ -88,6 +88,15 @@ def test_an_account_with_a_cap_signs_nothing_without_noise() -> None:
     assert refusal(OPEN, SignedRounds(cap=COST), manifest=PLAIN) == "no-noise"
 
 
+def test_a_private_training_keeps_nothing() -> None:
+    kept = Commitment(ADA.address, 9, bytes(32), bytes(32), 0, b"\1" * 32)
+    rules(PLAIN).check_memory(kept, OPEN)
+    rules().check_memory(replace(kept, memory_hash=bytes(32)), VOTED)
+    with pytest.raises(SignerError, match="names a memory, and round 9 is private") as refused:
+        rules().check_memory(kept, VOTED)
+    assert refused.value.code == "private-memory"
+
+
 @pytest.fixture
 def world() -> Iterator[World]:
     with World(PRIVATE, dict(MODEL)) as running:

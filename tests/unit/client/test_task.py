@@ -16,10 +16,13 @@ from flwr.supercore.superexec.executor import ExecutionSpec
 from flwr.supercore.superexec.executor.types import LaunchResultStatus
 from flwr.supernode.runtime import run_clientapp as runtime
 
+from client import executor as executor_module
 from client import task as tasks
 from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
+from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.sandbox.rules import Rules
 
 CONTENT = b"a bundle"
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -41,11 +44,13 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     for module in (runtime, utils):
         monkeypatch.setattr(module, "get_project_dir", module.get_project_dir)
     monkeypatch.setattr(tasks, "BUNDLED", frozenset())
-    monkeypatch.setitem(os.environ, "FLWR_HOME", "")
-    tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path)))
+    for name in ("FLWR_HOME", MEMORY_VARIABLE):
+        monkeypatch.setitem(os.environ, name, "")
+    tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path), "/kept"))
+    assert os.environ[MEMORY_VARIABLE] == "/kept"
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
-        tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path)))
+        tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path), ""))
 
 
 @pytest.fixture
@@ -69,7 +74,7 @@ def spec(fab_hash: str | None) -> ExecutionSpec:
 
 
 def test_each_task_unpacks_into_a_folder_of_its_own(tmp_path: Path, started: list[SimpleNamespace]) -> None:
-    executor = TrainingExecutor(tmp_path, pinned=HASH, fork=False)
+    executor = TrainingExecutor(tmp_path, tmp_path / "memory", pinned=HASH, fork=False)
     (tmp_path / HASH / "apps" / "planted").mkdir(parents=True)
     for _ in range(2):
         assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
@@ -81,10 +86,30 @@ def test_each_task_unpacks_into_a_folder_of_its_own(tmp_path: Path, started: lis
     assert {second, started[2].folder} == set((tmp_path / HASH).iterdir())
 
 
+def test_a_task_gets_the_memory_of_its_own_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Rules] = []
+
+    def start(_: object, task: Task, rules: Rules) -> Running:
+        given.append(rules)
+        return Running(lambda: True, lambda: None)
+
+    monkeypatch.setattr(executor_module, "_start_in_sandbox", start)
+    memories = tmp_path / "memory"
+    executor = TrainingExecutor(tmp_path / "bundles", memories, Rules(), fork=False)
+    for number, bundle in enumerate((HASH, "ef" * 32, HASH, "01" * 32)):
+        assert executor.launch(spec(bundle)).status is LaunchResultStatus.ACCEPTED
+        ours = [path for path in given[-1].writable if Path(path).is_relative_to(memories)]
+        assert ours == [str(memories / bundle)]
+        assert (memories / bundle).stat().st_mode & 0o077 == 0
+        (memories / bundle / f"{number}").touch()
+    assert {path.name for path in memories.iterdir()} == {HASH, "01" * 32}, "the oldest bundle's are gone"
+    assert {path.name for path in (memories / HASH).iterdir()} == {"0", "2"}
+
+
 @pytest.mark.parametrize("fab_hash", [None, "", "../evil"])
 def test_a_pinned_node_starts_no_bundle_without_a_hash(
     tmp_path: Path, started: list[SimpleNamespace], fab_hash: str | None
 ) -> None:
-    executor = TrainingExecutor(tmp_path, pinned=HASH, fork=False)
+    executor = TrainingExecutor(tmp_path, tmp_path / "memory", pinned=HASH, fork=False)
     assert executor.launch(spec(fab_hash)).status is LaunchResultStatus.FAILED
     assert started == []

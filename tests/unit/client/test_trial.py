@@ -100,8 +100,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
 
 
 @pytest.mark.parametrize("name", names())
-def test_shipped_tasks_pass(name: str) -> None:
-    made = list(trial.steps(load_task(name)))
+def test_shipped_tasks_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = load_task(name)
+    if name == "text":
+        monkeypatch.setitem(task.training, "local_steps", 2)
+    made = list(trial.steps(task))
     assert [step.name for step in made] == ["model", "data", "train", "evaluate", "predictions"]
     assert {step.state for step in made} == {trial.OK}
 
@@ -170,7 +173,7 @@ def test_what_is_wrong_is_said(own: Written, changes: dict[str, str], said: str)
             "train", "size = settings['momentum']\nreturn 1", "KeyError: 'momentum'", "settings['momentum']",
             "add it to the task's `training`, which has batch_size, learning_rate, local_steps",
         ),
-        ("train", "raise SystemExit(3)", "SystemExit: 3", "raise SystemExit", "train(model, data, settings)"),
+        ("train", "raise SystemExit(3)", "SystemExit: 3", "raise SystemExit", "train(model, data, settings, memory)"),
         ("evaluate", "return {'loss': 1 / 0}", "ZeroDivisionError", "1 / 0", "evaluate(model) returns"),
         ("examine", "return np.zeros(3)[7]", "IndexError", "[7]", "examine(model) returns"),
     ],
@@ -188,7 +191,30 @@ def test_a_method_with_other_arguments(own: Written, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(ARGUMENTS, "train", "self, model, data")
     said = own.refusal(train="return 1")
     assert "takes 3 positional arguments but 4 were given" in said
-    assert "train(model, data, settings) trains" in said
+    assert "train(model, data, settings, memory) trains" in said
+
+
+KEEPING = """
+    model.weight.data += 1
+    memory["calls"] = memory.get("calls", 0) + 1
+    memory["rounds"] = np.append(memory.get("rounds", []), settings["round"])
+    if memory["calls"] == 2:
+        assert memory["rounds"].tolist() == [1, 2]
+        {second}
+    return len(data)
+"""
+
+
+def test_a_task_that_keeps_something_is_trained_twice(own: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARGUMENTS, "train", "self, model, data, settings, memory")
+    (train,) = (step for step in own.steps(train=KEEPING.format(second="pass")) if step.name == "train")
+    assert train.said.endswith("Trained again with the 2 values that it keeps for the next round.")
+    assert "raised RuntimeError: second" in own.refusal(
+        train=KEEPING.format(second="raise RuntimeError('second')")
+    )
+    said = own.refusal(train='memory["model"] = model')
+    assert "can't keep 'model', an object of the type Linear" in said
+    assert "Keep arrays of numbers, tensors, int, float" in said
 
 
 @pytest.mark.parametrize(

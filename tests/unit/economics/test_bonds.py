@@ -32,7 +32,7 @@ def setting(*, gas_price: int = UNIT, **changes: Any) -> Setting:
 @pytest.mark.parametrize("contributors", [50, 100])
 @pytest.mark.parametrize(("rule", "kind"), [("mean", ""), ("trimmed_mean", "trimmed, ")])
 def test_the_gas_of_a_proof_is_about_what_was_measured(rule: str, kind: str, contributors: int) -> None:
-    measured = int(MEASURED[f"proveAggregate, 1 M, {kind}{contributors}"])
+    measured = int(MEASURED[f"proveMean, 1 M, {kind}{contributors}"])
     measured = max(measured, int(MEASURED["proveOuterStep, 1 M"]))
     assert proof_gas(policy(rule=rule, max_contributors=contributors)) == pytest.approx(measured, rel=0.06)
 

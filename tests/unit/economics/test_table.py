@@ -108,7 +108,7 @@ def test_amounts_are_shown_in_hundredths(amount: int, shown: str) -> None:
 @pytest.mark.parametrize(
     ("name", "file", "figures"),
     [
-        ("ANSWER_GAS", "Judges", ["show, list of the aggregate"]),
+        ("ANSWER_GAS", "Judges", ["show, list of the mean"]),
         ("COMMIT_GAS", "RoundLedger", ["commitUpdates, 100 signed"]),
         ("DEMAND_GAS", "Judges", ["demandTree, 1 M, 100"]),
         ("DISPUTE_GAS", "Judges", ["open a dispute"]),

@@ -25,7 +25,7 @@ from folkmoot.explain.reputation import (
     reputation,
 )
 from folkmoot.protocol.arrays import I64
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.runtime.units import UNIT

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.relay import Relay
 from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower.world import World, account
 
@@ -60,6 +61,12 @@ def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("_run_id", "_node_id", "_task_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+@pytest.fixture(autouse=True)
+def nodes_without_keepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes of most tests have no keeper, and the relay knows it from an earlier round."""
+    monkeypatch.setattr(Relay, "needs_base", lambda self, node: True)
 
 
 @pytest.fixture(autouse=True)

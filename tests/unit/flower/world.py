@@ -24,12 +24,13 @@ from folkmoot.errors import FolkmootError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
-from folkmoot.protocol.fixed_point import ONE
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_leaves, mean_of
 from folkmoot.protocol.merkle import update_tree
+from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import MEAN_SQUARE_CAP, Policy
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
@@ -53,6 +54,7 @@ class Round:
     updates: dict[str, tuple[Commitment, bytes]] = field(default_factory=dict)
     base_state: str = ""
     state: str | None = None
+    mean: str | None = None
 
 
 class World:
@@ -151,9 +153,13 @@ class World:
         """Average the updates, and open the next round or end the run."""
         current = self.rounds[-1]
         base = self.states[-1]
-        update = np.mean([decode_update(data, self.manifest) for _, data in current.updates.values()], axis=0)
-        step = np.round(update * 2.0**self.exponent * ONE).astype(np.int64)
-        state = State(base.theta - step, base.momentum)
+        total = np.sum([decode_update(data, self.manifest) for _, data in current.updates.values()], axis=0)
+        policy = self.policy
+        mean = mean_of(total.astype(np.int64), len(current.updates), policy.mean_scale)
+        exponents = np.full(self.manifest.leaves, self.exponent)
+        scale, rate, decay = policy.mean_scale, policy.rate, policy.momentum
+        state = State(*outer_step(base.theta, base.momentum, mean, scale, exponents, rate, decay))
+        current.mean = self.publish(mean_leaves(mean).tobytes())
         self.states.append(state)
         current.phase = Phase.ANCHORED
         current.state_root = state.root(self.manifest.hash)
@@ -200,6 +206,9 @@ class World:
             return "0x" + self.genesis.hash.hex()
         if selector == keccak(b"manifestHash()")[:4]:
             return "0x" + self.manifest.hash.hex()
+        if selector == keccak(b"head()")[:4]:
+            newest = max(one.number for one in self.rounds if one.phase in (Phase.ANCHORED, Phase.FINAL))
+            return "0x" + encode(["uint64", "bytes32"], [newest, self.rounds[newest].state_root]).hex()
         if selector == keccak(b"nextRound()")[:4]:
             return "0x" + encode(["uint64"], [len(self.rounds)]).hex()
         if selector == keccak(b"hasCommitted(uint64,address)")[:4]:
@@ -260,7 +269,16 @@ class World:
             "phase": one.phase.name.lower(),
             "baseState": one.base_state,
             "state": one.state,
+            "header": "0x" + one.header.encoded.hex(),
+            "mean": one.mean,
+            "received": len(one.updates),
         }
+
+    def delivered(self, number: int, address: str) -> dict[str, Any] | None:
+        found = self.rounds[number].updates.get(address)
+        if found is None:
+            return None
+        return {"status": "received", "updateRoot": "0x" + found[0].update_root.hex()}
 
     def accept(self, number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
         try:
@@ -319,6 +337,9 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     )
                 if parts[1:] == ["rounds"]:
                     return self._send(200, {"items": [world.view(one) for one in world.rounds[::-1]]})
+                if parts[1] == "rounds" and len(parts) == 5 and parts[3] == "updates":
+                    told = world.delivered(int(parts[2]), parts[4])
+                    return self._send(200, told) if told else self._send(*_problem(404, "unknown-update", ""))
                 if parts[1] == "rounds" and parts[2].isdigit() and int(parts[2]) < len(world.rounds):
                     return self._send(200, world.view(world.rounds[int(parts[2])]))
                 if parts[1:] == ["artifacts", "by-keccak", world.genesis.hash.hex()]:

@@ -26,7 +26,7 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.merkle import AGGREGATE
+from folkmoot.protocol.merkle import MEAN
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.round import RoundOutcome, compute_leaves, compute_round
@@ -70,7 +70,7 @@ class Published:
             self.pairs[place] = world.commit(names[place], update_bytes(MANIFEST, original))
         if options.get("lost"):
             self.pairs[options["lost"]] = (self.pairs[options["lost"]][0], None)  # type: ignore[assignment]
-        self.aggregate = Bytes()
+        self.mean = Bytes()
         self.outcome: RoundOutcome = compute_round(
             MANIFEST,
             header,
@@ -80,12 +80,12 @@ class Published:
             [update for _, update in self.pairs],
             coordinator=account(COORDINATOR).address,
             lineage=world.lineage,
-            aggregate_sink=self.aggregate,
+            mean_sink=self.mean,
         )
         genesis = Genesis.of(MANIFEST, world.state, world.exponents)
         self.put(MANIFEST.to_json())
         self.put(genesis.to_json(), document=True)
-        for data in (world.state.to_bytes(), self.outcome.state.to_bytes(), bytes(self.aggregate.data)):
+        for data in (world.state.to_bytes(), self.outcome.state.to_bytes(), bytes(self.mean.data)):
             self.put(data)
         for _, update in self.pairs:
             if update is not None:
@@ -154,11 +154,11 @@ def test_a_round_of_one_and_a_lost_update_are_right(tmp_path: Path) -> None:
     assert Published(tmp_path / "lost", lost=2).examined().right
 
 
-def aggregate_lie(published: Published, leaf: int, byte: int) -> Published:
-    rows = np.frombuffer(bytes(published.aggregate.data), np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+def mean_lie(published: Published, leaf: int, byte: int) -> Published:
+    rows = np.frombuffer(bytes(published.mean.data), np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[leaf, byte] ^= 1
-    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
-    return published.claim({"aggregate": published.put(rows.tobytes())}, aggregate_root=root)
+    root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
+    return published.claim({"mean": published.put(rows.tobytes())}, mean_root=root)
 
 
 def state_lie(published: Published, part: str, coordinate: int) -> Published:
@@ -173,7 +173,7 @@ def header_lie(published: Published, **changes: Any) -> Published:
 
 
 LIES: dict[str, tuple[Callable[[Published], Published], str, int]] = {
-    "aggregate": (lambda p: aggregate_lie(p, 2, 17), "aggregate", 2),
+    "mean": (lambda p: mean_lie(p, 2, 17), "mean", 2),
     "theta": (lambda p: state_lie(p, "theta", 300), "outer-step", 1),
     "momentum": (lambda p: state_lie(p, "momentum", 5), "outer-step", 0),
     "heavy": (lambda p: p.claim(weights=(1, 1, 1, 2)), "weight", 3),
@@ -318,21 +318,21 @@ def test_a_header_that_nobody_can_read_is_proven(tmp_path: Path) -> None:
 
 def test_several_wrong_leaves_are_counted_and_any_can_be_proven(tmp_path: Path) -> None:
     published = Published(tmp_path)
-    rows = np.frombuffer(bytes(published.aggregate.data), np.uint8).reshape(-1, AGGREGATE.leaf_bytes).copy()
+    rows = np.frombuffer(bytes(published.mean.data), np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[[1, 3]] ^= 1
-    root = merkle.tree(AGGREGATE, merkle.leaf_hashes(AGGREGATE, rows)).root
-    finding = published.claim({"aggregate": published.put(rows.tobytes())}, aggregate_root=root).examined()
+    root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
+    finding = published.claim({"mean": published.put(rows.tobytes())}, mean_root=root).examined()
     assert finding.suspicions[0].places == (1, 3)
     assert finding.suspicions[0].text.startswith(
-        "2 leaves of the aggregate of round 1, the first of them 1, are not"
+        "2 leaves of the mean of round 1, the first of them 1, are not"
     )
     assert prove(finding, finding.suspicions[0], 3).place == 3
     with pytest.raises(InputError, match="There is no place 16"):
         prove(finding, finding.suspicions[0], 16)
 
 
-def test_the_aggregate_of_a_trimmed_rule_comes_with_hints(tmp_path: Path) -> None:
-    finding = aggregate_lie(Published(tmp_path, "trimmed_mean", (1,)), 0, 3).examined()
+def test_the_mean_of_a_trimmed_rule_comes_with_hints(tmp_path: Path) -> None:
+    finding = mean_lie(Published(tmp_path, "trimmed_mean", (1,)), 0, 3).examined()
     hints = prove(finding, finding.suspicions[0]).arguments[-1]
     leaves = np.stack([u.read(0, 1).reshape(-1) for u in finding.material.updates if u is not None])
     ranked = np.sort(leaves, axis=0)
@@ -343,7 +343,7 @@ def test_the_aggregate_of_a_trimmed_rule_comes_with_hints(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("garbage", [b"", b"FMS1", b"x" * 1000, bytes(1024), bytes(64 * 1024)])
-@pytest.mark.parametrize("what", ["aggregate", "state"])
+@pytest.mark.parametrize("what", ["mean", "state"])
 def test_files_that_are_none_count_as_withheld(tmp_path: Path, what: str, garbage: bytes) -> None:
     published = Published(tmp_path)
     root = {f"{what}_root": keccak(b"something else")}
@@ -380,7 +380,7 @@ def test_what_the_anchor_calls_undelivered_is_not_demanded(tmp_path: Path) -> No
     assert demandable(finding) is None
 
 
-@pytest.mark.parametrize("what", ["aggregate", "state"])
+@pytest.mark.parametrize("what", ["mean", "state"])
 def test_a_missing_tree_is_demanded_with_what_it_must_be(tmp_path: Path, what: str) -> None:
     published = Published(tmp_path)
     finding = published.claim(**{f"{what}_root": keccak(b"something else")}).examined()
@@ -389,8 +389,8 @@ def test_a_missing_tree_is_demanded_with_what_it_must_be(tmp_path: Path, what: s
     assert wanted.what == what
     roots = [tree.root for tree in wanted.truth]
     truth = published.outcome.anchor
-    if what == "aggregate":
-        assert roots == [truth.aggregate_root]
+    if what == "mean":
+        assert roots == [truth.mean_root]
     else:
         assert merkle.state_root(MANIFEST.hash, *roots) == truth.state_root
 
@@ -418,12 +418,12 @@ def test_without_the_artifacts_file_a_weight_is_still_proven(tmp_path: Path) -> 
     assert prove(finding, finding.suspicions[0]).function == "proveWeight"
 
 
-def test_a_missing_base_is_demanded_and_the_aggregate_judged_without_it(tmp_path: Path) -> None:
-    published = aggregate_lie(Published(tmp_path), 1, 1)
+def test_a_missing_base_is_demanded_and_the_mean_judged_without_it(tmp_path: Path) -> None:
+    published = mean_lie(Published(tmp_path), 1, 1)
     name = published.outcome.artifacts.base_state
     (tmp_path / name[:2] / name).unlink()
     finding = published.examined()
-    assert kinds(finding) == ["aggregate"]
+    assert kinds(finding) == ["mean"]
     assert [demand.what for demand in finding.demands] == ["base-state"]
 
 
@@ -445,11 +445,11 @@ def test_weights_of_the_coordinators_choice_are_disputed_with_the_right_ones(tmp
     )
     after = State(part.theta, part.momentum)
     listed = {
-        "aggregate": published.put(merkle.aggregate_leaves(part.lanes).tobytes()),
+        "mean": published.put(part.mean.tobytes()),
         "state": published.put(after.to_bytes()),
     }
     roots = {
-        "aggregate_root": merkle.aggregate_root(part.lanes),
+        "mean_root": merkle.tree(MEAN, merkle.leaf_hashes(MEAN, part.mean)).root,
         "state_root": after.root(MANIFEST.hash),
     }
     finding = published.claim(listed, weights=weights, **roots).examined()

@@ -17,7 +17,7 @@ from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree, raw_up
 from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, held
 from folkmoot.fraud.watcher.metrics import Metrics, serve
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.merkle import AGGREGATE, update_tree, verify_update
+from folkmoot.protocol.merkle import MEAN, update_tree, verify_update
 from folkmoot.protocol.updates import MemoryUpdate
 from tests.logged import log_to
 
@@ -131,11 +131,11 @@ def test_a_cache_of_trees_holds_no_more_than_it_may() -> None:
 
 
 def test_places_that_only_one_tree_has_differ() -> None:
-    rows = np.arange(5 * AGGREGATE.leaf_bytes, dtype=np.uint32).astype(np.uint8).reshape(5, -1)
+    rows = np.arange(5 * MEAN.leaf_bytes, dtype=np.uint32).astype(np.uint8).reshape(5, -1)
     other = rows.copy()
     other[1, 0] ^= 1
-    mine = plain_tree(AGGREGATE, 5, lambda first, last: rows[first:last])
-    theirs = plain_tree(AGGREGATE, 4, lambda first, last: other[first:last])
+    mine = plain_tree(MEAN, 5, lambda first, last: rows[first:last])
+    theirs = plain_tree(MEAN, 4, lambda first, last: other[first:last])
     assert differing(mine, theirs) == [1, 4]
     assert differing(mine, mine) == []
 

@@ -11,6 +11,7 @@ import torch
 
 from folkmoot.leaks.learner import Learner
 from folkmoot.tasks import Data, supervised
+from folkmoot.tasks.memory import Memory
 
 
 class Blobs:
@@ -34,7 +35,7 @@ class Blobs:
     def load(self, partition: int, partitions: int, seed: int) -> Data:
         return points(40, partition)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         return supervised.train(model, data, settings)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -44,8 +45,8 @@ class Blobs:
 class Plain(Blobs):
     """Trains without privacy, whatever the settings declare."""
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
-        return super().train(model, data, {key: settings[key] for key in ("seed", *self.training)})
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
+        return super().train(model, data, {key: settings[key] for key in ("seed", *self.training)}, memory)
 
 
 class Noisy(Blobs):
@@ -55,7 +56,7 @@ class Noisy(Blobs):
         super().__init__(**training)
         self.learner = Learner(Blobs())
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         learner = self.learner
         base = learner.manifest.flatten({name: value.numpy() for name, value in model.state_dict().items()})
         rows = learner.gradients(base, data).astype(np.float64)
@@ -123,7 +124,7 @@ class Tiny(Blobs):
         """Records that nobody trains on."""
         return self.load(99, 100, 0)
 
-    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any]) -> int:
+    def train(self, model: torch.nn.Module, data: Data, settings: dict[str, Any], memory: Memory) -> int:
         own = {"local_steps": 10, "batch_size": 20, "learning_rate": 0.1, "seed": settings["seed"]}
         return supervised.train(model, data, own)
 

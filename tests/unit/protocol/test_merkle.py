@@ -57,7 +57,7 @@ def test_sums_that_leave_uint64_are_no_proof() -> None:
     assert not merkle.verify_update(root[0], root[2], leaf, 0, [(bytes(31), 0, 0)], 2)
 
 
-KINDS = [merkle.AGGREGATE, merkle.THETA, merkle.MOMENTUM]
+KINDS = [merkle.MEAN, merkle.THETA, merkle.MOMENTUM]
 
 
 @settings(max_examples=25, deadline=None)
@@ -82,21 +82,10 @@ def test_plain_trees_and_proofs(kind: merkle.TreeKind, count: int, seed: int, da
 
 
 def test_a_node_is_no_leaf() -> None:
-    leaves = np.zeros((2, 1024), dtype=np.uint8)
-    tree = merkle.tree(merkle.AGGREGATE, merkle.leaf_hashes(merkle.AGGREGATE, leaves))
+    leaves = np.zeros((2, 256), dtype=np.uint8)
+    tree = merkle.tree(merkle.MEAN, merkle.leaf_hashes(merkle.MEAN, leaves))
     packed = tree.levels[0].tobytes()
-    assert not merkle.verify(merkle.AGGREGATE, tree.root, packed, 0, [], 1)
-
-
-@settings(max_examples=25, deadline=None)
-@given(SEEDS)
-def test_aggregate_leaves_have_the_pages_lanes(seed: int) -> None:
-    lanes = np.random.default_rng(seed).integers(0, 2**32, (3, 256), dtype=np.uint32)
-    leaves = merkle.aggregate_leaves(lanes)
-    assert [leaf.tobytes() for leaf in leaves] == [reference.aggregate_leaf(row.tolist()) for row in lanes]
-    assert (merkle.aggregate_lanes(leaves) == lanes).all()
-    tree = merkle.tree(merkle.AGGREGATE, merkle.leaf_hashes(merkle.AGGREGATE, leaves))
-    assert merkle.aggregate_root(lanes) == tree.root
+    assert not merkle.verify(merkle.MEAN, tree.root, packed, 0, [], 1)
 
 
 def test_state_tree_in_chunks_is_the_whole() -> None:

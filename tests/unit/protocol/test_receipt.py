@@ -30,7 +30,7 @@ def anchored(entries: list[Commitment]) -> Anchor:
     return Anchor(
         weights,
         delivered=(1 << len(entries)) - 1,
-        aggregate_root=keccak(b"aggregate"),
+        mean_root=keccak(b"mean"),
         state_root=keccak(b"state"),
         gram_root=keccak(b"gram"),
         verdict_hash=keccak(b"verdicts"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.protocol.outer_step import MAX_WEIGHT_SUM
+from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.rewards import payments
 
 weights_of_entries = st.lists(st.integers(0, MAX_WEIGHT_SUM), min_size=1, max_size=12).filter(any)

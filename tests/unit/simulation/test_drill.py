@@ -140,7 +140,7 @@ def test_the_attackers_model_of_the_round_is_the_round(
     drill.attack = replace(drill.attack, send=send)
     for number in range(4):  # until the exponents fit, updates are cut and the model of them is coarse
         drill.round(number)
-    (progress, scene), moved = seen[-1], drill.last_aggregate
+    (progress, scene), moved = seen[-1], drill.last_mean
     assert moved is not None
     assert progress == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=0.05)
 

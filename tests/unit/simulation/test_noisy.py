@@ -44,7 +44,7 @@ def test_attackers_know_the_weights_that_the_rule_will_give(
     for number in range(4):
         run.round(number)
         honest, sent = seen[-1]
-        moved = run.last_aggregate
+        moved = run.last_mean
         assert moved is not None
         believed = np.asarray(expected[-1]).astype(np.float64)
         assert float(believed @ moved) > 0.98 * np.linalg.norm(believed) * np.linalg.norm(moved)

@@ -112,7 +112,7 @@ def test_attackers_try_out_the_peers_own_aggregate(workload: Workload, name: str
     for number in range(3):
         run.round(number)
         progress, scene = seen[-1]
-        moved = run.last_aggregate
+        moved = run.last_mean
         assert moved is not None
         assert progress == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=1e-4)
 

@@ -21,9 +21,10 @@ from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.floor import floor_of
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.tasks import Task, load_task, supervised
 from folkmoot.tasks.features import GradientHistograms
+from folkmoot.tasks.memory import Memory
 from folkmoot.tasks.tabular import TabularTask
 from folkmoot.tasks.training import train_once
 
@@ -31,7 +32,7 @@ from folkmoot.tasks.training import train_once
 def trained(task: Task, model: nn.Module, data: Any) -> dict[str, torch.Tensor]:
     copy = task.model()
     copy.load_state_dict(model.state_dict())
-    assert train_once(task, copy, data, task.training) == task.training["privacy"]["B0"]
+    assert train_once(task, copy, data, task.training, {}, 1) == task.training["privacy"]["B0"]
     return copy.state_dict()
 
 
@@ -56,7 +57,7 @@ def test_no_public_seed_decides_what_training_draws(name: str) -> None:
     data, models = task.load(0, 5, 7), [task.model(), task.model()]
     for model in models:
         torch.manual_seed(3)
-        train_once(task, model, data, {**task.training, "seed": 3})
+        train_once(task, model, data, {**task.training, "seed": 3}, {}, 1)
     first, second = (model.state_dict() for model in models)
     assert any(not torch.equal(first[key], second[key]) for key in first)
 
@@ -72,7 +73,7 @@ def test_a_task_is_given_a_secret_seed_of_63_bits() -> None:
             return 1
 
     for _ in range(64):
-        train_once(Listening(), nn.Linear(1, 1), None, Listening.training)  # type: ignore[arg-type]
+        train_once(Listening(), nn.Linear(1, 1), None, Listening.training, {}, 1)  # type: ignore[arg-type]
     assert len(set(seeds)) == 64
     assert 2**60 < max(seeds) < 2**63
 
@@ -80,9 +81,9 @@ def test_a_task_is_given_a_secret_seed_of_63_bits() -> None:
 class Forgetful(TabularTask):
     """Declares privacy, and trains as if it did not."""
 
-    def train(self, model: nn.Module, data: Any, settings: dict[str, Any]) -> int:
+    def train(self, model: nn.Module, data: Any, settings: dict[str, Any], memory: Memory) -> int:
         plain = {"local_steps": 1, "batch_size": 8, "learning_rate": 0.1, "seed": 1}
-        return super().train(model, data, plain)
+        return super().train(model, data, plain, memory)
 
 
 class Normalised(TabularTask):
@@ -106,7 +107,7 @@ def manifest_of(task: Task) -> Manifest:
 def test_a_task_that_declares_privacy_and_adds_no_noise_is_refused() -> None:
     task = like(Forgetful)
     with pytest.raises(TaskError) as refused:
-        train_once(task, task.model(), task.load(0, 5, 7), task.training)
+        train_once(task, task.model(), task.load(0, 5, 7), task.training, {}, 1)
     assert refused.value.code == "not-private"
     with pytest.raises(TaskError, match="noise 0 times"):
         list(trial.steps(task))
@@ -118,7 +119,7 @@ def test_a_layer_that_mixes_records_is_refused_at_the_trial_the_genesis_and_the_
         lambda: list(trial.steps(task)),
         lambda: start_of(task),
         lambda: check_task(task, manifest_of(task)),
-        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
+        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training, {}, 1),
     ):
         with pytest.raises(TaskError, match=r"The layer '1' \(BatchNorm1d\) mixes records") as refused:
             attempt()
@@ -136,7 +137,7 @@ def test_a_noise_of_0_is_refused_wherever_a_federation_or_a_training_starts(tmp_
         lambda: start_of(task),
         lambda: check_task(task, manifest_of(task)),
         lambda: genesis_roots(tmp_path / "genesis.json", tmp_path),
-        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training),
+        lambda: train_once(task, task.model(), task.load(0, 5, 7), task.training, {}, 1),
     ):
         with pytest.raises(InputError, match="The privacy setting noise1024 is 0"):
             attempt()
@@ -164,25 +165,28 @@ class HalfFrozen(TabularTask):
     def model(self) -> nn.Module:
         model = nn.Sequential(nn.Linear(64, 40), nn.Tanh(), nn.Linear(40, 10))
         model[0].requires_grad_(requires_grad=False)
+        model[1].register_buffer("scale", torch.ones(3))
+        model[1].register_buffer("cache", torch.ones(5), persistent=False)
         return model
 
 
-def test_a_genesis_names_what_has_no_noise_and_its_floor_counts_the_rest() -> None:
-    start = start_of(like(HalfFrozen))
-    assert start.manifest.training["frozen"] == ["0.weight", "0.bias"]
-    assert floor_of(start.manifest, start.genesis.exponents).least > 0
-    one = floor_of(
-        replace(start.manifest, training={**start.manifest.training, "frozen": []}), start.genesis.exponents
-    )
-    assert one.least > 7 * floor_of(start.manifest, start.genesis.exponents).least
-    assert "frozen" not in start_of(load_task("digits-private")).manifest.training
+def test_a_genesis_carries_what_has_no_noise_and_its_floor_counts_the_rest() -> None:
+    task = like(HalfFrozen)
+    start = start_of(task)
+    assert [one.name for one in start.manifest.carried] == ["0.weight", "0.bias", "1.scale"]
+    check_task(task, start.manifest)
+    floor = floor_of(start.manifest, start.genesis.exponents).least
+    whole = replace(start.manifest, arrays=(Tensor("w", (410,)),))
+    assert floor == floor_of(whole, start.genesis.exponents[:1]).least > 0
 
 
 def test_a_bad_learning_rate_is_named() -> None:
     task = load_task("digits-private")
     for rate in (0, None, float("inf"), "fast"):
         with pytest.raises(TaskError, match="The training setting learning_rate is"):
-            train_once(task, task.model(), task.load(0, 5, 7), {**task.training, "learning_rate": rate})
+            train_once(
+                task, task.model(), task.load(0, 5, 7), {**task.training, "learning_rate": rate}, {}, 1
+            )
 
 
 def test_gradient_histograms_say_where_edges_are_and_which_way_they_go() -> None:

@@ -2,7 +2,7 @@
 """The client side of the app."""
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from plain.task import load_data, make_model
@@ -18,7 +18,9 @@ def train(message: Message, context: Context) -> Message:
     model = make_model()
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     points, sides = load_data(context.node_id)
+    trainings = context.state["own"]["trainings"] if "own" in context.state else 0
     loss = train_model(model, points, sides, message.content["config"]["lr"])
-    metrics = MetricRecord({"loss": loss, "num-examples": len(sides)})
+    context.state["own"] = ConfigRecord({"trainings": trainings + 1})
+    metrics = MetricRecord({"loss": loss, "trainings": trainings, "num-examples": len(sides)})
     content = RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics})
     return Message(content=content, reply_to=message)

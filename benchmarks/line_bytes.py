@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bytes that a round carries over a contributor's line: with a keeper, and without one, as before.
+
+    python -m benchmarks.line_bytes [--rounds 4] [--json]
+
+Counts the bytes of the TCP connections between the node and the coordinator, HTTP's headers included, and Flower's
+messages as Flower encodes them. The coordinator is a scripted one, the strategy, the mod and the keeper are the real
+ones. What goes to the RPC endpoint is not counted: it is the same in both cases, and does not grow with the model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.supercore.task_identity import TaskIdentity
+
+from client.keeper import Keeper
+from client.transfers import Transfers
+from folkmoot.flower import FolkmootStrategy, folkmoot_mod, records
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.signing import LocalSigner
+from folkmoot.protocol.manifest import Manifest
+from tests.line import Line
+from tests.unit.flower.grid import LocalGrid
+from tests.unit.flower.world import World, account
+
+MODELS: dict[str, dict[str, tuple[int, ...]]] = {
+    "digits": {"0.weight": (32, 64), "0.bias": (32,), "2.weight": (10, 32), "2.bias": (10,)},
+    "1 M parameters": {"weight": (1000, 999), "bias": (1000,)},
+}
+
+
+class CountingGrid(LocalGrid):
+    """Nodes in this process; counts the bytes of messages and replies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = self.up = 0
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """Send messages, which are answered at once."""
+        numbers = list(super().push_messages(messages))
+        for sent in self.sent[-len(numbers) :]:
+            self.down += len(records.pack(sent.content))
+            reply = self.replies[sent.metadata.message_id]
+            self.up += (
+                len(records.pack(reply.content)) if reply.has_content() else len(reply.error.reason or "")
+            )
+        return numbers
+
+
+def app() -> ClientApp:
+    """Return an app that moves all weights by a little."""
+    made = ClientApp(mods=[folkmoot_mod(signer=LocalSigner(account("ada")))])
+
+    @made.train()
+    def train(message: Message, context: Context) -> Message:
+        arrays = {name: array.numpy() for name, array in message.content.array_records["arrays"].items()}
+        moved = ArrayRecord({name: Array(array - np.float32(0.01)) for name, array in arrays.items()})
+        metrics = MetricRecord({records.NUM_EXAMPLES: 5, "loss": 0.1})
+        return Message(RecordDict({"arrays": moved, "metrics": metrics}), reply_to=message)
+
+    return made
+
+
+def carried(
+    shapes: dict[str, tuple[int, ...]], rounds: int, keeper: bool
+) -> tuple[int, list[dict[str, int]]]:
+    """Run some rounds; return the model's size, and the bytes in each direction for each round."""
+    model = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    manifest = Manifest.from_arrays("measured", model, {"local_steps": 1})
+    found: list[dict[str, int]] = []
+    with contextlib.ExitStack() as stack:
+        home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-bytes-")))
+        world = stack.enter_context(World(manifest, dict(model), rounds=rounds))
+        line = Line(int(urlsplit(world.url).port or 0), "the coordinator")
+        stack.callback(line.close)
+        contributor = Contributor(
+            home, world.url, line.url, world.deployment, account("ada").address, "measured", 0, 1
+        )
+        contributor.save()
+        if keeper:
+            stack.enter_context(Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)))
+        grid = CountingGrid()
+        grid.add(app(), contributor)
+        before = {"down": 0, "up": 0}
+
+        strategy = FolkmootStrategy(world.url)
+        strategy.pacing.coordinator = strategy.pacing.replies = strategy.pacing.nodes = 0.01
+        carry = strategy._relay.await_end
+
+        def await_end(run: str, number: int) -> Any:
+            ended = carry(run, number)
+            now = {"down": grid.down + line.down, "up": grid.up + line.up}
+            found.append({name: now[name] - before[name] for name in now})
+            before.update(now)
+            return ended
+
+        strategy._relay.await_end = await_end  # type: ignore[method-assign, assignment]
+        strategy.start(grid=grid, initial_arrays=ArrayRecord())
+    return manifest.elements, found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.line_bytes", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=4, help="rounds")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args()
+    for name in ("_run_id", "_node_id", "_task_id"):
+        setattr(TaskIdentity, name, 1)
+    rows: list[dict[str, Any]] = []
+    for name, shapes in MODELS.items():
+        for keeper in (False, True):
+            size, found = carried(shapes, options.rounds, keeper)
+            rows.append({"model": name, "parameters": size, "keeper": keeper, "rounds": found})
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return
+    print("| model | node | down, first round | down, later | up | down and up a parameter, later |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    for row in rows:
+        first, *_, last = row["rounds"]
+        node = "keeper" if row["keeper"] else "no keeper (as before)"
+        both = (last["down"] + last["up"]) / row["parameters"]
+        print(
+            f"| {row['model']} ({row['parameters']:,}) | {node} | {first['down']:,} | {last['down']:,} | "
+            f"{last['up']:,} | {both:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()

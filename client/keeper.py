@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keeper: keeps the base state of rounds on the contributor's disk, and carries files by HTTP.
+
+It is a part of `folkmoot join` outside of the sandbox. The training code requests the base of a round, and the delivery
+of a signed update, over a Unix socket (`folkmoot.flower.keeping`). For a base, the keeper has the state already, or it
+applies the means since an older one, or it fetches a full state; it chooses the fewest bytes. The names of files come
+from the coordinator, the files from mirrors or the coordinator. Neither is trusted: the state root is compared with the
+one on the chain, which the keeper reads itself. This module holds no key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.delivery import Delivery
+from client.kept_states import KeptStates, mean_file_size
+from client.sockets import listening
+from client.transfers import DOWN, At, Transfers
+from folkmoot.artifacts.sources import (
+    EXPIRED,
+    SPARE,
+    ArtifactSource,
+    CoordinatorSource,
+    SeveralSources,
+    open_source,
+)
+from folkmoot.coordinator_api import CoordinatorApi, passing
+from folkmoot.errors import ArtifactError, FolkmootError, InputError, LocalError
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.keeping import BASE_TYPE, DELIVER_TYPE, KeeperError
+from folkmoot.flower.signing import read_line
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import MAGIC
+from folkmoot.rpc.client import LedgerReader, Phase, RoundView
+from folkmoot.rpc.quorum import open_rpc
+from folkmoot.runtime.backoff import Backoff, retry
+
+KEEPER_FOLDER = "keeper"
+"""Folder of the states, in the node's folder."""
+
+LONGEST_WAY = 1024
+"""Maximum number of means from the newest full state that a source has to a base."""
+
+_FILES = "files"
+_REQUEST_SECONDS = 10.0
+"""Time in seconds for a request's line."""
+_SEND_SECONDS = 60.0
+"""Time in seconds in which the training code must take a part of a base."""
+_REQUESTS = 4
+"""Maximum number of requests at a time."""
+_ANSWER_SECONDS = 120.0
+"""Timeout in seconds for the pauses while the coordinator does not answer."""
+_ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, SPARE})
+"""Codes of the errors that a source does not have a state file, or not any more."""
+_WRONG_BASE = "wrong-base"
+_TELL = "Nothing was trained. Tell the others, and use another coordinator or mirror."
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A round on the way to a base."""
+
+    number: int
+    view: RoundView
+
+
+class Keeper:
+    """Serves bases and deliveries on a Unix socket while the block runs; a context manager.
+
+    Args:
+        contributor: Configuration of the contributor; its folder must exist.
+        manifest: The federation's manifest, checked against the chain.
+        genesis: The federation's genesis, checked against the chain.
+        mirrors: URLs or folders of mirrors. They are asked before the coordinator.
+        transfers: Shows the transfers. Its ``say`` gets further events.
+    """
+
+    def __init__(
+        self,
+        contributor: Contributor,
+        manifest: Manifest,
+        genesis: Genesis,
+        mirrors: Sequence[str] = (),
+        transfers: Transfers | None = None,
+    ) -> None:
+        self._contributor, self._manifest, self._genesis = contributor, manifest, genesis
+        self._mirrors = list(mirrors)
+        self._transfers = transfers or Transfers()
+        self._api = CoordinatorApi(contributor.coordinator)
+        self._deployment = Deployment.from_json(contributor.deployment)
+        self._folder = contributor.home / KEEPER_FOLDER
+        self._states = KeptStates(self._folder, manifest)
+        self._delivery = Delivery(
+            contributor.home,
+            contributor.account,
+            self._deployment,
+            contributor.rpc,
+            contributor.coordinator,
+            self._transfers,
+        )
+        self._at: At = lambda new, done, total: None
+        self._lock = threading.Lock()
+        self._requests = threading.BoundedSemaphore(_REQUESTS)
+        self._server: socket.socket | None = None
+        self._cleanup = contextlib.ExitStack()
+
+    # The socket
+
+    def __enter__(self) -> Keeper:
+        """Start serving.
+
+        Raises:
+            LocalError: The socket can't be created.
+        """
+        path = self._contributor.keeper
+        with contextlib.ExitStack() as stack:
+            try:
+                self._server = stack.enter_context(listening(path, stack, code="keeper-socket"))
+            except OSError as error:
+                raise LocalError(
+                    f"The keeper's socket {path} can't be created: {error.strerror}.",
+                    remedy="Give a --home on a local disk.",
+                    code="keeper-socket",
+                ) from error
+            stack.callback(path.unlink, missing_ok=True)
+            self._cleanup = stack.pop_all()
+        threading.Thread(target=self._serve, args=(self._server,), name="keeper", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop serving and remove the socket. Transfers that are under way end with the process."""
+        server, self._server = self._server, None
+        if server is not None:
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+        self._cleanup.close()
+
+    def _serve(self, server: socket.socket) -> None:
+        while True:
+            self._requests.acquire()
+            try:
+                connection, _ = server.accept()
+            except OSError:
+                return
+            threading.Thread(
+                target=self._handle, args=(connection,), name="keeper-request", daemon=True
+            ).start()
+
+    def _handle(self, connection: socket.socket) -> None:
+        try:
+            with connection, contextlib.suppress(OSError):
+                try:
+                    self._answer(connection)
+                except (FolkmootError, ValueError) as error:
+                    refused = error if isinstance(error, FolkmootError) else _malformed()
+                    self._say("keeper-failed", detail=str(refused), code=refused.code)
+                    _send(
+                        connection,
+                        {"error": refused.message, "remedy": refused.remedy, "code": refused.code},
+                    )
+        finally:
+            self._requests.release()
+
+    def _answer(self, connection: socket.socket) -> None:
+        """Answer a request.
+
+        Raises:
+            FolkmootError: It can't be done.
+            ValueError: The request can't be read.
+        """
+        asked = json.loads(read_line(connection, _REQUEST_SECONDS))
+        if not isinstance(asked, dict) or not isinstance(number := asked.get("round"), int):
+            raise ValueError
+        if asked.get("type") == DELIVER_TYPE:
+            self._delivery.deliver(number, self._failed)
+            _send(connection, {})
+            return
+        if asked.get("type") != BASE_TYPE:
+            raise ValueError
+        with self.base(number).open("rb") as file:
+            size = 8 * self._manifest.size
+            _send(connection, {"size": size})
+            connection.settimeout(_SEND_SECONDS)
+            connection.sendfile(file, offset=len(MAGIC), count=size)
+
+    # States
+
+    def base(self, number: int) -> Path:
+        """Return the state file of an open round's base. It has the state root that the chain has.
+
+        Raises:
+            KeeperError: ``round-closed``: the round takes no updates. ``wrong-base``: the coordinator's files lead to
+                another state root than the chain's.
+            ArtifactError: A file is not available.
+            LocalError: The disk failed, or is full.
+            CoordinatorError: The coordinator gave no answer.
+            RpcError: The chain can't be read.
+        """
+        with open_rpc(self._contributor.rpc) as rpc:
+            ledger = LedgerReader(rpc, self._deployment.ledger)
+            if ledger.phase(number) is not Phase.OPEN:
+                raise KeeperError(
+                    f"Round {number} takes no updates.",
+                    remedy="The next round comes by itself.",
+                    code="round-closed",
+                )
+            return self._after(ledger, ledger.round(number).base)
+
+    def head(self) -> Path:
+        """Return the state file of the chain's head, which the next round starts from. Raises as `base` does."""
+        with open_rpc(self._contributor.rpc) as rpc:
+            ledger = LedgerReader(rpc, self._deployment.ledger)
+            return self._after(ledger, ledger.head().round)
+
+    def _after(self, ledger: LedgerReader, number: int) -> Path:
+        """Return the state file after a round."""
+        target = _Step(number, ledger.round(number))
+        with self._lock, self._disk(), contextlib.closing(self._api):
+            found = self._states.find(target.view.state_root)
+            if found is None:
+                with self._source() as source:
+                    found = self._by_means(ledger, source, target) or self._by_state(ledger, source, target)
+                self._states.tidy(target.view.state_root)
+                shutil.rmtree(self._folder / _FILES, ignore_errors=True)
+            return found
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Turn a failure of the disk into an error while the block runs."""
+        try:
+            (self._folder / _FILES).mkdir(mode=0o700, parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise LocalError(
+                f"A state can't be kept in {self._folder}: {error.strerror}.",
+                remedy=f"Make room there: the keeper needs {4 * self._manifest.state_file_size / 1e6:,.1f} MB. What is "
+                "there is kept, and the next try continues.",
+                code="keeper-disk",
+            ) from error
+
+    @contextlib.contextmanager
+    def _source(self) -> Iterator[ArtifactSource]:
+        """Open the mirrors and the coordinator, in this order."""
+        files = self._folder / _FILES
+
+        def moved(new: int, done: int, total: int | None) -> None:
+            self._at(new, done, total)
+
+        sources = [
+            CoordinatorSource(place, folder=files, moved=moved)
+            if place.startswith(("http://", "https://"))
+            else open_source(place)
+            for place in (*self._mirrors, self._contributor.coordinator)
+        ]
+        source = SeveralSources(sources)
+        try:
+            yield source
+        finally:
+            source.close()
+
+    def _by_means(self, ledger: LedgerReader, source: ArtifactSource, target: _Step) -> Path | None:
+        """Apply the means since a state that is kept; None if there is none, or a full state has fewer bytes."""
+        steps, size = [target], 0
+        while steps[-1].number:
+            size += mean_file_size(self._manifest, ledger.policy(steps[-1].view.policy))
+            if size >= self._manifest.state_file_size:
+                return None
+            before = _before(ledger, steps[-1])
+            if (kept := self._states.find(before.view.state_root)) is not None:
+                try:
+                    return self._follow(ledger, source, steps, kept)
+                except (ArtifactError, KeeperError) as error:
+                    text = f"{error.message} The full state is fetched instead."
+                    self._say("means-failed", detail=text, code=error.code)
+                    return None
+            steps.append(before)
+        return None
+
+    def _by_state(self, ledger: LedgerReader, source: ArtifactSource, target: _Step) -> Path:
+        """Fetch the full state; if sources do not have it any more, an earlier one, and apply the means since then."""
+        steps = [target]
+        while True:
+            step = steps[-1]
+            try:
+                path = self._full(ledger, source, step)
+                break
+            except ArtifactError as error:
+                if error.code not in _ABSENT or not step.number or len(steps) > LONGEST_WAY:
+                    raise
+            steps.append(_before(ledger, step))
+        return self._follow(ledger, source, steps[:-1], path)
+
+    def _full(self, ledger: LedgerReader, source: ArtifactSource, step: _Step) -> Path:
+        name = self._genesis.state if not step.number else self._names(step).state
+        size = self._manifest.state_file_size
+        with self._transfers.transfer(f"state after round {step.number}", DOWN) as self._at:
+            fetched = source.fetch(name, size)
+        if fetched.parent != self._folder / _FILES:  # A mirror's own file.
+            fetched = Path(shutil.copyfile(fetched, self._folder / _FILES / name))
+        taken = self._states.take(fetched, step.view.state_root)
+        if taken is None:
+            source.discard(name)
+            raise KeeperError(
+                f"The state {name}, which the coordinator names for round {step.number}, does not have the state root "
+                f"0x{step.view.state_root.hex()} of the chain.",
+                remedy=_TELL,
+                code=_WRONG_BASE,
+            )
+        return taken
+
+    def _follow(
+        self, ledger: LedgerReader, source: ArtifactSource, steps: Sequence[_Step], path: Path
+    ) -> Path:
+        """Apply the means of rounds, the newest first in the list, to the state before the oldest."""
+        for step in reversed(steps):
+            names, policy = self._names(step), ledger.policy(step.view.policy)
+            if names.mean is None:
+                raise ArtifactError(
+                    f"The coordinator names no mean of round {step.number}.",
+                    remedy=_TELL,
+                    code="artifact-missing",
+                )
+            with self._transfers.transfer(f"mean of round {step.number}", DOWN) as self._at:
+                mean = source.fetch(names.mean, mean_file_size(self._manifest, policy))
+            after = self._states.follow(path, mean, names.header, policy, step.view.state_root)
+            source.discard(names.mean)
+            if after is None:
+                raise KeeperError(
+                    f"The mean {names.mean}, which the coordinator names for round {step.number}, does not lead to the "
+                    f"state root 0x{step.view.state_root.hex()} of the chain.",
+                    remedy=_TELL,
+                    code=_WRONG_BASE,
+                )
+            path = after
+        return path
+
+    def _names(self, step: _Step) -> _Names:
+        """Ask the coordinator for the names of a round's files. The header is checked against the chain.
+
+        Raises:
+            KeeperError: ``wrong-base``: the header is another one.
+            CoordinatorError: The coordinator does not know the round, or gave no answer.
+        """
+        view = retry(
+            lambda: self._api.get(f"/v1/rounds/{step.number}"),
+            Backoff(1, 10, jitter=0.2),
+            _ANSWER_SECONDS,
+            passing,
+            self._failed,
+        )
+        try:
+            header = bytes.fromhex(str(view["header"]).removeprefix("0x"))
+            if keccak(header) != step.view.header_hash:
+                raise ValueError("it is not the one on the chain")
+            mean = view.get("mean")
+            return _Names(RoundHeader.decode(header), str(view["state"]), None if mean is None else str(mean))
+        except (KeyError, ValueError, InputError) as error:
+            raise KeeperError(
+                f"The coordinator's header of round {step.number} can't be used: {error}.",
+                remedy=_TELL,
+                code=_WRONG_BASE,
+            ) from error
+
+    def _failed(self, error: FolkmootError, pause: float) -> None:
+        self._say("transfer-repeats", detail=f"{error.message} Trying again in {pause:.0f} s.")
+
+    def _say(self, event: str, **values: object) -> None:
+        self._transfers.say({"event": event, **values})
+
+
+@dataclass(frozen=True)
+class _Names:
+    """A round's files, according to the coordinator."""
+
+    header: RoundHeader
+    """Its header, which the chain has."""
+    state: str
+    """sha256 of the state file."""
+    mean: str | None
+    """sha256 of the mean file."""
+
+
+def _before(ledger: LedgerReader, step: _Step) -> _Step:
+    return _Step(step.view.base, ledger.round(step.view.base))
+
+
+def _malformed() -> KeeperError:
+    return KeeperError(
+        "The request can't be read.",
+        remedy="Only folkmoot's mod speaks to the keeper; start the node with `folkmoot join`.",
+        code="malformed-request",
+    )
+
+
+def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
+    connection.settimeout(_REQUEST_SECONDS)
+    connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Requests of the training code to the keeper of `folkmoot join`: for the base of a round, and to deliver an update.
+
+The keeper (`client/keeper.py`, which is not part of the app bundle; this module is) has the node's connection to the
+coordinator and to mirrors. A request is one line of JSON on a Unix socket, the answer is one line: a refusal, or what
+was asked for. The bytes of a base's theta follow the answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from folkmoot.errors import FolkmootError
+from folkmoot.protocol.arrays import I64
+
+BASE_TYPE = "Base"
+"""Type of a request for the base of a round."""
+
+DELIVER_TYPE = "Deliver"
+"""Type of a request to deliver the signed update of a round, which is in the contributor's folder."""
+
+NO_KEEPER = "needs-base"
+"""Code of the error that no keeper runs, so that the base must come in the train message."""
+
+MAX_LINE = 16_384
+"""Maximum size in bytes of a request or an answer."""
+
+_TIMEOUT = 6 * 3600.0
+"""Timeout in seconds for an answer: a base takes long on a slow line. A keeper that ends closes its sockets."""
+
+
+class KeeperError(FolkmootError):
+    """The keeper can't be reached, or did not do what it was asked for."""
+
+    default_code = "keeper"
+
+
+def base_theta(path: Path, number: int, size: int) -> I64:
+    """Request the weights of a round's base, int64[256 n]. They must be checked against the chain.
+
+    Args:
+        path: The keeper's socket, or a link to it.
+        number: The round.
+        size: Number of coordinates in the manifest.
+
+    Raises:
+        KeeperError: ``needs-base`` if no keeper runs; or the keeper's own code.
+    """
+    theta: I64 = np.empty(size, dtype="<i8")
+    view = theta.data.cast("B")
+    with _asked(path, {"type": BASE_TYPE, "round": number}) as (answer, stream):
+        if answer.get("size") != len(view):
+            raise KeeperError(
+                f"The keeper has a base of {answer.get('size')} bytes; the manifest needs {len(view)}.",
+                remedy="Give `folkmoot join` the coordinator and the mirrors of this federation.",
+            )
+        while view:
+            count = stream.readinto(view)
+            if not count:
+                raise _gone("the connection was closed early")
+            view = view[count:]
+    return theta.astype(np.int64, copy=False)
+
+
+def deliver(path: Path, number: int) -> None:
+    """Let the keeper send the signed update of a round to the coordinator; return when the coordinator has accepted it.
+
+    Raises:
+        KeeperError: ``needs-base`` if no keeper runs; the coordinator's code if it refused the update; or the keeper's.
+    """
+    with _asked(path, {"type": DELIVER_TYPE, "round": number}):
+        pass
+
+
+@contextlib.contextmanager
+def _asked(path: Path, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], BufferedReader]]:
+    """Send a request; give the answer, and the stream behind it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(_TIMEOUT)
+        try:
+            # A long path does not fit into a socket address. The keeper then writes a link to a short path.
+            connection.connect(str(path.resolve()))
+        except OSError as error:
+            raise KeeperError(
+                f"No keeper answers at {path}: {error}.",
+                remedy="It runs as long as `folkmoot join` does. Other nodes get the base in the train message.",
+                code=NO_KEEPER,
+            ) from error
+        try:
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            with connection.makefile("rb") as stream:
+                answer = json.loads(stream.readline(MAX_LINE))
+                if not isinstance(answer, dict):
+                    raise ValueError("its answer is no object")
+                if "error" in answer:
+                    raise KeeperError(
+                        str(answer["error"]),
+                        remedy=str(answer.get("remedy", "")),
+                        code=str(answer.get("code", "keeper")),
+                    )
+                yield answer, stream
+        except (OSError, ValueError) as error:
+            raise _gone(str(error)) from error
+
+
+def _gone(why: str) -> KeeperError:
+    return KeeperError(f"The keeper did not answer in full: {why}.", remedy="Start `folkmoot join` again.")

@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""State files that were deleted: made again from earlier ones, and what happens where a file is missing or wrong."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from folkmoot.artifacts import states as states_module
+from folkmoot.artifacts.inventory import Anchored
+from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, SeveralSources
+from folkmoot.artifacts.states import RebuildingSource, catch_up, fetch_state
+from folkmoot.errors import ArtifactError
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
+from folkmoot.protocol.verdict import Artifacts
+from folkmoot.round import compute_leaves
+from folkmoot.runtime.fault_points import VARIABLE
+from tests.unit import worlds
+from tests.unit.worlds import MANIFEST
+
+ROUNDS = 11
+POLICY = worlds.policy(rate=700, momentum=900)
+SIZE = MANIFEST.state_file_size
+
+
+@dataclass
+class Past:
+    """A folder with the files of some rounds, and what the rounds listed."""
+
+    folder: Path
+    states: list[str]
+    """sha256 of the state after each round, the genesis first."""
+    rounds: dict[int, Artifacts]
+    sources: ExitStack
+
+    def place(self, sha256: str) -> Path:
+        return self.folder / sha256[:2] / sha256
+
+    def put(self, data: bytes) -> str:
+        name = sha256_hex(data)
+        self.place(name).parent.mkdir(parents=True, exist_ok=True)
+        self.place(name).write_bytes(data)
+        return name
+
+    def drop(self, *rounds: int) -> dict[int, bytes]:
+        """Delete the state files of rounds; return their bytes."""
+        kept = {number: self.place(self.states[number]).read_bytes() for number in rounds}
+        for number in rounds:
+            self.place(self.states[number]).unlink()
+        return kept
+
+    def source(self, policy: Policy = POLICY, lies: dict[int, Artifacts] | None = None) -> RebuildingSource:
+        """Return a source that has learned all rounds."""
+        made = self.sources.enter_context(RebuildingSource(FolderSource(self.folder)))
+        for artifacts in {**self.rounds, **(lies or {})}.values():
+            made.learn(artifacts, policy, MANIFEST)
+        return made
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    """A history, which no test changes."""
+    world = worlds.World(worlds.state(MANIFEST, 1), policy=POLICY)
+    made = Past(tmp_path_factory.mktemp("past") / "files", [], {}, ExitStack())
+    made.states.append(made.put(world.state.to_bytes()))
+    (made.folder / "by-keccak").mkdir()
+    for number in range(1, ROUNDS + 1):
+        header, base = world.header, world.state
+        pairs = [
+            world.commit(name, worlds.update_bytes(MANIFEST, 10 * number + one))
+            for one, name in enumerate(worlds.NAMES[:3])
+        ]
+        outcome = world.play(pairs)
+        updates = [update for _, update in pairs]
+        part = compute_leaves(MANIFEST, header, POLICY, base, updates, outcome.weights, 0, MANIFEST.leaves)
+        assert made.put(part.mean.tobytes()) == outcome.artifacts.mean
+        made.states.append(made.put(outcome.state.to_bytes()))
+        made.rounds[number] = outcome.artifacts
+        made.put(outcome.artifacts_file)
+        link = made.folder / "by-keccak" / keccak(outcome.artifacts_file).hex()
+        link.write_text(sha256_hex(outcome.artifacts_file))
+    return made
+
+
+@pytest.fixture
+def past(original: Past, tmp_path: Path) -> Iterator[Past]:
+    """A copy of the history, for one test."""
+    shutil.copytree(original.folder, tmp_path / "files")
+    with ExitStack() as sources:
+        yield replace(original, folder=tmp_path / "files", sources=sources)
+
+
+def failure(source: RebuildingSource, sha256: str) -> ArtifactError:
+    with pytest.raises(ArtifactError) as caught:
+        source.fetch(sha256, SIZE)
+    return caught.value
+
+
+def temporary(source: RebuildingSource) -> set[str]:
+    return set() if source._folder is None else {path.name for path in Path(source._folder.name).iterdir()}
+
+
+def test_a_state_is_made_again_over_several_rounds_and_removed_when_it_is_not_needed(past: Past) -> None:
+    gone = past.drop(*range(1, 8), 9, 10)
+    source = past.source()
+    before = set(past.folder.rglob("*"))
+    path = source.fetch(past.states[7], SIZE)
+    assert path.read_bytes() == gone[7]
+    assert temporary(source) == {past.states[7]}, "what it was made over is removed"
+    assert source.fetch(past.states[8], SIZE) == past.place(past.states[8])
+    assert source.fetch(past.states[10], SIZE).read_bytes() == gone[10]
+    source.discard(past.states[8])
+    source.discard(past.states[10])
+    source.discard(past.states[7])
+    assert temporary(source) == {past.states[7]}, "the last one stays: the next mostly follows from it"
+    source.close()
+    assert not path.exists()
+    assert set(past.folder.rglob("*")) == before
+
+
+def test_the_next_state_starts_from_the_one_before(past: Past) -> None:
+    gone = past.drop(*range(1, 8))
+    source = past.source()
+    source.fetch(past.states[5], SIZE)
+    source.discard(past.states[5])
+    for number in range(1, 6):
+        past.place(past.rounds[number].mean).unlink()
+    assert source.fetch(past.states[6], SIZE).read_bytes() == gone[6]
+    source.discard(past.states[6])
+    assert temporary(source) == {past.states[6]}
+
+
+def test_the_numbers_do_not_depend_on_how_many_leaves_are_in_memory(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = past.drop(1, 2, 3)
+    monkeypatch.setattr(states_module, "_LEAVES", 2)
+    assert past.source().fetch(past.states[3], SIZE).read_bytes() == gone[3]
+
+
+def test_a_file_that_is_no_known_state_is_missing_as_before(past: Past) -> None:
+    source = past.source()
+    assert failure(source, "ab" * 32).code == "artifact-missing"
+    update = past.rounds[3].mean
+    past.place(update).unlink()
+    assert failure(source, update).code == "artifact-missing"
+
+
+def test_a_damaged_mean_is_named_and_nothing_is_left(past: Past) -> None:
+    past.drop(1, 2, 3)
+    mean = past.place(past.rounds[2].mean)
+    whole = mean.read_bytes()
+    mean.write_bytes(bytes([whole[0] ^ 1]) + whole[1:])
+    source = past.source()
+    error = failure(source, past.states[3])
+    assert error.code == "artifact-damaged"
+    assert "at round 2. What fails is the mean of round 2" in error.message
+    assert past.rounds[2].mean in error.message
+    mean.write_bytes(whole)
+    assert sha256_hex(source.fetch(past.states[3], SIZE).read_bytes()) == past.states[3]
+
+
+@pytest.mark.parametrize("field", ["rate", "momentum", "mean_scale"])
+def test_a_wrong_policy_leads_to_another_state_and_is_found(past: Past, field: str) -> None:
+    past.drop(1, 2)
+    source = past.source(replace(POLICY, **{field: getattr(POLICY, field) + 1}))
+    error = failure(source, past.states[2])
+    assert (error.code, error.details["round"]) == ("artifact-damaged", 1)
+    assert "round 1 leads to the state" in error.message
+    assert temporary(source) == set()
+
+
+def test_a_lie_about_the_mean_names_the_round_that_lies(past: Past) -> None:
+    past.drop(1, 2, 3, 4)
+    lie = replace(past.rounds[3], mean=past.rounds[2].mean)
+    error = failure(past.source(lies={3: lie}), past.states[4])
+    assert (error.code, error.details["round"]) == ("artifact-damaged", 3)
+
+
+def test_a_lie_about_the_size_of_a_mean_is_found_before_it_is_read(past: Past) -> None:
+    past.drop(1)
+    lie = replace(past.rounds[1], mean=past.put(b"short"))
+    error = failure(past.source(lies={1: lie}), past.states[1])
+    assert "the mean of round 1 has 5 bytes" in error.message
+
+
+def test_artifacts_files_that_lead_in_a_circle_end(past: Past) -> None:
+    past.drop(1, 2)
+    lies = {1: replace(past.rounds[1], base_state=past.states[2])}
+    assert failure(past.source(lies=lies), past.states[2]).code == "artifact-missing"
+    assert past.source(lies=lies).recipes_to(past.states[2], {past.states[0]: past.folder}) is None
+
+
+@pytest.mark.parametrize("link", ["base", "mean"])
+def test_a_missing_link_is_named(past: Past, link: str) -> None:
+    past.drop(0, 1, 2, 3) if link == "base" else past.drop(1, 2, 3)
+    if link == "mean":
+        past.place(past.rounds[2].mean).unlink()
+    error = failure(past.source(), past.states[3])
+    assert error.code == "artifact-missing"
+    assert (
+        f"the state before round 1: The file {past.states[0]}" if link == "base" else past.rounds[2].mean
+    ) in (error.message)
+
+
+def test_a_round_that_left_the_state_as_it_was_does_not_hide_how_it_is_made(past: Past) -> None:
+    gone = past.drop(1, 2)
+    idle = replace(past.rounds[3], base_state=past.states[2], state=past.states[2])
+    source = past.source(lies={3: idle})
+    assert source.fetch(past.states[2], SIZE).read_bytes() == gone[2]
+
+
+def test_an_artifacts_file_without_a_header_of_the_manifest_is_refused(past: Past) -> None:
+    with pytest.raises(ArtifactError, match="round 1 does not say how its state is made"):
+        past.source(lies={1: replace(past.rounds[1], header=b"header")})
+
+
+def test_a_source_without_an_answer_is_no_missing_file(past: Past) -> None:
+    def silent(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    source = CoordinatorSource("http://a", retry_timeout=0, transport=httpx.MockTransport(silent))
+    states = RebuildingSource(source)
+    states.learn(past.rounds[1], POLICY, MANIFEST)
+    assert failure(states, past.states[1]).code == "artifact-unreachable"
+    states.close()
+
+
+def test_what_a_coordinator_deleted_by_rule_is_made_again(past: Past) -> None:
+    gone = past.drop(1)
+
+    def deleted(request: httpx.Request) -> httpx.Response:
+        headers = {"Content-Type": "application/problem+json"}
+        return httpx.Response(410, headers=headers, json={"code": SPARE})
+
+    coordinator = CoordinatorSource("http://a", transport=httpx.MockTransport(deleted))
+    with pytest.raises(ArtifactError, match="was deleted by rule at http://a") as caught:
+        coordinator.fetch(past.states[1], SIZE)
+    assert (caught.value.code, "section 12.2" in caught.value.remedy) == (SPARE, True)
+    states = RebuildingSource(SeveralSources([coordinator, FolderSource(past.folder)]))
+    states.learn(past.rounds[1], POLICY, MANIFEST)
+    past.sources.callback(states.close)
+    assert states.fetch(past.states[1], SIZE).read_bytes() == gone[1]
+
+
+_KILLED = """
+import sys
+from pathlib import Path
+from folkmoot.artifacts.sources import FolderSource
+from folkmoot.artifacts.states import RebuildingSource
+from folkmoot.protocol.verdict import Artifacts
+from tests.unit.artifacts.test_states import MANIFEST, POLICY, SIZE
+
+folder, wanted, *names = sys.argv[1:]
+source = RebuildingSource(FolderSource(Path(folder)))
+for name in names:
+    source.learn(Artifacts.from_json((Path(folder) / name[:2] / name).read_bytes()), POLICY, MANIFEST)
+with source:
+    source.fetch(wanted, SIZE)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_the_files_as_they_were(
+    past: Past, tmp_path: Path
+) -> None:
+    gone = past.drop(1, 2, 3)
+    before = {path: path.read_bytes() for path in past.folder.rglob("*") if path.is_file()}
+    (tmp_path / "tmp").mkdir()
+    listed = [sha256_hex(past.rounds[number].to_json()) for number in (1, 2, 3)]
+    died = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(past.folder), past.states[3], *listed],
+        env={
+            **os.environ,
+            "TMPDIR": str(tmp_path / "tmp"),
+            VARIABLE: f"states.rebuilt:2@{tmp_path / 'died'}",
+        },
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    assert {path: path.read_bytes() for path in past.folder.rglob("*") if path.is_file()} == before
+    assert past.source().fetch(past.states[3], SIZE).read_bytes() == gone[3]
+
+
+# Late joiners
+
+
+def test_who_has_an_old_state_catches_up_by_the_means(past: Past) -> None:
+    gone = past.drop(*range(4, ROUNDS + 1))
+    held = {past.states[3]: past.place(past.states[3])}
+    caught = catch_up(past.source(), past.states[11], MANIFEST, held)
+    assert (caught.full, caught.means, caught.by_means) == (SIZE, 8 * MANIFEST.size, True)
+    assert caught.path.read_bytes() == gone[11]
+    assert held[past.states[3]].exists()
+
+
+def test_who_has_none_or_a_wrong_one_gets_the_whole_state(past: Past, tmp_path: Path) -> None:
+    source, wanted = past.source(), past.states[11]
+    none = catch_up(source, wanted, MANIFEST, {})
+    assert (none.path, none.means, none.by_means) == (past.place(wanted), None, False)
+    wrong = tmp_path / "wrong"
+    wrong.write_bytes(past.place(past.states[4]).read_bytes())
+    caught = catch_up(source, wanted, MANIFEST, {past.states[3]: wrong})
+    assert (caught.path, caught.means, caught.by_means) == (past.place(wanted), 8 * MANIFEST.size, False)
+    mine = catch_up(source, wanted, MANIFEST, {wanted: wrong})
+    assert (mine.path, mine.means) == (wrong, 0)
+
+
+def test_more_means_than_a_state_has_bytes_are_not_fetched(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states_module.Recipe, "mean_size", SIZE // 8)
+    caught = catch_up(past.source(), past.states[11], MANIFEST, {past.states[3]: past.place(past.states[3])})
+    assert (caught.means, caught.by_means) == (8 * (SIZE // 8), False)
+    assert caught.path == past.place(past.states[11])
+
+
+# By the chain
+
+
+def commitments(past: Past) -> Any:
+    """What stands for the chain."""
+    rounds = {
+        number: Anchored(
+            number, 3, bytes(32), keccak(one.to_json()), void=False, final=True, base=number - 1, policy=1
+        )
+        for number, one in past.rounds.items()
+    }
+    return SimpleNamespace(rounds=rounds, policy=lambda number: POLICY)
+
+
+def test_a_state_of_the_chain_is_had_wherever_it_is(past: Past) -> None:
+    gone = past.drop(*range(1, 8), 9, 10)
+    chain = commitments(past)
+    source = past.sources.enter_context(RebuildingSource(FolderSource(past.folder)))
+    assert fetch_state(source, chain, MANIFEST, 11) == past.place(past.states[11])
+    for number in (7, 9, 10):
+        assert fetch_state(source, chain, MANIFEST, number).read_bytes() == gone[number]
+    past.drop(8)
+    with pytest.raises(ArtifactError, match=past.states[8]):
+        fetch_state(source, chain, MANIFEST, 8)
+
+
+def test_states_of_the_tests_move() -> None:
+    """Else the tests above would show nothing."""
+    world = worlds.World(worlds.state(MANIFEST, 1), policy=POLICY)
+    first = world.state
+    world.play([world.commit("alice", worlds.update_bytes(MANIFEST, 3))])
+    assert isinstance(world.state, State)
+    assert np.count_nonzero(world.state.theta - first.theta) > 100

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The keeper brings a base to the contributor's disk by the fewest bytes, and believes only the chain."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pytest
+
+from client import delivery, kept_states
+from client.keeper import KEEPER_FOLDER, Keeper
+from client.transfers import DOWN, UP, Transfers
+from folkmoot.errors import LocalError
+from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
+from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.state import State
+from folkmoot.rpc.client import Phase
+from tests.file_server import FileServer
+from tests.unit.flower.conftest import MANIFEST, MODEL
+from tests.unit.flower.world import World, account
+
+FULL, MEAN = MANIFEST.state_file_size, MANIFEST.size
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(MANIFEST, dict(MODEL), rounds=100) as running:
+        running.policy = replace(running.policy, momentum=512)
+        yield running
+
+
+@pytest.fixture
+def contributor(world: World, tmp_path: Path) -> Contributor:
+    home = tmp_path / "home"
+    home.mkdir()
+    return Contributor(home, world.url, world.url, world.deployment, account("ada").address, "scripted", 0, 1)
+
+
+Start = Callable[..., tuple[Keeper, list[dict[str, Any]]]]
+
+
+@pytest.fixture
+def start(world: World, contributor: Contributor) -> Start:
+    """Make a keeper as a new process would, and give what it says."""
+
+    def made(mirrors: Sequence[str] = ()) -> tuple[Keeper, list[dict[str, Any]]]:
+        said: list[dict[str, Any]] = []
+        return Keeper(contributor, MANIFEST, world.genesis, mirrors, Transfers(said.append, bar=False)), said
+
+    return made
+
+
+def signed(world: World, shift: float) -> tuple[Commitment, bytes, bytes]:
+    """Return a commitment for the open round with its update and its signature."""
+    header, state = world.rounds[-1].header, world.states[-1]
+    begin, who = state.to_float32(), account("ada")
+    end = begin - np.float32(shift) * (begin != 0)
+    update = encode_update(begin, end, header.exponents, MANIFEST, header.seed, who.address)
+    commitment = Commitment(
+        who.address, header.round, header.base_state_root, update.root, update.sum_squares
+    )
+    return commitment, update.data, commitment.sign(who, world.domain)
+
+
+def play(world: World, rounds: int) -> None:
+    for number in range(rounds):
+        commitment, data, _ = signed(world, 0.01 * (1 + number))
+        world.rounds[-1].updates[commitment.contributor] = (commitment, data)
+        world.close_round()
+
+
+def fetched(said: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(line["what"], line["bytes"]) for line in said if line["event"] == "transferred"]
+
+
+def is_base(world: World, path: Path) -> bool:
+    return path.read_bytes() == world.states[-1].to_bytes()
+
+
+def test_the_first_base_is_a_full_state_and_the_next_ones_are_means(world: World, start: Start) -> None:
+    play(world, 1)
+    keeper, said = start()
+    assert is_base(world, keeper.base(2))
+    assert fetched(said) == [("state after round 1", FULL)]
+    play(world, 1)
+    assert is_base(world, keeper.base(3))
+    assert fetched(said)[1:] == [("mean of round 2", MEAN)]
+    assert keeper.base(3) == keeper.base(3)
+    assert len(fetched(said)) == 2, "what is there is not fetched again"
+    keeper, said = start()
+    assert is_base(world, keeper.base(3))
+    assert fetched(said) == [], "nor by the next process"
+
+
+def test_a_node_that_was_away_catches_up_by_means(
+    world: World, start: Start, contributor: Contributor
+) -> None:
+    start()[0].head()
+    play(world, 3)
+    keeper, said = start()
+    assert is_base(world, keeper.base(4))
+    assert fetched(said) == [(f"mean of round {number}", MEAN) for number in (1, 2, 3)]
+    kept = list((contributor.home / KEEPER_FOLDER).glob("*.state"))
+    assert len(kept) == 2, "older states are removed"
+    assert not (contributor.home / KEEPER_FOLDER / "files").exists()
+
+
+def test_after_a_long_time_a_full_state_is_fewer_bytes(world: World, start: Start) -> None:
+    keeper, said = start()
+    keeper.head()
+    play(world, FULL // MEAN + 1)
+    assert is_base(world, keeper.head())
+    assert fetched(said)[1:] == [(f"state after round {FULL // MEAN + 1}", FULL)]
+
+
+def test_a_cancelled_round_leads_back_to_a_state_that_is_kept(world: World, start: Start) -> None:
+    keeper, said = start()
+    play(world, 1)
+    keeper.head()
+    world.cancel_round()
+    before = len(fetched(said))
+    assert is_base(world, keeper.base(3))
+    assert len(fetched(said)) == before
+
+
+def test_a_state_that_was_deleted_is_made_from_an_earlier_one(world: World, start: Start) -> None:
+    play(world, 3)
+    for number in (2, 3):
+        del world.artifacts[str(world.rounds[number].state)]
+    keeper, said = start()
+    assert is_base(world, keeper.base(4))
+    assert [what for what, _ in fetched(said)] == [
+        "state after round 1",
+        "mean of round 2",
+        "mean of round 3",
+    ]
+
+
+def test_a_wrong_mean_is_named_and_the_full_state_is_fetched(world: World, start: Start) -> None:
+    keeper, said = start()
+    keeper.head()
+    play(world, 1)
+    leaves = bytearray(world.artifacts[str(world.rounds[1].mean)])
+    leaves[0] ^= 1
+    world.rounds[1].mean = world.publish(bytes(leaves))
+    assert is_base(world, keeper.base(2))
+    (failed,) = [line for line in said if line["event"] == "means-failed"]
+    assert failed["code"] == "wrong-base"
+    assert world.rounds[1].mean in failed["detail"]
+    assert fetched(said)[-1] == ("state after round 1", FULL)
+
+
+@pytest.mark.parametrize("change", ["mean", "state"])
+def test_a_coordinator_whose_states_are_wrong_too_is_refused(
+    world: World, start: Start, contributor: Contributor, change: str
+) -> None:
+    keeper, _ = start()
+    if change == "mean":
+        keeper.head()
+    play(world, 1)
+    wrong = State(world.states[-1].theta + 1, world.states[-1].momentum)
+    world.rounds[1].state = world.publish(wrong.to_bytes())
+    world.rounds[1].mean = world.publish(bytes(MEAN))
+    for _ in range(2):
+        with pytest.raises(KeeperError, match=world.rounds[1].state) as caught:
+            keeper.base(2)
+        assert caught.value.code == "wrong-base"
+    world.rounds[1].state = world.publish(world.states[-1].to_bytes())
+    assert is_base(world, keeper.base(2)), "and nothing is left of it"
+
+
+def test_a_header_that_is_not_the_chains_is_refused(world: World, start: Start) -> None:
+    play(world, 1)
+    view = world.view
+    world.view = lambda one: {**view(one), "header": "0x" + world.rounds[-1].header.encoded.hex()}  # type: ignore[method-assign]
+    with pytest.raises(KeeperError, match="header of round 1") as caught:
+        start()[0].base(2)
+    assert caught.value.code == "wrong-base"
+
+
+def test_mirrors_serve_and_the_coordinator_is_asked_for_names_only(world: World, start: Start) -> None:
+    play(world, 2)
+    with FileServer(dict(world.artifacts)) as broken, FileServer(dict(world.artifacts)) as lying:
+        lying.files[str(world.rounds[2].state)] = b"another file"
+        world.artifacts.clear()
+        broken.break_after = [3000, 1000]
+        keeper, said = start([lying.url, broken.url])
+        assert is_base(world, keeper.base(3))
+        assert broken.ranges == [None, "bytes=3000-", "bytes=4000-"]
+        assert broken.sent == FULL
+        assert fetched(said) == [("state after round 2", FULL + len(b"another file"))]
+
+
+def test_a_mirror_may_be_a_folder(world: World, start: Start, tmp_path: Path) -> None:
+    play(world, 1)
+    for name, data in world.artifacts.items():
+        (tmp_path / name[:2]).mkdir(exist_ok=True)
+        (tmp_path / name[:2] / name).write_bytes(data)
+    files = dict(world.artifacts)
+    world.artifacts.clear()
+    assert is_base(world, start([str(tmp_path)])[0].base(2))
+    for name, data in files.items():
+        assert (tmp_path / name[:2] / name).read_bytes() == data, "which is only read"
+
+
+def test_a_damaged_or_a_strangers_state_is_not_used(
+    world: World, start: Start, contributor: Contributor
+) -> None:
+    path = start()[0].head()
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(data)
+    other = contributor.home / KEEPER_FOLDER / f"{'ab' * 32}.state"
+    other.write_bytes(b"of another federation")
+    keeper, said = start()
+    assert is_base(world, keeper.head())
+    assert fetched(said) == [("state after round 0", FULL)]
+
+
+def test_a_killed_keeper_leaves_whole_states_only(
+    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """The process ends here."""
+
+    def kill(name: str) -> None:
+        if name == "keeper.state-written":
+            raise KilledError
+
+    keeper, _ = start()
+    keeper.head()
+    play(world, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(kept_states, "fault_point", kill)
+        with pytest.raises(KilledError):
+            keeper.base(2)
+    (kept,) = (contributor.home / KEEPER_FOLDER).glob("*.state")
+    assert kept.read_bytes() == world.states[0].to_bytes()
+    assert is_base(world, start()[0].base(2))
+
+
+def test_a_full_disk_is_said_and_loses_nothing(
+    world: World, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, _ = start()
+    keeper.head()
+    play(world, 1)
+    read = kept_states._read
+
+    def full(file: BinaryIO, count: int) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(kept_states, "_read", full)
+    with pytest.raises(LocalError, match="No space left") as caught:
+        keeper.base(2)
+    assert caught.value.code == "keeper-disk"
+    monkeypatch.setattr(kept_states, "_read", read)
+    assert is_base(world, keeper.base(2))
+
+
+def test_a_round_that_is_not_open_is_refused(world: World, start: Start) -> None:
+    world.rounds[1].phase = Phase.CANCELLED
+    for number in (1, 7):
+        with pytest.raises(KeeperError) as caught:
+            start()[0].base(number)
+        assert caught.value.code == "round-closed"
+
+
+# The socket
+
+
+def test_the_training_code_gets_theta_over_the_socket(
+    world: World, start: Start, contributor: Contributor
+) -> None:
+    play(world, 1)
+    with pytest.raises(KeeperError) as caught:
+        base_theta(contributor.keeper, 2, MANIFEST.size)
+    assert caught.value.code == NO_KEEPER
+    with start()[0]:
+        assert np.array_equal(base_theta(contributor.keeper, 2, MANIFEST.size), world.states[-1].theta)
+        with pytest.raises(KeeperError, match="the manifest needs"):
+            base_theta(contributor.keeper, 2, MANIFEST.size + 256)
+        with pytest.raises(KeeperError) as caught:
+            base_theta(contributor.keeper, 9, MANIFEST.size)
+        assert caught.value.code == "round-closed"
+    assert not contributor.keeper.exists()
+
+
+def test_a_signed_update_is_delivered_once(
+    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from folkmoot.coordinator_api import commitment_to_wire
+
+    monkeypatch.setattr(delivery, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(delivery, "accepts", lambda *_: False)  # The account is no contract.
+    world.expect = 2
+    commitment, data, signature = signed(world, 0.01)
+    kept = KeptUpdate("", commitment_to_wire(commitment, signature), data)
+    keeper, _ = start()
+    with keeper:
+        with pytest.raises(KeeperError) as caught:
+            deliver(contributor.keeper, 1)
+        assert caught.value.code == "no-update"
+        forged = replace(kept, commitment=commitment_to_wire(commitment, bytes(65)))
+        changed = replace(kept, data=bytes([data[0] ^ 1]) + data[1:])
+        for wrong in (forged, changed):
+            keep_update(contributor.home, 1, wrong)
+            with pytest.raises(KeeperError):
+                deliver(contributor.keeper, 1)
+        assert keeper._transfers.bytes[UP] == 0, "the training code sends nothing else"
+        keep_update(contributor.home, 1, kept)
+        world.down = True
+        repeated: list[str] = []
+
+        def hear(event: dict[str, Any]) -> None:
+            repeated.append(event["event"])
+            world.down = False
+
+        keeper._transfers.say = hear
+        deliver(contributor.keeper, 1)
+        deliver(contributor.keeper, 1)
+    assert repeated.count("transferred") == 1
+    assert world.rounds[1].updates[commitment.contributor][1] == data
+
+
+def test_a_refusal_of_the_coordinator_has_its_code(
+    world: World, start: Start, contributor: Contributor
+) -> None:
+    from folkmoot.coordinator_api import commitment_to_wire
+
+    commitment, data, signature = signed(world, 0.01)
+    keep_update(contributor.home, 1, KeptUpdate("", commitment_to_wire(commitment, signature), data))
+    world.cancel_round()
+    with start()[0], pytest.raises(KeeperError) as caught:
+        deliver(contributor.keeper, 1)
+    assert caught.value.code == "round-closed"
+
+
+def test_nonsense_is_answered_and_costs_nothing(start: Start, contributor: Contributor) -> None:
+    import socket
+
+    keeper, _ = start()
+    with keeper:
+        for text in (
+            b"\n",
+            b"[]\n",
+            b"{}\n",
+            b'{"type": "Base", "round": "1"}\n',
+            b'{"type": "x", "round": 1}\n',
+        ):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(str(contributor.keeper))
+                connection.sendall(text)
+                assert b"malformed-request" in connection.makefile("rb").readline()
+    assert keeper._transfers.bytes == {DOWN: 0, UP: 0}
+
+
+def test_a_transfer_is_told_with_its_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    from client.cli import _text
+
+    said: list[dict[str, Any]] = []
+    transfers = Transfers(said.append, bar=True)
+    with transfers.transfer("mean of round 7", DOWN) as at:
+        at(1_500_000, 2_000_000, 2_000_000)
+    with transfers.transfer("mean of round 8", DOWN):
+        pass  # It was there already.
+    (event,) = said
+    assert _text({**event, "seconds": 0.5}) == "Received the mean of round 7: 1.50 MB in 0.5 s (3.00 MB/s)."
+    assert _text({**event, "direction": UP, "seconds": 0}) == "Sent the mean of round 7: 1.50 MB in 0.0 s."
+    assert transfers.bytes == {DOWN: 1_500_000, UP: 0}
