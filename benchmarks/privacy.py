@@ -2,12 +2,13 @@
 """Accuracy of the shipped private tasks by epsilon, through mechanism, codec, exponents, rule and outer step.
 
     python -m benchmarks.privacy [--tasks mnist-private ...] [--contributors 20 5] [--seeds 3] [--rounds 20]
-        [--epsilons none 8 3 1]
+        [--epsilons none 8 3 1] [--votes]
 
 Each contributor trains on its own share (Dirichlet 0.5 over the classes). A seed is that of the split; the noise is
 from the operating system, so a run can't be repeated to the bit. "none" clips and sums in the same way, with a noise
 of 1/1024 of a record. Settings are those of the task for all epsilons. Public features are computed once. No process,
-signature or chain takes part. Each run is a line of JSON on the error output; the table comes at the end.
+signature or chain takes part. A line of JSON on the error output for each cell says also which share of the integers
+was clamped to 127, and the smallest sum of squares of an update relative to that of its noise.
 """
 
 from __future__ import annotations
@@ -23,12 +24,18 @@ import torch
 
 from folkmoot.privacy import PrivacySettings, noise_for
 from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.exponents import CUTS
 from folkmoot.protocol.genesis import noise_exponent
+from folkmoot.protocol.packing import ZERO
+from folkmoot.protocol.update_checks import UpdateSummary
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Reason
 from folkmoot.simulation.federation import Examples, Plan, Run, Workload
 from folkmoot.tasks import Data, Task, load_task
 from folkmoot.tasks.training import train_once
 
 EPSILONS = ("none", "8", "3", "1")
+_LEAST_EXPONENT = -16  # Without noise the exponents begin here, and the votes move them.
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,23 @@ class Private(Run):
 
     task: Task = field(kw_only=True)
     training: dict[str, Any] = field(kw_only=True)
+    fixed: bool = field(kw_only=True)
+    """Whether the exponents stay those of the noise, as in a private federation; else the votes move them."""
+    clamped: list[float] = field(default_factory=list, kw_only=True)
+    """Share of all integers at the bound of the codec, by round."""
+    squares: list[float] = field(default_factory=list, kw_only=True)
+    """Smallest sum of squares of an update, relative to what its noise alone has in the mean, by round."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         settings = PrivacySettings.of(self.training)
         if settings is None:
             raise ValueError(f"The task {self.task.name} declares no privacy.")
-        noise = noise_exponent(settings.deviation_of_training * self.training["learning_rate"])
-        # Without noise, the exponents begin where they do with noise, and the votes move them.
-        self.exponents = (max(noise, -16),) * len(self.manifest.tensors)
+        self.deviation = settings.deviation_of_training * self.training["learning_rate"]
+        noise = noise_exponent(self.deviation)
+        self.exponents = (max(noise, _LEAST_EXPONENT),) * len(self.manifest.tensors)
+        if self.fixed:
+            self.manifest = replace(self.manifest, training=self.training)
         count, seed = self.plan.contributors, self.plan.seed
         loaded: list[Data] = [self.task.load(share, count, seed) for share in range(count)]
         self.data = [Data(self._features(data.inputs), data.labels) for data in loaded]
@@ -80,6 +95,21 @@ class Private(Run):
             rows.append(flat - self.manifest.flatten({k: v.numpy() for k, v in trained.state_dict().items()}))
         return np.array(rows, dtype=np.float32)
 
+    def _deliver(
+        self, number: int, flat: F32, updates: F32
+    ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
+        arrived = super()._deliver(number, flat, updates)
+        sent = [one for one in arrived if not isinstance(one, Reason)]
+        at_bound = 0
+        for reader, _ in sent:
+            sizes = np.abs(reader.read(0, self.manifest.leaves).astype(np.int64) - ZERO)
+            at_bound += int((sizes == max(sizes.max(), CUTS[8])).sum())  # fitting cuts to no less than that
+        elements = self.manifest.elements
+        self.clamped.append(at_bound / (len(sent) * elements))
+        noise = (self.deviation / 2.0 ** self.exponents[0]) ** 2 * elements
+        self.squares.append(min(summary.sum_squares for _, summary in sent) / noise)
+        return arrived
+
     def _test(self) -> None:
         if len(self.weights) < self.plan.rounds:
             return
@@ -87,8 +117,20 @@ class Private(Run):
         self.curve.append(self.task.evaluate(model)["accuracy"])
 
 
-def accuracy(name: str, contributors: int, epsilon: str, rounds: int, seed: int, rule: str) -> float:
-    """Return the accuracy on the task's test set after all rounds; ``epsilon`` is a number or ``none``."""
+def run(
+    name: str, contributors: int, epsilon: str, rounds: int, seed: int, rule: str, *, votes: bool = False
+) -> Private:
+    """Return a federation after all rounds.
+
+    Args:
+        name: Of the task.
+        contributors: All contributors.
+        epsilon: A number, or ``none``.
+        rounds: Rounds.
+        seed: Of the split.
+        rule: Aggregation rule.
+        votes: Let the updates move the exponents with noise, too, as in a federation without privacy.
+    """
     task = load_task(name)
     settings = PrivacySettings.of(task.training)
     assert settings is not None
@@ -99,10 +141,10 @@ def accuracy(name: str, contributors: int, epsilon: str, rounds: int, seed: int,
         name, cast("Any", _Network(task)), none, none, none, lambda n, _: [np.zeros(0, np.int64)] * n, (1, 1)
     )
     plan = Plan(rule=rule, contributors=contributors, malicious=0, rounds=rounds, seed=seed)
-    run = Private(work, plan, task=task, training=training)
+    federation = Private(work, plan, task=task, training=training, fixed=epsilon != "none" and not votes)
     for number in range(rounds):
-        run.round(number)
-    return run.curve[-1]
+        federation.round(number)
+    return federation
 
 
 def main() -> int:
@@ -116,6 +158,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--rule", default="mean")
     parser.add_argument("--epsilons", nargs="+", default=EPSILONS, help="budgets, or none")
+    parser.add_argument("--votes", action="store_true", help="let the updates move the exponents")
     options = parser.parse_args()
     print(f"| task | contributors | {' | '.join(options.epsilons)} |")
     print(f"| --- | ---: |{' ---: |' * len(options.epsilons)}")
@@ -123,12 +166,30 @@ def main() -> int:
         for contributors in options.contributors:
             shown = []
             for epsilon in options.epsilons:
-                found = [
-                    accuracy(name, contributors, epsilon, options.rounds, 7 + seed, options.rule)
+                runs = [
+                    run(
+                        name,
+                        contributors,
+                        epsilon,
+                        options.rounds,
+                        7 + seed,
+                        options.rule,
+                        votes=options.votes,
+                    )
                     for seed in range(options.seeds)
                 ]
-                run = {"task": name, "contributors": contributors, "epsilon": epsilon, "accuracy": found}
-                print(json.dumps(run), file=sys.stderr, flush=True)
+                found = [one.curve[-1] for one in runs]
+                line = {
+                    "task": name,
+                    "contributors": contributors,
+                    "epsilon": epsilon,
+                    "accuracy": found,
+                    "exponents": sorted({one.exponents[0] for one in runs}),
+                    "clampedFirst5": max(max(one.clamped[:5]) for one in runs),
+                    "clampedLater": max(max(one.clamped[5:], default=0.0) for one in runs),
+                    "leastSquares": min(min(one.squares) for one in runs),
+                }
+                print(json.dumps(line), file=sys.stderr, flush=True)
                 shown.append(f"{100 * np.mean(found):.1f} ({100 * min(found):.1f}-{100 * max(found):.1f})")
             print(f"| {name} | {contributors} | {' | '.join(shown)} |", flush=True)
     return 0

@@ -220,7 +220,7 @@ def join(
     from folkmoot.flower.contributor import Contributor
     from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.privacy.settings import KEY as PRIVACY
+    from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.rpc.client import LedgerReader
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys

@@ -9,6 +9,7 @@ from folkmoot.cli.loading import CommandTable, Panel
 def register(table: CommandTable) -> None:
     """Add the contributor's commands."""
     table.add(Panel.CONTRIBUTE, "client.cli", "join", "submit")
+    table.add(Panel.CONTRIBUTE, "client.deletion_cli", "forget")
     table.add_group(Panel.CONTRIBUTE, "client.signer_cli", "signer")
     table.add_group(Panel.CONTRIBUTE, "client.task_cli", "task")
     table.add(Panel.CHECK, "client.cli", "canary")

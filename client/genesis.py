@@ -54,11 +54,11 @@ def start_of(
     if weights is not None:
         pretrained.load(task, model, weights)
     values = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    private = PrivacySettings.of(task.training)
     committed = {root.SETTING: root_digest} if root_digest else {}
-    carry = pretrained.frozen(model)
+    carry = pretrained.frozen(model, private=private is not None)
     manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed}, carry=carry)
     state = State.genesis(manifest, values)
-    private = PrivacySettings.of(task.training)
     if private is not None:
         check_layers(model)
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)

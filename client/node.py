@@ -295,13 +295,14 @@ def check_task(task: Task, manifest: Manifest) -> None:
             code="wrong-task",
         )
     model = task.model()
-    if PrivacySettings.of(manifest.training) is not None:
+    private = PrivacySettings.of(manifest.training) is not None
+    if private:
         check_layers(model)
     try:
         ours = Manifest.from_arrays(
             task.name,
             {name: value.numpy() for name, value in model.state_dict().items()},
-            carry=pretrained.frozen(model),
+            carry=pretrained.frozen(model, private=private),
         )
     except ManifestError as error:
         raise TaskError(

@@ -27,6 +27,7 @@ from folkmoot.protocol.commitment import (
     Domain,
     checksum_address,
 )
+from folkmoot.protocol.deletion import WISH_TYPE, DeletionWish
 from folkmoot.protocol.signatures import recover
 from folkmoot.protocol.wallets import SAFE_MESSAGE_TYPE, safe_message
 from folkmoot.rpc.client import Rpc
@@ -199,18 +200,27 @@ class RemoteKey:
 def commitment_message(commitment: Commitment, domain: Domain) -> Message:
     """Return the message that a key signs for a commitment."""
     signable = SignableMessage(b"\x01", domain.separator, commitment.struct_hash)
-    place = {
-        "name": ("string", DOMAIN_NAME),
-        "version": ("string", DOMAIN_VERSION),
-        **_place(domain.chain_id, domain.verifying_contract),
-    }
-    return Message(signable, _typed(COMMITMENT_TYPE, place, commitment.to_json()))
+    return Message(signable, _typed(COMMITMENT_TYPE, _ledger_place(domain), commitment.to_json()))
+
+
+def wish_message(wish: DeletionWish, domain: Domain) -> Message:
+    """Return the message that a key signs for a wish to delete update files."""
+    fields = {"contributor": wish.contributor, "lastRound": str(wish.last_round)}
+    return Message(wish.message(domain), _typed(WISH_TYPE, _ledger_place(domain), fields))
 
 
 def safe_owner_message(safe: str, chain_id: int, digest: bytes) -> Message:
     """Return the message that the owners of a Safe sign for the digest of a commitment."""
     typed = _typed(SAFE_MESSAGE_TYPE, _place(chain_id, safe), {"message": "0x" + digest.hex()})
     return Message(safe_message(safe, chain_id, digest), typed)
+
+
+def _ledger_place(domain: Domain) -> dict[str, tuple[str, str]]:
+    return {
+        "name": ("string", DOMAIN_NAME),
+        "version": ("string", DOMAIN_VERSION),
+        **_place(domain.chain_id, domain.verifying_contract),
+    }
 
 
 def _place(chain_id: int, contract: str) -> dict[str, tuple[str, str]]:

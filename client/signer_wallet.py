@@ -8,16 +8,18 @@ checks of the signer agent are those of the contract's account.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from client.signer_keys import OwnerKey, commitment_message, safe_owner_message
+from client.signer_keys import Message, OwnerKey, commitment_message, safe_owner_message, wish_message
 from folkmoot.errors import ChainError, InputError
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
+from folkmoot.protocol.deletion import DeletionWish
+from folkmoot.protocol.signatures import digest
 from folkmoot.protocol.wallets import MAX_SIGNATURE, join_signatures
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.quorum import open_rpc
-from folkmoot.rpc.wallets import accepts, read_safe
+from folkmoot.rpc.wallets import accepts, accepts_digest, read_safe
 
 TRIAL_ROUND = 0
 """Round of the commitment that is signed for a trial: the genesis, which takes no commitments."""
@@ -66,11 +68,29 @@ class WalletKey:
             SignerError: ``not-a-contract``, ``wallet-threshold``, ``wallet-refuses``, ``chain-unavailable``, or the
                 error of a key.
         """
-        ledger = domain.verifying_contract
+        ledger, message = domain.verifying_contract, commitment_message(commitment, domain)
+        return self._accepted(
+            message, domain, lambda rpc, signature: accepts(rpc, ledger, commitment, signature, self._account)
+        )
+
+    def sign_wish(self, wish: DeletionWish, domain: Domain) -> bytes:
+        """Sign a wish of the contract to delete its update files; return a signature that it accepts.
+
+        Raises:
+            SignerError: As `sign`.
+        """
+        hashed = wish.digest(domain)
+        return self._accepted(
+            wish_message(wish, domain),
+            domain,
+            lambda rpc, signature: accepts_digest(rpc, self._account, hashed, signature),
+        )
+
+    def _accepted(self, message: Message, domain: Domain, accepted: Callable[[Rpc, bytes], bool]) -> bytes:
         try:
             with open_rpc(self._rpc) as rpc:
-                for signature in self._signatures(rpc, commitment, domain):
-                    if accepts(rpc, ledger, commitment, signature, self._account):
+                for signature in self._signatures(rpc, message, domain):
+                    if accepted(rpc, signature):
                         return _bounded(signature)
         except ChainError as error:
             raise SignerError(
@@ -80,14 +100,14 @@ class WalletKey:
             ) from error
         keys = " and ".join(key.address for key in self._owners)
         raise SignerError(
-            f"The contract {self._account} accepts no signature of {keys}, neither of the commitment's digest nor of a "
+            f"The contract {self._account} accepts no signature of {keys}, neither of the message's digest nor of a "
             "Safe's message with it.",
             remedy="Give the key of an owner. A Safe needs the fallback handler CompatibilityFallbackHandler or "
             "ExtensibleFallbackHandler. A contract with signatures of another form can't contribute.",
             code="wallet-refuses",
         )
 
-    def _signatures(self, rpc: Rpc, commitment: Commitment, domain: Domain) -> Iterator[bytes]:
+    def _signatures(self, rpc: Rpc, message: Message, domain: Domain) -> Iterator[bytes]:
         """Yield the signatures that the contract may accept, the more likely kind first."""
         if not rpc.code(self._account):
             raise SignerError(
@@ -105,11 +125,11 @@ class WalletKey:
                     remedy="Give the keys of more owners with --owner, or let the Safe lower its threshold.",
                     code="wallet-threshold",
                 )
-            message = safe_owner_message(self._account, domain.chain_id, commitment.digest(domain))
+            wrapped = safe_owner_message(self._account, domain.chain_id, digest(message.signable))
             signing = list(keys.values())[: safe.threshold]
-            yield join_signatures({key.address: key.sign_message(message) for key in signing})
+            yield join_signatures({key.address: key.sign_message(wrapped) for key in signing})
         for key in self._owners:
-            yield key.sign_message(commitment_message(commitment, domain))
+            yield key.sign_message(message)
 
 
 def check_options(wallet: str | None, owners: Sequence[str] | None) -> None:

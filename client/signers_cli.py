@@ -61,7 +61,7 @@ def signers(
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.privacy.settings import KEY as PRIVACY
+    from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor
 

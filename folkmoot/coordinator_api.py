@@ -26,6 +26,7 @@ from eth_account.messages import SignableMessage
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
 from folkmoot.runtime import services, tls
 
@@ -504,6 +505,11 @@ class CoordinatorApi:
         return self._object(
             self._checked(self._send("POST", f"/v1/rounds/{round_number}/release", json=body))
         )
+
+    def delete_updates(self, wish: DeletionWish) -> int:
+        """Ask for the deletion of one's update files. Return the last round of the wish that the coordinator keeps."""
+        response = self._send("POST", "/v1/deletions", json=wish.to_json())
+        return int(self._object(self._checked(response))["lastRound"])
 
     def send_report(self, report: Mapping[str, Any]) -> None:
         """Submit a round report of `sign_report`. It replaces the previous one.

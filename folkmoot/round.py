@@ -266,11 +266,13 @@ def compute_round(
     )
     verdicts = _verdicts(header, policy, entries, summaries, root, copies, facts)
     weights = tuple(verdict.weight for verdict in verdicts.verdicts)
-    exponents = next_exponents(
-        header.exponents,
-        [s.tensors for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
-        header.width,
-    )
+    exponents = header.exponents
+    if not manifest.private:
+        exponents = next_exponents(
+            exponents,
+            [s.tensors for s, weight in zip(summaries, weights, strict=True) if s is not None and weight],
+            header.width,
+        )
 
     state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
     hashes = {

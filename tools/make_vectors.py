@@ -19,6 +19,7 @@ import json
 import struct
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -956,6 +957,18 @@ def round_section() -> dict[str, Any]:
         mean_sink=sink,
     )
     trees = [merkle.update_tree(np.frombuffer(update, dtype=np.uint8)) for update in data]
+    private = Manifest("round", manifest.arrays, {"privacy": {"noise1024": 6369}})
+    own = state.root(private.hash)
+    noisy = rounds.compute_round(
+        private,
+        replace(header, manifest_hash=private.hash, base_state_root=own),
+        policy,
+        state,
+        [replace(entry, base_state_root=own) for entry in entries],
+        updates,
+        coordinator=LEDGER,
+        lineage=GENESIS,
+    )
     plain = {
         "mean": outcome.mean_tree,
         "theta": outcome.theta_tree,
@@ -965,7 +978,7 @@ def round_section() -> dict[str, Any]:
     return {
         "about": "Sections 3 to 11 in one: a round of five entries of three leaves under multi_krum; the last entry "
         "was not delivered. updateProof*, ordered by entry, leaf, level, and the other proofs, by leaf and level, "
-        "are for every leaf. Files are text or 0x-hex.",
+        "are for every leaf. private*: the same round with privacy settings. Files are text or 0x-hex.",
         "manifest": manifest.to_json().decode(),
         "manifestHash": hexed(manifest.hash),
         "layout": hexed(manifest.layout),
@@ -1007,6 +1020,8 @@ def round_section() -> dict[str, Any]:
         "delivered": str(outcome.anchor.delivered),
         "gramRoot": hexed(outcome.anchor.gram_root),
         "nextExponents": text(outcome.next_exponents),
+        "privateManifest": private.to_json().decode(),
+        "privateNextExponents": text(noisy.next_exponents),
         "verdicts": outcome.verdicts_file.decode(),
         "verdictHash": hexed(outcome.anchor.verdict_hash),
         "artifacts": outcome.artifacts_file.decode(),

@@ -17,11 +17,19 @@ from eth_utils.crypto import keccak
 from folkmoot.artifacts.retention import Retention
 from folkmoot.errors import RpcError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.entries import anchor_of
-from folkmoot.ledger.events import Event, ProposalCreated, RoundAnchored, RoundFinalized, VersionActivated
+from folkmoot.ledger.entries import anchor_of, entries_of
+from folkmoot.ledger.events import (
+    Event,
+    ProposalCreated,
+    RoundAnchored,
+    RoundFinalized,
+    UpdatesCommitted,
+    VersionActivated,
+)
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.rpc.wallets import accepts_digest
 
 REORG_BLOCKS = 64
 """Number of newest blocks that each update reads again, because a reorganisation may have replaced them."""
@@ -88,6 +96,8 @@ class Commitments:
     """A block that is not read again, and its hash."""
     _time: int = 0
     """Unix time of that block."""
+    _entries: dict[int, dict[int, str]] = field(default_factory=dict)
+    """Contributors by the number of their entry, by round."""
     _finals: dict[int, int] = field(default_factory=dict)
     """Block in which a round became final, by round."""
     _settled: list[int] = field(default_factory=list)
@@ -109,7 +119,7 @@ class Commitments:
         newest = self.rpc.block_number()
         if self._place is not None and not self._has(newest, *self._place):
             # A long reorganisation, or a local chain that lost its newest state.
-            self.rounds, self.block, self._place, self._finals = {}, -1, None, {}
+            self.rounds, self.block, self._place, self._finals, self._entries = {}, -1, None, {}, {}
             self._policies.clear()
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
         events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
@@ -120,6 +130,9 @@ class Commitments:
                 self._finals[event.round] = event.block
             elif isinstance(event, RoundAnchored):
                 rounds[event.round] = self._anchored(event)
+            elif isinstance(event, UpdatesCommitted):
+                entries = {entry.index: entry.contributor for entry in entries_of(event)}
+                self._entries.setdefault(event.round, {}).update(entries)
         for number, known in list(rounds.items()):
             if not known.final and not known.void and known is self.rounds.get(number):
                 view = self.ledger.round(number)
@@ -164,6 +177,14 @@ class Commitments:
         """
         return {number for number in self.rounds if self.retention(number).expired(self._time)}
 
+    def free(self) -> set[int]:
+        """Return the rounds whose update files nothing on the chain can need.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        return {number for number in self.rounds if self.retention(number).free(self._time)}
+
     def spare(self) -> set[int]:
         """Return the rounds whose state files may be deleted.
 
@@ -171,6 +192,18 @@ class Commitments:
             RpcError: The endpoint failed.
         """
         return {number for number in self.rounds if self.retention(number).spare()}
+
+    def contributors(self, number: int) -> list[str]:
+        """Return the contributors of a round, in entry order."""
+        return [account for _, account in sorted(self._entries.get(number, {}).items())]
+
+    def accepts(self, account: str, digest: bytes, signature: bytes) -> bool:
+        """Return whether an account is a contract that accepts a signature of a hash, at the newest block.
+
+        Raises:
+            RpcError: The endpoint failed.
+        """
+        return accepts_digest(self.rpc, account, digest, signature)
 
     def policy(self, number: int) -> Policy:
         """Return a policy.

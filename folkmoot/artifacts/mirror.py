@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
-The folder has the layout of docs/protocol.md section 12. Update files and states that may be deleted by rule (sections
-12.1 and 12.2) are deleted, and not fetched. Every byte is hashed before a file gets its name, so a file
-with its final name is complete. Existing files are hashed once, and fetched again if they are damaged.
+The folder has the layout of docs/protocol.md section 12. Files that may be deleted are deleted, and not fetched: update
+files by rule (section 12.1) or because their contributors want it (12.3), and spare states (12.2). Every byte is hashed
+before a file gets its name, so a file with its final name is complete. Existing files are hashed once. Damaged ones are
+fetched again.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from folkmoot.artifacts.inventory import Anchored, Commitments
-from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, ArtifactSource, FolderSource
+from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, WISHES, ArtifactSource, FolderSource
+from folkmoot.artifacts.wishes import Wishes
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
@@ -34,6 +38,8 @@ UNREACHABLE_LIMIT = 3
 
 REPORT_LIMIT = 2**20
 """Maximum size in bytes of an evaluation report."""
+
+_NOBODY: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ class Copied:
     rounds: int = 0
     """Number of rounds with all files."""
     deleted: int = 0
-    """Number of files that were deleted by rule."""
+    """Number of files that were deleted by rule or by wish."""
     missing: list[Missing] = field(default_factory=list)
     """Files that could not be fetched."""
 
@@ -163,6 +169,18 @@ class MirrorFolder(FolderSource):
                     os.fsync(file.fileno())
                     self._place(part, place)
         return sha256
+
+    def keep_wishes(self, data: bytes) -> None:
+        """Write the list of wishes to delete update files.
+
+        Raises:
+            LocalError: The folder can't be written.
+        """
+        with _writing(self.folder), self._part() as part, part.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            self._place(part, self.folder / WISHES)
 
     def delete(self, sha256: str, size: int, magic: bytes = b"") -> bool:
         """Delete a file of this size in bytes that begins with these bytes. Return whether there was one.
@@ -256,7 +274,7 @@ class Copier:
         anchored: Anchored,
         manifest: Manifest,
         *,
-        expired: bool = False,
+        unwanted: Collection[int] = (),
         spare: Collection[int] = (),
         link: bool = False,
     ) -> bool:
@@ -265,7 +283,7 @@ class Copier:
         Args:
             anchored: The round.
             manifest: The federation's manifest.
-            expired: Leave out the update files.
+            unwanted: Numbers of the entries whose update files may be deleted, and are left out.
             spare: Rounds whose states are left out.
             link: Copy only what the state of a later round is rebuilt from.
         """
@@ -282,7 +300,7 @@ class Copier:
                 self._add_missing("the artifacts file", name, error.message, number, needed)
             else:
                 if artifacts.round == number and len(artifacts.updates) == anchored.entries:
-                    files = self._listed(artifacts, anchored, manifest, expired, spare, link)
+                    files = self._listed(artifacts, anchored, manifest, unwanted, spare, link)
                     for what, sha256, limit in files:
                         self._file(what, sha256, limit, number, needed)
                 else:
@@ -331,7 +349,7 @@ class Copier:
         artifacts: Artifacts,
         anchored: Anchored,
         manifest: Manifest,
-        expired: bool,
+        unwanted: Collection[int],
         spare: Collection[int],
         link: bool,
     ) -> list[tuple[str, str, int]]:
@@ -343,10 +361,9 @@ class Copier:
             return [*bases, mean]
         files = [("the manifest", artifacts.manifest, DOCUMENT_LIMIT), *bases]
         for index, sha256 in enumerate(artifacts.updates):
-            if sha256 is not None and not expired:
-                files.append(
-                    (f"the update file of entry {index}", sha256, manifest.update_file_size(anchored.width))
-                )
+            if sha256 is not None and index not in unwanted:
+                size = manifest.update_file_size(anchored.width)
+                files.append((f"the update file of entry {index}", sha256, size))
         files.append(mean)
         if anchored.number not in spare:
             files.append(("the state", artifacts.state, manifest.state_file_size))
@@ -444,12 +461,14 @@ class Mirroring:
     """The manifest; None until it is copied."""
     sure: set[str] = field(default_factory=set)
     """Names of complete files in the folder."""
-    emptied: set[int] = field(default_factory=set)
-    """Rounds whose update files were deleted."""
+    emptied: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Numbers of the entries whose update files were deleted, by round."""
     thinned: set[int] = field(default_factory=set)
     """Rounds whose state files were deleted."""
     named: dict[int, tuple[bytes, str, str]] = field(default_factory=dict)
     """Hash of the artifacts file of each round, and the mean and the state that it names."""
+    _written: list[DeletionWish] = field(default_factory=list)
+    """Wishes in the folder's list, as this process wrote it."""
 
     def step(self) -> Iterator[tuple[int, Copied]]:
         """Read the chain and copy the missing files, round by round; then delete those that may be deleted.
@@ -470,20 +489,51 @@ class Mirroring:
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
-        expired, spare = self.commitments.expired(), self.commitments.spare()
+        unwanted, spare = self._unwanted(self._wishes()), self.commitments.spare()
         links = self._links(spare)
         for number, anchored in self.commitments.rounds.items():
             chosen = self.rounds is None or number in self.rounds
             if number in self.whole or not (chosen or number in links):
                 continue
             copier.copied = Copied()
-            if copier.round(anchored, self.manifest, expired=number in expired, spare=spare, link=not chosen):
+            if copier.round(
+                anchored, self.manifest, unwanted=unwanted.get(number, ()), spare=spare, link=not chosen
+            ):
                 self.whole.add(number)
             yield number, copier.copied
-        self.emptied &= expired
+        self.emptied = {number: done & unwanted.get(number, _NOBODY) for number, done in self.emptied.items()}
         self.thinned &= spare
-        if expired > self.emptied or spare > self.thinned:
-            yield from self._delete(copier, expired, spare)
+        if spare > self.thinned or any(
+            indexes > self.emptied.get(number, _NOBODY) for number, indexes in unwanted.items()
+        ):
+            yield from self._delete(copier, unwanted, spare)
+
+    def _wishes(self) -> Wishes:
+        """Return the wishes that folder and source know, and keep those that count in the folder."""
+        deployment = self.commitments.deployment
+        known: list[DeletionWish] = []
+        try:
+            known += self.folder.wishes()
+        except ArtifactError as error:
+            _require_readable(error)
+        with suppress(ArtifactError):  # Without an answer, the folder's list is what is known.
+            known += self.source.wishes()
+        wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
+        counting = sorted(wishes.counting(), key=lambda wish: wish.contributor)
+        if counting and self._written != counting:
+            self.folder.keep_wishes(to_file(counting))
+            self._written = counting
+        return wishes
+
+    def _unwanted(self, wishes: Wishes) -> dict[int, frozenset[int]]:
+        """Return the numbers of the entries whose update files may be deleted, by round."""
+        commitments, expired = self.commitments, self.commitments.expired()
+        found = {number: frozenset(range(commitments.rounds[number].entries)) for number in expired}
+        for number in commitments.free() - expired:
+            accounts = enumerate(commitments.contributors(number))
+            if wanted := frozenset(index for index, account in accounts if wishes.cover(account, number)):
+                found[number] = wanted
+        return found
 
     def _links(self, spare: Collection[int]) -> set[int]:
         """Return the rounds from whose means the state before the first copied round is rebuilt."""
@@ -496,41 +546,51 @@ class Mirroring:
                 number = rounds[number].base
         return found
 
-    def _delete(self, copier: Copier, expired: set[int], spare: set[int]) -> Iterator[tuple[int, Copied]]:
-        """Delete the update files of expired rounds and the states of spare ones, unless another round keeps them."""
+    def _delete(
+        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int]
+    ) -> Iterator[tuple[int, Copied]]:
+        """Delete unwanted update files and the states of spare rounds, unless another entry or round keeps them."""
         rounds, manifest = self.commitments.rounds, self.manifest
         assert manifest is not None  # noqa: S101  `step` has read it.
-        kept = self._kept(copier, expired, spare)
-        for number in sorted((expired - self.emptied) | (spare - self.thinned)):
+        new = {
+            number: indexes
+            for number, indexes in unwanted.items()
+            if indexes > self.emptied.get(number, _NOBODY)
+        }
+        kept = self._kept(copier, unwanted, spare, reads_updates=bool(new))
+        for number in sorted(new.keys() | (spare - self.thinned)):
             copier.copied = Copied()
             listed = copier.listed(rounds[number])
             if listed is not None:
-                updates = listed.updates if number in expired - self.emptied else ()
+                indexes = new.get(number, _NOBODY)
+                names = {name for index, name in enumerate(listed.updates) if name and index in indexes}
                 size = manifest.update_file_size(rounds[number].width)
-                for name in set(filter(None, updates)) - kept:
+                for name in names - kept:
                     copier.delete(name, size)
                 if number in spare - self.thinned and listed.state not in kept:
                     copier.delete(listed.state, manifest.state_file_size, MAGIC)
-            self.emptied |= {number} & expired
+            if number in new:
+                self.emptied[number] = new[number]
             self.thinned |= {number} & spare
             yield number, copier.copied
 
-    def _kept(self, copier: Copier, expired: set[int], spare: set[int]) -> set[str]:
-        """Return the files that stay: updates before their time, and means and states of rounds that are not void."""
+    def _kept(
+        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int], *, reads_updates: bool
+    ) -> set[str]:
+        """Return the files that stay: wanted updates, and means and states of rounds that are not void."""
         genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
-        kept, reads_updates = {genesis.state}, expired > self.emptied
+        kept = {genesis.state}
         for number, anchored in self.commitments.rounds.items():
-            known = self.named.get(number)
+            known, indexes = self.named.get(number), unwanted.get(number, _NOBODY)
             if (
                 known is None
                 or known[0] != anchored.artifacts_hash
-                or (reads_updates and number not in expired)
+                or (reads_updates and len(indexes) < anchored.entries)
             ):
                 listed = copier.listed(anchored)
                 if listed is None:
                     continue
-                if number not in expired:
-                    kept.update(filter(None, listed.updates))
+                kept |= {name for index, name in enumerate(listed.updates) if name and index not in indexes}
                 known = self.named[number] = (anchored.artifacts_hash, listed.mean, listed.state)
             if not anchored.void:
                 kept.update(known[1:] if number not in spare else known[1:2])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a round's update files and its state file may be deleted (docs/protocol.md sections 12.1 and 12.2).
+"""When a round's update files and its state file may be deleted (docs/protocol.md sections 12.1 to 12.3).
 
 Coordinators, mirrors and audits use this one function of integers that are on the chain, so they agree on each file.
 """
@@ -20,6 +20,8 @@ class Reason(StrEnum):
 
     RETENTION = "retention"
     """The time that the voters set is over."""
+    WISH = "wish"
+    """Its contributor wanted it, and nothing on the chain can need it any more."""
     SPARE = "spare"
     """It is a state file that is rebuilt where it is needed."""
 

@@ -12,11 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
 
 from folkmoot.errors import ArtifactError, InputError
+from folkmoot.protocol.deletion import DeletionWish, from_file
 from folkmoot.protocol.hashing import keccak, parse_json
 
 if TYPE_CHECKING:
@@ -49,8 +51,12 @@ SLOWEST = 2**13
 REST = 60.0
 """Seconds for which a source without an answer is skipped, if there are other sources."""
 
+WISHES = "deletions.json"
+"""Name of the list of wishes to delete update files, in a folder."""
+
 EXPIRED = "expired"
-"""Code of the error that a coordinator deleted a file by rule (docs/protocol.md section 12.1)."""
+"""Code of the error that a coordinator deleted an update file, by rule or by wish (docs/protocol.md sections 12.1 and
+12.3)."""
 
 SPARE = "spare-state"
 """Code of the error that a coordinator deleted a state file that can be rebuilt (docs/protocol.md section 12.2)."""
@@ -86,6 +92,14 @@ class ArtifactSource(Protocol):
 
         Raises:
             ArtifactError: As for `fetch`.
+        """
+        ...
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """Return the wishes to delete update files that the source knows; their signatures are not checked.
+
+        Raises:
+            ArtifactError: code `artifact-damaged` for a list that can't be read; `artifact-unreachable`.
         """
         ...
 
@@ -143,6 +157,16 @@ class FolderSource:
         data = self.fetch(sha256, DOCUMENT_LIMIT).read_bytes()
         _require_keccak(name, data, str(self.folder))
         return data
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """See `ArtifactSource.wishes`; none without a list in the folder."""
+        try:
+            data = (self.folder / WISHES).read_bytes()
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise _unreachable(WISHES, str(self.folder), error.strerror or str(error)) from error
+        return _wishes(data, str(self.folder))
 
     def discard(self, sha256: str) -> None:
         """Do nothing: this process does not own the folder."""
@@ -250,6 +274,21 @@ class CoordinatorSource:
             return None
         part.unlink()
         return digest
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """See `ArtifactSource.wishes`; none from a server without a list."""
+        for path in ("v1/deletions", WISHES):
+            address = f"{self.url}/{path}"
+            try:
+                part, _ = self._repeatedly(WISHES, partial(self._get, address, WISHES, DOCUMENT_LIMIT))
+            except _NotACoordinatorError:
+                continue
+            except ArtifactError as error:
+                if error.code != "artifact-missing":
+                    raise
+                break
+            return _wishes(part.read_bytes(), self.url)
+        return ()
 
     def discard(self, sha256: str) -> None:
         """Remove the copy of a file."""
@@ -424,6 +463,23 @@ class SeveralSources:
         """See `ArtifactSource.document`."""
         return self._ask(f"by-keccak/{keccak256}", lambda source: source.document(keccak256))
 
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """Return the wishes of all sources that have an answer.
+
+        Raises:
+            ArtifactError: No source has one.
+        """
+        found: list[DeletionWish] = []
+        errors: list[ArtifactError] = []
+        for source in self._sources:
+            try:
+                found += source.wishes()
+            except ArtifactError as error:
+                errors.append(error)
+        if len(errors) == len(self._sources):
+            raise _not_available(WISHES, errors)
+        return tuple(found)
+
     def discard(self, sha256: str) -> None:
         """Release the file in all sources."""
         for source in self._sources:
@@ -472,6 +528,13 @@ def _not_available(name: str, errors: Sequence[ArtifactError]) -> ArtifactError:
             "found": "; ".join(error.message for error in errors),
         },
     )
+
+
+def _wishes(data: bytes, source: str) -> tuple[DeletionWish, ...]:
+    try:
+        return from_file(data)
+    except InputError as error:
+        raise _damaged(WISHES, source, error.message) from error
 
 
 class _BusyError(Exception):
@@ -546,7 +609,7 @@ def _missing(name: str, where: str) -> ArtifactError:
 
 
 _DELETED = {
-    EXPIRED: "Nothing is to be done: the retention time that the voters set is over (docs/retention.md).",
+    EXPIRED: "Nothing is to be done: its time is over, or its contributor wanted it gone (docs/retention.md).",
     SPARE: "It follows from an earlier state and the means since then (docs/protocol.md section 12.2): "
     "`folkmoot audit` and `folkmoot model download` rebuild it.",
 }
@@ -555,7 +618,7 @@ _DELETED = {
 
 def _deleted(name: str, where: str, code: str) -> ArtifactError:
     return ArtifactError(
-        f"The file {name} was deleted by rule at {where}.",
+        f"The file {name} was deleted by rule{'' if code == SPARE else ' or by wish'} at {where}.",
         remedy=_DELETED[code],
         code=code,
         details={"file": name, "source": where},

@@ -22,6 +22,7 @@ from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.sources import CHUNK, EXPIRED, SPARE, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError
+from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -126,6 +127,10 @@ class RebuildingSource:
     def document(self, keccak256: str) -> bytes:
         """See `ArtifactSource.document`."""
         return self.source.document(keccak256)
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """See `ArtifactSource.wishes`."""
+        return self.source.wishes()
 
     def discard(self, sha256: str) -> None:
         """See `ArtifactSource.discard`."""

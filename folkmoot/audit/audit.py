@@ -354,6 +354,10 @@ def _check_round(summary: Summary, recomputation: Recomputation, replayed: Round
     if replayed.phase not in (Phase.ANCHORED, Phase.FINAL):
         return Checked(False, 0, entries)
     outcome = recomputation.check_outcome(replayed, header)
+    for account in recomputation.wished.get(replayed.number, ()):
+        summary.notes.append(
+            f"The update file of {account} in round {replayed.number} was deleted because its contributor wanted it."
+        )
     return Checked(outcome.expired is None, outcome.updates, entries, outcome.expired)
 
 

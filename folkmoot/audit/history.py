@@ -50,6 +50,7 @@ from folkmoot.rpc.client import (
     Rpc,
     VaultReader,
 )
+from folkmoot.rpc.wallets import accepts_digest
 
 Progress = Callable[[str], None]
 """Called with a description of the data that are read next."""
@@ -231,6 +232,8 @@ class History:
     """Hash of the transaction that created a contract, for contracts that were not created by other contracts."""
     vault_created: Block | None = None
     """Block in which the vault was created: the basis of draws before the first anchor. None if it was not found."""
+    accepts: Callable[[str, bytes, bytes], bool] = field(default=lambda *_: False, repr=False)
+    """Whether the contract at an address accepts a signature of a hash, at the head."""
 
     def time(self, event: Event) -> int:
         """Return the Unix time of an event's block."""
@@ -316,7 +319,8 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
     creations = _find_creations(rpc, deployment, head, events)
     transaction = partial(read_transaction, rpc)
     vault_created = _find_block(rpc, creations.get("vault"))
-    return History(deployment, head, events, times, storage, transaction, creations, vault_created)
+    accepts = partial(accepts_digest, rpc)
+    return History(deployment, head, events, times, storage, transaction, creations, vault_created, accepts)
 
 
 def read_block(rpc: Rpc, number: int) -> Block:

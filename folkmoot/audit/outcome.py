@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
+from folkmoot.artifacts.wishes import Wishes
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
@@ -24,7 +26,7 @@ from folkmoot.audit.retention import Expired, Retentions
 from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.protocol.anchor import Anchor
-from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
@@ -80,6 +82,8 @@ class Recomputation:
     """sha256 of states that are known to have the root on the chain."""
     deleted: dict[int, Expired] = field(init=False)
     """Why update files are missing, by round, of rounds of which some were deleted by rule."""
+    wished: dict[int, list[str]] = field(init=False)
+    """Contributors whose update files are missing because they wanted it, by round."""
     retentions: Retentions = field(init=False)
     """Which update files and states may be missing."""
     learned: set[int] = field(init=False)
@@ -87,6 +91,7 @@ class Recomputation:
 
     def __post_init__(self) -> None:
         self.deleted, self.retentions = {}, Retentions(self.history, self.ledger)
+        self.wished = {}
         self.exponents = {0: self.origin.genesis.exponents}
         self.states = {0: self.origin.genesis.state}
         self.newest = (0, self.origin.state)
@@ -382,15 +387,30 @@ class Recomputation:
             )
             width = replayed.policy.width
             limit = self.origin.manifest.update_file_size(width)
-            if not self.retentions.of(replayed).expired(self.history.head.timestamp):
+            retention, now = self.retentions.of(replayed), self.history.head.timestamp
+            if not retention.free(now):
                 path = self.files.fetch(subject, "the update file", sha256, limit)
                 updates.append(FileUpdate(path, width))
                 continue
             kept = self.files.fetch_or_none(subject, "the update file", sha256, limit)
             updates.append(None if kept is None else FileUpdate(kept, width))
-            if kept is None:
+            if kept is not None:
+                continue
+            if retention.expired(now):
                 self.deleted[replayed.number] = Expired.RETENTION
+            elif self._wishes.cover(entry.contributor, replayed.number):
+                self.deleted.setdefault(replayed.number, Expired.WISH)
+                self.wished.setdefault(replayed.number, []).append(entry.contributor)
+            else:
+                self.files.fetch(subject, "the update file", sha256, limit)
         return updates
+
+    @cached_property
+    def _wishes(self) -> Wishes:
+        """The wishes that the source knows and that count at the audited block."""
+        deployment = self.history.deployment
+        domain = Domain(deployment.chain_id, deployment.ledger)
+        return Wishes(self.files.source.wishes(), domain, self.history.accepts)
 
     def _compute(
         self,

@@ -2,7 +2,8 @@
 """Check a round whose update files were deleted by rule, as far as its other files go (docs/protocol.md section 13).
 
 What follows from the updates alone is not checked: that the weights are those of the rule, that the mean is that of
-the updates, and the next exponents. All else is: an anchor with another root, mean or state still fails.
+the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, mean or state
+still fails.
 """
 
 from __future__ import annotations
@@ -142,4 +143,6 @@ def _check_state(
     require(subject, "the state in the artifacts file", state.sha256(), artifacts.state)
     count = len(artifacts.next_exponents)
     require(subject, "the number of exponents in the artifacts file", len(manifest.tensors), count)
+    if manifest.private:
+        require(subject, "the next exponents", header.exponents, artifacts.next_exponents)
     return state

@@ -69,6 +69,7 @@ def _memories(summary: Summary) -> str:
 
 _WHY = {
     Expired.RETENTION: "update files deleted after the voters' retention time",
+    Expired.WISH: "update files deleted because their contributors wanted it",
     Expired.WINDOW: "compared by their rule with updates that were deleted",
 }
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files may be missing at the audited block (docs/protocol.md sections 12.1 and 12.2)."""
+"""Which files may be missing at the audited block (docs/protocol.md sections 12.1 to 12.3)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ class Expired(StrEnum):
 
     RETENTION = "retention"
     """Update files were deleted after the time that the voters set."""
+    WISH = "wish"
+    """Update files were deleted because their contributors wanted it."""
     WINDOW = "window"
     """Its rule compares its updates with those of earlier rounds, of which files were deleted."""
 

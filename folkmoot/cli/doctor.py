@@ -93,7 +93,14 @@ def doctor(
     Example: folkmoot doctor --join --coordinator https://moot.example --superlink moot.example:8000
     """
     from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.doctor import api_checks, chain_checks, contributor_checks, examine, superlink_checks
+    from folkmoot.doctor import (
+        api_checks,
+        chain_checks,
+        contributor_checks,
+        examine,
+        privacy_checks,
+        superlink_checks,
+    )
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.superlink import SuperLink
 
@@ -103,7 +110,7 @@ def doctor(
         api = stack.enter_context(CoordinatorApi(coordinator)) if coordinator else None
         checks = chain_checks(endpoint, deployment, rounds=rounds)
         if api is not None:
-            checks += api_checks(api, deployment)
+            checks += [*api_checks(api, deployment), *privacy_checks(endpoint, deployment, api)]
         if meeting_place is not None:
             checks += superlink_checks(meeting_place)
         if joining:

@@ -14,6 +14,7 @@ from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
+    from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.policy import Policy
 
@@ -105,6 +106,7 @@ def policy(
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
+    from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import WARNING
     from folkmoot.protocol.commitment import NO_BUNDLE
     from folkmoot.runtime.units import parse_amount, parse_bundle
@@ -141,6 +143,10 @@ def policy(
         note(f"Warning: {warning}", json_)
     if not suggested.noise1024:
         note(f"Warning: {WARNING}", json_)
+    elif not suggested.min_sum_squares:
+        first, manifest = _first(genesis)
+        why = floor_of(manifest, first.exponents, suggested.width).why
+        note(f"The policy has no minSumSquares: {why}.", json_)
 
 
 def suggest(
@@ -159,7 +165,8 @@ def suggest(
 ) -> Policy:
     """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
 
-    If the model's task declares privacy, the policy has its noise and steps, and a budget for some rounds.
+    If the model's task declares privacy, the policy has its noise and steps, a budget for some rounds, and a floor on
+    the sum of squares where there are enough weights for one.
 
     Args:
         genesis: Genesis folder.
@@ -178,12 +185,13 @@ def suggest(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
+    from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 
-    manifest = _manifest(genesis)
+    first, manifest = _first(genesis)
     policy = of_profile(
         profile,
         rule,
@@ -207,7 +215,13 @@ def suggest(
             code="private-width",
         )
     cap = budget_rounds * cost_of(private.noise1024, private.steps)
-    return replace(policy, noise1024=private.noise1024, steps=private.steps, privacy_cap=cap)
+    return replace(
+        policy,
+        noise1024=private.noise1024,
+        steps=private.steps,
+        privacy_cap=cap,
+        min_sum_squares=floor_of(manifest, first.exponents, policy.width).least,
+    )
 
 
 def default_rule(genesis: Path) -> str:
@@ -216,7 +230,8 @@ def default_rule(genesis: Path) -> str:
     Raises:
         ArtifactError: The genesis is missing or damaged.
     """
-    return PRIVATE_RULE if "privacy" in _manifest(genesis).training else DEFAULT_RULE
+    _, manifest = _first(genesis)
+    return PRIVATE_RULE if manifest.private else DEFAULT_RULE
 
 
 def default_of(profile: str) -> Policy:
@@ -330,21 +345,8 @@ def parse_rule(text: str) -> tuple[str, tuple[int, ...]]:
     return name, tuple(int(part) for part in parts)
 
 
-def _manifest(genesis: Path) -> Manifest:
-    """Return the manifest of the model whose genesis is in a folder."""
-    from folkmoot.artifacts.sources import FolderSource
-    from folkmoot.cli.deploy import MANIFEST_LIMIT
-    from folkmoot.errors import ArtifactError
-    from folkmoot.protocol.genesis import Genesis
-    from folkmoot.protocol.manifest import Manifest
+def _first(genesis: Path) -> tuple[Genesis, Manifest]:
+    """Return the genesis file in a folder, and its manifest."""
+    from folkmoot.cli.deploy import first_of
 
-    path = genesis / "genesis.json"
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ArtifactError(
-            f"There is no genesis file {path}: {error.strerror}.",
-            remedy="Make one with `folkmoot task init`.",
-        ) from error
-    manifest = FolderSource(genesis).fetch(Genesis.from_json(data).manifest, MANIFEST_LIMIT)
-    return Manifest.from_json(manifest.read_bytes())
+    return first_of(genesis / "genesis.json", genesis)

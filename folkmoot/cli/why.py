@@ -113,6 +113,9 @@ def _from_chain(
         refused = _refusals(who, number, coordinator) if coordinator else []
         if not chosen and not refused:
             raise _nothing(who, number, rounds, chain, asked=coordinator is not None)
+        reader = chain.ledger_reader
+        spent = reader.spent(who)
+        left = reader.policy(reader.current_policy()).rounds_left(spent)
     return {
         "account": who,
         "checked": True,
@@ -120,6 +123,7 @@ def _from_chain(
         "reputation": reputation(parts_of(judged)).to_json(),
         "verdicts": [each.to_json() for each in reversed(chosen)],
         "refused": refused,
+        "privacy": {"spent": str(spent), "roundsLeft": left},
         **({} if model is None else {"model": model}),
     }
 
@@ -163,13 +167,15 @@ def _from_coordinator(who: str, number: int | None, url: str) -> dict[str, Any]:
                 remedy="Check the address; `folkmoot why` answers once a round is anchored.",
                 code="unknown-contributor",
             )
+        view = api.get(f"/v1/contributors/{who}")
         return {
             "account": who,
             "checked": False,
             "source": url,
-            "reputation": _object(api, api.get(f"/v1/contributors/{who}").get("reputation")),
+            "reputation": _object(api, view.get("reputation")),
             "verdicts": verdicts,
             "refused": refused,
+            "privacy": {"spent": view.get("privacySpent"), "roundsLeft": view.get("privacyRoundsLeft")},
         }
 
 
@@ -279,6 +285,12 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
     try:
         verdicts = document["verdicts"]
         shown: list[Any] = [document["account"], reputation_text(document["reputation"])]
+        privacy = document["privacy"]
+        if privacy["roundsLeft"] is not None:
+            shown.append(
+                f"Privacy budget: {int(privacy['spent'])} spent, enough for {int(privacy['roundsLeft'])} more rounds "
+                "under the current policy."
+            )
         if number is None and verdicts:
             shown.append(table(("round", "phase", "weight", "reason", "pay"), map(_row, verdicts[:last])))
         shown += [_judged(verdict) for verdict in verdicts[:1]]

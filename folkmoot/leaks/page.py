@@ -235,7 +235,15 @@ def _told_own(own: OwnFinding) -> str:
         text += f", and above records that nobody trains on in {percent(own.unseen.auc.value)}"
     if own.found is not None:
         text += f"; inversion found {percent(own.found.value)} of your records"
+    if own.deleted:
+        text += f". Your updates of {len(own.deleted)} rounds were deleted, and not attacked"
     return f"{text}. All this is public, for as long as anybody keeps a copy."
+
+
+def _deleted(own: OwnFinding) -> str:
+    if not own.deleted:
+        return ""
+    return f" Deleted, and not attacked: rounds {_listing(own.deleted)}. Copies of them may be elsewhere."
 
 
 def _published(own: OwnFinding | None) -> Markup | None:
@@ -249,7 +257,7 @@ def _published(own: OwnFinding | None) -> Markup | None:
     columns = ("Membership", "#Present", "#Absent", "#AUC", f"#Found at {percent(FALSE_ALARMS)} false alarms")
     return Markup.of(
         tag("h2", "Your own published updates"),
-        tag("p", "Account ", tag("code", own.account), f", rounds {_listing(own.rounds)}."),
+        tag("p", "Account ", tag("code", own.account), f", rounds {_listing(own.rounds)}.", _deleted(own)),
         pages.table("Your own published updates", columns, rows),
         tag(
             "p",

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from folkmoot.artifacts.inventory import Commitments
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT, EXPIRED, ArtifactSource
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.leaks import inversion, membership
@@ -67,7 +67,9 @@ class Own:
     manifest: Manifest
     """The federation's manifest."""
     rounds: tuple[OwnRound, ...] = field(repr=False)
-    """Rounds with an update of the account, ascending."""
+    """Rounds with an update of the account that is still there, ascending."""
+    deleted: tuple[int, ...] = ()
+    """Rounds whose update of the account was deleted by rule or by wish."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class OwnFinding:
     account: str
     """The account."""
     rounds: tuple[int, ...]
-    """Rounds with an update of the account."""
+    """Rounds with an update of the account that is still there."""
+    deleted: tuple[int, ...]
+    """Rounds whose update of the account was deleted by rule or by wish: it is not attacked."""
     records: int
     """Records that the contributor has now."""
     unseen: Separation | None
@@ -92,6 +96,7 @@ class OwnFinding:
         return {
             "account": self.account,
             "rounds": list(self.rounds),
+            "deleted": list(self.deleted),
             "records": self.records,
             "unseen": None if self.unseen is None else self.unseen.to_json(),
             "canaries": self.canaries.to_json(),
@@ -100,7 +105,7 @@ class OwnFinding:
 
 
 def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: str) -> Own:
-    """Read all updates of an account in anchored rounds.
+    """Read all updates of an account in anchored rounds that are not deleted.
 
     Args:
         rpc: An endpoint. It is trusted.
@@ -109,7 +114,7 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         account: The contributor's account.
 
     Raises:
-        InputError: The account has published no update (``no-updates``).
+        InputError: The account has published no update that is still there (``no-updates``).
         ArtifactError: A file is missing or damaged.
         RpcError: The endpoint failed.
     """
@@ -124,20 +129,21 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
             for entry in entries_of(event):
                 if entry.contributor.lower() == account.lower():
                     places[entry.round] = entry.index
+    deleted: list[int] = []
     with RebuildingSource(source) as states:
         rounds = [
             found
             for number in commitments.rounds
             if number in places
-            and (found := _own_round(commitments, states, genesis, manifest, number, places[number]))
+            and (found := _own_round(commitments, states, genesis, manifest, number, places[number], deleted))
         ]
     if not rounds:
         raise InputError(
-            f"The account {account} has published no update in an anchored round.",
+            f"The account {account} has no update in an anchored round that is still there ({len(deleted)} deleted).",
             remedy="Check --account, --deployment and --artifacts; `folkmoot status` lists the rounds.",
             code="no-updates",
         )
-    return Own(account, manifest, tuple(rounds))
+    return Own(account, manifest, tuple(rounds), tuple(deleted))
 
 
 def _own_round(
@@ -147,8 +153,12 @@ def _own_round(
     manifest: Manifest,
     number: int,
     place: int,
+    deleted: list[int],
 ) -> OwnRound | None:
-    """Read the entry at a place of a round; None if its update was not delivered."""
+    """Read the entry at a place of a round; None if its update was not delivered, or is deleted.
+
+    If it is deleted, the number of the round is added to ``deleted``.
+    """
     anchored = commitments.rounds[number]
     artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))
     header = RoundHeader.decode(artifacts.header)
@@ -161,6 +171,13 @@ def _own_round(
     sha256 = artifacts.updates[place]
     if sha256 is None:
         return None
+    try:
+        data = states.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
+    except ArtifactError as error:
+        if error.code != EXPIRED and not (error.code == "artifact-missing" and number in commitments.free()):
+            raise
+        deleted.append(number)
+        return None
     if anchored.base:
         path = fetch_state(states, commitments, manifest, anchored.base)
     else:
@@ -169,9 +186,7 @@ def _own_round(
         mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         base = State.from_bytes(mapped, manifest).to_float32()
     states.discard(artifacts.base_state)
-    data = states.fetch(sha256, manifest.update_file_size(header.width)).read_bytes()
-    update = decoded(data, manifest, exponents, header.width)
-    return OwnRound(number, base, exponents, update)
+    return OwnRound(number, base, exponents, decoded(data, manifest, exponents, header.width))
 
 
 def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:
@@ -206,6 +221,7 @@ def attack_own(task: Task, own: Own, data: Data, seed: int) -> OwnFinding:
     return OwnFinding(
         own.account,
         tuple(one.number for one in own.rounds),
+        own.deleted,
         len(data),
         separation(parts[0], parts[2], rng) if unseen is not None else None,
         separation(parts[0], parts[1], rng),

@@ -91,8 +91,9 @@ def simulate(
         mean = mean_values(form_of(_RULE, ()).mean(readers, [1] * len(readers), 1, 0, manifest.leaves))
         of_leaf = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
         state = State(*outer_step(state.theta, state.momentum, mean, 1, of_leaf, UNIT, 0))
-        sums = [summarize(reader, manifest).tensors for reader in readers]
-        exponents = next_exponents(exponents, sums, _WIDTH)
+        if not manifest.private:
+            sums = [summarize(reader, manifest).tensors for reader in readers]
+            exponents = next_exponents(exponents, sums, _WIDTH)
     return published
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from folkmoot.leaks.measures import Limit
 from folkmoot.privacy.accountant import noise_for, rho_of
-from folkmoot.privacy.settings import KEY, PrivacySettings
+from folkmoot.privacy.settings import PrivacySettings
+from folkmoot.protocol.manifest import PRIVACY
 
 EPSILONS = (8.0, 3.0, 1.0)
 """What a report compares with."""
@@ -67,7 +68,7 @@ def _private(name: str, training: Mapping[str, Any], privacy: PrivacySettings, r
     rho = rho_of(privacy.noise1024, rounds, privacy.steps)
     return Setting(
         name,
-        {**training, KEY: privacy.to_json()},
+        {**training, PRIVACY: privacy.to_json()},
         Limit.of_rho(rho),
-        {**training, KEY: replace(privacy, noise1024=1).to_json()},
+        {**training, PRIVACY: replace(privacy, noise1024=1).to_json()},
     )

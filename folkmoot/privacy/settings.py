@@ -6,14 +6,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from folkmoot.errors import InputError
 from folkmoot.privacy.accountant import MOST_NOISE, epsilon_of, rho_of
 from folkmoot.privacy.noise import MOST_DEVIATION
-
-KEY = "privacy"
-"""Name of the settings in the manifest's training settings."""
+from folkmoot.protocol.manifest import PRIVACY
 
 WARNING = "Without DP mode, treat a published update as publishing your records."
 """What a federation without these settings must be told."""
@@ -70,9 +69,9 @@ class PrivacySettings:
         Raises:
             InputError: A setting is missing, unknown or out of its range (``invalid-privacy``).
         """
-        if KEY not in training:
+        if PRIVACY not in training:
             return None
-        value = training[KEY]
+        value = training[PRIVACY]
         names = {"unit", "adjacency", "noise1024", "steps", "B0", "clip", "grid", "delta"}
         if not isinstance(value, Mapping) or set(value) != names:
             found = sorted(map(str, value)) if isinstance(value, Mapping) else type(value).__name__
@@ -125,6 +124,11 @@ class PrivacySettings:
     def deviation_of_training(self) -> float:
         """Standard deviation of the noise in a weight after all steps, at a learning rate of 1."""
         return float(self.deviation * self.step_size * math.sqrt(self.steps))
+
+    def variance_of_step(self, rate: float) -> Fraction:
+        """Return the variance of the noise of one step in a weight, exactly, at a learning rate."""
+        size = Fraction(rate) * Fraction(self.clip) / (self.bound * self.divisor)
+        return (self.deviation * size) ** 2
 
     def epsilon(self, rounds: int) -> float:
         """Return the epsilon of taking part in some rounds, at ``delta``."""

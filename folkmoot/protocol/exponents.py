@@ -7,6 +7,8 @@ ratio ``S / A`` of the sum of squares to the sum of absolute values is the ampli
 share of A: rows of zeros (an embedding's, of tokens that nobody used) do not count. At width 2 each integer is 0 or ±1
 and the ratio is always 1. There the vote depends on the density ``A / N``: the share of coordinates other than 0, in
 the blocks of 8 that have any.
+The exponents of a federation with privacy settings never change
+(``Manifest.private``), and nobody votes.
 
 This module knows nothing of rules, files or chains.
 """

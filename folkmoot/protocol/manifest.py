@@ -31,6 +31,8 @@ MAX_SIZE = 1 << 32
 MAX_DIMENSIONS = 32
 """Most sizes in a shape: what every NumPy can hold."""
 MAX_NAME = 64
+PRIVACY = "privacy"
+"""Key of the training settings under which a federation declares differential privacy."""
 TRAINED_DTYPES = ("float16", "float32", "float64")
 CARRIED_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -168,6 +170,11 @@ class Manifest:
     def elements(self) -> int:
         """Number of values without padding."""
         return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def private(self) -> bool:
+        """Whether contributors train with differential privacy: then the exponents never change."""
+        return PRIVACY in self.training
 
     @property
     def size(self) -> int:

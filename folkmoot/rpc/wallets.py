@@ -20,6 +20,7 @@ about 120,000."""
 _MEMBERS = COMMITMENT_TYPE.partition("(")[2].removesuffix(")").split(",")
 _TYPES = ("({})".format(",".join(member.split(" ")[0] for member in _MEMBERS)), "bytes")
 _FUNCTION = keccak(f"commitUpdateFor({','.join(_TYPES)})".encode())[:4]
+_IS_VALID = keccak(b"isValidSignature(bytes32,bytes)")[:4]
 _INVALID_SIGNATURE = keccak(b"RoundLedgerInvalidSignature(address)")[:4].hex()
 
 
@@ -57,6 +58,29 @@ def accepts(rpc: Rpc, ledger: str, commitment: Commitment, signature: bytes, sen
         said = str(refusal.details.get("data", "")).removeprefix("0x")
         return bool(said) and not said.startswith(_INVALID_SIGNATURE)
     return True
+
+
+def accepts_digest(rpc: Rpc, account: str, digest: bytes, signature: bytes) -> bool:
+    """Return whether an account is a contract that accepts a signature of a hash (ERC-1271).
+
+    Args:
+        rpc: The endpoint.
+        account: The account.
+        digest: What is signed, 32 bytes.
+        signature: The signature, in the contract's own form.
+
+    Raises:
+        RpcError: The endpoint can't be reached.
+    """
+    data = _IS_VALID + encode(("bytes32", "bytes"), (digest, signature))
+    try:
+        return rpc.eth_call(account, data) == _IS_VALID.ljust(32, b"\0")
+    except ContractRefused:
+        return False
+    except RpcError as error:
+        if error.code == RpcError.default_code:
+            raise
+        return False  # As in `read_safe`.
 
 
 def read_safe(rpc: Rpc, account: str) -> Safe | None:

@@ -345,11 +345,12 @@ class Run:
         self.state = State(theta, momentum)
         delivered = (*readers, *([] if root_reader is None else [root_reader]))
         self.past = [*self.past, PastRound(self.exponents, delivered, published)][-WINDOW:]
-        self.exponents = next_exponents(
-            self.exponents,
-            [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
-            self.plan.width,
-        )
+        if not self.manifest.private:
+            self.exponents = next_exponents(
+                self.exponents,
+                [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
+                self.plan.width,
+            )
         self.trajectory = MemoryUpdate(
             trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
         )

@@ -19,16 +19,26 @@ if TYPE_CHECKING:
     import torch
 
 LARGEST_FROZEN = 45 * 2**20
-"""Most bytes of frozen parameters: the manifest has them as text, and it is read up to 64 MiB."""
+"""Most bytes of frozen arrays: the manifest has them as text, and it is read up to 64 MiB."""
 
 
-def frozen(model: torch.nn.Module) -> list[str]:
-    """Return the names of the parameters that need no gradient.
+def frozen(model: torch.nn.Module, *, private: bool = False) -> list[str]:
+    """Return the names of the arrays that training leaves as they are: parameters that need no gradient.
+
+    Args:
+        model: The model.
+        private: Whether the task declares privacy. Its training leaves buffers of floats as they are, too.
 
     Raises:
         TaskError: They have more than LARGEST_FROZEN bytes.
     """
-    found = {name: value for name, value in model.named_parameters() if not value.requires_grad}
+    found: dict[str, torch.Tensor] = {
+        name: value for name, value in model.named_parameters() if not value.requires_grad
+    }
+    if private:
+        saved = model.state_dict().keys()
+        buffers = model.named_buffers()
+        found |= {name: value for name, value in buffers if name in saved and value.is_floating_point()}
     size = sum(value.numel() * value.element_size() for value in found.values())
     if size > LARGEST_FROZEN:
         raise TaskError(

@@ -43,6 +43,7 @@ CODES: dict[str, str] = {
     "invalid-commitment": "The header Folkmoot-Commitment can't be read.",
     "invalid-upload": "The header Folkmoot-Upload can't be read.",
     "invalid-report": "This is no report.",
+    "invalid-wish": "This is no wish to delete updates.",
     # What there is not
     "unknown-contributor": "The account never staked and never contributed.",
     "unknown-policy": "There is no such policy.",

@@ -535,6 +535,27 @@ class ReleaseRequest(View):
     """EIP-712 signature of `Release(uint64 round,bytes32 stateRoot)`."""
 
 
+class WishRequest(View):
+    """A wish to delete one's update files, signed by the contributor."""
+
+    contributor: str = Field(pattern="^0x[0-9a-fA-F]{40}$")
+    """The account that committed them."""
+    last_round: int = Field(ge=1, le=2**53 - 1)
+    """The files of rounds up to this one are meant."""
+    signature: str = Field(pattern="^0x(?:[0-9a-f]{2}){1,2048}$")
+    """EIP-712 signature of `DeleteUpdates(address contributor,uint64 lastRound)`, of the account's key or one that its
+    contract accepts."""
+
+
+class WishView(View):
+    """The wish that is kept of an account."""
+
+    contributor: str
+    """The account."""
+    last_round: int
+    """The files of rounds up to this one are deleted, each as soon as nothing on the chain can need it."""
+
+
 NodeNumber = Annotated[str, Field(pattern="^[0-9]{1,20}$")]
 Line = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """One line of text."""

@@ -418,6 +418,7 @@ def doctor(
         chain_checks,
         examine,
         ok,
+        privacy_checks,
         superlink_checks,
     )
     from folkmoot.rpc.quorum import open_rpc
@@ -444,6 +445,7 @@ def doctor(
             *chain_checks(rpc, deployment, account=account, rounds=rounds),
             *home_checks(settings, rpc, deep=deep),
             *api_checks(api, deployment),
+            *privacy_checks(rpc, deployment, api),
             *(superlink_checks(meeting_place) if meeting_place else ()),
         ]
         show(examine(checks), json_)

@@ -222,6 +222,18 @@ class Artifact(Base):
     """Whether the store has deleted it."""
 
 
+class Wish(Base):
+    """A contributor's signed wish that its update files are deleted (docs/protocol.md section 12.3)."""
+
+    __tablename__ = "wishes"
+
+    contributor: Mapped[str] = mapped_column(String(42), primary_key=True)
+    last_round: Mapped[int] = mapped_column(BigInteger)
+    """The files of rounds up to this one are meant."""
+    signature: Mapped[str] = mapped_column(Text)
+    received_at: Mapped[datetime] = mapped_column(Moment)
+
+
 class Transaction(Base):
     """The outbox. A row is written with the state change that wants it; the rest happens to it."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deleting update files whose retention time is over, and spare states (docs/protocol.md sections 12.1 and 12.2).
+"""Deleting update files by rule or by wish, and spare states (docs/protocol.md sections 12.1 to 12.3).
 
 First the rows say that the files are deleted: from then on nobody gets them, misses them, or puts them back. Then the
 store deletes them, and the rows say so. A process that is killed in between goes on at the second step.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
@@ -21,13 +22,14 @@ from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.logs import fields
 from server.chain.view import ChainView
 from server.db import events
-from server.db.models import Artifact, Entry, Round, Update
+from server.db.models import Artifact, Entry, Round, Update, Wish
 from server.db.steps import ENDED, Step
 from server.storage import Storage
 
 logger = logging.getLogger(__name__)
 
 _FINAL = (Step.SETTLING, Step.SETTLED)
+_BY = {Reason.RETENTION: "rule", Reason.WISH: "wish"}
 _OVER = (Phase.FINAL, Phase.CANCELLED, Phase.SLASHED)
 
 
@@ -45,7 +47,7 @@ class Deletion:
         self._unbonding: int | None = None
 
     def __call__(self) -> None:
-        """Mark the updates of rounds whose retention time is over and spare states, and delete what is marked.
+        """Mark the update files that may be deleted by rule or by wish and the spare states, and delete what is marked.
 
         Raises:
             ChainError: The chain gave no answer, or has lost blocks.
@@ -53,12 +55,15 @@ class Deletion:
             StoreError: The store can't be used.
         """
         self._check()
-        candidates = self._candidates()
-        if candidates:
+        candidates, wished = self._candidates(), self._wished()
+        if candidates or wished:
             now = self._now()
-            for number in candidates:
-                if self.retention(number).expired(now):
-                    self._mark(number, now)
+            for number in sorted({*candidates, *wished}):
+                retention = self.retention(number)
+                if retention.expired(now):
+                    self._mark(number, now, Reason.RETENTION)
+                elif number in wished and retention.free(now):
+                    self._mark(number, now, Reason.WISH)
         for number in self._old():
             if self.retention(number).spare():
                 self._mark_state(number)
@@ -167,36 +172,68 @@ class Deletion:
                 logger.info("round %d: its state is deleted by rule", number, extra=fields("state-deleted"))
         fault_point("retention.state-marked")
 
-    def _mark(self, number: int, now: int) -> None:
-        """Let the rows say that a round's update files are deleted. A file that another round keeps stays.
+    def _wished(self) -> list[int]:
+        """Return the rounds that are old enough by their number and have update files that contributors want gone."""
+        with self._storage.database.read() as session:
+            if session.scalar(select(Wish.contributor).limit(1)) is None:
+                return []
+            finals = select(Round.number).where(Round.step.in_(_FINAL)).order_by(Round.number.desc())
+            oldest = session.scalar(finals.offset(WINDOW - 1).limit(1))
+            if oldest is None:
+                return []
+            found: set[int] = set()
+            for table in (Entry, Update):
+                query = (
+                    select(table.round)
+                    .join(Wish, (Wish.contributor == table.contributor) & (table.round <= Wish.last_round))
+                    .join(Round, Round.number == table.round)
+                    .join(Artifact, (Artifact.sha256 == table.sha256) & _kept_of(table.round))
+                    .where(table.round < oldest, Round.step.in_(ENDED))
+                )
+                found.update(session.scalars(query.distinct()))
+        return sorted(found)
+
+    def _mark(self, number: int, now: int, reason: Reason) -> None:
+        """Let the rows say that update files of a round are deleted. A file that somebody else's entry keeps stays.
 
         Args:
-            number: The round, whose retention time is over.
+            number: The round.
             now: Unix time of the block by which is decided.
+            reason: Why: the time of the whole round is over, or contributors of it want their files gone.
         """
         with self._storage.database.read() as session:
             names = list(session.scalars(select(Artifact.sha256).where(_kept_of(number))))
-            listed = set().union(*_others(session, number, names).values())
+            listed = {listing.round for found in _listings(session, names).values() for listing in found}
             ended = list(
                 session.scalars(select(Round.number).where(Round.step.in_(ENDED), Round.number.in_(listed)))
             )
-        expired = {other for other in ended if self.retention(other).expired(now)}
+        retentions = {other: self.retention(other) for other in ended}
+        expired = {other for other, retention in retentions.items() if retention.expired(now)}
+        free = {other for other, retention in retentions.items() if retention.free(now)}
+        count = 0
         with self._storage.database.write() as session:
+            wishes = {wish.contributor: wish.last_round for wish in session.scalars(select(Wish))}
             rows = list(session.scalars(select(Artifact).where(_kept_of(number))))
-            others = _others(session, number, [row.sha256 for row in rows])
+            listings = _listings(session, [row.sha256 for row in rows])
             for row in rows:
-                if keeping := others.get(row.sha256, set()) - expired:
+                keeping = {
+                    listing.round
+                    for listing in listings.get(row.sha256, ())
+                    if listing.round not in expired
+                    and not (listing.round in free and listing.round <= wishes.get(listing.contributor, 0))
+                }
+                if not keeping:
+                    row.deleted = reason
+                    count += 1
+                elif number not in keeping:
                     row.round = max(keeping)
-                else:
-                    row.deleted = Reason.RETENTION
-            count = sum(row.deleted is not None for row in rows)
             if count:
-                data = {"round": number, "files": count, "reason": Reason.RETENTION}
+                data = {"round": number, "files": count, "reason": reason}
                 events.append(session, "updates-deleted", data)
         fault_point("retention.marked")
         if count:
-            text = "round %d: %d update files are deleted by rule"
-            logger.info(text, number, count, extra=fields("updates-deleted"))
+            text = "round %d: %d update files are deleted by %s"
+            logger.info(text, number, count, _BY[reason], extra=fields("updates-deleted"))
 
     def _delete(self) -> None:
         """Delete the files whose rows say so from the store."""
@@ -224,12 +261,19 @@ def _kept_of(number: int | InstrumentedAttribute[int], kind: str = "update") -> 
     return (Artifact.kind == kind) & (Artifact.round == number) & Artifact.deleted.is_(None)
 
 
-def _others(session: Session, number: int, names: Iterable[str]) -> dict[str, set[int]]:
-    """Return the other rounds that have a file, by the file."""
-    found: dict[str, set[int]] = {}
+class _Listing(NamedTuple):
+    """An entry or an accepted update that has a file."""
+
+    round: int
+    contributor: str
+
+
+def _listings(session: Session, names: Iterable[str]) -> dict[str, set[_Listing]]:
+    """Return who has a file in which rounds, by the file."""
+    found: dict[str, set[_Listing]] = {}
     for table in (Entry, Update):
-        query = select(table.sha256, table.round).where(table.round != number, table.sha256.in_(list(names)))
-        for name, other in session.execute(query):
+        query = select(table.sha256, table.round, table.contributor).where(table.sha256.in_(list(names)))
+        for name, number, contributor in session.execute(query):
             if name is not None:
-                found.setdefault(name, set()).add(other)
+                found.setdefault(name, set()).add(_Listing(number, contributor))
     return found

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from folkmoot.artifacts.retention import KEPT_EVERY
+from folkmoot.artifacts.retention import KEPT_EVERY, Reason
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, SeveralSources
 from folkmoot.artifacts.states import ABSENT, RebuildingSource
 from folkmoot.audit.failure import Subject, mismatch, require
@@ -55,8 +55,8 @@ class RoundFiles:
     """Root of the momentum before it, if the files of its base are not there to tell."""
     sizes: dict[str, int]
     """Bytes of each file, by sha256."""
-    expired: bool
-    """Whether its update files are deleted by rule. They need not be in the store."""
+    deleted: dict[str, Reason]
+    """Why update files are deleted, by sha256, of those that are. They need not be in the store."""
     spare: bool
     """Whether its state file is deleted by rule. It need not be in the store."""
 
@@ -74,8 +74,8 @@ class Importer:
     history: History
     store: Store
     source: ArtifactSource
-    expired: Callable[[Round], bool] = lambda found: False
-    """Whether the update files of a round are deleted by rule. They are not imported."""
+    deleted: Callable[[Round, str], Reason | None] = lambda found, contributor: None
+    """Why the update file of a contributor in a round is deleted; None if it is not. Deleted ones are not imported."""
     spare: Callable[[int], bool] = lambda number: False
     """Whether the state file of a round is deleted by rule. It is rebuilt, and not imported."""
     rounds: Mapping[int, Round] = field(default_factory=dict)
@@ -137,9 +137,7 @@ class Importer:
             require(subject, what, expected, listed)
         self.states.learn(artifacts, found.policy, manifest)
         verdicts = self._verdicts(found, artifacts)
-        expired = self.expired(found)
-        if not expired:
-            self._updates(found, artifacts, manifest)
+        deleted = self._updates(found, artifacts, manifest)
         self._mean(found, artifacts, manifest)
         before = None
         if base_state is None:
@@ -147,7 +145,7 @@ class Importer:
                 number, "base state", found.base, artifacts.base_state, found.base_state_root, origin
             )
         momentum_root = self._state(number, "state", number, artifacts.state, anchor.state_root, origin)
-        deleted = {
+        absent = {
             **dict.fromkeys(filter(None, artifacts.updates), manifest.update_file_size(found.policy.width)),
             **dict.fromkeys((artifacts.base_state, artifacts.state), manifest.state_file_size),
         }
@@ -158,8 +156,8 @@ class Importer:
             verdicts,
             momentum_root,
             before,
-            {name: self.sizes[name] if name in self.sizes else deleted[name] for name in names},
-            expired,
+            {name: self.sizes[name] if name in self.sizes else absent[name] for name in names},
+            deleted,
             self.spare(number),
         )
 
@@ -192,10 +190,17 @@ class Importer:
         )
         return verdicts
 
-    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> dict[str, Reason]:
+        """Import the update files that are not deleted. Return why the others are, by sha256."""
+        reasons: dict[str, Reason] = {}
+        kept: set[str] = set()
         for entry, sha256 in zip(found.commitments(), artifacts.updates, strict=True):
             if sha256 is None:
                 continue
+            if why := self.deleted(found, entry.contributor):
+                reasons[sha256] = why
+                continue
+            kept.add(sha256)
             what = f"update file of {entry.contributor}"
             path = self._file(found.number, what, sha256, manifest.update_file_size(found.policy.width))
             subject = Subject(
@@ -206,6 +211,7 @@ class Importer:
             except UpdateRefused as error:
                 what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
                 raise mismatch(subject, "the update file", what, found_) from error
+        return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
     def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
         anchor = found.anchor

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,9 @@ from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
 from folkmoot.artifacts.inventory import reports
 from folkmoot.artifacts.mirror import REPORT_LIMIT
+from folkmoot.artifacts.retention import Reason
 from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.artifacts.wishes import Wishes
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
@@ -36,6 +38,8 @@ from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.rpc.client import Phase
 from folkmoot.rpc.quorum import open_rpc
@@ -46,6 +50,7 @@ from server.chain.view import confirmations_of
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round, Run, Transaction, Update
+from server.db.wishes import keep
 from server.restore.files import Importer, RoundFiles
 from server.restore.rows import UNKNOWN, Base, Rows
 from server.settings import Settings
@@ -139,11 +144,25 @@ def restore(
         database.close()
 
 
-def leave_out(importer: Importer, ledger: Ledger) -> None:
-    """Let an importer leave out the files that are deleted by rule, at the block that was read."""
+def counting(history: History, wishes: Iterable[DeletionWish]) -> Wishes:
+    """Return the wishes to delete update files that count at the block that was read."""
+    deployment = history.deployment
+    return Wishes(wishes, Domain(deployment.chain_id, deployment.ledger), history.accepts)
+
+
+def leave_out(importer: Importer, ledger: Ledger, wishes: Wishes) -> None:
+    """Let an importer leave out the files that are deleted by rule or by wish, at the block that was read."""
     history = importer.history
-    retentions = Retentions(history, ledger)
-    importer.expired = lambda past: retentions.of(past).expired(history.head.timestamp)
+    retentions, now = Retentions(history, ledger), history.head.timestamp
+
+    def why(past: Past, contributor: str) -> Reason | None:
+        retention = retentions.of(past)
+        if retention.expired(now):
+            return Reason.RETENTION
+        wished = retention.free(now) and wishes.cover(contributor, past.number)
+        return Reason.WISH if wished else None
+
+    importer.deleted = why
     importer.rounds = ledger.rounds
     importer.spare = lambda number: number > 0 and retentions.of(ledger.rounds[number]).spare()
 
@@ -207,6 +226,7 @@ class _Found:
     importer: Importer
     node: RpcNode
     restored: Restored
+    wishes: Wishes
 
 
 def _collect(
@@ -226,7 +246,8 @@ def _collect(
     origin = importer.genesis()
     progress("rounds on the chain")
     ledger = replayed(history, origin)
-    leave_out(importer, ledger)
+    wishes = counting(history, source.wishes())
+    leave_out(importer, ledger, wishes)
     restored = Restored(history.head.number, head=ledger.head, coordinator=history.storage.coordinator)
     with importer.states:
         files = _files(ledger, origin, importer, restored, from_round, progress)
@@ -235,7 +256,7 @@ def _collect(
             restored.notes.append(f"The evaluation report {sha256} could not be had.")
     restored.fetched, restored.bytes = importer.fetched, sum(importer.sizes.values())
     rows = Rows(history, origin, node, account)
-    return _Found(rows, ledger, origin, files, importer, node, restored)
+    return _Found(rows, ledger, origin, files, importer, node, restored, wishes)
 
 
 def _rebuild(
@@ -324,6 +345,8 @@ def _write(database: Database, found: _Found) -> None:
             if sha256 in importer.sizes:
                 size = importer.sizes[sha256]
                 session.merge(Artifact(sha256=sha256, kind="report", size=size, public_from=0))
+        for wish in found.wishes.counting():
+            keep(session, wish)
         session.flush()
         fault_point("restore.rows-written.before")
 

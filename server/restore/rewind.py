@@ -36,9 +36,10 @@ from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact, Entry, LogEntry, Refusal, Round, RoundReport, Run, Transaction, Update
 from server.db.steps import OPEN, Step
+from server.db.wishes import kept
 from server.federation import Federation
 from server.restore.files import Importer, RoundFiles
-from server.restore.restore import leave_out, replayed
+from server.restore.restore import counting, leave_out, replayed
 from server.restore.rows import UNKNOWN, Base, Rows
 from server.rounds import queries as services
 from server.storage import Storage
@@ -112,10 +113,11 @@ class Rewinder:
         importer = Importer(history, store, StoreSource(store))
         origin = importer.genesis()
         ledger = replayed(history, origin)
-        leave_out(importer, ledger)
         with self._storage.database.read() as session:
+            wishes = counting(history, kept(session))
             known = {row.number: row for row in session.scalars(select(Round))}
             session.expunge_all()
+        leave_out(importer, ledger, wishes)
         with importer.states:
             files = {
                 number: _import(importer, past, origin)

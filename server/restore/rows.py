@@ -286,7 +286,7 @@ class Rows:
             ("artifacts", files.artifacts_sha256, anchor.artifacts_hash.hex()),
         ]
         for kind, sha256, digest in rows:
-            deleted = Reason.RETENTION if kind == "update" and files.expired else None
+            deleted = files.deleted.get(sha256) if kind == "update" else None
             if kind == "state" and files.spare:
                 deleted = Reason.SPARE
             known = session.get(Artifact, sha256)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.hashing import keccak
 from server.store.protocol import Store
 
@@ -47,6 +48,10 @@ class StoreSource:
                 code="artifact-damaged",
             )
         return data
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """Return none: a coordinator keeps them in its database."""
+        return ()
 
     def discard(self, sha256: str) -> None:
         """Do nothing: the store's files stay."""

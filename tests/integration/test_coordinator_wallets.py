@@ -17,6 +17,7 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.wallets import MAX_SIGNATURE
@@ -126,6 +127,14 @@ def test_safes_and_a_plain_wallet_contribute(
         assert report["entries"] == {"signed": 1, "own": 0, "relied": 3}
         why = folkmoot("why", one, "--round", "1", "--artifacts", here.api.url)
         assert why["verdicts"][0]["reason"] == "accepted"
+        domain = Domain(world.deployment.chain_id, world.deployment.ledger)
+        keys = [LocalKey(factories.account(owner)) for owner in ("ada", "emil")]
+        wish = DeletionWish(two, 1)
+        signature = WalletKey(two, keys, world.anvil.url).sign_wish(wish, domain)
+        assert here.api.delete_updates(replace(wish, signature=signature)) == 1
+        with pytest.raises(CoordinatorError) as refused:
+            here.api.delete_updates(replace(wish, last_round=2, signature=signature))
+        assert refused.value.code == "not-authorised"
         receipt = str(tmp_path / "receipt.json")
         folkmoot("receipt", "write", "1", two, "--out", receipt)
         assert folkmoot("receipt", "check", receipt)["contributor"] == two

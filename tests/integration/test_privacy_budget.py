@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from eth_abi.abi import encode
 
@@ -37,7 +40,9 @@ def recomputed(here: Running) -> int:
     return audit([here.world.anvil.url], here.world.deployment, source).recomputed
 
 
-def test_a_spent_budget_is_refused_and_audited(here: Running) -> None:
+def test_a_spent_budget_is_refused_and_audited(
+    here: Running, folkmoot: Callable[..., dict[str, Any]]
+) -> None:
     world, reader = here.world, here.world.chain.ledger_reader
     here.api.start_run(2, 2, world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
@@ -62,6 +67,9 @@ def test_a_spent_budget_is_refused_and_audited(here: Running) -> None:
     play(here, 2, "cleo", "emil")
     assert reader.spent(world["cleo"].address) == COST
     assert recomputed(here) == 2
+    for words in ([], ["--rpc", world.anvil.url]):
+        why = folkmoot("why", world["ada"].address, "--coordinator", here.api.url, *words)
+        assert why["privacy"] == {"spent": str(COST), "roundsLeft": 0}
 
     (odometer,) = reader.rpc.read(world.deployment.ledger, "odometer()", ["address"])
     member = world.chain.vault_reader.members([world["ada"].address])[world["ada"].address].number

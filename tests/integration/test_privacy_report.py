@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from folkmoot.artifacts.sources import open_source
+from folkmoot.artifacts.sources import FolderSource, open_source
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.errors import ArtifactError
 from folkmoot.leaks.learner import Learner
 from folkmoot.leaks.published import attack_own, read_own
 from folkmoot.protocol.codec import encode_update
@@ -64,6 +65,32 @@ def test_records_of_others_are_not_recognised(world: World) -> None:
     found = attack_own(task, own, task.load(4, 5, 0), 0)
     assert found.unseen is not None
     assert found.unseen.auc.low < 0.55
+
+
+class Deleted(FolderSource):
+    """A folder that says of one file that it was deleted."""
+
+    name, code = "", ""
+
+    def fetch(self, sha256: str, limit: int) -> Path:
+        if sha256 == self.name:
+            raise ArtifactError("It is not here.", code=self.code)
+        return super().fetch(sha256, limit)
+
+
+def test_deleted_updates_are_left_out_and_named(world: World) -> None:
+    made, ada = world.federation, factories.account("ada").address
+    first = world.rounds[1].outcome
+    assert first is not None
+    source = Deleted(world.folder.path)
+    source.name, source.code = str(first.artifacts.updates[0]), "expired"
+    own = read_own(made.chain.rpc, made.deployment, source, ada)
+    assert ([one.number for one in own.rounds], own.deleted) == ([3], (1,))
+    found = attack_own(Tiny(), own, Tiny().load(4, 5, 0), 0)
+    assert found.to_json()["deleted"] == [1]
+    source.code = "artifact-missing"
+    with pytest.raises(ArtifactError, match="not here"):
+        read_own(made.chain.rpc, made.deployment, source, ada)
 
 
 def test_own_records_are_recognised(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

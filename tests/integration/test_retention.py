@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
 from folkmoot.artifacts.model import model_of
 from folkmoot.artifacts.retention import Retention
-from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
+from folkmoot.artifacts.sources import WISHES, CoordinatorSource, FolderSource
 from folkmoot.audit import attestations
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.audit.report import rows
@@ -27,8 +28,10 @@ from folkmoot.audit.retention import Expired
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import AuditFailure, CoordinatorError, InputError
+from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, InputError
 from folkmoot.leaks.published import read_own
+from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.state import State
@@ -48,6 +51,7 @@ from tests.killed import Mortal, folkmoot_command
 RETAIN = WINDOW + 1
 ROUNDS = 18
 EXPIRED = list(range(1, 9))
+FREE = [9, 10]
 """Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
 SPARE = [1, 2, 3, 4, 5, 6, 7, 9]
 """Rounds of `history` whose states may be deleted."""
@@ -450,6 +454,98 @@ def test_a_coordinator_that_is_killed_while_it_deletes_goes_on(
     with serving(settings, young.federation) as here:
         until(lambda: not in_store(settings, gone + spare), what="the deletion")
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
+
+
+# Wishes
+
+
+def wish_of(world: World, name: str, last_round: int) -> DeletionWish:
+    deployment = world.federation.deployment
+    account = factories.account(name)
+    wish = DeletionWish(account.address, last_round)
+    return wish.signed(account, Domain(deployment.chain_id, deployment.ledger))
+
+
+def test_a_free_update_that_its_contributor_wants_gone_may_be_missing(world: World) -> None:
+    (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", FREE[0])]))
+    delete(world.folder, updates_of(world, FREE[0])[:1])
+    found = audited(world)
+    assert (found.recomputed, found.expired) == (ROUNDS - 1, {FREE[0]: Expired.WISH})
+    assert any(
+        f"of {factories.account('ada').address} in round {FREE[0]} was deleted" in note
+        for note in found.notes
+    )
+    assert (
+        f"round {FREE[0]} update files deleted because their contributors wanted it" in rows(found)["expired"]
+    )
+    forged = replace(wish_of(world, "ada", FREE[0]), signature=wish_of(world, "ben", FREE[0]).signature)
+    for wishes in ([], [forged], [wish_of(world, "ada", FREE[0] - 1)], [wish_of(world, "ben", FREE[0])]):
+        (world.folder.path / WISHES).write_bytes(to_file(wishes))
+        with pytest.raises(AuditFailure) as caught:
+            audited(world)
+        assert caught.value.details["round"] == FREE[0]
+    (world.folder.path / WISHES).write_bytes(b"{}")
+    with pytest.raises(ArtifactError, match="not of the format"):
+        audited(world)
+
+
+def test_a_wish_frees_no_file_before_nothing_can_need_it(world: World) -> None:
+    (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", ROUNDS)]))
+    delete(world.folder, updates_of(world, ROUNDS - WINDOW + 1)[:1])
+    with pytest.raises(AuditFailure) as caught:
+        audited(world)
+    assert caught.value.details["round"] == ROUNDS - WINDOW + 1
+
+
+def test_a_wish_is_kept_obeyed_and_handed_on(
+    young: World,
+    tmp_path: Path,
+    operator: Mortal,
+    keystore: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = home_of(young, tmp_path / "home")
+    words = mirror_words(young, operator)
+    monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
+    ada = [updates_of(young, number)[0] for number in [*EXPIRED, *FREE]]
+    bens = [updates_of(young, number)[1] for number in FREE]
+    with serving(settings, young.federation) as here:
+        forged = replace(wish_of(young, "ada", 3), signature=wish_of(young, "ben", 3).signature)
+        for wish, code in ((forged, "not-authorised"), (wish_of(young, "emil", 3), "unknown-contributor")):
+            with pytest.raises(CoordinatorError) as caught:
+                here.api.delete_updates(wish)
+            assert caught.value.code == code
+        wanted = ("forget", "--coordinator", here.api.url, "--keystore", str(keystore("ada")))
+        account = factories.account("ada").address
+        assert operator.call(*wanted) == {"contributor": account, "lastRound": ROUNDS}
+        assert operator.call(*wanted, "--last-round", "1")["lastRound"] == ROUNDS, "for good"
+        Deletion(here.coordinator.storage, here.coordinator.chain)()
+        assert in_store(settings, ada) == ada, "a fault can still be proven"
+        come_of_age(young)
+        until(lambda: not in_store(settings, ada), what="the deletion")
+        assert in_store(settings, bens) == bens
+        assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
+        with CoordinatorSource(here.api.url) as source:
+            assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
+            summary = audit([young.federation.anvil.url], young.federation.deployment, source)
+        assert summary.expired == {
+            **dict.fromkeys(EXPIRED, Expired.RETENTION),
+            **dict.fromkeys(FREE, Expired.WISH),
+        }
+        mirror = Folder(operator.home / "mirror")
+        assert operator.call(*words)["deleted"] == 0, "a mirror that does not know of the wish"
+        assert mirror.place(ada[-1]).exists()
+        young.folder = mirror
+        from_coordinator = [*words[:2], here.api.url, *words[3:]]
+        assert operator.call(*from_coordinator)["deleted"] == 2
+    assert not any(mirror.place(name).exists() for name in ada)
+    assert all(mirror.place(name).exists() for name in bens)
+    again = home_of(young, tmp_path / "again")
+    with serving(again, young.federation) as here:
+        assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
+        assert here.api.artifact(bens[-1])
+        with CoordinatorSource(here.api.url) as source:
+            assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
 
 
 # The mirror

@@ -61,6 +61,15 @@ def test_the_order_of_entries_permutes_the_weights_only(policy: worlds.Policy, o
     assert second.next_exponents == first.next_exponents
 
 
+def test_only_privacy_settings_hold_the_exponents() -> None:
+    cases: list[dict[str, object]] = [{}, {"privacy": {}}]
+    for training in cases:
+        manifest = replace(MANIFEST, training=training)
+        where = World(worlds.state(manifest, 1), manifest=manifest, policy=KRUM)
+        moved = where.outcome(honest(where)).next_exponents != where.exponents
+        assert moved == (not training)
+
+
 @FORMS
 def test_any_range_of_leaves_is_the_slice_of_the_whole(policy: worlds.Policy) -> None:
     where = world(policy)

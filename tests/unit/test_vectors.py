@@ -590,7 +590,9 @@ def test_round() -> None:
         reference.next_exponent(exponent, [reference.tensor_sums(update[place]) for update in chosen])
         for exponent, place in zip(exponents, (slice(0, 512), slice(512, 768)), strict=True)
     ]
-    assert nexts == ints(section["nextExponents"])
+    assert nexts == ints(section["nextExponents"]) != exponents
+    assert "privacy" in json.loads(section["privateManifest"])["training"]
+    assert ints(section["privateNextExponents"]) == exponents
 
     verdicts, artifacts = section["verdicts"].encode(), section["artifacts"].encode()
     assert keccak(verdicts) == raw(section["verdictHash"])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from folkmoot.artifacts.sources import ArtifactSource, SeveralSources
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol.deletion import DeletionWish
 
 Trouble = Callable[[str, ArtifactError], None]
 """Called with the location of a source that failed, and why."""
@@ -43,6 +44,10 @@ class ReportingSource:
         except ArtifactError as error:
             self._trouble(self._where, error)
             raise
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
+        """See `ArtifactSource.wishes`."""
+        return self._source.wishes()
 
     def discard(self, sha256: str) -> None:
         """See `ArtifactSource.discard`."""

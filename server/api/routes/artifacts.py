@@ -141,7 +141,7 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
         raise Problem(
             410,
             EXPIRED,
-            f"The update {sha256} of round {row.round} was deleted by rule.",
+            f"The update {sha256} of round {row.round} was deleted: {row.deleted}.",
             "Verdicts, states and the other files of the round are still there. See docs/retention.md.",
             reason=row.deleted,
         )

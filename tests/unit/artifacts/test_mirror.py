@@ -16,14 +16,16 @@ import pytest
 
 from folkmoot.artifacts.inventory import Anchored
 from folkmoot.artifacts.mirror import Copier, MirrorFolder, Mirroring
-from folkmoot.artifacts.sources import CoordinatorSource, FolderSource, SeveralSources, open_sources
+from folkmoot.artifacts.sources import WISHES, CoordinatorSource, FolderSource, SeveralSources, open_sources
 from folkmoot.cli.mirror import parse_rounds
 from folkmoot.errors import ArtifactError, InputError, LocalError
+from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
+from tests.unit import worlds
 
 MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (30,)),))
 STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})
@@ -94,8 +96,21 @@ class Chain:
     def look(self) -> None:
         pass
 
+    @property
+    def deployment(self) -> Any:
+        return SimpleNamespace(chain_id=worlds.CHAIN_ID, ledger=worlds.LEDGER)
+
     def expired(self) -> set[int]:
         return self.over
+
+    def free(self) -> set[int]:
+        return set(self.rounds)
+
+    def contributors(self, number: int) -> list[str]:
+        return [worlds.account(name).address for name in worlds.NAMES[: self.rounds[number].entries]]
+
+    def accepts(self, account: str, digest: bytes, signature: bytes) -> bool:
+        return False
 
     def spare(self) -> set[int]:
         return self.old
@@ -279,6 +294,9 @@ class Silent:
 
     def document(self, keccak256: str) -> bytes:
         self.asked += 1
+        raise ArtifactError("no answer", code="artifact-unreachable", details={"source": "silent"})
+
+    def wishes(self) -> tuple[DeletionWish, ...]:
         raise ArtifactError("no answer", code="artifact-unreachable", details={"source": "silent"})
 
     def discard(self, sha256: str) -> None:
@@ -475,6 +493,25 @@ def test_a_new_mirror_does_not_fetch_expired_updates_and_lacks_nothing(
     done = dict(mirroring(tmp_path / "to", FolderSource(whole), chain=two).step())
     assert (done[1].missing, done[2].missing) == ([], [])
     assert {sha(data) for data in UPDATES} & names(tmp_path / "to") == {sha(UPDATES[0])}
+
+
+def test_a_mirror_deletes_what_a_contributor_wants_gone_and_hands_the_wish_on(
+    whole: Path, tmp_path: Path, two: Chain
+) -> None:
+    """Alice's file of round 1 is listed in round 2, too, which her wish does not name."""
+    to, alice, carol = tmp_path / "to", worlds.account("alice"), worlds.account("carol")
+    made = mirroring(to, FolderSource(whole), chain=two)
+    dict(made.step())
+    before = names(to)
+    signed = [DeletionWish(one.address, 1).signed(one, worlds.DOMAIN) for one in (alice, carol)]
+    forged = replace(signed[0], contributor=worlds.account("dave").address)
+    (whole / WISHES).write_bytes(to_file([*signed, forged]))
+    assert [(number, done.deleted) for number, done in made.step()] == [(0, 0), (1, 1)]
+    assert before - names(to) == {sha(UPDATES[1])}
+    assert set(FolderSource(to).wishes()) == set(signed)
+    (whole / WISHES).unlink()
+    later = mirroring(to, FolderSource(whole), chain=two)
+    assert sum(done.fetched for _, done in later.step()) == 0, "it knows the wishes from its own list"
 
 
 def test_a_mirror_that_was_killed_while_it_deleted_goes_on(whole: Path, tmp_path: Path, two: Chain) -> None:

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from folkmoot.aggregation import policy_file
+from folkmoot.cli.deploy import check_privacy, first_of
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
 from folkmoot.protocol.genesis import Genesis
@@ -27,11 +29,11 @@ def genesis(tmp_path: Path) -> Path:
     return genesis_of(tmp_path, {})
 
 
-def genesis_of(tmp_path: Path, training: dict[str, object]) -> Path:
+def genesis_of(tmp_path: Path, training: dict[str, object], exponent: int = -9) -> Path:
     values = {"weight": np.zeros((ELEMENTS,), np.float32)}
     manifest = Manifest.from_arrays("tiny", values, training)
     state = State.genesis(manifest, values)
-    made = Genesis.of(manifest, state, (-9,))
+    made = Genesis.of(manifest, state, (exponent,))
     folder = tmp_path / "genesis"
     for data in (manifest.to_json(), state.to_bytes(), made.to_json()):
         digest = sha256_hex(data)
@@ -89,6 +91,32 @@ def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) ->
     made = policy_file.load(out)
     assert (made.rule, made.rounds_left(0), made.bundle_hash) == ("mean", 3, b"\xab" * 32)
     assert run([*words, "--force", "--bundle", "ab"]) == 1
+
+
+def test_noise_brings_a_floor_where_there_are_weights_enough(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, training = tmp_path / "policy.json", {"learning_rate": 40, "privacy": GOOD}
+    words = ["policy", "--genesis", str(genesis_of(tmp_path, training)), "--out", str(out)]
+    assert run(words) == 0
+    made = policy_file.load(out)
+    assert "The policy has no minSumSquares: its exponents are too small" in capsys.readouterr().err
+    assert made.min_sum_squares == 0
+    folder = genesis_of(tmp_path, training, exponent=-4)
+    assert run([*words, "--force"]) == 0
+    made = policy_file.load(out)
+    variance = (GOOD["noise1024"] / 1024 * GOOD["clip"] * 40 / GOOD["B0"] * 2**4) ** 2
+    assert made.min_sum_squares == pytest.approx(ELEMENTS * variance * (1 - 6 * (2 / ELEMENTS) ** 0.5), abs=1)
+    assert "minSumSquares:" not in capsys.readouterr().err
+    first = first_of(folder / "genesis.json", folder)
+    assert check_privacy(made, *first) == ""
+    for other, code in (
+        (replace(made, min_sum_squares=made.min_sum_squares + 1), "floor-too-high"),
+        (replace(made, noise1024=made.noise1024 - 1), "wrong-privacy"),
+    ):
+        with pytest.raises(InputError) as refused:
+            check_privacy(other, *first)
+        assert refused.value.code == code
 
 
 def test_a_policy_without_noise_is_warned_of(

@@ -19,8 +19,9 @@ from folkmoot.artifacts.start import write
 from folkmoot.cli.deploy import genesis_roots
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.floor import floor_of
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.tasks import Task, load_task, supervised
 from folkmoot.tasks.features import GradientHistograms
 from folkmoot.tasks.memory import Memory
@@ -158,6 +159,25 @@ def test_the_first_exponents_of_a_private_task_are_those_of_its_noise(
     (exponent,) = start.genesis.exponents
     steps = settings.deviation_of_training * task.training["learning_rate"] / 2.0**exponent
     assert 16 / 2**0.5 < steps * (np.pi / 2) ** 0.5 < 16 * 2**0.5
+
+
+class HalfFrozen(TabularTask):
+    def model(self) -> nn.Module:
+        model = nn.Sequential(nn.Linear(64, 40), nn.Tanh(), nn.Linear(40, 10))
+        model[0].requires_grad_(requires_grad=False)
+        model[1].register_buffer("scale", torch.ones(3))
+        model[1].register_buffer("cache", torch.ones(5), persistent=False)
+        return model
+
+
+def test_a_genesis_carries_what_has_no_noise_and_its_floor_counts_the_rest() -> None:
+    task = like(HalfFrozen)
+    start = start_of(task)
+    assert [one.name for one in start.manifest.carried] == ["0.weight", "0.bias", "1.scale"]
+    check_task(task, start.manifest)
+    floor = floor_of(start.manifest, start.genesis.exponents).least
+    whole = replace(start.manifest, arrays=(Tensor("w", (410,)),))
+    assert floor == floor_of(whole, start.genesis.exponents[:1]).least > 0
 
 
 def test_a_bad_learning_rate_is_named() -> None:

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Check that the policy's noise and floor are those of the model's privacy settings."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.errors import InputError
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.privacy.floor import check_floor, floor_of
+from folkmoot.privacy.settings import WARNING, PrivacySettings, check_matches_policy
+from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.rpc.client import LedgerReader, Rpc
+
+
+def privacy_checks(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> list[Check]:
+    """Return the check of the privacy settings. It comes after `chain_checks` and `api_checks`.
+
+    Args:
+        rpc: The endpoint.
+        deployment: The deployment file.
+        api: Client of the coordinator, which serves genesis and manifest.
+    """
+    return [
+        Check("privacy", partial(_privacy, rpc, deployment, api), ("contracts", "coordinator's deployment"))
+    ]
+
+
+def _privacy(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> Finding:
+    ledger = LedgerReader(rpc, Deployment.load(deployment).ledger)
+    genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
+    manifest = Manifest.from_json(api.artifact(genesis.manifest))
+    policy = ledger.policy(ledger.current_policy())
+    try:
+        settings = PrivacySettings.of(manifest.training)
+        check_matches_policy(settings, noise1024=policy.noise1024, steps=policy.steps)
+        floor = floor_of(manifest, genesis.exponents, policy.width)
+        low = check_floor(
+            manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
+        )
+    except InputError as error:
+        return failed(error.message, "Propose a policy that fits (`folkmoot policy`, `folkmoot propose`).")
+    if settings is None:
+        return ok(f"The model's task declares none. {WARNING}")
+    if low:
+        return warning(low, "Propose a policy with that floor.")
+    text = f"noise of {policy.noise1024}/1024 in {policy.steps} steps, as the manifest declares"
+    rest = f"no floor, as {floor.why}" if floor.why else f"a floor of {floor.least} on the sum of squares"
+    return ok(f"The policy has {text}, and {rest}.")

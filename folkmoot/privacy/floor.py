@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The smallest sum of squares that an update with its noise has, in exact integers (docs/protocol.md section 6.3).
+
+A sum of d squares of a Gaussian of standard deviation s has the mean ``d s^2`` and the standard deviation
+``sqrt(2 d) s^2``. The floor is six of these below the mean. What else is in an update adds to its energy: whatever does
+not depend on the noise of the last step makes the sum larger in distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from folkmoot.errors import InputError
+from folkmoot.privacy.settings import PrivacySettings
+from folkmoot.protocol.manifest import Manifest
+
+MARGIN = 6
+"""Standard deviations that the floor is below the mean."""
+
+LEAST_WEIGHTS = 8 * MARGIN**2
+"""Trained weights from which on there is a floor: 288. It is then at least half of the mean."""
+
+MOST_DEVIATION = 32
+"""Largest standard deviation in steps of the grid. Up to it, clamping to 127 takes nothing from the energy that a
+floor could notice."""
+
+WIDTH = 8
+"""Width of the updates for which a floor is derived. With fewer bits, clamping takes energy from the noise."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A derived floor."""
+
+    least: int
+    """``minSumSquares``; 0 for none."""
+    why: str = ""
+    """Why there is none: the end of a sentence."""
+
+
+def least_squares(weights: int, variance: Fraction) -> int:
+    """Return ``floor((1 - 6 sqrt(2 / d)) d s^2)``, or 0 if it is negative.
+
+    Args:
+        weights: d, the number of weights with noise.
+        variance: ``s^2``, in squares of the grid.
+    """
+    above, below = variance.numerator, variance.denominator
+    # d s^2 = d a / b, and 6 sqrt(2 d) s^2 = sqrt(72 d a^2) / b. The root is rounded up.
+    squared = 2 * MARGIN**2 * weights * above**2
+    root = math.isqrt(squared - 1) + 1
+    return max(0, (weights * above - root) // below)
+
+
+def floor_of(manifest: Manifest, exponents: Sequence[int], width: int = WIDTH) -> Floor:
+    """Derive the floor of a federation from its genesis.
+
+    Args:
+        manifest: The manifest.
+        exponents: Of the genesis, one a tensor.
+        width: Of the policy.
+
+    Raises:
+        InputError: The privacy settings are invalid.
+    """
+    settings = PrivacySettings.of(manifest.training)
+    if settings is None:
+        return Floor(0, "the model's task declares no privacy")
+    if width != WIDTH:
+        return Floor(0, f"updates of {width} bits clamp some of the noise")
+    weights = manifest.elements
+    if weights < LEAST_WEIGHTS:
+        return Floor(
+            0,
+            f"{weights} trained weights are too few, of at least {LEAST_WEIGHTS}: the energy of so little noise varies "
+            "too much",
+        )
+    if len(set(exponents)) > 1:
+        return Floor(0, "its tensors have different exponents")
+    rate: Any = manifest.training.get("learning_rate")
+    if type(rate) not in (int, float) or not 0 < rate < math.inf:
+        return Floor(0, "its training settings have no positive learning_rate")
+    variance = settings.variance_of_step(rate) / Fraction(4) ** exponents[0]
+    if variance > MOST_DEVIATION**2:
+        return Floor(0, "its exponents are too small for the noise, which would be clamped")
+    return Floor(least_squares(weights, variance))
+
+
+def check_floor(manifest: Manifest, exponents: Sequence[int], *, min_sum_squares: int, width: int) -> str:
+    """Compare a policy's floor with the one that follows from a genesis.
+
+    Args:
+        manifest: The manifest.
+        exponents: Of the genesis, one a tensor.
+        min_sum_squares: Of the policy.
+        width: Of the policy.
+
+    Returns:
+        A warning, if the policy has a lower floor than it could have; else an empty text.
+
+    Raises:
+        InputError: The privacy settings are invalid, or the policy's floor is above the derived one, so that it would
+            refuse honest updates (``floor-too-high``).
+    """
+    floor = floor_of(manifest, exponents, width)
+    if not manifest.private:
+        return ""
+    if min_sum_squares > floor.least:
+        raise InputError(
+            f"The policy's minSumSquares is {min_sum_squares}, and updates with the manifest's noise can have "
+            f"{floor.least}{f': {floor.why}' if floor.why else ''}.",
+            remedy=f"Honest updates would be refused. Use at most {floor.least}.",
+            code="floor-too-high",
+        )
+    if min_sum_squares < floor.least:
+        return (
+            f"The policy's minSumSquares is {min_sum_squares}. With {floor.least} the ledger would refuse "
+            "updates whose noise was forgotten."
+        )
+    return ""

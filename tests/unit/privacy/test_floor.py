@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from folkmoot.errors import InputError
+from folkmoot.privacy.floor import Floor, check_floor, floor_of, least_squares
+from folkmoot.privacy.noise import SecretStream, discrete_gaussian
+from folkmoot.privacy.settings import PrivacySettings
+from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.genesis import noise_exponent
+from folkmoot.protocol.manifest import Carried, Manifest, Tensor
+from tests.unit import worlds
+
+RATE = 40
+SETTINGS = PrivacySettings(noise1024=6369, steps=1, divisor=64, clip=0.3, grid=8, delta=1e-5)
+TRAINING: dict[str, Any] = {"learning_rate": RATE, "privacy": SETTINGS.to_json()}
+MANIFEST = Manifest(
+    "floor",
+    (
+        Tensor("a", (30, 13)),
+        Tensor("b", (5,)),
+        Carried("still", "float32", (700,), bytes(2800)),
+        Tensor("c", (600,)),
+    ),
+    TRAINING,
+)
+"""995 trained weights in three tensors with padding, and a carried array."""
+EXPONENT = noise_exponent(SETTINGS.deviation_of_training * RATE)
+EXPONENTS = (EXPONENT,) * 3
+
+
+@given(
+    weights=st.integers(1, 1 << 32),
+    variance=st.fractions(min_value=Fraction(1, 1 << 40), max_value=2000, max_denominator=1 << 60),
+)
+def test_the_floor_is_the_formula_rounded_down(weights: int, variance: Fraction) -> None:
+    with localcontext() as context:
+        context.prec = 120
+        exact = (1 - 6 * (Decimal(2) / weights).sqrt()) * weights * variance.numerator / variance.denominator
+        assert least_squares(weights, variance) == max(0, int(exact))
+
+
+def test_the_floor_counts_trained_weights_only() -> None:
+    variance = Fraction(6369, 1024) ** 2 * (Fraction(0.3) * RATE / 64) ** 2 / Fraction(4) ** EXPONENT
+    assert floor_of(MANIFEST, EXPONENTS) == Floor(least_squares(995, variance))
+    assert 9**2 < variance < 18.1**2
+    steps = {**SETTINGS.to_json(), "steps": 4}
+    several = replace(MANIFEST, training={**TRAINING, "privacy": steps})
+    assert floor_of(several, EXPONENTS) == floor_of(
+        MANIFEST, EXPONENTS
+    )  # later steps can undo the noise of earlier ones
+
+
+@pytest.mark.parametrize(("share", "passes"), [(1.0, True), (0.8, False), (0.0, False)])
+def test_the_codec_keeps_the_energy_of_noise_above_the_floor(share: float, passes: bool) -> None:
+    floor, stream = floor_of(MANIFEST, EXPONENTS).least, SecretStream()
+    place = np.concatenate([np.arange(leaves * 256) < size for leaves, size in ((2, 390), (1, 5), (3, 600))])
+    base = np.zeros(MANIFEST.size, np.float32)
+    for _ in range(20):
+        end = base.copy()
+        drawn = discrete_gaussian(stream, SETTINGS.deviation, 995)
+        end[place] = drawn * (share * RATE * SETTINGS.step_size)
+        update = encode_update(base, end, EXPONENTS, MANIFEST, bytes(32), "0x" + "11" * 20)
+        values = np.frombuffer(update.data, np.uint8).astype(np.int64) - 128
+        assert (int((values**2).sum()) >= floor) == passes
+
+
+@pytest.mark.parametrize(
+    ("change", "exponents", "width", "why"),
+    [
+        ({"privacy": None}, EXPONENTS, 8, "declares no privacy"),
+        ({}, EXPONENTS, 4, "updates of 4 bits"),
+        ({}, (EXPONENT, EXPONENT, EXPONENT + 1), 8, "different exponents"),
+        ({"learning_rate": "fast"}, EXPONENTS, 8, "no positive learning_rate"),
+        ({}, (EXPONENT - 2,) * 3, 8, "which would be clamped"),
+    ],
+)
+def test_without_a_floor_the_reason_is_said(
+    change: dict[str, Any], exponents: tuple[int, ...], width: int, why: str
+) -> None:
+    training = {key: value for key, value in {**TRAINING, **change}.items() if value is not None}
+    found = floor_of(replace(MANIFEST, training=training), exponents, width)
+    assert found.least == 0
+    assert why in found.why
+
+
+def test_few_weights_have_no_floor() -> None:
+    few = replace(MANIFEST, arrays=MANIFEST.arrays[1:3])
+    assert "5 trained weights are too few, of at least 288" in floor_of(few, (EXPONENT,)).why
+
+
+def test_a_policy_is_compared_with_the_manifest() -> None:
+    floor = floor_of(MANIFEST, EXPONENTS).least
+    assert check_floor(MANIFEST, EXPONENTS, min_sum_squares=floor, width=8) == ""
+    assert f"With {floor} the ledger" in check_floor(MANIFEST, EXPONENTS, min_sum_squares=0, width=8)
+    for least, width in ((floor + 1, 8), (1, 4)):
+        with pytest.raises(InputError, match="Honest updates would be refused") as refused:
+            check_floor(MANIFEST, EXPONENTS, min_sum_squares=least, width=width)
+        assert refused.value.code == "floor-too-high"
+    assert check_floor(worlds.MANIFEST, (0, 0, 0), min_sum_squares=5, width=8) == ""
