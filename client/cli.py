@@ -336,10 +336,6 @@ def join(
         )
         transfers = Transfers(lambda event: say(_text(event)) if _text(event) else None, bar=bar)
         keeper = Keeper(contributor, manifest, genesis, mirror or (), transfers)
-        say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with node.locked(folder):
-            keeper.head()
         ledger = LedgerReader(endpoint, addresses.ledger)
         policy = ledger.policy(ledger.current_policy())
         granted = access.pinned(granted, policy.bundle_hash)
@@ -350,6 +346,10 @@ def join(
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
             apps.check(subject, manifest, partitions, layout, step_limit(app_wait, json_))
+        say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with node.locked(folder):
+            keeper.head()
     account = None if key_file is None else unlock(key_file, password_file)
     if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)

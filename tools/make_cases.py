@@ -56,6 +56,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, parse_canonical_json
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.mean import check_mean
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
@@ -318,6 +319,13 @@ def tree_proof(given: Values) -> Values:
     return {}
 
 
+def mean_leaves(given: Values) -> Values:
+    """Section 9, the checks of a mean's bytes."""
+    leaves = np.frombuffer(raw(given["data"]), dtype=np.uint8).reshape(-1, LEAF)
+    check_mean(leaves, manifest_of(given["elements"]), int(given["first"]), int(given["bound"]))
+    return {}
+
+
 def weight_sum(given: Values) -> Values:
     """Section 9, what weights a form takes."""
     check = check_binary_weights if given["form"] == "trimmed" else check_weights
@@ -463,6 +471,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "cost": cost,
     "round": whole_round,
     "shares": shares,
+    "meanLeaves": mean_leaves,
 }
 """How the library computes the result of a case, by the group's name."""
 
@@ -1390,6 +1399,32 @@ def weight_sum_cases() -> Group:
     return group
 
 
+def mean_leaves_cases() -> Group:
+    """Section 9."""
+    group = Group(
+        "meanLeaves",
+        "9",
+        "Leaves of a mean file from the leaf first on; bound is S times the largest value of an update, which no B is "
+        "beyond.",
+    )
+    for bound in (127, 126, 7, 1):
+        usual = bytearray([128]) * (4 * LEAF)
+        for place, value in {0: -bound, 299: bound, 512: bound, 516: -bound, 1023: bound}.items():
+            usual[place] += value
+        given = {"elements": [300, 5, 256], "first": 0, "bound": bound}
+        group.valid(f"the largest values, {bound}", {**given, "data": bytes(usual)})
+        group.valid(f"from the second leaf on, {bound}", {**given, "first": 1, "data": bytes(usual[LEAF:])})
+        group.invalid(f"padding of another leaf, {bound}", {**given, "data": bytes(usual[LEAF:])})
+        changes = {"too small": (299, -bound - 1), "too large": (1023, bound + 1)}
+        changes |= {f"padding in place {place}": (place, 1) for place in (300, 511, 517, 767)}
+        for comment, (place, value) in changes.items():
+            if value <= 127:
+                data = bytearray(usual)
+                data[place] = 128 + value
+                group.invalid(f"{comment}, {bound}", {**given, "data": bytes(data)})
+    return group
+
+
 def encode_cases() -> Group:
     """Section 5."""
     group = Group(
@@ -1964,6 +1999,7 @@ def cases() -> dict[str, Any]:
         round_cases(),
         shares_cases(),
         window_sum_cases(),
+        mean_leaves_cases(),
     ]
     number = 0
     written = []

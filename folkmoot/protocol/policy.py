@@ -76,6 +76,8 @@ class Policy:
     """Most commitments that a round takes."""
     width: int
     """Bits of an encoded coordinate."""
+    mean_scale: int = field(default=1, kw_only=True)
+    """Steps of the mean in a step of an update, from 1 on."""
     rate: int
     """Outer learning rate in 1/1024."""
     momentum: int
@@ -86,8 +88,6 @@ class Policy:
     """Seconds after the commit window in which the coordinator may anchor."""
     challenge_window: int
     """Seconds after the anchor in which it may be challenged."""
-    mean_scale: int = field(default=1, kw_only=True)
-    """Steps of the mean in a step of an update, from 1 on."""
     min_sum_squares: int = field(default=0, kw_only=True)
     """Smallest sum of squares that an update may have; 0 for none."""
     noise1024: int = field(default=0, kw_only=True)

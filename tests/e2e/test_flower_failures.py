@@ -143,8 +143,8 @@ def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:
     steps = (
         "Checking the chain at ",
         "the SuperLink at ",
-        "Checking the base model, ",
         "Checking that the task raising:task",
+        "Checking the base model, ",
     )
     places = [joined.index(step) for step in (*steps, "Starting the node in ", "waits for the next round")]
     assert places == sorted(places)

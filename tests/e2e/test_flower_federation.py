@@ -102,7 +102,7 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
 
     manifest = moot.start.manifest
     full, small = manifest.state_file_size, manifest.size
-    assert moot.transfers.bytes == {DOWN: full + small, UP: 2 * small}, "a full state, then a mean"
+    assert moot.transfers.bytes == {DOWN: full + 2 * small, UP: 3 * small}, "a full state, then means"
     assert sum("gets it in its message" in line for line in lines) == 1, "ben's node, which has no keeper"
     bundle = "0x" + hashlib.sha256(flower_run.build(app)).hexdigest()
     people = {factories.account(name).address for name in NAMES}

@@ -153,6 +153,17 @@ def test_payments_and_standings() -> None:
         assert found == ints(expected["standings"])
 
 
+def test_mean_leaves() -> None:
+    for case in GROUPS["meanLeaves"]["tests"]:
+        given = case["input"]
+        values = [byte - 128 for byte in raw(given["data"])]
+        used = [j < int(size) for size in given["elements"] for j in range(-(-int(size) // 256) * 256)]
+        used = used[256 * int(given["first"]) :]
+        within = all(abs(b) <= int(given["bound"]) for b in values)
+        padded = all(b == 0 for b, is_used in zip(values, used, strict=False) if not is_used)
+        assert (within and padded) == (case["result"] == "valid"), case["comment"]
+
+
 def test_costs() -> None:
     for given, expected in valid("cost"):
         noise, steps = int(given["noise1024"]), int(given["steps"])
