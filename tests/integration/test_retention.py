@@ -51,8 +51,9 @@ from tests.killed import Mortal, folkmoot_command
 RETAIN = WINDOW + 1
 ROUNDS = 18
 EXPIRED = list(range(1, 9))
-FREE = [9, 10]
 """Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
+FREE = [9, 10]
+"""Rounds with at least WINDOW final rounds above them, and not more than RETAIN."""
 SPARE = [1, 2, 3, 4, 5, 6, 7, 9]
 """Rounds of `history` whose states may be deleted."""
 KEPT = 8
