@@ -31,7 +31,8 @@ def table(rows: int, seed: int, largest: int) -> np.ndarray[tuple[int, ...], np.
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     section = PAGE.read_text(encoding="utf-8").partition("## A task of your own")[2].partition("\n## ")[0]
-    blocks = re.findall("```python\n(.*?)```", section, re.DOTALL)
+    printed = re.findall("```python\n(.*?)```", section, re.DOTALL)
+    blocks = [block for block in printed if "\ntask = " in block]  # The others are parts of a task.
     assert len(blocks) == len(NAMES)
     for name, block in zip(NAMES, blocks, strict=True):
         (tmp_path / f"{name}.py").write_text(block, encoding="utf-8")
