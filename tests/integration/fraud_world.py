@@ -119,7 +119,7 @@ def wrong_mean(world: World, outcome: RoundOutcome) -> U8:
     """Return the leaves of the mean with one coordinate moved by one, in leaf 8. It stays in range."""
     width = world.rounds[outcome.verdicts.round].policy.mean_width
     rows = FileUpdate(world.folder.place(outcome.artifacts.mean), width).read(0, MANIFEST.leaves).copy()
-    rows[8, 3] += 1 if rows[8, 3] <= ZERO else -1
+    rows[8, 3] = int(rows[8, 3]) + (1 if rows[8, 3] <= ZERO else -1)
     return rows
 
 
