@@ -31,7 +31,7 @@ from folkmoot.protocol.places import REDRAW_BLOCKS
 from folkmoot.protocol.policy import ARBITER, Policy
 from folkmoot.protocol.state import State
 from folkmoot.runtime.processes import free_port
-from folkmoot.runtime.units import UNIT
+from folkmoot.runtime.units import UNIT, format_amount
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
 from tests.integration.anchored import anchored_round, open_round, prove_wrong
@@ -185,7 +185,7 @@ def test_the_word_for_the_arbiter_becomes_its_address(
     least = least_bond(
         Setting(policy=factories.policy(verifier=ARBITER, rule="guided_mean"), gas_price=100 * UNIT)
     )
-    assert f"the bond should be at least {least // UNIT} MOOT" in dear["warning"]
+    assert f"the bond should be at least {format_amount(least)}" in dear["warning"]
     file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=federation.deployment.vault))))
     refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
     assert refused["details"]["arguments"]["field"] == "verifier"
