@@ -182,7 +182,9 @@ def deliver(here: Running, name: str, signed: Signed) -> None:
     """Commit and deliver an update on the chain, without the coordinator."""
     chain, account = here.world.chain, here.world[name]
     chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), account)
-    for call in delivery_calls(signed.commitment.round, signed.data, MANIFEST, WIDTH):
+    number = signed.commitment.round
+    width = chain.policy(chain.round(number).policy).width
+    for call in delivery_calls(number, signed.data, MANIFEST, width):
         chain.send(chain.data_availability.functions.deliver(*call.arguments), account)
 
 
