@@ -76,6 +76,7 @@ COORDINATOR_WRITES: dict[str, str] = {
     "chain-rewound": "rounds and transactions are as a chain has them that lost blocks with their confirmations",
     "model-kept": "the row of a model file",
     "report-kept": "the row of an evaluation report",
+    "wish-kept": "the row of a wish to delete update files",
 }
 """Each database transaction of the coordinator: its name, and what is there once it is committed."""
 
