@@ -141,6 +141,8 @@ POINTS: dict[str, str] = {
     "mirror.file-placed.after": "a file in a mirror, and not the link by which it is found",
     "mirror.file-deleted.before": "an update file in a mirror whose time is over",
     "mirror.file-deleted.after": "other update files of the same round",
+    "states.rebuilt": "a whole rebuilt state in a temporary folder, and the next step of several",
+    "keeper.state-written": "a whole state in a keeper's folder that has not its name yet",
     "retention.marked": "update files in the store that nobody gets any more",
     "retention.file-deleted": "a row that says that the store still has a file",
     "watcher.journal-written.before": "a watcher has found or done something that its journal does not have",

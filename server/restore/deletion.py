@@ -170,7 +170,6 @@ class Deletion:
                 row.deleted = Reason.SPARE
                 events.append(session, "state-deleted", {"round": number, "reason": Reason.SPARE})
                 logger.info("round %d: its state is deleted by rule", number, extra=fields("state-deleted"))
-        fault_point("retention.state-marked")
 
     def _wished(self) -> list[int]:
         """Return the rounds that are old enough by their number and have update files that contributors want gone."""

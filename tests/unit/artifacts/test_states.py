@@ -304,7 +304,7 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_files_as_they_were(
         env={
             **os.environ,
             "TMPDIR": str(tmp_path / "tmp"),
-            VARIABLE: f"states.rebuilt:2@{tmp_path / 'died'}",
+            VARIABLE: "states.rebuilt:2" + f"@{tmp_path / 'died'}",
         },
         capture_output=True,
         timeout=120,

@@ -82,6 +82,8 @@ KILLED_BY = {
     "mirror.": "tests/integration/test_killed_rounds.py",
     "mirror.file-deleted.": "tests/integration/test_retention.py",
     "retention.": "tests/integration/test_retention.py",
+    "states.": "tests/unit/artifacts/test_states.py",
+    "keeper.": "tests/unit/client/test_keeper.py",
 }
 """Where a real process dies at the points whose names begin so; the longest beginning counts."""
 
