@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,8 @@ from client.transfers import DOWN, UP, Transfers
 from folkmoot.errors import LocalError
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.protocol import next_state
+from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.state import State
@@ -271,16 +273,15 @@ def test_a_full_disk_is_said_and_loses_nothing(
     keeper, _ = start()
     keeper.head()
     play(world, 1)
-    read = kept_states._read
 
-    def full(file: BinaryIO, count: int) -> Any:
+    def full(leaves: U8) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(kept_states, "_read", full)
-    with pytest.raises(LocalError, match="No space left") as caught:
-        keeper.base(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(next_state, "mean_values", full)
+        with pytest.raises(LocalError, match="No space left") as caught:
+            keeper.base(2)
     assert caught.value.code == "keeper-disk"
-    monkeypatch.setattr(kept_states, "_read", read)
     assert is_base(world, keeper.base(2))
 
 
