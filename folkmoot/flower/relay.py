@@ -421,7 +421,7 @@ class Relay:
             for reply in asking.replies():
                 answered += not reply.has_error()
                 yield reply
-            time.sleep(self.pacing.replies)
+            time.sleep(self.pacing.replies)  # As in `replies`.
 
     def deliver(self, reply: Message, report: RoundReport) -> bool:
         """Submit a reply to the coordinator.
