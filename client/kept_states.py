@@ -51,18 +51,18 @@ class KeptStates:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._manifest = manifest
-        self._checked: set[bytes] = set()
+        self._checked: dict[bytes, tuple[int, ...]] = {}
 
     def find(self, root: bytes) -> Path | None:
-        """Return the state file with a root. It is read in full once in each process; a damaged one is removed."""
+        """Return the state file with a root. It is read in full if it may have changed; a damaged one is removed."""
         path = self._place(root)
         if not path.is_file():
             return None
-        if root not in self._checked:
+        if self._checked.get(root) != _version(path):
             if self._root_of(path) != root:
                 path.unlink()
                 return None
-            self._checked.add(root)
+            self._checked[root] = _version(path)
         return path
 
     def take(self, path: Path, root: bytes) -> Path | None:
@@ -111,8 +111,8 @@ class KeptStates:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         fault_point("keeper.state-written")
-        self._checked.add(root)
         named = path.replace(self._place(root))
+        self._checked[root] = _version(named)
         sync_folder(self._folder)
         return named
 
@@ -131,6 +131,12 @@ class KeptStates:
                     hashes[first:last] = merkle.leaf_hashes(kind, merkle.state_leaves(values))
                 roots.append(merkle.tree(kind, hashes).root)
         return merkle.state_root(manifest.hash, *roots)
+
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what changes when somebody changes or exchanges a file."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def mean_file_size(manifest: Manifest, policy: Policy) -> int:
