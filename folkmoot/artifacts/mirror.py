@@ -519,7 +519,9 @@ class Mirroring:
         with suppress(ArtifactError):  # Without an answer, the folder's list is what is known.
             known += self.source.wishes()
         wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
-        counting = sorted(wishes.counting(), key=lambda wish: wish.contributor)
+        numbers = self.commitments.rounds
+        accounts = {account for number in numbers for account in self.commitments.contributors(number)}
+        counting = wishes.counting(sorted(accounts))
         if counting and self._written != counting:
             self.folder.keep_wishes(to_file(counting))
             self._written = counting
