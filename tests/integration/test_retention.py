@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from client.evaluation import fetch_weights
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
 from folkmoot.artifacts.model import model_of
@@ -450,6 +451,10 @@ def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
         assert {refusal_of(here.api, name).code for name in spare} == {"spare-state"}
         assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6)
+        weights = fetch_weights(here.api, 6, MANIFEST)
+        expected = world.states[6].model(MANIFEST)
+        assert weights.keys() == expected.keys()
+        assert all(np.array_equal(weights[name].numpy(), array) for name, array in expected.items())
         assert repair(here.coordinator.storage.database, settings.open_store(), None).lacking == []
 
 
