@@ -60,7 +60,7 @@ def read_state(
             source.learn(artifacts, policy(found.policy_id), federation.manifest)
             name, number = artifacts.base_state, found.base
         path = source.fetch(state, federation.manifest.state_file_size)
-        return State.from_bytes(path.read_bytes(), federation.manifest)
+        return State.open(path, federation.manifest)
 
 
 def make(
@@ -91,7 +91,7 @@ def make(
             remedy="Run `folkmoot coordinator doctor`.",
             code="wrong-state",
         )
-    stored = storage.store.put(loaded.to_safetensors(federation.manifest, number, root))
+    stored = storage.store.put_chunks(loaded.safetensors_chunks(federation.manifest, number, root))
     with storage.database.write("model-kept") as session:
         session.merge(file_row(stored, "model", of=number))
     return stored

@@ -232,7 +232,7 @@ class Upkeep:
         for number, name in deletion.wanted_again():
             state = model_files.read_state(self._storage, self._federation, self._policy, number, name)
             with self._storage.database.write("state-rebuilt") as session:
-                row = session.get_one(Artifact, self._storage.store.put(state.to_bytes()).sha256)
+                row = session.get_one(Artifact, self._storage.store.put_chunks(state.chunks()).sha256)
                 row.deleted, row.gone = None, False
             logger.info("round %d: its state is rebuilt", number, extra=fields("state-rebuilt"))
 
