@@ -280,7 +280,7 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        return State.from_bytes(path.read_bytes(), manifest)
+        return State.open(path, manifest)
 
 
 def _sha256(view: dict[str, Any], number: int) -> str:
