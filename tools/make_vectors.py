@@ -885,7 +885,9 @@ def eager_start_section() -> dict[str, Any]:
         cases.append((a, b, update, scale, abs(a + d) % 45 - 40, abs(b) % 2049, abs(c) % 1024))
     start = [
         optimizer.eager_start(
-            *(np.full(LEAF, value, dtype=np.int64) for value in (theta, momentum, update)),
+            np.full(LEAF, theta, dtype=np.int64),
+            np.full(LEAF, momentum, dtype=np.int64),
+            np.full(LEAF, update, dtype=np.int64),
             scale,
             np.array([exponent], dtype=np.int64),
             rate,
