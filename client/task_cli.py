@@ -19,6 +19,7 @@ from folkmoot.cli.options import (
     Json,
     NodeConfig,
     RunConfig,
+    Start,
     Width,
     step_limit,
 )
@@ -84,6 +85,14 @@ def task_init(
         ),
     ] = "",
     width: Width = 8,
+    start: Start = "base",
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
+        ),
+    ] = False,
     from_: Annotated[
         Path | None,
         typer.Option(
@@ -104,12 +113,14 @@ def task_init(
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
 
     Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
+
+    Example: folkmoot task init --task text --start eager --clock --out genesis/
     """
     from client import evaluation
     from client.genesis import write_genesis
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
-    from folkmoot.tasks import load_task, root
+    from folkmoot.tasks import load_task, pace, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
@@ -119,13 +130,22 @@ def task_init(
                 "An app can't start from a file of weights.",
                 remedy="Leave out --from: the app's own initial_arrays are the start.",
             )
+        if clock or start != pace.BASE:
+            raise InputError(
+                "An app has no training settings: --start and --clock are for tasks.",
+                remedy="Leave out both.",
+            )
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed, width, weights)
+    settings = {
+        **({pace.START: start} if start != pace.BASE else {}),
+        **({pace.CLOCK: True} if clock else {}),
+    }
+    genesis = write_genesis(loaded, out, committed, width, weights, settings)
     frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),

@@ -19,6 +19,7 @@ from folkmoot.cli.options import (
     NodeConfig,
     RpcUrl,
     RunConfig,
+    Start,
     Width,
 )
 from folkmoot.cli.output import emit
@@ -156,6 +157,7 @@ def demo(
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
+    start: Start = "base",
     cheat: Annotated[
         str,
         typer.Option(
@@ -226,6 +228,7 @@ def demo(
         root=root,
         budget_rounds=rounds or PRIVATE_ROUNDS,
         width=check_width(width),
+        start=start,
     )
     console = _console(json_)
     if cheat in GAMES:
@@ -257,6 +260,7 @@ def up(
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
+    start: Start = "base",
     home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -282,6 +286,7 @@ def up(
         parameters,
         root,
         width=check_width(width),
+        start=start,
     )
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:

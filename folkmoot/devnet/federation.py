@@ -117,6 +117,8 @@ class Plan:
     says."""
     width: int = 8
     """Bits of a coordinate of an update."""
+    start: str = "base"
+    """Where training starts: ``base`` or ``eager``."""
     hand_out: Path | None = None
     """Folder that gets each contributor's key file and password; None to keep them in the federation's folder."""
 
@@ -268,10 +270,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         local_chain.fund(rpc, account.address)
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
-        committed = ["--root-digest", plan.root] if plan.root else []
-        run_folkmoot(
-            ["task", "init", *plan.subject, "--out", plan.genesis, "--width", str(plan.width), *committed]
-        )
+        further = ["--width", str(plan.width), "--start", plan.start]
+        further += ["--root-digest", plan.root] if plan.root else []
+        run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *further])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,
