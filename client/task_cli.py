@@ -367,6 +367,7 @@ def task_evaluate(
     """
     from client import evaluation
     from folkmoot.cli import reports
+    from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
@@ -379,6 +380,8 @@ def task_evaluate(
     evaluated = evaluation.evaluate(loaded, _model_data(model, coordinator, version))
     if report is not None:
         evaluation.write_report(evaluated, report)
+        if PRIVACY in loaded.training:
+            note(f"Warning: {evaluation.NO_NOISE}", json_)
     shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
     emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))
 
