@@ -375,4 +375,4 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
     genesis, manifest = first_of(path, artifacts)
     PrivacySettings.of(manifest.training)  # No federation starts whose nodes would refuse to train.
     file = FolderSource(artifacts).fetch(genesis.state, STATE_LIMIT)
-    return GenesisRoots.of(genesis, manifest, State.from_bytes(file.read_bytes(), manifest))
+    return GenesisRoots.of(genesis, manifest, State.open(file, manifest))
