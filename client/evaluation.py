@@ -11,8 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.artifacts.sources import SPARE
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
@@ -190,8 +191,7 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
             number = int(event.data["round"])
             try:
                 manifest = manifest or fetch_manifest(api)
-                state = fetch_state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
-                model = model_of(task, _tensors(state, manifest))
+                model = model_of(task, fetch_weights(api, number, manifest))
                 line = {"version": number, "stateRoot": event.data.get("stateRoot", "")}
                 if optional(task, "generate") is not None:
                     line["sample"] = generate(task, model, seed=number)
@@ -256,6 +256,22 @@ def fetch_manifest(api: CoordinatorApi) -> Manifest:
     return Manifest.from_json(api.artifact(_genesis(api).manifest))
 
 
+def fetch_weights(api: CoordinatorApi, number: int, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """Fetch the tensors of a version by name. If its state was deleted, the coordinator makes the model file.
+
+    Raises:
+        ArtifactError: The file is missing or damaged.
+        CoordinatorError: The coordinator does not have this version, or can't be reached.
+    """
+    sha256 = _sha256(api.get(f"/v1/rounds/{number}"), number)
+    try:
+        return _tensors(fetch_state(api, sha256, manifest), manifest)
+    except CoordinatorError as error:
+        if error.code != SPARE:
+            raise
+    return weights_of(api.model(str(number)))
+
+
 def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """Fetch a state file.
 
@@ -264,7 +280,7 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        return State.from_bytes(path.read_bytes(), manifest)
+        return State.open(path, manifest)
 
 
 def _sha256(view: dict[str, Any], number: int) -> str:

@@ -35,9 +35,9 @@ from folkmoot.flower.contributor import MEMORY_FOLDER
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
-from folkmoot.sandbox.monitor import Monitor, addresses_of
+from folkmoot.sandbox.monitor import Monitor, addresses_of, size_of
 from folkmoot.sandbox.process import Sandboxed, keep, make_scratch
-from folkmoot.sandbox.rules import Rules
+from folkmoot.sandbox.rules import FILES, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -147,13 +147,18 @@ class TrainingExecutor(SubprocessExecutor):
     def _memory_of(self, bundle: str) -> Path:
         """Return the folder of a bundle's memories, and remove those of bundles that ran long ago.
 
-        A task sees no other bundle's memories: they may be of code whose owner trusted another coordinator.
+        A task sees no other bundle's memories: they may be of code whose owner trusted another coordinator. The monitor
+        counts what one task writes, so a folder to which several tasks have written more than its limit is removed.
         """
         folder = self._memories / bundle
+        size, files = size_of([folder])
+        if self._rules is not None and (size > self._rules.disk or files > FILES):
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.utime(folder)
-        found = sorted(self._memories.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for old in found[KEPT_MEMORIES:]:
+        others = [path for path in self._memories.iterdir() if path != folder]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in others[KEPT_MEMORIES - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
         return folder
 

@@ -210,7 +210,7 @@ def check_base(
             )
     with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        if State.from_bytes(path.read_bytes(), manifest).root(manifest.hash) != root:
+        if State.open(path, manifest).root(manifest.hash) != root:
             raise CoordinatorError(
                 "The base model that the coordinator serves has another state root than the chain's.",
                 remedy="Do not join; tell the others, and use another coordinator or mirror.",

@@ -108,12 +108,21 @@ class RoundReport:
 
 @dataclass
 class Base:
-    """The base model of a round, as it is sent to nodes."""
+    """The base model of a round. Its weights are fetched when somebody needs them: a node with a keeper does not."""
 
     current: CurrentRound
+    """The round, according to the coordinator."""
     manifest: Manifest
+    """The model's layout."""
     manifest_bytes: bytes
-    theta: I64
+    """The manifest's file."""
+    fetch: Callable[[], I64]
+    """Fetches the weights."""
+
+    @property
+    def theta(self) -> I64:
+        """The weights, int64[256 n]."""
+        return self.fetch()
 
     def arrays(self) -> ArrayRecord:
         """Return the base as ordinary arrays, in the model's order and dtypes."""
@@ -264,14 +273,14 @@ class Relay:
     # Models
 
     def load_base(self, current: CurrentRound) -> Base:
-        """Fetch manifest and base state.
+        """Fetch the manifest; the base state is fetched when it is needed.
 
         Their hashes are checked here, and every node checks them against the chain.
         """
         self._needing_now.clear()
         data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
-        self.base = Base(current, manifest, data, self.fetch_theta(current.base_state, manifest))
+        self.base = Base(current, manifest, data, lambda: self.fetch_theta(current.base_state, manifest))
         return self.base
 
     def manifest(self) -> Manifest:
@@ -421,7 +430,7 @@ class Relay:
             for reply in asking.replies():
                 answered += not reply.has_error()
                 yield reply
-            time.sleep(self.pacing.replies)
+            time.sleep(self.pacing.replies)  # As in `replies`.
 
     def deliver(self, reply: Message, report: RoundReport) -> bool:
         """Submit a reply to the coordinator.

@@ -106,6 +106,35 @@ def test_a_task_gets_the_memory_of_its_own_bundle(tmp_path: Path, monkeypatch: p
     assert {path.name for path in (memories / HASH).iterdir()} == {"0", "2"}
 
 
+def test_a_bundle_can_not_push_the_running_one_out(tmp_path: Path, started: list[SimpleNamespace]) -> None:
+    """Training code can set the time of its folder, and a clock may go back."""
+    for number in range(3):
+        (tmp_path / f"{number:064x}").mkdir()
+        os.utime(tmp_path / f"{number:064x}", (2**33 + number, 2**33 + number))
+    (tmp_path / HASH).mkdir()
+    (tmp_path / HASH / "kept").touch()
+    executor = TrainingExecutor(tmp_path / "bundles", tmp_path, fork=False)
+    assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+    assert (tmp_path / HASH / "kept").exists()
+    assert not (tmp_path / f"{0:064x}").exists()
+
+
+@pytest.mark.parametrize("limit", ["disk", "files"])
+def test_what_several_tasks_pile_up_is_removed(
+    tmp_path: Path, started: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    if limit == "files":
+        monkeypatch.setattr(executor_module, "FILES", 1)
+    executor = TrainingExecutor(
+        tmp_path / "bundles", tmp_path, Rules(disk=100_000 if limit == "disk" else 1 << 30), fork=False
+    )
+    (tmp_path / HASH).mkdir()
+    for number, there in ((1, True), (2, False)):
+        (tmp_path / HASH / f"{number}.memory").write_bytes(bytes(60_000))
+        assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+        assert (tmp_path / HASH / f"{number}.memory").exists() == there
+
+
 @pytest.mark.parametrize("fab_hash", [None, "", "../evil"])
 def test_a_pinned_node_starts_no_bundle_without_a_hash(
     tmp_path: Path, started: list[SimpleNamespace], fab_hash: str | None
