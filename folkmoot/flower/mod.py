@@ -389,10 +389,11 @@ def _train(
     """Call the app. Replace an exception, whose text Flower would send to the server and which may hold private data.
 
     Raises:
-        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
+        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine. Or
+            it answered with an error of its own, in a federation with a privacy budget: its text stays here, too.
     """
     try:
-        return call_next(message, context)
+        reply = call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
@@ -403,6 +404,13 @@ def _train(
             remedy=f"{reason} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
+    if reply.has_error() and contributor.private:
+        raise RefusedError(
+            "the app answered with an error, whose text stays on this node.",
+            remedy=sentence(plain(reply.error.reason or "It gives no reason")),
+            code="training-failed",
+        )
+    return reply
 
 
 def _reply(
