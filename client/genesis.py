@@ -16,7 +16,13 @@ from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
+from folkmoot.protocol.genesis import (
+    Genesis,
+    calibrated_exponent,
+    first_exponent,
+    noise_exponent,
+    width_settings,
+)
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.tasks import Task, pretrained, root, supervised
@@ -57,7 +63,9 @@ def start_of(
     private = PrivacySettings.of(task.training)
     committed = {root.SETTING: root_digest} if root_digest else {}
     carry = pretrained.frozen(model, private=private is not None)
-    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed}, carry=carry)
+    manifest = Manifest.from_arrays(
+        task.name, values, {**task.training, **committed, **width_settings(width)}, carry=carry
+    )
     state = State.genesis(manifest, values)
     if private is not None:
         check_layers(model)
