@@ -106,7 +106,7 @@ def task_init(
     Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
     """
     from client import evaluation
-    from client.genesis import write_genesis
+    from client.genesis import check_memory, write_genesis
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, root
@@ -122,6 +122,7 @@ def task_init(
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
+    check_memory(loaded)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
