@@ -95,18 +95,21 @@ def carried(
         grid.add(app(), contributor)
         before = {"down": 0, "up": 0}
 
-        strategy = FolkmootStrategy(world.url)
+        class Measured(FolkmootStrategy):
+            """Counts the bytes of each round."""
+
+            def aggregate_train(
+                self, server_round: int, replies: Iterable[Message]
+            ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+                """Wait for the round's replies, and count."""
+                aggregated = super().aggregate_train(server_round, replies)
+                now = {"down": grid.down + line.down, "up": grid.up + line.up}
+                found.append({name: now[name] - before[name] for name in now})
+                before.update(now)
+                return aggregated
+
+        strategy = Measured(world.url)
         strategy.pacing.coordinator = strategy.pacing.replies = strategy.pacing.nodes = 0.01
-        carry = strategy._relay.await_end
-
-        def await_end(run: str, number: int) -> Any:
-            ended = carry(run, number)
-            now = {"down": grid.down + line.down, "up": grid.up + line.up}
-            found.append({name: now[name] - before[name] for name in now})
-            before.update(now)
-            return ended
-
-        strategy._relay.await_end = await_end  # type: ignore[method-assign, assignment]
         strategy.start(grid=grid, initial_arrays=ArrayRecord())
     return manifest.elements, found
 

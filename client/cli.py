@@ -636,7 +636,7 @@ def submit(
             kept, round_, contributor, chain.deployment, width, rpc_of_wallet
         )
         purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
-        parts = NodeOptions()
+        parts = OnChainParts()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
         deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
         if deliver_first:
@@ -676,8 +676,8 @@ def submit(
 
 
 @dataclass
-class NodeOptions:
-    """Result of a delivery of an update on the chain."""
+class OnChainParts:
+    """The parts of an update that were delivered on the chain."""
 
     all: int = 0
     """Number of parts of the update; all of them are on the chain."""
@@ -689,7 +689,7 @@ class NodeOptions:
 
 def _deliver(
     chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes, width: int
-) -> NodeOptions:
+) -> OnChainParts:
     """Send the parts of an update that are not yet on the chain."""
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
@@ -704,14 +704,14 @@ def _deliver(
             there
         ):  # A transaction of an interrupted call may not have enough confirmations yet.
             chain.earlier("data_availability", account.address, purpose.format(part), wait=False, once=True)
-        return NodeOptions(there)
+        return OnChainParts(there)
     ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
     try:
         manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
     finally:
         source.close()
     calls = delivery_calls(number, data, manifest, width)
-    parts = NodeOptions(len(calls))
+    parts = OnChainParts(len(calls))
     for part, call in enumerate(calls):
         try:
             deliver = functions.deliver(*call.arguments)

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from client.cli import CoordinatorUrl
-from client.signer_options import Owners, Wallet
+from client.signer_options import Owners, Wallet, local_keys
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -19,7 +18,6 @@ from folkmoot.cli.options import (
     KeystorePath,
     PasswordFile,
     RpcUrl,
-    unlock,
 )
 from folkmoot.cli.output import emit
 from folkmoot.errors import InputError
@@ -52,7 +50,7 @@ def forget(
 
     Example: folkmoot forget --coordinator https://moot.example --keystore ada.json
     """
-    from client.signer_keys import LocalKey, wish_message
+    from client.signer_keys import wish_message
     from client.signer_wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
@@ -73,13 +71,12 @@ def forget(
             remedy="Run it again after you have contributed.",
             code="nothing-to-delete",
         )
-    key = LocalKey(unlock(keystore, password_file))
-    account = key.address if wallet is None else parse_address(wallet)
+    keys = local_keys(keystore, owner, password_file)
+    account = keys[0].address if wallet is None else parse_address(wallet)
     wish = DeletionWish(account, last_round or newest)
     if wallet is None:
-        signature = key.sign_message(wish_message(wish, domain))
+        signature = keys[0].sign_message(wish_message(wish, domain))
     else:
-        keys = [key, *(LocalKey(unlock(Path(file), password_file)) for file in owner or ())]
         signature = WalletKey(account, keys, ",".join(rpc)).sign_wish(wish, domain)
     with CoordinatorApi(coordinator) as api:
         kept = api.delete_updates(replace(wish, signature=signature))

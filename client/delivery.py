@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 from client.transfers import UP, Transfers
-from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire, passing
+from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire, commitment_to_wire, passing
 from folkmoot.errors import EncodingError, FolkmootError, InputError, UpdateRefused
 from folkmoot.flower.contributor import KeptUpdate, kept_update
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.protocol.packing import file_size, unpack
 from folkmoot.rpc.client import LedgerReader, Rpc
@@ -43,6 +43,7 @@ class Delivery:
         rpc: URLs of the contributor's own RPC endpoints, as `open_rpc` takes them.
         coordinator: URL of the coordinator.
         transfers: Shows the transfers.
+        manifest: The model's layout, which limits what is read of the folder.
     """
 
     def __init__(
@@ -53,11 +54,12 @@ class Delivery:
         rpc: str,
         coordinator: str,
         transfers: Transfers,
+        manifest: Manifest,
     ) -> None:
         self._home, self._account, self._deployment, self._rpc = home, account, deployment, rpc
-        self._coordinator, self._transfers = coordinator, transfers
+        self._coordinator, self._transfers, self._manifest = coordinator, transfers, manifest
         self._lock = threading.Lock()
-        self._delivered: tuple[int, str] = (-1, "")
+        self._delivered: set[Commitment] = set()
 
     def deliver(
         self, number: int, say: Callable[[FolkmootError, float], None] = lambda error, pause: None
@@ -74,35 +76,39 @@ class Delivery:
             CoordinatorError: The coordinator gave no answer until the timeout.
         """
         with self._lock:
-            kept = kept_update(self._home, number)
+            kept = kept_update(self._home, number, self._manifest.size)
             if kept is None:
                 raise InputError(
                     f"The node's folder has no update of round {number}.",
                     remedy="Read the log of the SuperNode.",
                     code="no-update",
                 )
-            if (number, kept.commitment) == self._delivered:
+            commitment, signature = self._signed(kept, number)
+            if commitment in self._delivered:
                 return
-            self._check(kept, number)
+            wire = commitment_to_wire(
+                commitment, signature
+            )  # The file's own text may hold more than the commitment.
 
             def send() -> None:
                 what = f"update of round {number}"
                 with CoordinatorApi(self._coordinator) as api, self._transfers.transfer(what, UP) as at:
-                    api.submit_update(number, kept.commitment, kept.data, moved=at)
+                    api.submit_update(number, wire, kept.data, moved=at)
 
             retry(send, Backoff(FIRST_PAUSE, LONGEST_PAUSE, jitter=0.2), TIMEOUT, passing, say)
-            self._delivered = (number, kept.commitment)
+            self._delivered.add(commitment)
 
-    def _check(self, kept: KeptUpdate, number: int) -> None:
-        """Check that the signer has signed the update: the training code must not send other bytes than these."""
+    def _signed(self, kept: KeptUpdate, number: int) -> tuple[Commitment, bytes]:
+        """Return the commitment and its signature; the training code must not send other bytes than signed ones."""
         with open_rpc(self._rpc) as rpc:
             ledger = LedgerReader(rpc, self._deployment.ledger)
             width = ledger.policy(ledger.round(number).policy).width
-            with suppress(InputError):
-                signed_commitment(kept, number, self._account, self._deployment, width)
-                return
-            # The account may be a contract.
-            signed_commitment(kept, number, self._account, self._deployment, width, rpc)
+            try:
+                return signed_commitment(kept, number, self._account, self._deployment, width)
+            except InputError as error:
+                if error.code != "unsigned-update" or not rpc.code(self._account):
+                    raise
+            return signed_commitment(kept, number, self._account, self._deployment, width, rpc)
 
 
 def signed_commitment(

@@ -35,9 +35,9 @@ from folkmoot.flower.contributor import MEMORY_FOLDER
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
-from folkmoot.sandbox.monitor import Monitor, addresses_of
+from folkmoot.sandbox.monitor import Monitor, addresses_of, size_of
 from folkmoot.sandbox.process import Sandboxed, keep, make_scratch
-from folkmoot.sandbox.rules import Rules
+from folkmoot.sandbox.rules import FILES, Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,13 +52,20 @@ KEPT_MEMORIES = 2
 
 PRELOADED = (
     "numpy",
+    "httpcore",
     "httpx",
+    "Crypto.Cipher.ChaCha20_Poly1305",
+    "Crypto.Hash.keccak",
     "eth_abi",
     "eth_account",
     "flwr.clientapp",
     "flwr.supernode.runtime.run_clientapp",
 )
 """Libraries that every task needs."""
+
+
+def _do_nothing() -> None:
+    """Return at once: for example the body of a task that only warms up the server."""
 
 
 class TrainingExecutor(SubprocessExecutor):
@@ -71,6 +78,7 @@ class TrainingExecutor(SubprocessExecutor):
         pinned: SHA-256 of the only bundle that may run; empty for any.
         fork: Whether to fork a process that has imported the libraries, or to start a new Python.
         preload: Further modules to import once, for example torch. Missing modules are skipped.
+        started: Called when a task was started.
     """
 
     def __init__(
@@ -82,6 +90,7 @@ class TrainingExecutor(SubprocessExecutor):
         *,
         fork: bool = True,
         preload: Sequence[str] = (),
+        started: Callable[[], None] = _do_nothing,
     ) -> None:
         self._home = home
         self._memories = memories
@@ -90,6 +99,7 @@ class TrainingExecutor(SubprocessExecutor):
         self._context: ForkServerContext | None = multiprocessing.get_context("forkserver") if fork else None
         if self._context is not None:
             self._context.set_forkserver_preload([*PRELOADED, *preload])
+        self._started = started
         self._running: list[Running] = []
         self._last = ""
 
@@ -130,6 +140,7 @@ class TrainingExecutor(SubprocessExecutor):
             self._running.append(replace(self._start(task), folder=unpacked))
         except (OSError, EOFError) as error:
             return LaunchResult.failed(f"the task can't be started: {error}")
+        self._started()
         return LaunchResult.accepted()
 
     def _new_folder(self, bundle: Path) -> Path:
@@ -147,13 +158,18 @@ class TrainingExecutor(SubprocessExecutor):
     def _memory_of(self, bundle: str) -> Path:
         """Return the folder of a bundle's memories, and remove those of bundles that ran long ago.
 
-        A task sees no other bundle's memories: they may be of code whose owner trusted another coordinator.
+        A task sees no other bundle's memories: they may be of code whose owner trusted another coordinator. The monitor
+        counts what one task writes, so a folder to which several tasks have written more than its limit is removed.
         """
         folder = self._memories / bundle
+        size, files = size_of([folder])
+        if self._rules is not None and (size > self._rules.disk or files > FILES):
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.utime(folder)
-        found = sorted(self._memories.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for old in found[KEPT_MEMORIES:]:
+        others = [path for path in self._memories.iterdir() if path != folder]
+        others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for old in others[KEPT_MEMORIES - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
         return folder
 
@@ -169,6 +185,11 @@ class TrainingExecutor(SubprocessExecutor):
         for folder in self._rules.writable:
             Path(folder).mkdir(mode=0o700, exist_ok=True)
         return _start_in_sandbox(self._context, task, rules)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs, as `reconcile` saw it last."""
+        return bool(self._running)
 
     def reconcile(self) -> None:
         """Remove tasks that have ended."""
@@ -257,10 +278,6 @@ def _say(reason: str) -> None:
     _write(f"Refused: The sandbox has ended the training code, because {reason}.\n".encode())
 
 
-def _do_nothing() -> None:
-    """Return at once: the body of a task that only warms up the server."""
-
-
 def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: socket.socket) -> None:
     """Run a task in a forked child, in a sandbox."""
 
@@ -298,6 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     from flwr.supercore.superexec import run_superexec as superexec
 
+    pause = ExecutorPause(sys.stdin.fileno())
     home = Path(os.environ["FLWR_HOME"])
     executor = TrainingExecutor(
         home / BUNDLES_FOLDER,
@@ -306,6 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.bundle,
         fork=not options.no_fork,
         preload=options.preload,
+        started=pause.rest,
     )
     executor.warm_up()
     if options.ready is not None:
@@ -313,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _await_node(options.runtime_api_address, options.parent_pid)
     # Flower has no option for a custom executor. Its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
-    replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
+    replace_clock(superexec, pause)
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address,
         insecure=True,

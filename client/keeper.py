@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import threading
@@ -29,8 +30,8 @@ from folkmoot.artifacts.sources import (
     SPARE,
     ArtifactSource,
     CoordinatorSource,
+    FolderSource,
     SeveralSources,
-    open_source,
 )
 from folkmoot.coordinator_api import CoordinatorApi, passing
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, LocalError
@@ -39,7 +40,7 @@ from folkmoot.flower.keeping import BASE_TYPE, DELIVER_TYPE, KeeperError
 from folkmoot.flower.signing import read_line
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.hashing import keccak, parse_json
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import MAGIC
@@ -53,7 +54,12 @@ KEEPER_FOLDER = "keeper"
 LONGEST_WAY = 1024
 """Maximum number of means from the newest full state that a source has to a base."""
 
+MIRROR_SECONDS = 15.0
+"""Timeout in seconds for a mirror's answer, and for the pauses of one file, before the next source is asked: a mirror
+that is down must not cost a round."""
+
 _FILES = "files"
+_WEB = ("http://", "https://")
 _REQUEST_SECONDS = 10.0
 """Time in seconds for a request's line."""
 _SEND_SECONDS = 60.0
@@ -85,6 +91,9 @@ class Keeper:
         genesis: The federation's genesis, checked against the chain.
         mirrors: URLs or folders of mirrors. They are asked before the coordinator.
         transfers: Shows the transfers. Its ``say`` gets further events.
+
+    Raises:
+        InputError: ``no-mirror``: the folder of a mirror does not exist.
     """
 
     def __init__(
@@ -97,6 +106,13 @@ class Keeper:
     ) -> None:
         self._contributor, self._manifest, self._genesis = contributor, manifest, genesis
         self._mirrors = list(mirrors)
+        for place in self._mirrors:
+            if not place.startswith(_WEB) and not Path(place).expanduser().is_dir():
+                raise InputError(
+                    f"There is no folder of a mirror at {place}.",
+                    remedy="Give the folder or the URL of a mirror by --mirror.",
+                    code="no-mirror",
+                )
         self._transfers = transfers or Transfers()
         self._api = CoordinatorApi(contributor.coordinator)
         self._deployment = Deployment.from_json(contributor.deployment)
@@ -109,6 +125,7 @@ class Keeper:
             contributor.rpc,
             contributor.coordinator,
             self._transfers,
+            manifest,
         )
         self._at: At = lambda new, done, total: None
         self._lock = threading.Lock()
@@ -163,8 +180,7 @@ class Keeper:
             with connection, contextlib.suppress(OSError):
                 try:
                     self._answer(connection)
-                except (FolkmootError, ValueError) as error:
-                    refused = error if isinstance(error, FolkmootError) else _malformed()
+                except FolkmootError as refused:
                     self._say("keeper-failed", detail=str(refused), code=refused.code)
                     _send(
                         connection,
@@ -177,18 +193,13 @@ class Keeper:
         """Answer a request.
 
         Raises:
-            FolkmootError: It can't be done.
-            ValueError: The request can't be read.
+            FolkmootError: It can't be done, or can't be read (``malformed-request``).
         """
-        asked = json.loads(read_line(connection, _REQUEST_SECONDS))
-        if not isinstance(asked, dict) or not isinstance(number := asked.get("round"), int):
-            raise ValueError
-        if asked.get("type") == DELIVER_TYPE:
+        kind, number = _asked(read_line(connection, _REQUEST_SECONDS))
+        if kind == DELIVER_TYPE:
             self._delivery.deliver(number, self._failed)
             _send(connection, {})
             return
-        if asked.get("type") != BASE_TYPE:
-            raise ValueError
         with self.base(number).open("rb") as file:
             size = 8 * self._manifest.size
             _send(connection, {"size": size})
@@ -258,13 +269,15 @@ class Keeper:
         def moved(new: int, done: int, total: int | None) -> None:
             self._at(new, done, total)
 
-        sources = [
-            CoordinatorSource(place, folder=files, moved=moved)
-            if place.startswith(("http://", "https://"))
-            else open_source(place)
-            for place in (*self._mirrors, self._contributor.coordinator)
+        sources: list[ArtifactSource] = [
+            CoordinatorSource(place, MIRROR_SECONDS, retry_timeout=MIRROR_SECONDS, folder=files, moved=moved)
+            if place.startswith(_WEB)
+            else FolderSource(Path(place).expanduser())
+            for place in self._mirrors
         ]
-        source = SeveralSources(sources)
+        source = SeveralSources(
+            [*sources, CoordinatorSource(self._contributor.coordinator, folder=files, moved=moved)]
+        )
         try:
             yield source
         finally:
@@ -305,8 +318,7 @@ class Keeper:
     def _full(self, ledger: LedgerReader, source: ArtifactSource, step: _Step) -> Path:
         name = self._genesis.state if not step.number else self._names(step).state
         size = self._manifest.state_file_size
-        with self._transfers.transfer(f"state after round {step.number}", DOWN) as self._at:
-            fetched = source.fetch(name, size)
+        fetched = self._fetch(source, name, size, f"state after round {step.number}")
         if fetched.parent != self._folder / _FILES:  # A mirror's own file.
             fetched = Path(shutil.copyfile(fetched, self._folder / _FILES / name))
         taken = self._states.take(fetched, step.view.state_root)
@@ -320,6 +332,17 @@ class Keeper:
             )
         return taken
 
+    def _fetch(self, source: ArtifactSource, name: str, size: int, what: str) -> Path:
+        """Fetch a file, after removing what is there of others.
+
+        Else a coordinator that names another file each time, and breaks off, would fill the disk.
+        """
+        for path in (self._folder / _FILES).iterdir():
+            if not path.name.startswith(name):
+                path.unlink()
+        with self._transfers.transfer(what, DOWN) as self._at:
+            return source.fetch(name, size)
+
     def _follow(
         self, ledger: LedgerReader, source: ArtifactSource, steps: Sequence[_Step], path: Path
     ) -> Path:
@@ -332,8 +355,8 @@ class Keeper:
                     remedy=_TELL,
                     code="artifact-missing",
                 )
-            with self._transfers.transfer(f"mean of round {step.number}", DOWN) as self._at:
-                mean = source.fetch(names.mean, mean_file_size(self._manifest, policy))
+            size = mean_file_size(self._manifest, policy)
+            mean = self._fetch(source, names.mean, size, f"mean of round {step.number}")
             after = self._states.follow(path, mean, names.header, policy, step.view.state_root)
             source.discard(names.mean)
             if after is None:
@@ -365,10 +388,12 @@ class Keeper:
             if keccak(header) != step.view.header_hash:
                 raise ValueError("it is not the one on the chain")
             mean = view.get("mean")
-            return _Names(RoundHeader.decode(header), str(view["state"]), None if mean is None else str(mean))
+            return _Names(
+                RoundHeader.decode(header), _name(view["state"]), None if mean is None else _name(mean)
+            )
         except (KeyError, ValueError, InputError) as error:
             raise KeeperError(
-                f"The coordinator's header of round {step.number} can't be used: {error}.",
+                f"What the coordinator says of round {step.number} can't be used: {error}.",
                 remedy=_TELL,
                 code=_WRONG_BASE,
             ) from error
@@ -396,8 +421,31 @@ def _before(ledger: LedgerReader, step: _Step) -> _Step:
     return _Step(step.view.base, ledger.round(step.view.base))
 
 
-def _malformed() -> KeeperError:
-    return KeeperError(
+def _name(value: object) -> str:
+    """Return the name of a file, which the coordinator gives.
+
+    Raises:
+        ValueError: It is no sha256.
+    """
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError(f"{value!r:.80} is not the sha256 of a file")
+    return value
+
+
+def _asked(line: bytes) -> tuple[str, int]:
+    """Return the type and the round of a request.
+
+    Raises:
+        KeeperError: ``malformed-request``.
+    """
+    try:
+        asked = parse_json(line)
+        kind, number = asked["type"], asked["round"]
+        if kind in (BASE_TYPE, DELIVER_TYPE) and type(number) is int and 0 <= number < 1 << 64:
+            return kind, number
+    except (InputError, KeyError, TypeError):
+        pass
+    raise KeeperError(
         "The request can't be read.",
         remedy="Only folkmoot's mod speaks to the keeper; start the node with `folkmoot join`.",
         code="malformed-request",

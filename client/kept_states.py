@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,9 +22,9 @@ from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import check_mean, mean_values
+from folkmoot.protocol.mean import check_mean
 from folkmoot.protocol.merkle import MOMENTUM, THETA
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.next_state import LEAVES, write_next_state
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.updates import FileUpdate
@@ -38,8 +38,6 @@ STATE = ".state"
 """End of the name of a state, which begins with its state root."""
 
 _UNFINISHED = "next.part"
-_LEAVES = 2048
-"""Number of leaves that are in memory at a time."""
 
 
 class KeptStates:
@@ -53,18 +51,18 @@ class KeptStates:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self._folder = folder
         self._manifest = manifest
-        self._checked: set[bytes] = set()
+        self._checked: dict[bytes, tuple[int, ...]] = {}
 
     def find(self, root: bytes) -> Path | None:
-        """Return the state file with a root. It is read in full once in each process; a damaged one is removed."""
+        """Return the state file with a root. It is read in full if it may have changed; a damaged one is removed."""
         path = self._place(root)
         if not path.is_file():
             return None
-        if root not in self._checked:
+        if self._checked.get(root) != _version(path):
             if self._root_of(path) != root:
                 path.unlink()
                 return None
-            self._checked.add(root)
+            self._checked[root] = _version(path)
         return path
 
     def take(self, path: Path, root: bytes) -> Path | None:
@@ -92,8 +90,9 @@ class KeptStates:
         part = self._folder / _UNFINISHED
         try:
             with contextlib.suppress(ArtifactError, EncodingError, InputError):
-                if self._write_next(base, mean, header, policy, part) == root:
-                    return self._named(part, root)
+                read = mean_reader(mean, self._manifest, policy)
+                write_next_state(base, read, header.exponents, policy, self._manifest, part)
+                return self.take(part, root)
             return None
         finally:
             part.unlink(missing_ok=True)
@@ -112,8 +111,8 @@ class KeptStates:
         with path.open("rb+") as file:
             os.fsync(file.fileno())
         fault_point("keeper.state-written")
-        self._checked.add(root)
         named = path.replace(self._place(root))
+        self._checked[root] = _version(named)
         sync_folder(self._folder)
         return named
 
@@ -126,42 +125,18 @@ class KeptStates:
             roots = []
             for kind in (THETA, MOMENTUM):
                 hashes = np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8)
-                for first, last in _ranges(manifest):
+                for first in range(0, manifest.leaves, LEAVES):
+                    last = min(first + LEAVES, manifest.leaves)
                     values = _read(file, LEAF * (last - first))
                     hashes[first:last] = merkle.leaf_hashes(kind, merkle.state_leaves(values))
                 roots.append(merkle.tree(kind, hashes).root)
         return merkle.state_root(manifest.hash, *roots)
 
-    def _write_next(self, base: Path, mean: Path, header: RoundHeader, policy: Policy, target: Path) -> bytes:
-        """Write the next state; return its root."""
-        manifest = self._manifest
-        read = mean_reader(mean, manifest, policy)
-        exponents = np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        hashes = {kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (THETA, MOMENTUM)}
-        with base.open("rb") as old, target.open("wb") as new:
-            new.write(MAGIC)
-            for first, last in _ranges(manifest):
-                before = []
-                for start in (0, manifest.size):
-                    old.seek(len(MAGIC) + 8 * (start + LEAF * first))
-                    before.append(_read(old, LEAF * (last - first)))
-                theta, momentum = before
-                after = outer_step(
-                    theta,
-                    momentum,
-                    mean_values(read(first, last)),
-                    policy.mean_scale,
-                    exponents[first:last],
-                    policy.rate,
-                    policy.momentum,
-                )
-                for kind, start, values in zip((THETA, MOMENTUM), (0, manifest.size), after, strict=True):
-                    hashes[kind][first:last] = merkle.leaf_hashes(kind, merkle.state_leaves(values))
-                    new.seek(len(MAGIC) + 8 * (start + LEAF * first))
-                    new.write(values.astype("<i8", copy=False).data)
-        return merkle.state_root(
-            manifest.hash, *(merkle.tree(kind, rows).root for kind, rows in hashes.items())
-        )
+
+def _version(path: Path) -> tuple[int, ...]:
+    """Return what changes when somebody changes or exchanges a file."""
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def mean_file_size(manifest: Manifest, policy: Policy) -> int:
@@ -190,11 +165,6 @@ def mean_reader(path: Path, manifest: Manifest, policy: Policy) -> Callable[[int
         return rows
 
     return read
-
-
-def _ranges(manifest: Manifest) -> Iterator[tuple[int, int]]:
-    for first in range(0, manifest.leaves, _LEAVES):
-        yield first, min(first + _LEAVES, manifest.leaves)
 
 
 def _read(file: BinaryIO, count: int) -> I64:

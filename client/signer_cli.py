@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.signer_options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet
+from client.signer_options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet, local_keys
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -26,7 +26,6 @@ from folkmoot.cli.options import (
     account_address,
     keystore_file,
     node_folder,
-    unlock,
 )
 from folkmoot.cli.output import emit, note, write_file
 from folkmoot.errors import InputError
@@ -117,7 +116,7 @@ def signer_run(
     from client import node
     from client.signer import SignerAgent
     from client.signer_checks import SigningRules
-    from client.signer_keys import LocalKey, RemoteKey
+    from client.signer_keys import RemoteKey
     from client.signer_wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
@@ -143,8 +142,7 @@ def signer_run(
             remote = [RemoteKey(remote_signer, one, remote_method) for one in named]
             keys += [stack.enter_context(one) for one in remote]
         else:
-            files = [keystore, *map(Path, owner or ())]
-            keys += [LocalKey(unlock(file, password_file)) for file in files]
+            keys += local_keys(keystore, owner, password_file)
         rules = SigningRules(addresses, manifest, pinned)
         key: SigningKey = keys[0]
         if wallet is not None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from folkmoot.cli.options import unlock
+
+if TYPE_CHECKING:
+    from client.signer_keys import LocalKey
 
 RecordPath = Annotated[
     Path | None,
@@ -60,3 +65,14 @@ class RemoteMethod(StrEnum):
     """Takes the message as a JSON text, as every release of Web3Signer does."""
     CLEF = "account_signTypedData"
     """Takes the message as a JSON object."""
+
+
+def local_keys(keystore: Path | None, owner: list[str] | None, password_file: Path | None) -> list[LocalKey]:
+    """Return the keys of the account's key file and of the other owners' key files, unlocked.
+
+    Raises:
+        KeystoreError: A key file is missing, or its password is wrong.
+    """
+    from client.signer_keys import LocalKey
+
+    return [LocalKey(unlock(file, password_file)) for file in (keystore, *map(Path, owner or ()))]

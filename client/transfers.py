@@ -10,7 +10,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 DOWN, UP = "down", "up"
 
@@ -38,16 +37,14 @@ class Transfers:
     def transfer(self, what: str, direction: str) -> Iterator[At]:
         """Show a transfer while the block runs; give the function that is called for each part of it."""
         began, moved = time.monotonic(), 0
-        with contextlib.ExitStack() as stack:
-            show: Any = lambda done, total: None  # noqa: E731
-            if self._bar:
-                show = stack.enter_context(_shown(f"{what}, {direction}"))
+        with _shown(f"{what}, {direction}") if self._bar else contextlib.nullcontext() as show:
 
             def at(new: int, done: int, total: int | None) -> None:
                 nonlocal moved
                 moved += new
                 self.bytes[direction] += new
-                show(done, total)
+                if show is not None:
+                    show(done, total)
 
             yield at
         if moved:

@@ -27,7 +27,7 @@ from folkmoot.evaluation.canary import NOTHING, compared
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
 from folkmoot.privacy.mechanism import checked
-from folkmoot.tasks import Data, Task, training
+from folkmoot.tasks import Data, Task, optional, training
 
 if TYPE_CHECKING:
     import torch
@@ -257,7 +257,7 @@ def _try_predictions(
     task: Task, model: torch.nn.Module, metrics: dict[str, float] | None, *, lenient: bool
 ) -> Step:
     name = "predictions"
-    if getattr(task, "examine", None) is None:
+    if optional(task, "examine") is None:
         summary = (
             "the task has no method examine, so reports have only the metrics of evaluate, and no groups."
         )

@@ -10,34 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.retention import KEPT_EVERY
-from folkmoot.artifacts.sources import CHUNK, EXPIRED, SPARE, ArtifactSource
+from folkmoot.artifacts.sources import EXPIRED, SPARE, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.deletion import DeletionWish
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import mean_values
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.next_state import write_next_state
 from folkmoot.protocol.policy import Policy
-from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime.fault_points import fault_point
 
 ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, SPARE})
 """Codes of the errors that a source does not have a file."""
-_LEAVES = 2048
-"""Number of leaves that are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +154,6 @@ class RebuildingSource:
         """Remove all states that were made. The wrapped source stays open."""
         self.clear()
 
-    def recipes_to(self, sha256: str, held: Mapping[str, Path]) -> list[Recipe] | None:
-        """Return the recipes that lead from a held state to another, in this order; None if they do not lead there."""
-        steps: list[Recipe] = []
-        while sha256 not in held:
-            recipe = self._recipes.get(sha256)
-            if recipe is None or (steps and recipe.round >= steps[-1].round):
-                return None
-            steps.append(recipe)
-            sha256 = recipe.base
-        return steps[::-1]
-
     def rebuild(self, sha256: str) -> Path:
         """Make a state from the nearest earlier one that can be fetched. See `follow`.
 
@@ -239,7 +221,10 @@ class RebuildingSource:
             if path.stat().st_size != size:
                 why = f"the {what} of round {recipe.round} has {path.stat().st_size} bytes, not {size}."
                 raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
-        found = _write_next(recipe, base, mean, part)
+        read = FileUpdate(mean, recipe.policy.mean_width).read
+        write_next_state(base, read, recipe.exponents, recipe.policy, recipe.manifest, part)
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
         self.source.discard(recipe.mean)
         if found != recipe.state:
             part.unlink()
@@ -260,48 +245,6 @@ class RebuildingSource:
         if self._folder is None or not self._place(sha256).is_file():
             return None
         return self._place(sha256)
-
-
-@dataclass(frozen=True, slots=True)
-class CaughtUp:
-    """A state, and what it cost to get it."""
-
-    path: Path
-    """The state file. It is valid until the source's `discard`, `clear` or `close`."""
-    full: int
-    """Bytes of the state file."""
-    means: int | None
-    """Bytes of the mean files since the newest state that was held; None if they do not lead to the state."""
-    by_means: bool
-    """Whether the mean files were used."""
-
-
-def catch_up(states: RebuildingSource, sha256: str, manifest: Manifest, held: Mapping[str, Path]) -> CaughtUp:
-    """Get a state by the means since an older one, or as a whole, whichever is fewer bytes.
-
-    If the means are missing, or the held state is not what it should be, the state is fetched as a whole.
-
-    Args:
-        states: Source of the files. It has learned the rounds between the two states.
-        sha256: Name of the state.
-        manifest: The model's layout.
-        held: Paths of older states that the caller has, by sha256.
-
-    Raises:
-        ArtifactError: It can't be had either way.
-    """
-    full = manifest.state_file_size
-    recipes = states.recipes_to(sha256, held)
-    means = None if recipes is None else sum(recipe.mean_size for recipe in recipes)
-    if sha256 in held:
-        return CaughtUp(held[sha256], full, 0, True)
-    if recipes is not None and means is not None and means < full:
-        try:
-            return CaughtUp(states.follow(recipes, held[recipes[0].base]), full, means, True)
-        except ArtifactError as error:
-            if error.code == "artifact-unreachable":
-                raise
-    return CaughtUp(states.fetch(sha256, full), full, means, False)
 
 
 def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Manifest, number: int) -> Path:
@@ -331,42 +274,6 @@ def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Ma
         artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))
         states.learn(artifacts, commitments.policy(anchored.policy), manifest)
     return states.rebuild(name)
-
-
-def _write_next(recipe: Recipe, base: Path, mean: Path, target: Path) -> str:
-    """Write the state that a recipe leads to; return its sha256."""
-    manifest, policy = recipe.manifest, recipe.policy
-    exponents = np.array(recipe.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-    digest = hashlib.sha256(MAGIC)
-    means = FileUpdate(mean, policy.mean_width)
-    with base.open("rb") as old, target.open("w+b") as new:
-        new.write(MAGIC)
-        for first in range(0, manifest.leaves, _LEAVES):
-            leaves = exponents[first : first + _LEAVES]
-            count = LEAF * len(leaves)
-            places = [len(MAGIC) + 8 * (LEAF * first + start) for start in (0, manifest.size)]
-            before = []
-            for place in places:
-                old.seek(place)
-                before.append(np.fromfile(old, "<i8", count).astype(np.int64, copy=False))
-            rows = means.read(first, first + len(leaves))
-            theta, momentum = outer_step(
-                before[0],
-                before[1],
-                mean_values(rows),
-                policy.mean_scale,
-                leaves,
-                policy.rate,
-                policy.momentum,
-            )
-            for place, values in zip(places, (theta, momentum), strict=True):
-                new.seek(place)
-                new.write(values.astype("<i8", copy=False).data)
-            digest.update(theta.astype("<i8", copy=False).data)
-        new.seek(len(MAGIC) + 8 * manifest.size)
-        while chunk := new.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _no_recipe(artifacts: Artifacts, why: str) -> ArtifactError:

@@ -68,8 +68,7 @@ def check_remaining(
 def _check_verdicts(
     files: Files, replayed: Round, artifacts: Artifacts, entries: Sequence[Commitment]
 ) -> None:
-    anchor = replayed.anchor
-    assert anchor is not None  # noqa: S101  # the round is anchored
+    anchor = replayed.known_anchor
     subject = Subject(
         check=_VERDICTS, round=replayed.number, artifact=artifacts.verdicts, event=replayed.anchored
     )
@@ -117,8 +116,7 @@ def _check_state(
     artifacts: Artifacts,
     base: State,
 ) -> State:
-    anchor, policy = replayed.anchor, replayed.policy
-    assert anchor is not None  # noqa: S101  # the round is anchored
+    anchor, policy = replayed.known_anchor, replayed.policy
     subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean, event=replayed.anchored)
     try:
         form_of(policy.rule, policy.parameters).divisor(anchor.weights)

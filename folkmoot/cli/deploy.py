@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from folkmoot.chain.deploy_plan import Plan
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
-    from folkmoot.protocol.policy import Policy
 
 DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
 """Codes of failures after which a deployment can't be completed. The next call begins a new one."""
@@ -185,7 +184,7 @@ def deploy(
         members_of(members or []), None if admission is None else parse_address(admission)
     )
     roots = genesis_roots(genesis, artifacts or genesis.parent)
-    if floor := check_privacy(rules, *first_of(genesis, artifacts or genesis.parent)):
+    if floor := policy_file.check_privacy(rules, *first_of(genesis, artifacts or genesis.parent)):
         note(f"Warning: {floor}", json_)
     if assembly.timelock_delay < rules.challenge_window:
         note(
@@ -334,25 +333,6 @@ def members_of(given: list[str]) -> tuple[str, ...]:
             )
         found += listed
     return tuple(found)
-
-
-def check_privacy(policy: Policy, genesis: Genesis, manifest: Manifest) -> str:
-    """Check that a policy has the noise that the manifest declares, and no floor that refuses honest updates.
-
-    Returns:
-        A warning, if the policy has a lower floor than it could have; else an empty text.
-
-    Raises:
-        InputError: ``wrong-privacy`` or ``floor-too-high``, or the manifest's privacy settings are invalid.
-    """
-    from folkmoot.privacy import PrivacySettings, check_matches_policy
-    from folkmoot.privacy.floor import check_floor
-
-    declared = PrivacySettings.of(manifest.training)
-    check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
-    return check_floor(
-        manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
-    )
 
 
 def first_of(path: Path, artifacts: Path) -> tuple[Genesis, Manifest]:

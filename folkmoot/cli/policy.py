@@ -107,7 +107,7 @@ def policy(
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
     from folkmoot.privacy.floor import floor_of
-    from folkmoot.privacy.settings import WARNING
+    from folkmoot.privacy.settings import WARNING, PrivacySettings
     from folkmoot.protocol.commitment import NO_BUNDLE
     from folkmoot.runtime.units import parse_amount, parse_bundle
 
@@ -143,8 +143,15 @@ def policy(
         note(f"Warning: {warning}", json_)
     if not suggested.noise1024:
         note(f"Warning: {WARNING}", json_)
-    elif not suggested.min_sum_squares:
-        first, manifest = _first(genesis)
+        return
+    first, manifest = _first(genesis)
+    if settings := PrivacySettings.of(manifest.training):
+        note(
+            f"A contributor's budget is for {budget_rounds} rounds: epsilon {settings.epsilon(budget_rounds):.2f} at "
+            f"delta {settings.delta:g}.",
+            json_,
+        )
+    if not suggested.min_sum_squares:
         why = floor_of(manifest, first.exponents, suggested.width).why
         note(f"The policy has no minSumSquares: {why}.", json_)
 

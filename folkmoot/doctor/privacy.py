@@ -6,12 +6,13 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from folkmoot.aggregation import policy_file
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.errors import InputError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.privacy.floor import check_floor, floor_of
-from folkmoot.privacy.settings import WARNING, PrivacySettings, check_matches_policy
+from folkmoot.privacy.floor import floor_of
+from folkmoot.privacy.settings import WARNING
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc
@@ -36,15 +37,11 @@ def _privacy(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> Finding:
     manifest = Manifest.from_json(api.artifact(genesis.manifest))
     policy = ledger.policy(ledger.current_policy())
     try:
-        settings = PrivacySettings.of(manifest.training)
-        check_matches_policy(settings, noise1024=policy.noise1024, steps=policy.steps)
+        low = policy_file.check_privacy(policy, genesis, manifest)
         floor = floor_of(manifest, genesis.exponents, policy.width)
-        low = check_floor(
-            manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
-        )
     except InputError as error:
         return failed(error.message, "Propose a policy that fits (`folkmoot policy`, `folkmoot propose`).")
-    if settings is None:
+    if not manifest.private:
         return ok(f"The model's task declares none. {WARNING}")
     if low:
         return warning(low, "Propose a policy with that floor.")

@@ -33,6 +33,8 @@ MEMORY_VARIABLE = "FOLKMOOT_MEMORY"
 """Environment variable with that folder of the running bundle. Without it, the bundle that was verified names it."""
 LOG_FILE = Path("logs", "supernode.log")
 """Where `folkmoot join` keeps the log of the SuperNode, below the contributor's folder."""
+MAX_SAID = 1 << 20
+"""Maximum size in bytes by which the description of an update may exceed the update, for `kept_update` with a limit."""
 KEEP_UPDATES = 3
 """Number of rounds whose updates a node keeps, so that a lost update can be sent again."""
 
@@ -270,15 +272,35 @@ def keep_update(home: Path, round_id: int, update: KeptUpdate) -> None:
             path.unlink(missing_ok=True)
 
 
-def kept_update(home: Path, round_id: int) -> KeptUpdate | None:
-    """Return the signed update of a round; None if it is missing or damaged."""
+def kept_update(home: Path, round_id: int, limit: int | None = None) -> KeptUpdate | None:
+    """Return the signed update of a round; None if it is missing or damaged.
+
+    Args:
+        home: The contributor's folder. The training code may put pipes, links and huge files there.
+        round_id: The round.
+        limit: Maximum size of the update in bytes; its description may have `MAX_SAID` more. None for no limit.
+    """
     description, update = (home / UPDATES_FOLDER / f"{round_id}.{kind}" for kind in ("json", "update"))
     try:
-        if not (description.is_file() and update.is_file()):  # The training code may put a pipe there.
+        if not (description.is_file() and update.is_file()):
             return None
-        described = json.loads(description.read_text(encoding="utf-8"))
-        data = update.read_bytes()
+        described = json.loads(_read(description, None if limit is None else limit + MAX_SAID))
+        data = _read(update, limit)
         reply = bytes.fromhex(described["said"])
         return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, reply)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _read(path: Path, limit: int | None) -> bytes:
+    """Return the bytes of a file. A link is not followed, and a pipe is not waited for.
+
+    Raises:
+        OSError: It can't be read.
+        ValueError: It has more bytes than the limit.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        data = file.read() if limit is None else file.read(limit + 1)
+    if limit is not None and len(data) > limit:
+        raise ValueError(f"{path} has more than {limit} bytes")
+    return data

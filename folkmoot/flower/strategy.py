@@ -183,8 +183,8 @@ class FolkmootStrategy(Strategy):
             base = self._relay.load_base(current)
             if initial_arrays:
                 check_layout(initial_arrays, base.manifest)
-            result.arrays = base.arrays()
-            self._evaluate(base, grid, evaluate_config, evaluate_fn, result)
+            if evaluate_fn is not None or self.fraction_evaluate:
+                self._evaluate(base, grid, evaluate_config, evaluate_fn, result)
             metrics = self._train(base, grid, train_config)
             if metrics is not None:
                 result.train_metrics_clientapp[current.round] = metrics
@@ -201,18 +201,21 @@ class FolkmootStrategy(Strategy):
         result: Result,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
     ) -> None:
-        """Fetch the model of the last round, if the run has ended and the coordinator has it."""
+        """Fetch the model of the last round if the run has ended and the coordinator has it, or else the last base."""
         relay = self._relay
+        if relay.base is None:
+            return
         run = relay.retry(lambda: relay.api.run(run_id))
-        if run is None or run.state != "done" or relay.base is None:
-            return
         number, manifest = relay.base.current.round, relay.base.manifest
-        try:
-            state = relay.api.get(f"/v1/rounds/{number}").get("state")
-        except FolkmootError as error:
-            log(WARNING, "The last model can't be fetched: %s", error)
-            return
-        if isinstance(state, str):
+        state: object = None
+        if run is not None and run.state == "done":
+            try:
+                state = relay.api.get(f"/v1/rounds/{number}").get("state")
+            except FolkmootError as error:
+                log(WARNING, "The last model can't be fetched: %s", error)
+        if not isinstance(state, str):
+            result.arrays = relay.base.arrays()
+        else:
             result.arrays = arrays_of(relay.fetch_theta(state, manifest), manifest)
             if evaluate_fn is not None:
                 measured = evaluate_fn(number, result.arrays)
@@ -347,21 +350,24 @@ class FolkmootStrategy(Strategy):
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None,
         result: Result,
     ) -> None:
-        made_by = base.current.round - 1
+        made_by, arrays = base.current.round - 1, base.arrays()
         if evaluate_fn is not None:
-            measured = evaluate_fn(made_by, result.arrays)
+            measured = evaluate_fn(made_by, arrays)
             _keep(result.evaluate_metrics_serverapp, made_by, measured)
             report_metrics(made_by, server=measured)
-        messages = list(self.configure_evaluate(made_by, result.arrays, config, grid))
+        messages = list(self.configure_evaluate(made_by, arrays, config, grid))
         if not messages:
             return
         waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
         replies: list[Message] = []
+        last = time.monotonic()
         while waiting and self._relay.still_open(base.current.round):
             for reply in grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
-            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
+                last = time.monotonic()
+            # Flower's Grid has no call that waits for a reply.
+            time.sleep(self.pacing.pause(self.pacing.replies, last))
         mean = self.aggregate_evaluate(made_by, replies)
         _keep(result.evaluate_metrics_clientapp, made_by, mean)
         report_metrics(made_by, evaluate=mean)

@@ -169,4 +169,10 @@ def load_task(reference: str) -> Task:
     return cast(Task, task)
 
 
+def optional(task: Task, name: str) -> Callable[..., Any] | None:
+    """Return a method that a task may have, such as ``examine``; None if it has none."""
+    found = getattr(task, name, None)
+    return found if callable(found) else None
+
+
 _MEMBERS = ("name", "training", "model", "load", "train", "evaluate")

@@ -59,6 +59,5 @@ def call_train(
     task: Task, model: torch.nn.Module, data: Any, settings: dict[str, Any], memory: Memory
 ) -> int:
     """Call a task's ``train``, with the memory if it has a parameter of this name."""
-    if "memory" in inspect.signature(task.train).parameters:
-        return task.train(model, data, settings, memory=memory)
-    return task.train(model, data, settings)  # type: ignore[call-arg]  # A task without memory.
+    takes_memory = "memory" in inspect.signature(task.train).parameters
+    return task.train(model, data, settings, **({"memory": memory} if takes_memory else {}))

@@ -116,8 +116,7 @@ class Importer:
             ArtifactError: A file can't be had; the message says which, and of which round.
             AuditFailure: A file is not what the chain commits to.
         """
-        anchor, number, manifest = found.anchor, found.number, origin.manifest
-        assert anchor is not None  # noqa: S101  # only anchored rounds come here
+        anchor, number, manifest = found.known_anchor, found.number, origin.manifest
         subject = Subject(check=_CHECK, round=number, event=found.anchored)
         data = self._document(number, "artifacts file", anchor.artifacts_hash)
         artifacts = _parsed(subject, "the artifacts file", lambda: Artifacts.from_json(data))
@@ -172,8 +171,7 @@ class Importer:
     # One kind of file each
 
     def _verdicts(self, found: Round, artifacts: Artifacts) -> Verdicts:
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101
+        anchor = found.known_anchor
         data = self._document(found.number, "verdicts file", anchor.verdict_hash)
         subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.verdicts, event=found.anchored)
         verdicts = _parsed(subject, "the verdicts file", lambda: Verdicts.from_json(data))
@@ -214,8 +212,7 @@ class Importer:
         return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
     def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101
+        anchor = found.known_anchor
         size, width = manifest.update_file_size(found.policy.mean_width), found.policy.mean_width
         mean = FileUpdate(self._file(found.number, "mean", artifacts.mean, size), width)
         subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
@@ -250,8 +247,7 @@ class Importer:
                 raise
         while after % KEPT_EVERY and after in self.rounds:
             found = self.rounds[after]
-            assert found.anchor is not None  # noqa: S101  # a base is anchored
-            data = self.states.document(found.anchor.artifacts_hash.hex())
+            data = self.states.document(found.known_anchor.artifacts_hash.hex())
             self.states.learn(Artifacts.from_json(data), found.policy, manifest)
             after = found.base
         return self.states.fetch(sha256, manifest.state_file_size)

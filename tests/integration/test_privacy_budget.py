@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_abi.abi import encode
 
+from folkmoot.aggregation import policy_file
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
@@ -41,7 +44,7 @@ def recomputed(here: Running) -> int:
 
 
 def test_a_spent_budget_is_refused_and_audited(
-    here: Running, folkmoot: Callable[..., dict[str, Any]]
+    here: Running, folkmoot: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     world, reader = here.world, here.world.chain.ledger_reader
     here.api.start_run(2, 2, world.coordinator, here.domain)
@@ -70,6 +73,13 @@ def test_a_spent_budget_is_refused_and_audited(
     for words in ([], ["--rpc", world.anvil.url]):
         why = folkmoot("why", world["ada"].address, "--coordinator", here.api.url, *words)
         assert why["privacy"] == {"spent": str(COST), "roundsLeft": 0}
+
+    file = tmp_path / "policy.json"
+    file.write_text(json.dumps(policy_file.to_json(reader.policy(1))))
+    words = ["propose", "--policy", str(file), "--publish"]
+    error = folkmoot(*words, here.api.url, fails=1)["error"]
+    assert error["code"] == "wrong-privacy", "the model's task declares no privacy"
+    assert "It was not compared" in folkmoot(*words, "http://127.0.0.1:9")["warning"]
 
     (odometer,) = reader.rpc.read(world.deployment.ledger, "odometer()", ["address"])
     member = world.chain.vault_reader.members([world["ada"].address])[world["ada"].address].number

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from client.evaluation import fetch_weights
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
 from folkmoot.artifacts.model import model_of
@@ -28,7 +30,7 @@ from folkmoot.audit.retention import Expired
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, InputError
+from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, FolkmootError, InputError
 from folkmoot.leaks.published import read_own
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
@@ -39,13 +41,13 @@ from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.db.models import Artifact, Entry, LogEntry
 from server.restore.deletion import Deletion
-from server.restore.repair import repair
+from server.restore.repair import is_whole, repair
 from server.restore.restore import restore
 from server.settings import Settings
 from server.storage import Storage
 from tests import factories
 from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
-from tests.integration.coordinator_world import make_home, serving, until
+from tests.integration.coordinator_world import Running, make_home, serving, until
 from tests.killed import Mortal, folkmoot_command
 
 RETAIN = WINDOW + 1
@@ -334,6 +336,13 @@ def in_store(settings: Settings, names: list[str]) -> list[str]:
     return [name for name in names if store.has(name)]
 
 
+def row_of(here: Running, name: str) -> Artifact:
+    with here.coordinator.storage.database.read() as session:
+        row = session.get_one(Artifact, name)
+        session.expunge_all()
+    return row
+
+
 def refusal_of(api: CoordinatorApi, sha256: str) -> CoordinatorError:
     with pytest.raises(CoordinatorError) as caught:
         api.artifact(sha256)
@@ -393,6 +402,20 @@ def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_pa
         assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
 
 
+def test_a_kept_state_that_no_mirror_has_is_rebuilt(young: World, tmp_path: Path) -> None:
+    settings = home_of(young, tmp_path / "home")
+    missing, damaged = states_of(young, KEPT, ROUNDS)
+    with serving(settings, young.federation) as here:
+        store = here.coordinator.storage.store
+        store.delete(missing)
+        store.path(damaged).write_bytes(b"another file")
+        for name in (missing, damaged):
+            with pytest.raises(FolkmootError):
+                here.api.artifact(name)
+            until(partial(is_whole, store, row_of(here, name)), what="the state")
+            assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
+
+
 class ByRound(Deletion):
     """For rounds 1 and 3 the time is over, as if round 2 had a policy that keeps its updates for ever."""
 
@@ -428,6 +451,10 @@ def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
         assert {refusal_of(here.api, name).code for name in spare} == {"spare-state"}
         assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6)
+        weights = fetch_weights(here.api, 6, MANIFEST)
+        expected = world.states[6].model(MANIFEST)
+        assert weights.keys() == expected.keys()
+        assert all(np.array_equal(weights[name].numpy(), array) for name, array in expected.items())
         assert repair(here.coordinator.storage.database, settings.open_store(), None).lacking == []
 
 

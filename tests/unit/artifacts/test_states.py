@@ -19,11 +19,11 @@ import httpx
 import numpy as np
 import pytest
 
-from folkmoot.artifacts import states as states_module
 from folkmoot.artifacts.inventory import Anchored
 from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, SeveralSources
-from folkmoot.artifacts.states import RebuildingSource, catch_up, fetch_state
+from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol import next_state
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.packing import largest, pack
 from folkmoot.protocol.policy import Policy
@@ -166,7 +166,7 @@ def test_the_numbers_do_not_depend_on_how_many_leaves_are_in_memory(
     past: Past, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gone = past.drop(1, 2, 3)
-    monkeypatch.setattr(states_module, "_LEAVES", 2)
+    monkeypatch.setattr(next_state, "LEAVES", 2)
     assert past.source().fetch(past.states[3], SIZE).read_bytes() == gone[3]
 
 
@@ -220,7 +220,6 @@ def test_artifacts_files_that_lead_in_a_circle_end(past: Past) -> None:
     past.drop(1, 2)
     lies = {1: replace(past.rounds[1], base_state=past.states[2])}
     assert failure(past.source(lies=lies), past.states[2]).code == "artifact-missing"
-    assert past.source(lies=lies).recipes_to(past.states[2], {past.states[0]: past.folder}) is None
 
 
 @pytest.mark.parametrize("link", ["base", "mean"])
@@ -313,39 +312,6 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_files_as_they_were(
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     assert {path: path.read_bytes() for path in past.folder.rglob("*") if path.is_file()} == before
     assert past.source().fetch(past.states[3], SIZE).read_bytes() == gone[3]
-
-
-# Late joiners
-
-
-def test_who_has_an_old_state_catches_up_by_the_means(past: Past) -> None:
-    gone = past.drop(*range(4, ROUNDS + 1))
-    held = {past.states[3]: past.place(past.states[3])}
-    caught = catch_up(past.source(), past.states[11], MANIFEST, held)
-    assert (caught.full, caught.means, caught.by_means) == (SIZE, 8 * MANIFEST.size, True)
-    assert caught.path.read_bytes() == gone[11]
-    assert held[past.states[3]].exists()
-
-
-def test_who_has_none_or_a_wrong_one_gets_the_whole_state(past: Past, tmp_path: Path) -> None:
-    source, wanted = past.source(), past.states[11]
-    none = catch_up(source, wanted, MANIFEST, {})
-    assert (none.path, none.means, none.by_means) == (past.place(wanted), None, False)
-    wrong = tmp_path / "wrong"
-    wrong.write_bytes(past.place(past.states[4]).read_bytes())
-    caught = catch_up(source, wanted, MANIFEST, {past.states[3]: wrong})
-    assert (caught.path, caught.means, caught.by_means) == (past.place(wanted), 8 * MANIFEST.size, False)
-    mine = catch_up(source, wanted, MANIFEST, {wanted: wrong})
-    assert (mine.path, mine.means) == (wrong, 0)
-
-
-def test_more_means_than_a_state_has_bytes_are_not_fetched(
-    past: Past, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(states_module.Recipe, "mean_size", SIZE // 8)
-    caught = catch_up(past.source(), past.states[11], MANIFEST, {past.states[3]: past.place(past.states[3])})
-    assert (caught.means, caught.by_means) == (8 * (SIZE // 8), False)
-    assert caught.path == past.place(past.states[11])
 
 
 # By the chain

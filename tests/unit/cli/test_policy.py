@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from folkmoot.aggregation import policy_file
-from folkmoot.cli.deploy import check_privacy, first_of
+from folkmoot.cli.deploy import first_of
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
 from folkmoot.protocol.genesis import Genesis
@@ -109,13 +109,13 @@ def test_noise_brings_a_floor_where_there_are_weights_enough(
     assert made.min_sum_squares == pytest.approx(ELEMENTS * variance * (1 - 6 * (2 / ELEMENTS) ** 0.5), abs=1)
     assert "minSumSquares:" not in capsys.readouterr().err
     first = first_of(folder / "genesis.json", folder)
-    assert check_privacy(made, *first) == ""
+    assert policy_file.check_privacy(made, *first) == ""
     for other, code in (
         (replace(made, min_sum_squares=made.min_sum_squares + 1), "floor-too-high"),
         (replace(made, noise1024=made.noise1024 - 1), "wrong-privacy"),
     ):
         with pytest.raises(InputError) as refused:
-            check_privacy(other, *first)
+            policy_file.check_privacy(other, *first)
         assert refused.value.code == code
 
 

@@ -5,20 +5,24 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pytest
 
 from client import delivery, kept_states
+from client import keeper as keeper_module
 from client.keeper import KEEPER_FOLDER, Keeper
 from client.transfers import DOWN, UP, Transfers
-from folkmoot.errors import LocalError
+from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.protocol import next_state
+from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.state import State
@@ -199,7 +203,7 @@ def test_a_header_that_is_not_the_chains_is_refused(world: World, start: Start) 
     play(world, 1)
     view = world.view
     world.view = lambda one: {**view(one), "header": "0x" + world.rounds[-1].header.encoded.hex()}  # type: ignore[method-assign]
-    with pytest.raises(KeeperError, match="header of round 1") as caught:
+    with pytest.raises(KeeperError, match="says of round 1") as caught:
         start()[0].base(2)
     assert caught.value.code == "wrong-base"
 
@@ -227,6 +231,68 @@ def test_a_mirror_may_be_a_folder(world: World, start: Start, tmp_path: Path) ->
     assert is_base(world, start([str(tmp_path)])[0].base(2))
     for name, data in files.items():
         assert (tmp_path / name[:2] / name).read_bytes() == data, "which is only read"
+
+
+def test_a_mirror_that_is_gone_costs_no_round(
+    world: World, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match="--mirror") as caught:
+        start([str(tmp_path / "none")])
+    assert caught.value.code == "no-mirror"
+    monkeypatch.setattr(keeper_module, "MIRROR_SECONDS", 0.5)
+    (tmp_path / "folder").mkdir()
+    with FileServer({}) as closed:
+        pass
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        keeper, _ = start([str(tmp_path / "folder"), silent_url, closed.url])
+        (tmp_path / "folder").rmdir()
+        assert is_base(world, keeper.base(1))
+
+
+def test_what_is_there_of_files_that_nobody_names_any_more_goes(
+    world: World, start: Start, contributor: Contributor
+) -> None:
+    """Else a coordinator that names another file each time, and breaks off, would fill the disk."""
+    files = contributor.home / KEEPER_FOLDER / "files"
+    files.mkdir(parents=True)
+    (files / f"{'ab' * 32}.part").write_bytes(b"some of it")
+    kept = dict(world.artifacts)
+    world.artifacts.clear()
+    keeper, _ = start()
+    with pytest.raises(ArtifactError):
+        keeper.base(1)
+    assert list(files.iterdir()) == []
+    world.artifacts.update(kept)
+    assert is_base(world, keeper.base(1))
+
+
+def test_a_name_of_a_file_is_a_hash(world: World, start: Start) -> None:
+    play(world, 1)
+    for name in ("../../contributor.json", "AB" * 32, 7, ""):
+        world.rounds[1].state = name  # type: ignore[assignment]  # The coordinator sends anything.
+        with pytest.raises(KeeperError, match="is not the sha256 of a file") as caught:
+            start()[0].base(2)
+        assert caught.value.code == "wrong-base"
+
+
+def test_a_header_with_too_few_exponents_leads_nowhere(world: World, start: Start) -> None:
+    keeper, said = start()
+    keeper.head()
+    play(world, 1)
+    world.rounds[1].header = replace(world.rounds[1].header, exponents=world.rounds[1].header.exponents[:1])
+    assert is_base(world, keeper.base(2))
+    assert [line["code"] for line in said if line["event"] == "means-failed"] == ["wrong-base"]
+
+
+def test_a_state_that_is_exchanged_on_the_disk_is_noticed(world: World, start: Start) -> None:
+    keeper, said = start()
+    path = keeper.head()
+    data = path.read_bytes()
+    path.with_suffix(".new").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    path.with_suffix(".new").replace(path)
+    assert is_base(world, keeper.head())
+    assert fetched(said) == 2 * [("state after round 0", FULL)]
 
 
 def test_a_damaged_or_a_strangers_state_is_not_used(
@@ -271,16 +337,15 @@ def test_a_full_disk_is_said_and_loses_nothing(
     keeper, _ = start()
     keeper.head()
     play(world, 1)
-    read = kept_states._read
 
-    def full(file: BinaryIO, count: int) -> Any:
+    def full(leaves: U8) -> Any:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(kept_states, "_read", full)
-    with pytest.raises(LocalError, match="No space left") as caught:
-        keeper.base(2)
+    with monkeypatch.context() as patched:
+        patched.setattr(next_state, "mean_values", full)
+        with pytest.raises(LocalError, match="No space left") as caught:
+            keeper.base(2)
     assert caught.value.code == "keeper-disk"
-    monkeypatch.setattr(kept_states, "_read", read)
     assert is_base(world, keeper.base(2))
 
 
@@ -351,6 +416,44 @@ def test_a_signed_update_is_delivered_once(
     assert world.rounds[1].updates[commitment.contributor][1] == data
 
 
+def test_the_training_code_sends_no_bytes_of_its_own(
+    world: World, start: Start, contributor: Contributor, tmp_path: Path
+) -> None:
+    from folkmoot.coordinator_api import commitment_to_wire
+
+    world.expect = 2
+    commitment, data, signature = signed(world, 0.01)
+    text = commitment_to_wire(commitment, signature)
+    received: list[str] = []
+    accept = world.accept
+
+    def hear(number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
+        received.append(wire)
+        return accept(number, wire, data)
+
+    world.accept = hear  # type: ignore[method-assign]  # To read what is sent.
+    update = contributor.home / "updates" / "1.update"
+    with start()[0]:
+        for note in ("", " \t \t", "\n"):
+            keep_update(contributor.home, 1, KeptUpdate("", note + text, data))
+            deliver(contributor.keeper, 1)
+        assert received == [text], "once, and nothing of the file's own text"
+        (tmp_path / "elsewhere").write_bytes(data)
+
+        def refused() -> None:
+            with pytest.raises(KeeperError) as caught:
+                deliver(contributor.keeper, 1)
+            assert caught.value.code == "no-update"
+            update.unlink()
+
+        os.truncate(update, 1 << 40)  # A file with a hole, which the disk limit does not count.
+        refused()
+        update.symlink_to(tmp_path / "elsewhere")
+        refused()
+        os.mkfifo(update)
+        refused()
+
+
 def test_a_refusal_of_the_coordinator_has_its_code(
     world: World, start: Start, contributor: Contributor
 ) -> None:
@@ -365,8 +468,6 @@ def test_a_refusal_of_the_coordinator_has_its_code(
 
 
 def test_nonsense_is_answered_and_costs_nothing(start: Start, contributor: Contributor) -> None:
-    import socket
-
     keeper, _ = start()
     with keeper:
         for text in (
@@ -375,6 +476,10 @@ def test_nonsense_is_answered_and_costs_nothing(start: Start, contributor: Contr
             b"{}\n",
             b'{"type": "Base", "round": "1"}\n',
             b'{"type": "x", "round": 1}\n',
+            b'{"type": "Base", "round": true}\n',
+            b'{"type": "Base", "round": -1}\n',
+            b'{"type": "Deliver", "round": 18446744073709551616}\n',
+            5000 * b"[" + b"\n",
         ):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(contributor.keeper))

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import select
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.clientapp import utils
 from flwr.supercore.constant import TaskType
@@ -22,7 +26,11 @@ from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import Rules
+from tests import leftovers
+
+ROOT = Path(__file__).resolve().parents[3]
 
 CONTENT = b"a bundle"
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -46,7 +54,11 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     monkeypatch.setattr(tasks, "BUNDLED", frozenset())
     for name in ("FLWR_HOME", MEMORY_VARIABLE):
         monkeypatch.setitem(os.environ, name, "")
+    np.random.seed(1)
+    same = np.random.random()
+    np.random.seed(1)
     tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path), "/kept"))
+    assert np.random.random() != same, "a fork must not draw what another fork draws"
     assert os.environ[MEMORY_VARIABLE] == "/kept"
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
@@ -67,9 +79,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     return made
 
 
-def spec(fab_hash: str | None) -> ExecutionSpec:
+def spec(fab_hash: str | None, word: str = "anything") -> ExecutionSpec:
     return ExecutionSpec(
-        TaskType.CLIENT_APP, "127.0.0.1:9", "token", True, None, False, None, False, 1, fab_hash
+        TaskType.CLIENT_APP, "127.0.0.1:9", word, True, None, False, None, False, 1, fab_hash
     )
 
 
@@ -106,6 +118,35 @@ def test_a_task_gets_the_memory_of_its_own_bundle(tmp_path: Path, monkeypatch: p
     assert {path.name for path in (memories / HASH).iterdir()} == {"0", "2"}
 
 
+def test_a_bundle_can_not_push_the_running_one_out(tmp_path: Path, started: list[SimpleNamespace]) -> None:
+    """Training code can set the time of its folder, and a clock may go back."""
+    for number in range(3):
+        (tmp_path / f"{number:064x}").mkdir()
+        os.utime(tmp_path / f"{number:064x}", (2**33 + number, 2**33 + number))
+    (tmp_path / HASH).mkdir()
+    (tmp_path / HASH / "kept").touch()
+    executor = TrainingExecutor(tmp_path / "bundles", tmp_path, fork=False)
+    assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+    assert (tmp_path / HASH / "kept").exists()
+    assert not (tmp_path / f"{0:064x}").exists()
+
+
+@pytest.mark.parametrize("limit", ["disk", "files"])
+def test_what_several_tasks_pile_up_is_removed(
+    tmp_path: Path, started: list[SimpleNamespace], monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    if limit == "files":
+        monkeypatch.setattr(executor_module, "FILES", 1)
+    executor = TrainingExecutor(
+        tmp_path / "bundles", tmp_path, Rules(disk=100_000 if limit == "disk" else 1 << 30), fork=False
+    )
+    (tmp_path / HASH).mkdir()
+    for number, there in ((1, True), (2, False)):
+        (tmp_path / HASH / f"{number}.memory").write_bytes(bytes(60_000))
+        assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+        assert (tmp_path / HASH / f"{number}.memory").exists() == there
+
+
 @pytest.mark.parametrize("fab_hash", [None, "", "../evil"])
 def test_a_pinned_node_starts_no_bundle_without_a_hash(
     tmp_path: Path, started: list[SimpleNamespace], fab_hash: str | None
@@ -113,3 +154,28 @@ def test_a_pinned_node_starts_no_bundle_without_a_hash(
     executor = TrainingExecutor(tmp_path, tmp_path / "memory", pinned=HASH, fork=False)
     assert executor.launch(spec(fab_hash)).status is LaunchResultStatus.FAILED
     assert started == []
+
+
+@pytest.mark.skipif(bool(support().missing), reason="there is no sandbox here")
+def test_a_message_finds_nothing_that_an_earlier_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "run_in_sandbox", leftovers.run_in_sandbox)
+    memories = tmp_path / "memory"
+    executor = TrainingExecutor(tmp_path / "bundles", memories, Rules(readable=(str(ROOT),)))
+
+    def found(bundle: str, token: str) -> dict[str, Any]:
+        assert executor.launch(spec(bundle, token)).status is LaunchResultStatus.ACCEPTED
+        end = time.monotonic() + 120
+        while executor.busy and time.monotonic() < end:
+            select.select([], [], [], 0.02)
+            executor.reconcile()
+        assert not executor.busy
+        return dict(json.loads((memories / bundle / leftovers.FOUND).read_text()))
+
+    left = found(HASH, leftovers.LEAVE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(left["pid"], 0)
+    for bundle in (HASH, "ef" * 32):
+        seen = found(bundle, leftovers.LOOK)
+        assert seen == dict.fromkeys(seen, False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -74,6 +75,27 @@ def test_a_keeper_saves_both_ways_and_a_node_without_one_is_remembered(join: Joi
     assert len(carried) == 3
     assert all(theta < down < theta + 200 and update < up < update + 200 for down, up in carried)
     assert transfers.bytes == {DOWN: MANIFEST.state_file_size + 2 * MANIFEST.size, UP: 3 * update}
+
+
+def test_a_relay_of_nodes_with_keepers_fetches_the_last_model_only(join: Join) -> None:
+    with World(MANIFEST, dict(MODEL), expect=1, rounds=3) as world, contextlib.ExitStack() as stack:
+        grid, ada = LocalGrid(), join(world, "ada")
+        stack.enter_context(kept(world, ada, Transfers(bar=False)))
+        grid.add(app("ada"), ada)
+        carrier = strategy(world)
+        fetched: list[str] = []
+        download = carrier._relay.api.download
+
+        def count(sha256: str, target: Path, size: int) -> Path:
+            fetched.append(sha256)
+            return download(sha256, target, size)
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(carrier._relay.api, "download", count)
+            result = carrier.start(grid=grid, initial_arrays=ArrayRecord())
+        assert [len(report.accepted) for report in carrier.reports] == [1, 1, 1]
+        assert fetched == [world.states[-1].sha256()]
+        assert result.arrays
 
 
 def test_a_keeper_that_fails_costs_the_bytes_of_one_round(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ class Whole(TextTask):
     """All weights are trained."""
 
     name = "whole"
-    training = {  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {
         **TextTask.training, "context": CONTEXT, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "local_steps": 3,
     }  # fmt: skip
 
@@ -38,7 +38,7 @@ class Adapted(Whole):
     """Adapters of rank 2 are trained."""
 
     name = "adapted"
-    training = {**Whole.training, "adapters": 2}  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {**Whole.training, "adapters": 2}
 
 
 whole, adapted = Whole(), Adapted()
@@ -132,7 +132,7 @@ def test_training_leaves_the_base_alone_and_a_version_is_a_whole_model(start: St
 
 def test_a_node_with_other_adapters_is_refused(start: Start) -> None:
     class Wider(Adapted):
-        training = {**Adapted.training, "adapters": 3}  # noqa: RUF012
+        training: ClassVar[dict[str, Any]] = {**Adapted.training, "adapters": 3}
 
     with pytest.raises(TaskError, match="not the federation's"):
         node.check_task(Wider(), start.manifest)
