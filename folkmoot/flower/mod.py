@@ -201,6 +201,7 @@ def _anchored(
         message.content = _plain_message(
             message.content, arrays, round_message.arrays_key, show_round=options.show_round
         )
+        del arrays  # The message has a copy.
         bundle = _verified_bundle(round_message.bundle_hash)
         memory = None if policy.noise1024 else _memory(contributor, manifest, bundle, draft_key)
         before = context.state
@@ -213,6 +214,7 @@ def _anchored(
         if trained.has_error():
             return trained
         content = trained.content
+        message.content = RecordDict()  # The arrays that the app started from are not needed any more.
         _hide_examples(content)
         cap = policy.max_sum_squares
         update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
@@ -668,7 +670,7 @@ def _encode(
                 code="wrong-reply",
             )
         trained = next(iter(content.array_records.values()))
-    values = {name: array.numpy() for name, array in trained.items()}
+    values = records.ArraysOf(trained)
     try:
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
