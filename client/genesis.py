@@ -16,9 +16,16 @@ from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
+from folkmoot.protocol.genesis import (
+    Genesis,
+    calibrated_exponent,
+    first_exponent,
+    noise_exponent,
+    width_settings,
+)
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime.memory import INITIAL, require_memory
 from folkmoot.tasks import Task, pace, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
@@ -64,7 +71,9 @@ def start_of(
     private = PrivacySettings.of(task.training)
     committed = {root.SETTING: root_digest} if root_digest else {}
     carry = pretrained.frozen(model, private=private is not None)
-    manifest = Manifest.from_arrays(task.name, values, {**training, **committed}, carry=carry)
+    manifest = Manifest.from_arrays(
+        task.name, values, {**training, **committed, **width_settings(width)}, carry=carry
+    )
     state = State.genesis(manifest, values)
     if private is not None:
         check_layers(model)
@@ -88,6 +97,20 @@ def start_of(
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
     return _start(manifest, state, exponents, problem)
+
+
+def check_memory(task: Task) -> None:
+    """Check that this machine has the memory to make the genesis of a federation with a task.
+
+    Raises:
+        LocalError: It has not (`memory-short`).
+    """
+    parameters = sum(tensor.numel() for tensor in task.model().state_dict().values())
+    require_memory(
+        INITIAL * parameters,
+        f"The genesis of the task {task.name!r}",
+        "Nothing was tried. Make it on a machine with more memory, or end other programs.",
+    )
 
 
 def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:

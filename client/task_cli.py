@@ -139,7 +139,7 @@ def task_init(
     Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
     from client import evaluation
-    from client.genesis import write_genesis
+    from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
@@ -168,6 +168,7 @@ def task_init(
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
+    check_memory(loaded)
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None

@@ -199,6 +199,7 @@ def suggest(
     from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
+    from folkmoot.protocol.genesis import width_warning
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
     from folkmoot.tasks import pace
@@ -220,6 +221,13 @@ def suggest(
         return replace(policy, rate=EAGER_RATE, momentum=EAGER_MOMENTUM)
     private = PrivacySettings.of(manifest.training)
     if private is None:
+        if other := width_warning(manifest, width):
+            raise InputError(
+                other,
+                remedy="Give the --width that the genesis was made with, or make it again: `folkmoot task init --width "
+                f"{width}`.",
+                code="other-width",
+            )
         return policy
     if width != 8:
         raise InputError(
