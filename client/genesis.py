@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from client.trial import model_of
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
@@ -25,6 +26,7 @@ from folkmoot.protocol.genesis import (
 )
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime.memory import INITIAL, require_memory
 from folkmoot.tasks import Task, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
@@ -89,6 +91,21 @@ def start_of(
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
     return _start(manifest, state, exponents, problem)
+
+
+def check_memory(task: Task) -> None:
+    """Check that this machine has the memory to make the genesis of a federation with a task.
+
+    Raises:
+        LocalError: It has not (`memory-short`).
+        TaskError: The task makes no model.
+    """
+    parameters = sum(tensor.numel() for tensor in model_of(task).state_dict().values())
+    require_memory(
+        INITIAL * parameters,
+        f"The genesis of the task {task.name!r}",
+        "Nothing was tried. Make it on a machine with more memory, or end other programs.",
+    )
 
 
 def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:

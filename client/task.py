@@ -89,6 +89,8 @@ def run(task: Task) -> None:
         tempfile.tempdir = None
     if task.addresses is not None:
         _look_up_from(task.addresses)
+    if numbers := sys.modules.get("numpy.random"):
+        numbers.seed()  # Imported before the fork, it would draw the same numbers for each message.
     for name in list(sys.modules):
         if name.partition(".")[0] in BUNDLED:
             del sys.modules[name]

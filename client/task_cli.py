@@ -128,7 +128,7 @@ def task_init(
     Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
     from client import evaluation, trial
-    from client.genesis import write_genesis
+    from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
@@ -152,6 +152,7 @@ def task_init(
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
+    check_memory(loaded)
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
@@ -410,6 +411,7 @@ def task_evaluate(
     """
     from client import evaluation
     from folkmoot.cli import reports
+    from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
@@ -422,6 +424,8 @@ def task_evaluate(
     evaluated = evaluation.evaluate(loaded, _model_data(model, coordinator, version))
     if report is not None:
         evaluation.write_report(evaluated, report)
+        if PRIVACY in loaded.training:
+            note(f"Warning: {evaluation.NO_NOISE}", json_)
     shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
     emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))
 

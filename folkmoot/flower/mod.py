@@ -201,6 +201,7 @@ def _anchored(
         message.content = _plain_message(
             message.content, arrays, round_message.arrays_key, show_round=options.show_round
         )
+        del arrays  # The message has a copy.
         bundle = _verified_bundle(round_message.bundle_hash)
         memory = None if policy.noise1024 else _memory(contributor, manifest, bundle, draft_key)
         before = context.state
@@ -213,6 +214,7 @@ def _anchored(
         if trained.has_error():
             return trained
         content = trained.content
+        message.content = RecordDict()  # The arrays that the app started from are not needed any more.
         _hide_examples(content)
         cap = policy.max_sum_squares
         update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
@@ -389,10 +391,11 @@ def _train(
     """Call the app. Replace an exception, whose text Flower would send to the server and which may hold private data.
 
     Raises:
-        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
+        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine. Or
+            it answered with an error of its own, in a federation with a privacy budget: its text stays here, too.
     """
     try:
-        return call_next(message, context)
+        reply = call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
@@ -403,6 +406,13 @@ def _train(
             remedy=f"{reason} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
+    if reply.has_error() and contributor.private:
+        raise RefusedError(
+            "the app answered with an error, whose text stays on this node.",
+            remedy=sentence(plain(reply.error.reason or "It gives no reason")),
+            code="training-failed",
+        )
+    return reply
 
 
 def _reply(
@@ -660,7 +670,7 @@ def _encode(
                 code="wrong-reply",
             )
         trained = next(iter(content.array_records.values()))
-    values = {name: array.numpy() for name, array in trained.items()}
+    values = records.ArraysOf(trained)
     try:
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
