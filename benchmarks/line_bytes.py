@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bytes that a round carries over a contributor's line: with a keeper, and without one, as before.
 
-    python -m benchmarks.line_bytes [--rounds 4] [--json]
+    python -m benchmarks.line_bytes [--rounds 4] [--width 8] [--json]
 
 Counts the bytes of the TCP connections between the node and the coordinator, HTTP's headers included, and Flower's
 messages as Flower encodes them. The coordinator is a scripted one, the strategy, the mod and the keeper are the real
 ones. What goes to the RPC endpoint is not counted: it is the same in both cases, and does not grow with the model.
+
+In place of training, each weight moves by a random number from Student's t distribution with four degrees of freedom:
+like the changes of a real training, most are small and some are large. Their scale is the one that the exponents aim
+at. One contributor takes part, so that the mean is its update again; that of several has smaller integers at width 8
+and 4, and takes fewer bytes. The last column has the plain sizes of an update and a mean.
 """
 
 from __future__ import annotations
@@ -30,9 +35,14 @@ from folkmoot.flower import FolkmootStrategy, folkmoot_mod, records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.packing import WIDTHS
+from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
 from tests.line import Line
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
+
+EXPONENT = -9
+"""Exponent of all tensors."""
 
 MODELS: dict[str, dict[str, tuple[int, ...]]] = {
     "digits": {"0.weight": (32, 64), "0.bias": (32,), "2.weight": (10, 32), "2.bias": (10,)},
@@ -59,30 +69,49 @@ class CountingGrid(LocalGrid):
         return numbers
 
 
-def app() -> ClientApp:
+SPREAD = {8: 8.0, 4: 1.5, 2: 0.27}
+"""Scale of the movement in the grid's units by width: ``S / A`` or the density is what the exponents aim at."""
+
+
+def app(width: int) -> ClientApp:
     """Return an app that moves all weights by a little."""
+    random, unit = np.random.default_rng(5), SPREAD[width] * 2.0**EXPONENT
     made = ClientApp(mods=[folkmoot_mod(signer=LocalSigner(account("ada")))])
 
     @made.train()
     def train(message: Message, context: Context) -> Message:
         arrays = {name: array.numpy() for name, array in message.content.array_records["arrays"].items()}
-        moved = ArrayRecord({name: Array(array - np.float32(0.01)) for name, array in arrays.items()})
+        moved = ArrayRecord(
+            {
+                name: Array((array - unit * random.standard_t(4, array.shape)).astype(np.float32))
+                for name, array in arrays.items()
+            }
+        )
         metrics = MetricRecord({records.NUM_EXAMPLES: 5, "loss": 0.1})
         return Message(RecordDict({"arrays": moved, "metrics": metrics}), reply_to=message)
 
     return made
 
 
+def policy_of(width: int, elements: int) -> Policy:
+    """Return a policy of a width for a model with so many elements."""
+    cap, scale = MEAN_SQUARE_CAPS[width] * elements, MEAN_SCALES[width]
+    return Policy("mean", (), cap, 1, 8, width, 1024, 0, 600, 600, 600, 0, 0, 0, mean_scale=scale)
+
+
 def carried(
-    shapes: dict[str, tuple[int, ...]], rounds: int, keeper: bool
+    shapes: dict[str, tuple[int, ...]], rounds: int, keeper: bool, width: int = 8
 ) -> tuple[int, list[dict[str, int]]]:
     """Run some rounds; return the model's size, and the bytes in each direction for each round."""
-    model = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    random = np.random.default_rng(6)
+    model = {name: random.normal(0, 0.05, shape).astype(np.float32) for name, shape in shapes.items()}
     manifest = Manifest.from_arrays("measured", model, {"local_steps": 1})
     found: list[dict[str, int]] = []
     with contextlib.ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="folkmoot-bytes-")))
-        world = stack.enter_context(World(manifest, dict(model), rounds=rounds))
+        world = stack.enter_context(World(manifest, dict(model), exponent=EXPONENT, rounds=rounds))
+        world.policy = policy_of(width, manifest.elements)
+        world.rounds[-1].header = world._header(1, world.states[-1])
         line = Line(int(urlsplit(world.url).port or 0), "the coordinator")
         stack.callback(line.close)
         contributor = Contributor(
@@ -92,7 +121,7 @@ def carried(
         if keeper:
             stack.enter_context(Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)))
         grid = CountingGrid()
-        grid.add(app(), contributor)
+        grid.add(app(width), contributor)
         before = {"down": 0, "up": 0}
 
         class Measured(FolkmootStrategy):
@@ -118,27 +147,33 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.line_bytes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=4, help="rounds")
+    parser.add_argument("--width", type=int, choices=WIDTHS, default=8, help="bits of a coordinate")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     for name in ("_run_id", "_node_id", "_task_id"):
         setattr(TaskIdentity, name, 1)
     rows: list[dict[str, Any]] = []
+    mean_width = policy_of(options.width, 1).mean_width
     for name, shapes in MODELS.items():
         for keeper in (False, True):
-            size, found = carried(shapes, options.rounds, keeper)
-            rows.append({"model": name, "parameters": size, "keeper": keeper, "rounds": found})
+            size, found = carried(shapes, options.rounds, keeper, options.width)
+            plain = (options.width + mean_width) / 8
+            rows.append(
+                {"model": name, "parameters": size, "keeper": keeper, "rounds": found, "plain": plain}
+            )
     if options.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| model | node | down, first round | down, later | up | down and up a parameter, later |")
-    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    print("| model | node | down, first round | down, later | up | down and up a parameter, later | plain |")
+    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
         first, *_, last = row["rounds"]
         node = "keeper" if row["keeper"] else "no keeper (as before)"
         both = (last["down"] + last["up"]) / row["parameters"]
         print(
             f"| {row['model']} ({row['parameters']:,}) | {node} | {first['down']:,} | {last['down']:,} | "
-            f"{last['up']:,} | {both:.2f} |"
+            f"{last['up']:,} | {both:.3f} | "
+            f"{row['plain']:.2f} |"
         )
 
 

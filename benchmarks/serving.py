@@ -29,6 +29,7 @@ from server.commands.main import http_server, listen
 from server.db.engine import Database
 from server.settings import Settings
 from server.store import FolderStore
+from server.telemetry.metrics import Metrics
 
 RECEIVED = 1 << 18
 """Bytes that the client takes at a time."""
@@ -43,7 +44,7 @@ class _LargerPieces(FileResponse):
 def serve(folder: Path, name: str, listener: socket.socket) -> None:
     """Serve one file of a store in both ways."""
     store = FolderStore(folder / "artifacts")
-    files = Files(store, 8)
+    files = Files(store, 8, Metrics())
     app = FastAPI()
     app.state.hub = EventHub(Database.open(f"sqlite:///{folder / 'none.sqlite3'}"))
 

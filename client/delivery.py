@@ -64,7 +64,7 @@ class Delivery:
     def deliver(
         self, number: int, say: Callable[[FolkmootError, float], None] = lambda error, pause: None
     ) -> None:
-        """Send the update of a round as a whole, and again if the transfer breaks or the coordinator does not answer.
+        """Send the update of a round, and the rest of it if the transfer breaks or the coordinator does not answer.
 
         Args:
             number: The round.

@@ -128,6 +128,7 @@ class Keeper:
             manifest,
         )
         self._at: At = lambda new, done, total: None
+        self._size = 0
         self._lock = threading.Lock()
         self._requests = threading.BoundedSemaphore(_REQUESTS)
         self._server: socket.socket | None = None
@@ -272,7 +273,7 @@ class Keeper:
         files = self._folder / _FILES
 
         def moved(new: int, done: int, total: int | None) -> None:
-            self._at(new, done, total)
+            self._at(new, done, self._size)  # A coded answer does not tell the file's size.
 
         sources: list[ArtifactSource] = [
             CoordinatorSource(place, MIRROR_SECONDS, retry_timeout=MIRROR_SECONDS, folder=files, moved=moved)
@@ -345,6 +346,7 @@ class Keeper:
         for path in (self._folder / _FILES).iterdir():
             if not path.name.startswith(name):
                 path.unlink()
+        self._size = size
         with self._transfers.transfer(what, DOWN) as self._at:
             return source.fetch(name, size)
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 from eth_abi.abi import encode
 from eth_account.messages import SignableMessage
@@ -29,6 +29,7 @@ from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
 from folkmoot.runtime import services, tls
+from folkmoot.runtime.coding import SAMPLE, coded, pays
 
 if TYPE_CHECKING:
     import httpx
@@ -57,6 +58,10 @@ MAX_EVENT = 1 << 20
 
 CHUNK = 1 << 18
 
+RESUMED = 1 << 20
+"""Size in bytes from which the coordinator is asked how much of an update has arrived before. Smaller ones are sent
+anew."""
+
 UNREACHABLE = "coordinator-unreachable"
 """Code of the error that a coordinator gave no answer."""
 
@@ -68,6 +73,9 @@ REFUSALS = frozenset(
     }
 )  # fmt: skip
 """Codes with which an update is refused: those of docs/protocol.md section 7, and one for an unreadable commitment."""
+
+_ANEW = frozenset({"wrong-offset", "invalid-encoding", "wrong-root", "wrong-norm"})
+"""Codes after which an update that went on from a part is sent anew: that part may be at fault."""
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
 _RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
@@ -402,6 +410,8 @@ class CoordinatorApi:
     ) -> None:
         """Submit an update: its signed commitment (`commitment_to_wire`) and its file. Repetition is harmless.
 
+        After a broken upload, a large file goes on where it stopped. The body is coded by gzip if that pays.
+
         Args:
             round_number: The round.
             commitment: The signed commitment.
@@ -411,20 +421,53 @@ class CoordinatorApi:
         Raises:
             UpdateRefused: A check failed; `code` is the reason.
         """
-        header = base64.urlsafe_b64encode(commitment.encode()).decode()
+        header = {"Folkmoot-Commitment": base64.urlsafe_b64encode(commitment.encode()).decode()}
         size = update.stat().st_size if isinstance(update, Path) else len(update)
-        content = _chunks(update, size, moved)
-        response = self._send(
-            "POST",
-            f"/v1/rounds/{round_number}/updates",
-            content=content,
-            headers={
-                "Folkmoot-Commitment": header,
-                "Content-Type": "application/octet-stream",
-                "Content-Length": str(size),
-            },
-            timeout=max(self.timeout, UPLOAD_TIMEOUT),
-        )
+        start = self._arrived(round_number, header, size) if size >= RESUMED else 0
+        if start is None:
+            return
+        try:
+            self._upload(round_number, header, update, size, start, moved)
+        except (CoordinatorError, UpdateRefused) as error:
+            if not start or error.code not in _ANEW:
+                raise
+            self._upload(round_number, header, update, size, 0, moved)
+
+    def _arrived(self, round_number: int, header: Mapping[str, str], size: int) -> int | None:
+        """Return how many bytes of an update have arrived; None if it was taken in already."""
+        path = f"/v1/rounds/{round_number}/upload"
+        view = self._object(self._checked(self._send("GET", path, headers=header)))
+        there, accepted = view.get("offset"), view.get("accepted")
+        if type(there) is not int or not 0 <= there <= size or view.get("size") != size:
+            raise self._nonsense(path)
+        return None if accepted is True else there
+
+    def _upload(
+        self,
+        round_number: int,
+        header: Mapping[str, str],
+        update: bytes | Path,
+        size: int,
+        start: int,
+        moved: Callable[[int, int, int], object],
+    ) -> None:
+        with update.open("rb") if isinstance(update, Path) else io.BytesIO(update) as file:
+            pack = pays(file.read(SAMPLE), packed=True)
+            file.seek(start)
+            content = _chunks(file, start, size, moved)
+            length = {"Content-Encoding": "gzip"} if pack else {"Content-Length": str(size - start)}
+            response = self._send(
+                "POST",
+                f"/v1/rounds/{round_number}/updates",
+                content=coded(content, packed=True) if pack else content,
+                headers={
+                    **header,
+                    **length,
+                    "Upload-Offset": str(start),
+                    "Content-Type": "application/octet-stream",
+                },
+                timeout=max(self.timeout, UPLOAD_TIMEOUT),
+            )
         self._checked(response)
 
     def start_run(self, rounds: int, expect: int, account: LocalAccount, domain: Domain) -> RunView:
@@ -748,13 +791,13 @@ def _no_event() -> CoordinatorError:
     )
 
 
-def _chunks(file: bytes | Path, size: int, moved: Callable[[int, int, int], object]) -> Iterator[bytes]:
-    done = 0
-    with file.open("rb") if isinstance(file, Path) else io.BytesIO(file) as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
-            done += len(chunk)
-            moved(len(chunk), done, size)
+def _chunks(
+    file: BinaryIO, done: int, size: int, moved: Callable[[int, int, int], object]
+) -> Iterator[bytes]:
+    while chunk := file.read(CHUNK):
+        yield chunk
+        done += len(chunk)
+        moved(len(chunk), done, size)
 
 
 def passing(error: FolkmootError) -> bool:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An end for a whole HTTP exchange, however steadily it goes on.
+"""An end for a whole HTTP exchange, however steadily it goes on, and bounds for a coded body.
 
 httpx bounds each read and each write; one who sends a byte of a header every few seconds, or takes one of a request,
 can hold a caller for days. Here every read and write of a client gets what is left of the time in `within`, if the
-client sends through a `Transport`. Not bounded is the look-up of a name, which the system's resolver ends. Travels in
-the Flower App Bundle.
+client sends through a `Transport`. Not bounded is the look-up of a name, which the system's resolver ends.
+
+httpx decodes what has arrived of a coded body at once, and codings within codings, so that a few kilobytes become
+gigabytes in memory. A `Transport` decodes bodies itself, in small pieces. Travels in the Flower App Bundle.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpcore
 import httpx
+
+from folkmoot.runtime.coding import CODINGS, CodingError, Decoder
 
 _SLICE = 4096
 """Bytes that are written between two looks at the clock."""
@@ -69,9 +73,13 @@ class Transport(httpx.BaseTransport):
                     extensions=request.extensions,
                 )
             )
-        return httpx.Response(
-            answer.status, headers=answer.headers, stream=_Body(answer), extensions=answer.extensions
-        )
+        body, headers = _Body(answer), httpx.Headers(answer.headers)
+        coding = headers.get("Content-Encoding", "identity").strip().lower()
+        if coding != "identity":
+            body = _Decoded(answer, coding)
+            for name in ("Content-Encoding", "Content-Length"):
+                headers.pop(name, None)
+        return httpx.Response(answer.status, headers=headers, stream=body, extensions=answer.extensions)
 
     def close(self) -> None:
         """Close all connections."""
@@ -127,6 +135,31 @@ class _Body(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._answer.close()
+
+
+class _Decoded(_Body):
+    """A coded body, as what it stands for.
+
+    Raises:
+        httpx.DecodingError: While it is read: it can't be decoded.
+    """
+
+    def __init__(self, answer: httpcore.Response, coding: str) -> None:
+        super().__init__(answer)
+        self._coding = coding
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._coding not in CODINGS:
+            raise httpx.DecodingError(
+                f"the answer has the coding {self._coding[:40]!r}, which was not asked for"
+            )
+        decoder = Decoder()
+        try:
+            for data in super().__iter__():
+                yield from decoder.decode(data)
+            decoder.end()
+        except CodingError as error:
+            raise httpx.DecodingError(f"the coded answer can't be used: {error}") from error
 
 
 def _left(timeout: float | None, over: type[httpcore.TimeoutException]) -> float | None:

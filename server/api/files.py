@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the store as answers. No byte leaves before the file was read in full since it last changed."""
+"""Files of the store as answers. No byte leaves before the file was read in full since it last changed.
+
+A whole file is coded by gzip on its way where the client takes that and it pays. A range is always one of the plain
+file: whoever goes on with a broken transfer has decoded what arrived.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,7 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 from fastapi.responses import FileResponse, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 from starlette.types import Receive, Scope, Send
@@ -22,9 +26,12 @@ from starlette.types import Receive, Scope, Send
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT
 from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.protocol.hashing import keccak
+from folkmoot.runtime.coding import SAMPLE, Coder, pays
 from server.api.problems import MEDIA_TYPE, PROBLEM
 from server.store import IntactFile, Store
 from server.store.reading import ChangedError
+from server.telemetry.metrics import Metrics
+from server.telemetry.transfers import Progress
 
 FILE: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file.", "content": {"application/octet-stream": {}, "application/json": {}}},
@@ -39,6 +46,9 @@ FILE: dict[int | str, dict[str, Any]] = {
 PIECE = 256 << 10
 """Bytes that are read and sent at a time."""
 _JSON = {"genesis", "manifest", "verdicts", "artifacts", "report"}
+_PACKED = {"update", "mean"}
+_CODED = "-gzip"
+"""End of the ETag of a coded file."""
 
 
 class Files:
@@ -47,10 +57,11 @@ class Files:
     Args:
         store: The store.
         threads: Threads that read files in full.
+        metrics: Where the bytes are counted.
     """
 
-    def __init__(self, store: Store, threads: int) -> None:
-        self._store = store
+    def __init__(self, store: Store, threads: int, metrics: Metrics) -> None:
+        self._store, self.metrics = store, metrics
         self._threads = threads
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._keccaks: dict[str, str] = {}
@@ -104,11 +115,16 @@ class Files:
 
     def answer(self, request: Request, sha256: str, kind: str, filename: str | None = None) -> Response:
         """Return a file as an answer; its name is its ETag, and it never changes."""
-        headers = {"ETag": f'"{sha256}"', "Cache-Control": "public, max-age=31536000, immutable"}
-        if f'"{sha256}"' in request.headers.get("if-none-match", ""):
+        headers = {
+            "ETag": f'"{sha256}"',
+            "Cache-Control": "public, max-age=31536000, immutable",
+            "Vary": "Accept-Encoding",
+        }
+        known = request.headers.get("if-none-match", "")
+        if f'"{sha256}"' in known or f'"{sha256}{_CODED}"' in known:
             return Response(status_code=304, headers=headers)
         media_type = "application/json" if kind in _JSON else "application/octet-stream"
-        return _FileOrPart(self, sha256, headers=headers, media_type=media_type, filename=filename)
+        return _FileOrPart(self, sha256, kind, headers=headers, media_type=media_type, filename=filename)
 
 
 class _FileOrPart(FileResponse):
@@ -117,9 +133,10 @@ class _FileOrPart(FileResponse):
     Several ranges at once are no range to us, as the RFC allows: small ones would cost far more than they bring.
     """
 
-    def __init__(self, files: Files, sha256: str, **options: Any) -> None:
+    def __init__(self, files: Files, sha256: str, kind: str, **options: Any) -> None:
         super().__init__(sha256, **options)
-        self._files, self._sha256 = files, sha256
+        self._files, self._sha256, self._kind = files, sha256, kind
+        self._coder: Coder | None = None
         self._file: IntactFile
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,6 +151,8 @@ class _FileOrPart(FileResponse):
             self.set_stat_headers(self._file.status)
             if wanted:
                 self._require_range(wanted[0].decode("latin-1"))
+            elif scope["method"] == "GET" and _takes_gzip(Headers(scope=scope).get("accept-encoding", "")):
+                self._coder = await run_in_threadpool(self._coder_that_pays)
             await self._send_while_there(scope, receive, send)
         finally:
             self._file.close()
@@ -164,8 +183,16 @@ class _FileOrPart(FileResponse):
                 416, "The file has no such range.", {"Content-Range": f"bytes */{size}"}
             ) from None
 
+    def _coder_that_pays(self) -> Coder | None:
+        packed = self._kind in _PACKED
+        return Coder(packed) if pays(self._file.read(0, min(SAMPLE, self._file.size)), packed) else None
+
     async def _handle_simple(self, send: Send, send_header_only: bool, send_pathsend: bool) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        headers = MutableHeaders(raw=list(self.raw_headers))
+        if self._coder is not None:
+            del headers["content-length"], headers["accept-ranges"]
+            headers["content-encoding"], headers["etag"] = "gzip", f'"{self._sha256}{_CODED}"'
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers.raw})
         await self._send_bytes(send, 0, 0 if send_header_only else self._file.size)
 
     async def _handle_single_range(
@@ -178,9 +205,29 @@ class _FileOrPart(FileResponse):
         await self._send_bytes(send, start, start if send_header_only else end)
 
     async def _send_bytes(self, send: Send, start: int, end: int) -> None:
+        what = f"the {self._kind} file {self._sha256}"
+        progress = Progress(self._files.metrics, "out", what, self._file.size, start)
         while True:
-            piece = await run_in_threadpool(self._file.read, start, min(PIECE, end - start))
+            piece, body = await run_in_threadpool(self._next, start, end)
             start += len(piece)
-            await send({"type": "http.response.body", "body": piece, "more_body": start < end})
+            await send({"type": "http.response.body", "body": body, "more_body": start < end})
+            progress.moved(len(body), start)
             if start >= end:
+                progress.ended()
                 return
+
+    def _next(self, start: int, end: int) -> tuple[bytes, bytes]:
+        """Return the next bytes of the file, and what is sent for them."""
+        piece = self._file.read(start, min(PIECE, end - start))
+        if self._coder is None:
+            return piece, piece
+        return piece, self._coder.code(piece, last=start + len(piece) >= end)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """Whether the header Accept-Encoding names gzip, with another weight than 0 (RFC 9110 section 12.5.3)."""
+    for part in accepted.lower().replace(" ", "").split(","):
+        name, _, weight = part.partition(";q=")
+        if name == "gzip":
+            return weight.strip("0.") != "" or not weight
+    return False

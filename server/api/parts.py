@@ -27,6 +27,7 @@ from server.db import events
 from server.db.engine import Database
 from server.federation import Federation
 from server.intake.intake import Intake
+from server.intake.uploads import Uploads
 from server.rounds.canary import Canary
 from server.settings import Settings
 from server.storage import Storage
@@ -121,7 +122,7 @@ class AppState:
         found = self.settings
         self.judged = VerdictQueries(self.chain.policy)
         self.database, self.store = self.storage.database, self.storage.store
-        self.files = Files(self.store, 2 * found.uploads)
+        self.files = Files(self.store, 2 * found.uploads, self.metrics)
         self.hub = EventHub(self.database)
         self.writes = Buckets(found.account_writes_per_minute / 60, found.account_burst)
         """By account, for what bears its signature."""
@@ -129,6 +130,7 @@ class AppState:
         """Updates under way, by account."""
         self.unsigned = Slots(found.uploads, found.uploads)
         """Updates under way that bear no good signature: files of commitments that are on the chain."""
+        self.unfinished = Uploads(self.store)
         self.streams = Streams(found.streams, found.streams_per_client, self.hub.wake)
         """Event streams, by client."""
 

@@ -368,6 +368,17 @@ class AcceptedView(View):
     """False if the same update had been accepted before."""
 
 
+class UploadView(View):
+    """How much of an update has arrived."""
+
+    offset: int
+    """Bytes of the plain file that have arrived; the next try goes on there."""
+    size: int
+    """Bytes of the whole file."""
+    accepted: bool
+    """Whether the update was taken in already."""
+
+
 class ContributorView(View):
     """An account with stake, or one that contributed."""
 

@@ -142,6 +142,11 @@ class Intake:
         """Bytes of an update file of a submission's round."""
         return self._manifest.update_file_size(arrival.header.width)
 
+    def has(self, arrival: Arrival) -> bool:
+        """Whether the update was taken in already."""
+        with self._database.read() as session:
+            return self._accepted_before(session, arrival.round, arrival.commitment)
+
     def finish(self, arrival: Arrival, writer: Writer) -> bool:
         """Check an update whose bytes have arrived, and take it in.
 
@@ -162,6 +167,7 @@ class Intake:
                 raise
         with self._database.read() as session:
             if not self._is_new(session, arrival):
+                writer.discard()
                 return False
         stored = writer.keep()
         try:

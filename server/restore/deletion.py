@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Deleting update files by rule or by wish, and spare states (docs/protocol.md sections 12.1 to 12.3).
+"""Deleting update files by rule or by wish, spare states (docs/protocol.md sections 12.1 to 12.3), unfinished uploads.
 
 First the rows say that the files are deleted: from then on nobody gets them, misses them, or puts them back. Then the
 store deletes them, and the rows say so. A process that is killed in between goes on at the second step.
@@ -24,6 +24,7 @@ from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Update, Wish
 from server.db.steps import ENDED, Step
+from server.intake.uploads import round_of
 from server.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class Deletion:
             StoreError: The store can't be used.
         """
         self._check()
+        self._forget_uploads()
         candidates, wished = self._candidates(), self._wished()
         if candidates or wished:
             now = self._now()
@@ -86,6 +88,18 @@ class Deletion:
         return Retention(
             number, view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds
         )
+
+    def _forget_uploads(self) -> None:
+        """Delete the unfinished uploads of rounds that take no files any more."""
+        unfinished = self._storage.store.unfinished()
+        if not unfinished:
+            return
+        with self._storage.database.read() as session:
+            query = select(Round.number).where(Round.step.in_((Step.COLLECTING, Step.DELIVERY)))
+            taking = set(session.scalars(query))
+        for name in unfinished:
+            if round_of(name) not in taking:
+                self._storage.store.forget(name)
 
     def _now(self) -> int:
         """Time of the newest block that has its confirmations."""

@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import re
+import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -91,15 +92,27 @@ class FolderWriter:
     """A file under way in the store's own folder, so that keeping it is one rename.
 
     It is locked as long as this process writes it: another one that clears the folder leaves it alone.
+
+    Args:
+        store: The store.
+        name: Name of an unfinished file to go on with; empty for a new file without a name.
     """
 
-    def __init__(self, store: FolderStore) -> None:
+    def __init__(self, store: FolderStore, name: str = "") -> None:
         self._store = store
         with disk(store.root):
-            descriptor, self.path = _unfinished(store.incoming)
+            if name:
+                self.path = store.uploads / name
+                descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            else:
+                descriptor, self.path = _unfinished(store.incoming)
         self.size = 0
-        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
         self._hash = hashlib.sha256()
+        with disk(store.root):
+            while chunk := self._file.read(CHUNK):
+                self._hash.update(chunk)
+                self.size += len(chunk)
 
     def write(self, chunk: bytes) -> None:
         """See `Writer`."""
@@ -126,10 +139,21 @@ class FolderWriter:
             self._file.close()  # and with it ends the lock
         return Stored(name, self.size)
 
+    def restart(self) -> None:
+        """See `Writer`."""
+        with disk(self._store.root):
+            self._file.seek(0)
+            self._file.truncate()
+        self.size, self._hash = 0, hashlib.sha256()
+
     def discard(self) -> None:
-        """Throw the file away, unless it was kept."""
-        self._file.close()
+        """See `Writer`."""
+        self.close()
         self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the file; its bytes stay where they are."""
+        self._file.close()
 
 
 def _unfinished(folder: Path) -> tuple[int, Path]:
@@ -148,8 +172,8 @@ class WritesFiles(ABC):
     """The ways into a store that are the same for every one: all of them go by its writer."""
 
     @abstractmethod
-    def begin(self) -> FolderWriter:
-        """A file under way, which the caller keeps or discards."""
+    def begin(self, name: str = "") -> FolderWriter:
+        """A file under way, which the caller keeps, discards or, if it has a name, closes."""
 
     @contextmanager
     def writer(self) -> Iterator[FolderWriter]:
@@ -159,6 +183,15 @@ class WritesFiles(ABC):
             yield writer
         finally:
             writer.discard()
+
+    @contextmanager
+    def continued(self, name: str) -> Iterator[FolderWriter]:
+        """Go on with an unfinished file; it stays at the end, unless it was kept or discarded."""
+        writer = self.begin(name)
+        try:
+            yield writer
+        finally:
+            writer.close()
 
     def put(self, data: bytes) -> Stored:
         """Store bytes."""
@@ -197,9 +230,11 @@ class FolderStore(WritesFiles):
         self.lacking: Callable[[ArtifactError], None] = lambda error: None
         self._readings = Readings()
         self.incoming = root / "incoming"
+        # An unfinished file has a name that others know, and may be nobody else's yet: its folder can't be guessed.
+        self.uploads = next(root.glob("uploads-*"), root / f"uploads-{secrets.token_hex(16)}")
         self._links = root / "by-keccak"
         with disk(root):
-            for folder in (root, self.incoming, self._links):
+            for folder in (root, self.incoming, self.uploads, self._links):
                 folder.mkdir(parents=True, exist_ok=True)
 
     def clear_incoming(self) -> None:
@@ -210,9 +245,23 @@ class FolderStore(WritesFiles):
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     leftover.unlink(missing_ok=True)
 
-    def begin(self) -> FolderWriter:
+    def begin(self, name: str = "") -> FolderWriter:
         """A file under way."""
-        return FolderWriter(self)
+        return FolderWriter(self, name)
+
+    def unfinished(self) -> dict[str, int]:
+        """Names and sizes of the unfinished files that stay."""
+        found = {}
+        with disk(self.root):
+            for path in self.uploads.iterdir():
+                with suppress(FileNotFoundError):
+                    found[path.name] = path.stat().st_size
+        return found
+
+    def forget(self, name: str) -> None:
+        """Delete an unfinished file."""
+        with disk(self.root):
+            (self.uploads / name).unlink(missing_ok=True)
 
     def adopt(self, path: Path, name: str) -> None:
         """Give a complete, synced file of the incoming folder its place."""

@@ -50,6 +50,12 @@ class Writer(Protocol):
     def keep(self) -> Stored:
         """Put it into the store: all of it, durably, or nothing."""
 
+    def restart(self) -> None:
+        """Throw away what was written, and begin anew."""
+
+    def discard(self) -> None:
+        """Throw the file away, unless it was kept."""
+
 
 class Store(Protocol):
     """Files by hash. Every method may raise StoreError: the store can't be used now."""
@@ -64,6 +70,18 @@ class Store(Protocol):
 
     def writer(self) -> AbstractContextManager[Writer]:
         """Begin a file; it is thrown away at the end unless it was kept."""
+
+    def continued(self, name: str) -> AbstractContextManager[Writer]:
+        """Go on with an unfinished file, or begin it. It stays at the end, unless it was kept or discarded.
+
+        The caller makes sure that nobody else writes it.
+        """
+
+    def unfinished(self) -> dict[str, int]:
+        """Names and sizes in bytes of the unfinished files that stay."""
+
+    def forget(self, name: str) -> None:
+        """Delete an unfinished file; nothing happens if it is not there."""
 
     def put(self, data: bytes) -> Stored:
         """Store bytes."""

@@ -151,8 +151,8 @@ class _Checked(io.BufferedReader):
 class S3Writer(FolderWriter):
     """A file under way on this machine's disk; keeping it is sending it."""
 
-    def __init__(self, store: S3Store) -> None:
-        super().__init__(store.cache)
+    def __init__(self, store: S3Store, name: str = "") -> None:
+        super().__init__(store.cache, name)
         self._bucket = store
 
     def keep(self) -> Stored:
@@ -217,9 +217,17 @@ class S3Store(WritesFiles):
         """Remove what an earlier process left unfinished on this machine."""
         self.cache.clear_incoming()
 
-    def begin(self) -> S3Writer:
+    def begin(self, name: str = "") -> S3Writer:
         """A file under way on this machine's disk."""
-        return S3Writer(self)
+        return S3Writer(self, name)
+
+    def unfinished(self) -> dict[str, int]:
+        """Names and sizes of the unfinished files that stay, on this machine's disk."""
+        return self.cache.unfinished()
+
+    def forget(self, name: str) -> None:
+        """Delete an unfinished file from this machine's disk."""
+        self.cache.forget(name)
 
     def link(self, keccak: str, sha256: str) -> None:
         """Let a file be found by its keccak too."""

@@ -123,6 +123,14 @@ class Metrics:
         self.uploads = Gauge(
             "folkmoot_uploads_in_flight", "Updates that are being received or checked.", registry=registry
         )
+        self.carried = Counter(
+            "folkmoot_carried_bytes",
+            "Bytes of updates that came in and of files that went out, as they were on the line.",
+            ["direction"],
+            registry=registry,
+        )
+        for direction in ("in", "out"):
+            self.carried.labels(direction)
         for kind in TOLD:
             self.events.labels(kind)
         for reason in Reason:

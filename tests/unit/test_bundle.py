@@ -41,6 +41,7 @@ EXPECTED = {
     "folkmoot/ledger/deployment.py",
     "folkmoot/runtime/urls.py",
     "folkmoot/coordinator_api.py",
+    "folkmoot/runtime/coding.py",
     "folkmoot/runtime/deadlines.py",
     "folkmoot/errors.py",
     "folkmoot/runtime/fault_points.py",

@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Annotated
 
 from anyio import to_thread
@@ -18,6 +20,8 @@ from starlette.requests import ClientDisconnect
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.runtime.coding import CodingError, Decoder
 from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, AppState, Here, RoundNumber
@@ -29,14 +33,22 @@ from server.api.schemas import (
     RefusalView,
     UpdateDetailView,
     UpdateView,
+    UploadView,
     VerdictView,
 )
 from server.chain.view import ChainView
 from server.db.models import Entry, Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
-from server.intake.intake import Arrival
+from server.intake.intake import Arrival, Intake
+from server.intake.uploads import Turn
+from server.store import Writer
+from server.telemetry.transfers import Progress
 
 router = APIRouter(tags=["updates"])
+
+SignedCommitment = Annotated[
+    str, Header(description="base64url of the signed commitment's canonical JSON.", max_length=8192)
+]
 
 DRAIN_SECONDS = 30
 """Seconds for which the file of an update that was refused is read on and thrown away."""
@@ -59,34 +71,40 @@ async def submit(
     request: Request,
     here: Here,
     round_number: RoundNumber,
-    folkmoot_commitment: Annotated[
-        str, Header(description="base64url of the signed commitment's canonical JSON.", max_length=8192)
-    ],
+    folkmoot_commitment: SignedCommitment,
+    upload_offset: Annotated[
+        int, Header(ge=0, description="Bytes of the file that have arrived before; the body has the rest.")
+    ] = 0,
 ) -> AcceptedView:
-    """Hand in an update. Refusals have the reason codes of docs/protocol.md section 7; again does no harm."""
+    """Hand in an update. Refusals have the reason codes of docs/protocol.md section 7; again does no harm.
+
+    The body may have the Content-Encoding gzip. After a broken upload, `/v1/rounds/{round}/upload` has the offset from
+    which to go on; without an offset the update begins anew.
+    """
     commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
     account, intake = commitment.contributor, here.intake
     most = here.federation.manifest.size
+    coding = request.headers.get("content-encoding", "identity").lower()
+    if coding not in ("identity", "gzip"):
+        raise Problem(
+            415, "unsupported-coding", f"The body has the coding {coding[:40]!r}.", "Use gzip, or none."
+        )
     try:
         try:
-            if commitment.round != round_number:
-                message = f"The commitment is for round {commitment.round}, not {round_number}."
-                raise UpdateRefused(message, remedy="Send it to its own round.", code="round-unknown")
-            arrival = await to_thread.run_sync(
-                intake.begin, round_number, commitment, signature, limiter=here.receiving
-            )
+            arrival = await _begin(here, round_number, commitment, signature)
             if arrival.authenticated:
                 here.count_write(account)
             declared = request.headers.get("content-length", "")
             most = intake.size(arrival)
-            if declared.isdecimal() and int(declared) != most:
-                raise intake.wrong_size(arrival, int(declared))
+            if coding == "identity" and declared.isdecimal() and upload_offset + int(declared) != most:
+                raise intake.wrong_size(arrival, upload_offset + int(declared))
         except UpdateRefused:
             await _drain(request, most)
             raise
         slots, holder = (here.uploads, account) if arrival.authenticated else (here.unsigned, "")
         with slots.held(holder, "updates"):
-            new = await _receive(request, here, arrival)
+            async with here.unfinished.turn(arrival) as turn:
+                new = await _receive(request, here, arrival, upload_offset, coding == "gzip", turn)
     except UpdateRefused as refusal:
         kept = await to_thread.run_sync(
             intake.write_down, round_number, commitment, signature, refusal, limiter=here.receiving
@@ -98,18 +116,99 @@ async def submit(
     return AcceptedView(new=new)
 
 
-async def _receive(request: Request, here: AppState, arrival: Arrival) -> bool:
-    intake = here.intake
+@router.get("/v1/rounds/{round_number}/upload", responses=WRITES)
+async def upload(here: Here, round_number: RoundNumber, folkmoot_commitment: SignedCommitment) -> UploadView:
+    """How much of an update has arrived. Its refusals are those of the update."""
+    commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
+    arrival = await _begin(here, round_number, commitment, signature)
+    if not arrival.authenticated:
+        raise Problem(
+            403,
+            "not-authorised",
+            f"The signature is not of {commitment.contributor}.",
+            "Send the whole update.",
+        )
+    here.count_write(commitment.contributor)
+    there, accepted = await to_thread.run_sync(_found, here, arrival, limiter=here.receiving)
+    return UploadView(offset=there, size=here.intake.size(arrival), accepted=accepted)
+
+
+def _found(here: AppState, arrival: Arrival) -> tuple[int, bool]:
+    if here.intake.has(arrival):
+        return here.intake.size(arrival), True
+    return here.unfinished.there(arrival), False
+
+
+async def _begin(here: AppState, number: int, commitment: Commitment, signature: bytes) -> Arrival:
+    if commitment.round != number:
+        message = f"The commitment is for round {commitment.round}, not {number}."
+        raise UpdateRefused(message, remedy="Send it to its own round.", code="round-unknown")
+    begin = partial(here.intake.begin, number, commitment, signature)
+    return await to_thread.run_sync(begin, limiter=here.receiving)
+
+
+async def _receive(
+    request: Request, here: AppState, arrival: Arrival, offset: int, coded: bool, turn: Turn
+) -> bool:
+    """Receive an update and take it in; whether it is new. What has arrived stays if the connection breaks."""
+    intake, contributor = here.intake, arrival.commitment.contributor
     most = intake.size(arrival)
-    with here.store.writer() as writer:
+    in_thread = partial(to_thread.run_sync, limiter=here.receiving)
+    name = await in_thread(here.unfinished.place, arrival)
+    with ExitStack() as stack:
+        opened = here.store.writer() if name is None else here.store.continued(name)
+        writer = await in_thread(stack.enter_context, opened)  # Reads what is there.
+        if not offset:
+            writer.restart()
+        if writer.size != offset:
+            raise Problem(
+                409,
+                "wrong-offset",
+                f"Of the update, {writer.size} bytes have arrived, not {offset}.",
+                f"Ask /v1/rounds/{arrival.round}/upload for the offset.",
+                offset=writer.size,
+            )
+        what = f"the update of {contributor} for round {arrival.round}"
+        progress = Progress(here.metrics, "in", what, most, offset)
+        decoder = Decoder() if coded else None
         try:
-            async for chunk in request.stream():
-                if writer.size + len(chunk) > most:
-                    raise intake.wrong_size(arrival, most + 1)
-                writer.write(chunk)
+            with turn.receiving:
+                async for chunk in request.stream():
+                    if decoder is None:
+                        _write(intake, arrival, writer, (chunk,))
+                    else:
+                        await in_thread(_write, intake, arrival, writer, decoder.decode(chunk))
+                    progress.moved(len(chunk), writer.size)
+                if decoder is not None:
+                    decoder.end()
+            if turn.receiving.cancelled_caught:
+                raise Problem(
+                    409, "superseded", "A later upload of this account has taken over.", "Let it end."
+                )
+            progress.ended()
+            return await to_thread.run_sync(intake.finish, arrival, writer, limiter=here.checking)
         except ClientDisconnect as exc:
             raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc
-        return await to_thread.run_sync(intake.finish, arrival, writer, limiter=here.checking)
+        except CodingError as exc:
+            writer.discard()
+            raise Problem(400, "invalid-coding", f"The body is no gzip: {exc}.", "Send it again.") from exc
+        except UpdateRefused:
+            writer.discard()
+            raise
+
+
+def _write(intake: Intake, arrival: Arrival, writer: Writer, pieces: Iterable[bytes]) -> None:
+    """Write pieces of an update, and never more than it may have.
+
+    Raises:
+        UpdateRefused: There is more.
+        CodingError: By the pieces.
+    """
+    most = intake.size(arrival)
+    for piece in pieces:
+        if writer.size + len(piece) > most:
+            raise intake.wrong_size(arrival, most + 1)
+        writer.write(piece)
 
 
 async def _drain(request: Request, limit: int) -> None:

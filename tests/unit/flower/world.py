@@ -7,6 +7,7 @@ is expected has answered. What it serves can be falsified by the test.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import threading
@@ -35,6 +36,7 @@ from folkmoot.protocol.packing import pack, unpack
 from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
+from folkmoot.runtime.coding import coded
 
 CHAIN_ID = 31337
 MEMBER_TYPE = "(uint96,uint96,uint24,uint40)"
@@ -324,6 +326,9 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
         def _send(self, status: int, body: bytes | dict[str, Any]) -> None:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
+            if isinstance(body, bytes) and "gzip" in self.headers.get("Accept-Encoding", ""):
+                data = b"".join(coded([data], packed=True))
+                self.send_header("Content-Encoding", "gzip")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -355,10 +360,20 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return self._send(200, world.artifacts[parts[2]])
                 return self._send(*_problem(404, "not-found", self.path))
 
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers["Content-Length"]))
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return gzip.decompress(body)
+
         def do_POST(self) -> None:
             import base64
 
-            body = self.rfile.read(int(self.headers["Content-Length"]))
+            body = self._body()
             with world.lock:
                 if self.path == "/":
                     asked = json.loads(body)
