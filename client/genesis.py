@@ -27,7 +27,7 @@ from folkmoot.protocol.genesis import (
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.runtime.memory import INITIAL, require_memory
-from folkmoot.tasks import Task, pretrained, root, supervised
+from folkmoot.tasks import Task, pace, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
 if TYPE_CHECKING:
@@ -39,7 +39,11 @@ _CALIBRATION_SHARES = (
 
 
 def start_of(
-    task: Task, root_digest: str = "", width: int = 8, weights: Mapping[str, Any] | None = None
+    task: Task,
+    root_digest: str = "",
+    width: int = 8,
+    weights: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Start:
     """Return the genesis of a federation with a task.
 
@@ -51,13 +55,16 @@ def start_of(
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
         width: Bits of an encoded coordinate under the first policy.
         weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
+        settings: Training settings in the place of the task's own, or beside them.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
             layer mixes records, or the weights do not fit the task's model.
-        InputError: The privacy settings are invalid.
+        InputError: The settings for privacy, start or clock are invalid.
         ManifestError: The model can't be used.
     """
+    training = {**task.training, **(settings or {})}
+    pace.check(training)
     model = task.model()
     if weights is not None:
         pretrained.load(task, model, weights)
@@ -66,7 +73,7 @@ def start_of(
     committed = {root.SETTING: root_digest} if root_digest else {}
     carry = pretrained.frozen(model, private=private is not None)
     manifest = Manifest.from_arrays(
-        task.name, values, {**task.training, **committed, **width_settings(width)}, carry=carry
+        task.name, values, {**training, **committed, **width_settings(width)}, carry=carry
     )
     state = State.genesis(manifest, values)
     if private is not None:
@@ -137,6 +144,7 @@ def write_genesis(
     root_digest: str = "",
     width: int = 8,
     weights: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
@@ -146,6 +154,6 @@ def write_genesis(
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest, width, weights)
+    start = start_of(task, root_digest, width, weights, settings)
     write(start, folder)
     return start
