@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import tree_usage
 from client.access import Access
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest
@@ -79,12 +80,21 @@ def nodes_in(flower: Flower, world: World, records: Path) -> Iterator[None]:
 def test_two_lines_anchor_an_ordinary_app(flower: Flower, model: dict[str, Any], tmp_path: Path) -> None:
     manifest = Manifest.from_arrays("plain", model, {})
     app = anchored(PLAIN, tmp_path)
+    used: list[dict[str, float]] = []
+
+    def watch(line: str) -> None:
+        if "updates accepted" in line:
+            pids = {child.name: child.pid for child in flower.supervisor.children}
+            used.append({name: tree_usage(pids[f"node-{name}"]).by_kind["tasks"] for name in NAMES})
+
     with (
         World(manifest, model, expect=2, rounds=2, exponent=-8) as world,
         nodes_in(flower, world, tmp_path),
     ):
-        result, lines = flower.run({"coordinator": world.url}, app)
+        result, lines = flower.run({"coordinator": world.url}, app, watch)
     assert result.completed, "\n".join(lines)
+    ours, stock = (used[1][name] - used[0][name] for name in NAMES)
+    assert stock > 5 * ours, "Flower's node starts a Python for the message of the second round; ours forks"
     assert world.run_state == "done"
     assert not world.refusals
     # Both nodes, the one with forks and the stock one, ran the very bundle that was sent.
