@@ -18,16 +18,19 @@ import traceback
 from typing import TYPE_CHECKING
 
 from client.access import training_environment
-from client.pauses import NodePause, Waker, replace_clock
+from client.pauses import NodePause, Waker, call_after, replace_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_PAUSE = 0.5
-"""Seconds between two polls for messages during a run."""
+"""Maximum number of seconds between two polls for messages during a run."""
 
 WARM_UP_SECONDS = 120.0
 """Seconds after which a node connects even if its executor still imports libraries."""
+
+MESSAGE_PULLED = "_pull_and_store_message"
+"""Name of the function of Flower's node that returns a run once there is a task of it."""
 
 LOST = 1
 """Exit status after the connection to the SuperLink was lost permanently."""
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--pause",
         type=float,
         default=DEFAULT_PAUSE,
-        help="seconds between two polls for messages during a run",
+        help="maximum number of seconds between two polls for messages during a run",
     )
     parser.add_argument(
         "--preload", action="append", default=[], help="module to import before the first task"
@@ -70,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.no_fork:
         words += ["--no-fork"]
     wake = start_executor(options.port, secret, words, options.pass_env if options.sandbox else None)
-    replace_clock(start_client_internal, NodePause(options.pause, wake))
+    call_after(start_client_internal, MESSAGE_PULLED, wake)
+    replace_clock(start_client_internal, NodePause(options.pause))
     run_to_the_end(flower_supernode)
 
 

@@ -58,7 +58,7 @@ class ModelFiles:
             if not self.storage.store.has(state):
                 self._learn(source, number)
             path = source.fetch(state, self.federation.manifest.state_file_size)
-            return State.from_bytes(path.read_bytes(), self.federation.manifest)
+            return State.open(path, self.federation.manifest)
 
     def rebuild(self, number: int, state: str) -> None:
         """Put the state file of a version back, made from an earlier state and the means since then.
@@ -98,7 +98,9 @@ class ModelFiles:
                 remedy="Run `folkmoot coordinator doctor`.",
                 code="wrong-state",
             )
-        stored = self.storage.store.put(loaded.to_safetensors(self.federation.manifest, number, root))
+        stored = self.storage.store.put_chunks(
+            loaded.safetensors_chunks(self.federation.manifest, number, root)
+        )
         with self.storage.database.write("model-kept") as session:
             session.merge(file_row(stored, "model", of=number))
         return stored

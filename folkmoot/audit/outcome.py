@@ -9,9 +9,11 @@ the other with files whose hashes were checked, and compares the results with th
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
@@ -426,6 +428,7 @@ class Recomputation:
                 updates,
                 coordinator=replayed.opened.coordinator,
                 lineage=lineage,
+                folder=Path(tempfile.gettempdir()),
             )
         except InputError as error:  # No delivered update, or a rule that this release does not support.
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error

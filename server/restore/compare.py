@@ -9,6 +9,7 @@ or lies must not make it change a row.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -251,7 +252,10 @@ class Comparison:
             loaded = ModelFiles(self._storage, self._federation, self._chain.policy).read_state(number, state)
         except ArtifactError:
             return []  # the store tells of it
-        expected = sha256_hex(loaded.to_safetensors(self._federation.manifest, number))
+        digest = hashlib.sha256()
+        for chunk in loaded.safetensors_chunks(self._federation.manifest, number):
+            digest.update(chunk)
+        expected = digest.hexdigest()
         if expected == row.sha256:
             return []
 

@@ -7,7 +7,6 @@ the next one builds on, whatever an audit says of it.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -230,13 +230,13 @@ class Importer:
             fetch = partial(self._rebuilt, after, sha256, manifest)
             path = self._file(number, what, sha256, manifest.state_file_size, fetch)
         subject = Subject(check=_CHECK, round=number, artifact=sha256)
-        with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        state = _parsed(subject, f"the {what}", lambda: State.open(path, manifest))
         if self.spare(after):
             self.states.discard(sha256)
-        state = _parsed(subject, f"the {what}", lambda: State.from_bytes(view, manifest))
-        require(subject, f"the root of the {what}", root, state.root(manifest.hash))
-        return state.momentum_tree().root
+        momentum_root = state.momentum_tree().root
+        found = merkle.state_root(manifest.hash, state.theta_tree().root, momentum_root)
+        require(subject, f"the root of the {what}", root, found)
+        return momentum_root
 
     def _rebuilt(self, after: int, sha256: str, manifest: Manifest) -> Path:
         """Return the state after a round from the store or a source, or rebuild it."""

@@ -27,7 +27,7 @@ from folkmoot.fraud.proofs.finding import BY_RULE, Finding, Material
 from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
-from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.codec import check_padding
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
@@ -178,6 +178,7 @@ def _compute(finding: Finding) -> None:
             arrived,
             coordinator=case.coordinator,
             lineage=material.lineage,
+            folder=material.folder,
         )
     except InputError as error:  # No update was delivered, or this release does not support the rule.
         text = f"The outcome of round {case.round} can't be computed. {error.message}"
@@ -443,8 +444,7 @@ def _compare_state(finding: Finding, mean: Callable[[int, int], U8]) -> None:
         )
         return
     if manifest.leaves <= rows.leaves and depth_of(rows.leaves) == manifest.depth:
-        finding.theta_tree = plain_tree(THETA, rows.leaves, _state_rows(rows.theta))
-        finding.momentum_tree = plain_tree(MOMENTUM, rows.leaves, _state_rows(rows.momentum))
+        finding.theta_tree, finding.momentum_tree = rows.theta_tree(), rows.momentum_tree()
     if finding.theta_tree is None or finding.momentum_tree is None:
         finding.demands.append(Demand("state", text, root=root, truth=(theta, momentum)))
         return
@@ -475,10 +475,6 @@ def _step(finding: Finding, mean: Callable[[int, int], U8]) -> tuple[Tree, Tree]
         hashes[THETA][first:last] = merkle.leaf_hashes(THETA, merkle.state_leaves(part.theta))
         hashes[MOMENTUM][first:last] = merkle.leaf_hashes(MOMENTUM, merkle.state_leaves(part.momentum))
     return merkle.tree(THETA, hashes[THETA]), merkle.tree(MOMENTUM, hashes[MOMENTUM])
-
-
-def _state_rows(values: I64) -> Callable[[int, int], U8]:
-    return lambda first, last: merkle.state_leaves(values[LEAF * first : LEAF * last])
 
 
 # Errors that only a vote can judge

@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import select
+import signal
+import time
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.clientapp import utils
 from flwr.supercore.constant import TaskType
@@ -22,7 +28,11 @@ from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import Rules
+from tests import leftovers
+
+ROOT = Path(__file__).resolve().parents[3]
 
 CONTENT = b"a bundle"
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -46,7 +56,11 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     monkeypatch.setattr(tasks, "BUNDLED", frozenset())
     for name in ("FLWR_HOME", MEMORY_VARIABLE):
         monkeypatch.setitem(os.environ, name, "")
+    np.random.seed(1)
+    same = np.random.random()
+    np.random.seed(1)
     tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path), "/kept"))
+    assert np.random.random() != same, "a fork must not draw what another fork draws"
     assert os.environ[MEMORY_VARIABLE] == "/kept"
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
@@ -67,9 +81,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     return made
 
 
-def spec(fab_hash: str | None) -> ExecutionSpec:
+def spec(fab_hash: str | None, word: str = "anything") -> ExecutionSpec:
     return ExecutionSpec(
-        TaskType.CLIENT_APP, "127.0.0.1:9", "token", True, None, False, None, False, 1, fab_hash
+        TaskType.CLIENT_APP, "127.0.0.1:9", word, True, None, False, None, False, 1, fab_hash
     )
 
 
@@ -142,3 +156,31 @@ def test_a_pinned_node_starts_no_bundle_without_a_hash(
     executor = TrainingExecutor(tmp_path, tmp_path / "memory", pinned=HASH, fork=False)
     assert executor.launch(spec(fab_hash)).status is LaunchResultStatus.FAILED
     assert started == []
+
+
+@pytest.mark.skipif(bool(support().missing), reason="there is no sandbox here")
+def test_a_message_finds_nothing_that_an_earlier_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "run_in_sandbox", leftovers.run_in_sandbox)
+    memories = tmp_path / "memory"
+    executor = TrainingExecutor(tmp_path / "bundles", memories, Rules(readable=(str(ROOT),)))
+
+    def found(bundle: str, token: str) -> dict[str, Any]:
+        assert executor.launch(spec(bundle, token)).status is LaunchResultStatus.ACCEPTED
+        end = time.monotonic() + 120
+        while executor.busy and time.monotonic() < end:
+            select.select([], [], [], 0.02)
+            executor.reconcile()
+        assert not executor.busy
+        return dict(json.loads((memories / bundle / leftovers.FOUND).read_text()))
+
+    left = found(HASH, leftovers.LEAVE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(left["pid"], 0)
+    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009  not for type checkers
+    os.kill(server, signal.SIGKILL)  # The next message starts another.
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    for bundle in (HASH, "ef" * 32):
+        seen = found(bundle, leftovers.LOOK)
+        assert seen == dict.fromkeys(seen, False)
