@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from client.trial import model_of
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
@@ -104,8 +105,9 @@ def check_memory(task: Task) -> None:
 
     Raises:
         LocalError: It has not (`memory-short`).
+        TaskError: The task makes no model.
     """
-    parameters = sum(tensor.numel() for tensor in task.model().state_dict().values())
+    parameters = sum(tensor.numel() for tensor in model_of(task).state_dict().values())
     require_memory(
         INITIAL * parameters,
         f"The genesis of the task {task.name!r}",

@@ -138,12 +138,12 @@ def task_init(
 
     Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
-    from client import evaluation
+    from client import evaluation, trial
     from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
-    from folkmoot.tasks import load_task, pace, private, root
+    from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
@@ -172,6 +172,8 @@ def task_init(
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
+    if weights is not None:  # Before the task is tried, which takes as long as a round.
+        pretrained.load(loaded, trial.model_of(loaded), weights)
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
     paced = {
@@ -459,7 +461,10 @@ def task_generate(
         float, typer.Option(help="0 writes the most likely text; with 1 the model draws by its own chances.")
     ] = 0.8,
     seed: Annotated[
-        int, typer.Option(help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0)
+        int,
+        typer.Option(
+            help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0, max=2**63 - 1
+        ),
     ] = 0,
     json_: Json = False,
 ) -> None:

@@ -310,7 +310,7 @@ class _App:
     ) -> None:
         self._message, self._context, self._call_next = message, context, call_next
         self._options = options
-        self._content = message.content
+        self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
         self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
 
     def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
@@ -339,6 +339,193 @@ class _App:
             left, self._context.state = self._context.state, before
             # The arrays that the app started from are not needed any more.
             self._message.content = RecordDict()
+        if reply.has_error():
+            return reply
+        return Trained(start, reply.content, left)
+
+
+def _train_on(
+    app: _App, header: RoundHeader, policy: Policy, theta: I64, data: bytes, state: RecordDict
+) -> Trained | None:
+    """Train from the eager start of the next round; return None if the app replied with an error.
+
+    Raises:
+        KeeperError: The keeper does not give the base's momentum.
+        RefusedError: The app raised an exception.
+    """
+    manifest, round_message = app.manifest, app.round_message
+    momentum = base_momentum(app.contributor.keeper, header.round, manifest.size)
+    if state_tree(MOMENTUM, momentum).root != round_message.momentum_root:
+        raise KeeperError(
+            f"The keeper's momentum of the base of round {header.round} is not the chain's.",
+            remedy="Start `folkmoot join` again.",
+            code="wrong-base",
+        )
+    start = eager_start(
+        theta,
+        momentum,
+        decode_update(data, manifest, header.width),
+        policy.mean_scale,
+        np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf],
+        policy.rate,
+        policy.momentum,
+    )
+    trained = app.train(to_float32(start), header.round + 1, state)
+    return None if isinstance(trained, Message) else trained
+
+
+def _plain_message(
+    content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
+) -> RecordDict:
+    """Return the message as Flower would send it: the app's own records, with its arrays instead of theta."""
+    ordinary = RecordDict()
+    for name, record in content.items():
+        if name == records.THETA:
+            ordinary[arrays_key] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+        elif name != records.ROUND or show_round:
+            ordinary[name] = record
+    return ordinary
+
+
+def _check_may_answer(contributor: Contributor) -> None:
+    """Check that results of the app may leave: what an evaluation says of private records is in no budget.
+
+    Raises:
+        RefusedError: The federation has a privacy budget.
+    """
+    if contributor.private:
+        raise RefusedError(
+            "this federation has a privacy budget, so the app's results of evaluations and queries stay on this node.",
+            remedy="Set the strategy's fraction_evaluate to 0, and evaluate on public data at the server.",
+            code="private-results",
+        )
+
+
+def _sent_records(content: RecordDict, *, configs: bool) -> RecordDict:
+    """Return the records of the app's reply that are sent with the signed update."""
+    leaving = RecordDict(dict(content.metric_records))
+    settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
+    size = len(records.pack(settings))
+    if size <= MAX_CONFIGS:
+        leaving.update(settings)
+    else:
+        log(
+            WARNING,
+            "The config records of the app's reply have %d bytes, more than %d. They stay on this node",
+            size,
+            MAX_CONFIGS,
+        )
+    return leaving
+
+
+def _commitment(
+    update: EncodedUpdate,
+    header: RoundHeader,
+    account: str,
+    memory_hash: bytes,
+    bundle: bytes,
+) -> Commitment:
+    return Commitment(
+        contributor=account,
+        round=header.round,
+        base_state_root=header.base_state_root,
+        update_root=update.root,
+        sum_squares=update.sum_squares,
+        memory_hash=memory_hash,
+        bundle_hash=bundle,
+    )
+
+
+def _memory_folder(contributor: Contributor, bundle: bytes) -> Path:
+    """Return the folder with the memories of a bundle."""
+    return Path(os.environ.get(MEMORY_VARIABLE) or contributor.home / MEMORY_FOLDER / bundle.hex())
+
+
+def _memory(contributor: Contributor, manifest: Manifest, bundle: bytes, key: bytes) -> MemoryStore:
+    owner = Owner(
+        chain=contributor.chain_id,
+        ledger=contributor.ledger.lower(),
+        account=contributor.account.lower(),
+        manifest=manifest.hash.hex(),
+        bundle=bundle.hex(),
+    )
+    return MemoryStore(_memory_folder(contributor, bundle), owner, key, manifest.elements)
+
+
+def _header_hash(number: int, contributor: Contributor) -> bytes:
+    """Return the hash of a round's header on the chain."""
+    with open_rpc(contributor.rpc) as rpc:
+        ledger = LedgerReader(rpc, contributor.ledger)
+        return _read_chain(lambda: ledger.round(number).header_hash)
+
+
+def _ends(view: RoundView, contributor: Contributor, bundle: bytes) -> tuple[float, float]:
+    """Return the monotonic times at which a training by the clock ends, and at which the commit window ends."""
+    with open_rpc(contributor.rpc) as rpc:
+        now = _read_chain(rpc.latest_timestamp)
+    over = time.monotonic() + view.commit_deadline - max(now, view.opened_at)
+    window = view.commit_deadline - view.opened_at
+    return over - clock.margin(window, clock.measured(_memory_folder(contributor, bundle))), over
+
+
+def _remembered(
+    memory: MemoryStore | None, contributor: Contributor, number: int, base: int, *, load: bool
+) -> RecordDict:
+    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used.
+
+    Without `load`, return no records, and only remove what is too old.
+    """
+    if memory is None:
+        return RecordDict()
+
+    def signed(earlier: int) -> bytes | None:
+        kept = kept_update(contributor.home, earlier)
+        try:
+            return None if kept is None else commitment_from_wire(kept.commitment)[0].memory_hash
+        except InputError:  # A damaged file.
+            return None
+
+    def view(earlier: int) -> RoundView:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).round(earlier)
+
+    try:
+        memory.settle(number, signed)
+        kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
+        if kept is None or not load:
+            return RecordDict()
+        found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
+    except (LocalError, OSError) as error:
+        log(WARNING, "%s", error)
+        return RecordDict()
+    log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
+    return found
+
+
+def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes:
+    """Store what training left; return its hash, or zero if it can't be stored."""
+    try:
+        return memory.draft(header.round, header.hash, left)
+    except (LocalError, InputError) as error:
+        log(WARNING, "%s", error)
+        return NO_MEMORY
+
+
+def _check_in_time(round_id: int, contributor: Contributor) -> None:
+    """Check again that the round still takes commitments: training may have lasted longer than its window.
+
+    Raises:
+        RefusedError: The round takes no more commitments.
+    """
+    with open_rpc(contributor.rpc) as rpc:
+        ledger = LedgerReader(rpc, contributor.ledger)
+        if _read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
+            raise RefusedError(
+                f"round {round_id} closed while this node trained, so its update is too late.",
+                remedy="It takes part in the next round. If this happens in each round, train fewer steps or "
+                "ask the voters for a longer commit window.",
+                code="round-closed",
+            )
 
 
 def _train(

@@ -22,15 +22,18 @@ from client.transfers import Transfers
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import clock, eager, records
 from folkmoot.flower.contributor import Contributor, kept_update
+from folkmoot.flower.mod import folkmoot_mod
+from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.outer_step import eager_start
 from folkmoot.runtime import fault_points
 from tests.unit.flower.conftest import MANIFEST, MODEL
+from tests.unit.flower.grid import context
 from tests.unit.flower.test_memory import Counting, Node
-from tests.unit.flower.test_mod import App
-from tests.unit.flower.world import World
+from tests.unit.flower.test_mod import App, train_message
+from tests.unit.flower.world import World, account
 from tests.unit.privacy.test_settings import GOOD
 
 EAGER = replace(MANIFEST, training={**MANIFEST.training, "start": "eager"})
@@ -146,6 +149,22 @@ def test_a_round_that_starts_from_another_base_drops_the_work(node: EagerNode) -
     assert commitment.base_state_root == node.world.states[0].root(EAGER.hash)
     assert np.array_equal(node.app.starts[-1], to_float32(node.world.states[0].theta))
     assert node.after() == [], "of round 1 nothing is left"
+
+
+def test_a_node_that_was_away_for_three_rounds_starts_from_the_base(
+    node: EagerNode, join: Callable[..., Contributor]
+) -> None:
+    node.play()
+    eager.train_on()
+    ben = join(node.world, "ben")
+    for _ in range(3):
+        mod = folkmoot_mod(signer=LocalSigner(account("ben")))
+        node.commit(mod(train_message(node.world), context(ben), App()))
+    base = node.world.states[-1]
+    assert node.play().base_state_root == base.root(EAGER.hash)
+    assert np.array_equal(node.app.starts[-1], to_float32(base.theta))
+    assert node.app.seen == [0, 1, 1], "of the eager training nothing is used"
+    assert node.after() == []
 
 
 def test_a_void_round_uses_the_same_work_again(node: EagerNode) -> None:

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from torch import nn
 
+from folkmoot.cli.deploy import first_of
+from folkmoot.cli.main import run
+from folkmoot.cli.policy import suggest
 from folkmoot.errors import InputError
 from folkmoot.tasks import load_task, pace
 from folkmoot.tasks.text.task import TextTask
@@ -102,3 +106,18 @@ def test_a_shipped_task_trains_by_the_clock_too() -> None:
     training = {**task.training, "clock": True}
     train_once(task, task.model(), task.load(0, 10, 0), training, {}, 1, Clock(5), report)
     assert report == {"steps": 5}
+
+
+def test_a_federation_is_made_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    init = ["task", "init", "--task", "digits", "--out"]
+    policies = []
+    for name, more in (("eager", ["--start", "eager", "--clock"]), ("usual", [])):
+        genesis = tmp_path / name
+        assert run([*init, str(genesis), *more]) == 0
+        training = first_of(genesis / "genesis.json", genesis)[1].training
+        assert (pace.is_eager(training), pace.by_clock(training)) == (bool(more), bool(more))
+        policies.append(suggest(genesis, "l2", "mean", (), min_stake=1, bond=4, reward=1))
+    assert [(policy.rate, policy.momentum) for policy in policies] == [(512, 307), (1024, 0)]
+    capsys.readouterr()
+    assert run([*init, str(tmp_path / "late"), "--start", "late"]) == 1
+    assert "start is 'base' or 'eager'" in capsys.readouterr().err
