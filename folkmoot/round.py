@@ -30,6 +30,7 @@ from folkmoot.aggregation.references import (
     references,
 )
 from folkmoot.aggregation.registry import rule, uses
+from folkmoot.aggregation.repeats import compare_earlier
 from folkmoot.aggregation.shares import copies_among
 from folkmoot.aggregation.trajectory import WINDOW, TrajectoryUpdate
 from folkmoot.aggregation.windows import windows
@@ -37,6 +38,7 @@ from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import NO_GRAM_ROOT, Anchor
 from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.codec import rounding_key
 from folkmoot.protocol.commitment import Commitment, checksum_address, entries_hash
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
@@ -232,8 +234,10 @@ def compute_round(
     root = [entry.contributor == checksum_address(coordinator) for entry in entries]
     copies = copies_among(entries, [summary is not None for summary in summaries], coordinator)
     weighed = [
-        (update, summary)
-        for index, (update, summary, own) in enumerate(zip(updates, summaries, root, strict=True))
+        (update, summary, entry)
+        for index, (update, summary, own, entry) in enumerate(
+            zip(updates, summaries, root, entries, strict=True)
+        )
         if update is not None and summary is not None and not own and index not in copies
     ]
     if not weighed:
@@ -242,12 +246,14 @@ def compute_round(
             remedy="Cancel the round, or fetch the missing files.",
             code="no-updates",
         )
-    readers = [update for update, _ in weighed]
+    readers = [update for update, _, _ in weighed]
+    keys = [rounding_key(header.seed, entry.contributor) for _, _, entry in weighed]
     known = _references(
         manifest,
         header,
         uses(policy.rule),
         readers,
+        keys,
         root=next(
             (u for u, s, own in zip(updates, summaries, root, strict=True) if own and s is not None), None
         ),
@@ -264,8 +270,8 @@ def compute_round(
     elements = tuple(tensor.elements for tensor in manifest.tensors)
     facts = ReferencedFacts(
         gram_matrix(manifest, header.exponents, readers) if products is None else products.gram,
-        tuple(summary.sum_squares for _, summary in weighed),
-        tuple(summary.sum_absolute for _, summary in weighed),
+        tuple(summary.sum_squares for _, summary, _ in weighed),
+        tuple(summary.sum_absolute for _, summary, _ in weighed),
         *known,
         elements=elements,
     )
@@ -387,14 +393,17 @@ def _references(
     header: RoundHeader,
     used: frozenset[ReferenceKind],
     updates: Sequence[UpdateReader],
+    keys: Sequence[int],
     *,
     root: UpdateReader | None,
     base: State,
     lineage: Lineage,
     sample: I64 | None,
     published: Mapping[str, Published],
-) -> tuple[Reference | None, Reference | None, tuple[Reference, ...], Windows | None]:
+) -> tuple[Reference | None, Reference | None, tuple[Reference, ...], Windows | None, tuple[int, ...]]:
     """Compare the references that a rule uses with the delivered updates: root, trajectory, earlier updates, windows.
+
+    The last of the results are the repeat cosines of the delivered updates, if earlier updates are used.
 
     Raises:
         InputError: ``mismatch``: the lineage lacks the trajectory's first state or what was weighed, or an earlier
@@ -413,12 +422,10 @@ def _references(
         manifest, header.exponents, updates, [(one, header.exponents) for one in single.values()]
     )
     products = dict(zip(single, compared, strict=True))
-    past = [(update, round_.exponents) for round_ in lineage.rounds for update in round_.updates]
-    if any(update.size != manifest.update_file_size(update.width) for update, _ in past):
-        raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
-    earlier = (
-        references(manifest, header.exponents, updates, past, sample) if ReferenceKind.EARLIER in used else ()
-    )
+    earlier: tuple[Reference, ...] = ()
+    repeats: tuple[int, ...] = ()
+    if ReferenceKind.EARLIER in used:
+        earlier, repeats = compare_earlier(manifest, header.exponents, updates, keys, lineage.rounds, sample)
     window = None
     if ReferenceKind.WINDOW in used:
         before = [round_.published for round_ in lineage.rounds[-(WINDOW - 1) :]]
@@ -433,7 +440,7 @@ def _references(
         window = windows(
             manifest, header.exponents, [*known, published], single.get(ReferenceKind.TRAJECTORY)
         )
-    return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier, window
+    return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier, window, repeats
 
 
 def _verdicts(

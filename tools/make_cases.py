@@ -20,6 +20,7 @@ import random
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import numpy as np
 from eth_account import Account
 
 from folkmoot import round as rounds
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage, PastRound, Published, window
 from folkmoot.aggregation.references import (
@@ -39,6 +41,7 @@ from folkmoot.aggregation.references import (
     references,
 )
 from folkmoot.aggregation.registry import PARAMETERS, rule, uses
+from folkmoot.aggregation.repeats import repeat_cosines
 from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.aggregation.trimmed_sum import check_binary_weights
@@ -50,7 +53,7 @@ from folkmoot.protocol import codec, merkle, packing
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
 from folkmoot.protocol.budget import MAX_STEPS, cost_of
-from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.commitment import Commitment, Domain, checksum_address, entries_hash
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, parse_canonical_json
@@ -162,8 +165,14 @@ def weights(given: Values) -> Values:
         absolute,
         root=reference(given["root"]) if given["root"] else None,
         trajectory=reference(given["trajectory"]) if given["trajectory"] else None,
-        earlier=tuple(reference(one) for one in given["earlier"]),
+        earlier=tuple(
+            replace(
+                reference(one), repeat=int(given["earlierRepeats"][i]) if "earlierRepeats" in given else UNIT
+            )
+            for i, one in enumerate(given["earlier"])
+        ),
         window=window if sums else None,
+        repeats=tuple(ints(given.get("repeats", ()))),
         elements=tuple(elements),
     )
     results = rule(given["rule"])(facts, ints(given["parameters"]))
@@ -182,6 +191,18 @@ def shares(given: Values) -> Values:
     ]
     copies = copies_of(roots)
     return {"weighed": sum((root is not None and i not in copies) << i for i, root in enumerate(roots))}
+
+
+def repeats(given: Values) -> Values:
+    """Section 8.3, repeat cosines."""
+    found = repeat_cosines(
+        manifest_of(given["elements"]),
+        ints(given["exponents"]),
+        [MemoryUpdate(raw(update), int(given["width"])) for update in given["updates"]],
+        [codec.rounding_key(raw(given["seed"]), who) for who in given["contributors"]],
+        np.array(ints(given["sample"]), dtype=np.int64) if given["sample"] else None,
+    )
+    return {"cosines": found}
 
 
 def compared(given: Values) -> Values:
@@ -455,7 +476,8 @@ def _past_round(one: Values, coordinator: str) -> PastRound:
         Commitment(who, 1, bytes(32), tree.root, tree.sum_squares)
         for who, tree in zip(one["contributors"], trees, strict=True)
     ]
-    return PastRound.of(tuple(ints(one["exponents"])), entries, updates, coordinator)
+    header = RoundHeader(1, bytes(32), bytes(32), 1, width, raw(one["seed"]), tuple(ints(one["exponents"])))
+    return PastRound.of(header, entries, updates, coordinator)
 
 
 class CheckFailedError(FolkmootError):
@@ -476,6 +498,7 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "signature": signature,
     "updateBytes": update_bytes,
     "weights": weights,
+    "repeatCosines": repeats,
     "comparedLeaves": compared,
     "compare": compare,
     "trajectory": trajectory,
@@ -666,7 +689,8 @@ def weights_cases() -> Group:
         "A round of small vectors, one a delivered update. tensors says in which tensor each coordinate lies, elements "
         "how many coordinates each tensor of the model has (the vectors stand for all of them). root, trajectory and "
         "earlier are references in the same units; an empty list: there is none. window has the window sums, one a "
-        "vector, where the rule uses them, and windowRounds the number of updates in each. gram is the Gram matrix. "
+        "vector, where the rule uses them, and windowRounds the number of updates in each. repeats and earlierRepeats "
+        "are the repeat cosines of vectors and earlier, 65536 where they are missing. gram is the Gram matrix. "
         "numbers are those of the verdicts: the intermediate values of the stages.",
     )
 
@@ -675,6 +699,7 @@ def weights_cases() -> Group:
         elements: Sequence[int] = (4096,), tensors: Sequence[int] | None = None, *,
         root: Sequence[int] = (), trajectory: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
         window: Sequence[tuple[Sequence[int], int]] = (), flags: Sequence[str] = (),
+        repeats: Sequence[int] = (), earlier_repeats: Sequence[int] = (),
     ) -> None:  # fmt: skip
         gram = [[_product(x, y) for y in vectors] for x in vectors]
         given = {
@@ -684,6 +709,10 @@ def weights_cases() -> Group:
         }  # fmt: skip
         if window:
             given |= {"window": [one for one, _ in window], "windowRounds": [rounds for _, rounds in window]}
+        if repeats:
+            given |= {"repeats": repeats}
+        if earlier_repeats:
+            given |= {"earlierRepeats": earlier_repeats}
         more: Values = {"gram": gram} if len(vectors) <= 9 else {}
         group.valid(comment, given, flags, **more)
 
@@ -756,6 +785,103 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         add(
             f"a replay of an earlier round, times {factor}", "guarded_mean", [], plain,
             earlier=[[factor * q for q in plain[2]]], flags=["Replay"],
+        )  # fmt: skip
+    for earlier_repeat in (60_000, 40_000, 9_000):
+        add(
+            f"noise: a repetition has a cosine of about {earlier_repeat}", "guarded_mean", [],
+            [[40, 3, -9, 2], [38, 8, -14, 9], [10, 50, 3, -40], [5, -9, 60, 33]], [1 << 17],
+            repeats=[61_000, 60_500, 62_000, 61_500], earlier=[[42, -3, -6, 12], [7, 30, 50, -20]],
+            earlier_repeats=[earlier_repeat, 61_000], flags=["Copy", "Replay", "Noise"],
+        )  # fmt: skip
+    for size in (1 << 12, 1 << 15, 1 << 18, 1 << 20):
+        add(
+            f"noise: copies of the round with {size} coordinates", "guided_mean", [],
+            [[40, 3, -9, 2], [36, 12, -20, 9], [10, 50, 3, -40], [5, -9, 60, 33], [50, 50, 50, 51]], [size],
+            repeats=[50_000, 52_500, 48_000, 51_500, 65_536], flags=["Copy", "Noise"],
+        )  # fmt: skip
+    for repeat in (65_500, 60_000, 20_000):
+        add(
+            f"noise of {repeat}: all are alike, two are parallel", "guarded_mean", [],
+            [[90, 10, 0, 0], [91, 9, 1, 0], [89, 10, 1, 1], [91, 9, 1, 0], [90, 9, 0, 2]], [1 << 16],
+            repeats=[repeat] * 5, earlier=[[180, 20, 0, 0], [90, 12, 4, 0]], earlier_repeats=[repeat, repeat],
+            flags=["Copy", "Replay", "Noise"],
+        )  # fmt: skip
+    drawn: list[tuple[str, list[list[int]], int, list[int], list[list[int]], list[int]]] = [
+        (
+            "the scatter of dequantised updates",
+            [
+                [-44, 55, -9, 42],
+                [-44, 56, -12, 42],
+                [-43, 55, -13, 38],
+                [-47, 58, -12, 41],
+                [-46, 55, -13, 40],
+            ],
+            8192,
+            [40304, 38169, 41003, 38869, 38323],
+            [[-48, 57, -11, 41], [-46, 59, -11, 41]],
+            [41418, 35341],
+        ),
+        (
+            "six scatters above the median",
+            [[33, 54, -29, -8], [28, 50, -31, -6], [30, 46, -29, -5], [29, 53, -30, -3], [38, 49, -31, -3]],
+            4096,
+            [25118, 23689, 24132, 26226, 27761],
+            [],
+            [],
+        ),
+        (
+            "the largest corrected cosine",
+            [[-12, 47, 29, -5], [-8, 48, 26, -8], [-15, 50, 24, 0], [-19, 45, 28, 4], [-11, 56, 35, 2]],
+            131072,
+            [21481, 21840, 23256, 20701, 22283],
+            [[-14, 51, 24, 3], [-12, 46, 28, -6]],
+            [24044, 19687],
+        ),
+        (
+            "2^18 coordinates lower the scatter",
+            [[-36, 6, 52, -38], [-35, 3, 55, -34], [-32, 4, 56, -34], [-35, 6, 53, -35], [-32, 2, 53, -37]],
+            1048576,
+            [51262, 50626, 51209, 51012, 51786],
+            [[-35, 7, 53, -36], [-35, 7, 52, -39]],
+            [59111, 51292],
+        ),
+        (
+            "honest updates of a round",
+            [[33, 24, 33, -40], [-14, -39, 24, 60], [-49, -18, -60, 47], [25, 20, 24, -49]],
+            4096,
+            [31095, 29246, 31421, 31463],
+            [],
+            [],
+        ),
+        (
+            "three scatters above honest updates",
+            [[-60, 7, -37, 14], [52, 24, 3, 13], [-51, -42, 12, -13], [42, -54, -21, -19], [-50, 3, -33, 3]],
+            4096,
+            [33962, 30308, 31168, 29700, 32766],
+            [],
+            [],
+        ),
+        (
+            "an honest update and an earlier one",
+            [[35, -11, 54, 4], [-25, -56, 27, -46], [43, -2, -22, -12], [20, -49, 33, 12], [49, -8, 34, -3]],
+            4096,
+            [60401, 62538, 65069, 60269, 62333],
+            [[53, -9, -30, -10], [50, -16, -17, -24]],
+            [65536, 65536],
+        ),
+        (
+            "at the threshold",
+            [[59, -53, -52, -5], [16, -8, -6, -36], [-3, 52, -48, 45], [54, -59, -56, -8]],
+            32768,
+            [51999, 51688, 56210, 52437],
+            [[56, -53, -51, -8], [18, -9, -8, -37]],
+            [53363, 55873],
+        ),
+    ]
+    for why, rows, size, rounded, before, earlier_rounded in drawn:
+        add(
+            f"noise, drawn near a threshold: {why}", "guarded_mean", [], rows, [size], repeats=rounded,
+            earlier=before, earlier_repeats=earlier_rounded, flags=["Copy", "Replay", "Noise"],
         )  # fmt: skip
     add(
         "near an earlier update, but no replay",
@@ -1050,6 +1176,47 @@ def compared_cases() -> Group:
                 flags,
                 s=-(-leaves // 4096),
             )
+    return group
+
+
+def repeat_cases() -> Group:
+    """Section 8.3, repeat cosines."""
+    group = Group(
+        "repeatCosines", "8.3", "Repeat cosines of updates of a round with this seed; sample: the leaves compared, "
+        "empty for all.",
+    )  # fmt: skip
+    elements = [700, 5, 256]
+    manifest = manifest_of([str(size) for size in elements])
+    people = [checksum_address("0x" + stream(f"repeat person {i}", 20).hex()) for i in range(5)]
+    seed = stream("repeat seed", 32)
+
+    def encoded(i: int, size: float, width: int, who: str) -> bytes:
+        values = np.frombuffer(shared.update_bytes(f"repeat {i}", manifest, 127), dtype=np.uint8)
+        vector = (values.astype(np.float32) - np.float32(128)) * np.float32(size * 2.0**-10)
+        zeros = np.zeros_like(vector)
+        return codec.encode_update(vector, zeros, (-10, -9, -11), manifest, seed, who, width=width).data
+
+    zero = {width: encoded(0, 0.0, width, people[0]) for width in (8, 4, 2)}
+    for width, size in ((8, 1.0), (4, 0.03), (4, 0.002), (2, 0.004), (2, 0.001)):
+        sizes = (size, size, 2 * size, size / 2, size)
+        data = [encoded(i, one, width, who) for i, (one, who) in enumerate(zip(sizes, people, strict=True))]
+        common = {"elements": elements, "exponents": (-10, -9, -11), "width": width, "seed": seed}
+        name = f"width {width}, amplitude {size}"
+        group.valid(name, {**common, "contributors": people, "updates": data, "sample": ()}, ["Noise"])
+        group.valid(
+            f"{name}; on a sample, with an update of zeros",
+            {**common, "contributors": people[:4], "updates": [zero[width], *data[:3]], "sample": (0, 2, 4)},
+            ["Noise", "Sampled"],
+        )
+        group.valid(
+            f"{name}; two are rounded with the offsets of others",
+            {**common, "contributors": [*people[:3], people[4], people[3]], "updates": data, "sample": ()},
+            ["Noise"],
+        )
+    group.valid(
+        "only updates of zeros",
+        {**common, "contributors": people[:2], "updates": [zero[2]] * 2, "sample": ()}, ["Noise"],
+    )  # fmt: skip
     return group
 
 
@@ -1657,11 +1824,11 @@ def round_cases() -> Group:
             "updates": sent, "coordinator": people[coordinator],
             "earlier": [
                 {
-                    "exponents": one[0], "width": one[3] if len(one) > 3 else 8,
+                    "exponents": one[0], "width": one[3] if len(one) > 3 else 8, "seed": stream(f"seed {n}", 32),
                     "updates": [packed(update, one[3] if len(one) > 3 else 8) for update in one[1]],
                     "contributors": [people[i] for i in (one[2] if len(one) > 2 and one[2] else range(len(one[1])))],
                 }
-                for one in earlier
+                for n, one in enumerate(earlier)
             ],
         }  # fmt: skip
         (group.valid if valid else group.invalid)(comment, given, flags)
@@ -2134,6 +2301,7 @@ def cases() -> dict[str, Any]:
         cost_cases(),
         bytes_cases(),
         weights_cases(),
+        repeat_cases(),
         compared_cases(),
         compare_cases(),
         trajectory_cases(),

@@ -104,7 +104,7 @@ class Played:
         self._send("anchor", number, entries_hash(entries), outcome.anchor.abi_tuple())
         self.states[number], self.exponents = outcome.state, outcome.next_exponents
         coordinator = account("coordinator").address
-        self.past[number] = PastRound.of(header.exponents, entries, readers, coordinator)
+        self.past[number] = PastRound.of(header, entries, readers, coordinator)
         self.waiting.append((number, entries, outcome.anchor))
         needed = window(number, lambda one: one - 1)
         self.past = {one: self.past[one] for one in needed}

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from folkmoot.aggregation.shares import copies_among
 from folkmoot.aggregation.trajectory import WINDOW
+from folkmoot.protocol.codec import rounding_key
 from folkmoot.protocol.commitment import Commitment, checksum_address
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import UpdateReader
 
@@ -35,13 +37,15 @@ class PastRound:
     """The exponents of its header, one a tensor."""
     updates: tuple[UpdateReader, ...] = ()
     """The updates that were delivered in it, in entry order; may be left out where the rule does not use them."""
+    keys: tuple[int, ...] = ()
+    """The rounding key of each of them (``codec.rounding_key``)."""
     published: Mapping[str, Published] | None = None
     """Those that were weighed, by contributor; None where the rule does not use them."""
 
     @classmethod
     def of(
         cls,
-        exponents: tuple[int, ...],
+        header: RoundHeader,
         entries: Sequence[Commitment],
         updates: Sequence[UpdateReader | None],
         coordinator: str,
@@ -49,13 +53,18 @@ class PastRound:
         """Return a round with all that rules use of it.
 
         Args:
-            exponents: The exponents of its header.
+            header: Its header.
             entries: Its commitments in entry order.
             updates: The delivered update of each entry, None where none was delivered.
             coordinator: Account that opened it.
         """
         delivered = tuple(update for update in updates if update is not None)
-        return cls(exponents, delivered, published_of(entries, updates, coordinator))
+        keys = tuple(
+            rounding_key(header.seed, entry.contributor)
+            for entry, update in zip(entries, updates, strict=False)
+            if update is not None
+        )
+        return cls(header.exponents, delivered, keys, published_of(entries, updates, coordinator))
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ from enum import StrEnum
 
 import numpy as np
 
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import Gram, RoundFacts
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32, I64, U8
@@ -86,6 +87,8 @@ class Reference:
     own: tuple[int, ...] | None = None
     """Inner products of the k updates with themselves, in the same units and over the same coordinates. None if the
     units are the round's and all leaves were compared: then they are the diagonal of the Gram matrix."""
+    repeat: int = UNIT
+    """Its repeat cosine, in 1/UNIT, if it is an update of an earlier round (``aggregation.repeats``)."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,8 @@ class ReferencedFacts(RoundFacts):
     """Updates of earlier rounds, in the order of their rounds and entries."""
     window: Windows | None = None
     """Products of the contributors' window sums."""
+    repeats: tuple[int, ...] = ()
+    """The repeat cosines of the k updates, in 1/UNIT; empty if all are UNIT, or the rule does not use them."""
 
 
 def references(

@@ -302,7 +302,7 @@ class Recomputation:
     ) -> None:
         """Keep a round's updates and its base state, where a trajectory may begin."""
         self.past[replayed.number] = PastRound.of(
-            header.exponents, replayed.commitments(), updates, replayed.opened.coordinator
+            header, replayed.commitments(), updates, replayed.opened.coordinator
         )
         self.held[replayed.number] = {artifacts.base_state, *filter(None, artifacts.updates)}
 

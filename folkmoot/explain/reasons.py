@@ -326,7 +326,11 @@ def _copy(case: Case) -> str:
         who = case.delivered[of] if of < len(case.delivered) else f"delivered update {of}, counted from 0"
         other = f"the update of {who}, which was committed earlier"
         median = "the median one in this round"
-    text = f"Its cosine with {other}, is {_cosine(value)}: its distance from 1 is at most {share} of {median}"
+    likeness = copies.Likeness(value, case.numbers.get("copyRepeat", UNIT))
+    seen = _cosine(value)
+    if likeness.repeat < UNIT:
+        seen += f", and {_cosine(likeness.corrected)} without the noise of rounding"
+    text = f"Its cosine with {other}, is {seen}: its distance from 1 is at most {share} of {median}"
     if case.reason is Reason.COPY:
         return f"{text}."
     return f"{text}; but that would have excluded all updates, so it was not excluded for it."
@@ -441,7 +445,7 @@ def _score(case: Case) -> str:
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
     (("copyOfEntry",), _equal),
-    (("copyCosine", "copyOf", "copyRatio"), _copy),
+    (("copyCosine", "copyOf", "copyRatio", "copyRepeat"), _copy),
     (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
     (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),
     (("likeness", "likenessMedian"), _likeness),

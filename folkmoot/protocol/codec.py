@@ -78,7 +78,26 @@ def rounding_offsets(key: int, first: int, last: int) -> F64:
     Returns:
         float64[last - first].
     """
-    z: U64 = np.arange(first + 1, last + 1, dtype=np.uint64)
+    return (_mixed(key, np.arange(first, last, dtype=np.uint64)) >> np.uint64(40)).astype(
+        np.float64
+    ) * 2.0**-24
+
+
+def rounding_bytes(key: int, leaves: I64) -> I64:
+    """Offsets in 1/256, rounded down, of the places of some leaves, int64[k, 256].
+
+    Args:
+        key: The contributor's key, a uint64.
+        leaves: int64[k].
+    """
+    places = leaves[:, None] * LEAF + np.arange(LEAF)
+    return (_mixed(key, places.astype(np.uint64)) >> np.uint64(56)).astype(np.int64)
+
+
+def _mixed(key: int, places: U64) -> U64:
+    """Return the 64 bits of SplitMix64 at some places; changes ``places``."""
+    z = places
+    z += np.uint64(1)
     z *= _STEP
     z += np.uint64(key)
     z ^= z >> np.uint64(30)
@@ -86,7 +105,7 @@ def rounding_offsets(key: int, first: int, last: int) -> F64:
     z ^= z >> np.uint64(27)
     z *= np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    return (z >> np.uint64(40)).astype(np.float64) * 2.0**-24
+    return z
 
 
 def encode_update(

@@ -374,7 +374,7 @@ class ChainRun(Run):
                 self.expected[who] += amount
         self.states = [*self.states, self.state][-WINDOW:]
         commitments, readers = [one.commitment for one in entries], [one.reader for one in entries]
-        past = PastRound.of(header.exponents, commitments, readers, self.coordinator.address)
+        past = PastRound.of(header, commitments, readers, self.coordinator.address)
         self.past = [*self.past, past][-WINDOW:]
         self.state = outcome.state
         self.roots.append(outcome.state_root)

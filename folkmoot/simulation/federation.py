@@ -21,13 +21,14 @@ from folkmoot.aggregation.interface import Gram, Weighted
 from folkmoot.aggregation.lineage import PastRound, Published
 from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows, references
 from folkmoot.aggregation.registry import rule, uses
+from folkmoot.aggregation.repeats import compare_earlier
 from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.aggregation.windows import scaled, windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.arrays import F32, F64, I64
-from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.codec import encode_update, rounding_key
 from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF
@@ -321,7 +322,9 @@ class Run:
             for place, one in enumerate(arrived)
             if not isinstance(one, Reason) and place not in copies
         }
-        facts = self._facts(readers, summaries, root_reader, published)
+        seed = self.header(number).seed
+        keys = tuple(rounding_key(seed, account) for account in published)
+        facts = self._facts(readers, keys, summaries, root_reader, published)
         weighted = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in weighted]
         verdicts = iter(weighted)
@@ -343,8 +346,9 @@ class Run:
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
-        delivered = (*readers, *([] if root_reader is None else [root_reader]))
-        self.past = [*self.past, PastRound(self.exponents, delivered, published)][-WINDOW:]
+        if root_reader is not None:
+            readers, keys = [*readers, root_reader], (*keys, rounding_key(seed, _ROOT_ACCOUNT))
+        self.past = [*self.past, PastRound(self.exponents, tuple(readers), keys, published)][-WINDOW:]
         if not self.manifest.private:
             self.exponents = next_exponents(
                 self.exponents,
@@ -510,6 +514,7 @@ class Run:
     def _facts(
         self,
         readers: list[MemoryUpdate],
+        keys: Sequence[int],
         summaries: list[UpdateSummary],
         root: MemoryUpdate | None,
         published: dict[str, Published],
@@ -520,19 +525,22 @@ class Run:
             self.trajectory if ReferenceKind.TRAJECTORY in used else None,
         )
         vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
-        earlier = [(update, past.exponents) for past in self.past for update in past.updates]
-        others = [*vectors, *(earlier if ReferenceKind.EARLIER in used else ())]
-        compared = list(references(self.manifest, self.exponents, readers, others))
+        compared = list(references(self.manifest, self.exponents, readers, vectors))
+        earlier: tuple[Reference, ...] = ()
+        repeats: tuple[int, ...] = ()
+        if ReferenceKind.EARLIER in used:
+            earlier, repeats = compare_earlier(self.manifest, self.exponents, readers, keys, self.past)
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),
             tuple(summary.sum_absolute for summary in summaries),
             root=None if root is None else compared.pop(0),
             trajectory=None if trajectory is None else compared.pop(0),
-            earlier=tuple(compared),
+            earlier=earlier,
             window=windows(self.manifest, self.exponents, [*self.last_published(), published], trajectory)
             if ReferenceKind.WINDOW in used
             else None,
+            repeats=repeats,
             elements=tuple(tensor.elements for tensor in self.manifest.tensors),
         )
 

@@ -67,9 +67,7 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
                     None if name is None else FileUpdate(storage.store.verified(name), header.width)
                 )
         entries = _entries(storage.database, number, len(readers)) if readers else []
-        rounds.append(
-            PastRound.of(header.exponents, entries, readers, opening(storage.database, number).coordinator)
-        )
+        rounds.append(PastRound.of(header, entries, readers, opening(storage.database, number).coordinator))
     return Lineage(tuple(rounds), before)
 
 

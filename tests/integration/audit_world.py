@@ -233,7 +233,7 @@ class World:
             record = self.rounds[one]
             updates = record.readers()
             coordinator = self.federation.coordinator.address
-            past.append(PastRound.of(record.header.exponents, record.commitments, updates, coordinator))
+            past.append(PastRound.of(record.header, record.commitments, updates, coordinator))
         return Lineage(tuple(past), self.states[self.rounds[numbers[0]].base] if numbers else None)
 
     def anchor(self, number: int, cheat: Cheat | None = None, lineage: Lineage | None = None) -> RoundOutcome:

@@ -119,7 +119,7 @@ class World:
         """Run a round with these entries; move to the next."""
         outcome = self.outcome(pairs)
         entries, updates = [entry for entry, _ in pairs], [update for _, update in pairs]
-        past = PastRound.of(self.exponents, entries, updates, account(COORDINATOR).address)
+        past = PastRound.of(self.header, entries, updates, account(COORDINATOR).address)
         self.history.append((self.state, past))
         self.state, self.exponents, self.round = outcome.state, outcome.next_exponents, self.round + 1
         return outcome

@@ -273,10 +273,10 @@ class RoundFiles:
         if any(name is not None and update is None for name, update in listed):
             return None
         try:
-            exponents = RoundHeader.decode(artifacts.header).exponents
+            header = RoundHeader.decode(artifacts.header)
         except InputError:
             return None
-        past = PastRound.of(exponents, case.entries, material.updates, case.coordinator)
+        past = PastRound.of(header, case.entries, material.updates, case.coordinator)
         names = {artifacts.base_state, *filter(None, artifacts.updates)}
         self._past[case.round] = (case.anchor.hash, past, names)
         return past

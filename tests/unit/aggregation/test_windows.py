@@ -192,7 +192,7 @@ def test_what_is_missing_is_an_error_and_never_another_result() -> None:
     play(where, [1] * len(NAMES))
     pairs = [where.commit(name, noisy(9000 + i)) for i, name in enumerate(NAMES)]
     (before,) = where.lineage.rounds
-    bare = Lineage((PastRound(before.exponents, before.updates),), where.lineage.before)
+    bare = Lineage((PastRound(before.exponents, before.updates, before.keys),), where.lineage.before)
     with pytest.raises(InputError, match="lacks what was weighed") as caught:
         where.outcome(pairs, lineage=bare)
     assert caught.value.code == "mismatch"

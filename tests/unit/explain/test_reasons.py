@@ -226,6 +226,15 @@ def test_others_are_named_where_they_are_known() -> None:
     assert "delivered update 2" in explain(unknown).details[1]
 
 
+def test_a_copy_at_a_small_width_is_told_with_the_noise_and_without() -> None:
+    numbers = {"copyCosine": 61000, "copyRatio": 40, "copyRepeat": 61100}
+    said = explain(Case("guarded_mean", (), 0, Reason.COPY, numbers, 5))
+    assert "is 0.931 (61000 of 65536), and 0.998 (65428 of 65536) without the noise of rounding:" in text_of(
+        said
+    )
+    assert WORDLESS not in text_of(said)
+
+
 def test_an_equal_update_is_told_whose_share_it_has_none_of() -> None:
     said = explain(Case("mean", (), 0, Reason.COPY, {"sumSquares": 9, "copyOfEntry": 2}, 1))
     assert "byte for byte the update of entry 2 of the round" in said.details[2]
