@@ -14,7 +14,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -53,15 +53,26 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        path.mkdir(parents=True, exist_ok=True)
 
     def put(self, data: bytes, *, document: bool = False) -> str:
         """Store a file; return its sha256."""
-        name = hashlib.sha256(data).hexdigest()
-        (self.path / name[:2]).mkdir(parents=True, exist_ok=True)
-        (self.path / name[:2] / name).write_bytes(data)
+        name = self.put_chunks([data])
         if document:
             (self.path / "by-keccak").mkdir(exist_ok=True)
             (self.path / "by-keccak" / keccak(data).hex()).write_text(name)
+        return name
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> str:
+        """Store a file that comes in pieces; return its sha256."""
+        digest, part = hashlib.sha256(), self.path / "part"
+        with part.open("wb") as file:
+            for chunk in chunks:
+                digest.update(chunk)
+                file.write(chunk)
+        name = digest.hexdigest()
+        (self.path / name[:2]).mkdir(exist_ok=True)
+        part.rename(self.path / name[:2] / name)
         return name
 
 
@@ -93,13 +104,15 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
         coordinator=COORDINATOR,
         lineage=GENESIS,
         mean_sink=collected,
+        folder=folder.path,
     )
     for update in updates:
         folder.put(update.read(0, manifest.leaves).tobytes())
     genesis = Genesis.of(manifest, state, header.exponents)
     folder.put(manifest.to_json())
-    for data in (state.to_bytes(), outcome.state.to_bytes(), bytes(collected)):
-        folder.put(data)
+    for one in (state, outcome.state):
+        folder.put_chunks(one.chunks())
+    folder.put(bytes(collected))
     folder.put(outcome.artifacts_file, document=True)
 
     def anchored(anchor: Anchor, **files: str) -> Case:
@@ -119,7 +132,7 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
         "right": anchored(outcome.anchor),
         "mean": anchored(replace(outcome.anchor, mean_root=mean_root), mean=folder.put(rows.tobytes())),
         "outer-step": anchored(
-            replace(outcome.anchor, state_root=lie.root(manifest.hash)), state=folder.put(lie.to_bytes())
+            replace(outcome.anchor, state_root=lie.root(manifest.hash)), state=folder.put_chunks(lie.chunks())
         ),
     }
     if is_judged(rule):

@@ -11,14 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.artifacts.sources import SPARE
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.tasks import HeldOutPredictions, Task
+from folkmoot.tasks import HeldOutPredictions, Task, optional
 
 if TYPE_CHECKING:
     import torch
@@ -28,6 +29,12 @@ SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 60, 0.8
 
 MOST_TOKENS = 10_000
 """Most tokens of a text."""
+
+NO_NOISE = (
+    "The figures of the report are computed from the held-out records, without noise, and no budget counts them. "
+    "Publish the report only if these records are no secret."
+)
+"""What somebody must be told whose task trains with privacy."""
 
 
 def read_model(path: Path) -> bytes:
@@ -103,7 +110,7 @@ def measured(task: Task, weights: dict[str, Any]) -> Measurement:
 
 def _measured(task: Task, model: torch.nn.Module) -> Measurement:
     metrics = {name: float(value) for name, value in task.evaluate(model).items()}
-    examine = getattr(task, "examine", None)
+    examine = optional(task, "examine")
     return measure(metrics) if examine is None else count(task.name, metrics, examine(model))
 
 
@@ -190,10 +197,9 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
             number = int(event.data["round"])
             try:
                 manifest = manifest or fetch_manifest(api)
-                state = fetch_state(api, _sha256(api.get(f"/v1/rounds/{number}"), number), manifest)
-                model = model_of(task, _tensors(state, manifest))
+                model = model_of(task, fetch_weights(api, number, manifest))
                 line = {"version": number, "stateRoot": event.data.get("stateRoot", "")}
-                if writes(task):
+                if optional(task, "generate") is not None:
                     line["sample"] = generate(task, model, seed=number)
                 yield {**line, **_measured(task, model).to_json()}
             except FolkmootError as error:
@@ -212,11 +218,6 @@ def _tensors(state: State, manifest: Manifest) -> dict[str, torch.Tensor]:
     return {name: torch.from_numpy(array) for name, array in state.model(manifest).items()}
 
 
-def writes(task: Task) -> bool:
-    """Return whether a task's models write text: whether it has a method ``generate``."""
-    return callable(getattr(task, "generate", None))
-
-
 def generate(
     task: Task,
     model: torch.nn.Module,
@@ -231,7 +232,7 @@ def generate(
     Raises:
         InputError: The task's models write no text, or an argument is out of range.
     """
-    if not writes(task):
+    if (write := optional(task, "generate")) is None:
         raise InputError(
             f"The models of the task {task.name!r} write no text: it has no method generate.",
             remedy="Give a task for text, such as --task text.",
@@ -245,7 +246,7 @@ def generate(
             f"The temperature is {temperature:g}.",
             remedy="Give 0 for the most likely text, or up to about 1.",
         )
-    return str(task.generate(model, prompt, tokens=tokens, temperature=temperature, seed=seed))  # type: ignore[attr-defined]
+    return str(write(model, prompt, tokens=tokens, temperature=temperature, seed=seed))
 
 
 def _genesis(api: CoordinatorApi) -> Genesis:
@@ -261,6 +262,22 @@ def fetch_manifest(api: CoordinatorApi) -> Manifest:
     return Manifest.from_json(api.artifact(_genesis(api).manifest))
 
 
+def fetch_weights(api: CoordinatorApi, number: int, manifest: Manifest) -> dict[str, torch.Tensor]:
+    """Fetch the tensors of a version by name. If its state was deleted, the coordinator makes the model file.
+
+    Raises:
+        ArtifactError: The file is missing or damaged.
+        CoordinatorError: The coordinator does not have this version, or can't be reached.
+    """
+    sha256 = _sha256(api.get(f"/v1/rounds/{number}"), number)
+    try:
+        return _tensors(fetch_state(api, sha256, manifest), manifest)
+    except CoordinatorError as error:
+        if error.code != SPARE:
+            raise
+    return weights_of(api.model(str(number)))
+
+
 def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """Fetch a state file.
 
@@ -269,7 +286,7 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     """
     with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
         path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        return State.from_bytes(path.read_bytes(), manifest)
+        return State.open(path, manifest)
 
 
 def _sha256(view: dict[str, Any], number: int) -> str:

@@ -2,8 +2,8 @@
 """The one implementation of a round's outcome, for whoever needs it (docs/protocol.md sections 7 to 11).
 
 The coordinator runs it to anchor a round, an auditor to see whether the anchor is right, a challenger to find
-the leaf that is wrong. It streams: some mebibytes of all updates are in memory at a time, next to the two
-states. This module knows no chain, no clock and no folder: bytes come from readers and go to sinks.
+the leaf that is wrong. It streams: some mebibytes of all updates and states are in memory at a time, if both states
+are in files. This module knows no chain and no clock: bytes come from readers and go to sinks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -180,6 +181,7 @@ def step_leaves(
         policy.rate,
         policy.momentum,
     )
+    base.release(first, last)
     return LeafRange(mean, theta, momentum)
 
 
@@ -194,6 +196,7 @@ def compute_round(
     coordinator: str,
     lineage: Lineage,
     mean_sink: Sink | None = None,
+    folder: Path | None = None,
 ) -> RoundOutcome:
     """Compute everything that follows from the entries of a round and from what came before.
 
@@ -212,6 +215,7 @@ def compute_round(
             the rule does that, and never summed.
         lineage: What came before. What the policy's rule does not use (``rules.uses``) may be left out.
         mean_sink: Gets the bytes of the mean file.
+        folder: Folder of the file without a name that holds the new state; None for memory, 16 bytes a coordinate.
 
     Returns:
         The outcome.
@@ -221,6 +225,7 @@ def compute_round(
             the policy's rule is unknown or its parameters are wrong, or nobody but the coordinator delivered an
             update (``no-updates``): such a round can only be cancelled.
         ArtifactError: An update can't be read.
+        LocalError: The folder's disk has no room for the new state.
     """
     _check_belonging(manifest, header, policy, base, entries, updates)
     summaries = [_delivered(update, entry, manifest) for update, entry in zip(updates, entries, strict=True)]
@@ -274,7 +279,7 @@ def compute_round(
             header.width,
         )
 
-    state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
+    state = State.empty(manifest, folder)
     hashes = {
         kind: np.empty((manifest.leaves, HASH_BYTES), dtype=np.uint8) for kind in (MEAN, THETA, MOMENTUM)
     }
@@ -286,6 +291,7 @@ def compute_round(
         place = slice(LEAF * first, LEAF * last)
         state.theta[place] = part.theta
         state.momentum[place] = part.momentum
+        state.release(first, last)
         packed = pack(part.mean, policy.mean_width).tobytes()
         digest.update(packed)
         if mean_sink is not None:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.states import RebuildingSource
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.policy import Policy
@@ -32,69 +32,95 @@ def states(session: Session, initial: str, numbers: Sequence[int]) -> dict[int, 
     return found | {number: initial for number in numbers if number == 0}
 
 
-def read_state(
-    storage: Storage, federation: Federation, policy: Callable[[int], Policy], number: int, state: str
-) -> State:
-    """Read the state of a version. It is rebuilt if its file was deleted by rule.
+@dataclass(frozen=True)
+class ModelFiles:
+    """Reads, rebuilds and makes the files of versions."""
 
-    Args:
-        storage: Where states and files are.
-        federation: The federation.
-        policy: Returns a policy by its number.
-        number: Number of the version.
-        state: sha256 of its state file.
+    storage: Storage
+    """Where states and files are."""
+    federation: Federation
+    """The federation."""
+    policy: Callable[[int], Policy]
+    """Returns a policy by its number."""
 
-    Raises:
-        ArtifactError: A file is missing or damaged.
-        ChainError: The chain gave no answer.
-    """
-    with RebuildingSource(StoreSource(storage.store)) as source:
-        name = state
-        while number % KEPT_EVERY and not storage.store.has(name):
-            artifacts = artifacts_of(storage, number)
-            with storage.database.read() as session:
+    def read_state(self, number: int, state: str) -> State:
+        """Read the state of a version. It is rebuilt if its file is not there.
+
+        Args:
+            number: Number of the version.
+            state: sha256 of its state file.
+
+        Raises:
+            ArtifactError: A file is missing or damaged.
+            ChainError: The chain gave no answer.
+        """
+        with RebuildingSource(StoreSource(self.storage.store)) as source:
+            if not self.storage.store.has(state):
+                self._learn(source, number)
+            path = source.fetch(state, self.federation.manifest.state_file_size)
+            return State.open(path, self.federation.manifest)
+
+    def rebuild(self, number: int, state: str) -> None:
+        """Put the state file of a version back, made from an earlier state and the means since then.
+
+        Args:
+            number: Number of the version, above 0.
+            state: sha256 of its state file.
+
+        Raises:
+            ArtifactError: What it follows from is missing or damaged.
+            ChainError: The chain gave no answer.
+        """
+        with RebuildingSource(StoreSource(self.storage.store)) as source:
+            self._learn(source, number)
+            self.storage.store.put_file(source.rebuild(state))
+
+    def make(self, number: int, state: str) -> Stored:
+        """Make the file of a version from its state, and keep it.
+
+        Args:
+            number: Number of the version.
+            state: sha256 of its state file.
+
+        Raises:
+            ArtifactError: A file is missing or damaged, or the state is not the one that was anchored (`wrong-state`).
+            ChainError: The chain gave no answer.
+        """
+        with self.storage.database.read() as session:
+            anchored = by_name(session, "RoundAnchored", str(number))
+            expected = str(anchored[-1].arguments["anchor"]["stateRoot"]) if anchored else None
+        loaded = self.read_state(number, state)
+        root = loaded.root(self.federation.manifest.hash)
+        if expected is not None and "0x" + root.hex() != expected:
+            raise ArtifactError(
+                f"The database says that {state} is the state of round {number}. Its root is 0x{root.hex()}, and the "
+                f"chain has {expected}.",
+                remedy="Run `folkmoot coordinator doctor`.",
+                code="wrong-state",
+            )
+        stored = self.storage.store.put_chunks(
+            loaded.safetensors_chunks(self.federation.manifest, number, root)
+        )
+        with self.storage.database.write("model-kept") as session:
+            session.merge(file_row(stored, "model", of=number))
+        return stored
+
+    def _learn(self, source: RebuildingSource, number: int) -> None:
+        """Note how the state of a version is made from the nearest earlier one that is there."""
+        while number:
+            artifacts = artifacts_of(self.storage, number)
+            with self.storage.database.read() as session:
                 found = session.get(Round, number)
                 session.expunge_all()
             if artifacts is None or found is None:
-                break
-            source.learn(artifacts, policy(found.policy_id), federation.manifest)
-            name, number = artifacts.base_state, found.base
-        path = source.fetch(state, federation.manifest.state_file_size)
-        return State.from_bytes(path.read_bytes(), federation.manifest)
-
-
-def make(
-    storage: Storage, federation: Federation, policy: Callable[[int], Policy], number: int, state: str
-) -> Stored:
-    """Make the file of a version from its state, and keep it.
-
-    Args:
-        storage: Where states and files are.
-        federation: The federation.
-        policy: Returns a policy by its number.
-        number: Number of the version.
-        state: sha256 of its state file.
-
-    Raises:
-        ArtifactError: A file is missing or damaged, or the state is not the one that was anchored (`wrong-state`).
-        ChainError: The chain gave no answer.
-    """
-    with storage.database.read() as session:
-        anchored = by_name(session, "RoundAnchored", str(number))
-        expected = str(anchored[-1].arguments["anchor"]["stateRoot"]) if anchored else None
-    loaded = read_state(storage, federation, policy, number, state)
-    root = loaded.root(federation.manifest.hash)
-    if expected is not None and "0x" + root.hex() != expected:
-        raise ArtifactError(
-            f"The database says that {state} is the state of round {number}. Its root is 0x{root.hex()}, and the chain "
-            f"has {expected}.",
-            remedy="Run `folkmoot coordinator doctor`.",
-            code="wrong-state",
-        )
-    stored = storage.store.put(loaded.to_safetensors(federation.manifest, number, root))
-    with storage.database.write("model-kept") as session:
-        session.merge(file_row(stored, "model", of=number))
-    return stored
+                raise ArtifactError(
+                    f"The state of round {number} can't be rebuilt: its anchor is not known.",
+                    remedy="Wait until the coordinator has read the chain.",
+                )
+            source.learn(artifacts, self.policy(found.policy_id), self.federation.manifest)
+            if self.storage.store.has(artifacts.base_state):
+                return
+            number = found.base
 
 
 def made(session: Session, number: int) -> str | None:

@@ -1825,6 +1825,7 @@ def round_cases() -> Group:
         flags=["Width", "NotDelivered"],
     )
     add("trimmed_mean; width 4", "trimmed_mean", [1], nibbles, width=4, flags=["Width", "Trimmed"])
+    add("width 4: S Q is 133", "mean", [], nibbles, width=4, scale=19, flags=["Width"], valid=False)
     add("one entry", "mean", [], usual[:1])
     add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
     add(

@@ -868,6 +868,41 @@ def outer_step_section() -> dict[str, Any]:
     }
 
 
+def eager_start_section() -> dict[str, Any]:
+    """Section 9.1."""
+    cases: list[tuple[int, int, int, int, int, int, int]] = [
+        (12345, -678, 0, 1, -12, 1024, 0),
+        (12345, -678, 7, 1, -26, 512, 307),
+        (-(1 << 26), (1 << 20) + 7, -1, 7, -27, 512, 307),
+        (STATE_BOUND, STATE_BOUND, -1, 127, 4, 1024, 1023),
+        (-STATE_BOUND, -STATE_BOUND, 127, 1, 4, 1024, 1023),
+    ]
+    drawn = stream_integers("eager start", 4 * 60, 1 << 40)
+    for i in range(60):
+        a, b, c, d = drawn[4 * i : 4 * i + 4]
+        bound = packing.largest((8, 4, 2)[i % 3])
+        update, scale = c % (2 * bound + 1) - bound, abs(d) % (MAX_MEAN // bound) + 1
+        cases.append((a, b, update, scale, abs(a + d) % 45 - 40, abs(b) % 2049, abs(c) % 1024))
+    start = [
+        optimizer.eager_start(
+            np.full(LEAF, theta, dtype=np.int64),
+            np.full(LEAF, momentum, dtype=np.int64),
+            np.full(LEAF, update, dtype=np.int64),
+            scale,
+            np.array([exponent], dtype=np.int64),
+            rate,
+            decay,
+        )[0]
+        for theta, momentum, update, scale, exponent, rate, decay in cases
+    ]
+    names = ("theta", "momentum", "update", "meanScale", "exponent", "rate", "decay")
+    return {
+        "about": "Section 9.1, one coordinate a place of the arrays: update is q, decay is the policy's momentum.",
+        **{name: text(values) for name, values in zip(names, zip(*cases, strict=True), strict=True)},
+        "start": text(start),
+    }
+
+
 def exponents_section() -> dict[str, Any]:
     """Section 10."""
     absolute = 16_000
@@ -1111,6 +1146,7 @@ def vectors() -> dict[str, Any]:
         "trimmedSum": trimmed_sum_section(),
         "mean": mean_section(),
         "outerStep": outer_step_section(),
+        "eagerStart": eager_start_section(),
         "exponents": exponents_section(),
         "entriesTree": entries_tree_section(),
         "anchor": anchor_section(),

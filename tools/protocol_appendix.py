@@ -67,7 +67,7 @@ POLICY = {
         "1/S of an update's step",
         "1 to {MAX_MEAN} / Q",
         "9",
-        "The mean scale S. Q is the largest value of an update, 127.",
+        "The mean scale S. Q is the largest value of an update: 127, 7 or 1 by `width`.",
     ),
     "rate": ("1/1024", "1 to {MAX_RATE}", "9", "Outer learning rate."),
     "momentum": ("1/1024", "0 to {MAX_MOMENTUM}", "9", "Outer momentum."),

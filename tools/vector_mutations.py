@@ -133,6 +133,10 @@ MUTATIONS = [
         ("an update that arrived damaged is used", "round", "    except UpdateRefused:\n        return None", "    except UpdateRefused:\n        from folkmoot.protocol.update_checks import summarize\n\n        return summarize(update, manifest)"),
         ("root and undelivered entries are not in `delivered`", "round", "sum((summary is not None) << index for", "sum((summary is not None and not root[index]) << index for"),
         ("delivered: the first entry is the highest bit", "round", "sum((summary is not None) << index for index, summary in enumerate(summaries))", "sum((summary is not None) << index for index, summary in enumerate(summaries[::-1]))"),
+        ("the mean has the scale 1 in a round", "round", "form.mean(updates, weights, policy.mean_scale, ", "form.mean(updates, weights, 1, "),
+        ("the outer step has the scale 1 in a round", "round", "        policy.mean_scale,\n", "        1,\n"),
+        ("a round takes a scale that no byte of its width holds", "round", "largest_scale(largest(policy.width))", "127"),
+        ("a round at a small width takes the scale of width 8 alone", "round", "largest_scale(largest(policy.width))", "largest_scale(largest(8))"),
         ("the mean file has the width of updates", "round", "pack(part.mean, policy.mean_width)", "pack(part.mean, policy.width)"),
         ("exponents over all delivered entries", "round", "if s is not None and weight],", "if s is not None],"),
         # Section 8

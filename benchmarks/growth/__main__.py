@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure and print: ``python -m benchmarks.growth [--quick] [--rule NAME] [--folder FOLDER] [--history]``."""
+"""Measure and print: ``python -m benchmarks.growth [--quick] [--rule NAME] [--folder FOLDER] [--history]``.
+
+``python -m benchmarks.growth large`` measures the memory of each part of a round with a large model.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.growth import arithmetic, reads, rounds
+from benchmarks.growth import arithmetic, large, reads, rounds
 
 _QUICK = ((16, 100_000), (64, 100_000))
 _ROUNDS = (
@@ -31,6 +35,9 @@ _REQUESTS = 100
 
 def main() -> None:
     """Measure and print."""
+    if sys.argv[1:2] == ["large"]:
+        large.main(sys.argv[2:])
+        return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small rounds only")
     parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")

@@ -186,7 +186,12 @@ def policy_for(manifest: Manifest, rule: str) -> Policy:
 
 @contextmanager
 def federation(
-    folder: Path, parameters: int, contributors: int, rule: str, database_url: str = ""
+    folder: Path,
+    parameters: int,
+    contributors: int,
+    rule: str,
+    database_url: str = "",
+    challenge_pause: float = 0.0,
 ) -> Iterator[Federation]:
     """Deploy contracts for a model of about so many parameters, stake for everybody, and start a coordinator.
 
@@ -196,12 +201,13 @@ def federation(
         contributors: Accounts with stake.
         rule: The aggregation rule; one without parameters.
         database_url: The coordinator's database; SQLite in the folder if empty.
+        challenge_pause: Seconds before the coordinator moves the chain's clock to the end of a challenge window.
     """
     manifest = manifest_of(parameters)
     with Anvil() as anvil, Supervisor(folder) as supervisor:
         state, made = origin_of(manifest)
         chain = deployed(anvil, manifest, state, made, contributors, rule)
-        home = home_of(folder, anvil, chain, manifest, state, made, database_url)
+        home = home_of(folder, anvil, chain, manifest, state, made, database_url, challenge_pause)
         with serving(supervisor, home, anvil, chain, manifest) as found:
             yield found
         chain.close()
@@ -275,6 +281,7 @@ def home_of(
     state: State,
     made: Genesis,
     database_url: str,
+    challenge_pause: float = 0.0,
 ) -> Path:
     """What `folkmoot coordinator init` does."""
     home, files = folder / "coordinator", folder / "genesis"
@@ -286,7 +293,8 @@ def home_of(
     chain.deployment.save(home / "deployment.json")
     (files / "genesis.json").write_bytes(made.to_json())
     (files / "manifest.json").write_bytes(manifest.to_json())
-    (files / "state.bin").write_bytes(state.to_bytes())
+    with (files / "state.bin").open("wb") as file:
+        file.writelines(state.chunks())
     settings = Settings(
         home=home,
         rpc_url=anvil.url,
@@ -294,6 +302,7 @@ def home_of(
         password_file=Path("password"),
         database_url=database_url,
         time_travel=True,
+        time_travel_after=challenge_pause,
         requests_per_second=100_000,  # everybody has the same address here
         request_burst=100_000,
     )

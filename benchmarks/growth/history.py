@@ -94,9 +94,11 @@ class Played:
             coordinator=account("coordinator").address,
             lineage=lineage,
             mean_sink=mean,
+            folder=self.folder.path,
         )
-        for data in (*(data for _, data in made), bytes(mean), outcome.state.to_bytes()):
+        for data in (*(data for _, data in made), bytes(mean)):
             self.folder.put(data)
+        self.folder.put_chunks(outcome.state.chunks())
         for document in (outcome.verdicts_file, outcome.artifacts_file):
             self.folder.put(document, document=True)
         self._send("anchor", number, entries_hash(entries), outcome.anchor.abi_tuple())
@@ -131,7 +133,6 @@ def played(folder: Path, parameters: int, contributors: int, rule: str) -> Itera
     manifest = manifest_of(parameters)
     state, genesis = origin_of(manifest)
     mirror = Folder(folder / "mirror")
-    mirror.path.mkdir()
     for data in (manifest.to_json(), state.to_bytes()):
         mirror.put(data)
     mirror.put(genesis.to_json(), document=True)

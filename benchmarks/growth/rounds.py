@@ -99,7 +99,7 @@ def _round(world: Federation, contributors: int) -> Measured:
     for name, kept, following in steps:
         process.forget_peak()
         mark = process.seconds()
-        _await_step(world, header.round, (*following, *_AFTER_COLLECTING))
+        await_step(world, header.round, (*following, *_AFTER_COLLECTING))
         setattr(found, kept, process.seconds() - mark)
         found.peaks[name] = process.peak()
     view = api.get(f"/v1/rounds/{header.round}")
@@ -109,7 +109,9 @@ def _round(world: Federation, contributors: int) -> Measured:
     return found
 
 
-def _await_step(world: Federation, number: int, steps: tuple[str, ...]) -> dict[str, Any]:
+def await_step(world: Federation, number: int, steps: tuple[str, ...]) -> dict[str, Any]:
+    """Wait until a round is in one of some steps; return the coordinator's view of it."""
+
     def there() -> dict[str, Any] | None:
         view = world.api.get(f"/v1/rounds/{number}")
         return view if view["step"] in steps else None

@@ -16,8 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.privacy.floor import check_floor
+from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import MAX_STEPS
+from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import largest_scale
 from folkmoot.protocol.packing import WIDTHS, largest
 from folkmoot.protocol.policy import ARBITER, MEAN_SCALES, NO_VERIFIER, Policy
@@ -160,4 +164,20 @@ def _invalid(reason: str) -> InputError:
         f"The policy is malformed: {reason}.",
         remedy="`folkmoot status --json` shows the fields of the present policy as an example.",
         code="policy-malformed",
+    )
+
+
+def check_privacy(policy: Policy, genesis: Genesis, manifest: Manifest) -> str:
+    """Check that a policy has the noise that the manifest declares, and no floor that refuses honest updates.
+
+    Returns:
+        A warning, if the policy has a lower floor than it could have; else an empty text.
+
+    Raises:
+        InputError: ``wrong-privacy`` or ``floor-too-high``, or the manifest's privacy settings are invalid.
+    """
+    declared = PrivacySettings.of(manifest.training)
+    check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
+    return check_floor(
+        manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
     )

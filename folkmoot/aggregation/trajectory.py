@@ -53,12 +53,12 @@ class TrajectoryUpdate:
             raise InputError("There is not one exponent a tensor.", code="mismatch")
         units = np.array(exponents, dtype=np.int64) - (self.width - width)
         self._shifts = FRACTION_BITS + units[manifest.tensor_of_leaf]
-        self._before, self._now = before.theta.reshape(-1, LEAF), now.theta.reshape(-1, LEAF)
+        self._states = before, now
 
     @property
     def size(self) -> int:
         """Number of bytes."""
-        return int(self._now.size)
+        return int(self._states[1].theta.size)
 
     def packed(self, first: int, last: int) -> U8:
         """Return the bytes of the leaves ``first`` to ``last`` (exclusive), uint8[m]."""
@@ -66,14 +66,18 @@ class TrajectoryUpdate:
 
     def read(self, first: int, last: int) -> U8:
         """Return the leaves ``first`` to ``last`` (exclusive), uint8[last - first, 256], ``q + 128``."""
-        return self._bytes(slice(first, last))
+        values = self._bytes(slice(first, last))
+        for state in self._states:
+            state.release(first, last)
+        return values
 
     def pick(self, leaves: I64) -> U8:
         """Return some leaves, int64[k] ascending, as uint8[k, 256]."""
         return self._bytes(leaves)
 
     def _bytes(self, leaves: slice | I64) -> U8:
-        moved = self._before[leaves] - self._now[leaves]  # within 2^49
+        before, now = (state.theta.reshape(-1, LEAF)[leaves] for state in self._states)
+        moved = before - now  # within 2^49
         shift = self._shifts[leaves, None]
         down, up = np.maximum(shift, 0), np.maximum(-shift, 0)
         rounded = (2 * moved + (np.int64(1) << down)) >> (down + 1)

@@ -506,7 +506,7 @@ class Mirroring:
         if spare > self.thinned or any(
             indexes > self.emptied.get(number, _NOBODY) for number, indexes in unwanted.items()
         ):
-            yield from self._delete(copier, unwanted, spare)
+            yield from self._delete(copier, self.manifest, unwanted, spare)
 
     def _wishes(self) -> Wishes:
         """Return the wishes that folder and source know, and keep those that count in the folder."""
@@ -519,7 +519,9 @@ class Mirroring:
         with suppress(ArtifactError):  # Without an answer, the folder's list is what is known.
             known += self.source.wishes()
         wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
-        counting = sorted(wishes.counting(), key=lambda wish: wish.contributor)
+        numbers = self.commitments.rounds
+        accounts = {account for number in numbers for account in self.commitments.contributors(number)}
+        counting = wishes.counting(sorted(accounts))
         if counting and self._written != counting:
             self.folder.keep_wishes(to_file(counting))
             self._written = counting
@@ -547,11 +549,10 @@ class Mirroring:
         return found
 
     def _delete(
-        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int]
+        self, copier: Copier, manifest: Manifest, unwanted: Mapping[int, frozenset[int]], spare: set[int]
     ) -> Iterator[tuple[int, Copied]]:
         """Delete unwanted update files and the states of spare rounds, unless another entry or round keeps them."""
-        rounds, manifest = self.commitments.rounds, self.manifest
-        assert manifest is not None  # noqa: S101  `step` has read it.
+        rounds = self.commitments.rounds
         new = {
             number: indexes
             for number, indexes in unwanted.items()

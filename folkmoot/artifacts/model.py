@@ -6,7 +6,6 @@ A coordinator's model file is compared with that file, byte by byte: so one that
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
@@ -79,9 +78,7 @@ def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: i
             if number
             else source.fetch(genesis.state, manifest.state_file_size)
         )
-        with path.open("rb") as file:
-            mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    state = State.from_bytes(mapped, manifest)
+        state = State.open(path, manifest)
     root = state.root(ledger.manifest_hash())
     if root != view.state_root:
         raise ArtifactError(

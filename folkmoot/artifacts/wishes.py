@@ -62,10 +62,12 @@ class Wishes:
         wish = self.of(contributor)
         return wish is not None and round_number <= wish.last_round
 
-    def counting(self) -> list[DeletionWish]:
-        """Return the wish of each account that counts.
+    def counting(self, contributors: Iterable[str]) -> list[DeletionWish]:
+        """Return the wishes of these accounts that count.
+
+        Only contributors can have files. Nobody else's wish is checked, so a long list of strangers costs nothing.
 
         Raises:
             RpcError: As for `of`.
         """
-        return [wish for account in self._wishes if (wish := self.of(account)) is not None]
+        return [wish for account in contributors if (wish := self.of(account)) is not None]

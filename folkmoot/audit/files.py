@@ -6,7 +6,6 @@ An unreachable mirror is not a failure: the audit then stops with an error.
 
 from __future__ import annotations
 
-import mmap
 from pathlib import Path
 
 from folkmoot.artifacts.sources import EXPIRED, ArtifactSource
@@ -81,17 +80,15 @@ class Files:
         return data
 
     def state(self, subject: Subject, what: str, sha256: str, manifest: Manifest) -> State:
-        """Return a state; its arrays are views into the file. It is rebuilt if its file was deleted by rule.
+        """Return a state, mapped from its file. It is rebuilt if its file was deleted by rule.
 
         Raises:
             AuditFailure: A file is missing or damaged, or is not a state of the manifest.
             ArtifactError: The source gave no answer.
         """
         path = self.fetch(subject, what, sha256, manifest.state_file_size, self.states)
-        with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         try:
-            return State.from_bytes(view, manifest)
+            return State.open(path, manifest)
         except ArtifactError as error:
             raise mismatch(subject, what, "a state of the manifest", error.message) from error
 

@@ -9,9 +9,11 @@ the other with files whose hashes were checked, and compares the results with th
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
@@ -143,9 +145,8 @@ class Recomputation:
             AuditFailure: A value differs, or a file to which the anchor commits is missing before its time.
             ArtifactError: The source gave no answer.
         """
-        anchor = replayed.anchor
-        assert anchor is not None  # noqa: S101  # the round is anchored
-        artifacts = self._artifacts(replayed, anchor)
+        anchor = replayed.known_anchor
+        artifacts = self._artifacts(replayed)
         self._check_listed(replayed, header, artifacts)
         entries = replayed.commitments()
         updates = self._updates(replayed, entries, artifacts)
@@ -216,8 +217,7 @@ class Recomputation:
         """Note how the state after a round is rebuilt, if it may have been deleted."""
         while number not in self.learned and self._is_spare(number):
             replayed = self.ledger.rounds[number]
-            assert replayed.anchor is not None  # noqa: S101  # a base is anchored
-            artifacts = self._artifacts(replayed, replayed.anchor)
+            artifacts = self._artifacts(replayed)
             self.files.states.learn(artifacts, replayed.policy, self.origin.manifest)
             self.learned.add(number)
             number = replayed.base
@@ -269,8 +269,7 @@ class Recomputation:
     def _past_round(self, replayed: Round) -> PastRound:
         """Return a round of the lineage. It is read again if it is not in memory."""
         if replayed.number not in self.past:
-            assert replayed.anchor is not None  # noqa: S101  # a base is anchored
-            header, artifacts = self.check_header(replayed), self._artifacts(replayed, replayed.anchor)
+            header, artifacts = self.check_header(replayed), self._artifacts(replayed)
             self._check_listed(replayed, header, artifacts)
             entries = replayed.commitments()
             updates = self._updates(replayed, entries, artifacts)
@@ -329,14 +328,13 @@ class Recomputation:
     def _read_lineage(self, number: int) -> None:
         """Read exponents and state of a round from its artifacts file, to which the chain commits."""
         replayed = self.ledger.rounds[number]
-        assert replayed.anchor is not None  # noqa: S101  # a base is anchored
-        artifacts = self._artifacts(replayed, replayed.anchor)
+        artifacts = self._artifacts(replayed)
         self.exponents[number] = artifacts.next_exponents
         self.states[number] = artifacts.state
 
-    def _artifacts(self, replayed: Round, anchor: Anchor) -> Artifacts:
+    def _artifacts(self, replayed: Round) -> Artifacts:
         subject = Subject(check=_FILES, round=replayed.number, event=replayed.anchored)
-        data = self.files.document(subject, "the artifacts file", anchor.artifacts_hash)
+        data = self.files.document(subject, "the artifacts file", replayed.known_anchor.artifacts_hash)
         try:
             return Artifacts.from_json(data)
         except ArtifactError as error:
@@ -344,11 +342,10 @@ class Recomputation:
 
     def _name_wrong_field(self, subject: Subject, replayed: Round, header: RoundHeader) -> None:
         """Raise the failure of a wrong field, if the coordinator published the header of the round."""
-        anchor = replayed.anchor
-        if anchor is None:
+        if replayed.anchor is None:
             return
         try:
-            published = RoundHeader.decode(self._artifacts(replayed, anchor).header)
+            published = RoundHeader.decode(self._artifacts(replayed).header)
         except InputError:
             return
         if published.hash == replayed.opened.header_hash:
@@ -431,6 +428,7 @@ class Recomputation:
                 updates,
                 coordinator=replayed.opened.coordinator,
                 lineage=lineage,
+                folder=Path(tempfile.gettempdir()),
             )
         except InputError as error:  # No delivered update, or a rule that this release does not support.
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error

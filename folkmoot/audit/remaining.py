@@ -8,9 +8,9 @@ still fails.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-
-import numpy as np
+from pathlib import Path
 
 from folkmoot.aggregation.form import form_of
 from folkmoot.audit.failure import Subject, mismatch, require
@@ -68,8 +68,7 @@ def check_remaining(
 def _check_verdicts(
     files: Files, replayed: Round, artifacts: Artifacts, entries: Sequence[Commitment]
 ) -> None:
-    anchor = replayed.anchor
-    assert anchor is not None  # noqa: S101  # the round is anchored
+    anchor = replayed.known_anchor
     subject = Subject(
         check=_VERDICTS, round=replayed.number, artifact=artifacts.verdicts, event=replayed.anchored
     )
@@ -117,8 +116,7 @@ def _check_state(
     artifacts: Artifacts,
     base: State,
 ) -> State:
-    anchor, policy = replayed.anchor, replayed.policy
-    assert anchor is not None  # noqa: S101  # the round is anchored
+    anchor, policy = replayed.known_anchor, replayed.policy
     subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean, event=replayed.anchored)
     try:
         form_of(policy.rule, policy.parameters).divisor(anchor.weights)
@@ -129,7 +127,7 @@ def _check_state(
     require(subject, "the size of the mean file", size, mean.size)
     root = mean_tree(mean, manifest.leaves).root
     require(subject, "the root of the mean", root, anchor.mean_root)
-    state = State(np.empty_like(base.theta), np.empty_like(base.momentum))
+    state = State.empty(manifest, Path(tempfile.gettempdir()))
     for first in range(0, manifest.leaves, _LEAVES):
         leaves = mean.read(first, min(first + _LEAVES, manifest.leaves))
         try:
@@ -139,6 +137,7 @@ def _check_state(
         part = step_leaves(manifest, header, policy, base, leaves, first)
         place = slice(LEAF * first, LEAF * first + part.theta.size)
         state.theta[place], state.momentum[place] = part.theta, part.momentum
+        state.release(first, first + len(leaves))
     require(subject, "the state root", state.root(manifest.hash), anchor.state_root)
     require(subject, "the state in the artifacts file", state.sha256(), artifacts.state)
     count = len(artifacts.next_exponents)

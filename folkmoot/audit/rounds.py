@@ -136,6 +136,17 @@ class Round:
         return None if self.anchored is None else anchor_of(self.anchored)
 
     @property
+    def known_anchor(self) -> Anchor:
+        """The coordinator's claims about a round that is anchored, as each base is: ``replay`` has checked that.
+
+        Raises:
+            AssertionError: It is not anchored. The caller has a mistake: no history can bring it about.
+        """
+        if self.anchor is None:
+            raise AssertionError(f"round {self.number} has no anchor: ask whether it is anchored first")
+        return self.anchor
+
+    @property
     def commit_deadline(self) -> int:
         """Unix time from which commitments are refused."""
         return (self.closed or self.opened).commit_deadline

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from folkmoot.chain.deploy_plan import Plan
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
-    from folkmoot.protocol.policy import Policy
 
 DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
 """Codes of failures after which a deployment can't be completed. The next call begins a new one."""
@@ -146,6 +145,7 @@ def deploy(
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
+    from folkmoot.protocol.genesis import width_warning
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
@@ -185,8 +185,10 @@ def deploy(
         members_of(members or []), None if admission is None else parse_address(admission)
     )
     roots = genesis_roots(genesis, artifacts or genesis.parent)
-    if floor := check_privacy(rules, *first_of(genesis, artifacts or genesis.parent)):
-        note(f"Warning: {floor}", json_)
+    first, manifest = first_of(genesis, artifacts or genesis.parent)
+    for problem in (policy_file.check_privacy(rules, first, manifest), width_warning(manifest, rules.width)):
+        if problem:
+            note(f"Warning: {problem}", json_)
     if assembly.timelock_delay < rules.challenge_window:
         note(
             f"note: the timelock ({assembly.timelock_delay} s) is shorter than the challenge window "
@@ -336,25 +338,6 @@ def members_of(given: list[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_privacy(policy: Policy, genesis: Genesis, manifest: Manifest) -> str:
-    """Check that a policy has the noise that the manifest declares, and no floor that refuses honest updates.
-
-    Returns:
-        A warning, if the policy has a lower floor than it could have; else an empty text.
-
-    Raises:
-        InputError: ``wrong-privacy`` or ``floor-too-high``, or the manifest's privacy settings are invalid.
-    """
-    from folkmoot.privacy import PrivacySettings, check_matches_policy
-    from folkmoot.privacy.floor import check_floor
-
-    declared = PrivacySettings.of(manifest.training)
-    check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
-    return check_floor(
-        manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
-    )
-
-
 def first_of(path: Path, artifacts: Path) -> tuple[Genesis, Manifest]:
     """Read a genesis file and its manifest; arguments as in ``genesis_roots``.
 
@@ -395,4 +378,4 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
     genesis, manifest = first_of(path, artifacts)
     PrivacySettings.of(manifest.training)  # No federation starts whose nodes would refuse to train.
     file = FolderSource(artifacts).fetch(genesis.state, STATE_LIMIT)
-    return GenesisRoots.of(genesis, manifest, State.from_bytes(file.read_bytes(), manifest))
+    return GenesisRoots.of(genesis, manifest, State.open(file, manifest))

@@ -29,13 +29,14 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, note, pairs, table, working
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.chain.client import Chain
     from folkmoot.chain.governance import Call, Proposal
+    from folkmoot.protocol.policy import Policy
 
 REPORT_LIMIT = 2**20
 """Maximum size in bytes of an evaluation report."""
@@ -93,7 +94,8 @@ def propose(
         typer.Option(
             envvar="FOLKMOOT_COORDINATOR",
             metavar="URL",
-            help="Coordinator's service that keeps the report, so that voters can read it.",
+            help="Coordinator's service: it keeps the report, so that voters can read it, and has the model's privacy "
+            "settings, with which a policy is compared.",
             show_default=False,
         ),
     ] = None,
@@ -134,7 +136,7 @@ def propose(
             call = governance.guardian_removal(chain)
         else:
             call = _call(chain, version, report_hash, policy, coordinator)
-        warning = _policy_warning(chain, policy, gas_price)
+        warning = _policy_warning(chain, policy, gas_price, publish)
         if warning:
             note(f"Warning: {warning}", json_)
         if content is not None and version is not None:
@@ -510,8 +512,15 @@ def _call(
     return governance.appointment(chain, parse_address(coordinator or ""))
 
 
-def _policy_warning(chain: Chain, path: Path | None, gas_price: str) -> str | None:
-    """Return a warning about a proposed policy against which a strategy pays; None if there is none."""
+def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator: str | None) -> str | None:
+    """Return a warning about a proposed policy; None if there is none.
+
+    It is about strategies that pay under it, and about its floor.
+
+    Raises:
+        InputError: The policy does not have the noise of the model's privacy settings (`wrong-privacy`), or a floor
+            that refuses honest updates (`floor-too-high`).
+    """
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
@@ -520,7 +529,43 @@ def _policy_warning(chain: Chain, path: Path | None, gas_price: str) -> str | No
     if path is None:
         return None
     proposed = policy_file.load(path).resolved(chain.deployment.arbiter)
-    return policy_warning(Setting(policy=proposed, gas_price=parse_amount(gas_price)))
+    found = (
+        policy_warning(Setting(policy=proposed, gas_price=parse_amount(gas_price))),
+        _privacy_warning(chain, proposed, coordinator),
+        _width_warning(chain, proposed),
+    )
+    return " ".join(filter(None, found)) or None
+
+
+def _width_warning(chain: Chain, proposed: Policy) -> str:
+    """Return what a proposed policy's other width does to the exponents of the present one; empty if it has none."""
+    from folkmoot.protocol.genesis import changed_width
+
+    ledger = chain.ledger_reader
+    present = ledger.policy(ledger.current_policy()).width
+    return "" if present == proposed.width else changed_width(present, proposed.width)
+
+
+def _privacy_warning(chain: Chain, proposed: Policy, coordinator: str | None) -> str:
+    """Compare a proposed policy with the model's privacy settings; return a warning, or an empty text."""
+    from folkmoot.aggregation import policy_file
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.protocol.genesis import Genesis
+    from folkmoot.protocol.manifest import Manifest
+
+    if coordinator is None:
+        return (
+            "It was not compared with the model's privacy settings: give --publish."
+            if proposed.noise1024
+            else ""
+        )
+    try:
+        with CoordinatorApi(coordinator) as api:
+            genesis = Genesis.from_json(api.document(chain.deployment.genesis_hash.removeprefix("0x")))
+            manifest = Manifest.from_json(api.artifact(genesis.manifest))
+    except (ArtifactError, CoordinatorError) as error:  # No coordinator may hinder a proposal.
+        return f"It was not compared with the model's privacy settings. {error.message}"
+    return policy_file.check_privacy(proposed, genesis, manifest)
 
 
 def _report_of(

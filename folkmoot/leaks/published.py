@@ -6,7 +6,6 @@ The chain says which files belong to a round; their hashes are checked. Nothing 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -182,9 +181,7 @@ def _own_round(
         path = fetch_state(states, commitments, manifest, anchored.base)
     else:
         path = states.fetch(genesis.state, manifest.state_file_size)
-    with path.open("rb") as file:
-        mapped = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        base = State.from_bytes(mapped, manifest).to_float32()
+    base = State.open(path, manifest).to_float32()
     states.discard(artifacts.base_state)
     return OwnRound(number, base, exponents, decoded(data, manifest, exponents, header.width))
 

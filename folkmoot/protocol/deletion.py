@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from eth_abi.abi import encode
@@ -121,7 +122,11 @@ def from_file(data: bytes) -> tuple[DeletionWish, ...]:
         raise _invalid(f"the list is not of the format {FORMAT}")
     if not isinstance(value["wishes"], list):
         raise _invalid("the list has no wishes")
-    return tuple(DeletionWish.from_json(row) for row in value["wishes"])
+    wishes = tuple(DeletionWish.from_json(row) for row in value["wishes"])
+    accounts = [wish.contributor for wish in wishes]
+    if any(second <= first for first, second in pairwise(accounts)):
+        raise _invalid("the list does not have one wish an account, ascending by account")
+    return wishes
 
 
 def _invalid(why: str) -> InputError:

@@ -2,13 +2,11 @@
 """Compute the exponents of the next round, in integers (docs/protocol.md section 10).
 
 Each entry with a weight above 0 has one vote per tensor, and the lower median of the votes moves the tensor's exponent:
-a minority can't move it beyond the honest votes. A vote depends on where an update's energy is. The
-ratio ``S / A`` of the sum of squares to the sum of absolute values is the amplitude of a coordinate weighted by its
-share of A: rows of zeros (an embedding's, of tokens that nobody used) do not count. At width 2 each integer is 0 or ±1
-and the ratio is always 1. There the vote depends on the density ``A / N``: the share of coordinates other than 0, in
-the blocks of 8 that have any.
-The exponents of a federation with privacy settings never change
-(``Manifest.private``), and nobody votes.
+a minority can't move it beyond the honest votes. A vote depends on where an update's energy is. The ratio ``S / A`` of
+the sum of squares to the sum of absolute values is the amplitude of a coordinate weighted by its share of A: rows of
+zeros (an embedding's, of tokens that nobody used) do not count. At width 2 each integer is 0 or ±1 and the ratio is
+always 1. There the vote depends on the density ``A / N``: the share of coordinates other than 0, in the blocks of 8
+that have any. The exponents of a federation with privacy settings (``Manifest.private``) never change: nobody votes.
 
 This module knows nothing of rules, files or chains.
 """

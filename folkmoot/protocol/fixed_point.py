@@ -23,6 +23,8 @@ STATE_BOUND = (1 << 48) - 1
 LEAF = 256
 """Coordinates of one leaf."""
 
+_CHUNK = 1 << 16  # coordinates per numpy step, so that no float64 of all values is in memory
+
 
 def to_float32(values: I64) -> F32:
     """Round state values to float32, once, to the nearest, ties to even.
@@ -33,7 +35,11 @@ def to_float32(values: I64) -> F32:
     Returns:
         float32 of the same shape.
     """
-    return (values.astype(np.float64) * 2.0**-FRACTION_BITS).astype(np.float32)
+    rounded: F32 = np.empty(values.shape, dtype=np.float32)
+    source, target = values.reshape(-1), rounded.reshape(-1)
+    for at in range(0, source.size, _CHUNK):
+        target[at : at + _CHUNK] = source[at : at + _CHUNK] * 2.0**-FRACTION_BITS
+    return rounded
 
 
 def from_float(values: F32 | F64) -> I64:

@@ -443,7 +443,7 @@ def _check_range(name: str, array: NDArray[Any]) -> None:
             remedy="Initialise it. If it is a constant, have it carried (`carry` of Manifest.from_arrays).",
             code="not-finite",
         )
-    largest = float(np.abs(array).max(initial=0))
+    largest = max(float(array.max(initial=0)), -float(array.min(initial=0)))
     if largest >= LARGEST:
         raise ManifestError(
             f"Tensor {name!r} has a value of size {largest:g}; a weight must be below {LARGEST}.",

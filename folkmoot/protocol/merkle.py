@@ -10,7 +10,7 @@ or rounds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -48,6 +48,7 @@ ENTRIES = TreeKind("entries", 0x14, 0x15, 56)
 _UPDATE_LEAF = 0x00
 _UPDATE_NODE = 0x01
 _STATE_ROOT = b"\x08"
+_LEAVES = 2048  # leaves of a state that are hashed at a time
 
 
 def depth_of(leaves: int) -> int:
@@ -140,12 +141,17 @@ def verify(
     return node == root
 
 
-def state_tree(kind: TreeKind, values: I64, chunk: int = 4096) -> Tree:
-    """Build the tree of theta or m, int64[256 n], with the bytes of ``chunk`` leaves in memory at a time."""
+def state_tree(kind: TreeKind, values: I64, ranges: Iterable[tuple[int, int]] | None = None) -> Tree:
+    """Build the tree of theta or m, some leaves at a time.
+
+    Args:
+        kind: Hashing of the tree.
+        values: int64[256 n].
+        ranges: First leaf and one after the last of each part, all leaves in their order; None to cut them here.
+    """
     leaves = values.shape[0] // LEAF
     hashes = np.empty((leaves, HASH_BYTES), dtype=np.uint8)
-    for first in range(0, leaves, chunk):
-        last = min(first + chunk, leaves)
+    for first, last in ranges or ((at, min(at + _LEAVES, leaves)) for at in range(0, leaves, _LEAVES)):
         hashes[first:last] = leaf_hashes(kind, state_leaves(values[LEAF * first : LEAF * last]))
     return tree(kind, hashes)
 

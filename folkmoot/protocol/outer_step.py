@@ -86,6 +86,31 @@ def outer_step(
     return new_theta, new_momentum
 
 
+def eager_start(
+    theta: I64, momentum: I64, update: I64, mean_scale: int, exponents: I64, rate: int, decay: int
+) -> I64:
+    """Return the weights that a round would lead to if one contributor's update were its only one (section 9.1).
+
+    The contributor trains on from them while its round is committed and anchored.
+
+    Args:
+        theta: int64[256 k], the weights of the round's base.
+        momentum: int64[256 k], the base's outer momentum.
+        update: int64[256 k], the contributor's committed update ``q``, within ±Q.
+        mean_scale: ``S``, the policy's mean scale.
+        exponents: int64[k], the exponent of each leaf's tensor in the round.
+        rate: The policy's rate in 1/1024, a uint16.
+        decay: The policy's momentum in 1/1024, a uint16.
+
+    Returns:
+        int64[256 k], within ±STATE_BOUND.
+
+    Raises:
+        InputError: As ``outer_step``.
+    """
+    return outer_step(theta, momentum, mean_scale * update, mean_scale, exponents, rate, decay)[0]
+
+
 def _scaled(values: I64, factor: int) -> I64:
     """``floor(values * factor / 1024)`` without a product that leaves int64."""
     return (values >> 10) * factor + (((values & 1023) * factor) >> 10)

@@ -10,25 +10,29 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot.errors import ArtifactError, InputError, ManifestError
+from folkmoot.errors import ArtifactError, InputError, LocalError, ManifestError
 from folkmoot.protocol import fixed_point
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.hashing import parse_json
-from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.manifest import Manifest, Tensor, padding_mask
 from folkmoot.protocol.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
 MAGIC = b"FMS1"
 """First bytes of a state file."""
 
-_CHUNK = 1 << 20  # coordinates written at a time
+_LEAVES = 2048  # leaves that are read, hashed or written at a time
 _SAFETENSORS_DTYPE = {
     "bool": "BOOL",
     **{f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)},
@@ -38,12 +42,17 @@ _SAFETENSORS_DTYPE = {
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A model and its outer momentum, padded to whole leaves."""
+    """A model and its outer momentum, padded to whole leaves, in memory or in a file.
+
+    The methods read some leaves at a time and release them, so that a state in a file takes little memory.
+    """
 
     theta: I64
     """int64[256 n], the weights with 26 fractional bits; 0 in the padding."""
     momentum: I64
     """int64[256 n], the outer momentum with 26 fractional bits; 0 in the padding."""
+    mapping: mmap.mmap | None = field(default=None, repr=False, kw_only=True)
+    """The mapped file that ends with both arrays; None if they are in memory."""
 
     @classmethod
     def genesis(cls, manifest: Manifest, values: Mapping[str, NDArray[Any]]) -> State:
@@ -59,21 +68,105 @@ class State:
         """
         flat = manifest.flatten(values)
         manifest.check_range(flat)
-        theta = fixed_point.from_float(flat)
-        return cls(theta, np.zeros_like(theta))
+        state = cls(np.empty(flat.shape, dtype=np.int64), np.zeros(flat.shape, dtype=np.int64))
+        for first, last in state.ranges():
+            place = slice(LEAF * first, LEAF * last)
+            state.theta[place] = fixed_point.from_float(flat[place])
+        return state
+
+    @classmethod
+    def mapped(cls, path: Path) -> State:
+        """Map a file with the form of a state; the values are not checked.
+
+        The file must not change while the state is used. Its name may be removed.
+
+        Raises:
+            ArtifactError: The file can't be read, or does not have the form.
+        """
+        try:
+            with path.open("rb") as file:
+                size = path.stat().st_size - len(MAGIC)
+                if size <= 0 or size % (16 * LEAF) or file.read(len(MAGIC)) != MAGIC:
+                    raise ArtifactError("The file is no state.", code="artifact-damaged")
+                mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise ArtifactError(f"The state file {path} can't be read: {error.strerror}.") from error
+        return cls._views(memoryview(mapping), mapping)
+
+    @classmethod
+    def open(cls, path: Path, manifest: Manifest) -> State:
+        """Map a state file, and check it; see ``mapped``.
+
+        Raises:
+            ArtifactError: The file can't be read, or is no state of this manifest.
+        """
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise ArtifactError(f"The state file {path} can't be read: {error.strerror}.") from error
+        if size != manifest.state_file_size:
+            raise _damaged(size, manifest)
+        state = cls.mapped(path)
+        state.check(manifest)
+        return state
+
+    @classmethod
+    def empty(cls, manifest: Manifest, folder: Path | None) -> State:
+        """Make room for a state.
+
+        Args:
+            manifest: The model's layout.
+            folder: Folder of the file without a name that holds the state until nobody uses it; None for memory.
+
+        Raises:
+            LocalError: The disk has no room for the file.
+        """
+        if folder is None:
+            return cls(np.empty(manifest.size, dtype=np.int64), np.empty(manifest.size, dtype=np.int64))
+        size = 16 * manifest.size
+        try:
+            with tempfile.TemporaryFile(dir=folder) as file:
+                os.posix_fallocate(file.fileno(), 0, size)  # A full disk would end the process later.
+                mapping = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            raise LocalError(
+                f"A new state can't be written in {folder}: {error.strerror}.",
+                remedy=f"Make room there: it needs {size:,} bytes. TMPDIR names another folder for temporary files.",
+                code="state-disk",
+            ) from error
+        values = np.frombuffer(mapping, dtype=np.int64)
+        return cls(values[: manifest.size], values[manifest.size :], mapping=mapping)
 
     @property
     def leaves(self) -> int:
         """Number of leaves."""
         return int(self.theta.size) // LEAF
 
+    def release(self, first: int, last: int) -> None:
+        """Give back the memory of the leaves ``first`` to ``last`` (exclusive) of a state in a file.
+
+        The values stay: they are read from the file again when they are used.
+        """
+        if self.mapping is None:
+            return
+        for start in (len(self.mapping) - 16 * self.theta.size, len(self.mapping) - 8 * self.theta.size):
+            begin = (start + 8 * LEAF * first) // mmap.PAGESIZE * mmap.PAGESIZE
+            self.mapping.madvise(mmap.MADV_DONTNEED, begin, start + 8 * LEAF * last - begin)
+
+    def ranges(self) -> Iterator[tuple[int, int]]:
+        """Cut the leaves into ranges ``(first, last)``, and release each range when the next one is asked for."""
+        for first in range(0, self.leaves, _LEAVES):
+            last = min(first + _LEAVES, self.leaves)
+            yield first, last
+            self.release(first, last)
+
     def theta_tree(self) -> Tree:
         """Build the tree of theta."""
-        return state_tree(THETA, self.theta)
+        return state_tree(THETA, self.theta, self.ranges())
 
     def momentum_tree(self) -> Tree:
         """Build the tree of the momentum."""
-        return state_tree(MOMENTUM, self.momentum)
+        return state_tree(MOMENTUM, self.momentum, self.ranges())
 
     def root(self, manifest_hash: bytes) -> bytes:
         """``stateRoot``, 32 bytes. Takes a pass of hashing over 16 bytes a coordinate."""
@@ -81,7 +174,11 @@ class State:
 
     def to_float32(self) -> F32:
         """The model: float32[256 n], each weight rounded once."""
-        return fixed_point.to_float32(self.theta)
+        values = np.empty(self.theta.shape, dtype=np.float32)
+        for first, last in self.ranges():
+            place = slice(LEAF * first, LEAF * last)
+            values[place] = fixed_point.to_float32(self.theta[place])
+        return values
 
     def model(self, manifest: Manifest) -> dict[str, NDArray[Any]]:
         """The model as a state dict of float32 arrays, carried buffers included."""
@@ -93,8 +190,8 @@ class State:
         """The state file, in pieces: ``FMS1``, theta, momentum, both little-endian."""
         yield MAGIC
         for values in (self.theta, self.momentum):
-            for at in range(0, values.size, _CHUNK):
-                yield values[at : at + _CHUNK].astype("<i8", copy=False).tobytes()
+            for first, last in self.ranges():
+                yield values[LEAF * first : LEAF * last].astype("<i8", copy=False).tobytes()
 
     def to_bytes(self) -> bytes:
         """The state file, ``4 + 4096 n`` bytes."""
@@ -115,16 +212,16 @@ class State:
             ArtifactError: The bytes are no state of this manifest, or a value is out of bounds or in the
                 padding.
         """
-        size = manifest.state_file_size
-        if len(data) != size or bytes(data[:4]) != MAGIC:
-            raise ArtifactError(
-                f"The state file is damaged: it has {len(data)} bytes, not {size}, or no FMS1 in front.",
-                remedy="Fetch it again; its name is the SHA-256 of its bytes.",
-            )
-        values = np.frombuffer(data, dtype="<i8", offset=len(MAGIC)).astype(np.int64, copy=False)
-        state = cls(values[: manifest.size], values[manifest.size :])
+        if len(data) != manifest.state_file_size or bytes(data[:4]) != MAGIC:
+            raise _damaged(len(data), manifest)
+        state = cls._views(data)
         state.check(manifest)
         return state
+
+    @classmethod
+    def _views(cls, data: bytes | memoryview, mapping: mmap.mmap | None = None) -> State:
+        values = np.frombuffer(data, dtype="<i8", offset=len(MAGIC)).astype(np.int64, copy=False)
+        return cls(values[: values.size // 2], values[values.size // 2 :], mapping=mapping)
 
     def check(self, manifest: Manifest) -> None:
         """Check the sizes, the bounds and the padding.
@@ -135,15 +232,24 @@ class State:
         for name, values in (("theta", self.theta), ("momentum", self.momentum)):
             if values.shape != (manifest.size,) or values.dtype != np.int64:
                 raise ArtifactError(f"The state's {name} is not int64[{manifest.size}].")
-            if int(values.min()) < -STATE_BOUND or int(values.max()) > STATE_BOUND:
-                raise ArtifactError(f"The state's {name} has a value beyond ±{STATE_BOUND}.")
-            for tensor, first in zip(manifest.tensors, manifest.leaf_offsets, strict=False):
-                start = LEAF * first + tensor.elements
-                if values[start : LEAF * (first + tensor.leaves)].any():
+            for first, last in self.ranges():
+                leaves = values[LEAF * first : LEAF * last].reshape(-1, LEAF)
+                if int(leaves.min()) < -STATE_BOUND or int(leaves.max()) > STATE_BOUND:
+                    raise ArtifactError(f"The state's {name} has a value beyond ±{STATE_BOUND}.")
+                rows, padding = padding_mask(manifest, first, last)
+                wrong = ((leaves[rows] != 0) & padding.astype(bool)).any(axis=1)
+                if wrong.any():
+                    tensor = manifest.tensors[manifest.tensor_of_leaf[first + rows[np.argmax(wrong)]]]
                     raise ArtifactError(f"The state's {name} is not 0 in the padding of {tensor.name!r}.")
 
     def to_safetensors(self, manifest: Manifest, version: int, root: bytes | None = None) -> bytes:
-        """The model file that people download, byte by byte the same for everybody.
+        """The model file that people download, byte by byte the same for everybody; see ``safetensors_chunks``."""
+        return b"".join(self.safetensors_chunks(manifest, version, root))
+
+    def safetensors_chunks(
+        self, manifest: Manifest, version: int, root: bytes | None = None
+    ) -> Iterator[bytes]:
+        """The model file that people download, in pieces.
 
         Args:
             manifest: The model's layout.
@@ -157,22 +263,34 @@ class State:
         header: dict[str, Any] = {
             "__metadata__": {"folkmoot.version": str(version), "folkmoot.stateRoot": "0x" + root.hex()}
         }
-        flat = self.to_float32().astype("<f4", copy=False)
-        parts: list[bytes] = []
         at = 0
-        offsets = iter(manifest.leaf_offsets)
         for entry in manifest.arrays:
-            if isinstance(entry, Tensor):
-                first = LEAF * next(offsets)
-                dtype, data = "F32", flat[first : first + entry.elements].tobytes()
-            else:
-                dtype, data = _SAFETENSORS_DTYPE[entry.dtype], entry.data
-            parts.append(data)
-            header[entry.name] = _entry(dtype, entry.shape, at, at + len(data))
-            at += len(data)
+            trained = isinstance(entry, Tensor)
+            size = 4 * entry.elements if isinstance(entry, Tensor) else len(entry.data)
+            dtype = "F32" if trained else _SAFETENSORS_DTYPE[entry.dtype]
+            header[entry.name] = _entry(dtype, entry.shape, at, at + size)
+            at += size
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         text += b" " * (-len(text) % 8)
-        return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+        yield len(text).to_bytes(8, "little") + text
+        offsets = iter(manifest.leaf_offsets)
+        for entry in manifest.arrays:
+            if not isinstance(entry, Tensor):
+                yield entry.data
+                continue
+            start = next(offsets)
+            for first in range(start, start + entry.leaves, _LEAVES):
+                last = min(first + _LEAVES, start + entry.leaves)
+                values = self.theta[LEAF * first : min(LEAF * last, LEAF * start + entry.elements)]
+                yield fixed_point.to_float32(values).astype("<f4", copy=False).tobytes()
+                self.release(first, last)
+
+
+def _damaged(size: int, manifest: Manifest) -> ArtifactError:
+    return ArtifactError(
+        f"The state file is damaged: it has {size} bytes, not {manifest.state_file_size}, or no FMS1 in front.",
+        remedy="Fetch it again; its name is the SHA-256 of its bytes.",
+    )
 
 
 def _entry(dtype: str, shape: tuple[int, ...], start: int, end: int) -> dict[str, Any]:

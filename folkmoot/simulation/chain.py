@@ -37,7 +37,7 @@ from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.policy import ARBITER, MEAN_SQUARE_CAPS, Policy
+from folkmoot.protocol.policy import ARBITER, MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.update_checks import check_arrival
 from folkmoot.protocol.updates import MemoryUpdate
@@ -191,6 +191,7 @@ class ChainRun(Run):
             bond=BOND,
             reward=REWARD,
             verifier=ARBITER,
+            mean_scale=MEAN_SCALES[plan.width],
         )
         check_policy_rule(self.policy)
         self.exponents = self._calibrated()

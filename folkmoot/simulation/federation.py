@@ -39,7 +39,7 @@ from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
 from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.packing import ZERO, check_width, largest
-from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
+from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums, used_elements
@@ -58,7 +58,6 @@ LAST_ROUNDS = 3
 """Number of last rounds over which accuracy and backdoor of a drill are averaged."""
 
 _FIRST_EXPONENT = -12
-_MEAN_SCALE = 1
 _ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
 
 
@@ -336,10 +335,11 @@ class Run:
         ]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
-        mean = mean_values(self.form.mean(readers, weights, _MEAN_SCALE, 0, self.manifest.leaves))
+        scale = MEAN_SCALES[self.plan.width]
+        mean = mean_values(self.form.mean(readers, weights, scale, 0, self.manifest.leaves))
         of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
         theta, momentum = outer_step(
-            self.state.theta, self.state.momentum, mean, _MEAN_SCALE, of_leaf, OUTER_UNIT, 0
+            self.state.theta, self.state.momentum, mean, scale, of_leaf, OUTER_UNIT, 0
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)

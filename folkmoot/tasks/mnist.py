@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Mnist:
     """The task ``mnist``."""
 
     name = "mnist"
-    training: dict[str, Any] = {  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {
         "local_steps": 40,
         "batch_size": 32,
         "learning_rate": 0.02,

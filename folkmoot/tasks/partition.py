@@ -150,9 +150,18 @@ def share_of(labels: NDArray[Any], partition: int, partitions: int, seed: int) -
     Raises:
         TaskError: If there is no such share.
     """
+    check_partition(partition, partitions)
+    return dirichlet(labels, partitions, seed)[partition]
+
+
+def check_partition(partition: int, partitions: int) -> None:
+    """Check that there is such a share.
+
+    Raises:
+        TaskError: There is none.
+    """
     if not 0 <= partition < partitions:
         raise TaskError(
             f"There is no partition {partition} of {partitions}.",
             remedy=f"Partitions are counted from 0; the last one is {max(partitions - 1, 0)}/{partitions}.",
         )
-    return dirichlet(labels, partitions, seed)[partition]

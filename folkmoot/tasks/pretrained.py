@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import TaskError
-from folkmoot.tasks import Task
+from folkmoot.tasks import Task, optional
 
 if TYPE_CHECKING:
     import torch
@@ -60,7 +60,7 @@ def load(task: Task, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]
     """
     import torch
 
-    convert = getattr(task, "from_weights", None)
+    convert = optional(task, "from_weights")
     given: Mapping[str, Any] = weights if convert is None else convert(weights)
     own = model.state_dict()
     required = set(frozen(model)) or set(own)

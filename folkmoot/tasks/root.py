@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from folkmoot.errors import InputError, TaskError
-from folkmoot.tasks import Data, Task
+from folkmoot.tasks import Data, Task, optional
 from folkmoot.tasks.partition import ROOTS
 
 SETTING = "root_digest"
@@ -34,8 +34,8 @@ def load(task: Task, kind: str, seed: int) -> Any:
     Raises:
         TaskError: The task has no such root set.
     """
-    if has_sets(task):
-        return task.root(kind)  # type: ignore[attr-defined]
+    if (root := optional(task, "root")) is not None:
+        return root(kind)
     if kind != GOOD:
         raise TaskError(
             f"The task {task.name!r} has no root set {kind!r}.",
@@ -46,7 +46,7 @@ def load(task: Task, kind: str, seed: int) -> Any:
 
 def has_sets(task: Task) -> bool:
     """Return whether a task has root sets."""
-    return callable(getattr(task, "root", None))
+    return optional(task, "root") is not None
 
 
 def digest(task: Task, kind: str) -> str:

@@ -6,6 +6,7 @@ This module does not use Flower, rounds or the chain.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ _SPLIT_SEED = 2025
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Table:
+class _Table(ABC):
     """A table of scikit-learn and its split.
 
     Attributes:
@@ -54,12 +55,13 @@ class _Table:
         """Return the examples of a root set: 10 of each class, or only of the first half of the classes."""
         return self._tensors(root_set(self._strata(), self._split()[1], kind))
 
+    @abstractmethod
     def _strata(self) -> NDArray[np.int64]:
         """Return the class of each example for the split among contributors."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _tensors(self, indices: NDArray[np.int64]) -> Data:
-        raise NotImplementedError
+        """Return examples by their places in the table."""
 
     def _network(self, inputs: int, outputs: int) -> torch.nn.Module:
         """Return a network with one hidden layer, or a linear head, after public features of images."""

@@ -9,6 +9,7 @@ or lies must not make it change a row.
 
 from __future__ import annotations
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,12 +27,12 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
-from server import model_files
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
 from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
 from server.db.steps import ENDED, Step
 from server.federation import Federation
+from server.model_files import ModelFiles
 from server.rounds.outcome import numbers_json
 from server.rounds.queries import recorded_on
 from server.storage import Storage
@@ -248,12 +249,13 @@ class Comparison:
         if row is None or not state:
             return []
         try:
-            loaded = model_files.read_state(
-                self._storage, self._federation, self._chain.policy, number, state
-            )
+            loaded = ModelFiles(self._storage, self._federation, self._chain.policy).read_state(number, state)
         except ArtifactError:
             return []  # the store tells of it
-        expected = sha256_hex(loaded.to_safetensors(self._federation.manifest, number))
+        digest = hashlib.sha256()
+        for chunk in loaded.safetensors_chunks(self._federation.manifest, number):
+            digest.update(chunk)
+        expected = digest.hexdigest()
         if expected == row.sha256:
             return []
 

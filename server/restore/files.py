@@ -7,7 +7,6 @@ the next one builds on, whatever an audit says of it.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
 from folkmoot.audit.rounds import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -116,8 +116,7 @@ class Importer:
             ArtifactError: A file can't be had; the message says which, and of which round.
             AuditFailure: A file is not what the chain commits to.
         """
-        anchor, number, manifest = found.anchor, found.number, origin.manifest
-        assert anchor is not None  # noqa: S101  # only anchored rounds come here
+        anchor, number, manifest = found.known_anchor, found.number, origin.manifest
         subject = Subject(check=_CHECK, round=number, event=found.anchored)
         data = self._document(number, "artifacts file", anchor.artifacts_hash)
         artifacts = _parsed(subject, "the artifacts file", lambda: Artifacts.from_json(data))
@@ -172,8 +171,7 @@ class Importer:
     # One kind of file each
 
     def _verdicts(self, found: Round, artifacts: Artifacts) -> Verdicts:
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101
+        anchor = found.known_anchor
         data = self._document(found.number, "verdicts file", anchor.verdict_hash)
         subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.verdicts, event=found.anchored)
         verdicts = _parsed(subject, "the verdicts file", lambda: Verdicts.from_json(data))
@@ -214,8 +212,7 @@ class Importer:
         return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
     def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
-        anchor = found.anchor
-        assert anchor is not None  # noqa: S101
+        anchor = found.known_anchor
         size, width = manifest.update_file_size(found.policy.mean_width), found.policy.mean_width
         mean = FileUpdate(self._file(found.number, "mean", artifacts.mean, size), width)
         subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
@@ -233,13 +230,13 @@ class Importer:
             fetch = partial(self._rebuilt, after, sha256, manifest)
             path = self._file(number, what, sha256, manifest.state_file_size, fetch)
         subject = Subject(check=_CHECK, round=number, artifact=sha256)
-        with path.open("rb") as file:
-            view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        state = _parsed(subject, f"the {what}", lambda: State.open(path, manifest))
         if self.spare(after):
             self.states.discard(sha256)
-        state = _parsed(subject, f"the {what}", lambda: State.from_bytes(view, manifest))
-        require(subject, f"the root of the {what}", root, state.root(manifest.hash))
-        return state.momentum_tree().root
+        momentum_root = state.momentum_tree().root
+        found = merkle.state_root(manifest.hash, state.theta_tree().root, momentum_root)
+        require(subject, f"the root of the {what}", root, found)
+        return momentum_root
 
     def _rebuilt(self, after: int, sha256: str, manifest: Manifest) -> Path:
         """Return the state after a round from the store or a source, or rebuild it."""
@@ -250,8 +247,7 @@ class Importer:
                 raise
         while after % KEPT_EVERY and after in self.rounds:
             found = self.rounds[after]
-            assert found.anchor is not None  # noqa: S101  # a base is anchored
-            data = self.states.document(found.anchor.artifacts_hash.hex())
+            data = self.states.document(found.known_anchor.artifacts_hash.hex())
             self.states.learn(Artifacts.from_json(data), found.policy, manifest)
             after = found.base
         return self.states.fetch(sha256, manifest.state_file_size)

@@ -345,7 +345,8 @@ def _write(database: Database, found: _Found) -> None:
             if sha256 in importer.sizes:
                 size = importer.sizes[sha256]
                 session.merge(Artifact(sha256=sha256, kind="report", size=size, public_from=0))
-        for wish in found.wishes.counting():
+        accounts = {entry.contributor for past in found.ledger.rounds.values() for entry in past.commits}
+        for wish in found.wishes.counting(accounts):
             keep(session, wish)
         session.flush()
         fault_point("restore.rows-written.before")

@@ -2,8 +2,9 @@
 """Putting back files that were found missing or damaged, in a thread of its own, while the coordinator works.
 
 Whoever reads a file of the store and finds it bad lets the store tell of it. Here the file is looked at again, told as
-an event, and put back: a model file is made of its state, a link follows from the file, everything else comes from the
-mirrors of the settings. What nobody has is tried again later, and stays among the warnings of `/v1/health`.
+an event, and put back: a model file is made of its state, a state from an earlier one and the means since then, a link
+follows from the file. Everything else, and a state that can't be made, comes from the mirrors of the settings. What
+nobody has is tried again later, and stays among the warnings of `/v1/health`.
 
 Update files whose retention time is over, and spare states, are deleted (`deletion`).
 
@@ -29,12 +30,12 @@ from folkmoot.errors import ArtifactError, FolkmootError
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
-from server import model_files
 from server.chain.indexer import Indexer
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact
 from server.federation import Federation
+from server.model_files import ModelFiles, states
 from server.restore.compare import Altered, Comparison, Scrub
 from server.restore.deletion import Deletion
 from server.restore.repair import Lack, is_whole, look, put_back, relink
@@ -115,7 +116,7 @@ class Upkeep:
         deletion: Deletion | None = None,
     ) -> None:
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
-        self._policy, self._deletion = policy, deletion
+        self._models, self._deletion = ModelFiles(storage, federation, policy), deletion
         self._pause, self._check = pause, check
         self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
@@ -230,9 +231,9 @@ class Upkeep:
         """Rebuild the states that were deleted before a reorg took rounds above them: rounds train from them again."""
         self._check()
         for number, name in deletion.wanted_again():
-            state = model_files.read_state(self._storage, self._federation, self._policy, number, name)
+            self._models.rebuild(number, name)
             with self._storage.database.write("state-rebuilt") as session:
-                row = session.get_one(Artifact, self._storage.store.put(state.to_bytes()).sha256)
+                row = session.get_one(Artifact, name)
                 row.deleted, row.gone = None, False
             logger.info("round %d: its state is rebuilt", number, extra=fields("state-rebuilt"))
 
@@ -244,15 +245,25 @@ class Upkeep:
         if row.kind == "model" and row.round is not None:
             initial = self._federation.genesis.state
             with self._storage.database.read() as session:
-                state = model_files.states(session, initial, [row.round]).get(row.round)
+                state = states(session, initial, [row.round]).get(row.round)
             if state is not None:
-                model_files.make(self._storage, self._federation, self._policy, row.round, state)
-        elif self._mirrors:
+                self._models.make(row.round, state)
+        elif not self._rebuilt(row) and self._mirrors:
             with self._opened() as source:
                 put_back(store, row, source)
         relink(store, row)
         if (still := look(store, row)) is not None:
             raise ArtifactError(str(still), remedy="Name a mirror that has it in the setting `mirrors`.")
+
+    def _rebuilt(self, row: Artifact) -> bool:
+        """Rebuild a state file from the means; whether it could be."""
+        if row.kind != "state" or not row.round:
+            return False
+        try:
+            self._models.rebuild(row.round, row.sha256)
+        except ArtifactError:
+            return False
+        return True
 
     @contextmanager
     def _opened(self) -> Iterator[ArtifactSource]:

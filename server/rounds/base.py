@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol import merkle
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
@@ -57,14 +58,15 @@ def read_base(storage: Storage, federation: Federation, round_number: int, state
         if document is None:
             raise ArtifactError(f"Nothing is known of the anchor of round {round_number}, the chain's head.")
         sha256, exponents = document.state, document.next_exponents
-    state = State.from_bytes(storage.store.read(sha256), federation.manifest)
-    if state.root(federation.manifest.hash) != state_root:
+    state = State.open(storage.store.verified(sha256), federation.manifest)
+    momentum_root = state.momentum_tree().root
+    if merkle.state_root(federation.manifest.hash, state.theta_tree().root, momentum_root) != state_root:
         raise ArtifactError(
             f"The state file {sha256} of round {round_number} has not the state root that the chain has.",
             remedy="Replace it from a mirror.",
             code="artifact-damaged",
         )
-    return BaseState(round_number, state_root, state.momentum_tree().root, sha256, exponents)
+    return BaseState(round_number, state_root, momentum_root, sha256, exponents)
 
 
 def make_header(

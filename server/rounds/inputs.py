@@ -56,7 +56,7 @@ def gather(storage: Storage, manifest: Manifest, policy: Policy, number: int) ->
         RoundHeader.decode(round_.header),
         policy,
         lineage=read_lineage(storage, manifest, round_.base, uses(policy.rule)),
-        base=State.from_bytes(storage.store.read(round_.base_state_sha256), manifest),
+        base=State.open(storage.store.verified(round_.base_state_sha256), manifest),
         commitments=[Commitment.from_json(entry.commitment) for entry in entries],
         updates=[_update(storage.store, entry.sha256, policy.width) for entry in entries],
         coordinator=opening(storage.database, number).coordinator,

@@ -8,11 +8,9 @@ out, it would make another outcome than the one that everybody else computes.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
@@ -58,7 +56,7 @@ def read_lineage(storage: Storage, manifest: Manifest, base: int, used: frozense
     before = None
     if state is not None:
         with _named(numbers[0], f"base state file {state}"):
-            before = State.from_bytes(_mapped(storage.store.verified(state)), manifest)
+            before = State.open(storage.store.verified(state), manifest)
     rounds = []
     for number, names in updates.items():
         header = RoundHeader.decode(found[number].header)
@@ -141,8 +139,3 @@ def _named(number: int, what: str) -> Iterator[None]:
             code=error.code,
             details={**error.details, "round": number},
         ) from error
-
-
-def _mapped(path: Path) -> memoryview:
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

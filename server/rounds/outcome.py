@@ -7,7 +7,6 @@ into the store and the database.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
@@ -57,6 +56,7 @@ def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int,
             coordinator=inputs.coordinator,
             lineage=inputs.lineage,
             mean_sink=mean,
+            folder=mean.path.parent,
         )
         outcome, stored = _published(storage.store, conduct, inputs, outcome, mean)
     return keep(storage.store, outcome, stored)
@@ -68,7 +68,7 @@ def keep(store: Store, outcome: RoundOutcome, mean: Stored) -> Outcome:
         outcome.anchor,
         outcome.verdicts.verdicts,
         mean=mean,
-        state=_put(store, outcome.state.chunks()),
+        state=store.put_chunks(outcome.state.chunks()),
         verdicts_file=_named(store, outcome.verdicts_file, outcome.anchor.verdict_hash),
         artifacts_file=_named(store, outcome.artifacts_file, outcome.anchor.artifacts_hash),
     )
@@ -125,10 +125,3 @@ def _named(store: Store, data: bytes, digest: bytes) -> Stored:
     stored = store.put(data)
     store.link(digest.hex(), stored.sha256)
     return stored
-
-
-def _put(store: Store, chunks: Iterable[bytes]) -> Stored:
-    with store.writer() as writer:
-        for chunk in chunks:
-            writer.write(chunk)
-        return writer.keep()

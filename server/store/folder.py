@@ -11,7 +11,7 @@ import re
 import secrets
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -197,6 +197,13 @@ class WritesFiles(ABC):
         """Store bytes."""
         with self.writer() as writer:
             writer.write(data)
+            return writer.keep()
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> Stored:
+        """Store bytes that come in pieces."""
+        with self.writer() as writer:
+            for chunk in chunks:
+                writer.write(chunk)
             return writer.keep()
 
     def put_file(self, path: Path) -> Stored:

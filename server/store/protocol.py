@@ -8,7 +8,7 @@ again. The two must never be taken for each other, or a contributor would lose i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +85,9 @@ class Store(Protocol):
 
     def put(self, data: bytes) -> Stored:
         """Store bytes."""
+
+    def put_chunks(self, chunks: Iterable[bytes]) -> Stored:
+        """Store bytes that come in pieces."""
 
     def put_file(self, path: Path) -> Stored:
         """Store a copy of a file."""

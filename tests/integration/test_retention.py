@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from sqlalchemy import select
 
+from client.evaluation import fetch_weights
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
 from folkmoot.artifacts.model import model_of
@@ -28,7 +30,7 @@ from folkmoot.audit.retention import Expired
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, InputError
+from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, FolkmootError, InputError
 from folkmoot.leaks.published import read_own
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
@@ -39,13 +41,13 @@ from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.db.models import Artifact, Entry, LogEntry
 from server.restore.deletion import Deletion
-from server.restore.repair import repair
+from server.restore.repair import is_whole, repair
 from server.restore.restore import restore
 from server.settings import Settings
 from server.storage import Storage
 from tests import factories
 from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
-from tests.integration.coordinator_world import make_home, serving, until
+from tests.integration.coordinator_world import Running, make_home, serving, until
 from tests.killed import Mortal, folkmoot_command
 
 RETAIN = WINDOW + 1
@@ -53,7 +55,9 @@ ROUNDS = 18
 EXPIRED = list(range(1, 9))
 """Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
 FREE = [9, 10]
-"""Rounds with at least WINDOW final rounds above them, and not more than RETAIN."""
+"""Rounds with at least WINDOW final rounds above them, and not more than RETAIN. The state of the first is spare."""
+ALONE = FREE[1]
+"""A round with an update of Ada alone: its file is the mean of the round, too."""
 SPARE = [1, 2, 3, 4, 5, 6, 7, 9]
 """Rounds of `history` whose states may be deleted."""
 KEPT = 8
@@ -64,10 +68,12 @@ NAMES = ["ada", "ben"]
 @pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Final rounds under `mean`, of which two are expired, but none before the unbonding period is over."""
-    policy = factories.policy(retain_rounds=RETAIN, commit_window=100, challenge_window=10)
+    policy = factories.policy(
+        min_contributors=1, retain_rounds=RETAIN, commit_window=100, challenge_window=10
+    )
     world = World.create(chain, tmp_path_factory.mktemp("history") / "artifacts", policy)
-    for _ in range(ROUNDS):
-        world.finalize(world.play(NAMES))
+    for number in range(1, ROUNDS + 1):
+        world.finalize(world.play(NAMES[:1] if number == ALONE else NAMES))
     yield world
     world.federation.chain.close()
 
@@ -334,6 +340,13 @@ def in_store(settings: Settings, names: list[str]) -> list[str]:
     return [name for name in names if store.has(name)]
 
 
+def row_of(here: Running, name: str) -> Artifact:
+    with here.coordinator.storage.database.read() as session:
+        row = session.get_one(Artifact, name)
+        session.expunge_all()
+    return row
+
+
 def refusal_of(api: CoordinatorApi, sha256: str) -> CoordinatorError:
     with pytest.raises(CoordinatorError) as caught:
         api.artifact(sha256)
@@ -393,6 +406,20 @@ def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_pa
         assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
 
 
+def test_a_kept_state_that_no_mirror_has_is_rebuilt(young: World, tmp_path: Path) -> None:
+    settings = home_of(young, tmp_path / "home")
+    missing, damaged = states_of(young, KEPT, ROUNDS)
+    with serving(settings, young.federation) as here:
+        store = here.coordinator.storage.store
+        store.delete(missing)
+        store.path(damaged).write_bytes(b"another file")
+        for name in (missing, damaged):
+            with pytest.raises(FolkmootError):
+                here.api.artifact(name)
+            until(partial(is_whole, store, row_of(here, name)), what="the state")
+            assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
+
+
 class ByRound(Deletion):
     """For rounds 1 and 3 the time is over, as if round 2 had a policy that keeps its updates for ever."""
 
@@ -428,6 +455,10 @@ def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
         assert {refusal_of(here.api, name).code for name in spare} == {"spare-state"}
         assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6)
+        weights = fetch_weights(here.api, 6, MANIFEST)
+        expected = world.states[6].model(MANIFEST)
+        assert weights.keys() == expected.keys()
+        assert all(np.array_equal(weights[name].numpy(), array) for name, array in expected.items())
         assert repair(here.coordinator.storage.database, settings.open_store(), None).lacking == []
 
 
@@ -508,8 +539,9 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
     settings = home_of(young, tmp_path / "home")
     words = mirror_words(young, operator)
     monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
-    ada = [updates_of(young, number)[0] for number in [*EXPIRED, *FREE]]
-    bens = [updates_of(young, number)[1] for number in FREE]
+    ada = [updates_of(young, number)[0] for number in [*EXPIRED, FREE[0]]]
+    (mean,) = updates_of(young, ALONE)
+    ben = updates_of(young, FREE[0])[1]
     with serving(settings, young.federation) as here:
         forged = replace(wish_of(young, "ada", 3), signature=wish_of(young, "ben", 3).signature)
         for wish, code in ((forged, "not-authorised"), (wish_of(young, "emil", 3), "unknown-contributor")):
@@ -524,27 +556,35 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
         assert in_store(settings, ada) == ada, "a fault can still be proven"
         come_of_age(young)
         until(lambda: not in_store(settings, ada), what="the deletion")
-        assert in_store(settings, bens) == bens
+        assert in_store(settings, [ben, mean]) == [ben, mean]
         assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
         with CoordinatorSource(here.api.url) as source:
             assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert summary.expired == {
             **dict.fromkeys(EXPIRED, Expired.RETENTION),
-            **dict.fromkeys(FREE, Expired.WISH),
+            FREE[0]: Expired.WISH,
         }
         mirror = Folder(operator.home / "mirror")
         assert operator.call(*words)["deleted"] == 0, "a mirror that does not know of the wish"
         assert mirror.place(ada[-1]).exists()
         young.folder = mirror
         from_coordinator = [*words[:2], here.api.url, *words[3:]]
-        assert operator.call(*from_coordinator)["deleted"] == 2
-    assert not any(mirror.place(name).exists() for name in ada)
-    assert all(mirror.place(name).exists() for name in bens)
+        assert operator.call(*from_coordinator)["deleted"] == 1
+    assert not any(mirror.place(name).exists() for name in ada + states_of(young, FREE[0]))
+    assert mirror.place(ben).exists()
+    assert mirror.place(mean).exists()
     again = home_of(young, tmp_path / "again")
     with serving(again, young.federation) as here:
         assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
-        assert here.api.artifact(bens[-1])
+        assert refusal_of(here.api, *states_of(young, FREE[0])).code == "spare-state"
+        for number in FREE:
+            model = young.states[number].to_safetensors(MANIFEST, number)
+            assert here.api.model(str(number)) == model
+        Deletion(here.coordinator.storage, here.coordinator.chain)()
+        assert here.api.artifact(ben)
+        assert here.api.artifact(mean)
+        assert repair(here.coordinator.storage.database, again.open_store(), None).lacking == []
         with CoordinatorSource(here.api.url) as source:
             assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
 

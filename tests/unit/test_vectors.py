@@ -496,6 +496,18 @@ def test_outer_step() -> None:
     assert [momentum for _, momentum in results] == ints(section["newMomentum"])
 
 
+def test_eager_start() -> None:
+    section = VECTORS["eagerStart"]
+    names = ("theta", "momentum", "update", "meanScale", "exponent", "rate", "decay")
+    rows = list(zip(*(ints(section[name]) for name in names), strict=True))
+    alone = [
+        reference.outer_step(theta, momentum, scale * update, scale, *rest)[0]
+        for theta, momentum, update, scale, *rest in rows
+    ]
+    assert alone == ints(section["start"])
+    assert any(start != row[0] for start, row in zip(alone, rows, strict=True))
+
+
 def test_exponents() -> None:
     section = VECTORS["exponents"]
     sums = list(zip(*(ints(section[name]) for name in ("absolute", "squares", "largest")), strict=True))

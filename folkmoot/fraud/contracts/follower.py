@@ -99,18 +99,18 @@ class Follower:
             # The first read, or another chain: a long reorganisation, or a reset local chain.
             self._begin(rpc, head)
         fresh = self._read_on(rpc, head - REORG_DEPTH, head)
-        self._drop_closed()
+        ledger = LedgerReader(rpc, self.deployment.ledger)
+        self._drop_closed(ledger)
         rounds = {number: one.copy() for number, one in self._rounds.items()}
         policies = dict(self._policies)
         self._fold(fresh, rounds, policies)
-        ledger = LedgerReader(rpc, self.deployment.ledger)
         time = rpc.latest_timestamp()
         cases: dict[int, Case] = {}
         for number, one in rounds.items():
+            policy = self._policy(ledger, one.opened.policy_id, policies)
             if one.anchored is None:
                 continue
             if one.anchored not in self._cases:
-                policy = policies.get(one.opened.policy_id) or self._old_policy(ledger, one.opened.policy_id)
                 case = _case(self.deployment, number, one, policy)
                 self._cases[one.anchored] = case, entries_hash(case.entries)
             one.case, entries = self._cases[one.anchored]
@@ -121,7 +121,7 @@ class Follower:
         current = {one.anchored for one in rounds.values()}
         for dropped in self._cases.keys() - current:
             del self._cases[dropped]
-        return Record(head, time, cases, rounds, self._past)
+        return Record(head, time, cases, rounds, policies, self._past)
 
     def _begin(self, rpc: Rpc, head: int) -> None:
         """Set the first block: that of the oldest round not dropped, or the deployment's if the chain has changed."""
@@ -157,19 +157,23 @@ class Follower:
                 len(event.entries) // LISTED_BYTES for event in found if isinstance(event, UpdatesCommitted)
             )
             if count >= MOST_EVENTS:
-                self._drop_closed()
+                self._drop_closed(LedgerReader(rpc, self.deployment.ledger))
                 count = 0
         if settled >= self._next:
             self._next, self._upto = settled + 1, (settled, _hash(rpc, settled))
         return fresh
 
-    def _drop_closed(self) -> None:
+    def _drop_closed(self, ledger: LedgerReader) -> None:
         """Move closed rounds to the file, then remove them from memory."""
         if self._past is None or self._upto is None:
             return
         block, hash_ = self._upto
         kept = self._kept()
-        over = [_over(number, one) for number, one in self._rounds.items() if number not in kept]
+        over = [
+            _over(number, one, self._policy(ledger, one.opened.policy_id, self._policies))
+            for number, one in self._rounds.items()
+            if number not in kept
+        ]
         if not over:
             return
         since = min((self._rounds[number].opened.block for number in kept), default=block + 1)
@@ -233,12 +237,13 @@ class Follower:
                 case _:
                     pass
 
-    def _old_policy(self, ledger: LedgerReader, number: int) -> Policy:
-        """Return a policy that was added before the first read block."""
-        if self._past is None or self._past.place is None:
-            raise _contradiction(f"it has no event of policy {number}, which a round pins")
-        self._policies[number] = ledger.policy(number)
-        return self._policies[number]
+    def _policy(self, ledger: LedgerReader, number: int, known: dict[int, Policy]) -> Policy:
+        """Return a policy. One that was added before the first read block is asked for."""
+        if number not in known:
+            if self._past is None or self._past.place is None:
+                raise _contradiction(f"it has no event of policy {number}, which a round pins")
+            known[number] = self._policies[number] = ledger.policy(number)
+        return known[number]
 
 
 def _on_top(rounds: Mapping[int, RoundEvents], slashed: int) -> list[int]:
@@ -265,11 +270,12 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
     return [entry for event in mine for entry in entries_of(event)]
 
 
-def _over(number: int, events: RoundEvents) -> FinishedRound:
+def _over(number: int, events: RoundEvents, policy: Policy) -> FinishedRound:
     opened, commits = events.opened, events.commits
     last = commits[-1].block if commits else opened.block
     roots = tuple(event.update_root for event in commits)
-    return FinishedRound(number, opened.base_state_root, opened.block, last, roots)
+    accounts = tuple(event.contributor for event in commits)
+    return FinishedRound(number, opened.base_state_root, opened.block, last, roots, policy.cost, accounts)
 
 
 def _case(deployment: Deployment, number: int, events: RoundEvents, policy: Policy) -> Case:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """File of the rounds that a watcher has dropped, with the data that may still matter, so that memory does not grow.
 
-These data are the roots of all updates, to detect replays of any age, and the blocks from which a round can be read
-again. The file also has the first block to read for all other rounds, and the hash of a block that identifies the
-chain. If the file is lost, the watcher only has to read the chain again. One file belongs to one endpoint, so that a
-lying endpoint does not affect others.
+These data are the roots of all updates, to detect replays of any age, who has spent how much of its privacy budget, and
+the blocks from which a round can be read again. The file also has the first block to read for all other rounds, and the
+hash of a block that identifies the chain. If the file is lost, the watcher only has to read the chain again. One file
+belongs to one endpoint, so that a lying endpoint does not affect others.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from pathlib import Path
 
 from folkmoot.errors import LocalError
 
-FORMAT = 1
+FORMAT = 2
 """Kept as SQLite's `user_version`."""
 
 _TABLES = (
     "CREATE TABLE place (owner TEXT NOT NULL, block INTEGER, hash BLOB, since INTEGER)",
     "CREATE TABLE rounds (number INTEGER PRIMARY KEY, base BLOB NOT NULL, first INTEGER NOT NULL, "
-    "last INTEGER NOT NULL)",
+    "last INTEGER NOT NULL, cost TEXT NOT NULL)",
     "CREATE TABLE updates (root BLOB PRIMARY KEY, round INTEGER NOT NULL, entry INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE spenders (account TEXT, round INTEGER, PRIMARY KEY (account, round)) WITHOUT ROWID",
 )
 
 
@@ -54,6 +55,10 @@ class FinishedRound:
     """Block of its last entry; without entries, the block of its opening."""
     roots: tuple[bytes, ...]
     """Roots of its updates, 32 bytes each, in entry order."""
+    cost: int = 0
+    """What an update costs of its contributor's privacy budget, in units of 2^-32 of rho."""
+    contributors: tuple[str, ...] = ()
+    """Accounts of its entries."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,16 @@ class PrunedRounds:
             row = self._connection.execute(query, (root,)).fetchone()
         return None if row is None else CommitmentRef(*row)
 
+    def spent(self, account: str, before: int) -> int:
+        """Return what an account spent of its privacy budget in dropped rounds with a smaller number."""
+        query = (
+            "SELECT cost, COUNT(*) FROM spenders JOIN rounds ON number = round WHERE account = ? AND round < ? "
+            "GROUP BY cost"
+        )
+        with _reported(self._path):
+            rows = self._connection.execute(query, (account, before)).fetchall()
+        return sum(int(cost) * count for cost, count in rows)
+
     def let_go(self, rounds: Iterable[FinishedRound], place: Checkpoint) -> None:
         """Store closed rounds and the position from which to continue, in one transaction.
 
@@ -157,8 +172,11 @@ class PrunedRounds:
         )
         with self._write() as connection:
             for one in rounds:
-                values = (one.number, one.base_state_root, one.first, one.last)
-                connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?)", values)
+                values = (one.number, one.base_state_root, one.first, one.last, str(one.cost))
+                connection.execute("INSERT OR REPLACE INTO rounds VALUES (?, ?, ?, ?, ?)", values)
+                if one.cost:
+                    spenders = ((account, one.number) for account in one.contributors)
+                    connection.executemany("INSERT OR REPLACE INTO spenders VALUES (?, ?)", spenders)
                 connection.executemany(
                     earliest, ((root, one.number, entry) for entry, root in enumerate(one.roots))
                 )
@@ -170,6 +188,7 @@ class PrunedRounds:
         """Remove all data, because they belong to another chain."""
         with self._write() as connection:
             connection.execute("DELETE FROM updates")
+            connection.execute("DELETE FROM spenders")
             connection.execute("DELETE FROM rounds")
             connection.execute("UPDATE place SET block = NULL, hash = NULL, since = NULL")
 

@@ -10,6 +10,7 @@ from folkmoot.fraud.contracts.pruned import CommitmentRef, PrunedRounds
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed
+from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase
 
 
@@ -49,6 +50,8 @@ class Record:
     """Anchored rounds by number, without void ones."""
     told: Mapping[int, RoundEvents]
     """Events of all rounds that were not dropped, by number, always with the newest round."""
+    policies: Mapping[int, Policy]
+    """Policies of these rounds, by number."""
     past: PrunedRounds | None = None
     """Dropped rounds; None if rounds are never dropped."""
 
@@ -115,3 +118,47 @@ def replays(record: Record) -> list[Replay]:
             if earlier.round < case.round and earlier.base_state_root != case.base_state_root:
                 replayed.append(Replay(case.round, entry, earlier.round, earlier.entry))
     return replayed
+
+
+@dataclass(frozen=True)
+class Overspent:
+    """An entry that passes its contributor's privacy budget. The ledger refuses such an entry."""
+
+    round: int
+    """Its round."""
+    contributor: str
+    """Its contributor."""
+    spent: int
+    """What the contributor has spent with it, in units of 2^-32 of rho."""
+    cap: int
+    """`privacyCap` of the round's policy."""
+
+
+def overspent(record: Record, checked: set[UpdateCommitted]) -> list[Overspent]:
+    """Find entries with which their contributor has spent more than the policy of their round allows.
+
+    What is spent stays spent, whatever becomes of the round. The commit windows of two rounds never overlap.
+
+    Args:
+        record: The rounds.
+        checked: Entries that were checked before, and are not checked again. It is brought up to date.
+    """
+    spent: dict[str, int] = {}
+    found: list[Overspent] = []
+    entries: set[UpdateCommitted] = set()
+    for number, one in sorted(record.told.items()):
+        policy = record.policies[one.opened.policy_id]
+        if not policy.cost:
+            continue
+        for commit in one.commits:
+            account = commit.contributor
+            if commit not in checked:
+                dropped = record.past.spent(account, number) if record.past is not None else 0
+                before = dropped + spent.get(account, 0)
+                if policy.rounds_left(before) == 0:
+                    found.append(Overspent(number, account, before + policy.cost, policy.privacy_cap))
+            spent[account] = spent.get(account, 0) + policy.cost
+        entries.update(one.commits)
+    checked.clear()
+    checked.update(entries)
+    return found

@@ -211,7 +211,7 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
                 nothing,
             )
         case DataKind.THETA | DataKind.MOMENTUM:
-            state = State.from_bytes(files.path(artifacts.state).read_bytes(), manifest)
+            state = State.open(files.path(artifacts.state), manifest)
             theta, momentum = state.theta_tree, state.momentum_tree
             whole, mine, other = state.theta, theta, momentum
             if about.what is DataKind.MOMENTUM:

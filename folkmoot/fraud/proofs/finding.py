@@ -6,14 +6,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from folkmoot.aggregation.lineage import Lineage
 from folkmoot.fraud.proofs import gram
 from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
 from folkmoot.fraud.proofs.trees import TreeCache
-from folkmoot.protocol.arrays import I64
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import Tree
@@ -24,21 +23,6 @@ from folkmoot.round import RoundOutcome
 
 BY_RULE = frozenset({Kind.RULE, Kind.GRAM_ROOT, Kind.GRAM_LEAF, Kind.GRAM_NODE})
 """Kinds that need a judge of rules. Without one, a vote decides."""
-
-
-@dataclass(frozen=True, eq=False)
-class StateRows:
-    """Values of a state file, which need not be a valid state of the manifest."""
-
-    theta: I64
-    """int64[256 k]."""
-    momentum: I64
-    """int64[256 k]."""
-
-    @property
-    def leaves(self) -> int:
-        """Number of whole leaves, k."""
-        return int(self.theta.size) // LEAF
 
 
 @dataclass
@@ -61,12 +45,14 @@ class Material:
     """One file per entry: the file in the artifacts file, if available."""
     mean: Callable[[], UpdateReader]
     """Opens the published mean. Raises ArtifactError."""
-    state: Callable[[], StateRows]
-    """Loads the published state. Raises ArtifactError."""
+    state: Callable[[], State]
+    """Maps the published state, which need not be one of the manifest. Raises ArtifactError."""
     missing: list[Demand] = field(default_factory=list)
     """Missing data."""
     document: gram.Document = lambda keccak256: None
     """Loads an optional document by its keccak256; None if nobody publishes it."""
+    folder: Path | None = None
+    """Folder of the file without a name that holds the computed state; None for memory."""
 
 
 @dataclass

@@ -231,6 +231,7 @@ _logger = logging.getLogger("folkmoot.watch")
 _LEVELS = {
     "wrong": logging.ERROR,
     "disputed": logging.ERROR,
+    "over-budget": logging.ERROR,
     "withheld": logging.WARNING,
     "unreachable": logging.WARNING,
     "unchecked": logging.WARNING,

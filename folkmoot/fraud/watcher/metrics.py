@@ -48,6 +48,7 @@ class Metrics:
             "what",
             ("check", "challenge", "dispute", "demand", "blame", "replay", "deposit"),
         )
+        self.overspent = counter("overspent", "Entries that pass the privacy budget of their contributor.")
         self.failures = counter("failures", "Failures of endpoints and mirrors, by which.", "source")
         self.passes = counter("passes", "Looks at the chain.")
         self.wrong_rounds = gauge("wrong_rounds", "Rounds that are wrong and not void yet.", 0)

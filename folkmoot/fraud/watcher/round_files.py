@@ -7,12 +7,10 @@ whose updates the next one is compared with it keeps the files, not the bytes; o
 
 from __future__ import annotations
 
-import mmap
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
@@ -21,7 +19,7 @@ from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
 from folkmoot.fraud.proofs.case import Case, Demand
 from folkmoot.fraud.proofs.examine import unsure
-from folkmoot.fraud.proofs.finding import Material, StateRows
+from folkmoot.fraud.proofs.finding import Material
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
@@ -80,6 +78,7 @@ class RoundFiles:
             lambda: self._published_state(artifacts),
             missing,
             self._shown,
+            Path(tempfile.gettempdir()),
         )
 
     def done(self, material: Material, kept: Mapping[int, Case], state: State | None) -> None:
@@ -185,7 +184,7 @@ class RoundFiles:
         try:
             path = self.source.fetch(name, self.manifest.state_file_size)
             self.bytes_read += path.stat().st_size
-            state = State.from_bytes(_mapped(path), self.manifest)
+            state = State.open(path, self.manifest)
         except ArtifactError as error:
             missing.append(
                 Demand(
@@ -210,16 +209,10 @@ class RoundFiles:
         path = self.source.fetch(artifacts.mean, file_size(1 << self.manifest.depth, width))
         return FileUpdate(path, width)
 
-    def _published_state(self, artifacts: Artifacts | None) -> StateRows:
+    def _published_state(self, artifacts: Artifacts | None) -> State:
         if artifacts is None:
             raise _nothing("state")
-        path = self.source.fetch(artifacts.state, len(MAGIC) + (4096 << self.manifest.depth))
-        leaves, rest = divmod(path.stat().st_size - len(MAGIC), 4096)
-        with path.open("rb") as file:
-            if rest or leaves <= 0 or file.read(len(MAGIC)) != MAGIC:
-                raise ArtifactError("The file is no state.", code="artifact-damaged")
-        values = np.frombuffer(_mapped(path), "<i8", offset=len(MAGIC)).astype(np.int64, copy=False)
-        return StateRows(values[: 256 * leaves], values[256 * leaves :])
+        return State.mapped(self.source.fetch(artifacts.state, len(MAGIC) + (4096 << self.manifest.depth)))
 
     # What came before
 
@@ -328,10 +321,3 @@ def _base_of(cases: Mapping[int, Case]) -> Callable[[int], int]:
 
 def _nothing(what: str) -> ArtifactError:
     return ArtifactError(f"The {what} is not listed.", code="artifact-missing")
-
-
-def _mapped(path: Path) -> memoryview:
-    if path.stat().st_size == 0:
-        raise ArtifactError("The file is empty.", code="artifact-damaged")
-    with path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))

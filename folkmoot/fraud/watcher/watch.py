@@ -24,7 +24,7 @@ from folkmoot.errors import (
     WrongChainError,
 )
 from folkmoot.fraud.contracts.challenge import ChallengeFailed, Cost, challenge, cheapest
-from folkmoot.fraud.contracts.record import Record
+from folkmoot.fraud.contracts.record import Record, overspent
 from folkmoot.fraud.proofs.case import Case, Kind
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.watcher.endpoints import Endpoints
@@ -35,6 +35,7 @@ from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import Retries, Task
 from folkmoot.ledger.costs import COIN, balance_of
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import format_amount
 
@@ -107,6 +108,7 @@ class Watcher:
         )
         self._examiner = Examiner(self.deployment, self.mirrors, self.journal, self.log, self.metrics)
         self._unchecked: set[int] = set()
+        self._in_budget: set[UpdateCommitted] = set()
         self.fraud_seen = False
 
     def close(self) -> None:
@@ -127,6 +129,7 @@ class Watcher:
         self.metrics.block.set(record.block)
         self.metrics.block_timestamp.set(record.time)
         self._look_at_purse(rpc)
+        self._check_budgets(record)
         self._blame_contributors(rpc, record)
         self._forget_what_is_over(record)
         self._follow_demands(rpc, record)
@@ -154,6 +157,18 @@ class Watcher:
         with suppress(ChainError):
             balance = balance_of(rpc, self.options.account.address)
             self.metrics.balance.set(balance / COIN)
+
+    def _check_budgets(self, record: Record) -> None:
+        """Say which entries pass a privacy budget. No proof helps: the ledger that took them is not the right one."""
+        for found in overspent(record, self._in_budget):
+            self.fraud_seen = True
+            self.metrics.overspent.inc()
+            text = (
+                f"{found.contributor} has spent {found.spent} of a privacy budget of {found.cap} with its entry in "
+                f"round {found.round}, which the ledger must refuse. Run `folkmoot audit`."
+            )
+            values = {"round": found.round, "contributor": found.contributor}
+            self.log("over-budget", text, **values, spent=str(found.spent), cap=str(found.cap))
 
     def _forget_what_is_over(self, record: Record) -> None:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""

@@ -7,8 +7,9 @@ This module does not use Flower, rounds or the chain.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from folkmoot.errors import TaskError
 from folkmoot.tasks import Data, HeldOutPredictions, supervised
@@ -16,24 +17,20 @@ from folkmoot.tasks.text import texts
 from folkmoot.tasks.text.bpe import Encoding
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
 
     from folkmoot.tasks.memory import Memory
 
-    Tokens = Sequence[int] | NDArray[np.int64]
-
-_SEEN_TOKENS = 640
-"""Tokens of each work of which the training loss is taken."""
+_SEEN = 1536
+"""Characters of each work of which the training loss is taken."""
 _PIECES = 32  # Pieces of text that are measured at a time.
 
 
-class LanguageTask:
+class LanguageTask(ABC):
     """A task with a language model. A task of one's own is a subclass with ``name``, ``load`` and ``held_out``."""
 
     name = ""
-    training: dict[str, Any] = {  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {
         "vocabulary": 1024,
         "context": 64,
         "width": 128,
@@ -73,18 +70,22 @@ class LanguageTask:
 
         return from_gpt2(weights)
 
-    def data_of(self, tokens: Tokens) -> Data:
+    def data_of(self, tokens: Sequence[int]) -> Data:
         """Return tokens as data: each one, and the one that comes after it. An example is a token."""
         import torch
 
         row = torch.as_tensor(tokens)
         return Data(row[:-1], row[1:])
 
-    def held_out(self) -> Sequence[tuple[str, Tokens]]:
-        """Return the group and the tokens of each text that nobody trains on. Everybody has the same."""
-        raise NotImplementedError
+    @abstractmethod
+    def load(self, partition: int, partitions: int, seed: int) -> Data:
+        """Return the contributor's own text, by ``data_of``."""
 
-    def seen(self) -> Sequence[tuple[str, Tokens]]:
+    @abstractmethod
+    def held_out(self) -> Sequence[tuple[str, Sequence[int]]]:
+        """Return the group and the tokens of each text that nobody trains on. Everybody has the same."""
+
+    def seen(self) -> Sequence[tuple[str, Sequence[int]]]:
         """Return texts for training of which everybody can take the loss; by default none."""
         return ()
 
@@ -94,7 +95,8 @@ class LanguageTask:
 
         from folkmoot.tasks.text import training
 
-        training.train(model, torch.cat([data.inputs[:1], data.labels]), settings, memory)
+        tokens = torch.cat([data.inputs[:1], data.labels])
+        settings.get("report", {})["loss"] = training.train(model, tokens, settings, memory)
         return len(data)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:
@@ -129,12 +131,12 @@ class LanguageTask:
         drawn = gpt.sample(model, before, tokens, context=context, temperature=temperature, seed=seed)
         return self.encoding.decode(drawn)
 
-    def _loss(self, model: torch.nn.Module, groups: Sequence[tuple[str, Tokens]]) -> float:
+    def _loss(self, model: torch.nn.Module, groups: Sequence[tuple[str, Sequence[int]]]) -> float:
         losses, weights, _ = self._measured(model, groups)
         return math.fsum(a * b for a, b in zip(losses, weights, strict=True)) / sum(weights)
 
     def _measured(
-        self, model: torch.nn.Module, groups: Sequence[tuple[str, Tokens]]
+        self, model: torch.nn.Module, groups: Sequence[tuple[str, Sequence[int]]]
     ) -> tuple[list[float], list[int], list[str]]:
         """Cut texts into pieces. Return each piece's mean loss, number of predicted tokens, and group."""
         import torch
@@ -174,19 +176,19 @@ class TextTask(LanguageTask):
 
         ``seed`` changes nothing.
         """
-        return self.data_of(texts.share_of(partition, partitions))
+        return self.data_of(self.encoding.encode(texts.share_of(partition, partitions)))
 
     def root(self, kind: str) -> Data:
         """Return the texts of a root set: a part of each work, or only of the first half of the works."""
-        return self.data_of(texts.root_set(kind))
+        return self.data_of(self.encoding.encode(texts.root_set(kind)))
 
-    def held_out(self) -> Sequence[tuple[str, Tokens]]:
+    def held_out(self) -> Sequence[tuple[str, Sequence[int]]]:
         """Return the end of each work. The groups are the kinds of works."""
-        return [(work.kind, work.held_out) for work in texts.parts()]
+        return [(work.kind, self.encoding.encode(work.held_out)) for work in texts.parts()]
 
-    def seen(self) -> Sequence[tuple[str, Tokens]]:
+    def seen(self) -> Sequence[tuple[str, Sequence[int]]]:
         """Return the beginning of each work."""
-        return [(work.kind, work.training[:_SEEN_TOKENS]) for work in texts.parts()]
+        return [(work.kind, self.encoding.encode(work.training[:_SEEN])) for work in texts.parts()]
 
 
 task = TextTask()

@@ -12,24 +12,18 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from folkmoot.errors import TaskError
-from folkmoot.tasks.partition import ROOTS
+from folkmoot.tasks.partition import ROOTS, check_partition
 from folkmoot.tasks.text.bpe import Encoding
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 WORKS_FILE, MERGES_FILE = "works.jsonl", "merges.json"
 
 HELD_OUT, ROOT = 0.03, 0.03
 """Parts of each work that are held out, and that are in the root set."""
 
-MINIMUM_TOKENS = 1024
-"""Least number of tokens of a contributor."""
+MINIMUM_CHARACTERS = 2500
+"""Least number of characters of a contributor's texts, about a thousand tokens."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +37,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Parts:
-    """The tokens of one work, int64 each."""
+    """The three parts of one work."""
 
     kind: str
-    training: NDArray[np.int64]
-    root: NDArray[np.int64]
-    held_out: NDArray[np.int64]
+    training: str
+    root: str
+    held_out: str
 
 
 @cache
@@ -70,35 +64,30 @@ def parts() -> tuple[Parts, ...]:
     """Return the three parts of each work."""
     split = []
     for work in read_works():
-        tokens = np.array(encoding().encode(work.text), dtype=np.int64)
-        held_out, root = (int(len(tokens) * part) for part in (HELD_OUT, ROOT))
-        cuts = (len(tokens) - held_out - root, len(tokens) - held_out)
-        split.append(Parts(work.kind, *np.split(tokens, cuts)))
+        held_out, root = (int(len(work.text) * part) for part in (HELD_OUT, ROOT))
+        first, second = len(work.text) - held_out - root, len(work.text) - held_out
+        split.append(Parts(work.kind, work.text[:first], work.text[first:second], work.text[second:]))
     return tuple(split)
 
 
-def share_of(partition: int, partitions: int) -> NDArray[np.int64]:
-    """Return the tokens of one contributor.
+def share_of(partition: int, partitions: int) -> str:
+    """Return the texts of one contributor.
 
     Raises:
-        TaskError: There is no such share, or it has too few tokens.
+        TaskError: There is no such share, or it is too short.
     """
-    if not 0 <= partition < partitions:
+    check_partition(partition, partitions)
+    row = "".join(one.training for one in parts())
+    if len(row) < partitions * MINIMUM_CHARACTERS:
         raise TaskError(
-            f"There is no partition {partition} of {partitions}.",
-            remedy=f"Partitions are counted from 0; the last one is {max(partitions - 1, 0)}/{partitions}.",
-        )
-    row = np.concatenate([one.training for one in parts()])
-    if len(row) < partitions * MINIMUM_TOKENS:
-        raise TaskError(
-            f"{len(row)} tokens are too few for {partitions} shares of at least {MINIMUM_TOKENS}.",
+            f"{len(row)} characters are too few for {partitions} shares of at least {MINIMUM_CHARACTERS}.",
             remedy="Use fewer partitions.",
         )
-    return np.array_split(row, partitions)[partition]
+    return row[len(row) * partition // partitions : len(row) * (partition + 1) // partitions]
 
 
-def root_set(kind: str) -> NDArray[np.int64]:
-    """Return the tokens of a root set: of all works, or, to be biased, of the first half of them.
+def root_set(kind: str) -> str:
+    """Return the texts of a root set: of all works, or, to be biased, of the first half of them.
 
     Raises:
         TaskError: There is no such root set.
@@ -106,4 +95,4 @@ def root_set(kind: str) -> NDArray[np.int64]:
     if kind not in ROOTS:
         raise TaskError(f"There is no root set {kind!r}.", remedy=f"Root sets are {', '.join(ROOTS)}.")
     used = parts() if kind == "good" else parts()[: len(parts()) // 2]
-    return np.concatenate([one.root for one in used])
+    return "".join(one.root for one in used)

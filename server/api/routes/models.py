@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
-from folkmoot.protocol.policy import Policy
 from server import model_files
 from server.api.files import FILE
 from server.api.pages import PageWindow, encode
@@ -20,8 +19,6 @@ from server.api.problems import Problem
 from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
 from server.db.models import ChainEvent
-from server.federation import Federation
-from server.storage import Storage
 
 router = APIRouter(tags=["models"])
 
@@ -76,24 +73,21 @@ async def download(here: Here, request: Request, round_number: RoundNumber) -> R
 
 async def _download(here: AppState, request: Request, number: int) -> Response:
     async with here.models:
-        sha256 = await run_in_threadpool(
-            _safetensors, here.storage, here.federation, here.chain.policy, number
-        )
+        sha256 = await run_in_threadpool(_safetensors, here, number)
     return here.files.answer(request, sha256, "model", f"folkmoot-{number}.safetensors")
 
 
-def _safetensors(
-    storage: Storage, federation: Federation, policy: Callable[[int], Policy], number: int
-) -> str:
+def _safetensors(here: AppState, number: int) -> str:
     """sha256 of the model file; made and kept on the first call."""
-    with storage.database.read() as session:
+    with here.database.read() as session:
         made = model_files.made(session, number)
-        if made is not None and storage.store.has(made):
+        if made is not None and here.store.has(made):
             return made
-        state = model_files.states(session, federation.genesis.state, [number]).get(number)
+        state = model_files.states(session, here.federation.genesis.state, [number]).get(number)
     if state is None:
         raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
-    return model_files.make(storage, federation, policy, number, state).sha256
+    files = model_files.ModelFiles(here.storage, here.federation, here.chain.policy)
+    return files.make(number, state).sha256
 
 
 def _active(session: Session) -> int:

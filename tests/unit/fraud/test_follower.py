@@ -20,7 +20,7 @@ from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record, Replay, replays
 from folkmoot.fraud.watcher import endpoints
 from folkmoot.fraud.watcher.journal import Checked, Journal
-from folkmoot.fraud.watcher.watch import Watcher
+from folkmoot.fraud.watcher.watch import FRAUD, Watcher
 from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
 from tests.logged import log_to
@@ -327,6 +327,34 @@ def test_a_watcher_forgets_what_is_over_and_nothing_else(
     assert again.look()
     assert again.metrics.registry.get_sample_value("folkmoot_watch_held_entries") == held[60]
     assert again.verdict == 0
+
+
+def over_budget(watcher: Watcher) -> float | None:
+    return watcher.metrics.registry.get_sample_value("folkmoot_watch_overspent_total")
+
+
+def test_a_watcher_counts_what_each_account_spends_of_its_privacy_budget(
+    ledger: ScriptedLedger, watching: Callable[[], Watcher]
+) -> None:
+    """The scripted ledger takes what the real one refuses. A round under an older cap is not judged by later ones."""
+    noisy = factories.policy(noise1024=1024, steps=3)
+    ledger.add_policy(replace(noisy, privacy_cap=5 * noisy.cost))
+    watcher = watching()
+    for rounds in range(1, 6):
+        play(ledger, 1)
+        assert watcher.look()
+        assert over_budget(watcher) == 0, rounds
+    ledger.add_policy(replace(noisy, privacy_cap=45 * noisy.cost))
+    play(ledger, 40)
+    for one in (watcher, watching()):
+        assert one.look()
+        assert over_budget(one) == 0
+        assert one.verdict != FRAUD
+    play(ledger, 1)
+    for one in (watcher, watching()):
+        assert one.look()
+        assert one.look(), "each entry is told once"
+        assert (over_budget(one), one.verdict) == (EACH, FRAUD)
 
 
 def test_a_full_disk_is_no_endpoints_fault(ledger: ScriptedLedger, watching: Callable[[], Watcher]) -> None:

@@ -65,7 +65,7 @@ def test_a_file_that_is_damaged_or_of_others_is_refused(tmp_path: Path) -> None:
     PrunedRounds.open(tmp_path / "other", "other").close()
     PrunedRounds.open(tmp_path / "later", "me").close()
     with sqlite3.connect(tmp_path / "later") as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 99")
     connection.close()
     (tmp_path / "file").write_text("")
     for name, why in {

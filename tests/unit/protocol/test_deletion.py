@@ -10,6 +10,7 @@ from eth_account.messages import encode_typed_data
 from folkmoot.artifacts.wishes import Wishes
 from folkmoot.errors import InputError
 from folkmoot.protocol.deletion import DeletionWish, from_file, to_file
+from folkmoot.protocol.hashing import canonical_json
 from folkmoot.protocol.signatures import digest
 from tests.unit.worlds import CHAIN_ID, DOMAIN, LEDGER, account
 
@@ -84,5 +85,23 @@ def test_only_signed_wishes_count_and_the_widest_of_them() -> None:
     assert [wishes.cover(ADA.address, number) for number in (1, 7, 8)] == [True, True, False]
     assert wishes.cover(wallet.contributor, 5)
     assert not wishes.cover(account("carol").address, 1)
-    assert wishes.counting() == [WISH, wallet]
+    assert wishes.counting([ADA.address, wallet.contributor]) == [WISH, wallet]
     assert asked.count(wallet.contributor) == 1
+
+
+def test_nobody_is_asked_about_wishes_of_strangers() -> None:
+    strangers = [replace(WISH, contributor=f"0x{number:040x}") for number in range(1, 1001)]
+
+    def accepts(contract: str, *_: bytes) -> bool:
+        raise AssertionError(f"{contract} was asked")
+
+    wishes = Wishes([*strangers, WISH], DOMAIN, accepts)
+    assert wishes.counting([ADA.address, account("bob").address]) == [WISH]
+
+
+def test_a_list_with_two_wishes_of_an_account_or_in_another_order_is_refused() -> None:
+    first, second = sorted((ADA.address, account("bob").address))
+    for accounts in ((first, first), (second, first)):
+        rows = [{**WISH.to_json(), "contributor": one} for one in accounts]
+        with pytest.raises(InputError, match="one wish an account"):
+            from_file(canonical_json({"format": "folkmoot/deletions/1", "wishes": rows}))

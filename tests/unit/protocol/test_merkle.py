@@ -91,7 +91,7 @@ def test_a_node_is_no_leaf() -> None:
 def test_state_tree_in_chunks_is_the_whole() -> None:
     values = np.random.default_rng(0).integers(-(2**48), 2**48, 256 * 7)
     whole = merkle.state_tree(merkle.THETA, values)
-    assert merkle.state_tree(merkle.THETA, values, chunk=2).root == whole.root
+    assert merkle.state_tree(merkle.THETA, values, [(0, 2), (2, 3)]).root == whole.root
     rows = [reference.state_leaf(values[at : at + 256].tolist()) for at in range(0, values.size, 256)]
     assert whole.root == reference.plain_root(rows, 4, 5)
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.fixed_point import STATE_BOUND
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.outer_step import eager_start, outer_step
+from folkmoot.protocol.packing import largest
 from tests.unit import reference
 
 STATES = st.integers(-STATE_BOUND, STATE_BOUND)
@@ -97,3 +98,19 @@ def test_step_refuses() -> None:
     for place, bad in ((3, 0), (3, 128), (4, 5), (4, -41), (5, 1 << 16), (6, -1)):
         with pytest.raises(InputError):
             step(*(bad if i == place else value for i, value in enumerate(good)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(cases(), st.sampled_from((8, 4, 2)), st.data())
+def test_the_eager_start_is_the_step_of_a_round_with_one_update(
+    case: tuple[int, int, int, int, int, int, int], width: int, data: st.DataObject
+) -> None:
+    theta, momentum, _, _, exponent, rate, decay = case
+    bound = largest(width)
+    q, scale = data.draw(st.integers(-bound, bound)), data.draw(st.integers(1, 127 // bound))
+    vectors = [np.full(256, value, dtype=np.int64) for value in (theta, momentum, q)]
+    start = eager_start(*vectors, scale, np.array([exponent], dtype=np.int64), rate, decay)
+    alone = reference.mean(q, 1, scale)
+    assert {int(value) for value in start} == {
+        reference.outer_step(theta, momentum, alone, scale, exponent, rate, decay)[0]
+    }

@@ -2,13 +2,15 @@
 from __future__ import annotations
 
 import hashlib
+import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from folkmoot.errors import ArtifactError, ManifestError
-from folkmoot.protocol.fixed_point import STATE_BOUND
+from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.state import State, read_safetensors
 from tests.unit import worlds
@@ -136,3 +138,69 @@ def test_cut_safetensors_are_refused() -> None:
         read_safetensors(data[:-1], MANIFEST)
     with pytest.raises(ArtifactError):
         read_safetensors(data.replace(b"[0,1200]", b"[0,1196]"), MANIFEST)
+
+
+# Files
+
+
+def written(path: Path, state: State) -> Path:
+    path.write_bytes(state.to_bytes())
+    return path
+
+
+def test_a_state_in_a_file_is_the_state(tmp_path: Path) -> None:
+    manifest = Manifest(
+        "odd sizes", tuple(Tensor(f"t{size}", (size,)) for size in (1, 255, 256, 257, 600_000))
+    )
+    rng = np.random.default_rng(2)
+    values = {tensor.name: rng.standard_normal(tensor.shape) for tensor in manifest.tensors}
+    state = State.genesis(manifest, values)
+    state.momentum[state.theta != 0] = 7
+    path = written(tmp_path / "state", state)
+    opened = State.open(path, manifest)
+    path.unlink()  # The mapping stays.
+    assert opened.root(manifest.hash) == state.root(manifest.hash)
+    assert (opened.sha256(), opened.to_bytes()) == (state.sha256(), state.to_bytes())
+    assert np.array_equal(opened.to_float32(), state.to_float32())
+    assert opened.to_safetensors(manifest, 3) == state.to_safetensors(manifest, 3)
+    copy = State.empty(manifest, tmp_path)
+    for first, last in copy.ranges():
+        place = slice(LEAF * first, LEAF * last)
+        copy.theta[place], copy.momentum[place] = opened.theta[place], opened.momentum[place]
+    assert copy.to_bytes() == state.to_bytes()
+    assert list(tmp_path.iterdir()) == []  # A new state's file has no name.
+
+
+@pytest.mark.parametrize("place", [1, 3 * LEAF - 1, 3 * LEAF + 257, -1])
+@pytest.mark.parametrize("name", ["theta", "momentum"])
+def test_a_file_with_a_value_in_the_padding_is_refused(tmp_path: Path, place: int, name: str) -> None:
+    manifest = Manifest("padded", tuple(Tensor(f"t{size}", (size,)) for size in (1, 256, 255, 257)))
+    state = State.genesis(manifest, {tensor.name: np.ones(tensor.shape) for tensor in manifest.tensors})
+    getattr(state, name)[place] = 1
+    with pytest.raises(ArtifactError, match=rf"The state's {name} is not 0 in the padding of 't(1|255|257)'"):
+        State.open(written(tmp_path / "state", state), manifest)
+
+
+def test_a_file_that_is_no_state_is_refused(tmp_path: Path) -> None:
+    manifest = Manifest("small", (Tensor("t", (300,)),))
+    data = State.genesis(manifest, {"t": np.zeros(300)}).to_bytes()
+    for wrong in (b"", data[:-1], data + bytes(4096), b"FMS2" + data[4:]):
+        (tmp_path / "state").write_bytes(wrong)
+        with pytest.raises(ArtifactError):
+            State.open(tmp_path / "state", manifest)
+    (tmp_path / "state").write_bytes(data + bytes(4096))
+    assert State.mapped(tmp_path / "state").leaves == 3  # A watcher looks at states of a wrong size.
+    with pytest.raises(ArtifactError, match="can't be read"):
+        State.open(tmp_path / "missing", manifest)
+
+
+def test_a_disk_without_room_for_a_state_is_said(tmp_path: Path) -> None:
+    manifest = Manifest("large", (Tensor("t", (1 << 20,)),))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(LocalError, match="16,777,216 bytes") as refused:
+            State.empty(manifest, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert refused.value.code == "state-disk"

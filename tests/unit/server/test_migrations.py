@@ -181,7 +181,8 @@ def test_sqlite_file_as_a_crash_leaves_it_is_migrated_all_the_same(tmp_path: Pat
     engine = make_engine(str(home / "coordinator.sqlite3"))
     schema.upgrade(engine)
     fill(engine)
-    command.downgrade(schema._config(engine), REVISIONS[3])  # The older ones had their turn when they were new.
+    # The older migrations had their turn when they were new.
+    command.downgrade(schema._config(engine), REVISIONS[3])
     before = rows(engine)
     copies: list[Path] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from client import evaluation, node
+from client import evaluation, node, trial
 from client.genesis import start_of
 from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run
@@ -29,7 +29,7 @@ class Whole(TextTask):
     """All weights are trained."""
 
     name = "whole"
-    training = {  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {
         **TextTask.training, "context": CONTEXT, "width": WIDTH, "layers": LAYERS, "heads": HEADS, "local_steps": 3,
     }  # fmt: skip
 
@@ -38,7 +38,7 @@ class Adapted(Whole):
     """Adapters of rank 2 are trained."""
 
     name = "adapted"
-    training = {**Whole.training, "adapters": 2}  # noqa: RUF012
+    training: ClassVar[dict[str, Any]] = {**Whole.training, "adapters": 2}
 
 
 whole, adapted = Whole(), Adapted()
@@ -132,7 +132,7 @@ def test_training_leaves_the_base_alone_and_a_version_is_a_whole_model(start: St
 
 def test_a_node_with_other_adapters_is_refused(start: Start) -> None:
     class Wider(Adapted):
-        training = {**Adapted.training, "adapters": 3}  # noqa: RUF012
+        training: ClassVar[dict[str, Any]] = {**Adapted.training, "adapters": 3}
 
     with pytest.raises(TaskError, match="not the federation's"):
         node.check_task(Wider(), start.manifest)
@@ -170,6 +170,8 @@ def test_a_base_that_is_too_large_for_the_manifest(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pretrained, "LARGEST_FROZEN", 1000)
     with pytest.raises(TaskError, match=r"frozen parameters have .* bytes, more than 1,000"):
         pretrained.frozen(adapted.model())
+    with pytest.raises(TaskError, match="frozen parameters"):
+        next(trial.steps(adapted))  # Before anything is trained.
     assert pretrained.frozen(whole.model()) == []
 
 

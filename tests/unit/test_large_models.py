@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a round with a large model takes of memory: at most 20 bytes a parameter (docs/scaling.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.growth import large, plan
+
+PARAMETERS = 2_000_000
+MOST = 20.0
+"""Bytes a parameter, buffers of a fixed size included. A state in memory alone would take 16 more."""
+
+
+def test_a_round_streams(tmp_path: Path) -> None:
+    parts = large.by_library(tmp_path, PARAMETERS, 3, "guided_mean")
+    assert [part.name for part in parts] == list(large.PARTS)
+    for part in parts:
+        grown = (part.peak - part.held) * large.MEBIBYTE / PARAMETERS
+        assert 0 < grown < MOST, part.line(PARAMETERS)
+
+
+def test_the_sizes_of_the_plan_are_those_of_the_formats() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    for line in plan.sizes():
+        assert line in text, (
+            "run `python -m benchmarks.growth.plan`, and put its first table into docs/scaling.md"
+        )
+    assert [line.count("|") for line in plan.proofs()] == [7] * (2 + len(plan.MODELS))
