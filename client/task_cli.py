@@ -19,6 +19,7 @@ from folkmoot.cli.options import (
     Json,
     NodeConfig,
     RunConfig,
+    Start,
     Width,
     step_limit,
 )
@@ -85,6 +86,14 @@ def task_init(
         ),
     ] = "",
     width: Width = 8,
+    start: Start = "base",
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
+        ),
+    ] = False,
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -125,14 +134,16 @@ def task_init(
 
     Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
 
+    Example: folkmoot task init --task text --start eager --clock --out genesis/
+
     Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
-    from client import evaluation
+    from client import evaluation, trial
     from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
-    from folkmoot.tasks import load_task, private, root
+    from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
@@ -149,6 +160,11 @@ def task_init(
                 "An app can't start from a file of weights.",
                 remedy="Leave out --from: the app's own initial_arrays are the start.",
             )
+        if clock or start != pace.BASE:
+            raise InputError(
+                "An app has no training settings: --start and --clock are for tasks.",
+                remedy="Leave out both.",
+            )
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
@@ -156,9 +172,15 @@ def task_init(
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
+    if weights is not None:  # Before the task is tried, which takes as long as a round.
+        pretrained.load(loaded, trial.model_of(loaded), weights)
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed, width, weights)
+    paced = {
+        **({pace.START: start} if start != pace.BASE else {}),
+        **({pace.CLOCK: True} if clock else {}),
+    }
+    genesis = write_genesis(loaded, out, committed, width, weights, paced)
     frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
@@ -439,7 +461,10 @@ def task_generate(
         float, typer.Option(help="0 writes the most likely text; with 1 the model draws by its own chances.")
     ] = 0.8,
     seed: Annotated[
-        int, typer.Option(help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0)
+        int,
+        typer.Option(
+            help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0, max=2**63 - 1
+        ),
     ] = 0,
     json_: Json = False,
 ) -> None:

@@ -30,6 +30,8 @@ DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
 BUDGET_ROUNDS = 20
 """Rounds that a privacy budget lasts for, where nobody says otherwise."""
+EAGER_RATE, EAGER_MOMENTUM = 512, 307
+"""Outer rate and momentum with eager start, in 1/1024. With 1024 and 0, the eager start is one's own last model."""
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
 
@@ -172,6 +174,8 @@ def suggest(
 ) -> Policy:
     """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
 
+    With eager start, the policy has an outer rate and momentum that hold the contributors' models together.
+
     If the model's task declares privacy, the policy has its noise and steps, a budget for some rounds, and a floor on
     the sum of squares where there are enough weights for one.
 
@@ -195,8 +199,10 @@ def suggest(
     from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
+    from folkmoot.protocol.genesis import width_warning
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
+    from folkmoot.tasks import pace
 
     first, manifest = _first(genesis)
     policy = of_profile(
@@ -211,8 +217,17 @@ def suggest(
         verifier=verifier,
         width=width,
     )
+    if pace.is_eager(manifest.training):
+        return replace(policy, rate=EAGER_RATE, momentum=EAGER_MOMENTUM)
     private = PrivacySettings.of(manifest.training)
     if private is None:
+        if other := width_warning(manifest, width):
+            raise InputError(
+                other,
+                remedy="Give the --width that the genesis was made with, or make it again: `folkmoot task init --width "
+                f"{width}`.",
+                code="other-width",
+            )
         return policy
     if width != 8:
         raise InputError(

@@ -19,6 +19,7 @@ from folkmoot.cli.options import (
     NodeConfig,
     RpcUrl,
     RunConfig,
+    Start,
     Width,
 )
 from folkmoot.cli.output import emit
@@ -175,6 +176,7 @@ def demo(
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
+    start: Start = "base",
     width: Annotated[
         int | None,
         typer.Option(
@@ -263,6 +265,7 @@ def demo(
         parameters=parameters,
         root=root,
         budget_rounds=rounds or PRIVATE_ROUNDS,
+        start=start,
         width=check_width(usual.width if width is None else width),
         link=usual.link if link is None else link,
     )
@@ -296,6 +299,7 @@ def up(
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
+    start: Start = "base",
     home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -321,6 +325,7 @@ def up(
         parameters,
         root,
         width=check_width(width),
+        start=start,
     )
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:

@@ -122,6 +122,8 @@ class Plan:
     says."""
     width: int = 8
     """Bits of a coordinate of an update."""
+    start: str = "base"
+    """Where training starts: ``base`` or ``eager``."""
     link: float = 0.0
     """Rate of the line of each contributor's node, in Mbit/s in each direction; 0 for no limit."""
     hand_out: Path | None = None
@@ -280,10 +282,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         local_chain.fund(rpc, account.address)
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
-        committed = ["--root-digest", plan.root] if plan.root else []
-        run_folkmoot(
-            ["task", "init", *plan.subject, "--out", plan.genesis, "--width", str(plan.width), *committed]
-        )
+        further = ["--width", str(plan.width), "--start", plan.start]
+        further += ["--root-digest", plan.root] if plan.root else []
+        run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *further])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,

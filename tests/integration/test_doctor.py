@@ -60,7 +60,7 @@ CHAIN = (
 )  # fmt: skip
 API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
-    "coordinator's clock", "privacy",
+    "coordinator's clock", "privacy", "width",
 )  # fmt: skip
 JOIN = (
     "your key",

@@ -7,15 +7,19 @@ import hashlib
 import json
 import os
 import select
+import signal
+import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from flwr.clientapp import utils
 from flwr.supercore.constant import TaskType
+from flwr.supercore.exit import exit_handler
 from flwr.supercore.superexec.executor import ExecutionSpec
 from flwr.supercore.superexec.executor.types import LaunchResultStatus
 from flwr.supernode.runtime import run_clientapp as runtime
@@ -63,6 +67,31 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
         tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path), ""))
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_that_goes_on_begins_after_the_supernode_knows_that_the_task_has_ended(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, fails: bool
+) -> None:
+    done: list[str] = []
+
+    def leave(code: int) -> NoReturn:
+        done.append(f"leave {code}")
+        raise SystemExit(code)
+
+    def train_on() -> None:
+        done.append("train")
+        if fails:
+            raise MemoryError
+
+    monkeypatch.setattr(exit_handler, "registered_exit_handlers", [])
+    exit_handler.add_exit_handler(lambda: done.append("told"))
+    module = SimpleNamespace(waits=lambda: bool(jobs), train_on=train_on)
+    monkeypatch.setitem(sys.modules, "folkmoot.flower.eager", module)
+    with pytest.raises(SystemExit):
+        tasks._after_work(leave)(0)
+    assert done == (["told", "train", "leave 0"] if jobs else ["leave 0"])
 
 
 @pytest.fixture
@@ -176,6 +205,9 @@ def test_a_message_finds_nothing_that_an_earlier_one_left(
     left = found(HASH, leftovers.LEAVE)
     with pytest.raises(ProcessLookupError):
         os.kill(left["pid"], 0)
+    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009  not for type checkers
+    os.kill(server, signal.SIGKILL)  # The next message starts another.
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
     for bundle in (HASH, "ef" * 32):
         seen = found(bundle, leftovers.LOOK)
         assert seen == dict.fromkeys(seen, False)
