@@ -79,12 +79,13 @@ def _processes() -> dict[int, _Process]:
         if not entry.name.isdigit():
             continue
         try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes().decode(errors="replace")
+            name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+            fields, words = rest.split(), (entry / "cmdline").read_bytes().decode(errors="replace")
         except OSError:
             continue  # it has just ended
         own, ended = sum(map(int, fields[11:13])) / _TICKS, sum(map(int, fields[13:15])) / _TICKS
-        found[int(entry.name)] = _Process(int(fields[1]), own, ended, command)
+        # One that has ended and was not waited for has a name, and no command line.
+        found[int(entry.name)] = _Process(int(fields[1]), own, ended, words or name)
     return found
 
 

@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +100,7 @@ class TrainingExecutor(SubprocessExecutor):
         self._context: ForkServerContext | None = multiprocessing.get_context("forkserver") if fork else None
         if self._context is not None:
             self._context.set_forkserver_preload([*PRELOADED, *preload])
+            forkserver.ensure_running()  # Its imports begin now; nothing waits for them here.
         self._started = started
         self._running: list[Running] = []
         self._last = ""
@@ -313,8 +315,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     secret = os.read(options.secret, 1024)
     os.close(options.secret)
 
-    from flwr.supercore.superexec import run_superexec as superexec
-
     pause = ExecutorPause(sys.stdin.fileno())
     home = Path(os.environ["FLWR_HOME"])
     executor = TrainingExecutor(
@@ -326,6 +326,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preload=options.preload,
         started=pause.rest,
     )
+    from flwr.supercore.superexec import run_superexec as superexec  # While the server imports.
+
     executor.warm_up()
     if options.ready is not None:
         os.close(options.ready)

@@ -195,8 +195,8 @@ class View:
             and (rate := progress.rate()) is not None
         ):
             parts.append(
-                f"{current.received} updates of {current.bytes / 1e6:,.2f} MB received "
-                f"({rate / 1e6:,.3f} MB/s since it opened), {current.entries} on the chain"
+                f"{current.received} received ({current.bytes / 1e6:,.2f} MB, {rate / 1e6:,.3f} MB/s), "
+                f"{current.entries} on the chain"
             )
         if time_left.run is not None and time_left.run >= 1 and progress.completed < progress.total:
             parts.append(f"about {format_duration(int(time_left.run))} left")

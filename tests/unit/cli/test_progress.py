@@ -46,7 +46,7 @@ def test_the_bytes_of_a_round_and_their_rate_are_counted(clock: Clock) -> None:
     assert (progress.rounds[1].received, progress.rounds[1].bytes, progress.rate()) == (2, 2000, 500.0)
     progress.see("updates-committed", {"round": 1, "contributors": [ADA]})
     headline = View(progress)._headline(progress.left())
-    assert "2 updates of 0.00 MB received (0.001 MB/s since it opened), 1 on the chain" in headline
+    assert "2 received (0.00 MB, 0.001 MB/s), 1 on the chain" in headline
     round_(progress, clock, 2, 1)
     assert progress.rate() is None, "each round counts its own"
 
