@@ -58,6 +58,7 @@ def drill(
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 25,
     strength: Annotated[float | None, typer.Option(help="Strength of the attack. Default: its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
+    width: Annotated[int, typer.Option(help="Bits of a coordinate of an update: 8, 4 or 2.")] = 8,
     task: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     rare: Annotated[
         str,
@@ -96,6 +97,7 @@ def drill(
         strength=strength,
         seed=seed,
         rare=_rare(rare),
+        width=width,
         **_rule(rule),
     )
     if grid and chain:

@@ -24,9 +24,12 @@ def test_a_drill_prints_both_sides(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_drill_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["drill", "--attack", "sign-flip", "--rule", "multi_krum:1,0", *QUICK, "--json"]) == 0
+    assert (
+        run(["drill", "--attack", "sign-flip", "--rule", "multi_krum:1,0", "--width", "4", *QUICK, "--json"])
+        == 0
+    )
     document = json.loads(capsys.readouterr().out)
-    assert document["plan"]["parameters"] == [1, 0]
+    assert (document["plan"]["parameters"], document["plan"]["width"]) == ([1, 0], 4)
     assert (
         set(document["withAttack"]) == set(document["withoutAttack"]) >= {"accuracy", "detected", "slashed"}
     )
