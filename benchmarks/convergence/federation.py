@@ -34,7 +34,7 @@ from folkmoot.protocol.updates import MemoryUpdate
 Arrays = dict[str, NDArray[Any]]
 
 CLIENTS = 5
-"""Clients of every federation."""
+"""Clients of a federation, where nobody says otherwise."""
 
 LAST_ROUNDS = 5
 """A final loss is the mean of these: the loss of a single round jumps."""
@@ -92,6 +92,10 @@ class Course:
     """Whether the first exponents come from one training, or are guessed."""
     width: int = 8
     """Bits of an encoded coordinate."""
+    mean_scale: int = 1
+    """Mean scale of the policy."""
+    clients: int = CLIENTS
+    """Clients of the federation."""
 
     def rate_of(self, client: int, number: int) -> float:
         """Learning rate of a client in a round."""
@@ -161,7 +165,7 @@ def _floats(subject: Subject, course: Course, start: Arrays, shake: float) -> fl
     """Federated averaging; each change gets normal noise of the root mean square ``shake`` times its own."""
     arrays, losses, rng = start, [], np.random.default_rng([course.seed, 99])
     for number in range(1, course.rounds + 1):
-        trained = [_train(subject, course, arrays, client, number) for client in range(CLIENTS)]
+        trained = [_train(subject, course, arrays, client, number) for client in range(course.clients)]
         made: Arrays = {}
         for name, before in arrays.items():
             mean = np.mean([one[name] for one in trained], axis=0, dtype=np.float64)
@@ -192,7 +196,7 @@ class Integers:
             (),
             MEAN_SQUARE_CAPS[course.width] * self.manifest.elements,
             1,
-            CLIENTS,
+            course.clients,
             course.width,
             UNIT,
             0,
@@ -202,8 +206,11 @@ class Integers:
             0,
             0,
             0,
+            mean_scale=course.mean_scale,
         )
-        self.accounts = ["0x" + bytes([client + 1]).rjust(20, b"\0").hex() for client in range(CLIENTS)]
+        self.accounts = [
+            "0x" + bytes([client + 1]).rjust(20, b"\0").hex() for client in range(course.clients)
+        ]
         self.exponents = self._first(start)
         self.refused = self.fitted = 0
         self.worst_error = 0.0
@@ -219,7 +226,9 @@ class Integers:
         if course.calibrated:
             trained = _train(self.subject, replace(course, client_rates={}), start, 0, 1)
             exponents = [
-                calibrated_exponent((start[tensor.name] - trained[tensor.name]).astype(np.float32), guess)
+                calibrated_exponent(
+                    (start[tensor.name] - trained[tensor.name]).astype(np.float32), guess, course.width
+                )
                 for tensor in self.manifest.tensors
             ]
         return tuple(min(max(exponent + course.octaves, -40), 4) for exponent in exponents)
