@@ -1,17 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """How fast the task `text` learns, and what it writes after each round: ``python -m benchmarks.text``.
 
-Contributors train on works of their own, and their models are averaged (the rule ``mean``, without codec and chain).
-``--optimizer kept`` is the task as it is: AdamW, whose state a contributor keeps from round to round. ``cold`` starts
-each round with an empty state, ``sgd`` is SGD with momentum 0.9, which has nothing to keep.
+Contributors train on works of their own, and their models are averaged: in floats, or with ``--width`` through the
+protocol's integers (the rule ``mean``), without the chain. Equal seeds draw equal batches. ``--optimizer kept`` is the
+task as it is: AdamW, whose state a contributor keeps from round to round. ``cold`` starts each round with an empty
+state, ``sgd`` is SGD with momentum 0.9, which has nothing to keep.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from benchmarks.convergence.federation import Arrays, Course, Integers
+from folkmoot.protocol.packing import WIDTHS
+from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.tasks.text.task import TextTask
 
 if TYPE_CHECKING:
@@ -41,41 +48,115 @@ def sgd(model: torch.nn.Module, tokens: torch.Tensor, settings: dict[str, Any], 
         optimizer.step()
 
 
+class Writing:
+    """The task as a subject of a federation: shares of the works, and what the contributors keep.
+
+    Args:
+        task: The task.
+        contributors: Their number.
+        optimizer: One of OPTIMIZERS.
+    """
+
+    name = "text"
+
+    def __init__(self, task: TextTask, contributors: int, optimizer: str) -> None:
+        self.task, self.optimizer = task, optimizer
+        self.model = task.model()
+        self.steps = int(task.training["local_steps"])
+        self.shares = [task.load(one, contributors, 0) for one in range(contributors)]
+        self.kept: dict[tuple[int, int], dict[str, Any]] = {}
+        """Memory after a round, by client and round."""
+        self.seconds = 0.0
+        """Processor time of all trainings."""
+
+    def initial(self, seed: int) -> Arrays:
+        """Return the first weights, which do not depend on the seed."""
+        return self._arrays()
+
+    def train(
+        self, arrays: Arrays, client: int, number: int, seed: int, rate: float, frozen: Sequence[str]
+    ) -> Arrays:
+        """Train on a client's share. What it keeps for the next round does not depend on earlier tries of this one."""
+        began = time.process_time()
+        self._load(arrays)
+        training = {**self.task.training, "learning_rate": rate, "round": number}
+        settings = {**training, "seed": 1000 * seed + 10 * number + client}
+        if self.optimizer == "sgd":
+            sgd(self.model, self.shares[client].labels, settings, rate)
+        else:
+            memory = {} if self.optimizer == "cold" else {**self.kept.get((client, number - 1), {})}
+            self.task.train(self.model, self.shares[client], settings, memory)
+            self.kept[client, number] = memory
+        self.seconds += time.process_time() - began
+        return self._arrays()
+
+    def loss(self, arrays: Arrays) -> float:
+        """Return the loss a token of the held-out texts."""
+        return self.measure(arrays)["loss"]
+
+    def measure(self, arrays: Arrays) -> dict[str, float]:
+        """Return what the task measures."""
+        self._load(arrays)
+        return self.task.evaluate(self.model)
+
+    def _load(self, arrays: Arrays) -> None:
+        import torch
+
+        self.model.load_state_dict({name: torch.as_tensor(value) for name, value in arrays.items()})
+
+    def _arrays(self) -> Arrays:
+        return {name: value.detach().numpy().copy() for name, value in self.model.state_dict().items()}
+
+
+def averages(subject: Writing, course: Course) -> Iterator[Arrays]:
+    """Yield the mean of the contributors' models after each round, in floats and without codec."""
+    arrays = subject.initial(course.seed)
+    for number in range(1, course.rounds + 1):
+        trained = [
+            subject.train(arrays, client, number, course.seed, course.rate, ())
+            for client in range(course.clients)
+        ]
+        arrays = {name: np.mean([one[name] for one in trained], axis=0) for name in arrays}
+        yield arrays
+
+
+def integers(subject: Writing, course: Course) -> Iterator[Arrays]:
+    """Yield the model after each round through codec, rounded mean and outer step, with the rule ``mean``."""
+    run = Integers(subject, course, subject.initial(course.seed))
+    for number in range(1, course.rounds + 1):
+        run.round(number)
+        yield run.arrays()
+
+
 def main() -> None:
     """Train and print one line a round."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.text", description=__doc__)
     parser.add_argument("--optimizer", default="kept", choices=OPTIMIZERS)
+    parser.add_argument("--width", type=int, choices=WIDTHS, help="bits of an update (default: floats)")
     parser.add_argument("--contributors", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--rate", type=float, help="learning rate (default: the task's; sgd: 0.3)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     task = TextTask()
-    training = {**task.training, **({"learning_rate": given.rate} if given.rate else {})}
-    model = task.model()
-    shares = [task.load(one, given.contributors, 0) for one in range(given.contributors)]
-    memories: list[dict[str, Any]] = [{} for _ in shares]
-    weights = {name: value.clone() for name, value in model.state_dict().items()}
-    for number in range(1, given.rounds + 1):
-        total = {name: value * 0 for name, value in weights.items()}
-        began = time.process_time()
-        for one, data in enumerate(shares):
-            model.load_state_dict(weights)
-            settings = {**training, "round": number, "seed": 1000 * given.seed + 10 * number + one}
-            if given.optimizer == "sgd":
-                sgd(model, data.labels, settings, given.rate or 0.3)
-            else:
-                task.train(model, data, settings, memories[one] if given.optimizer == "kept" else {})
-            for name, value in model.state_dict().items():
-                total[name] += value / len(shares)
-        seconds = (time.process_time() - began) / len(shares)
-        weights = total
-        model.load_state_dict(weights)
-        measured = task.evaluate(model)
-        text = " ".join(task.generate(model, "", tokens=60, temperature=0.8, seed=number).split())
+    subject = Writing(task, given.contributors, given.optimizer)
+    width = given.width or 8
+    course = Course(
+        rate=given.rate or (0.3 if given.optimizer == "sgd" else task.training["learning_rate"]),
+        rounds=given.rounds,
+        seed=given.seed,
+        width=width,
+        mean_scale=MEAN_SCALES[width],
+        clients=given.contributors,
+    )
+    models = integers(subject, course) if given.width else averages(subject, course)
+    for number, arrays in enumerate(models, 1):
+        measured = subject.measure(arrays)
+        text = " ".join(task.generate(subject.model, "", tokens=60, temperature=0.8, seed=number).split())
         print(
             f"round {number}: loss {measured['loss']:.3f}, perplexity {measured['perplexity']:.1f}, training loss "
-            f"{measured['training_loss']:.3f}, {seconds:.1f} s of processor time a contributor. It writes: {text}",
+            f"{measured['training_loss']:.3f}, {subject.seconds / given.contributors / number:.1f} s of processor time "
+            f"a contributor and round. It writes: {text}",
             flush=True,
         )
 

@@ -288,6 +288,11 @@ def _is_key(path: Path) -> bool:
     return isinstance(document, dict) and "crypto" in {name.lower() for name in document}
 
 
+def memory_limit(access: Access) -> int | None:
+    """Return the limit of the training code's memory in bytes; None without a sandbox."""
+    return access.memory or half_of_memory() if access.sandbox else None
+
+
 def rules_of(contributor: Contributor, access: Access) -> Rules:
     """Return the rules for a contributor's training code."""
     home = contributor.home

@@ -15,6 +15,7 @@ from flwr.clientapp import ClientApp
 from client.drill import claim, drill_mod
 from folkmoot.errors import TaskError
 from folkmoot.flower import records
+from folkmoot.flower.clock import time_left
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import StateMemory
 from folkmoot.flower.mod import folkmoot_mod
@@ -45,11 +46,14 @@ def train(message: Message, context: Context) -> Message:
     else:
         data = task.load(contributor.partition, contributor.partitions, seed)
     memory = StateMemory(context.state)
-    examples = train_once(task, model, data, manifest.training, memory, round_message.round)
+    report: dict[str, float] = {}
+    examples = train_once(
+        task, model, data, manifest.training, memory, round_message.round, time_left, report
+    )
     content = RecordDict(
         {
             records.ARRAYS: ArrayRecord(model.state_dict()),
-            records.METRICS: MetricRecord({records.NUM_EXAMPLES: examples}),
+            records.METRICS: MetricRecord({**report, records.NUM_EXAMPLES: examples}),
         }
     )
     return Message(content, reply_to=message)

@@ -225,6 +225,7 @@ def join(
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
+    from folkmoot.runtime.memory import TRAINING, require_memory
     from folkmoot.runtime.superlink import SuperLink
     from folkmoot.runtime.units import format_amount, parse_address, parse_bundle
     from folkmoot.runtime.urls import secrets_of
@@ -321,6 +322,12 @@ def join(
         if wallet is not None and not no_enrol:
             node.check_enrolled(endpoint, addresses, address)
         genesis, manifest = node.read_genesis(endpoint, api, addresses)
+        require_memory(
+            TRAINING * manifest.size,
+            "Training",
+            "Nothing was started. Join on a machine with more memory, or give a higher --limit-memory.",
+            access.memory_limit(granted),
+        )
         contributor = Contributor(
             home=folder,
             rpc=",".join(rpc),

@@ -30,6 +30,12 @@ SAMPLE_TOKENS, SAMPLE_TEMPERATURE = 60, 0.8
 MOST_TOKENS = 10_000
 """Most tokens of a text."""
 
+NO_NOISE = (
+    "The figures of the report are computed from the held-out records, without noise, and no budget counts them. "
+    "Publish the report only if these records are no secret."
+)
+"""What somebody must be told whose task trains with privacy."""
+
 
 def read_model(path: Path) -> bytes:
     """Read a model file.

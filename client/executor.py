@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,13 +53,20 @@ KEPT_MEMORIES = 2
 
 PRELOADED = (
     "numpy",
+    "httpcore",
     "httpx",
+    "Crypto.Cipher.ChaCha20_Poly1305",
+    "Crypto.Hash.keccak",
     "eth_abi",
     "eth_account",
     "flwr.clientapp",
     "flwr.supernode.runtime.run_clientapp",
 )
 """Libraries that every task needs."""
+
+
+def _do_nothing() -> None:
+    """Return at once: for example the body of a task that only warms up the server."""
 
 
 class TrainingExecutor(SubprocessExecutor):
@@ -71,6 +79,7 @@ class TrainingExecutor(SubprocessExecutor):
         pinned: SHA-256 of the only bundle that may run; empty for any.
         fork: Whether to fork a process that has imported the libraries, or to start a new Python.
         preload: Further modules to import once, for example torch. Missing modules are skipped.
+        started: Called when a task was started.
     """
 
     def __init__(
@@ -82,6 +91,7 @@ class TrainingExecutor(SubprocessExecutor):
         *,
         fork: bool = True,
         preload: Sequence[str] = (),
+        started: Callable[[], None] = _do_nothing,
     ) -> None:
         self._home = home
         self._memories = memories
@@ -90,6 +100,8 @@ class TrainingExecutor(SubprocessExecutor):
         self._context: ForkServerContext | None = multiprocessing.get_context("forkserver") if fork else None
         if self._context is not None:
             self._context.set_forkserver_preload([*PRELOADED, *preload])
+            forkserver.ensure_running()  # Its imports begin now; nothing waits for them here.
+        self._started = started
         self._running: list[Running] = []
         self._last = ""
 
@@ -130,6 +142,7 @@ class TrainingExecutor(SubprocessExecutor):
             self._running.append(replace(self._start(task), folder=unpacked))
         except (OSError, EOFError) as error:
             return LaunchResult.failed(f"the task can't be started: {error}")
+        self._started()
         return LaunchResult.accepted()
 
     def _new_folder(self, bundle: Path) -> Path:
@@ -174,6 +187,11 @@ class TrainingExecutor(SubprocessExecutor):
         for folder in self._rules.writable:
             Path(folder).mkdir(mode=0o700, exist_ok=True)
         return _start_in_sandbox(self._context, task, rules)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task runs, as `reconcile` saw it last."""
+        return bool(self._running)
 
     def reconcile(self) -> None:
         """Remove tasks that have ended."""
@@ -262,10 +280,6 @@ def _say(reason: str) -> None:
     _write(f"Refused: The sandbox has ended the training code, because {reason}.\n".encode())
 
 
-def _do_nothing() -> None:
-    """Return at once: the body of a task that only warms up the server."""
-
-
 def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: socket.socket) -> None:
     """Run a task in a forked child, in a sandbox."""
 
@@ -301,8 +315,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     secret = os.read(options.secret, 1024)
     os.close(options.secret)
 
-    from flwr.supercore.superexec import run_superexec as superexec
-
+    pause = ExecutorPause(sys.stdin.fileno())
     home = Path(os.environ["FLWR_HOME"])
     executor = TrainingExecutor(
         home / BUNDLES_FOLDER,
@@ -311,14 +324,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.bundle,
         fork=not options.no_fork,
         preload=options.preload,
+        started=pause.rest,
     )
+    from flwr.supercore.superexec import run_superexec as superexec  # While the server imports.
+
     executor.warm_up()
     if options.ready is not None:
         os.close(options.ready)
     _await_node(options.runtime_api_address, options.parent_pid)
     # Flower has no option for a custom executor. Its factory is a name in this module.
     setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
-    replace_clock(superexec, ExecutorPause(sys.stdin.fileno()))
+    replace_clock(superexec, pause)
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address,
         insecure=True,

@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from client.trial import model_of
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, noise_exponent
+from folkmoot.protocol.genesis import (
+    Genesis,
+    calibrated_exponent,
+    first_exponent,
+    noise_exponent,
+    width_settings,
+)
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.tasks import Task, pretrained, root, supervised
+from folkmoot.runtime.memory import INITIAL, require_memory
+from folkmoot.tasks import Task, pace, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
 if TYPE_CHECKING:
@@ -31,7 +39,11 @@ _CALIBRATION_SHARES = (
 
 
 def start_of(
-    task: Task, root_digest: str = "", width: int = 8, weights: Mapping[str, Any] | None = None
+    task: Task,
+    root_digest: str = "",
+    width: int = 8,
+    weights: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Start:
     """Return the genesis of a federation with a task.
 
@@ -43,13 +55,16 @@ def start_of(
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
         width: Bits of an encoded coordinate under the first policy.
         weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
+        settings: Training settings in the place of the task's own, or beside them.
 
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
             layer mixes records, or the weights do not fit the task's model.
-        InputError: The privacy settings are invalid.
+        InputError: The settings for privacy, start or clock are invalid.
         ManifestError: The model can't be used.
     """
+    training = {**task.training, **(settings or {})}
+    pace.check(training)
     model = task.model()
     if weights is not None:
         pretrained.load(task, model, weights)
@@ -57,7 +72,9 @@ def start_of(
     private = PrivacySettings.of(task.training)
     committed = {root.SETTING: root_digest} if root_digest else {}
     carry = pretrained.frozen(model, private=private is not None)
-    manifest = Manifest.from_arrays(task.name, values, {**task.training, **committed}, carry=carry)
+    manifest = Manifest.from_arrays(
+        task.name, values, {**training, **committed, **width_settings(width)}, carry=carry
+    )
     state = State.genesis(manifest, values)
     if private is not None:
         check_layers(model)
@@ -81,6 +98,21 @@ def start_of(
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
     return _start(manifest, state, exponents, problem)
+
+
+def check_memory(task: Task) -> None:
+    """Check that this machine has the memory to make the genesis of a federation with a task.
+
+    Raises:
+        LocalError: It has not (`memory-short`).
+        TaskError: The task makes no model.
+    """
+    parameters = sum(tensor.numel() for tensor in model_of(task).state_dict().values())
+    require_memory(
+        INITIAL * parameters,
+        f"The genesis of the task {task.name!r}",
+        "Nothing was tried. Make it on a machine with more memory, or end other programs.",
+    )
 
 
 def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:
@@ -112,6 +144,7 @@ def write_genesis(
     root_digest: str = "",
     width: int = 8,
     weights: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Start:
     """Write the genesis of a federation in the layout of docs/protocol.md section 12, and as ``genesis.json``.
 
@@ -121,6 +154,6 @@ def write_genesis(
         InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
-    start = start_of(task, root_digest, width, weights)
+    start = start_of(task, root_digest, width, weights, settings)
     write(start, folder)
     return start

@@ -36,7 +36,7 @@ from folkmoot.artifacts.sources import (
 from folkmoot.coordinator_api import CoordinatorApi, passing
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.keeping import BASE_TYPE, DELIVER_TYPE, KeeperError
+from folkmoot.flower.keeping import BASE_TYPE, DELIVER_TYPE, MOMENTUM_TYPE, KeeperError
 from folkmoot.flower.signing import read_line
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
@@ -200,16 +200,21 @@ class Keeper:
             self._delivery.deliver(number, self._failed)
             _send(connection, {})
             return
-        with self.base(number).open("rb") as file:
-            size = 8 * self._manifest.size
+        momentum = kind == MOMENTUM_TYPE
+        size = 8 * self._manifest.size
+        with self.base(number, closed=momentum).open("rb") as file:
             _send(connection, {"size": size})
             connection.settimeout(_SEND_SECONDS)
-            connection.sendfile(file, offset=len(MAGIC), count=size)
+            connection.sendfile(file, offset=len(MAGIC) + (size if momentum else 0), count=size)
 
     # States
 
-    def base(self, number: int) -> Path:
+    def base(self, number: int, *, closed: bool = False) -> Path:
         """Return the state file of an open round's base. It has the state root that the chain has.
+
+        Args:
+            number: The round.
+            closed: Whether the round may be closed.
 
         Raises:
             KeeperError: ``round-closed``: the round takes no updates. ``wrong-base``: the coordinator's files lead to
@@ -221,7 +226,7 @@ class Keeper:
         """
         with open_rpc(self._contributor.rpc) as rpc:
             ledger = LedgerReader(rpc, self._deployment.ledger)
-            if ledger.phase(number) is not Phase.OPEN:
+            if not closed and ledger.phase(number) is not Phase.OPEN:
                 raise KeeperError(
                     f"Round {number} takes no updates.",
                     remedy="The next round comes by itself.",
@@ -441,7 +446,7 @@ def _asked(line: bytes) -> tuple[str, int]:
     try:
         asked = parse_json(line)
         kind, number = asked["type"], asked["round"]
-        if kind in (BASE_TYPE, DELIVER_TYPE) and type(number) is int and 0 <= number < 1 << 64:
+        if kind in (BASE_TYPE, MOMENTUM_TYPE, DELIVER_TYPE) and type(number) is int and 0 <= number < 1 << 64:
             return kind, number
     except (InputError, KeyError, TypeError):
         pass

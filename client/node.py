@@ -27,7 +27,7 @@ from client.drill import parse_attack
 from client.signer import protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.task import BUNDLE_FILE, BUNDLES_FOLDER
-from folkmoot.apps.folder import toml_pairs
+from folkmoot.apps.folder import TORCH, toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
     CoordinatorError,
@@ -383,10 +383,8 @@ def rules_for(contributor: Contributor, access: Access) -> Rules | None:
 
 def preloads(contributor: Contributor) -> list[str]:
     """Return the libraries to import before the messages of a contributor's task."""
-    task, private = contributor.task, contributor.private
-    tabular = task in SHIPPED and not task.startswith("mnist")
-    # The first per-record gradient imports torch's compiler, for four seconds.
-    return ["torch", *(["sklearn.datasets"] if tabular else []), *(["torch._dynamo"] if private else [])]
+    tabular = contributor.task in SHIPPED and not contributor.task.startswith("mnist")
+    return [*TORCH, *(["sklearn.datasets"] if tabular else [])]
 
 
 def run_node(

@@ -2,25 +2,32 @@
 """Set how long a node waits between two polls for work: short during a run, longer when the node is idle.
 
 A SuperNode polls its SuperLink for messages, and its executor polls the SuperNode for tasks. Frequent polls use
-processor time all day; rare polls delay every round. So the pauses adapt: a node that recently had a message polls
-often, an idle node as rarely as plain Flower. The SuperNode wakes its executor when a message arrives. This module does
-not import Flower; it replaces the clock of a module that polls with `time.sleep`.
+processor time all day; rare polls delay every round. So the pauses adapt: the longer a node has had no message, the
+longer it waits, until it polls as rarely as plain Flower. The SuperNode wakes its executor when a message arrives. This
+module does not import Flower; it replaces functions of the modules that poll.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import time
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 BUSY_SECONDS = 120.0
 """Seconds after a message during which a node polls often: longer than the pause between two rounds of a local run."""
+
+SHARE = 0.1
+"""Part of the time since the last message that a busy node waits between two polls: so much later a round begins."""
+
+SHORTEST_PAUSE = 0.1
+"""Minimum number of seconds between two polls of a node for messages."""
 
 IDLE_PAUSE = 3.0
 """Seconds between two polls of an idle node for messages, as in plain Flower."""
@@ -29,7 +36,7 @@ REPLY_PAUSE = 0.1
 """Seconds between two polls of a node for its app's reply."""
 
 AWAKE_SECONDS = 5.0
-"""Seconds after a wake-up during which an executor polls often for the task."""
+"""Seconds after a wake-up during which an executor without a task polls often for it."""
 
 ASLEEP_PAUSE = 2.0
 """Seconds between two polls of an executor without a wake-up."""
@@ -52,43 +59,60 @@ def replace_clock(module: ModuleType, sleep: Callable[[float], None]) -> bool:
     return True
 
 
+def call_after(module: ModuleType, name: str, then: Callable[[], None]) -> bool:
+    """Replace a function in a module by one that calls `then` at its end if it returns something.
+
+    Returns:
+        Whether the module has such a function. A Flower version with other internals may not.
+    """
+    own = getattr(module, name, None)
+    if own is None:
+        return False
+
+    @functools.wraps(own)
+    def called(*arguments: Any, **options: Any) -> Any:
+        result = own(*arguments, **options)
+        if result is not None:
+            then()
+        return result
+
+    setattr(module, name, called)
+    return True
+
+
 class NodePause:
     """The `sleep` of a SuperNode's loop.
 
     Args:
-        short: Seconds between two polls for messages during a run.
-        wake: Called when the node has a message to handle. Extra calls are harmless.
+        longest: Maximum number of seconds between two polls for messages during a run.
         sleep: Function that waits for a number of seconds.
         now: Monotonic clock.
     """
 
     def __init__(
         self,
-        short: float,
-        wake: Callable[[], None],
+        longest: float,
         *,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._short = short
-        self._wake = wake
+        self._longest = longest
         self._sleep = sleep
         self._now = now
-        self._busy_until = now() + BUSY_SECONDS  # The node was just started: training will begin soon.
-        self._last_wait = 0.0
+        self._last = now()  # The node was just started: training will begin soon.
 
     def __call__(self, seconds: float) -> None:
         """Wait for at most `seconds`. An idle node waits longer than a busy one."""
-        if seconds > _LONG:
-            busy = self._now() < self._busy_until
-            self._sleep(min(seconds, self._short if busy else max(self._short, IDLE_PAUSE)))
+        if seconds <= _LONG:  # It waits for its app's reply.
+            self._sleep(min(seconds, REPLY_PAUSE))
+            self._last = self._now()
             return
-        # One wait for a reply follows the previous one at once. A longer gap means a new message.
-        if self._now() - self._last_wait > 1.5 * REPLY_PAUSE:
-            self._wake()
-        self._sleep(min(seconds, REPLY_PAUSE))
-        self._last_wait = self._now()
-        self._busy_until = self._last_wait + BUSY_SECONDS
+        since = self._now() - self._last
+        if since < BUSY_SECONDS:
+            pause = min(max(SHARE * since, SHORTEST_PAUSE), self._longest)
+        else:
+            pause = max(self._longest, IDLE_PAUSE)
+        self._sleep(min(seconds, pause))
 
 
 class Waker:
@@ -111,7 +135,7 @@ class Waker:
 
 
 class ExecutorPause:
-    """The `sleep` of an executor's loop: short after a wake-up, else until the next one.
+    """The `sleep` of an executor's loop: short from a wake-up until the task is started, else until the next wake-up.
 
     Args:
         descriptor: Reading end of the SuperNode's pipe.
@@ -122,6 +146,10 @@ class ExecutorPause:
         self._descriptor: int | None = descriptor
         self._now = now
         self._awake_until = now() + AWAKE_SECONDS
+
+    def rest(self) -> None:
+        """Wait for a wake-up from now on: the task is started, and a node has one at a time."""
+        self._awake_until = self._now()
 
     def __call__(self, seconds: float) -> None:
         """Wait for `seconds` if the executor is awake; otherwise wait for a wake-up, for at most ASLEEP_PAUSE."""

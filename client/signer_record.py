@@ -92,7 +92,7 @@ class SignedRounds:
         """Return the union of the digests, at most `KEPT_ROUNDS`, and the higher mark.
 
         If the two have different digests of a round, the mark rises to that round: two were signed already, and a third
-        one must not follow. The lower cap counts.
+        one must not follow. Both cost what they cost. The lower cap counts.
         """
         conflicts = [
             number for number, digest in self.signed.items() if other.signed.get(number, digest) != digest
@@ -103,7 +103,8 @@ class SignedRounds:
         for number, cost in two.costs.items():
             costs[number] = max(cost, costs.get(number, 0))
         caps = [cap for cap in (one.cap, two.cap) if cap is not None]
-        before = max(one.spent_before, two.spent_before)
+        again = sum(min(self.costs.get(number, 0), other.costs.get(number, 0)) for number in conflicts)
+        before = max(one.spent_before, two.spent_before) + again
         union = SignedRounds(mark, {**two.signed, **one.signed}, costs, before, min(caps, default=None))
         dropped = sorted(union.signed)[:-KEPT_ROUNDS]
         return union.raised(max([*conflicts, *dropped], default=0))

@@ -18,16 +18,19 @@ import traceback
 from typing import TYPE_CHECKING
 
 from client.access import training_environment
-from client.pauses import NodePause, Waker, replace_clock
+from client.pauses import NodePause, Waker, call_after, replace_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 DEFAULT_PAUSE = 0.5
-"""Seconds between two polls for messages during a run."""
+"""Maximum number of seconds between two polls for messages during a run."""
 
 WARM_UP_SECONDS = 120.0
 """Seconds after which a node connects even if its executor still imports libraries."""
+
+MESSAGE_PULLED = "_pull_and_store_message"
+"""Name of the function of Flower's node that returns a run once there is a task of it."""
 
 LOST = 1
 """Exit status after the connection to the SuperLink was lost permanently."""
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--pause",
         type=float,
         default=DEFAULT_PAUSE,
-        help="seconds between two polls for messages during a run",
+        help="maximum number of seconds between two polls for messages during a run",
     )
     parser.add_argument(
         "--preload", action="append", default=[], help="module to import before the first task"
@@ -58,9 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options, rest = parser.parse_known_args(arguments)
 
-    from flwr.supernode import start_client_internal
-    from flwr.supernode.cli.flower_supernode import flower_supernode
-
     # Only the executor may take tasks from the Runtime API: the training code can connect to it too.
     secret = secrets.token_bytes(32)
     sys.argv = ["flower-supernode", "--port", str(options.port), *rest, "--isolation", "process"]
@@ -69,8 +69,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words += ["--sandbox", options.sandbox, "--bundle", options.bundle]
     if options.no_fork:
         words += ["--no-fork"]
-    wake = start_executor(options.port, secret, words, options.pass_env if options.sandbox else None)
-    replace_clock(start_client_internal, NodePause(options.pause, wake))
+    wake, warm = start_executor(options.port, secret, words, options.pass_env if options.sandbox else None)
+
+    from flwr.supernode import start_client_internal  # While the executor imports its own libraries.
+    from flwr.supernode.cli.flower_supernode import flower_supernode
+
+    select.select([warm], [], [], WARM_UP_SECONDS)  # Readable when the executor has closed its end.
+    os.close(warm)
+    call_after(start_client_internal, MESSAGE_PULLED, wake)
+    replace_clock(start_client_internal, NodePause(options.pause))
     run_to_the_end(flower_supernode)
 
 
@@ -97,8 +104,8 @@ def filled_pipe(data: bytes) -> int:
 
 def start_executor(
     port: int, secret: bytes, words: Sequence[str], names: Sequence[str] | None
-) -> Callable[[], None]:
-    """Start the executor, and wait until it has imported the libraries for tasks.
+) -> tuple[Callable[[], None], int]:
+    """Start the executor.
 
     Args:
         port: Port of this SuperNode's Runtime API.
@@ -107,7 +114,8 @@ def start_executor(
         names: Environment variables that it gets, beside those that the training code always gets; None for all.
 
     Returns:
-        Function that wakes the executor when there is a task for it.
+        Function that wakes the executor when there is a task for it, and a descriptor that can be read once the
+        executor has imported the libraries for tasks.
     """
     reader, writer = os.pipe()
     warm, ready = os.pipe()
@@ -120,9 +128,7 @@ def start_executor(
     os.close(reader)
     os.close(ready)
     os.close(key)
-    select.select([warm], [], [], WARM_UP_SECONDS)  # Readable when the executor has closed its end.
-    os.close(warm)
-    return Waker(writer)
+    return Waker(writer), warm
 
 
 if __name__ == "__main__":

@@ -14,9 +14,9 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
@@ -89,6 +89,8 @@ def run(task: Task) -> None:
         tempfile.tempdir = None
     if task.addresses is not None:
         _look_up_from(task.addresses)
+    if numbers := sys.modules.get("numpy.random"):
+        numbers.seed()  # Imported before the fork, it would draw the same numbers for each message.
     for name in list(sys.modules):
         if name.partition(".")[0] in BUNDLED:
             del sys.modules[name]
@@ -112,9 +114,30 @@ def run(task: Task) -> None:
         return unpacked
 
     setattr(runtime, "install_from_fab", checked)  # noqa: B010  Flower has no hook before the bundle is unpacked
+    setattr(runtime, "flwr_exit", _after_work(getattr(runtime, "flwr_exit")))  # noqa: B009, B010  nor after the reply
     runtime.run_clientapp(
         runtime_api_address=task.address, token=task.token, insecure=True, parent_pid=task.parent
     )
+
+
+def _after_work(leave: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
+    """Return Flower's function that ends the process, with the training that goes on after the reply before it.
+
+    Flower's handlers tell the SuperNode that the task has ended. It may then start the next one beside this process.
+    """
+
+    def work_and_leave(*arguments: Any, **options: Any) -> NoReturn:
+        from flwr.supercore.exit.exit_handler import trigger_exit_handlers
+
+        try:
+            if (eager := sys.modules.get("folkmoot.flower.eager")) is not None and eager.waits():
+                for before in (True, False):
+                    trigger_exit_handlers(run_before_force_exit=before)
+                eager.train_on()
+        finally:
+            leave(*arguments, **options)
+
+    return work_and_leave
 
 
 def _look_up_from(addresses: Mapping[str, list[str]]) -> None:

@@ -19,10 +19,12 @@ from folkmoot.cli.options import (
     Json,
     NodeConfig,
     RunConfig,
+    Start,
     Width,
     step_limit,
 )
 from folkmoot.cli.output import emit, note, pairs, table
+from folkmoot.cli.policy import BUDGET_ROUNDS
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,6 +86,33 @@ def task_init(
         ),
     ] = "",
     width: Width = 8,
+    start: Start = "base",
+    clock: Annotated[
+        bool,
+        typer.Option(
+            "--clock",
+            help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
+        ),
+    ] = False,
+    epsilon: Annotated[
+        float | None,
+        typer.Option(
+            metavar="EPS",
+            help="The data are records of people: declare privacy, with the noise for this epsilon.",
+            show_default=False,
+        ),
+    ] = None,
+    budget_rounds: Annotated[
+        int, typer.Option(min=1, metavar="ROUNDS", help="Rounds that --epsilon is for, as in `policy`.")
+    ] = BUDGET_ROUNDS,
+    records: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="About the number of records of a contributor, for --epsilon. It is public. Default: the task's.",
+            show_default=False,
+        ),
+    ] = None,
     from_: Annotated[
         Path | None,
         typer.Option(
@@ -104,28 +133,54 @@ def task_init(
     Example: folkmoot task init --app ./quickstart-pytorch --nodes 3 --out genesis/
 
     Example: folkmoot task init --task my_model:task --from model.safetensors --out genesis/
+
+    Example: folkmoot task init --task text --start eager --clock --out genesis/
+
+    Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
-    from client import evaluation
-    from client.genesis import write_genesis
+    from client import evaluation, trial
+    from client.genesis import check_memory, write_genesis
+    from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
-    from folkmoot.tasks import load_task, root
+    from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
+    if records is not None and epsilon is None:
+        raise InputError("--records belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
     if app is not None:
+        if epsilon is not None:
+            raise InputError(
+                "An app can't declare privacy with --epsilon: its own train function makes the noise.",
+                remedy="Leave out --epsilon, or write a task (docs/privacy.md).",
+            )
         if from_ is not None:
             raise InputError(
                 "An app can't start from a file of weights.",
                 remedy="Leave out --from: the app's own initial_arrays are the start.",
             )
+        if clock or start != pace.BASE:
+            raise InputError(
+                "An app has no training settings: --start and --clock are for tasks.",
+                remedy="Leave out both.",
+            )
         _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
         return
     loaded = load_task(one)
+    check_memory(loaded)
+    if epsilon is not None:
+        loaded = private.declaring(loaded, epsilon, budget_rounds, records)
     weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
+    if weights is not None:  # Before the task is tried, which takes as long as a round.
+        pretrained.load(loaded, trial.model_of(loaded), weights)
     tried = _try(loaded, json_)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
-    genesis = write_genesis(loaded, out, committed, width, weights)
+    paced = {
+        **({pace.START: start} if start != pace.BASE else {}),
+        **({pace.CLOCK: True} if clock else {}),
+    }
+    genesis = write_genesis(loaded, out, committed, width, weights, paced)
     frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
@@ -140,6 +195,12 @@ def task_init(
     }
     if committed:
         shown["root set"] = committed
+    settings = PrivacySettings.of(genesis.manifest.training)
+    if settings is not None:
+        shown["privacy"] = (
+            f"noise1024 {settings.noise1024}, {settings.steps} steps a round, B0 {settings.divisor}: epsilon "
+            f"{settings.epsilon(budget_rounds):.2f} at delta {settings.delta:g} after {budget_rounds} rounds"
+        )
     document = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
@@ -152,8 +213,11 @@ def task_init(
         "guessed": genesis.guessed or None,
         "tried": tried,
         "rootDigest": committed or None,
+        "privacy": settings and settings.to_json(),
     }
     emit(document, json_, pairs(shown))
+    if settings is not None:
+        note(f"Write its policy with --budget-rounds {budget_rounds}: `folkmoot policy`.", json_)
 
 
 def one_subject(task: str | None, app: Path | None, run_config: list[str] | None) -> str:
@@ -367,6 +431,7 @@ def task_evaluate(
     """
     from client import evaluation
     from folkmoot.cli import reports
+    from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
@@ -379,6 +444,8 @@ def task_evaluate(
     evaluated = evaluation.evaluate(loaded, _model_data(model, coordinator, version))
     if report is not None:
         evaluation.write_report(evaluated, report)
+        if PRIVACY in loaded.training:
+            note(f"Warning: {evaluation.NO_NOISE}", json_)
     shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
     emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))
 
@@ -394,7 +461,10 @@ def task_generate(
         float, typer.Option(help="0 writes the most likely text; with 1 the model draws by its own chances.")
     ] = 0.8,
     seed: Annotated[
-        int, typer.Option(help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0)
+        int,
+        typer.Option(
+            help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0, max=2**63 - 1
+        ),
     ] = 0,
     json_: Json = False,
 ) -> None:

@@ -27,7 +27,7 @@ from folkmoot.evaluation.canary import NOTHING, compared
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
 from folkmoot.privacy.mechanism import checked
-from folkmoot.tasks import Data, Task, optional, training
+from folkmoot.tasks import Data, Task, optional, pretrained, training
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +135,10 @@ def _try_model(task: Task) -> tuple[torch.nn.Module, Step]:
             remedy="All members must start from the same model: make torch.manual_seed(0) its first line.",
             code="unseeded-model",
         )
-    if PrivacySettings.of(task.training) is not None:
+    private = PrivacySettings.of(task.training) is not None
+    if private:
         check_layers(first)
+    pretrained.frozen(first, private=private)
     odd = [name for name, value in first.named_parameters() if not bool(torch.isfinite(value).all())]
     if odd:
         raise TaskError(

@@ -19,6 +19,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.rpc.wallets import WALLET_GAS
+from folkmoot.runtime.memory import COORDINATOR, require_memory
 from server.api.app import create_app
 from server.api.gauges import Gauges
 from server.api.parts import AppState
@@ -174,6 +175,11 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
         undo.callback(storage.database.close)
         genesis = read_genesis(storage.store, deployment.genesis_hash)
         manifest = Manifest.from_json(storage.store.read(genesis.manifest))
+        require_memory(
+            COORDINATOR * manifest.size,
+            "The coordinator",
+            "Nothing was started. Use a machine with more memory, or end other programs.",
+        )
         record_genesis(storage, genesis, deployment.genesis_hash)
         federation = Federation(deployment, genesis, manifest, account.address)
         made = Coordinator(settings, account, federation, chain, storage, conduct)

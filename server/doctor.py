@@ -20,9 +20,11 @@ from folkmoot.doctor import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import keystore
+from folkmoot.runtime.memory import COORDINATOR, shortage
 from server.chain.indexer import DeepRollback, Indexer
 from server.chain.view import ChainView
 from server.db import schema
@@ -35,7 +37,7 @@ from server.restore.compare import Comparison
 from server.rounds import queries as services
 from server.settings import Settings
 from server.storage import Storage
-from server.store import is_bucket
+from server.store import Store, is_bucket
 
 HASHED_BYTES = 1 << 30
 """Bytes of files that are read in full, unless all are asked for: some seconds."""
@@ -77,6 +79,7 @@ def home_checks(settings: Settings, rpc: Rpc, *, deep: bool = False) -> list[Che
             ("chain id", "contracts", "genesis", "database schema", "store", "files of rounds"),
         ),
         Check("disk", home.disk),
+        Check("model's memory", home.memory, ("deployment file", "store")),
         Check("evaluator", home.evaluator, ("database schema",)),
     ]
 
@@ -157,11 +160,24 @@ class _Home:
             )
         return ok(f"Its pages and indexes are sound ({by}).")
 
+    def memory(self) -> Finding:
+        manifest = self._model(self._settings.open_store())[1]
+        short = shortage(COORDINATOR * manifest.size, "A coordinator")
+        if short:
+            return failed(short, "Use a machine with more memory, or end other programs.")
+        return ok(
+            f"A coordinator needs {COORDINATOR * manifest.size / 1e9:,.3f} GB for rounds of this model."
+        )
+
+    def _model(self, store: Store) -> tuple[Genesis, Manifest]:
+        deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
+        genesis = read_genesis(store, deployment.genesis_hash)
+        return genesis, Manifest.from_json(store.read(genesis.manifest))
+
     def rows(self) -> Finding:
         deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
         store = self._settings.open_store()
-        genesis = read_genesis(store, deployment.genesis_hash)
-        manifest = Manifest.from_json(store.read(genesis.manifest))
+        genesis, manifest = self._model(store)
         chain = ChainView.of(self._rpc, deployment, self._settings)
         with self._open() as database:
             try:

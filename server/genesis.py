@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
+from folkmoot.artifacts.sources import DOCUMENT_LIMIT
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.hashing import keccak
 from server.db.models import Artifact
 from server.storage import Storage
 from server.store import Store
@@ -44,9 +46,10 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
         raise InputError(f"There is no folder {folder}.", remedy="Give the genesis's folder with --genesis.")
     for path in sorted(folder.rglob("*")):
         if path.is_file():
-            data = path.read_bytes()
-            by_sha256[sha256_hex(data)] = path
-            by_keccak[keccak(data).hex()] = path
+            with path.open("rb") as file:
+                by_sha256[hashlib.file_digest(file, "sha256").hexdigest()] = path
+            if path.stat().st_size <= DOCUMENT_LIMIT:  # A state may be larger than the memory.
+                by_keccak[keccak(path.read_bytes()).hex()] = path
     wanted = genesis_hash.removeprefix("0x")
     if wanted not in by_keccak:
         raise InputError(

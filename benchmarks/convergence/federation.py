@@ -221,7 +221,7 @@ class Integers:
 
     def _first(self, start: Arrays) -> tuple[int, ...]:
         course = self.course
-        guess = first_exponent(course.rate, self.subject.steps)
+        guess = first_exponent(course.rate, self.subject.steps, course.width)
         exponents = [guess] * len(self.manifest.tensors)
         if course.calibrated:
             trained = _train(self.subject, replace(course, client_rates={}), start, 0, 1)

@@ -308,7 +308,8 @@ def home_of(
     chain.deployment.save(home / "deployment.json")
     (files / "genesis.json").write_bytes(made.to_json())
     (files / "manifest.json").write_bytes(manifest.to_json())
-    (files / "state.bin").write_bytes(state.to_bytes())
+    with (files / "state.bin").open("wb") as file:
+        file.writelines(state.chunks())
     settings = Settings(
         home=home,
         rpc_url=anvil.url,

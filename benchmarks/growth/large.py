@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from flwr.app import Array, ArrayRecord
 
 from benchmarks import watching
 from benchmarks.growth.federation import Federation, account, federation
@@ -31,6 +32,7 @@ from benchmarks.growth.rounds import PATIENCE, await_step
 from benchmarks.growth.usage import Process
 from client.kept_states import KeptStates
 from folkmoot.flower.contributor import DraftUpdate, draft_update
+from folkmoot.flower.records import ArraysOf
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.proof import prove
@@ -140,12 +142,16 @@ def _encode(folder: Path, shelf: RoundFiles, case: Case) -> None:
     theta = np.array(State.open(folder / artifacts.base_state[:2] / artifacts.base_state, manifest).theta)
     start = to_float32(theta)
     del theta
-    arrays = manifest.unflatten(start, dtypes=True)
-    for array in arrays.values():  # The training, in place.
-        array *= np.float32(1.001)
-    end = manifest.flatten(arrays, check_finite=False)
+    message = ArrayRecord(
+        {name: Array(array) for name, array in manifest.unflatten(start, dtypes=True).items()}
+    )
+    # What the app holds while it trains is its own: here it holds one tensor.
+    reply = ArrayRecord({name: Array(array.numpy() * np.float32(1.001)) for name, array in message.items()})
+    del message
+    end = manifest.flatten(ArraysOf(reply), check_finite=False)
     account_ = case.entries[0].contributor
     update = encode_update(start, end, header.exponents, manifest, header.seed, account_, width=header.width)
+    del end
     commitment = Commitment(account_, 1, header.base_state_root, update.root, update.sum_squares)
     draft_update(folder, 1, DraftUpdate(header.hash.hex(), commitment, update.data), bytes(32))
 

@@ -43,7 +43,7 @@ contract GramProofs is IGramProofs, Judge {
     // The proofs.
 
     /// @inheritdoc IGramProofs
-    function proveMean(Case calldata case_, Entry[] calldata entries, uint256 entry) external {
+    function proveMeanWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external {
         Facts memory facts = _open(case_, entries, MEAN);
         _requireIndex(entry, entries.length);
         bool isWeighed = Shares.isWeighed(facts.stored.coordinator, case_.anchor.delivered, entries, entry);

@@ -154,6 +154,16 @@ contract ContributorFaultsTest is FraudWorld {
         faults.proveFalseTree(world.round, layout(), DOCUMENT, entries, fault);
     }
 
+    /// @dev Carol commits to her leaf 3 as it is now.
+    function _proveLeaf(World memory world) private {
+        world.updateTrees[2][0][3] = MerkleSum.leaf(world.updates[2][3]);
+        for (uint256 level = 1; level <= DEPTH; ++level) {
+            Trees.rehash(world.updateTrees[2], level);
+        }
+        _publish(world);
+        _proveTree(world, faultAt(world, 2, 0, 3));
+    }
+
     function test_proveFalseTree_strikesWhateverTheWeight() public {
         World memory world = invent(1);
         world.updateTrees[1][1][2].squares += 1;
@@ -171,12 +181,7 @@ contract ContributorFaultsTest is FraudWorld {
     function test_proveFalseTree_findsAByteThatNoCoordinateHas() public {
         World memory world = invent(2);
         world.updates[2][3][200] = 0x81;
-        world.updateTrees[2][0][3] = MerkleSum.leaf(world.updates[2][3]);
-        for (uint256 level = 1; level <= DEPTH; ++level) {
-            Trees.rehash(world.updateTrees[2], level);
-        }
-        _publish(world);
-        _proveTree(world, faultAt(world, 2, 0, 3));
+        _proveLeaf(world);
         _assertStruck(carol.addr, 0, "padding that is not zero");
     }
 
@@ -186,12 +191,7 @@ contract ContributorFaultsTest is FraudWorld {
         World memory world = invent(2);
         world.updates[2][3] = edgeLeaf(2, valuesIn(3));
         world.updates[2][3][4] = 0x82;
-        world.updateTrees[2][0][3] = MerkleSum.leaf(world.updates[2][3]);
-        for (uint256 level = 1; level <= DEPTH; ++level) {
-            Trees.rehash(world.updateTrees[2], level);
-        }
-        _publish(world);
-        _proveTree(world, faultAt(world, 2, 0, 3));
+        _proveLeaf(world);
         _assertStruck(carol.addr, 0, "two steps at width 2");
     }
 

@@ -31,17 +31,17 @@ contract GramProofsMeanTest is GramWorld {
         store(world);
     }
 
-    function test_proveMean_leavesHonestWeightsAlone() public {
+    function test_proveMeanWeight_leavesHonestWeightsAlone() public {
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);
         for (uint256 entry = 0; entry < ENTRIES; ++entry) {
             expectNoFraud(IGramProofs.Lie.Weight, entry);
-            judge.proveMean(caseOf(world), entries, entry);
+            judge.proveMeanWeight(caseOf(world), entries, entry);
         }
     }
 
-    function testFuzz_proveMean_findsEveryOtherWeight(uint256 entry, uint32 weight) public {
+    function testFuzz_proveMeanWeight_findsEveryOtherWeight(uint256 entry, uint32 weight) public {
         World memory world = load();
         entry = bound(entry, 0, ENTRIES - 1);
         weight = uint32(bound(weight, 0, 65_536));
@@ -49,7 +49,7 @@ contract GramProofsMeanTest is GramWorld {
         world.weights[entry] = weight;
         anchorWith(world, bytes32(0));
         publish(world);
-        judge.proveMean(caseOf(world), entriesOf(world), entry);
+        judge.proveMeanWeight(caseOf(world), entriesOf(world), entry);
         assertSlashed(world);
     }
 
@@ -68,7 +68,7 @@ contract GramProofsMeanTest is GramWorld {
         IJudge.Entry[] memory entries = entriesOf(world);
         for (uint256 entry = 0; entry < ENTRIES; ++entry) {
             expectNoFraud(IGramProofs.Lie.Weight, entry);
-            judge.proveMean(caseOf(world), entries, entry);
+            judge.proveMeanWeight(caseOf(world), entries, entry);
         }
     }
 
@@ -76,7 +76,7 @@ contract GramProofsMeanTest is GramWorld {
         World memory world = load();
         copy(world, 0, 5);
         publish(world);
-        judge.proveMean(caseOf(world), entriesOf(world), 5);
+        judge.proveMeanWeight(caseOf(world), entriesOf(world), 5);
         assertSlashed(world);
     }
 
@@ -86,11 +86,11 @@ contract GramProofsMeanTest is GramWorld {
         world.weights[5] = 0;
         anchorWith(world, bytes32(0));
         publish(world);
-        judge.proveMean(caseOf(world), entriesOf(world), 5);
+        judge.proveMeanWeight(caseOf(world), entriesOf(world), 5);
         assertSlashed(world);
     }
 
-    function test_proveMean_saysWhatWasWrong() public {
+    function test_proveMeanWeight_saysWhatWasWrong() public {
         World memory world = load();
         world.weights[2] = 0;
         anchorWith(world, bytes32(0));
@@ -98,15 +98,15 @@ contract GramProofsMeanTest is GramWorld {
         IJudge.Entry[] memory entries = entriesOf(world);
         vm.expectEmit(address(judge));
         emit IGramProofs.GramFraudProven(world.round, challenger.addr, IGramProofs.Lie.Weight, 2);
-        judge.proveMean(caseOf(world), entries, 2);
+        judge.proveMeanWeight(caseOf(world), entries, 2);
     }
 
-    function test_proveMean_failsForAnEntryThatIsNot() public {
+    function test_proveMeanWeight_failsForAnEntryThatIsNot() public {
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeOutOfRange.selector, ENTRIES, ENTRIES));
-        judge.proveMean(caseOf(world), entries, ENTRIES);
+        judge.proveMeanWeight(caseOf(world), entries, ENTRIES);
     }
 
     function test_otherProofs_failUnderMean() public {
@@ -128,7 +128,7 @@ contract GramProofsMeanTest is GramWorld {
         judge.proveGramNode(case_, entries, sum);
     }
 
-    function test_proveMean_failsForWhatIsNotOnRecord() public {
+    function test_proveMeanWeight_failsForWhatIsNotOnRecord() public {
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);
@@ -138,7 +138,7 @@ contract GramProofsMeanTest is GramWorld {
         vm.expectRevert(
             abi.encodeWithSelector(IJudge.JudgeRecordMismatch.selector, plainAnchorHash(case_.anchor), recorded)
         );
-        judge.proveMean(case_, entries, 0);
+        judge.proveMeanWeight(case_, entries, 0);
         case_ = caseOf(world);
         case_.anchor.weights[0] = 1;
         case_.manifestDocument = keccak256("another");
@@ -149,21 +149,21 @@ contract GramProofsMeanTest is GramWorld {
                 manifestHash()
             )
         );
-        judge.proveMean(case_, entries, 0);
+        judge.proveMeanWeight(case_, entries, 0);
         case_.manifestDocument = DOCUMENT;
         (entries[0], entries[1]) = (entries[1], entries[0]);
-        (bool done,) = address(judge).call(abi.encodeCall(judge.proveMean, (case_, entries, 0)));
+        (bool done,) = address(judge).call(abi.encodeCall(judge.proveMeanWeight, (case_, entries, 0)));
         vm.assertFalse(done, "entries in another order");
     }
 
-    function test_proveMean_failsForARoundThatIsNotAnchored() public {
+    function test_proveMeanWeight_failsForARoundThatIsNotAnchored() public {
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);
         skipChallengeWindow(world.round);
         ledger.finalize(world.round);
         vm.expectRevert(abi.encodeWithSelector(IJudge.JudgeNotAnchored.selector, world.round, IRoundLedger.Phase.Final));
-        judge.proveMean(caseOf(world), entries, 0);
+        judge.proveMeanWeight(caseOf(world), entries, 0);
     }
 }
 
@@ -339,7 +339,7 @@ abstract contract GramProofsKrumTest is GramProofsKrumWorld {
         vm.expectRevert(abi.encodeWithSelector(IGramProofs.GramProofsRule.selector, bytes32("guided_mean")));
         judge.proveKrum(caseOf(world), entries, 0, root(world));
         vm.expectRevert(abi.encodeWithSelector(IGramProofs.GramProofsRule.selector, bytes32("guided_mean")));
-        judge.proveMean(caseOf(world), entries, 0);
+        judge.proveMeanWeight(caseOf(world), entries, 0);
     }
 
     function test_proofs_failForWhatIsNot() public {

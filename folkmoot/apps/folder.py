@@ -53,6 +53,15 @@ FORKABLE = frozenset(
 )
 """Libraries that work in a process that was forked after their import. TensorFlow, JAX and MLX do not."""
 
+ON_TORCH = frozenset(
+    {"lightning", "monai", "peft", "pytorch_lightning", "torch", "torchvision", "transformers"}
+)
+"""Those of them that train with torch."""
+
+TORCH = ("torch", "torch._dynamo")
+"""Modules to import before the messages of an app that trains with torch. The first optimizer of each process imports
+torch's compiler, whether it compiles or not: two seconds of the processor."""
+
 
 @dataclass(frozen=True)
 class AppFolder:
@@ -142,8 +151,10 @@ class AppFolder:
 
     def preloads(self) -> list[str]:
         """Return the libraries of the app that a node may import once, before all messages."""
-        names = [name for name in self.imports() if name.partition(".")[0] in FORKABLE]
-        return [name for name in names if importlib.util.find_spec(name.partition(".")[0]) is not None]
+        names = {name for name in self.imports() if name.partition(".")[0] in FORKABLE}
+        if any(name.partition(".")[0] in ON_TORCH for name in names):
+            names.update(TORCH)
+        return sorted(name for name in names if importlib.util.find_spec(name.partition(".")[0]) is not None)
 
     def missing(self, module: str) -> tuple[list[str], list[str]]:
         """Return the packages to install after a module could not be imported.

@@ -22,7 +22,7 @@ from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.artifacts.start import Start
 from folkmoot.errors import InputError, ManifestError
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, width_settings
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 
@@ -99,7 +99,7 @@ def start_of_app(captured: Captured, trial: Trial | None, width: int = 8) -> Sta
         ManifestError: The arrays can't be used.
         InputError: The training returned other arrays, or numbers that are not finite.
     """
-    manifest = Manifest.from_arrays(captured.app.name, captured.arrays)
+    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, width_settings(width))
     state = State.genesis(manifest, captured.arrays)
     exponents = (LOW_GUESS,) * len(manifest.tensors)
     if trial is not None:

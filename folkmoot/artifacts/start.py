@@ -34,8 +34,11 @@ def write(start: Start, folder: Path) -> None:
     """
     document = start.genesis.to_json()
     try:
-        for data in (start.manifest.to_json(), start.state.to_bytes(), document):
-            name = sha256_hex(data)
+        for name, data in (
+            (start.genesis.manifest, start.manifest.to_json()),
+            (start.genesis.state, start.state.chunks()),
+            (sha256_hex(document), document),
+        ):
             path = folder / name[:2] / name
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, data)

@@ -145,6 +145,7 @@ def deploy(
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
+    from folkmoot.protocol.genesis import width_warning
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
@@ -184,8 +185,10 @@ def deploy(
         members_of(members or []), None if admission is None else parse_address(admission)
     )
     roots = genesis_roots(genesis, artifacts or genesis.parent)
-    if floor := policy_file.check_privacy(rules, *first_of(genesis, artifacts or genesis.parent)):
-        note(f"Warning: {floor}", json_)
+    first, manifest = first_of(genesis, artifacts or genesis.parent)
+    for problem in (policy_file.check_privacy(rules, first, manifest), width_warning(manifest, rules.width)):
+        if problem:
+            note(f"Warning: {problem}", json_)
     if assembly.timelock_delay < rules.challenge_window:
         note(
             f"note: the timelock ({assembly.timelock_delay} s) is shorter than the challenge window "

@@ -532,8 +532,18 @@ def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator
     found = (
         policy_warning(Setting(policy=proposed, gas_price=parse_amount(gas_price))),
         _privacy_warning(chain, proposed, coordinator),
+        _width_warning(chain, proposed),
     )
     return " ".join(filter(None, found)) or None
+
+
+def _width_warning(chain: Chain, proposed: Policy) -> str:
+    """Return what a proposed policy's other width does to the exponents of the present one; empty if it has none."""
+    from folkmoot.protocol.genesis import changed_width
+
+    ledger = chain.ledger_reader
+    present = ledger.policy(ledger.current_policy()).width
+    return "" if present == proposed.width else changed_width(present, proposed.width)
 
 
 def _privacy_warning(chain: Chain, proposed: Policy, coordinator: str | None) -> str:

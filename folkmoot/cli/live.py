@@ -188,6 +188,16 @@ class View:
             parts.append(f"round {current.number}: {_PHASES[current.phase]}")
         if time_left.window is not None:
             parts.append(f"takes updates for {format_duration(int(time_left.window))} at most")
+        if (
+            current is not None
+            and current.phase == "open"
+            and not progress.activity
+            and (rate := progress.rate()) is not None
+        ):
+            parts.append(
+                f"{current.received} received ({current.bytes / 1e6:,.2f} MB, {rate / 1e6:,.3f} MB/s), "
+                f"{current.entries} on the chain"
+            )
         if time_left.run is not None and time_left.run >= 1 and progress.completed < progress.total:
             parts.append(f"about {format_duration(int(time_left.run))} left")
         return ", ".join(parts)

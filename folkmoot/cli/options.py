@@ -50,6 +50,15 @@ Width = Annotated[
     ),
 ]
 
+Start = Annotated[
+    str,
+    typer.Option(
+        "--start",
+        metavar="base|eager",
+        help="Where training starts: from the round's base, or eagerly from one's own last update.",
+    ),
+]
+
 RpcUrl = Annotated[
     list[str],
     typer.Option(

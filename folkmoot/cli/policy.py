@@ -30,6 +30,8 @@ DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
 BUDGET_ROUNDS = 20
 """Rounds that a privacy budget lasts for, where nobody says otherwise."""
+EAGER_RATE, EAGER_MOMENTUM = 512, 307
+"""Outer rate and momentum with eager start, in 1/1024. With 1024 and 0, the eager start is one's own last model."""
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
 
@@ -107,7 +109,7 @@ def policy(
     from folkmoot.economics.bonds import policy_warning
     from folkmoot.economics.setting import Setting
     from folkmoot.privacy.floor import floor_of
-    from folkmoot.privacy.settings import WARNING
+    from folkmoot.privacy.settings import WARNING, PrivacySettings
     from folkmoot.protocol.commitment import NO_BUNDLE
     from folkmoot.runtime.units import parse_amount, parse_bundle
 
@@ -143,8 +145,15 @@ def policy(
         note(f"Warning: {warning}", json_)
     if not suggested.noise1024:
         note(f"Warning: {WARNING}", json_)
-    elif not suggested.min_sum_squares:
-        first, manifest = _first(genesis)
+        return
+    first, manifest = _first(genesis)
+    if settings := PrivacySettings.of(manifest.training):
+        note(
+            f"A contributor's budget is for {budget_rounds} rounds: epsilon {settings.epsilon(budget_rounds):.2f} at "
+            f"delta {settings.delta:g}.",
+            json_,
+        )
+    if not suggested.min_sum_squares:
         why = floor_of(manifest, first.exponents, suggested.width).why
         note(f"The policy has no minSumSquares: {why}.", json_)
 
@@ -164,6 +173,8 @@ def suggest(
     width: int = 8,
 ) -> Policy:
     """Return a policy for a model, with the windows of a profile and a cap on the mean square of an update.
+
+    With eager start, the policy has an outer rate and momentum that hold the contributors' models together.
 
     If the model's task declares privacy, the policy has its noise and steps, a budget for some rounds, and a floor on
     the sum of squares where there are enough weights for one.
@@ -188,8 +199,10 @@ def suggest(
     from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
+    from folkmoot.protocol.genesis import width_warning
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
+    from folkmoot.tasks import pace
 
     first, manifest = _first(genesis)
     policy = of_profile(
@@ -204,8 +217,17 @@ def suggest(
         verifier=verifier,
         width=width,
     )
+    if pace.is_eager(manifest.training):
+        return replace(policy, rate=EAGER_RATE, momentum=EAGER_MOMENTUM)
     private = PrivacySettings.of(manifest.training)
     if private is None:
+        if other := width_warning(manifest, width):
+            raise InputError(
+                other,
+                remedy="Give the --width that the genesis was made with, or make it again: `folkmoot task init --width "
+                f"{width}`.",
+                code="other-width",
+            )
         return policy
     if width != 8:
         raise InputError(

@@ -56,6 +56,10 @@ class RoundLine:
     """open, committed, anchored, final, cancelled or slashed."""
     seconds: float | None = None
     """Seconds until it was anchored."""
+    received: int = 0
+    """Number of updates that the coordinator has accepted."""
+    bytes: int = 0
+    """Total size of these updates."""
     entries: int = 0
     """Number of commitments on the chain."""
     accepted: int | None = None
@@ -164,6 +168,14 @@ class RunProgress:
                 if node not in unknown
             ]
 
+    def rate(self) -> float | None:
+        """Return the bytes of updates per second since the current round opened; None if there are none yet."""
+        with self.lock:
+            line = self.current
+            if line is None or line.opened is None or not line.bytes:
+                return None
+            return line.bytes / max(self._clock() - line.opened, 0.1)
+
     # Events of the coordinator.
 
     def _round_opened(self, data: Mapping[str, Any]) -> None:
@@ -178,12 +190,12 @@ class RunProgress:
             self._set(self._of(None, number), "training", "")
 
     def _update_received(self, data: Mapping[str, Any]) -> None:
-        if self._is_current(data):
-            self._set(
-                self._of(str(data["contributor"])),
-                "answered",
-                f"{int(data.get('bytes') or 0) / 1024:.0f} KiB",
-            )
+        if self.current is None or not self._is_current(data):
+            return
+        size = max(0, int(data.get("bytes") or 0))
+        self.current.received += 1
+        self.current.bytes += size
+        self._set(self._of(str(data["contributor"])), "answered", f"{size / 1024:.0f} KiB")
 
     def _update_refused(self, data: Mapping[str, Any]) -> None:
         # Anybody may send an invalid update. Without a valid signature it says nothing about a node, and adds none.

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -19,6 +19,7 @@ from folkmoot.cli.options import (
     NodeConfig,
     RpcUrl,
     RunConfig,
+    Start,
     Width,
 )
 from folkmoot.cli.output import emit
@@ -32,8 +33,22 @@ DEMO_TASK = "mnist"
 DEMO_ATTACK = "sign-flip:2"
 """Attack of the last contributor of a demo: it sends minus twice its update."""
 
-DEMO_ROUNDS, DEMO_HONEST = 5, 2
-"""Number of rounds of a demo, and of honest rounds before a lie."""
+DEMO_HONEST = 2
+"""Number of honest rounds before a lie."""
+
+
+class _Usual(NamedTuple):
+    """What a demo has where nobody says otherwise."""
+
+    contributors: int
+    rounds: int
+    width: int
+    link: float
+
+
+USUAL_DEMO = _Usual(contributors=5, rounds=5, width=8, link=0)
+TEXT_TASK, TEXT_DEMO = "text", _Usual(contributors=3, rounds=8, width=4, link=5)
+"""A language model on home lines."""
 
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
@@ -144,18 +159,41 @@ def demo(
     rounds: Annotated[
         int | None,
         typer.Option(
-            help="Number of rounds (5); with --cheat, of honest rounds before the lie (2), or of the attack.",
+            help="Number of rounds (5; 8 for the task text); with --cheat, of honest rounds before the lie (2), or of "
+            "the attack.",
             min=1,
             max=1000,
             show_default=False,
         ),
     ] = None,
-    contributors: Contributors = 5,
+    contributors: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of contributors (5; 3 for the task text).", min=1, max=64, show_default=False
+        ),
+    ] = None,
     task: Task = DEMO_TASK,
     attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
-    width: Width = 8,
+    start: Start = "base",
+    width: Annotated[
+        int | None,
+        typer.Option(
+            metavar="8|4|2",
+            help="Bits of a coordinate of an update (8; 4 for the task text).",
+            show_default=False,
+        ),
+    ] = None,
+    link: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MBIT",
+            help="Limit the line of each contributor's node to so many Mbit/s in each direction (no limit; 5 for the "
+            "task text). 0 is no limit. A proxy before the node does it.",
+            show_default=False,
+        ),
+    ] = None,
     cheat: Annotated[
         str,
         typer.Option(
@@ -191,7 +229,7 @@ def demo(
 
     Example: folkmoot demo --rounds 3 --keep
 
-    Example: folkmoot demo --task text --contributors 3 --rounds 8
+    Example: folkmoot demo --task text
 
     Example: folkmoot demo --cheat mean
 
@@ -212,6 +250,8 @@ def demo(
             "The private demo is shown with its own task, without attacks and without a root set.",
             remedy="Leave out --cheat, --attack, --root and --task.",
         )
+    usual = TEXT_DEMO if task == TEXT_TASK else USUAL_DEMO
+    contributors = usual.contributors if contributors is None else contributors
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
     name, parameters = parse_rule(PRIVATE_RULE if private and rule == DEFAULT_RULE else rule)
     plan = Plan(
@@ -225,7 +265,9 @@ def demo(
         parameters=parameters,
         root=root,
         budget_rounds=rounds or PRIVATE_ROUNDS,
-        width=check_width(width),
+        start=start,
+        width=check_width(usual.width if width is None else width),
+        link=usual.link if link is None else link,
     )
     console = _console(json_)
     if cheat in GAMES:
@@ -245,7 +287,7 @@ def demo(
     elif private:
         summary = PrivateDemo(plan, plan.budget_rounds, console, keep=keep).run()
     else:
-        summary = Demo(plan, rounds or DEMO_ROUNDS, console, keep=keep).run()
+        summary = Demo(plan, rounds or usual.rounds, console, keep=keep).run()
     if json_:
         emit(summary, json_)
 
@@ -257,6 +299,7 @@ def up(
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
+    start: Start = "base",
     home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -282,6 +325,7 @@ def up(
         parameters,
         root,
         width=check_width(width),
+        start=start,
     )
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:

@@ -29,6 +29,7 @@ from folkmoot.cli.output import printable
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import WATCHER, LocalFederation, Plan, Prepared, prepare
+from folkmoot.devnet.lines import Passed
 from folkmoot.errors import LocalError
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
@@ -70,6 +71,8 @@ class RoundProgress:
     sample: str = ""
     """What the new model writes, if it writes text."""
     seconds: float = 0.0
+    passed: dict[str, tuple[Passed, Passed]] = field(default_factory=dict)
+    """What came and went since the round before, by account, if the contributors' lines are limited."""
 
 
 class Demo:
@@ -91,6 +94,7 @@ class Demo:
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
+        self._passed: dict[str, tuple[Passed, Passed]] = {}
         self._heard = 0  # Number of lines of the watcher's log that were shown.
         self._said: set[str] = set()
 
@@ -121,6 +125,11 @@ class Demo:
             f"{self.plan.contributors} strangers train [bold]{self.plan.task}[/] for {self.rounds} rounds. "
             + (f"But {attackers}. " if attackers else "")
             + ("The coordinator compares with a root set. " if self.plan.root else "")
+            + (
+                f"The line of each is limited to {self.plan.link:g} Mbit/s each way, by a proxy before its node. "
+                if self.plan.link
+                else ""
+            )
             + "Nobody trusts anybody.\n"
         )
 
@@ -156,7 +165,7 @@ class Demo:
         federation.start_training(self.rounds)
         api = CoordinatorApi(federation.api_url)
         current: RoundProgress | None = None
-        began = time.monotonic()
+        began = 0.0
         progress = RunProgress(self.rounds, names=self.names)
         progress.activity = "contributors load their data and join the first round"
         with View(progress, self.console, rounds=False) as view, asking(view, federation.api_url):
@@ -165,7 +174,10 @@ class Demo:
                 view.event(event.type, completed(api, event))
                 match event.type:
                     case "round-opened":
-                        current, began = RoundProgress(int(data["round"])), time.monotonic()
+                        current = RoundProgress(int(data["round"]))
+                        if not began:
+                            began = time.monotonic()
+                            self._show_joining(federation)
                         current.gas["open"] = int(data.get("gas") or 0)
                         progress.activity = ""
                     case "update-received" if current:
@@ -179,7 +191,10 @@ class Demo:
                         current.verdicts = list(data["verdicts"])
                     case "round-anchored" if current:
                         current.gas["anchor"] = int(data.get("gas") or 0)
-                        current.seconds = time.monotonic() - began
+                        anchored = time.monotonic()
+                        # The next round opens while this one's model is evaluated.
+                        current.seconds, began = anchored - began, anchored
+                        current.passed = self._look_at_lines(federation)
                         progress.activity = f"round {current.number}: evaluating the new model"
                         self._evaluate(current)
                         self.progresses.append(current)
@@ -282,6 +297,12 @@ class Demo:
             ),
             "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
             "activeVersion": release["version"],
+            "lines": [
+                {self.names[account]: [vars(one) for one in both] for account, both in t.passed.items()}
+                for t in self.progresses
+            ]
+            if self.plan.link
+            else None,
             "audit": audit,
             "home": str(self.plan.home),
             "ledger": prepared.deployment.ledger,
@@ -305,6 +326,7 @@ class Demo:
                 "gas",
                 f"{summary['gasPerUpdateCommitted']:,} an update committed, {_round_gas(last):,} a whole round",
             ),
+            *([("a round on the line", self._line_text())] if self.plan.link else []),
             ("released by", "a vote with stake behind it, after a timelock"),
             ("checked by", "an audit that trusted neither coordinator nor files"),
             ("time", f"{seconds:.0f} s in all"),
@@ -322,6 +344,16 @@ class Demo:
         ):
             self.console.print(Text(f"  {hint}"))
         return summary
+
+    def _line_text(self) -> str:
+        """Return the mean of what passed a contributor's line in a round. The first round also has the bundle."""
+        rounds = self.progresses[1:] or self.progresses
+        down, up = zip(*(both for one in rounds for both in one.passed.values()), strict=True)
+        means = [
+            Passed(sum(one.bytes for one in way) // len(way), sum(one.seconds for one in way) / len(way))
+            for way in (down, up)
+        ]
+        return f"down {_passed_text(means[0])}; up {_passed_text(means[1])}, at {self.plan.link:g} Mbit/s"
 
     def _of(self, progress: RoundProgress, attackers: Sequence[str]) -> list[dict[str, Any]]:
         """Return the verdicts of a round on some contributors."""
@@ -349,23 +381,28 @@ class Demo:
                 f"  it writes: [italic]{escape(printable(progress.sample))}[/]", highlight=False
             )
         table = Table(box=None, padding=(0, 2), header_style="dim")
-        for column in ("contributor", "update", "committed", "weight", "verdict"):
-            table.add_column(column, justify="right" if column in ("update", "weight") else "left")
+        lines = ("down", "up") if progress.passed else ()
+        for column in ("contributor", "update", *lines, "committed", "weight", "verdict"):
+            right = column in ("update", *lines, "weight")
+            table.add_column(column, justify="right" if right else "left", no_wrap=column in lines)
         by_account = {str(verdict["contributor"]): verdict for verdict in progress.verdicts}
         for account, name in self.names.items():
             verdict = by_account.get(account)
+            passed = [_passed_text(one) for one in progress.passed.get(account, ())] or ["" for _ in lines]
             size = _size(progress.received[account]) if account in progress.received else "-"
             if account in progress.refused and account not in progress.received:
-                table.add_row(name, "-", "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]")
+                table.add_row(
+                    name, "-", *passed, "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]"
+                )
             elif verdict is None:
-                table.add_row(name, size, "no", "", "[yellow]did not take part[/]")
+                table.add_row(name, size, *passed, "no", "", "[yellow]did not take part[/]")
             elif verdict["reason"] == "root":
-                table.add_row(name, size, "yes", "", "[cyan]root, compared and never summed[/]")
+                table.add_row(name, size, *passed, "yes", "", "[cyan]root, compared and never summed[/]")
             else:
                 share = _share(verdict, progress)
                 style = "green" if share >= 0.5 else "yellow" if share else "red"
                 reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict, share)}"
-                table.add_row(name, size, "yes", f"[{style}]{share:.0%}[/]", reason)
+                table.add_row(name, size, *passed, "yes", f"[{style}]{share:.0%}[/]", reason)
         self.console.print(table)
 
     def _done(self, text: str) -> None:
@@ -422,6 +459,23 @@ class Demo:
             remedy=f"Read the logs in {self.plan.logs}.",
             code="demo-stalled",
         )
+
+    def _look_at_lines(self, federation: LocalFederation) -> dict[str, tuple[Passed, Passed]]:
+        """Return what passed each contributor's line since the last look, by account."""
+        passed = {}
+        for name, line in federation.lines.items():
+            account, (down, up) = self.addresses[name], line.passed
+            before = self._passed.get(account, (Passed(), Passed()))
+            passed[account] = (down.since(before[0]), up.since(before[1]))
+            self._passed[account] = (down, up)
+        return passed
+
+    def _show_joining(self, federation: LocalFederation) -> None:
+        if passed := self._look_at_lines(federation):
+            size, seconds = (
+                max(getattr(down, name) for down, _ in passed.values()) for name in ("bytes", "seconds")
+            )
+            self._done(f"each has the first model: up to {size / 1e6:.1f} MB in {seconds:.1f} s")
 
     def _start_evaluator(self, federation: LocalFederation) -> None:
         federation.supervisor.start(
@@ -502,6 +556,10 @@ def _short(word: str, home: Path) -> str:
 
 def _size(length: int) -> str:
     return f"{length / 1024:.0f} KiB" if length >= 1024 else f"{length} B"
+
+
+def _passed_text(passed: Passed) -> str:
+    return f"{passed.bytes / 1e6:.2f} MB, {passed.seconds:.1f} s"
 
 
 def _metric_text(metrics: dict[str, float]) -> str:

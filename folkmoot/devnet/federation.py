@@ -8,6 +8,7 @@ as a separate process. This module imports neither `server` nor `client`.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import sys
@@ -21,6 +22,7 @@ from folkmoot.apps.apart import LIMIT
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.devnet import anvil
 from folkmoot.devnet import flower_simulation as simulation
+from folkmoot.devnet.lines import Line
 from folkmoot.errors import InputError
 from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
@@ -56,6 +58,9 @@ WATCHER_ALLOCATION = 100 * UNIT
 """Tokens of the watcher for deposits of demands and disputes. It needs no stake."""
 WATCHER_TIMEOUT = 4.0
 """Timeout in seconds of real time for the watcher, after which a round's window is skipped."""
+
+LEAST_LINK = 0.1
+"""Least rate of a node's line in Mbit/s. With less, a node can't answer in time."""
 
 ROOTS = ("good", "biased")
 """Root sets of the shipped tasks."""
@@ -117,6 +122,10 @@ class Plan:
     says."""
     width: int = 8
     """Bits of a coordinate of an update."""
+    start: str = "base"
+    """Where training starts: ``base`` or ``eager``."""
+    link: float = 0.0
+    """Rate of the line of each contributor's node, in Mbit/s in each direction; 0 for no limit."""
     hand_out: Path | None = None
     """Folder that gets each contributor's key file and password; None to keep them in the federation's folder."""
 
@@ -137,6 +146,11 @@ class Plan:
                     f"Contributor {number} can't attack: there are {self.contributors}.",
                     remedy="Number them from 1.",
                 )
+        if not (self.link == 0 or LEAST_LINK <= self.link < math.inf):
+            raise InputError(
+                f"A line of {self.link:g} Mbit/s can't be made.",
+                remedy=f"Give at least {LEAST_LINK:g} Mbit/s, or 0 for no limit.",
+            )
         if self.root not in ("", *ROOTS):
             raise InputError(
                 f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
@@ -268,10 +282,9 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         local_chain.fund(rpc, account.address)
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
-        committed = ["--root-digest", plan.root] if plan.root else []
-        run_folkmoot(
-            ["task", "init", *plan.subject, "--out", plan.genesis, "--width", str(plan.width), *committed]
-        )
+        further = ["--width", str(plan.width), "--start", plan.start]
+        further += ["--root-digest", plan.root] if plan.root else []
+        run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *further])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
     policy = suggest(
         plan.genesis,
@@ -366,6 +379,8 @@ class LocalFederation:
         self.chain_port = _port(chain_port, "the local chain")
         self._has_superlink = False
         self.superlink_port = _port(superlink_port, "the SuperLink")
+        self.lines: dict[str, Line] = {}
+        """Lines of the contributors' nodes, by name, if the plan limits their rate."""
 
     @property
     def rpc_url(self) -> str:
@@ -477,11 +492,18 @@ class LocalFederation:
     def _start_node(self, name: str, key: str, *words: str | Path) -> None:
         # An app is the user's own: it may download its data. Its code has run already, when it was read.
         sandbox = [] if self.plan.app is None and not support().missing else ["--without-sandbox"]
+        rpc, coordinator, superlink = self.rpc_url, self.api_url, self.superlink
+        if self.plan.link and name != "root":
+            line = Line(self.plan.link, (self.chain_port, self.api_port, self.superlink_port))
+            self.lines[name] = self.supervisor.after.enter_context(line)
+            chain_port, api_port, superlink_port = line.ports
+            rpc, coordinator = f"http://127.0.0.1:{chain_port}", f"http://127.0.0.1:{api_port}"
+            superlink = f"127.0.0.1:{superlink_port}"
         self.supervisor.start(
             name,
             [
                 *folkmoot_command("join", "--home", self.plan.node_home(name), *sandbox),
-                *("--rpc", self.rpc_url, "--coordinator", self.api_url, "--superlink", self.superlink),
+                *("--rpc", rpc, "--coordinator", coordinator, "--superlink", superlink),
                 *("--deployment", self.plan.deployment_file, *self.plan.subject),
                 *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),
                 *words,

@@ -23,6 +23,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
+from folkmoot.runtime.memory import TRAINING, shortage
 from folkmoot.runtime.units import format_amount
 
 FREE_BYTES = 1 << 28
@@ -183,6 +184,9 @@ class _Contributor:
                 "Do not train for it: run `folkmoot audit`, and tell the others.",
             )
         self._manifest = manifest
+        short = shortage(TRAINING * manifest.size, "Training")
+        if short:
+            return failed(short, "Join on a machine with more memory, or end other programs.")
         return ok(f"The coordinator serves the chain's model, {manifest.elements:,} parameters.")
 
     def folder(self) -> Finding:

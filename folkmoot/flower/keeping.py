@@ -3,7 +3,7 @@
 
 The keeper (`client/keeper.py`, which is not part of the app bundle; this module is) has the node's connection to the
 coordinator and to mirrors. A request is one line of JSON on a Unix socket, the answer is one line: a refusal, or what
-was asked for. The bytes of a base's theta follow the answer.
+was asked for. The bytes of a base's theta or momentum follow the answer.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from folkmoot.protocol.arrays import I64
 
 BASE_TYPE = "Base"
 """Type of a request for the base of a round."""
+
+MOMENTUM_TYPE = "Momentum"
+"""Type of a request for the outer momentum of a round's base, which may be closed."""
 
 DELIVER_TYPE = "Deliver"
 """Type of a request to deliver the signed update of a round, which is in the contributor's folder."""
@@ -54,9 +57,18 @@ def base_theta(path: Path, number: int, size: int) -> I64:
     Raises:
         KeeperError: ``needs-base`` if no keeper runs; or the keeper's own code.
     """
-    theta: I64 = np.empty(size, dtype="<i8")
-    view = theta.data.cast("B")
-    with _asked(path, {"type": BASE_TYPE, "round": number}) as (answer, stream):
+    return _vector(path, BASE_TYPE, number, size)
+
+
+def base_momentum(path: Path, number: int, size: int) -> I64:
+    """Request the outer momentum of a round's base, int64[256 n]. Arguments and errors are as for `base_theta`."""
+    return _vector(path, MOMENTUM_TYPE, number, size)
+
+
+def _vector(path: Path, kind: str, number: int, size: int) -> I64:
+    values: I64 = np.empty(size, dtype="<i8")
+    view = values.data.cast("B")
+    with _asked(path, {"type": kind, "round": number}) as (answer, stream):
         if answer.get("size") != len(view):
             raise KeeperError(
                 f"The keeper has a base of {answer.get('size')} bytes; the manifest needs {len(view)}.",
@@ -67,7 +79,7 @@ def base_theta(path: Path, number: int, size: int) -> I64:
             if not count:
                 raise _gone("the connection was closed early")
             view = view[count:]
-    return theta.astype(np.int64, copy=False)
+    return values.astype(np.int64, copy=False)
 
 
 def deliver(path: Path, number: int) -> None:

@@ -148,7 +148,7 @@ class MemoryStore:
 
     def __init__(self, folder: Path, owner: Owner, key: bytes, weights: int) -> None:
         self._folder = folder
-        self._owner = owner
+        self.owner = owner
         self._key = key
         self.limit = BYTES_PER_WEIGHT * weights + BYTES_MORE
 
@@ -159,7 +159,7 @@ class MemoryStore:
             current: The round that begins. Its drafts are left alone.
             signed: Returns the ``memoryHash`` of the update that was signed in a round; None if none was.
         """
-        for draft in self._files("draft"):
+        for draft in self.drafts():
             if signed(draft.round) == bytes.fromhex(draft.hash):
                 commit_memory(self._folder, draft.round, bytes.fromhex(draft.hash))
             elif draft.round < current:
@@ -183,6 +183,10 @@ class MemoryStore:
             if kept is not chosen:
                 kept.path.unlink(missing_ok=True)
         return chosen
+
+    def drafts(self) -> list[Kept]:
+        """Return the drafts in the folder."""
+        return self._files("draft")
 
     def load(self, kept: Kept, header_hash: bytes) -> RecordDict:
         """Return the records of a memory.
@@ -209,7 +213,7 @@ class MemoryStore:
             head = parse_canonical_json(plain[at:end])
             if not plain.startswith(_MAGIC) or hashlib.sha256(plain).hexdigest() != kept.hash:
                 raise ValueError("it is not what was signed")
-            whose = head["owner"] == asdict(self._owner) and head["round"] == kept.round
+            whose = head["owner"] == asdict(self.owner) and head["round"] == kept.round
             if not whose or head["header"] != header_hash.hex():
                 raise _unusable(kept, "it is of another federation, model, account or round", "other-memory")
             return _read(head, memoryview(plain)[end:])
@@ -229,7 +233,7 @@ class MemoryStore:
         """
         described, blobs = _written(state)
         head = canonical_json(
-            {"owner": asdict(self._owner), "round": round_id, "header": header_hash.hex(), **described}
+            {"owner": asdict(self.owner), "round": round_id, "header": header_hash.hex(), **described}
         )
         salt, length = secrets.token_bytes(_SALT_BYTES), len(head).to_bytes(_LENGTH_BYTES, "big")
         pieces = [_MAGIC + salt + length + head, *blobs]

@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import sys
+import time
 import tomllib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -33,7 +36,7 @@ from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
-from folkmoot.flower import records
+from folkmoot.flower import clock, records
 from folkmoot.flower.contributor import (
     HOMES,
     MEMORY_FOLDER,
@@ -46,7 +49,8 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
-from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.flower.eager import EagerStore, Job, Trained, later
+from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, base_theta, deliver
 from folkmoot.flower.memory import (
     TASK_RECORDS,
     MemoryStore,
@@ -57,19 +61,21 @@ from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import F32, I64
-from folkmoot.protocol.codec import EncodedUpdate, encode_update
+from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.merkle import THETA, state_root, state_tree
+from folkmoot.protocol.merkle import MOMENTUM, THETA, state_root, state_tree
+from folkmoot.protocol.outer_step import eager_start
 from folkmoot.protocol.packing import largest
 from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.units import format_amount
+from folkmoot.tasks import pace
 
 if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
@@ -89,6 +95,9 @@ _UNTRAINED = (
     "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
 )
 """Remedy for a round that differs from the round on the chain."""
+
+_CARRIED = "carried"
+"""Why a node does not deliver an update: the relay does it."""
 
 _AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
 """Codes of temporary failures of an endpoint."""
@@ -182,43 +191,61 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, start, policy, base = _checked_round(message, contributor)
+    round_message, header, manifest, theta, policy, view = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept, round_message, contributor)
+        return _reply(message, kept, round_message, contributor)[0]
     signer = options.signer or AgentSigner(contributor.socket, contributor.account)
     fault_point("node.base-checked")
     draft_key = signer.draft_key()
     draft = drafted_update(contributor.home, header.round, draft_key)
+    eager: EagerStore | None = None
+    done = time.monotonic()
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
     else:
         _read_chain(lambda: _check_place(header.round, contributor))
-        arrays = manifest.unflatten(start, dtypes=True)
-        start = manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
-        message.content = _plain_message(
-            message.content, arrays, round_message.arrays_key, show_round=options.show_round
-        )
         bundle = _verified_bundle(round_message.bundle_hash)
         memory = None if policy.noise1024 else _memory(contributor, manifest, bundle, draft_key)
-        before = context.state
-        context.state = _remembered(memory, contributor, header.round, base)
-        had = bool(context.state)
-        try:
-            trained = _train(message, context, call_next, contributor)
-        finally:
-            left, context.state = context.state, before
-        if trained.has_error():
-            return trained
-        content = trained.content
+        if memory is not None and pace.is_eager(manifest.training):
+            eager = EagerStore(
+                _memory_folder(contributor, bundle), memory.owner, draft_key, manifest.elements
+            )
+        timed = eager is not None or pace.by_clock(manifest.training)
+        ends = _ends(view, contributor, bundle) if timed else (math.inf, math.inf)
+        app = _App(message, context, call_next, contributor, round_message, manifest, options)
+        ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
+        earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
+        if ahead is None:
+            with clock.ends(lambda: ends[0] - time.monotonic()):
+                trained = app.train(to_float32(theta), header.round, earlier)
+            if isinstance(trained, Message):
+                return trained
+        else:
+            log(INFO, "Round %d: training went on since round %d already", header.round, view.base)
+            trained = ahead
+        done = time.monotonic()
+        content, left = trained.content, trained.state
         _hide_examples(content)
-        cap = policy.max_sum_squares
-        update = _encode(content, round_message.arrays_key, start, header, manifest, signer.account, cap)
+        try:
+            update = _encode(
+                content,
+                round_message.arrays_key,
+                trained.start,
+                header,
+                manifest,
+                signer.account,
+                policy.max_sum_squares,
+            )
+        except RefusedError:
+            if eager is not None:
+                eager.forget()
+            raise
         fault_point("node.trained")
         memory_hash = NO_MEMORY
-        if memory is not None and (left or had):
+        if memory is not None and (left or earlier):
             memory_hash = _stored(memory, header, left)
             context.state = RecordDict({n: record for n, record in left.items() if n not in TASK_RECORDS})
         fault_point("node.memory-drafted")
@@ -247,7 +274,104 @@ def _anchored(
             _memory_folder(contributor, commitment.bundle_hash), header.round, commitment.memory_hash
         )
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
-    return _reply(message, kept, round_message, contributor)
+    reply, accepted = _reply(message, kept, round_message, contributor)
+    if eager is not None and accepted:
+        with contextlib.suppress(OSError):  # The next round then starts from its base.
+            clock.measure(_memory_folder(contributor, commitment.bundle_hash), done)
+            if (lock := eager.begin(header.round)) is not None:
+                work = partial(_train_on, app, header, policy, theta, kept.data, left)
+                longest = float(policy.commit_window + policy.anchor_window)
+                later(Job(eager, lock, header.round, header.hash, longest, work))
+    return reply
+
+
+class _App:
+    """The app behind the mod, which may train more than once.
+
+    Args:
+        message: The train message as it came.
+        context: Flower's context.
+        call_next: Calls the app.
+        contributor: The contributor.
+        round_message: The coordinator's data on the round.
+        manifest: The federation's manifest.
+        options: Arguments of the mod.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        context: Context,
+        call_next: ClientAppCallable,
+        contributor: Contributor,
+        round_message: records.RoundMessage,
+        manifest: Manifest,
+        options: _Options,
+    ) -> None:
+        self._message, self._context, self._call_next = message, context, call_next
+        self._options = options
+        self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
+        self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
+
+    def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
+        """Let the app train; return what it trained, or its error.
+
+        Args:
+            weights: float32[256 n], the weights at the start.
+            number: The round.
+            state: What an earlier training left.
+
+        Raises:
+            RefusedError: The app raised an exception.
+        """
+        arrays = self.manifest.unflatten(weights, dtypes=True)
+        start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
+        content = RecordDict(dict(self._content))
+        content[records.ROUND] = replace(self.round_message, round=number).to_record()
+        self._message.content = _plain_message(
+            content, arrays, self.round_message.arrays_key, show_round=self._options.show_round
+        )
+        del arrays  # The message has a copy.
+        before, self._context.state = self._context.state, state
+        try:
+            reply = _train(self._message, self._context, self._call_next, self.contributor)
+        finally:
+            left, self._context.state = self._context.state, before
+            # The arrays that the app started from are not needed any more.
+            self._message.content = RecordDict()
+        if reply.has_error():
+            return reply
+        return Trained(start, reply.content, left)
+
+
+def _train_on(
+    app: _App, header: RoundHeader, policy: Policy, theta: I64, data: bytes, state: RecordDict
+) -> Trained | None:
+    """Train from the eager start of the next round; return None if the app replied with an error.
+
+    Raises:
+        KeeperError: The keeper does not give the base's momentum.
+        RefusedError: The app raised an exception.
+    """
+    manifest, round_message = app.manifest, app.round_message
+    momentum = base_momentum(app.contributor.keeper, header.round, manifest.size)
+    if state_tree(MOMENTUM, momentum).root != round_message.momentum_root:
+        raise KeeperError(
+            f"The keeper's momentum of the base of round {header.round} is not the chain's.",
+            remedy="Start `folkmoot join` again.",
+            code="wrong-base",
+        )
+    start = eager_start(
+        theta,
+        momentum,
+        decode_update(data, manifest, header.width),
+        policy.mean_scale,
+        np.array(header.exponents, dtype=np.int64)[manifest.tensor_of_leaf],
+        policy.rate,
+        policy.momentum,
+    )
+    trained = app.train(to_float32(start), header.round + 1, state)
+    return None if isinstance(trained, Message) else trained
 
 
 def _plain_message(
@@ -328,8 +452,29 @@ def _memory(contributor: Contributor, manifest: Manifest, bundle: bytes, key: by
     return MemoryStore(_memory_folder(contributor, bundle), owner, key, manifest.elements)
 
 
-def _remembered(memory: MemoryStore | None, contributor: Contributor, number: int, base: int) -> RecordDict:
-    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used."""
+def _header_hash(number: int, contributor: Contributor) -> bytes:
+    """Return the hash of a round's header on the chain."""
+    with open_rpc(contributor.rpc) as rpc:
+        ledger = LedgerReader(rpc, contributor.ledger)
+        return _read_chain(lambda: ledger.round(number).header_hash)
+
+
+def _ends(view: RoundView, contributor: Contributor, bundle: bytes) -> tuple[float, float]:
+    """Return the monotonic times at which a training by the clock ends, and at which the commit window ends."""
+    with open_rpc(contributor.rpc) as rpc:
+        now = _read_chain(rpc.latest_timestamp)
+    over = time.monotonic() + view.commit_deadline - max(now, view.opened_at)
+    window = view.commit_deadline - view.opened_at
+    return over - clock.margin(window, clock.measured(_memory_folder(contributor, bundle))), over
+
+
+def _remembered(
+    memory: MemoryStore | None, contributor: Contributor, number: int, base: int, *, load: bool
+) -> RecordDict:
+    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used.
+
+    Without `load`, return no records, and only remove what is too old.
+    """
     if memory is None:
         return RecordDict()
 
@@ -347,7 +492,7 @@ def _remembered(memory: MemoryStore | None, contributor: Contributor, number: in
     try:
         memory.settle(number, signed)
         kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
-        if kept is None:
+        if kept is None or not load:
             return RecordDict()
         found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
@@ -389,10 +534,11 @@ def _train(
     """Call the app. Replace an exception, whose text Flower would send to the server and which may hold private data.
 
     Raises:
-        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
+        RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine. Or
+            it answered with an error of its own, in a federation with a privacy budget: its text stays here, too.
     """
     try:
-        return call_next(message, context)
+        reply = call_next(message, context)
     except FolkmootError:
         raise
     except Exception as error:
@@ -403,32 +549,41 @@ def _train(
             remedy=f"{reason} The traceback is in {contributor.log}.",
             code="training-failed",
         ) from error
+    if reply.has_error() and contributor.private:
+        raise RefusedError(
+            "the app answered with an error, whose text stays on this node.",
+            remedy=sentence(plain(reply.error.reason or "It gives no reason")),
+            code="training-failed",
+        )
+    return reply
 
 
 def _reply(
     message: Message, kept: KeptUpdate, round_message: records.RoundMessage, contributor: Contributor
-) -> Message:
-    """Return a reply with the commitment, the app's records that may be sent, and the update if it must be carried."""
+) -> tuple[Message, bool]:
+    """Return a reply with the commitment, the app's records that may be sent, and the update if it must be carried.
+
+    Also return whether the coordinator has accepted the update.
+    """
     reply = RecordDict({records.COMMITMENT: _config({"commitment": kept.commitment})})
-    if round_message.update_in_reply or not _delivered(round_message.round, contributor):
+    code = _CARRIED if round_message.update_in_reply else _delivered(round_message.round, contributor)
+    # If the coordinator has refused it, the relay asks the coordinator for the reason.
+    if code and code not in REFUSALS:
         reply[records.UPDATE] = records.update_record(kept.data)
     for name, record in records.unpack(kept.said).items():
         reply.setdefault(name, record)
-    return Message(reply, reply_to=message)
+    return Message(reply, reply_to=message), not code
 
 
-def _delivered(number: int, contributor: Contributor) -> bool:
-    """Let the keeper deliver the update. Return whether the coordinator has accepted or refused it.
-
-    The relay then asks the coordinator, and the reply needs no update.
-    """
+def _delivered(number: int, contributor: Contributor) -> str:
+    """Let the keeper deliver the update. Return why it was not delivered, as a code; empty if it was accepted."""
     try:
         deliver(contributor.keeper, number)
     except KeeperError as error:
         if error.code != NO_KEEPER:
             log(WARNING, "The keeper did not deliver the update (%s): %s", error.code, error)
-        return error.code in REFUSALS
-    return True
+        return error.code
+    return ""
 
 
 def _config(values: Mapping[str, Any]) -> Any:
@@ -442,8 +597,8 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, F32, Policy, int]:
-    """Check the coordinator's data against the chain; return the round, the base's weights, the policy and the base.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Policy, RoundView]:
+    """Check the coordinator's data against the chain; return the round, the base's weights, the policy and the round.
 
     Raises:
         RefusedError: A value does not match.
@@ -479,7 +634,7 @@ def _checked_round(
         check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, to_float32(theta), policy, view.base
+    return round_message, header, manifest, theta, policy, view
 
 
 def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I64:
@@ -660,7 +815,7 @@ def _encode(
                 code="wrong-reply",
             )
         trained = next(iter(content.array_records.values()))
-    values = {name: array.numpy() for name, array in trained.items()}
+    values = records.ArraysOf(trained)
     try:
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:

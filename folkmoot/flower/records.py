@@ -6,6 +6,7 @@ This module only defines records: it uses no chain, coordinator or key. It is pa
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -118,6 +119,26 @@ def unpack(data: bytes) -> RecordDict:
     from flwr.proto.recorddict_pb2 import RecordDict as Packed
 
     return recorddict_from_proto(Packed.FromString(data))
+
+
+class ArraysOf(Mapping[str, NDArray[Any]]):
+    """The arrays of an app's record. Each is made from its bytes when it is used, so that they are not all held twice.
+
+    Args:
+        record: The record.
+    """
+
+    def __init__(self, record: ArrayRecord) -> None:
+        self._record = record
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._record[name].numpy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._record)
+
+    def __len__(self) -> int:
+        return len(self._record)
 
 
 def theta_record(theta: I64 | None) -> ArrayRecord:

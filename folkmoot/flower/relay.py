@@ -72,14 +72,20 @@ Other errors come from the mod, and their reasons begin with a code of Folkmoot.
 _T = TypeVar("_T")
 
 
+SHARE = 0.1
+"""Part of a wait that the relay pauses between two polls."""
+
+
 @dataclass
 class Pacing:
     """Seconds between polls of the relay."""
 
     replies: float = 0.1
-    """Polls for replies of nodes."""
-    coordinator: float = 0.25
-    """Polls for the next round, and whether the current round still takes updates."""
+    """Polls for replies of nodes, at the beginning of a wait."""
+    coordinator: float = 0.1
+    """Polls for the next round, and whether the current round still takes updates, at the beginning of a wait."""
+    longest_look: float = 1.0
+    """Longest pause between two of these polls: it grows with the wait."""
     nodes: float = 1.0
     """Polls for nodes that have joined, or whose replies got lost."""
     first_pause: float = 0.25
@@ -90,6 +96,15 @@ class Pacing:
     """Timeout for the replies of nodes whose updates the coordinator has when it closes the round."""
     silence: float = 30.0
     """Minimum time until a connected, silent node is asked again; doubled each time."""
+
+    def pause(self, least: float, since: float) -> float:
+        """Return the seconds until the next poll of a wait.
+
+        Args:
+            least: Seconds at the beginning of the wait.
+            since: Monotonic time of its beginning.
+        """
+        return max(least, min(SHARE * (time.monotonic() - since), self.longest_look))
 
 
 @dataclass
@@ -222,13 +237,14 @@ class Relay:
         Raises:
             CoordinatorError: The run failed.
         """
+        began = time.monotonic()
         while True:
             current = self.retry(self.api.current_round)
             if current is not None and current.round != last and current.phase == OPEN:
                 return current
             if self.running(run_id).state == "done":
                 return None
-            time.sleep(self.pacing.coordinator)
+            time.sleep(self.pacing.pause(self.pacing.coordinator, began))
 
     def running(self, run_id: str) -> RunView:
         """Return a run that has not failed.
@@ -251,6 +267,7 @@ class Relay:
         Raises:
             CoordinatorError: The run failed before the round ended.
         """
+        began = time.monotonic()
         while True:
             view = self.retry(lambda: self.api.get(f"/v1/rounds/{number}"))
             if view.get("phase") in MADE and view.get("state"):
@@ -258,7 +275,7 @@ class Relay:
             if view.get("phase") in VOID:
                 return None
             self.running(run_id)
-            time.sleep(self.pacing.coordinator)
+            time.sleep(self.pacing.pause(self.pacing.coordinator, began))
 
     def still_open(self, round_id: int) -> bool:
         """Return whether a round takes updates. Assume so while the coordinator is unavailable."""
@@ -397,9 +414,10 @@ class Relay:
         )
         asking.ask(first)
         next_look = next_count = 0.0
-        answered = 0
+        answered, last = 0, time.monotonic()
         while True:
             for reply in asking.replies():
+                last = time.monotonic()
                 if self._asks_for_base(reply):
                     asking.ask(write([reply.metadata.src_node_id]))
                 else:
@@ -411,14 +429,15 @@ class Relay:
                 asking.ask_again(joining=joining)
             self._progress.look()
             if now >= next_look:
-                next_look = now + self.pacing.coordinator
+                next_look = now + self.pacing.pause(self.pacing.coordinator, last)
                 if not self.still_open(current.round):
                     yield from self._late_replies(asking, current.round, answered)
                     if asking.owed:
                         text = "\tRound %d is closed; %d nodes have not answered in time"
                         log(WARNING, text, current.round, asking.owed)
                     return
-            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply.
+            # Flower's Grid has no call that waits for a reply.
+            time.sleep(self.pacing.pause(self.pacing.replies, last))
 
     def _late_replies(self, asking: Asking, number: int, answered: int) -> Iterator[Message]:
         """Yield replies of nodes whose updates came by HTTP: the last of these may have closed the round."""

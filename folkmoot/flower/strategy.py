@@ -360,11 +360,14 @@ class FolkmootStrategy(Strategy):
             return
         waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
         replies: list[Message] = []
+        last = time.monotonic()
         while waiting and self._relay.still_open(base.current.round):
             for reply in grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)
-            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply
+                last = time.monotonic()
+            # Flower's Grid has no call that waits for a reply.
+            time.sleep(self.pacing.pause(self.pacing.replies, last))
         mean = self.aggregate_evaluate(made_by, replies)
         _keep(result.evaluate_metrics_clientapp, made_by, mean)
         report_metrics(made_by, evaluate=mean)

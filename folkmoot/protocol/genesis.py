@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,8 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 
 FORMAT = "folkmoot/genesis/1"
+WIDTH_SETTING = "updateWidth"
+"""Key of the width for which the first exponents were made, in the manifest's training settings; without it, 8."""
 TRAVEL = 0.2
 """Expected root mean square change of a weight, as a share of the sum of all local steps."""
 
@@ -89,6 +92,26 @@ class Genesis:
         except InputError as error:
             raise ArtifactError(f"The genesis file can't be read. {error.message}") from error
         return cls(value["manifest"], value["state"], tuple(exponents))
+
+
+def width_settings(width: int) -> dict[str, int]:
+    """Return the training settings that name the width of the first exponents."""
+    return {} if width == 8 else {WIDTH_SETTING: width}
+
+
+def width_warning(manifest: Manifest, width: int) -> str:
+    """Return what happens if the first policy has another width than the first exponents; empty if it has not."""
+    made_for = manifest.training.get(WIDTH_SETTING, 8)
+    return "" if made_for == width else changed_width(made_for, width)
+
+
+def changed_width(before: Any, after: int) -> str:
+    """Return what happens if updates have another width than the one that the exponents are for."""
+    effect = "cut to their largest integers" if after < before else "rounded more than they need to be"
+    return (
+        f"The exponents are for updates of {before} bits a coordinate, and the policy has {after}: until the votes "
+        f"have moved them, updates are {effect}."
+    )
 
 
 def calibrated_exponent(changes: F32, guess: int, width: int = 8) -> int:

@@ -49,16 +49,15 @@ class Transport(httpx.BaseTransport):
     """
 
     def __init__(self, verify: ssl.SSLContext | None = None) -> None:
-        context = verify or httpx.create_ssl_context()
-        self._direct = _pool(context, None)
-        proxies = {scheme: getproxies().get(scheme) for scheme in ("http", "https", "all")}
-        self._proxied = {scheme: _pool(context, proxy) for scheme, proxy in proxies.items() if proxy}
+        self._verify = verify
+        found = getproxies()
+        self._proxies = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
+        self._pools: dict[tuple[bool, str], httpcore.ConnectionPool] = {}
+        self._opening = threading.Lock()
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request and return the answer, whose body is not read yet."""
-        url, pool = request.url, self._direct
-        if not proxy_bypass(url.host):
-            pool = self._proxied.get(url.scheme) or self._proxied.get("all") or pool
+        url, pool = request.url, self._pool(request.url)
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         with _errors_of_httpx():
             answer = pool.handle_request(
@@ -76,11 +75,23 @@ class Transport(httpx.BaseTransport):
 
     def close(self) -> None:
         """Close all connections."""
-        for pool in (self._direct, *self._proxied.values()):
+        for pool in self._pools.values():
             pool.close()
 
+    def _pool(self, url: httpx.URL) -> httpcore.ConnectionPool:
+        """Return the connections for a URL. Certificates are read for https only: it takes longer than a request."""
+        proxy = self._proxies.get(url.scheme) or self._proxies.get("all", "")
+        if proxy_bypass(url.host):
+            proxy = ""
+        secure = url.scheme == "https"
+        with self._opening:
+            if (pool := self._pools.get((secure, proxy))) is None:
+                context = (self._verify or httpx.create_ssl_context()) if secure else None
+                pool = self._pools[secure, proxy] = _pool(context, proxy)
+        return pool
 
-def _pool(context: ssl.SSLContext, proxy: str | None) -> httpcore.ConnectionPool:
+
+def _pool(context: ssl.SSLContext | None, proxy: str) -> httpcore.ConnectionPool:
     through = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
     return httpcore.ConnectionPool(
         ssl_context=context,

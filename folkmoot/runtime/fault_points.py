@@ -97,6 +97,8 @@ POINTS: dict[str, str] = {
     "node.base-checked": "a round was checked against the chain, and nothing was trained",
     "node.trained": "an update was trained, and is nowhere but in memory",
     "node.memory-drafted": "what training keeps is on disk, and its update is nowhere but in memory",
+    "node.eager-trained": "the next update was trained from its eager start, and is nowhere but in memory",
+    "node.eager-left": "the next update's training is on disk, and no round has opened for it",
     "node.drafted": "an update is on disk, and was not signed",
     "node.remembered": "the signer has noted what it signs, and nobody has the signature",
     "node.signed": "an update was signed, and its signature is nowhere but in memory",

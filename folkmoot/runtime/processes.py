@@ -99,6 +99,8 @@ class Supervisor:
         self.logs = logs
         self.grace = grace
         self.children: list[Child] = []
+        self.after = contextlib.ExitStack()
+        """Left when all processes have ended."""
         self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -111,7 +113,8 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.stop()
+            with self.after:
+                self.stop()
         finally:
             for number, handler in self._previous.items():
                 signal.signal(number, handler if handler is not None else signal.SIG_DFL)

@@ -123,11 +123,13 @@ class Task(Protocol):
     def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any], memory: Memory) -> int:
         """Train the model in place; return the number of training examples.
 
-        ``settings`` are those of the manifest, and two more: ``seed``, a secret one for whatever is drawn, another one
-        each time, and ``round``, the number of the round from 1, for schedules. ``memory`` has what this method left in
-        it in an earlier round, or nothing (`folkmoot.tasks.memory`). A task whose method has no parameter ``memory``
-        trains without one. If the settings declare ``privacy``, the memory is always empty, and the method must call
-        ``folkmoot.privacy.mechanism.train`` once, and do no more.
+        ``settings`` are those of the manifest, and more: ``seed``, a secret one for whatever is drawn, another one each
+        time; ``round``, the number of the round from 1, for schedules; ``report``, a dict for numbers that are sent
+        with the update, such as the loss. In a training by the clock there is ``time_left``, a function that returns
+        the seconds left; ``folkmoot.tasks.pace.steps(settings)`` counts steps both with it and without it. ``memory``
+        has what this method left in it in an earlier round, or nothing (`folkmoot.tasks.memory`). A task whose method
+        has no parameter ``memory`` trains without one. If the settings declare ``privacy``, the memory is always empty,
+        nothing is reported, and the method must call ``folkmoot.privacy.mechanism.train`` once, and do no more.
         """
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

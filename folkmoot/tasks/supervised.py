@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from folkmoot.errors import TaskError
 from folkmoot.privacy import mechanism
 from folkmoot.privacy.settings import PrivacySettings
-from folkmoot.tasks import Data, HeldOutPredictions
+from folkmoot.tasks import Data, HeldOutPredictions, pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,7 +53,8 @@ def train(
         data: The contributor's examples.
         settings: ``local_steps``, ``batch_size``, ``learning_rate``; optional ``momentum``, ``weight_decay``,
             ``seed``, by default a secret one; ``keep_momentum``, whether the momentum goes on from round to round,
-            which helps where a round has few steps. With ``privacy``, only ``learning_rate`` (docs/privacy.md).
+            which helps where a round has few steps; ``time_left``, in the place of ``local_steps``
+            (`folkmoot.tasks.pace`). With ``privacy``, only ``learning_rate`` (docs/privacy.md).
         memory: What the last training left; with None, or without ``keep_momentum``, the momentum starts at zero.
         loss_of: Function from the model's outputs and the labels to the mean loss; by default the cross-entropy.
 
@@ -94,7 +95,7 @@ def train(
     at = 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        for _ in range(steps):
+        for _ in pace.steps(settings):
             if at + size > len(order) and at > 0:
                 order = torch.randperm(len(data), generator=generator)
                 at = 0

@@ -43,7 +43,7 @@ def left_behind(home: Path, seconds: float = 10) -> list[str]:
 def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
     home = tmp_path / "demo"
     words = ("--home", home, "--task", "digits", "--rounds", "2", "--contributors", "3", "--json")
-    words += ("--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard")
+    words += ("--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard", "--link", "20")
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
 
     assert done.returncode == 0, done.stderr
@@ -54,6 +54,14 @@ def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean
     assert summary["rootUpdates"] == 2
     assert summary["activeVersion"] == 2
     assert summary["metrics"]["accuracy"] > 0.5
+    assert "limited to 20 Mbit/s each way" in done.stderr
+    size = 3 * 1024  # Less than the update of a model of some thousand weights.
+    assert len(summary["lines"]) == 2
+    for passed in summary["lines"]:
+        assert len(passed) == 3  # The root set is the coordinator's own.
+        for way in (one for both in passed.values() for one in both):
+            assert way["bytes"] > size
+            assert way["seconds"] > 0.9 * way["bytes"] * 8 / 20e6 - 0.05
     assert "Traceback" not in done.stderr
     assert left_behind(home) == []
 

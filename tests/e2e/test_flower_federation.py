@@ -54,7 +54,9 @@ def moot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moot]:
     finally:
         sys.path.remove(str(PLAIN))
     task: Any = SimpleNamespace(
-        name="plain", training={"local_steps": 20, "learning_rate": 0.05}, model=make_model
+        name="plain",
+        training={"local_steps": 20, "learning_rate": 0.05, "start": "eager"},
+        model=make_model,
     )
     start = start_of(task)
     transfers = Transfers(bar=False)  # ada's node has a keeper, ben's is a plain SuperNode.
@@ -118,9 +120,13 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
     assert moot.federation.chain.head().round == max(rounds)
     assert len(hashes - {"0x" + bytes(32).hex()}) == 3 * len(NAMES)
     for name in NAMES:
-        kept = list((moot.root / name / "memory" / bundle[2:]).iterdir())
+        kept = list((moot.root / name / "memory" / bundle[2:]).glob("*.memory"))
         assert {path.name.partition("-")[0] for path in kept} == {str(number) for number in rounds[1:]}
         assert {"0x" + path.stem.partition("-")[2] for path in kept} < hashes
+
+    ahead = {name: (moot.root / "logs" / f"node-{name}.log").read_text() for name in NAMES}
+    assert f"Round {rounds[1]}: training went on since round {rounds[0]} already" in ahead["ada"]
+    assert "training went on" not in ahead["ben"], "without a keeper it starts from the base"
 
     status = folkmoot(
         [

@@ -29,6 +29,7 @@ from folkmoot.chain import governance
 from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.anchor import Anchor
+from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
@@ -189,22 +190,20 @@ class World:
 
     def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
         """Let a contributor train: a small, reproducible change of the base."""
-        record, who = self.rounds[number], factories.account(name)
-        start = self.states[record.base].to_float32()
+        start = self.states[self.rounds[number].base].to_float32()
         seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
         noise = np.random.default_rng(seed).normal(0, 16 * 2.0**-12, start.size)
         end = np.where(start != 0, start - noise, 0).astype(np.float32)
+        return self.encode(number, name, start, end)
+
+    def encode(self, number: int, name: str, start: F32, end: F32) -> tuple[Commitment, bytes]:
+        """Return what a contributor commits to and sends that trained from ``start`` to ``end``, float32[n] both."""
+        header, address = self.rounds[number].header, factories.account(name).address
         update = encode_update(
-            start,
-            end,
-            record.header.exponents,
-            MANIFEST,
-            record.header.seed,
-            who.address,
-            width=record.header.width,
+            start, end, header.exponents, MANIFEST, header.seed, address, width=header.width
         )
-        root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
+        commitment = Commitment(address, number, header.base_state_root, update.root, update.sum_squares)
+        return commitment, update.data
 
     def commit(
         self, number: int, names: Sequence[str], *, own: Sequence[str] = (), lost: Sequence[str] = ()
@@ -404,23 +403,12 @@ class Related(World):
     """Contributors that go towards one goal, each in its own way."""
 
     def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
-        record, who = self.rounds[number], factories.account(name)
-        start = self.states[record.base].to_float32()
+        start = self.states[self.rounds[number].base].to_float32()
         goal = np.random.default_rng(5).normal(0, 0.1, start.size)
         own = np.random.default_rng([number, len(name), ord(name[0])]).normal(0, 0.03, start.size)
         towards = 0.1 * (goal - start) + 0.1 * own
         end = np.where(start != 0, start + towards, 0).astype(np.float32)
-        update = encode_update(
-            start,
-            end,
-            record.header.exponents,
-            MANIFEST,
-            record.header.seed,
-            who.address,
-            width=record.header.width,
-        )
-        root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
+        return self.encode(number, name, start, end)
 
 
 def build_related(anvil: Anvil, path: Path) -> Related:

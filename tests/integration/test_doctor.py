@@ -27,11 +27,16 @@ from folkmoot.cli import main
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.doctor import chain as chain_doctor
 from folkmoot.doctor.training import PROMISES
+from folkmoot.errors import LocalError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.runtime import memory
 from folkmoot.runtime.certificates import Authority, Pair
 from folkmoot.runtime.processes import free_port
+from server.coordinator import open_coordinator
 from server.db.models import Round, Update
+from server.home import open_account
+from server.settings import load
 from tests import factories, s3
 from tests.integration.anchored import anchored_round, prove_wrong
 from tests.integration.coordinator_world import (
@@ -47,7 +52,7 @@ from tests.postgres import postgres
 
 HOME = (
     "key file", "password file", "database", "database schema", "database writable",
-    "database pages", "store", "files of rounds", "database rows", "disk", "evaluator",
+    "database pages", "store", "files of rounds", "database rows", "disk", "model's memory", "evaluator",
 )  # fmt: skip
 CHAIN = (
     "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "admission",
@@ -55,7 +60,7 @@ CHAIN = (
 )  # fmt: skip
 API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
-    "coordinator's clock", "privacy",
+    "coordinator's clock", "privacy", "width",
 )  # fmt: skip
 JOIN = (
     "your key",
@@ -319,12 +324,18 @@ def test_little_money_little_room_and_a_wrong_clock_are_told(
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9 - 10**6, 10**6))
     monkeypatch.setattr(chain_doctor, "LOCAL_CHAIN_ID", 1)  # as if this were no chain whose clock is moved
+    monkeypatch.setattr(memory, "free_memory", lambda: 0)
     world.anvil.advance(86_400)
     status, found = diagnose(capsys, home)
     assert status == 1
-    assert states(found, "disk", "clock") == {"failed"}
+    assert states(found, "disk", "model's memory", "clock") == {"failed"}
     assert "0.0 GB are free" in found["disk"]["text"]
+    assert "A coordinator needs at least" in found["model's memory"]["text"]
     assert "ahead of this machine's clock" in found["clock"]["text"]
+    settings = load(home)
+    with pytest.raises(LocalError, match="The coordinator needs at least") as short:
+        open_coordinator(settings, open_account(settings))
+    assert short.value.code == "memory-short"
 
 
 def test_what_a_running_coordinator_warns_of_is_passed_on(

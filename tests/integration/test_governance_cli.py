@@ -186,6 +186,10 @@ def test_the_word_for_the_arbiter_becomes_its_address(
         Setting(policy=factories.policy(verifier=ARBITER, rule="guided_mean"), gas_price=100 * UNIT)
     )
     assert f"the bond should be at least {format_amount(least)}" in dear["warning"]
+    narrow = factories.policy(verifier=ARBITER, rule="guided_mean", width=4)
+    file.write_text(json.dumps(policy_file.to_json(narrow)))
+    said = folkmoot("propose", "--policy", str(file), "--title", "Narrow")["warning"]
+    assert "for updates of 8 bits a coordinate, and the policy has 4" in said
     file.write_text(json.dumps(policy_file.to_json(factories.policy(verifier=federation.deployment.vault))))
     refused = folkmoot("propose", "--policy", str(file), fails=1)["error"]
     assert refused["details"]["arguments"]["field"] == "verifier"

@@ -8,15 +8,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
-from eth_abi.abi import encode
+from eth_abi.abi import decode, encode
 
 from folkmoot.aggregation import policy_file
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
+from folkmoot.protocol.budget import MAX_STEPS, cost_of
 from folkmoot.protocol.hashing import keccak
 from folkmoot.rpc.client import Phase
+from tests.factories import Federation
 from tests.integration.coordinator_world import Running, open_round, train, until
 
 COST = 298_844_372
@@ -89,3 +93,42 @@ def test_a_spent_budget_is_refused_and_audited(
     with pytest.raises(AuditFailure) as failure:
         recomputed(here)
     assert failure.value.details["what"] == "the spent privacy budget"
+
+
+def test_the_contract_has_the_costs_of_the_library(world: Federation) -> None:
+    """10,000 noises and numbers of steps: the odometer of the deployed ledger names the cost that passes a cap of 0."""
+    drawn, ledger = np.random.default_rng(14), world.deployment.ledger
+    (odometer,) = world.chain.ledger_reader.rpc.read(ledger, "odometer()", ["address"])
+    settings = [(1, 1), (1, MAX_STEPS), (2**32 - 1, 1), (2**32 - 1, MAX_STEPS)]
+    while len(settings) < 10_000:  # Each size of noise as often.
+        settings.append((int(2 ** drawn.uniform(0, 32)), int(drawn.integers(1, MAX_STEPS + 1))))
+    charge, refusal = (
+        keccak(text.encode())[:4]
+        for text in (
+            "charge(uint256,uint256,uint256,uint256,uint256)",
+            "RoundLedgerBudgetSpent(uint256,uint256,uint256,uint256)",
+        )
+    )
+    calls = [
+        {
+            "jsonrpc": "2.0",
+            "id": at,
+            "method": "eth_call",
+            "params": [
+                {
+                    "from": ledger,
+                    "to": odometer,
+                    "data": "0x" + (charge + encode(["uint256"] * 5, [0, 1, noise, steps, 0])).hex(),
+                }
+            ],
+        }
+        for at, (noise, steps) in enumerate(settings)
+    ]
+    costs: dict[int, int] = {}
+    for start in range(0, len(calls), 1000):
+        answers = httpx.post(world.anvil.url, json=calls[start : start + 1000], timeout=100).json()
+        for answer in answers:
+            data = bytes.fromhex(answer["error"]["data"][2:])
+            assert data[:4] == refusal
+            costs[answer["id"]] = decode(["uint256"] * 4, data[4:])[2]
+    assert costs == {at: cost_of(noise, steps) for at, (noise, steps) in enumerate(settings)}

@@ -15,11 +15,10 @@ from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
 from folkmoot.leaks.learner import Learner
 from folkmoot.leaks.published import attack_own, read_own
-from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
 from tests import factories
-from tests.integration.audit_world import MANIFEST, NAMES, World
+from tests.integration.audit_world import NAMES, World
 from tests.unit.leaks.tasks import Tiny
 
 TASK = "tests.unit.leaks.tasks:Tiny"
@@ -29,22 +28,11 @@ class Training(World):
     """Contributors train the task on records of their own."""
 
     def train(self, number: int, name: str) -> tuple[Commitment, bytes]:
-        record, who = self.rounds[number], factories.account(name)
         learner = Learner(Tiny())
-        start = self.states[record.base].to_float32()
+        start = self.states[self.rounds[number].base].to_float32()
         seed = int.from_bytes(keccak(f"{name} {number}".encode())[:4], "big")
         end = learner.train(start, learner.task.load(NAMES.index(name), len(NAMES), 0), seed)
-        update = encode_update(
-            start,
-            end,
-            record.header.exponents,
-            MANIFEST,
-            record.header.seed,
-            who.address,
-            width=record.header.width,
-        )
-        root = record.header.base_state_root
-        return Commitment(who.address, number, root, update.root, update.sum_squares), update.data
+        return self.encode(number, name, start, end)
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,9 @@ ROUNDS = 18
 EXPIRED = list(range(1, 9))
 """Rounds of `history` with more than RETAIN final rounds above them, once no fault can be proven any more."""
 FREE = [9, 10]
-"""Rounds with at least WINDOW final rounds above them, and not more than RETAIN."""
+"""Rounds with at least WINDOW final rounds above them, and not more than RETAIN. The state of the first is spare."""
+ALONE = FREE[1]
+"""A round with an update of Ada alone: its file is the mean of the round, too."""
 SPARE = [1, 2, 3, 4, 5, 6, 7, 9]
 """Rounds of `history` whose states may be deleted."""
 KEPT = 8
@@ -66,10 +68,12 @@ NAMES = ["ada", "ben"]
 @pytest.fixture(scope="module")
 def history(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Final rounds under `mean`, of which two are expired, but none before the unbonding period is over."""
-    policy = factories.policy(retain_rounds=RETAIN, commit_window=100, challenge_window=10)
+    policy = factories.policy(
+        min_contributors=1, retain_rounds=RETAIN, commit_window=100, challenge_window=10
+    )
     world = World.create(chain, tmp_path_factory.mktemp("history") / "artifacts", policy)
-    for _ in range(ROUNDS):
-        world.finalize(world.play(NAMES))
+    for number in range(1, ROUNDS + 1):
+        world.finalize(world.play(NAMES[:1] if number == ALONE else NAMES))
     yield world
     world.federation.chain.close()
 
@@ -535,8 +539,9 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
     settings = home_of(young, tmp_path / "home")
     words = mirror_words(young, operator)
     monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
-    ada = [updates_of(young, number)[0] for number in [*EXPIRED, *FREE]]
-    bens = [updates_of(young, number)[1] for number in FREE]
+    ada = [updates_of(young, number)[0] for number in [*EXPIRED, FREE[0]]]
+    (mean,) = updates_of(young, ALONE)
+    ben = updates_of(young, FREE[0])[1]
     with serving(settings, young.federation) as here:
         forged = replace(wish_of(young, "ada", 3), signature=wish_of(young, "ben", 3).signature)
         for wish, code in ((forged, "not-authorised"), (wish_of(young, "emil", 3), "unknown-contributor")):
@@ -551,27 +556,35 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
         assert in_store(settings, ada) == ada, "a fault can still be proven"
         come_of_age(young)
         until(lambda: not in_store(settings, ada), what="the deletion")
-        assert in_store(settings, bens) == bens
+        assert in_store(settings, [ben, mean]) == [ben, mean]
         assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
         with CoordinatorSource(here.api.url) as source:
             assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
             summary = audit([young.federation.anvil.url], young.federation.deployment, source)
         assert summary.expired == {
             **dict.fromkeys(EXPIRED, Expired.RETENTION),
-            **dict.fromkeys(FREE, Expired.WISH),
+            FREE[0]: Expired.WISH,
         }
         mirror = Folder(operator.home / "mirror")
         assert operator.call(*words)["deleted"] == 0, "a mirror that does not know of the wish"
         assert mirror.place(ada[-1]).exists()
         young.folder = mirror
         from_coordinator = [*words[:2], here.api.url, *words[3:]]
-        assert operator.call(*from_coordinator)["deleted"] == 2
-    assert not any(mirror.place(name).exists() for name in ada)
-    assert all(mirror.place(name).exists() for name in bens)
+        assert operator.call(*from_coordinator)["deleted"] == 1
+    assert not any(mirror.place(name).exists() for name in ada + states_of(young, FREE[0]))
+    assert mirror.place(ben).exists()
+    assert mirror.place(mean).exists()
     again = home_of(young, tmp_path / "again")
     with serving(again, young.federation) as here:
         assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
-        assert here.api.artifact(bens[-1])
+        assert refusal_of(here.api, *states_of(young, FREE[0])).code == "spare-state"
+        for number in FREE:
+            model = young.states[number].to_safetensors(MANIFEST, number)
+            assert here.api.model(str(number)) == model
+        Deletion(here.coordinator.storage, here.coordinator.chain)()
+        assert here.api.artifact(ben)
+        assert here.api.artifact(mean)
+        assert repair(here.coordinator.storage.database, again.open_store(), None).lacking == []
         with CoordinatorSource(here.api.url) as source:
             assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
 

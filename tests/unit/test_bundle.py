@@ -45,6 +45,7 @@ EXPECTED = {
     "folkmoot/errors.py",
     "folkmoot/runtime/fault_points.py",
     "folkmoot/runtime/files.py",
+    "folkmoot/runtime/locks.py",
     "folkmoot/runtime/logs.py",
     "folkmoot/runtime/services.py",
     "folkmoot/runtime/tls.py",

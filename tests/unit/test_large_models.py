@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.growth import large
+from benchmarks.growth import large, plan
 
 PARAMETERS = 2_000_000
 MOST = 20.0
@@ -18,3 +18,12 @@ def test_a_round_streams(tmp_path: Path) -> None:
     for part in parts:
         grown = (part.peak - part.held) * large.MEBIBYTE / PARAMETERS
         assert 0 < grown < MOST, part.line(PARAMETERS)
+
+
+def test_the_sizes_of_the_plan_are_those_of_the_formats() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    for line in plan.sizes():
+        assert line in text, (
+            "run `python -m benchmarks.growth.plan`, and put its first table into docs/scaling.md"
+        )
+    assert [line.count("|") for line in plan.proofs()] == [7] * (2 + len(plan.MODELS))

@@ -87,7 +87,7 @@ interface IGramProofs is IJudge {
 
     /// @notice Prove, under `mean`, that an entry has another weight than 1 (the rule weighs it) or 0 (else).
     /// @param entry Number of the entry.
-    function proveMean(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
+    function proveMeanWeight(Case calldata case_, Entry[] calldata entries, uint256 entry) external;
 
     /// @notice Prove, under `multi_krum`, that an entry has another weight than the rule gives it on the anchored matrix.
     /// @param root The root of the Gram tree.

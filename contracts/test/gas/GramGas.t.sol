@@ -178,10 +178,10 @@ abstract contract GramGasTest is Deployment {
         vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
     }
 
-    function _proveMean(uint256 count) internal {
+    function _proveMeanWeight(uint256 count) internal {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, bytes32(0));
-        _judge.proveMean(case_, entries, count - 1);
-        _measure("proveMean", count);
+        _judge.proveMeanWeight(case_, entries, count - 1);
+        _measure("proveMeanWeight", count);
     }
 
     function _proveKrum(uint256 count) internal {
@@ -299,16 +299,16 @@ contract GramGasMeanTest is GramGasTest {
         return "mean";
     }
 
-    function test_gas_proveMean_5() public {
-        _proveMean(5);
+    function test_gas_proveMeanWeight_5() public {
+        _proveMeanWeight(5);
     }
 
-    function test_gas_proveMean_32() public {
-        _proveMean(32);
+    function test_gas_proveMeanWeight_32() public {
+        _proveMeanWeight(32);
     }
 
-    function test_gas_proveMean_100() public {
-        _proveMean(100);
+    function test_gas_proveMeanWeight_100() public {
+        _proveMeanWeight(100);
     }
 }
 
@@ -329,7 +329,7 @@ contract GramGasMeanCrowdTest is GramGasCrowdTest {
         return "mean";
     }
 
-    function test_gas_proveMean_256() public {
-        _proveMean(256);
+    function test_gas_proveMeanWeight_256() public {
+        _proveMeanWeight(256);
     }
 }

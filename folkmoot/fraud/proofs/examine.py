@@ -362,17 +362,12 @@ def _check_mean(finding: Finding) -> None:
             _compare_mean(finding, truth)
             return  # The state is checked against the anchored mean, which has its own proof.
         finding.mean_tree = truth
-    elif _publish_mean(finding):
-        mean = _published(finding)
+    elif (published := _publish_mean(finding)) is not None:
+        mean = published[0].read
     else:
         return
     if finding.header is not None and material.base is not None:
         _compare_state(finding, mean)
-
-
-def _published(finding: Finding) -> Callable[[int, int], U8]:
-    assert finding.mean is not None  # noqa: S101  # it was just loaded
-    return finding.mean.read
 
 
 def _computed(form: Form, updates: Sequence[UpdateReader | None], case: Case) -> Callable[[int, int], U8]:
@@ -389,12 +384,12 @@ def _computed(form: Form, updates: Sequence[UpdateReader | None], case: Case) ->
     return mean
 
 
-def _publish_mean(finding: Finding, truth: Tree | None = None) -> bool:
-    """Load the published mean and its tree. Return whether it has the anchored root."""
+def _publish_mean(finding: Finding, truth: Tree | None = None) -> tuple[UpdateReader, Tree] | None:
+    """Load the published mean and its tree into the finding. Return both, None if no mean has the anchored root."""
     known = (truth,) if truth is not None else ()
     case, manifest = finding.case, finding.material.manifest
     if finding.material.artifacts is None:
-        return False
+        return None
     text = f"No file of round {case.round} is the mean that was anchored."
     try:
         mean = finding.material.mean()
@@ -408,23 +403,23 @@ def _publish_mean(finding: Finding, truth: Tree | None = None) -> bool:
                 truth=known,
             )
         )
-        return False
+        return None
     tree = None
     leaves = mean.size // file_size(1, mean.width)
     if manifest.leaves <= leaves <= 1 << manifest.depth:
         tree = mean_tree(mean, leaves)
     if tree is None or tree.root != case.anchor.mean_root:
         finding.demands.append(Demand("mean", text, root=case.anchor.mean_root, truth=known))
-        return False
+        return None
     finding.mean, finding.mean_tree = mean, tree
-    return True
+    return mean, tree
 
 
 def _compare_mean(finding: Finding, truth: Tree) -> None:
-    if not _publish_mean(finding, truth):
+    published = _publish_mean(finding, truth)
+    if published is None:
         return
-    assert finding.mean_tree is not None  # noqa: S101  # it was loaded
-    places = differing(truth, finding.mean_tree)
+    places = differing(truth, published[1])
     what = f"of the mean of round {finding.case.round}"
     text = f"{_leaves(places, what)} not what the anchored weights make of the updates."
     finding.suspicions.append(Suspicion(Kind.MEAN, places[0], text, tuple(places[:MOST_PLACES])))

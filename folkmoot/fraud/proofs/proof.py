@@ -186,7 +186,7 @@ def _outer_step(finding: Finding, place: int) -> Call:
 
 def _rule(finding: Finding, place: int) -> Call:
     if finding.case.policy.rule == mean.NAME:
-        return "proveMean", (unopened(finding.case.entries), place)
+        return "proveMeanWeight", (unopened(finding.case.entries), place)
     assert finding.gram_root is not None  # noqa: S101  # a suspicion of this kind comes with it
     return "proveKrum", (unopened(finding.case.entries), place, finding.gram_root.abi_tuple())
 

@@ -19,6 +19,9 @@ from folkmoot.errors import TaskError
 BYTES = 256
 """Number of tokens that are single bytes."""
 
+LONGEST = 4096
+"""Most bytes of a token: a list of merges that doubles them would fill any memory."""
+
 _WORD = re.compile(r" ?[^\W\d_]+| ?\d+| ?[^\w\s]+| ?_+|\s+")
 
 Pair = tuple[int, int]
@@ -38,12 +41,19 @@ class Encoding:
         """Check that each token is made of earlier ones.
 
         Raises:
-            TaskError: One is not, or a pair has two tokens.
+            TaskError: One is not, or is longer than LONGEST, or a pair has two tokens.
         """
+        lengths = [1] * BYTES
         for token, pair in enumerate(self.merges, BYTES):
-            if not all(0 <= part < token for part in pair):
+            if not all(type(part) is int and 0 <= part < token for part in pair):
                 raise TaskError(
                     f"Token {token} joins {pair[0]} and {pair[1]}, which are not both below it.",
+                    remedy="Use the list of merges as it was learned.",
+                )
+            lengths.append(sum(lengths[part] for part in pair))
+            if lengths[token] > LONGEST:
+                raise TaskError(
+                    f"Token {token} stands for {lengths[token]} bytes, more than {LONGEST}.",
                     remedy="Use the list of merges as it was learned.",
                 )
         if len(set(self.merges)) != len(self.merges):
@@ -57,12 +67,22 @@ class Encoding:
         return BYTES + len(self.merges)
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text."""
+        """Return the tokens of a text.
+
+        Raises:
+            TaskError: The text has characters that no UTF-8 has.
+        """
         known: dict[str, list[int]] = {}
         tokens: list[int] = []
         for word in _WORD.findall(text):
             if word not in known:
-                known[word] = self._encode_word(word)
+                try:
+                    known[word] = self._encode_word(word)
+                except UnicodeEncodeError as error:
+                    raise TaskError(
+                        f"The text has {word[error.start]!a}, which is no character.",
+                        remedy="Write it in UTF-8.",
+                    ) from error
             tokens += known[word]
         return tokens
 

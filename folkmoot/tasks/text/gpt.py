@@ -209,6 +209,9 @@ def sample(
 
     Returns:
         The tokens that were drawn.
+
+    Raises:
+        TaskError: ``useless-model``: the scores are not finite.
     """
     torch.set_num_threads(1)
     generator = torch.Generator().manual_seed(seed)
@@ -216,10 +219,16 @@ def sample(
     all_tokens = list(tokens)
     with torch.no_grad():
         for _ in range(count):
-            scores: Any = model(torch.tensor([all_tokens[-context:]]))[0, -1]
+            scores: Any = model(torch.tensor([all_tokens[-context:]]))[0, -1].double()
+            if not bool(torch.isfinite(scores).all()):
+                raise TaskError(
+                    "The model writes nothing: its scores are infinite, or no numbers.",
+                    remedy="Give another version; the weights of this one are useless.",
+                    code="useless-model",
+                )
             if temperature == 0:
                 all_tokens.append(int(scores.argmax()))
             else:
-                chances = torch.softmax(scores / temperature, dim=0)
+                chances = torch.softmax((scores - scores.max()) / temperature, dim=0)
                 all_tokens.append(int(torch.multinomial(chances, 1, generator=generator)))
     return all_tokens[len(tokens) :]

@@ -95,7 +95,8 @@ class LanguageTask(ABC):
 
         from folkmoot.tasks.text import training
 
-        training.train(model, torch.cat([data.inputs[:1], data.labels]), settings, memory)
+        tokens = torch.cat([data.inputs[:1], data.labels])
+        settings.get("report", {})["loss"] = training.train(model, tokens, settings, memory)
         return len(data)
 
     def evaluate(self, model: torch.nn.Module) -> dict[str, float]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from folkmoot.errors import TaskError
+from folkmoot.tasks import pace
 from folkmoot.tasks.memory import Memory
 from folkmoot.tasks.text.gpt import losses_of
 
@@ -87,7 +88,7 @@ class Settings:
             step: Step of the round, from 0.
             since_cold: Steps that the optimiser has taken since its state was empty, with this one.
         """
-        rounds = number - 1 + (step + 1) / self.local_steps
+        rounds = number - 1 + min(1.0, (step + 1) / self.local_steps)
         rate = self.learning_rate
         if self.warmup_rounds:
             rate *= min(1.0, rounds / self.warmup_rounds)
@@ -107,7 +108,9 @@ def train(
     Args:
         model: A language model, as ``Gpt``. Parameters that need no gradient are left as they are.
         tokens: int64[n], the contributor's text; more tokens than the context.
-        settings: Those of ``Settings``; optional ``round``, by default 1, and ``seed``, by default a secret one.
+        settings: Those of ``Settings``; optional ``round``, by default 1, ``seed``, by default a secret one, and
+            ``time_left`` (`folkmoot.tasks.pace`). In a training by the clock, ``local_steps`` is the number of steps
+            after which the schedule is at the end of the round.
         state: The optimiser's state, changed in place. One of another model is not used.
 
     Returns:
@@ -129,7 +132,7 @@ def train(
     optimizer = _Optimizer(named, state)
     model.train()
     piece, losses = torch.arange(chosen.context + 1), []
-    for step in range(chosen.local_steps):
+    for step in pace.steps(settings):
         starts = torch.randint(len(tokens) - chosen.context, (chosen.batch_size, 1), generator=generator)
         pieces = tokens[starts + piece]
         loss = losses_of(model, pieces[:, :-1], pieces[:, 1:]).mean()

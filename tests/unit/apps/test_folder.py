@@ -74,7 +74,10 @@ def test_preloads_are_third_party_libraries_that_survive_a_fork(tmp_path: Path) 
     app = AppFolder.read(apps.make(tmp_path, client=client))
     flowers = ["flwr.app", "flwr.serverapp", "flwr.serverapp.strategy"]
     assert app.imports() == [*flowers, "jax", "numpy", "sklearn.linear_model", "torch.nn"]
-    assert app.preloads() == ["sklearn.linear_model", "torch.nn"]
+    assert app.preloads() == ["sklearn.linear_model", "torch", "torch._dynamo", "torch.nn"]
+    (tmp_path / "other").mkdir()
+    other = AppFolder.read(apps.make(tmp_path / "other", client="import torchvision\nimport pandas\n"))
+    assert set(other.preloads()) >= {"pandas", "torch", "torch._dynamo"}, "torch comes with what builds on it"
 
 
 def test_a_file_that_is_no_python_does_not_matter_here(tmp_path: Path) -> None:

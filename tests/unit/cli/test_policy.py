@@ -14,7 +14,7 @@ from folkmoot.aggregation import policy_file
 from folkmoot.cli.deploy import first_of
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
-from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.genesis import Genesis, width_settings
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
@@ -52,8 +52,8 @@ def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("width", "cap"), [(8, 4096), (4, 16), (2, 1)])
-def test_the_cap_follows_the_width(genesis: Path, tmp_path: Path, width: int, cap: int) -> None:
-    out = tmp_path / "policy.json"
+def test_the_cap_follows_the_width(tmp_path: Path, width: int, cap: int) -> None:
+    out, genesis = tmp_path / "policy.json", genesis_of(tmp_path, dict(width_settings(width)))
     assert run(["policy", "--genesis", str(genesis), "--width", str(width), "--out", str(out)]) == 0
     made = policy_file.load(out)
     assert (made.width, made.max_sum_squares) == (width, cap * ELEMENTS)
@@ -69,6 +69,33 @@ def test_a_width_that_the_ledger_refuses_is_refused_here(
     assert run(["policy", "--genesis", str(folder), "--width", width, "--out", str(out), "--json"]) == 1
     assert code in capsys.readouterr().out
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("made_for", "width", "effect"),
+    [(8, 4, "cut to their largest"), (4, 8, "rounded more than"), (2, 4, "rounded")],
+)
+def test_a_width_that_the_genesis_was_not_made_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], made_for: int, width: int, effect: str
+) -> None:
+    folder = genesis_of(tmp_path, dict(width_settings(made_for)))
+    words = ["policy", "--genesis", str(folder), "--out", str(tmp_path / "policy.json"), "--json"]
+    assert run([*words, "--width", str(width)]) == 1
+    refused = json.loads(capsys.readouterr().out)["error"]
+    assert refused["code"] == "other-width"
+    assert f"for updates of {made_for} bits a coordinate, and the policy has {width}" in refused["message"]
+    assert effect in refused["message"]
+    assert run([*words, "--width", str(made_for)]) == 0
+    # The same is a warning where the policy file comes from elsewhere, before anything is sent.
+    policy = tmp_path / "other.json"
+    made = policy_file.load(tmp_path / "policy.json")
+    policy.write_text(json.dumps(policy_file.to_json(replace(made, width=width))))
+    address = "0x" + "11" * 20
+    deploy = ["deploy", "--genesis", str(folder / "genesis.json"), "--policy", str(policy)]
+    deploy += ["--coordinator", address, "--allocate", f"{address}=1", "--keystore", str(tmp_path / "none")]
+    capsys.readouterr()
+    assert run(deploy) == 1
+    assert effect in capsys.readouterr().err
 
 
 def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from folkmoot.cli.live import View
 from folkmoot.cli.progress import _KINDS, RunProgress
 from tests import factories
 
@@ -31,6 +32,23 @@ def round_(progress: RunProgress, clock: Clock, number: int, seconds: float) -> 
     progress.see("round-opened", {"round": number, "base": number - 1, "secondsLeft": 600})
     clock.now += seconds
     progress.see("round-anchored", {"round": number})
+
+
+def test_the_bytes_of_a_round_and_their_rate_are_counted(clock: Clock) -> None:
+    progress = RunProgress(2, clock=clock)
+    assert progress.rate() is None
+    progress.see("round-opened", {"round": 1})
+    assert progress.rate() is None
+    clock.now += 4
+    for account in (ADA, BEN):
+        progress.see("update-received", {"round": 1, "contributor": account, "bytes": 1000})
+    progress.see("update-received", {"round": 7, "contributor": ADA, "bytes": 1000})
+    assert (progress.rounds[1].received, progress.rounds[1].bytes, progress.rate()) == (2, 2000, 500.0)
+    progress.see("updates-committed", {"round": 1, "contributors": [ADA]})
+    headline = View(progress)._headline(progress.left())
+    assert "2 received (0.00 MB, 0.001 MB/s), 1 on the chain" in headline
+    round_(progress, clock, 2, 1)
+    assert progress.rate() is None, "each round counts its own"
 
 
 def states(progress: RunProgress) -> list[tuple[str, str]]:

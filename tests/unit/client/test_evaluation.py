@@ -161,6 +161,23 @@ def test_the_command_on_a_regression(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert told["report, worst-group gap"].startswith("loss ")
 
 
+def test_a_report_of_a_private_task_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = start_of(load_task("breast-cancer-private"))
+    (tmp_path / "model.safetensors").write_bytes(start.state.to_safetensors(start.manifest, 0))
+    words = [
+        "task",
+        "evaluate",
+        "--task",
+        start.manifest.task,
+        "--model",
+        str(tmp_path / "model.safetensors"),
+    ]
+    assert run(words) == 0
+    assert evaluation.NO_NOISE not in capsys.readouterr().err
+    assert run([*words, "--report", str(tmp_path / "report.json")]) == 0
+    assert evaluation.NO_NOISE in capsys.readouterr().err
+
+
 def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["task", "evaluate", "--task", "digits"]) == 1
     assert "There is no model." in capsys.readouterr().err

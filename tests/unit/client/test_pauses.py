@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import os
+import select
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
+from threading import Timer
 from types import ModuleType
 
 import pytest
+from flwr.supernode import start_client_internal
 
 from client import pauses
 from client.pauses import (
@@ -17,11 +21,15 @@ from client.pauses import (
     BUSY_SECONDS,
     IDLE_PAUSE,
     REPLY_PAUSE,
+    SHARE,
+    SHORTEST_PAUSE,
     ExecutorPause,
     NodePause,
     Waker,
+    call_after,
     replace_clock,
 )
+from client.supernode import MESSAGE_PULLED
 
 
 class Clock:
@@ -62,37 +70,39 @@ def test_only_the_clock_of_one_module_is_replaced() -> None:
 
 def test_a_node_looks_often_until_nothing_has_come_for_a_while() -> None:
     clock = Clock()
-    pause = NodePause(0.5, lambda: None, sleep=clock.sleep, now=clock)
+    pause = NodePause(0.5, sleep=clock.sleep, now=clock)
     began = clock.now
     while clock.now - began < BUSY_SECONDS:
+        waited = clock.now - began
         pause(3)
-    assert set(clock.slept) == {0.5}
+        assert SHORTEST_PAUSE <= clock.slept[-1] <= max(SHORTEST_PAUSE, SHARE * waited), (
+            "a share of the round"
+        )
+    assert sorted(clock.slept) == clock.slept
+    assert clock.slept[-1] == 0.5
     pause(3)
     assert clock.slept[-1] == IDLE_PAUSE
     pause(0.5)  # a message
     pause(3)
-    assert clock.slept[-2:] == [REPLY_PAUSE, 0.5]
+    assert clock.slept[-2:] == [REPLY_PAUSE, SHORTEST_PAUSE]
 
 
 def test_an_idle_node_waits_no_less_than_its_user_asked_for() -> None:
     clock = Clock()
-    pause = NodePause(10.0, lambda: None, sleep=clock.sleep, now=clock)
+    pause = NodePause(10.0, sleep=clock.sleep, now=clock)
     clock.now += BUSY_SECONDS
     pause(20)
     assert clock.slept == [10.0]
 
 
-def test_the_executor_is_woken_once_a_message() -> None:
-    clock = Clock()
-    woken: list[float] = []
-    pause = NodePause(0.5, lambda: woken.append(clock.now), sleep=clock.sleep, now=clock)
-    for _ in range(3):
-        pause(0.5)
-    assert len(woken) == 1
-    pause(3)
-    for _ in range(3):
-        pause(0.5)
-    assert len(woken) == 2
+def test_the_executor_is_woken_once_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = iter([None, 7, None, 8])
+    monkeypatch.setattr(start_client_internal, MESSAGE_PULLED, lambda **_: next(runs))
+    woken: list[str] = []
+    assert call_after(start_client_internal, MESSAGE_PULLED, partial(woken.append, "woken"))
+    pull = getattr(start_client_internal, MESSAGE_PULLED)
+    assert [(pull(state=None), len(woken)) for _ in range(4)] == [(None, 0), (7, 1), (None, 1), (8, 2)]
+    assert not call_after(ModuleType("without"), MESSAGE_PULLED, partial(woken.append, "woken"))
 
 
 def test_an_executor_waits_for_the_wake_up(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,6 +116,10 @@ def test_an_executor_waits_for_the_wake_up(pipe: tuple[int, int], monkeypatch: p
     pause(60)  # returns at once: the wake-up is there
     assert time.monotonic() - began < 50
     pause(0.001)  # awake now
+    pause.rest()  # the task is started
+    Timer(0.05, Waker(writer)).start()
+    pause(0.001)  # waits for the next wake-up, however often it is called
+    assert not select.select([reader], [], [], 0)[0], "the wake-up is read"
 
 
 def test_an_executor_without_a_node_sleeps_as_it_was_told(pipe: tuple[int, int]) -> None:

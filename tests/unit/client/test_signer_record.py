@@ -85,8 +85,9 @@ def test_a_merge_has_spent_at_least_what_each_has_and_the_lower_cap(
     first: SignedRounds, second: SignedRounds
 ) -> None:
     merged = first.merged(second)
-    above = {*first.signed, *second.signed} - set(range(merged.mark + 1))
-    assert merged.spent >= max(first.spent, second.spent, COST * len(above))
+    above = {*first.signed, *second.signed} - set(range(max(first.mark, second.mark) + 1))
+    twice = [number for number, value in first.signed.items() if second.signed.get(number, value) != value]
+    assert merged.spent >= max(first.spent, second.spent, COST * (len(above) + len(twice)))
     assert merged.spent <= first.spent + second.spent
     assert merged.cap == min((cap for cap in (first.cap, second.cap) if cap is not None), default=None)
 

@@ -4,14 +4,22 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import select
+import signal
+import sys
+import time
+from multiprocessing import forkserver
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 from flwr.clientapp import utils
 from flwr.supercore.constant import TaskType
+from flwr.supercore.exit import exit_handler
 from flwr.supercore.superexec.executor import ExecutionSpec
 from flwr.supercore.superexec.executor.types import LaunchResultStatus
 from flwr.supernode.runtime import run_clientapp as runtime
@@ -22,7 +30,11 @@ from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import Rules
+from tests import leftovers
+
+ROOT = Path(__file__).resolve().parents[3]
 
 CONTENT = b"a bundle"
 HASH = hashlib.sha256(CONTENT).hexdigest()
@@ -46,11 +58,40 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     monkeypatch.setattr(tasks, "BUNDLED", frozenset())
     for name in ("FLWR_HOME", MEMORY_VARIABLE):
         monkeypatch.setitem(os.environ, name, "")
+    np.random.seed(1)
+    same = np.random.random()
+    np.random.seed(1)
     tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path), "/kept"))
+    assert np.random.random() != same, "a fork must not draw what another fork draws"
     assert os.environ[MEMORY_VARIABLE] == "/kept"
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
         tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path), ""))
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+@pytest.mark.parametrize("fails", [False, True])
+def test_training_that_goes_on_begins_after_the_supernode_knows_that_the_task_has_ended(
+    monkeypatch: pytest.MonkeyPatch, jobs: int, fails: bool
+) -> None:
+    done: list[str] = []
+
+    def leave(code: int) -> NoReturn:
+        done.append(f"leave {code}")
+        raise SystemExit(code)
+
+    def train_on() -> None:
+        done.append("train")
+        if fails:
+            raise MemoryError
+
+    monkeypatch.setattr(exit_handler, "registered_exit_handlers", [])
+    exit_handler.add_exit_handler(lambda: done.append("told"))
+    module = SimpleNamespace(waits=lambda: bool(jobs), train_on=train_on)
+    monkeypatch.setitem(sys.modules, "folkmoot.flower.eager", module)
+    with pytest.raises(SystemExit):
+        tasks._after_work(leave)(0)
+    assert done == (["told", "train", "leave 0"] if jobs else ["leave 0"])
 
 
 @pytest.fixture
@@ -67,9 +108,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[SimpleNamespace]:
     return made
 
 
-def spec(fab_hash: str | None) -> ExecutionSpec:
+def spec(fab_hash: str | None, word: str = "anything") -> ExecutionSpec:
     return ExecutionSpec(
-        TaskType.CLIENT_APP, "127.0.0.1:9", "token", True, None, False, None, False, 1, fab_hash
+        TaskType.CLIENT_APP, "127.0.0.1:9", word, True, None, False, None, False, 1, fab_hash
     )
 
 
@@ -142,3 +183,31 @@ def test_a_pinned_node_starts_no_bundle_without_a_hash(
     executor = TrainingExecutor(tmp_path, tmp_path / "memory", pinned=HASH, fork=False)
     assert executor.launch(spec(fab_hash)).status is LaunchResultStatus.FAILED
     assert started == []
+
+
+@pytest.mark.skipif(bool(support().missing), reason="there is no sandbox here")
+def test_a_message_finds_nothing_that_an_earlier_one_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "run_in_sandbox", leftovers.run_in_sandbox)
+    memories = tmp_path / "memory"
+    executor = TrainingExecutor(tmp_path / "bundles", memories, Rules(readable=(str(ROOT),)))
+
+    def found(bundle: str, token: str) -> dict[str, Any]:
+        assert executor.launch(spec(bundle, token)).status is LaunchResultStatus.ACCEPTED
+        end = time.monotonic() + 120
+        while executor.busy and time.monotonic() < end:
+            select.select([], [], [], 0.02)
+            executor.reconcile()
+        assert not executor.busy
+        return dict(json.loads((memories / bundle / leftovers.FOUND).read_text()))
+
+    left = found(HASH, leftovers.LEAVE)
+    with pytest.raises(ProcessLookupError):
+        os.kill(left["pid"], 0)
+    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009  not for type checkers
+    os.kill(server, signal.SIGKILL)  # The next message starts another.
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    for bundle in (HASH, "ef" * 32):
+        seen = found(bundle, leftovers.LOOK)
+        assert seen == dict.fromkeys(seen, False)

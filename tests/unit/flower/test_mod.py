@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import mod as mod_module
@@ -583,6 +583,18 @@ def test_nothing_but_the_update_leaves_a_federation_with_a_privacy_budget(join: 
         mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
         reply = mod(train_message(world), context(join(world, private=True)), App())
     assert set(reply.content) == {records.UPDATE, records.COMMITMENT}
+
+
+def test_the_text_of_an_apps_error_stays_on_a_node_with_a_privacy_budget(join: Join) -> None:
+    def failing(message: Message, context: Context) -> Message:
+        return Message(Error(1, "row 17 is of a patient"), reply_to=message)
+
+    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+    with private_world() as world:
+        kept = mod(train_message(world), context(join(world, private=True)), failing)
+        told = mod(train_message(world), context(join(world, "ben")), failing)
+    assert reason(kept) == "training-failed: the app answered with an error, whose text stays on this node."
+    assert reason(told) == "row 17 is of a patient"
 
 
 @pytest.mark.parametrize("kind", ["evaluate", "query", "evaluate.own"])

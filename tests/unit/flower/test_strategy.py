@@ -401,6 +401,14 @@ def test_metrics_are_weighed_only_if_asked_for() -> None:
     assert dict(mean_metrics(said, "n")) == {"loss": 3.0}
 
 
+def test_the_relay_looks_less_often_the_longer_it_waits() -> None:
+    pacing, now = Pacing(), time.monotonic()
+    assert pacing.pause(0.1, now) == 0.1
+    assert pacing.pause(0.1, now - 5) == pytest.approx(0.5, abs=0.1)
+    assert pacing.pause(0.1, now - 3600) == 1.0
+    assert pacing.pause(2.0, now - 3600) == 2.0, "never more often than was asked for"
+
+
 def test_no_coordinator_is_said_at_once() -> None:
     with pytest.raises(InputError, match="URL is empty") as caught:
         FolkmootStrategy("")

@@ -259,7 +259,7 @@ def test_a_copy_of_an_update_that_did_not_arrive_counts(tmp_path: Path) -> None:
     assert "rule" in kinds(finding)
     (found,) = (one for one in finding.suspicions if one.kind == "rule")
     assert found.places == (3,)
-    assert prove(finding, found).function == "proveMean"
+    assert prove(finding, found).function == "proveMeanWeight"
 
 
 def test_a_vote_is_prepared_for_where_no_judge_knows_the_rule(tmp_path: Path) -> None:

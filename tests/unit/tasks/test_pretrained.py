@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from client import evaluation, node
+from client import evaluation, node, trial
 from client.genesis import start_of
 from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run
@@ -170,6 +170,8 @@ def test_a_base_that_is_too_large_for_the_manifest(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(pretrained, "LARGEST_FROZEN", 1000)
     with pytest.raises(TaskError, match=r"frozen parameters have .* bytes, more than 1,000"):
         pretrained.frozen(adapted.model())
+    with pytest.raises(TaskError, match="frozen parameters"):
+        next(trial.steps(adapted))  # Before anything is trained.
     assert pretrained.frozen(whole.model()) == []
 
 

@@ -3,9 +3,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,14 +18,17 @@ from client.genesis import start_of
 from client.node import check_task
 from folkmoot.artifacts.start import write
 from folkmoot.cli.deploy import genesis_roots
+from folkmoot.cli.main import run
 from folkmoot.errors import InputError, TaskError
-from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy import PrivacySettings, noise_for
 from folkmoot.privacy.floor import floor_of
+from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest, Tensor
-from folkmoot.tasks import Task, load_task, supervised
+from folkmoot.tasks import Data, Task, load_task, supervised
 from folkmoot.tasks.features import GradientHistograms
 from folkmoot.tasks.memory import Memory
+from folkmoot.tasks.private import declaring
 from folkmoot.tasks.tabular import TabularTask
 from folkmoot.tasks.training import train_once
 
@@ -200,3 +204,96 @@ def test_gradient_histograms_say_where_edges_are_and_which_way_they_go() -> None
     assert float(found.norm()) == pytest.approx(1)
     assert torch.isfinite(features(torch.zeros(2, 64))).all()
     assert features(image.flatten(1)).shape == (1, 32)
+
+
+class Ward:
+    """A task of one's own on records of people, which declares no privacy itself."""
+
+    name = "ward"
+    training: ClassVar[dict[str, Any]] = {"local_steps": 4, "batch_size": 8, "learning_rate": 2.0}
+
+    def model(self) -> nn.Module:
+        return supervised.seeded(lambda: nn.Linear(30, 10), seed=1)
+
+    def load(self, partition: int, partitions: int, seed: int) -> Data:
+        generator = torch.Generator().manual_seed(partition)
+        inputs = torch.randn(50, 30, generator=generator)
+        return Data(inputs, inputs[:, :10].argmax(dim=1))
+
+    def train(self, model: nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        return supervised.train(model, data, settings)
+
+    def evaluate(self, model: nn.Module) -> dict[str, float]:
+        return supervised.evaluate(model, self.load(9, 10, 0))
+
+
+class Own(Ward):
+    """Has a training loop of its own, without the mechanism."""
+
+    def train(self, model: nn.Module, data: Data, settings: dict[str, Any]) -> int:
+        plain = {name: value for name, value in settings.items() if name != "privacy"}
+        return supervised.train(model, data, plain)
+
+
+class Fixed(Ward):
+    """Its settings can't be changed."""
+
+    training = property(lambda self: Ward.training)
+
+
+def test_a_task_of_one_s_own_trains_privately_with_the_noise_for_an_epsilon(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--epsilon", "2", "--budget-rounds", "7", "--records", "40"]
+    out = tmp_path / "genesis"
+    assert run(["task", "init", "--task", f"{__name__}:Ward", *words, "--out", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert "with --budget-rounds 7" in shown.err
+    assert "B0 40: epsilon 2.00 at delta 1e-05 after 7 rounds" in " ".join(shown.out.split())
+    genesis = Genesis.from_json((out / "genesis.json").read_bytes())
+    manifest = Manifest.from_json((out / genesis.manifest[:2] / genesis.manifest).read_bytes())
+    settings = PrivacySettings.of(manifest.training)
+    assert settings is not None
+    assert (settings.noise1024, settings.divisor) == (noise_for(2, 1e-5, 7, 1), 40)
+    # A node trains with the manifest's settings: the release is the mechanism's, and its noise is there.
+    task, moved = load_task(f"{__name__}:Ward"), []
+    for _ in range(2):
+        model = task.model()
+        assert train_once(task, model, task.load(0, 5, 0), manifest.training, {}, 1) == 40
+        moved.append(torch.cat([value.flatten() for value in model.state_dict().values()]))
+    spread = float((moved[0] - moved[1]).std()) / 2**0.5
+    assert spread == pytest.approx(2.0 * settings.deviation_of_training, rel=0.25)
+    policy = tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(out), "--budget-rounds", "7", "--out", str(policy)]) == 0
+    assert "for 7 rounds: epsilon 2.00" in capsys.readouterr().err
+    written = json.loads(policy.read_text())
+    assert written["noise1024"] == settings.noise1024
+    assert int(written["privacyCap"]) == 7 * cost_of(settings.noise1024, 1)
+
+
+@pytest.mark.parametrize(
+    ("task", "words", "said"),
+    [
+        ("Ward", ["--epsilon", "3"], "--records"),
+        ("Ward", ["--epsilon", "0", "--records", "40"], "epsilon of 0"),
+        ("Ward", ["--epsilon", "nan", "--records", "40"], "epsilon of nan"),
+        ("Ward", ["--records", "40"], "belongs to --epsilon"),
+        ("Own", ["--epsilon", "3", "--records", "40"], "noise 0 times"),
+        ("Fixed", ["--epsilon", "3", "--records", "40"], "can't be changed"),
+    ],
+)
+def test_an_epsilon_that_a_task_can_not_keep(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str, words: list[str], said: str
+) -> None:
+    assert run(["task", "init", "--task", f"{__name__}:{task}", *words, "--out", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_epsilon_changes_only_the_noise_of_a_task_that_declares_privacy() -> None:
+    task = load_task("digits-private")
+    changed = declaring(task, 8, 20, None)
+    was, now = PrivacySettings.of(task.training), PrivacySettings.of(changed.training)
+    assert was is not None
+    assert now == replace(was, noise1024=noise_for(8, 1e-5, 20, 1))
+    assert PrivacySettings.of(load_task("digits-private").training) == was

@@ -64,6 +64,13 @@ def test_the_most_frequent_pair_is_joined_and_the_smaller_one_of_equals() -> Non
 def test_an_encoding_that_joins_later_tokens() -> None:
     with pytest.raises(TaskError, match="Token 256 joins 300"):
         bpe.Encoding(((300, 1),))
+    with pytest.raises(TaskError, match=r"Token 256 joins 1\.0"):
+        bpe.Encoding(tuple(map(tuple, json.loads("[[1.0, 2]]"))))
+    doubling = ((255, 255), *((token, token) for token in range(256, 320)))
+    with pytest.raises(TaskError, match="stands for 8192 bytes, more than 4096"):
+        bpe.Encoding(doubling)
+    with pytest.raises(TaskError, match=r"'\\udcff', which is no character"):
+        texts.encoding().encode("a\udcff")
     with pytest.raises(TaskError, match="joined twice"):
         bpe.Encoding(((1, 2), (1, 2)))
     with pytest.raises(TaskError, match="not below 1024"):
@@ -248,6 +255,17 @@ def test_what_is_written_depends_on_seed_and_prompt() -> None:
     likely = [evaluation.generate(task, model, "Q", tokens=5, temperature=0.0, seed=seed) for seed in (1, 2)]
     assert likely[0] == likely[1]
     assert evaluation.generate(task, model, tokens=1)
+    assert evaluation.generate(task, model, "Q", tokens=5, temperature=1e-300) == likely[0]
+
+
+@pytest.mark.parametrize(("value", "temperature"), [(math.nan, 0.0), (math.nan, 0.8), (3e38, 0.8)])
+def test_a_model_whose_weights_are_useless_writes_nothing(value: float, temperature: float) -> None:
+    model = Quick().model()
+    with torch.no_grad():
+        model.state_dict()["tokens.weight"].fill_(value)
+    with pytest.raises(TaskError) as refused:
+        evaluation.generate(Quick(), model, tokens=2, temperature=temperature)
+    assert refused.value.code == "useless-model"
 
 
 @pytest.mark.parametrize(
