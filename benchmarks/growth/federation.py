@@ -36,7 +36,8 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
-from folkmoot.protocol.policy import ARBITER, Policy
+from folkmoot.protocol.packing import largest
+from folkmoot.protocol.policy import ARBITER, MEAN_SCALES, Policy
 from folkmoot.protocol.state import State
 from folkmoot.runtime import keystore
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
@@ -163,15 +164,16 @@ class Federation:
         raise AssertionError(f"{what} did not come in {seconds:g} seconds: see {self.home}/coordinator.log")
 
 
-def policy_for(manifest: Manifest, rule: str) -> Policy:
+def policy_for(manifest: Manifest, rule: str, width: int = 8) -> Policy:
     """The policy: as many contributors as the ledger takes, long windows, no cap of the norm that noise could meet."""
     return Policy(
         rule=rule,
         parameters=(),
-        max_sum_squares=127**2 * manifest.size,
+        max_sum_squares=largest(width) ** 2 * manifest.size,
         min_contributors=2,
         max_contributors=MOST_ENTRIES,
-        width=8,
+        width=width,
+        mean_scale=MEAN_SCALES[width],
         rate=700,
         momentum=900,
         commit_window=_WINDOWS,
@@ -215,9 +217,14 @@ def federation(
 
 @contextmanager
 def serving(
-    supervisor: Supervisor, home: Path, anvil: Anvil, chain: Chain, manifest: Manifest
+    supervisor: Supervisor,
+    home: Path,
+    anvil: Anvil,
+    chain: Chain,
+    manifest: Manifest,
+    host: str = "127.0.0.1",
 ) -> Iterator[Federation]:
-    """Run the coordinator of a home folder in a process of its own."""
+    """Run the coordinator of a home folder in a process of its own, which listens on an address."""
     port = free_port()
     command = [
         sys.executable,
@@ -227,6 +234,8 @@ def serving(
         "serve",
         "--home",
         str(home),
+        "--host",
+        host,
         "--port",
         str(port),
     ]
@@ -247,7 +256,13 @@ def origin_of(manifest: Manifest) -> tuple[State, Genesis]:
 
 
 def deployed(
-    anvil: Anvil, manifest: Manifest, state: State, made: Genesis, contributors: int, rule: str
+    anvil: Anvil,
+    manifest: Manifest,
+    state: State,
+    made: Genesis,
+    contributors: int,
+    rule: str,
+    width: int = 8,
 ) -> Chain:
     """Deploy the contracts for a model, with stake for coordinator and contributors."""
     treasury, coordinator, deployer = account("treasury"), account("coordinator"), account("deployer")
@@ -257,7 +272,7 @@ def deployed(
         connect_web3(anvil.url),
         deployer,
         GenesisRoots(manifest.hash, state.root(manifest.hash), made.hash),
-        policy_for(manifest, rule),
+        policy_for(manifest, rule, width),
         coordinator.address,
         {treasury.address: BOND + contributors * STAKE},
         PROFILES["l1"].governance,

@@ -125,6 +125,7 @@ class Anvil:
 
     Args:
         port: Port to listen on; by default a free one.
+        host: Address to listen on; the loopback address by default.
         block_time: Seconds between blocks. With None, each transaction is mined at once.
         state: File for loading and saving the chain's state.
         log: File for its output; by default a temporary one.
@@ -137,6 +138,7 @@ class Anvil:
         self,
         port: int | None = None,
         *,
+        host: str = "127.0.0.1",
         block_time: float | None = None,
         state: Path | None = None,
         log: Path | None = None,
@@ -145,6 +147,7 @@ class Anvil:
         kept_states: int = KEPT_STATES,
     ) -> None:
         self.port = port
+        self.host = host
         self.block_time = block_time
         self.state = state
         self.log = log
@@ -240,6 +243,7 @@ class Anvil:
     def _command(self, port: int) -> list[str]:
         return anvil_command(
             port,
+            host=self.host,
             block_time=self.block_time,
             state=self.state,
             chain_id=self.chain_id,

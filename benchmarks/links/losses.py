@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How the loss of a small language model falls in each way, by tokens. No links: bytes and seconds are measured apart.
+
+All ways start from the same weights and the same AdamW state, train on the texts of the task `text`, and take as many
+tokens a step. DDP draws its batch from all texts, as a shuffling sampler does; in the other ways each contributor has
+works of its own. FSDP computes what DDP does. The outer step has rate 1 and momentum 0.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.convergence.federation import Arrays, Course, Integers
+from folkmoot.protocol.policy import MEAN_SCALES
+from folkmoot.tasks.memory import Memory
+from folkmoot.tasks.text import training
+from folkmoot.tasks.text.task import TextTask
+
+WORKERS = 4
+"""Contributors, or torch's workers."""
+
+CONTEXT = int(TextTask.training["context"])
+"""Tokens of a piece of text."""
+
+DDP, DILOCO = "ddp", "diloco"
+WAYS = (DDP, DILOCO, "width 8", "width 4", "width 2")
+"""What can be trained: torch's DDP, DiLoCo with float32, and Folkmoot by width."""
+
+_WARM_STEPS = 60
+_WARM_PIECES = 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training."""
+
+    way: str
+    """One of WAYS."""
+    seed: int
+    """Decides the batches and the rounding."""
+    local_steps: int
+    """Steps of a round, H."""
+    rounds: int
+    """Rounds."""
+    pieces: int = 24
+    """Pieces of 64 tokens of a worker's step; 24 are 1,536 tokens."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one training, in nats a token, on held-out texts."""
+
+    plan: Plan
+    losses: list[float]
+    """Before the first round, and after each."""
+    refused: int = 0
+    """Updates that the policy's cap refused."""
+
+
+@dataclass
+class _Text:
+    """The task `text` as a subject of `benchmarks.convergence`. Each contributor keeps its AdamW state."""
+
+    steps: int
+    pieces: int
+    name: str = "text"
+    _memories: dict[tuple[int, int], Memory] = field(default_factory=dict)
+
+    @property
+    def task(self) -> TextTask:
+        """The task."""
+        return TextTask()
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Return the training settings: those of the task, with a constant rate, and changes."""
+        steady = {"warmup_rounds": 0, "steady_rounds": 0}
+        own = {"local_steps": self.steps, "batch_size": self.pieces}
+        return {**self.task.training, **steady, **own, **changes}
+
+    def initial(self, seed: int) -> Arrays:
+        """Return weights that were trained a little, so that the rounds do not begin with an untrained model."""
+        arrays, memory = _warm(seed)
+        self._memories = dict.fromkeys([(client, 1) for client in range(-1, WORKERS)], memory)
+        return arrays
+
+    def train(
+        self, arrays: Arrays, client: int, number: int, seed: int, rate: float, frozen: Sequence[str]
+    ) -> Arrays:
+        """What a client makes of the arrays in a round. Client -1 trains on all texts, with the batches of all."""
+        everybody = client < 0
+        # A copy: the first exponents come from another training of round 1.
+        memory = dict(self._memories[client, number])
+        settings = self.settings(
+            batch_size=self.pieces * (WORKERS if everybody else 1),
+            seed=int(np.random.default_rng([seed, number, client + 1]).integers(2**60)),
+        )
+        model = self._loaded(arrays)
+        training.train(model, torch.cat(_tokens()) if everybody else _tokens()[client], settings, memory)
+        self._memories[client, number + 1] = memory
+        self._memories.pop((client, number - 1), None)
+        return _arrays(model)
+
+    def loss(self, arrays: Arrays) -> float:
+        """Mean loss of a token of held-out texts."""
+        return float(self.task.evaluate(self._loaded(arrays))["loss"])
+
+    def _loaded(self, arrays: Arrays) -> torch.nn.Module:
+        model = self.task.model()
+        model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in arrays.items()})
+        return model
+
+
+@functools.cache
+def _tokens() -> list[torch.Tensor]:
+    """Return the text of each contributor, int64[n]."""
+    return [TextTask().load(one, WORKERS, 0).labels for one in range(WORKERS)]
+
+
+@functools.cache
+def _warm(seed: int) -> tuple[Arrays, Memory]:
+    """Train on all texts for `_WARM_STEPS`; return the weights and AdamW's state."""
+    text = _Text(_WARM_STEPS, _WARM_PIECES)
+    memory: Memory = {}
+    model = text.task.model()
+    settings = text.settings(warmup_rounds=0.5, seed=seed)
+    training.train(model, torch.cat(_tokens()), settings, memory)
+    return _arrays(model), memory
+
+
+def _arrays(model: torch.nn.Module) -> Arrays:
+    return {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
+
+
+def train(plan: Plan) -> Curve:
+    """Train in one way and measure after each round."""
+    text = _Text(plan.local_steps, plan.pieces)
+    start = text.initial(plan.seed)
+    losses = [text.loss(start)]
+    rate = float(TextTask.training["learning_rate"])
+    if plan.way.startswith("width "):
+        width = int(plan.way.removeprefix("width "))
+        course = Course(
+            rate, plan.rounds, plan.seed, width=width, mean_scale=MEAN_SCALES[width], clients=WORKERS
+        )
+        run = Integers(text, course, start)
+        for number in range(1, plan.rounds + 1):
+            run.round(number)
+            losses.append(text.loss(run.arrays()))
+        return Curve(plan, losses, run.refused)
+    who = range(-1, 0) if plan.way == DDP else range(WORKERS)
+    arrays = start
+    for number in range(1, plan.rounds + 1):
+        trained: list[Any] = [text.train(arrays, client, number, plan.seed, rate, ()) for client in who]
+        arrays = {name: np.asarray(sum(one[name] for one in trained) / len(trained)) for name in arrays}
+        losses.append(text.loss(arrays))
+    return Curve(plan, losses)
