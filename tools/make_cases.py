@@ -1204,8 +1204,13 @@ def repeat_cases() -> Group:
         name = f"width {width}, amplitude {size}"
         group.valid(name, {**common, "contributors": people, "updates": data, "sample": ()}, ["Noise"])
         group.valid(
-            f"{name}; on a sample, with an update of zeros",
-            {**common, "contributors": people[:4], "updates": [zero[width], *data[:3]], "sample": (0, 2, 4)},
+            f"{name}; on a sample, with two updates of zeros",
+            {
+                **common,
+                "contributors": [people[0], people[3], *people[1:3]],
+                "updates": [zero[width]] * 2 + data[1:3],
+                "sample": (0, 2, 4),
+            },
             ["Noise", "Sampled"],
         )
         group.valid(
