@@ -107,10 +107,10 @@ def test_a_keeper_that_fails_costs_the_bytes_of_one_round(
         grid.add(app("ada"), ada)
         base = keeper.base
 
-        def full_in_the_first_round(number: int) -> Any:
+        def full_in_the_first_round(number: int, *, closed: bool = False) -> Path:
             if number == 1:
                 raise LocalError("The disk is full.", code="keeper-disk")
-            return base(number)
+            return base(number, closed=closed)
 
         monkeypatch.setattr(keeper, "base", full_in_the_first_round)
         carrier = strategy(world)
