@@ -6,7 +6,8 @@ of one vector have a cosine below 1: about 0.95 at width 4, 0.3 to 0.6 at width 
 follows from its bytes and its rounding offsets, which are public: with the offset taken away again (subtractive
 dither), the error of a coordinate is uniform and its variance a twelfth, whatever the coordinate is.
 
-Source: subtractive dither (Schuchman, IEEE Trans. Commun. Tech. 1964; Gray and Stockham, IEEE Trans. Inf. Theory 1993).
+Source: subtractive dither (Schuchman, IEEE Transactions on Communication Technology 1964; Gray and Stockham, IEEE
+Transactions on Information Theory 1993).
 The bounds are ours: who rounds in another way seems to have no noise, and who aims at its offsets seems to have nothing
 else, so that no update counts as much less or much noisier than the round's median. Assumes that fewer than half of the
 updates are not encoded as section 5 says.
