@@ -247,13 +247,13 @@ def compute_round(
             code="no-updates",
         )
     readers = [update for update, _, _ in weighed]
-    keys = [rounding_key(header.seed, entry.contributor) for _, _, entry in weighed]
+    contributors = [entry.contributor for _, _, entry in weighed]
     known = _references(
         manifest,
         header,
         uses(policy.rule),
         readers,
-        keys,
+        contributors,
         root=next(
             (u for u, s, own in zip(updates, summaries, root, strict=True) if own and s is not None), None
         ),
@@ -393,7 +393,7 @@ def _references(
     header: RoundHeader,
     used: frozenset[ReferenceKind],
     updates: Sequence[UpdateReader],
-    keys: Sequence[int],
+    contributors: Sequence[str],
     *,
     root: UpdateReader | None,
     base: State,
@@ -425,7 +425,10 @@ def _references(
     earlier: tuple[Reference, ...] = ()
     repeats: tuple[int, ...] = ()
     if ReferenceKind.EARLIER in used:
-        earlier, repeats = compare_earlier(manifest, header.exponents, updates, keys, lineage.rounds, sample)
+        keys = [rounding_key(header.seed, who) for who in contributors]
+        earlier, repeats = compare_earlier(
+            manifest, header.exponents, updates, keys, contributors, lineage.rounds, sample
+        )
     window = None
     if ReferenceKind.WINDOW in used:
         before = [round_.published for round_ in lineage.rounds[-(WINDOW - 1) :]]

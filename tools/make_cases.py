@@ -167,7 +167,10 @@ def weights(given: Values) -> Values:
         trajectory=reference(given["trajectory"]) if given["trajectory"] else None,
         earlier=tuple(
             replace(
-                reference(one), repeat=int(given["earlierRepeats"][i]) if "earlierRepeats" in given else UNIT
+                reference(one),
+                repeat=int(given["earlierRepeats"][i]) if "earlierRepeats" in given else UNIT,
+                contributor=int(given["earlierContributors"][i]) if "earlierContributors" in given else None,
+                round=int(given["earlierRounds"][i]) if "earlierRounds" in given else 0,
             )
             for i, one in enumerate(given["earlier"])
         ),
@@ -690,7 +693,10 @@ def weights_cases() -> Group:
         "how many coordinates each tensor of the model has (the vectors stand for all of them). root, trajectory and "
         "earlier are references in the same units; an empty list: there is none. window has the window sums, one a "
         "vector, where the rule uses them, and windowRounds the number of updates in each. repeats and earlierRepeats "
-        "are the repeat cosines of vectors and earlier, 65536 where they are missing. gram is the Gram matrix. "
+        "are the repeat cosines of vectors and earlier, 65536 where they are missing. earlierContributors has for each "
+        "of earlier the index of its contributor's vector, -1 if there is none, as where they are missing; "
+        "earlierRounds the place of its round in the lineage, the oldest first, 0 where they are missing. gram is the "
+        "Gram matrix. "
         "numbers are those of the verdicts: the intermediate values of the stages.",
     )
 
@@ -700,6 +706,7 @@ def weights_cases() -> Group:
         root: Sequence[int] = (), trajectory: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
         window: Sequence[tuple[Sequence[int], int]] = (), flags: Sequence[str] = (),
         repeats: Sequence[int] = (), earlier_repeats: Sequence[int] = (),
+        earlier_by: Sequence[tuple[int, int]] = (),
     ) -> None:  # fmt: skip
         gram = [[_product(x, y) for y in vectors] for x in vectors]
         given = {
@@ -713,6 +720,9 @@ def weights_cases() -> Group:
             given |= {"repeats": repeats}
         if earlier_repeats:
             given |= {"earlierRepeats": earlier_repeats}
+        if earlier_by:
+            given |= {"earlierContributors": [who for who, _ in earlier_by]}
+            given |= {"earlierRounds": [when for _, when in earlier_by]}
         more: Values = {"gram": gram} if len(vectors) <= 9 else {}
         group.valid(comment, given, flags, **more)
 
@@ -900,6 +910,54 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         add(
             f"of two updates, {name}", "guarded_mean", [], [[100, 0, 0, 0], [0, 0, 90, 4]], [2560],
             earlier=[[q // 2, 0 if q == 200 else 3, 0, 0]], flags=["Replay"],
+        )  # fmt: skip
+    first, second, aside = [100, 0, 0, 0], [100, 35, 0, 0], [[0, 0, 90, 0], [3, 0, 0, 90]]
+    source = [100, -35, 0, 0]  # as alike to the first as the second is, and less to the second
+    derived: dict[str, tuple[list[list[int]], list[list[int]], list[tuple[int, int]]]] = {
+        "the earlier of two was derived: a tie of its likenesses": ([first, second], [source], [(1, 0)]),
+        "what the own contributor sent before is no source": ([first, second], [source], [(0, 0)]),
+        "what nobody of this round sent before is a source": ([first, second], [source], [(-1, 0)]),
+        "an own update of the same round is as alike as the source": (
+            [first, second], [[200, -70, 0, 0], source], [(0, 1), (1, 1)],
+        ),
+        "an own update of the round before is as alike as the source": (
+            [first, second], [[200, -70, 0, 0], source], [(0, 0), (1, 1)],
+        ),
+        "an own update is as alike as the source, but later": (
+            [first, second], [source, [200, -70, 0, 0]], [(1, 0), (0, 1)],
+        ),
+        "an own update is less alike than the source": (
+            [first, second], [[200, -80, 0, 0], source], [(0, 0), (1, 0)],
+        ),
+        "both were derived from one update, as much": (
+            [[100, 29, 0, 0], [100, -29, 0, 0]], [[100, 0, 0, 0]], [(-1, 0)],
+        ),
+        "both were derived from one update, the earlier more": (
+            [[97, 28, 0, 0], [113, -33, 0, 0]], [[100, 0, 0, 0]], [(-1, 0)],
+        ),
+        "the earlier is more alike to an update before than the later, but less than to it": (
+            [first, [100, 0, 35, 0]], [[100, 45, 0, 0]], [(-1, 0)],
+        ),
+        "nobody is a copy of a replay": ([[60, -21, 0, 0], [100, 10, 9, 0]], [source], [(1, 0)]),
+    }  # fmt: skip
+    for why, (pair, before, by) in derived.items():
+        add(
+            f"derived copies: {why}", "guarded_mean", [], [*pair, *aside],
+            earlier=before, earlier_by=by, flags=["Copy", "Derived"],
+        )  # fmt: skip
+    noisy: dict[str, tuple[int, list[list[int]], int]] = {
+        "without the noise of rounding less alike to the source": (1 << 20, [[100, -45, 0, 0]], 64_000),
+        "without the noise of rounding more alike to the source": (1 << 20, [[100, -45, 0, 0]], 61_000),
+        "less alike to the source by less than three scatters": (4096, [[500, -242, 0, 0]], 62_000),
+        "an own update is less alike by less than three scatters": (
+            4096, [[100, -45, 0, 0], [500, -242, 0, 0]], 62_000,
+        ),
+    }  # fmt: skip
+    for why, (size, before, repeat) in noisy.items():
+        add(
+            f"derived copies: {why}", "guarded_mean", [], [first, [100, 45, 0, 0], *aside], [size],
+            repeats=[62_000] * 4, earlier=before, earlier_repeats=[repeat] * len(before),
+            earlier_by=[(1, 0), (0, 0)][: len(before)], flags=["Copy", "Derived", "Noise"],
         )  # fmt: skip
     add(
         "in a small model the ratio is at least 1", "guarded_mean", [],
@@ -1791,13 +1849,13 @@ def round_cases() -> Group:
             shared.state_values(f"{label} momentum", manifest, 1 << 22),
         )
 
-    def near(label: str, size: int, noise: int) -> bytes:
-        common = (
-            np.frombuffer(shared.update_bytes("round common", manifest, size), dtype=np.uint8).astype(int)
-            - 128
-        )
+    def altered(data: bytes, label: str, noise: int) -> bytes:
+        common = np.frombuffer(data, dtype=np.uint8).astype(int) - 128
         own = np.frombuffer(shared.update_bytes(label, manifest, noise), dtype=np.uint8).astype(int) - 128
         return bytes((np.clip(common + own, -127, 127) + 128).astype(np.uint8))
+
+    def near(label: str, size: int, noise: int) -> bytes:
+        return altered(shared.update_bytes("round common", manifest, size), label, noise)
 
     base, before = state("round base"), state("round before")
     group.common = text({"baseState": base.to_bytes(), "stateBefore": before.to_bytes()})
@@ -1940,6 +1998,18 @@ def round_cases() -> Group:
     add(
         "guarded_mean; a replay in finer units: both sides are clamped", "guarded_mean", [], usual,
         earlier=[((-11, -14), [finer, loud])], flags=["Replay"],
+    )  # fmt: skip
+    source = altered(usual[2], "round source", 2)
+    framing = altered(source, "round made", 2)
+    add(
+        "guarded_mean; the first is derived from what the fourth sent, and sent that too, but later",
+        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [source], [0])],
+        flags=["Copy", "Derived"],
+    )  # fmt: skip
+    add(
+        "guarded_mean; what the first sent before is its own",
+        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [3, 0])],
+        flags=["Copy", "Derived"],
     )  # fmt: skip
     past = [near(f"round past {i}", 30, 40) for i in range(6)]
     add(

@@ -39,6 +39,8 @@ class PastRound:
     """The updates that were delivered in it, in entry order; may be left out where the rule does not use them."""
     keys: tuple[int, ...] = ()
     """The rounding key of each of them (``codec.rounding_key``)."""
+    contributors: tuple[str, ...] = ()
+    """The account of each of them."""
     published: Mapping[str, Published] | None = None
     """Those that were weighed, by contributor; None where the rule does not use them."""
 
@@ -59,12 +61,12 @@ class PastRound:
             coordinator: Account that opened it.
         """
         delivered = tuple(update for update in updates if update is not None)
-        keys = tuple(
-            rounding_key(header.seed, entry.contributor)
-            for entry, update in zip(entries, updates, strict=False)
-            if update is not None
+        contributors = tuple(
+            entry.contributor for entry, update in zip(entries, updates, strict=False) if update is not None
         )
-        return cls(header.exponents, delivered, keys, published_of(entries, updates, coordinator))
+        keys = tuple(rounding_key(header.seed, who) for who in contributors)
+        published = published_of(entries, updates, coordinator)
+        return cls(header.exponents, delivered, keys, contributors, published)
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,10 @@ class Reference:
     units are the round's and all leaves were compared: then they are the diagonal of the Gram matrix."""
     repeat: int = UNIT
     """Its repeat cosine, in 1/UNIT, if it is an update of an earlier round (``aggregation.repeats``)."""
+    contributor: int | None = None
+    """Index of the same contributor's delivered update, if it is an update of an earlier round and there is one."""
+    round: int = 0
+    """Place of that round in the lineage, the oldest first."""
 
 
 @dataclass(frozen=True)

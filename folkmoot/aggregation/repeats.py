@@ -88,12 +88,13 @@ def compare_earlier(
     exponents: Sequence[int],
     updates: Sequence[UpdateReader],
     keys: Sequence[int],
+    contributors: Sequence[str],
     rounds: Sequence[PastRound],
     sample: I64 | None = None,
 ) -> tuple[tuple[Reference, ...], tuple[int, ...]]:
     """Compare the updates of earlier rounds with a round's; return them as references, and the round's repeat cosines.
 
-    Arguments and errors as ``repeat_cosines`` and ``references``.
+    Arguments and errors as ``repeat_cosines`` and ``references``; ``contributors`` has the account of each update.
 
     Raises:
         InputError: ``mismatch``: an earlier update has another size.
@@ -102,13 +103,19 @@ def compare_earlier(
     if any(update.size != manifest.update_file_size(update.width) for update, _ in past):
         raise InputError("An update of an earlier round has not the manifest's size.", code="mismatch")
     compared = references(manifest, exponents, updates, past, sample)
+    index_of = {who: index for index, who in enumerate(contributors)}
     known = [
-        cosine
-        for one in rounds
-        for cosine in repeat_cosines(manifest, one.exponents, one.updates, one.keys, sample)
+        (number, index_of.get(who), cosine)
+        for number, one in enumerate(rounds)
+        for who, cosine in zip(
+            one.contributors,
+            repeat_cosines(manifest, one.exponents, one.updates, one.keys, sample),
+            strict=True,
+        )
     ]
     earlier = tuple(
-        replace(reference, repeat=cosine) for reference, cosine in zip(compared, known, strict=True)
+        replace(reference, repeat=cosine, contributor=contributor, round=number)
+        for reference, (number, contributor, cosine) in zip(compared, known, strict=True)
     )
     return earlier, repeat_cosines(manifest, exponents, updates, keys, sample)
 

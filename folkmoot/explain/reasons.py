@@ -151,7 +151,8 @@ _REASONS: dict[str, Words] = {
         "Check that training changes the model: the learning rate, the number of steps, the data.",
     ),
     "copy": Words(
-        "Excluded: it is a copy or a near-duplicate of an update that was committed earlier.",
+        "Excluded: it is a copy or a near-duplicate of an update that was committed earlier, or of one that another "
+        "contributor sent in an earlier round.",
         "Train on your own data from this round's base. Two nodes that send equal updates share one weight.",
     ),
     "uncorrelated": Words(
@@ -318,19 +319,26 @@ def _equal(case: Case) -> str:
 
 def _copy(case: Case) -> str:
     value, of = case.numbers["copyCosine"], case.numbers.get("copyOf")
+    source = case.numbers.get("copySource")
     share = f"{case.numbers['copyRatio']}/{copies.RATIO_UNIT}"
     if of is None:
         other = "an update of one of the last rounds, all of which are public"
         median = "the median one to earlier updates"
     else:
         who = case.delivered[of] if of < len(case.delivered) else f"delivered update {of}, counted from 0"
-        other = f"the update of {who}, which was committed earlier"
+        order = "earlier" if source is None else "later"
+        other = f"the update of {who}, which was committed {order}"
         median = "the median one in this round"
     likeness = copies.Likeness(value, case.numbers.get("copyRepeat", UNIT))
     seen = _cosine(value)
     if likeness.repeat < UNIT:
         seen += f", and {_cosine(likeness.corrected)} without the noise of rounding"
     text = f"Its cosine with {other}, is {seen}: its distance from 1 is at most {share} of {median}"
+    if source is not None:
+        text += (
+            f". Its cosine with an update of an earlier round, of another contributor, is {_cosine(source)} without "
+            "the noise of rounding: it can be made of that one, which was public"
+        )
     if case.reason is Reason.COPY:
         return f"{text}."
     return f"{text}; but that would have excluded all updates, so it was not excluded for it."
@@ -445,7 +453,7 @@ def _score(case: Case) -> str:
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
     (("copyOfEntry",), _equal),
-    (("copyCosine", "copyOf", "copyRatio", "copyRepeat"), _copy),
+    (("copyCosine", "copyOf", "copyRatio", "copyRepeat", "copySource"), _copy),
     (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
     (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),
     (("likeness", "likenessMedian"), _likeness),

@@ -60,6 +60,8 @@ class Scene:
     """Effect of candidate updates under the rule in use."""
     number: int = 0
     """The round, from 0 on."""
+    honest_before: F32 | None = None
+    """float32[h, d], the honest updates of the round before, which are public; None in the first."""
 
     @property
     def count(self) -> int:
@@ -177,6 +179,12 @@ def _last_mean(scene: Scene) -> F32:
 def _copy(scene: Scene) -> F32:
     victims = scene.honest[np.arange(scene.count) % len(scene.honest)]
     return _disguised(victims, scene, scene.strength)
+
+
+def _frame(scene: Scene) -> F32:
+    if scene.honest_before is None:
+        return scene.own
+    return scene.honest_before[np.arange(scene.count) % len(scene.honest_before)] * np.float32(scene.strength)
 
 
 def _stale(scene: Scene) -> F32:
@@ -304,6 +312,7 @@ ATTACKS: dict[str, Attack] = {
         Attack("free-random", "sends noise as long as an honest update", _gaussian, goal="reward"),
         Attack("free-stale", "sends the last mean, with noise", _last_mean, 0.3, goal="reward"),
         Attack("copy-noise", "copies honest updates, with noise", _copy, 0.3, late=True, goal="reward"),
+        Attack("frame-earlier", "a contributor's last update, boosted", _frame, 1.7, goal="reward"),
         Attack("stale", "sends what it trained from the base before", _stale, goal="reward"),
         Attack("replay", "trains once, sends that in every round", _replay, goal="reward"),
         Attack("sybil", "one honest training, sent by all", _sybil, goal="reward"),

@@ -245,6 +245,7 @@ class Run:
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
+        self.honest_before: F32 | None = None
         self.model = self.state.to_float32()  # the base of the next round
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
@@ -288,7 +289,9 @@ class Run:
                 self.strength,
                 self.objective(honest, root),
                 number,
+                self.honest_before,
             )
+            self.honest_before = honest
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
             sent = np.concatenate([honest, self.earlier_sent])
         updates = np.empty_like(sent)
@@ -322,8 +325,9 @@ class Run:
             for place, one in enumerate(arrived)
             if not isinstance(one, Reason) and place not in copies
         }
+        contributors = tuple(published)
         seed = self.header(number).seed
-        keys = tuple(rounding_key(seed, account) for account in published)
+        keys = tuple(rounding_key(seed, account) for account in contributors)
         facts = self._facts(readers, keys, summaries, root_reader, published)
         weighted = self.rule(facts, self.plan.parameters)
         weights = [result.weight for result in weighted]
@@ -348,7 +352,9 @@ class Run:
         self.state = State(theta, momentum)
         if root_reader is not None:
             readers, keys = [*readers, root_reader], (*keys, rounding_key(seed, _ROOT_ACCOUNT))
-        self.past = [*self.past, PastRound(self.exponents, tuple(readers), keys, published)][-WINDOW:]
+            contributors = (*contributors, _ROOT_ACCOUNT)
+        past = PastRound(self.exponents, tuple(readers), keys, contributors, published)
+        self.past = [*self.past, past][-WINDOW:]
         if not self.manifest.private:
             self.exponents = next_exponents(
                 self.exponents,
@@ -529,7 +535,9 @@ class Run:
         earlier: tuple[Reference, ...] = ()
         repeats: tuple[int, ...] = ()
         if ReferenceKind.EARLIER in used:
-            earlier, repeats = compare_earlier(self.manifest, self.exponents, readers, keys, self.past)
+            earlier, repeats = compare_earlier(
+                self.manifest, self.exponents, readers, keys, tuple(published), self.past
+            )
         return ReferencedFacts(
             gram_matrix(self.manifest, self.exponents, readers),
             tuple(summary.sum_squares for summary in summaries),

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage ``copies``: of near-duplicate updates include the earliest committed one only; exclude replays.
+"""Stage ``copies``: exclude replays, and of two near-duplicate updates the later one, or the one that was derived.
 
 Two updates are near-duplicates if their cosine distance is much smaller than the usual one *in this round*: with the
 lower median cosine ``m`` of all pairs, ``1 - C_ij <= (1 - m) * ratio``. So the threshold adapts to the federation
 (large batches make honest updates similar, late rounds make them orthogonal), and no fixed cosine is evidence against
 anybody. Commitments are closed before any update is shown, so the earlier of two is not the copier. A **replay** is a
 near-duplicate of an update that was public before: of the last rounds of the lineage (``reference``), the coordinators'
-own entries included.
+own entries included. Replays are excluded first, and nobody is a copy of one.
+
+A contributor's next update can be a near-duplicate of its last one. Who alters that one, by more than a replay is
+altered, and commits early would have the contributor excluded as a copier. So the earlier of two is **derived** if a
+source explains the likeness: a public update of another contributor that it is at least as alike to as to the later
+one, and more than the later one is to any source. Then the earlier one is excluded. A public update is no source of an
+update whose contributor sent one before that is as alike: else others could send somebody's updates again, and make its
+next one look derived.
 
 Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
 with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the
@@ -23,12 +30,12 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import NamedTuple
 
 from folkmoot.aggregation.cosines import UNIT, cosine
-from folkmoot.aggregation.references import ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 from folkmoot.protocol.verdict import Reason
 
@@ -54,6 +61,10 @@ HONEST_COPY = UNIT * 4 // 5
 HONEST_REPLAY = UNIT - UNIT // 48
 """The same of an honest update with one of an earlier round."""
 
+SOURCE_SCATTERS = 3
+"""By how much an update may seem less alike to its source than to the other one of its pair, and by how much more than
+to its own contributor's updates it has to be, in the same unit."""
+
 SCATTERED = 1 << 18
 """Most coordinates that lower that standard deviation: repeat cosines are measured on no more."""
 
@@ -64,7 +75,10 @@ the other update, and if that contributor was not in the earlier rounds, it is f
 
 
 def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
-    """Exclude each update that is a near-duplicate of an earlier one, of this round or of the rounds before.
+    """Exclude replays, then one update of each pair of near-duplicates: the later one, or the one that was derived.
+
+    The earlier one was derived if it is at least as alike to another contributor's update of an earlier round as to the
+    later one, and more than the later one is to any.
 
     Args:
         state: The state.
@@ -73,34 +87,39 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
 
     Returns:
         The state with the reason ``copy`` and the numbers ``copyCosine`` (1/UNIT), ``copyRatio`` (the ratio that was
-        used, in 1/RATIO_UNIT), ``copyRepeat`` (the cosine of two encodings of one vector, 1/UNIT) and, for a copy
-        within this round, ``copyOf`` (index among the delivered updates).
+        used, in 1/RATIO_UNIT), ``copyRepeat`` (the cosine of two encodings of one vector, 1/UNIT), for a copy within
+        this round ``copyOf`` (index of the other one among the delivered updates) and, if the earlier of both was
+        excluded, ``copySource`` (its likeness to what it was derived from, 1/UNIT).
     """
     ratio = max(MIN_RATIO, min(ratio, state.facts.dimensions // COORDINATES_PER_RATIO_UNIT))
-    ratios: dict[int, int] = {}
     included = state.included
-    excluded: dict[int, Reason] = {}
+    # Of three updates one pair of colluders is a third of the pairs: the median pair has an honest update in it.
+    several = len(included) > 2
+    earlier = _earlier(state)
+    replay_ratio = ratio // REPLAY_DIVISOR if several else 0
+    found = _replays(state, earlier, replay_ratio)
+    ratios = dict.fromkeys(found, replay_ratio)
     originals: dict[int, int] = {}
-    found: dict[int, Likeness] = {}
-    if len(included) > 1:
-        repeats = _repeats(state)
-        pairs = {
-            (i, j): Likeness(state.cosines[i][j], isqrt(repeats[i] * repeats[j]))
-            for n, i in enumerate(included)
-            for j in included[:n]
-        }
-        # Of three updates one pair of colluders is a third of the pairs: the median pair has an honest update in it.
-        threshold = _threshold(state, list(pairs.values()), ratio, HONEST_COPY) if len(included) > 2 else None
-        for (i, j), pair in pairs.items():
-            if i not in excluded and j not in excluded and pair.reaches(threshold):
-                excluded[i], originals[i], found[i] = Reason.COPY, j, pair
-                ratios[i] = ratio if len(included) > 2 else 0
-    replay_ratio = ratio // REPLAY_DIVISOR if len(included) > 2 else 0
-    for i, closest in _replays(state, replay_ratio).items():
-        excluded[i], found[i], ratios[i] = Reason.COPY, closest, replay_ratio
+    sources: dict[int, int] = {}
+    repeats = _repeats(state)
+    pairs = {
+        (i, j): Likeness(state.cosines[i][j], isqrt(repeats[i] * repeats[j]))
+        for n, i in enumerate(included)
+        for j in included[:n]
+    }
+    threshold = _threshold(state, list(pairs.values()), ratio, HONEST_COPY) if several else None
+    margin = SOURCE_SCATTERS * _scatter(state) if pairs else 0
+    for (i, j), pair in pairs.items():
+        if i not in found and j not in found and pair.reaches(threshold):
+            copy, original = i, j
+            source, other = (_source(one, earlier[one], margin) for one in (j, i))
+            if source + margin >= pair.corrected and source > other:
+                copy, original, sources[j] = j, i, source
+            found[copy], originals[copy], ratios[copy] = pair, original, ratio if several else 0
     return (
-        state.exclude(excluded)
+        state.exclude(dict.fromkeys(found, Reason.COPY))
         .with_numbers("copyOf", originals)
+        .with_numbers("copySource", sources)
         .with_numbers("copyCosine", {i: one.cosine for i, one in found.items()})
         .with_numbers("copyRatio", ratios)
         .with_numbers("copyRepeat", {i: one.repeat for i, one in found.items()})
@@ -130,12 +149,17 @@ def _repeats(state: WeightingState) -> tuple[int, ...]:
     return facts.repeats if isinstance(facts, ReferencedFacts) and facts.repeats else (UNIT,) * facts.count
 
 
+def _scatter(state: WeightingState) -> int:
+    """Return the standard deviation of corrected cosines that the noise of rounding makes, in 1/UNIT."""
+    repeat = lower_median([_repeats(state)[i] for i in state.included])
+    coordinates = max(1, min(state.facts.dimensions, SCATTERED))
+    return UNIT * isqrt((UNIT * UNIT - repeat * repeat) // coordinates) // repeat
+
+
 def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, honest: int) -> int:
     """Return the corrected cosine, in 1/UNIT, from which on two updates are near-duplicates."""
     median = max(lower_median([one.corrected for one in compared]), 0)
-    repeat = lower_median([_repeats(state)[i] for i in state.included])
-    coordinates = max(1, min(state.facts.dimensions, SCATTERED))
-    scatter = UNIT * isqrt((UNIT * UNIT - repeat * repeat) // coordinates) // repeat
+    scatter = _scatter(state)
     if scatter == 0:
         return UNIT - ratio * (UNIT - median) // RATIO_UNIT
     return max(
@@ -145,15 +169,16 @@ def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, 
     )
 
 
-def _replays(state: WeightingState, ratio: int) -> dict[int, Likeness]:
-    """Return the included updates that are near-duplicates of one of an earlier round."""
+def _earlier(state: WeightingState) -> dict[int, list[tuple[Reference, Likeness]]]:
+    """Return, for each included update, the updates of earlier rounds with its likeness to them."""
     facts = state.facts
-    if not isinstance(facts, ReferencedFacts) or not facts.earlier or not state.included:
-        return {}
+    if not isinstance(facts, ReferencedFacts):
+        return {i: [] for i in state.included}
     repeats = _repeats(state)
-    closest = {
-        i: max(
+    return {
+        i: [
             (
+                other,
                 Likeness(
                     cosine(
                         other.products[i],
@@ -161,15 +186,41 @@ def _replays(state: WeightingState, ratio: int) -> dict[int, Likeness]:
                         other.square,
                     ),
                     isqrt(repeats[i] * other.repeat),
-                )
-                for other in facts.earlier
-            ),
-            key=_by_corrected,
-        )
+                ),
+            )
+            for other in facts.earlier
+        ]
         for i in state.included
     }
-    threshold = _threshold(state, list(closest.values()), ratio, HONEST_REPLAY) if ratio else None
+
+
+def _replays(
+    state: WeightingState, earlier: Mapping[int, Sequence[tuple[Reference, Likeness]]], ratio: int
+) -> dict[int, Likeness]:
+    """Return the included updates that are near-duplicates of one of an earlier round."""
+    closest = {
+        i: max((one for _, one in compared), key=_by_corrected) for i, compared in earlier.items() if compared
+    }
+    threshold = _threshold(state, list(closest.values()), ratio, HONEST_REPLAY) if ratio and closest else None
     return {i: one for i, one in closest.items() if one.reaches(threshold)}
+
+
+def _source(index: int, earlier: Sequence[tuple[Reference, Likeness]], margin: int) -> int:
+    """Return the likeness of an update to what it may have been derived from, in 1/UNIT; 0 if there is nothing.
+
+    That is the largest to an update that is more alike to it, by more than ``margin``, than each of the own contributor
+    is, of the same round or of an earlier one. So own updates do not count, and what others made of them does not
+    either.
+    """
+    own = [(other.round, one.corrected) for other, one in earlier if other.contributor == index]
+    return max(
+        (
+            one.corrected
+            for other, one in earlier
+            if all(mine + margin < one.corrected for when, mine in own if when <= other.round)
+        ),
+        default=0,
+    )
 
 
 def _by_corrected(one: Likeness) -> tuple[int, int]:

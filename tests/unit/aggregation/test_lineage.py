@@ -297,7 +297,7 @@ def test_a_replay_that_is_altered_where_a_comparison_was_expected_is_found(
         worlds.state(LARGE, 1), exponents=(-9, -9), manifest=LARGE, policy=worlds.policy("guarded_mean")
     )
     old = noise(10)
-    past = PastRound(where.exponents, (MemoryUpdate(old.tobytes()),), (7,))
+    past = PastRound(where.exponents, (MemoryUpdate(old.tobytes()),), (7,), ("another",))
     where.history = [(where.state, past)]
     altered, expected = old.copy(), compared_leaves(LARGE.leaves, bytes(32))
     altered[expected] = noise(11)[expected]

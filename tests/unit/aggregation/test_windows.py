@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from folkmoot.aggregation import windows as module
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.lineage import Lineage, PastRound, Published, published_of
+from folkmoot.aggregation.lineage import Lineage, Published, published_of
 from folkmoot.aggregation.stages.likeness import (
     FLOOR,
     weigh_by_likeness,
@@ -192,7 +192,7 @@ def test_what_is_missing_is_an_error_and_never_another_result() -> None:
     play(where, [1] * len(NAMES))
     pairs = [where.commit(name, noisy(9000 + i)) for i, name in enumerate(NAMES)]
     (before,) = where.lineage.rounds
-    bare = Lineage((PastRound(before.exponents, before.updates, before.keys),), where.lineage.before)
+    bare = Lineage((replace(before, published=None),), where.lineage.before)
     with pytest.raises(InputError, match="lacks what was weighed") as caught:
         where.outcome(pairs, lineage=bare)
     assert caught.value.code == "mismatch"

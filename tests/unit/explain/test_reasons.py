@@ -235,6 +235,14 @@ def test_a_copy_at_a_small_width_is_told_with_the_noise_and_without() -> None:
     assert WORDLESS not in text_of(said)
 
 
+def test_a_derived_copy_is_told_with_its_source() -> None:
+    numbers = {"copyOf": 2, "copyCosine": 61000, "copyRatio": 160, "copyRepeat": UNIT, "copySource": 62000}
+    said = text_of(explain(Case("guarded_mean", (), 0, Reason.COPY, numbers, 5, None, NAMES)))
+    assert f"the update of {NAMES[2]}, which was committed later, is 0.931" in said
+    assert "another contributor, is 0.946 (62000 of 65536) without the noise of rounding" in said
+    assert WORDLESS not in said
+
+
 def test_an_equal_update_is_told_whose_share_it_has_none_of() -> None:
     said = explain(Case("mean", (), 0, Reason.COPY, {"sumSquares": 9, "copyOfEntry": 2}, 1))
     assert "byte for byte the update of entry 2 of the round" in said.details[2]
