@@ -376,9 +376,9 @@ class LocalFederation:
         self.plan = plan
         self.supervisor = supervisor
         self.api_port = _port(api_port, "the coordinator")
-        self.chain_port = _port(chain_port, "the local chain")
+        self.chain_port = _port(chain_port, "the local chain", self.api_port)
         self._has_superlink = False
-        self.superlink_port = _port(superlink_port, "the SuperLink")
+        self.superlink_port = _port(superlink_port, "the SuperLink", self.api_port, self.chain_port)
         self.lines: dict[str, Line] = {}
         """Lines of the contributors' nodes, by name, if the plan limits their rate."""
 
@@ -622,8 +622,12 @@ def stake(chain: Chain, account: LocalAccount, amount: int) -> None:
     chain.send(chain.vault.functions.stake(account.address, amount), account)
 
 
-def _port(port: int | None, what: str) -> int:
+def _port(port: int | None, what: str, *taken: int) -> int:
+    """Return a port that is free: the given one, or one that is not among those that other parts will take."""
     if port is None:
-        return free_port()
+        free = free_port()
+        while free in taken:
+            free = free_port()
+        return free
     require_free_port(port, what)
     return port
