@@ -30,7 +30,7 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import isqrt
 from typing import NamedTuple
 
@@ -95,9 +95,8 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
     included = state.included
     # Of three updates one pair of colluders is a third of the pairs: the median pair has an honest update in it.
     several = len(included) > 2
-    earlier = _earlier(state)
     replay_ratio = ratio // REPLAY_DIVISOR if several else 0
-    found = _replays(state, earlier, replay_ratio)
+    found = _replays(state, replay_ratio)
     ratios = dict.fromkeys(found, replay_ratio)
     originals: dict[int, int] = {}
     sources: dict[int, int] = {}
@@ -112,7 +111,7 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
     for (i, j), pair in pairs.items():
         if i not in found and j not in found and pair.reaches(threshold):
             copy, original = i, j
-            source, other = (_source(one, earlier[one], margin) for one in (j, i))
+            source, other = (_source(one, _earlier(state, one), margin) for one in (j, i))
             if source + margin >= pair.corrected and source > other:
                 copy, original, sources[j] = j, i, source
             found[copy], originals[copy], ratios[copy] = pair, original, ratio if several else 0
@@ -169,37 +168,34 @@ def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, 
     )
 
 
-def _earlier(state: WeightingState) -> dict[int, list[tuple[Reference, Likeness]]]:
-    """Return, for each included update, the updates of earlier rounds with its likeness to them."""
+def _earlier(state: WeightingState, index: int) -> list[tuple[Reference, Likeness]]:
+    """Return the updates of earlier rounds, each with the likeness of an update to it."""
     facts = state.facts
     if not isinstance(facts, ReferencedFacts):
-        return {i: [] for i in state.included}
-    repeats = _repeats(state)
-    return {
-        i: [
-            (
-                other,
-                Likeness(
-                    cosine(
-                        other.products[i],
-                        facts.gram[i][i] if other.own is None else other.own[i],
-                        other.square,
-                    ),
-                    isqrt(repeats[i] * other.repeat),
+        return []
+    repeat = _repeats(state)[index]
+    return [
+        (
+            other,
+            Likeness(
+                cosine(
+                    other.products[index],
+                    facts.gram[index][index] if other.own is None else other.own[index],
+                    other.square,
                 ),
-            )
-            for other in facts.earlier
-        ]
-        for i in state.included
-    }
+                isqrt(repeat * other.repeat),
+            ),
+        )
+        for other in facts.earlier
+    ]
 
 
-def _replays(
-    state: WeightingState, earlier: Mapping[int, Sequence[tuple[Reference, Likeness]]], ratio: int
-) -> dict[int, Likeness]:
+def _replays(state: WeightingState, ratio: int) -> dict[int, Likeness]:
     """Return the included updates that are near-duplicates of one of an earlier round."""
     closest = {
-        i: max((one for _, one in compared), key=_by_corrected) for i, compared in earlier.items() if compared
+        i: max((one for _, one in compared), key=_by_corrected)
+        for i in state.included
+        if (compared := _earlier(state, i))
     }
     threshold = _threshold(state, list(closest.values()), ratio, HONEST_REPLAY) if ratio and closest else None
     return {i: one for i, one in closest.items() if one.reaches(threshold)}
