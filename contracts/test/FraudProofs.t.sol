@@ -714,12 +714,15 @@ contract FraudProofsTest is FraudWorld {
 
     function test_layout_findsEveryLeaf() public {
         LayoutCaller caller = new LayoutCaller();
+        (,, Layout.Place memory reached) = caller.find(layout(), 0);
         for (uint256 leaf = 0; leaf < 7; ++leaf) {
             (uint256 leaves, uint256 depth, Layout.Place memory place) = caller.find(layout(), leaf);
             vm.assertEq(leaves, LEAVES, "leaves");
             vm.assertEq(depth, DEPTH, "depth");
             vm.assertEq(place.tensor, leaf < LEAVES ? tensorOf(leaf) : 4, "tensor");
             vm.assertEq(place.values, leaf < LEAVES ? valuesIn(leaf) : 0, "values");
+            vm.assertEq(abi.encode(reached), abi.encode(place), "leaf by leaf");
+            reached = caller.advance(layout(), reached);
         }
         (, uint256 none,) = caller.find(abi.encodePacked(uint64(1)), 0);
         vm.assertEq(none, 0, "one leaf is its own root");
@@ -733,6 +736,11 @@ contract LayoutCaller {
         returns (uint256 leaves, uint256 depth, Layout.Place memory place)
     {
         return Layout.find(layout, leaf);
+    }
+
+    function advance(bytes calldata layout, Layout.Place memory place) external pure returns (Layout.Place memory) {
+        Layout.advance(layout, place);
+        return place;
     }
 }
 
