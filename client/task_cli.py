@@ -14,6 +14,7 @@ import typer
 
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
+    BUDGET_ROUNDS,
     AppPath,
     AppWait,
     Json,
@@ -24,7 +25,6 @@ from folkmoot.cli.options import (
     step_limit,
 )
 from folkmoot.cli.output import emit, note, pairs, table
-from folkmoot.cli.policy import BUDGET_ROUNDS
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:

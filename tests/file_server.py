@@ -56,8 +56,8 @@ class FileServer:
                     self.close_connection = True
                 step = max(1, owner.bytes_a_second // 20) if owner.bytes_a_second else len(rest)
                 for at in range(0, len(rest), max(1, step)):
+                    owner.sent += len(rest[at : at + step])  # Before whoever gets the bytes can ask.
                     self.wfile.write(rest[at : at + step])
-                    owner.sent += len(rest[at : at + step])
                     if owner.bytes_a_second:
                         time.sleep(0.05)
 

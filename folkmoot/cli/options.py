@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 DEFAULT_RPC = "http://127.0.0.1:8545"
 """Endpoint of a local node."""
 
+BUDGET_ROUNDS = 20
+"""Rounds that a privacy budget lasts for, where nobody says otherwise."""
+
 GAS_PRICE_DEFAULT = "1"
 """Assumed price in tokens of 1,000,000 gas."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json, Width
+from folkmoot.cli.options import BUDGET_ROUNDS, GAS_PRICE_DEFAULT, GasPriceInTokens, Json, Width
 from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
@@ -28,8 +28,6 @@ DEFAULT_BOND = "500"
 """Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
 DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
-BUDGET_ROUNDS = 20
-"""Rounds that a privacy budget lasts for, where nobody says otherwise."""
 EAGER_RATE, EAGER_MOMENTUM = 512, 307
 """Outer rate and momentum with eager start, in 1/1024. With 1024 and 0, the eager start is one's own last model."""
 PLACES = 64

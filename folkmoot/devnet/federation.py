@@ -263,7 +263,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import PROFILES, deploy_and_report
     from folkmoot.cli.deploy import genesis_roots
-    from folkmoot.cli.policy import BUDGET_ROUNDS, suggest
+    from folkmoot.cli.options import BUDGET_ROUNDS
+    from folkmoot.cli.policy import suggest
     from folkmoot.rpc.client import Rpc
 
     if plan.deployment_file.exists():

@@ -270,7 +270,7 @@ BREAKAGES: dict[str, tuple[str, str, Break]] = {
 }
 
 
-ALSO = {"open key and password": {"key file"}, "another genesis": {"files of rounds"}}
+ALSO = {"open key and password": {"key file"}, "another genesis": {"files of rounds", "model's memory"}}
 """Other checks that the same thing breaks; beside the API's, since nobody serves these folders."""
 
 

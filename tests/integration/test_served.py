@@ -108,11 +108,11 @@ def test_d2_a_damaged_file_is_never_handed_out_and_is_named(served: Served) -> N
     }
     for kind, sha256 in names.items():
         url = f"{served.url}/v1/artifacts/{sha256}"
-        before = httpx.get(url)
+        before = httpx.get(url, headers={"Accept-Encoding": "identity"})
         assert (before.status_code, before.headers["etag"]) == (200, f'"{sha256}"')
         good = served.damage(sha256)
         assert before.content == good
-        by_itself = kind == "model"  # it is made again of its state at once
+        by_itself = kind in ("model", "state")  # Made again at once, of the state or of the means.
         for headers in ({},) if by_itself else ({}, {"Range": "bytes=0-3"}):
             found = httpx.get(url, headers=headers)
             assert (found.status_code, found.json()["code"]) == (500, "artifact-damaged"), kind
@@ -122,7 +122,8 @@ def test_d2_a_damaged_file_is_never_handed_out_and_is_named(served: Served) -> N
         assert by_itself or httpx.head(url).status_code == 500
         served.await_event("artifact-damaged", sha256)
         health = str(served.running.api.health())
-        assert by_itself or sha256 in health
+        while not by_itself and sha256 not in health:  # The warning comes after the event.
+            health = str(served.running.api.health())
         assert served.running.coordinator.storage.store.location not in health
         served.place(sha256).write_bytes(good)
         assert httpx.get(url).content == good, "good again as soon as its bytes are"
