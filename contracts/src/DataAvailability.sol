@@ -350,36 +350,47 @@ contract DataAvailability is IDataAvailability, Judge {
         pure
         returns (uint256 parts, MerkleSum.Node memory root)
     {
-        // As above.
-        // slither-disable-next-line unused-return
-        (uint256 leaves, uint256 depth,) = Layout.find(layout, 0);
+        uint256 leaves = 0;
+        uint256 depth = 0;
+        (leaves, depth, parts, root) = _partOf(layout, part, values);
         uint256 partDepth = Math.min(PART_DEPTH, depth);
-        uint256 size = 1 << partDepth;
-        parts = Math.ceilDiv(leaves, size);
-        _requireIndex(part, parts);
-        _requireSize(values.length, Layout.LEAF * Math.min(size, leaves - part * size));
-        root = Openings.climb(_partNode(layout, part * size, size, values), part, siblings, depth - partDepth);
+        root = Openings.climb(root, part, siblings, depth - partDepth);
         // No part covers these places: whatever stood there, the update would count as delivered, and no coordinator
         // could compute its root.
         if (!Openings.endsEmpty(leaves, partDepth, part, siblings)) revert DataAvailabilityInvalidPadding(leaves, 0);
     }
 
-    /// @dev The node above `size` places from `first` on, of which the first ones have these leaves.
-    function _partNode(bytes calldata layout, uint256 first, uint256 size, bytes calldata values)
+    /// @dev Size of the trees and number of parts, and the node of a part with these leaves.
+    function _partOf(bytes calldata layout, uint256 part, bytes calldata values)
         private
         pure
-        returns (MerkleSum.Node memory)
+        returns (uint256 leaves, uint256 depth, uint256 parts, MerkleSum.Node memory node)
     {
+        // A part of a smaller tree has its number 0, and so the same first leaf.
+        Layout.Place memory place;
+        (leaves, depth, place) = Layout.find(layout, part << PART_DEPTH);
+        uint256 size = 1 << Math.min(PART_DEPTH, depth);
+        parts = Math.ceilDiv(leaves, size);
+        _requireIndex(part, parts);
+        _requireSize(values.length, Layout.LEAF * Math.min(size, leaves - part * size));
+        node = _partNode(layout, place, part * size, size, values);
+    }
+
+    /// @dev The node above `size` places from `first` on, of which the first ones have these leaves. `place` is where
+    /// `first` lies: one pass over the tensors is enough for all leaves.
+    function _partNode(
+        bytes calldata layout,
+        Layout.Place memory place,
+        uint256 first,
+        uint256 size,
+        bytes calldata values
+    ) private pure returns (MerkleSum.Node memory) {
         MerkleSum.Node[] memory nodes = new MerkleSum.Node[](size);
         for (uint256 i = 0; i < values.length / Layout.LEAF; ++i) {
             bytes calldata leaf = values[Layout.LEAF * i:Layout.LEAF * (i + 1)];
-            // The size of the trees is known.
-            // slither-disable-next-line unused-return
-            (,, Layout.Place memory place) = Layout.find(layout, first + i);
-            for (uint256 c = place.values; c < Layout.LEAF; ++c) {
-                if (uint8(leaf[c]) != MerkleSum.BIAS) revert DataAvailabilityInvalidPadding(first + i, c);
-            }
+            _requirePadding(leaf, first + i, place.values);
             nodes[i] = Openings.leaf(leaf);
+            Layout.advance(layout, place);
         }
         for (; size > 1; size /= 2) {
             for (uint256 i = 0; i < size / 2; ++i) {
@@ -387,6 +398,12 @@ contract DataAvailability is IDataAvailability, Judge {
             }
         }
         return nodes[0];
+    }
+
+    function _requirePadding(bytes calldata leaf, uint256 index, uint256 values) private pure {
+        for (uint256 c = values; c < Layout.LEAF; ++c) {
+            if (uint8(leaf[c]) != MerkleSum.BIAS) revert DataAvailabilityInvalidPadding(index, c);
+        }
     }
 
     function _record(RoundId round, bytes32 updateRoot, uint256 part, uint256 parts, uint64 sumSquares)

@@ -213,19 +213,15 @@ contract GramProofs is IGramProofs, Judge {
         _requireBlock(facts, entries[facts.members[pair.a]].updateRoot, pair.updates[0], place);
         _requireBlock(facts, entries[facts.members[pair.b]].updateRoot, pair.updates[1], place);
         (bytes memory exponents, int256 lowest) = _exponents(facts, layout.length / Layout.TENSOR_BYTES, pair.header);
-        uint256 first = place << facts.blockLevels;
-        uint256 last = first + _leavesOf(facts, place);
-        uint256 end = 0;
-        uint256 leaf = first;
-        for (uint256 tensor = 0; leaf < last; ++tensor) {
-            end += Layout.leavesOf(layout, tensor);
-            int256 part = 0;
-            for (; leaf < end && leaf < last; ++leaf) {
-                part += GramBlocks.product(pair.updates[0].leaves, pair.updates[1].leaves, leaf - first);
-            }
+        // The size of the trees is known.
+        // slither-disable-next-line unused-return
+        (,, Layout.Place memory at) = Layout.find(layout, place << facts.blockLevels);
+        for (uint256 leaf = 0; leaf < _leavesOf(facts, place); ++leaf) {
+            int256 part = GramBlocks.product(pair.updates[0].leaves, pair.updates[1].leaves, leaf);
             // The exponent is not below the lowest, and both are in their range: the shift is at most 88.
             // forge-lint: disable-next-line(unsafe-typecast)
-            product += part << uint256(2 * (int8(uint8(exponents[tensor])) - lowest));
+            product += part << uint256(2 * (int8(uint8(exponents[at.tensor])) - lowest));
+            Layout.advance(layout, at);
         }
     }
 

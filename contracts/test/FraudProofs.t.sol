@@ -714,15 +714,56 @@ contract FraudProofsTest is FraudWorld {
 
     function test_layout_findsEveryLeaf() public {
         LayoutCaller caller = new LayoutCaller();
+        (,, Layout.Place memory reached) = caller.find(layout(), 0);
         for (uint256 leaf = 0; leaf < 7; ++leaf) {
             (uint256 leaves, uint256 depth, Layout.Place memory place) = caller.find(layout(), leaf);
             vm.assertEq(leaves, LEAVES, "leaves");
             vm.assertEq(depth, DEPTH, "depth");
             vm.assertEq(place.tensor, leaf < LEAVES ? tensorOf(leaf) : 4, "tensor");
             vm.assertEq(place.values, leaf < LEAVES ? valuesIn(leaf) : 0, "values");
+            vm.assertEq(abi.encode(reached), abi.encode(place), "leaf by leaf");
+            reached = caller.advance(abi.encodePacked(layout(), uint64(1)), reached);
         }
         (, uint256 none,) = caller.find(abi.encodePacked(uint64(1)), 0);
         vm.assertEq(none, 0, "one leaf is its own root");
+    }
+
+    /// @notice Against a list of the values in each leaf.
+    function testFuzz_layout_isThatOfAList(uint16[6] memory sizes) public {
+        LayoutCaller caller = new LayoutCaller();
+        bytes memory made;
+        uint256[3][] memory list = new uint256[3][](64);
+        uint256 count = 0;
+        for (uint256 tensor = 0; tensor < 6; ++tensor) {
+            uint256 left = 1 + uint256(sizes[tensor]) % 2500;
+            // forge-lint: disable-next-line(unsafe-typecast)
+            made = abi.encodePacked(made, uint64(left));
+            for (; left > 0; ++count) {
+                uint256 values = left < 256 ? left : 256;
+                left -= values;
+                list[count] = [tensor, values, left];
+            }
+        }
+        list[count] = [uint256(6), 0, 0];
+        (,, Layout.Place memory reached) = caller.find(made, 0);
+        for (uint256 leaf = 0; leaf <= count; ++leaf) {
+            (uint256 leaves, uint256 depth, Layout.Place memory place) = caller.find(made, leaf);
+            vm.assertEq(leaves, count, "leaves");
+            vm.assertTrue(1 << depth >= count && (depth == 0 || 1 << (depth - 1) < count), "depth");
+            vm.assertEq(abi.encode(place), abi.encode(list[leaf]), "place");
+            vm.assertEq(abi.encode(reached), abi.encode(list[leaf]), "leaf by leaf");
+            reached = caller.advance(abi.encodePacked(made, uint64(1)), reached);
+        }
+    }
+
+    function test_layout_sumsDoNotRunOver() public {
+        bytes memory largest = abi.encodePacked(type(uint64).max, type(uint64).max);
+        (uint256 leaves, uint256 depth, Layout.Place memory place) = new LayoutCaller().find(largest, (1 << 57) - 1);
+        vm.assertEq(leaves, 1 << 57, "leaves");
+        vm.assertEq(depth, 57, "depth");
+        vm.assertEq(abi.encode(place), abi.encode(uint256(1), uint256(255), uint256(0)), "the last leaf");
+        (,, place) = new LayoutCaller().find(largest, type(uint256).max);
+        vm.assertEq(place.tensor, 2, "behind the last one");
     }
 }
 
@@ -733,6 +774,12 @@ contract LayoutCaller {
         returns (uint256 leaves, uint256 depth, Layout.Place memory place)
     {
         return Layout.find(layout, leaf);
+    }
+
+    /// @param followed A layout, and behind it one number more, which is no part of it.
+    function advance(bytes calldata followed, Layout.Place memory place) external pure returns (Layout.Place memory) {
+        Layout.advance(followed[:followed.length - Layout.TENSOR_BYTES], place);
+        return place;
     }
 }
 

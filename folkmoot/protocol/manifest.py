@@ -26,6 +26,8 @@ from folkmoot.protocol.packing import file_size
 
 FORMAT = "folkmoot/manifest/2"
 MAX_LEAVES = 1 << 24
+MAX_TENSORS = 4096
+"""Most tensors of a model: a proof on chain carries a number for each and walks through them."""
 MAX_SIZE = 1 << 32
 """Largest size in a shape: more elements than the leaves of a model can have."""
 MAX_DIMENSIONS = 32
@@ -101,6 +103,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if not 1 <= len(self.task) <= MAX_NAME:
             raise ManifestError(f"The task's name has {len(self.task)} characters, not 1 to {MAX_NAME}.")
+        _check_count(len(self.tensors))
         names = [entry.name for entry in self.arrays]
         if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -334,16 +337,20 @@ class Manifest:
 
         Raises:
             ManifestError: An array is neither float nor integer, has NaN or a value that no state can hold, a name in
-                ``carry`` is not in the model, or the result is out of range.
+                ``carry`` is not in the model, or the result is out of range; code ``too-many-tensors``: more than
+                MAX_TENSORS would be trained.
         """
         if unknown := set(carry) - set(values):
             raise ManifestError(f"The model has no array {min(unknown)!r} to carry.", remedy=_FIT_REMEDY)
+        trained = {
+            name for name, value in values.items() if name not in carry and _is_trained(np.asarray(value))
+        }
+        _check_count(len(trained))
         entries: list[Tensor | Carried] = []
         for name, value in values.items():
             array = np.asarray(value)
             shape = tuple(int(size) for size in array.shape)
-            trained = array.dtype.name in TRAINED_DTYPES and name not in carry and not np.isinf(array).any()
-            if trained:
+            if name in trained:
                 _check_range(name, array)
                 entries.append(Tensor(name, shape, array.dtype.name))
             elif array.dtype.name in CARRIED_DTYPES:
@@ -396,6 +403,7 @@ class Manifest:
                 raise ManifestError(
                     "The manifest's task must be a string and its training settings an object."
                 )
+            _check_count(sum(isinstance(entry, dict) and "data" not in entry for entry in value["arrays"]))
             arrays = tuple(_entry(entry) for entry in value["arrays"])
         except ManifestError:
             raise
@@ -433,6 +441,23 @@ def padding_mask(manifest: Manifest, first: int, last: int) -> tuple[I64, U8]:
     rows = np.flatnonzero(values < LEAF)
     mask = (np.arange(LEAF)[None, :] >= values[rows, None]).astype(np.uint8)
     return rows.astype(np.int64), mask
+
+
+def _check_count(tensors: int) -> None:
+    """Raise ManifestError if a model has more tensors than the proofs of its rounds can carry."""
+    if tensors > MAX_TENSORS:
+        raise ManifestError(
+            f"The model has {tensors} tensors to train, more than {MAX_TENSORS}: a proof against the coordinator "
+            "carries the layout of all, and would cost more gas than a transaction may.",
+            remedy="Merge small tensors, for example into one tensor a layer, or have those that are not trained "
+            "carried (`carry` of Manifest.from_arrays).",
+            code="too-many-tensors",
+        )
+
+
+def _is_trained(array: NDArray[Any]) -> bool:
+    """Whether an array that nobody names as carried is one that training can change."""
+    return array.dtype.name in TRAINED_DTYPES and not np.isinf(array).any()
 
 
 def _check_range(name: str, array: NDArray[Any]) -> None:

@@ -64,7 +64,17 @@ abstract contract FraudGasTest is GasWorld {
         });
         vm.prank(challenger.addr);
         _fraud.proveOuterStep(case_, 5, made);
-        vm.snapshotGasLastCall("FraudProofs", string.concat("proveOuterStep, ", name()));
+        uint256 gas = vm.snapshotGasLastCall("FraudProofs", string.concat("proveOuterStep, ", name()));
+        vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
+    }
+
+    function test_gas_proveHeader() public {
+        if (rule() != "guided_mean") return;
+        (IJudge.Case memory case_,, bytes memory header) = _lie(2);
+        vm.prank(challenger.addr);
+        _fraud.proveHeader(case_, header);
+        uint256 gas = vm.snapshotGasLastCall("FraudProofs", string.concat("proveHeader, ", name()));
+        vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
     }
 
     function test_gas_proveUpdate() public {
@@ -104,6 +114,22 @@ contract FraudGas100MTest is FraudGasTest {
 
     function name() internal pure override returns (string memory) {
         return "100 M";
+    }
+}
+
+/// @notice The largest model, in as many tensors as a manifest may have.
+/// @dev As many leaves as there may be, and each number of elements with as many bytes above 0 as it can have then.
+contract FraudGasManyTensorsTest is FraudGasTest {
+    function elements() internal pure override returns (uint64) {
+        return MANY_ELEMENTS;
+    }
+
+    function tensors() internal pure override returns (uint256) {
+        return MAX_TENSORS;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return MANY_NAME;
     }
 }
 
@@ -201,6 +227,42 @@ contract FullFraudGasTrimmedTest is FullFraudGasTest {
 
     function name() internal pure override returns (string memory) {
         return "100 M, trimmed";
+    }
+
+    function rule() internal pure override returns (bytes32) {
+        return "trimmed_mean";
+    }
+}
+
+contract FullFraudGas4BTest is FullFraudGasTest {
+    function elements() internal pure override returns (uint64) {
+        return 1 << 32;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return "4.3 B";
+    }
+}
+
+abstract contract FullFraudGasManyTensors is FullFraudGasTest {
+    function elements() internal pure override returns (uint64) {
+        return MANY_ELEMENTS;
+    }
+
+    function tensors() internal pure override returns (uint256) {
+        return MAX_TENSORS;
+    }
+}
+
+contract FullFraudGasManyTensorsTest is FullFraudGasManyTensors {
+    function name() internal pure override returns (string memory) {
+        return MANY_NAME;
+    }
+}
+
+contract FullFraudGasManyTensorsTrimmedTest is FullFraudGasManyTensors {
+    function name() internal pure override returns (string memory) {
+        return string.concat(MANY_NAME, ", trimmed");
     }
 
     function rule() internal pure override returns (bytes32) {

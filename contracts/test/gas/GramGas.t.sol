@@ -11,6 +11,7 @@ import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { Deployment } from "../utils/Deployment.sol";
 import { Libraries } from "../utils/Libraries.sol";
+import { Trees } from "../utils/Trees.sol";
 
 /// @notice What a proof about weights costs, by contributors and size of the model: whole transactions, call data
 /// included.
@@ -19,7 +20,8 @@ abstract contract GramGasTest is Deployment {
     bytes32 private constant DOCUMENT = keccak256("manifest.json");
     /// @notice EIP-7825.
     uint256 private constant TRANSACTION_CAP = 16_777_216;
-    uint256 private constant PLACE = 5;
+    /// @notice Most tensors of a manifest (docs/protocol.md, section 2).
+    uint256 internal constant MAX_TENSORS = 4096;
 
     GramProofs private _judge;
     Libraries private _libraries;
@@ -27,8 +29,23 @@ abstract contract GramGasTest is Deployment {
 
     function depth() internal pure virtual returns (uint256);
 
+    /// @notice Tensors of the model, a power of two.
+    function tensors() internal pure virtual returns (uint256) {
+        return 1;
+    }
+
+    /// @notice The block that is opened.
+    function place() internal pure virtual returns (uint256) {
+        return 5;
+    }
+
     function rule() internal pure virtual returns (bytes32) {
         return "multi_krum";
+    }
+
+    /// @notice Name of the model's size in the snapshots.
+    function sizeName() internal pure virtual returns (string memory) {
+        return string.concat("depth ", vm.toString(depth()));
     }
 
     /// @notice Contributors that there are.
@@ -41,8 +58,11 @@ abstract contract GramGasTest is Deployment {
         return _random("update", i);
     }
 
+    /// @dev Of several tensors each lacks one value: its number of elements has as many bytes above 0 as there can be.
     function _layout() private pure returns (bytes memory) {
-        return abi.encodePacked(uint64(256) << uint64(depth()));
+        // forge-lint: disable-next-line(unsafe-typecast)
+        uint64 elements = uint64((256 << depth()) / tensors() - (tensors() > 1 ? 1 : 0));
+        return Trees.repeated(abi.encodePacked(elements), tensors());
     }
 
     function manifestHash() internal pure override returns (bytes32) {
@@ -122,12 +142,13 @@ abstract contract GramGasTest is Deployment {
                 update.siblings, siblings[level].hash, siblings[level].absolute, siblings[level].squares
             );
         }
-        MerkleSum.Node memory root = MerkleSum.climb(top, PLACE, siblings);
+        MerkleSum.Node memory root = MerkleSum.climb(top, place(), siblings);
         (updateRoot, squares) = (root.hash, root.squares);
     }
 
     function _header() private pure returns (bytes memory) {
-        return abi.encode(uint64(1), manifestHash(), GENESIS_STATE, uint32(1), uint8(8), keccak256("seed"), hex"f6");
+        bytes memory exponents = Trees.repeated(hex"f6", tensors());
+        return abi.encode(uint64(1), manifestHash(), GENESIS_STATE, uint32(1), uint8(8), keccak256("seed"), exponents);
     }
 
     /// @dev A round in which the first and the last commit to real blocks, if it has no more than 100 entries.
@@ -173,7 +194,7 @@ abstract contract GramGasTest is Deployment {
     }
 
     function _measure(string memory what, uint256 count) private {
-        string memory size = string.concat(", depth ", vm.toString(depth()), ", ", vm.toString(count));
+        string memory size = string.concat(", ", sizeName(), ", ", vm.toString(count));
         uint256 gas = vm.snapshotGasLastCall("GramProofs", string.concat(what, size));
         vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
     }
@@ -197,20 +218,20 @@ abstract contract GramGasTest is Deployment {
         uint256 levels = depth() - 4;
         IGramProofs.GramOpening memory leaf =
             IGramProofs.GramOpening(bytes32(0), bytes32(0), _matrix(count, 2), _path(levels));
-        bytes32 root = _libraries.gramClimb(_libraries.gramLeaf(leaf.matrix), PLACE, leaf.path, levels);
+        bytes32 root = _libraries.gramClimb(_libraries.gramLeaf(leaf.matrix), place(), leaf.path, levels);
         (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, root);
         IGramProofs.Pair memory pair;
         (pair.a, pair.b, pair.header) = (count - 1, 0, _header());
         (pair.updates[0],,) = _update(count - 1);
         (pair.updates[1],,) = _update(0);
-        _judge.proveGramLeaf(case_, entries, PLACE, leaf, pair);
+        _judge.proveGramLeaf(case_, entries, place(), leaf, pair);
         _measure("proveGramLeaf", count);
     }
 
     function _proveGramNode(uint256 count) internal {
         uint256 levels = depth() - 5;
         IGramProofs.Sum memory sum;
-        (sum.level, sum.index, sum.a) = (1, PLACE, count - 1);
+        (sum.level, sum.index, sum.a) = (1, place(), count - 1);
         for (uint256 side = 0; side < 2; ++side) {
             sum.children[side].matrix = _matrix(count, 3 + side);
         }
@@ -221,7 +242,7 @@ abstract contract GramGasTest is Deployment {
             _path(levels)
         );
         bytes32 root = _libraries.gramNode(sum.node.left, sum.node.right, keccak256(sum.node.matrix));
-        root = _libraries.gramClimb(root, PLACE, sum.node.path, levels);
+        root = _libraries.gramClimb(root, place(), sum.node.path, levels);
         (IJudge.Case memory case_, IJudge.Entry[] memory entries) = _round(count, root);
         _judge.proveGramNode(case_, entries, sum);
         _measure("proveGramNode", count);
@@ -287,6 +308,29 @@ contract GramGas12Test is GramGasKrumTest {
 contract GramGas20Test is GramGasKrumTest {
     function depth() internal pure override returns (uint256) {
         return 20;
+    }
+}
+
+/// @notice The last block of the largest model, in as many tensors as a manifest may have.
+contract GramGasManyTensorsTest is GramGasTest {
+    function depth() internal pure override returns (uint256) {
+        return 24;
+    }
+
+    function tensors() internal pure override returns (uint256) {
+        return MAX_TENSORS;
+    }
+
+    function place() internal pure override returns (uint256) {
+        return (1 << (depth() - 4)) - 1;
+    }
+
+    function sizeName() internal pure override returns (string memory) {
+        return "depth 24 in 4096 tensors";
+    }
+
+    function test_gas_proveGramLeaf_32() public {
+        _proveGramLeaf(32);
     }
 }
 

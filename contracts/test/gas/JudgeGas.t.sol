@@ -10,7 +10,7 @@ import { RoundId } from "../../src/libraries/Types.sol";
 import { GasWorld } from "../utils/GasWorld.sol";
 import { Trees } from "../utils/Trees.sol";
 
-/// @notice What demands, deliveries, disputes and faults cost in a round of a hundred contributors.
+/// @notice What demands, disputes and faults cost in a round of a hundred contributors.
 contract JudgeGasTest is GasWorld {
     uint256 private constant CONTRIBUTORS = 100;
 
@@ -145,30 +145,6 @@ contract JudgeGasTest is GasWorld {
         _snapshot("release of a demand");
     }
 
-    function test_gas_deliver() public {
-        RoundId round = ledger.nextRound();
-        vm.prank(coordinator.addr);
-        ledger.openRound(round, genesisState(), keccak256("header"));
-        MerkleSum.Node[] memory leaves = new MerkleSum.Node[](64);
-        bytes memory values;
-        for (uint256 i = 0; i < 64; ++i) {
-            bytes memory leaf = _entry(i).leaf;
-            leaves[i] = MerkleSum.leaf(leaf);
-            values = bytes.concat(values, leaf);
-        }
-        MerkleSum.Node memory node = Trees.sums(leaves, 6)[6][0];
-        MerkleSum.Node[] memory siblings = new MerkleSum.Node[](_depth() - 6);
-        bytes memory packed;
-        for (uint256 level = 0; level < siblings.length; ++level) {
-            siblings[level] = MerkleSum.Node(keccak256(abi.encode(level)), node.absolute, node.squares);
-            packed = abi.encodePacked(packed, siblings[level].hash, node.absolute, node.squares);
-        }
-        bytes32 root = MerkleSum.climb(node, 3, siblings).hash;
-        vm.prank(_crowd[0].addr);
-        _availability.deliver(round, root, _layout(), DOCUMENT, 3, values, packed);
-        _snapshot("deliver, 16 KiB of 1 M");
-    }
-
     function test_gas_dispute() public {
         (IJudge.Case memory case_,,) = _lie(2);
         vm.prank(challenger.addr);
@@ -255,6 +231,59 @@ contract JudgeGasTest is GasWorld {
         vm.prank(challenger.addr);
         _faults.proveReplay(round, bare, 7, case_.round, bare, 7);
         _snapshot("proveReplay, 100");
+    }
+}
+
+/// @notice What it costs to deliver a part of an update on the chain.
+abstract contract DeliveryGasTest is GasWorld {
+    function test_gas_deliver() public {
+        RoundId round = ledger.nextRound();
+        vm.prank(coordinator.addr);
+        ledger.openRound(round, genesisState(), keccak256("header"));
+        MerkleSum.Node[] memory leaves = new MerkleSum.Node[](64);
+        bytes memory values;
+        for (uint256 i = 0; i < 64; ++i) {
+            bytes memory leaf = _entry(i).leaf;
+            leaves[i] = MerkleSum.leaf(leaf);
+            values = bytes.concat(values, leaf);
+        }
+        MerkleSum.Node memory node = Trees.sums(leaves, 6)[6][0];
+        MerkleSum.Node[] memory siblings = new MerkleSum.Node[](_depth() - 6);
+        bytes memory packed;
+        for (uint256 level = 0; level < siblings.length; ++level) {
+            siblings[level] = MerkleSum.Node(keccak256(abi.encode(level)), node.absolute, node.squares);
+            packed = abi.encodePacked(packed, siblings[level].hash, node.absolute, node.squares);
+        }
+        bytes32 root = MerkleSum.climb(node, 3, siblings).hash;
+        vm.prank(_crowd[0].addr);
+        _availability.deliver(round, root, _layout(), DOCUMENT, 3, values, packed);
+        uint256 gas = vm.snapshotGasLastCall("Judges", string.concat("deliver, 16 KiB of ", name()));
+        vm.assertLe(gas, TRANSACTION_CAP, "the cap of a transaction (EIP-7825)");
+    }
+}
+
+contract DeliveryGas1MTest is DeliveryGasTest {
+    function elements() internal pure override returns (uint64) {
+        return 1_000_000;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return "1 M";
+    }
+}
+
+/// @notice The largest model, in as many tensors as a manifest may have.
+contract DeliveryGasManyTensorsTest is DeliveryGasTest {
+    function elements() internal pure override returns (uint64) {
+        return MANY_ELEMENTS;
+    }
+
+    function tensors() internal pure override returns (uint256) {
+        return MAX_TENSORS;
+    }
+
+    function name() internal pure override returns (string memory) {
+        return MANY_NAME;
     }
 }
 

@@ -12,6 +12,7 @@ import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
 import { Deployment } from "./Deployment.sol";
+import { Trees } from "./Trees.sol";
 
 /// @notice A round of a hundred contributors and a model of any size, with all judges.
 /// @dev Paths are random siblings, which cost what real ones do. Weights are above 0 for everybody: the dearest case.
@@ -19,6 +20,13 @@ abstract contract GasWorld is Deployment {
     bytes32 internal constant DOCUMENT = keccak256("manifest.json");
     /// @notice EIP-7825.
     uint256 internal constant TRANSACTION_CAP = 16_777_216;
+
+    /// @notice Most tensors of a manifest (docs/protocol.md, section 2).
+    uint256 internal constant MAX_TENSORS = 4096;
+    /// @notice Elements of each of so many tensors in the largest model: 2^24 leaves, and three bytes above 0, which is
+    /// the dearest layout.
+    uint64 internal constant MANY_ELEMENTS = (1 << 20) - 1;
+    string internal constant MANY_NAME = "4.3 B in 4096 tensors";
 
     uint256 internal constant DEPOSIT = 10e18;
 
@@ -28,9 +36,15 @@ abstract contract GasWorld is Deployment {
     Disputes internal _disputes;
     Actor[] internal _crowd;
 
+    /// @notice Elements of each tensor.
     function elements() internal pure virtual returns (uint64);
 
     function name() internal pure virtual returns (string memory);
+
+    /// @notice Tensors of the model, a power of two.
+    function tensors() internal pure virtual returns (uint256) {
+        return 1;
+    }
 
     /// @notice The leaf that all paths are of.
     function place() internal pure virtual returns (uint256) {
@@ -42,11 +56,11 @@ abstract contract GasWorld is Deployment {
     }
 
     function _layout() internal pure returns (bytes memory) {
-        return abi.encodePacked(elements());
+        return Trees.repeated(abi.encodePacked(elements()), tensors());
     }
 
     function _depth() internal pure returns (uint256 depth) {
-        while ((uint256(256) << depth) < elements()) {
+        while ((uint256(256) << depth) < elements() * tensors()) {
             ++depth;
         }
     }
@@ -151,11 +165,12 @@ abstract contract GasWorld is Deployment {
     }
 
     function _commit(RoundId round, IJudge.Entry[] memory entries) internal {
+        bytes32 base = genesisState();
         for (uint256 i = 0; i < entries.length; ++i) {
             IRoundLedger.Commitment memory commitment = IRoundLedger.Commitment(
                 entries[i].contributor,
                 round,
-                genesisState(),
+                base,
                 entries[i].updateRoot,
                 entries[i].sumSquares,
                 entries[i].memoryHash,
@@ -178,7 +193,13 @@ abstract contract GasWorld is Deployment {
     {
         RoundId round = ledger.nextRound();
         header = abi.encode(
-            RoundId.unwrap(round), manifestHash(), genesisState(), uint32(1), uint8(8), keccak256("seed"), hex"f6"
+            RoundId.unwrap(round),
+            manifestHash(),
+            genesisState(),
+            uint32(1),
+            uint8(8),
+            keccak256("seed"),
+            Trees.repeated(hex"f6", tensors())
         );
         vm.prank(coordinator.addr);
         ledger.openRound(round, genesisState(), keccak256(header));

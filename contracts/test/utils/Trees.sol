@@ -4,8 +4,17 @@ pragma solidity 0.8.37;
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 
-/// @notice Whole trees and paths in them, as files of artifacts have them.
+/// @notice Whole trees and paths in them, as files of artifacts have them, and what they are made of.
 library Trees {
+    /// @notice Some bytes again and again.
+    /// @param times A power of two.
+    function repeated(bytes memory values, uint256 times) internal pure returns (bytes memory) {
+        for (; times > 1; times /= 2) {
+            values = bytes.concat(values, values);
+        }
+        return values;
+    }
+
     /// @notice All levels of an update tree, the leaves first.
     function sums(MerkleSum.Node[] memory leaves, uint256 depth)
         internal

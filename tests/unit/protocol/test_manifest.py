@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from folkmoot.errors import ManifestError
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
-from folkmoot.protocol.manifest import Carried, Manifest, Tensor, padding_mask
+from folkmoot.protocol.manifest import MAX_TENSORS, Carried, Manifest, Tensor, padding_mask
 
 SHAPES = st.lists(st.integers(1, 9), max_size=4).map(tuple)
 MANIFEST = Manifest("two", (Tensor("a", (3, 100)), Carried("n", "int16", (2,), b"\1\0\2\0"), Tensor("b", ())))
@@ -215,3 +215,26 @@ def test_file_refuses(change: dict[str, Any]) -> None:
 def test_file_refuses_other_bytes(data: bytes) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(data)
+
+
+def test_a_model_has_no_more_tensors_than_proofs_can_carry() -> None:
+    values = {f"t{i}": np.zeros(1, np.float32) for i in range(MAX_TENSORS)}
+    values |= {"steps": np.zeros(1, np.int64), "mask": np.full(1, -np.inf, np.float32)}
+    manifest = Manifest.from_arrays("t", values)
+    assert len(manifest.layout) == 8 * MAX_TENSORS
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    more = values | {"more": np.zeros(1, np.float32)}
+    assert len(Manifest.from_arrays("t", more, carry=["more"]).tensors) == MAX_TENSORS
+
+    # Refused before anybody looks at the arrays, of which one is none.
+    file = parse_canonical_json(manifest.to_json())
+    file["arrays"] += [{"name": "more", "shape": "none", "dtype": "float32"}]
+    for make in (
+        lambda: Manifest("t", (*manifest.arrays, Tensor("more", (0,)))),
+        lambda: Manifest.from_arrays("t", {"none": np.zeros(1, np.complex64)} | more),
+        lambda: Manifest.from_json(canonical_json(file)),
+    ):
+        with pytest.raises(ManifestError, match=f"{MAX_TENSORS + 1} tensors") as caught:
+            make()
+        assert caught.value.code == "too-many-tensors"
+        assert "Merge small tensors" in str(caught.value.remedy)
