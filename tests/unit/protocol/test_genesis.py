@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from folkmoot.errors import ArtifactError, InputError
-from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent
+from folkmoot.protocol.genesis import (
+    Genesis,
+    calibrated_exponent,
+    first_exponent,
+    noise_exponent,
+    width_settings,
+    width_warning,
+)
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
+from folkmoot.protocol.manifest import Manifest, Tensor
 from tests.unit import worlds
 
 GENESIS = Genesis.of(worlds.MANIFEST, worlds.state(worlds.MANIFEST, 1), (-9, -10, 4))
@@ -67,3 +77,21 @@ def test_first_exponent() -> None:
     for rate, steps in ((0.0, 5), (1.0, 0), (-1.0, 5), (float("nan"), 1), (float("inf"), 1)):
         with pytest.raises(InputError):
             first_exponent(rate, steps)
+
+
+def test_a_genesis_names_another_width_than_eight() -> None:
+    assert width_settings(8) == {}
+    eight = Manifest("m", (Tensor("w", (3,)),))
+    four = replace(eight, training=width_settings(4))
+    assert width_warning(eight, 8) == width_warning(four, 4) == ""
+    assert "of 8 bits a coordinate, and the policy has 4" in width_warning(eight, 4)
+    assert width_warning(eight, 4).endswith("updates are cut to their largest integers.")
+    assert width_warning(four, 8).endswith("updates are rounded more than they need to be.")
+
+
+def test_exponents_of_noise() -> None:
+    assert noise_exponent(16 * 2.0**-10) == -10
+    assert (noise_exponent(1e-30), noise_exponent(1e30)) == (-40, 4)
+    for deviation in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="standard deviation"):
+            noise_exponent(deviation)
