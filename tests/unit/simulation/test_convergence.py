@@ -55,8 +55,8 @@ def test_a_larger_rate_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.refused == 0
     assert found.fitted > 0
 
-    def unfitted(*given: Any, max_sum_squares: int) -> EncodedUpdate:
-        return encode_update(*given)
+    def unfitted(*given: Any, width: int, max_sum_squares: int) -> EncodedUpdate:
+        return encode_update(*given, width=width)
 
     monkeypatch.setattr(federation, "encode_update", unfitted)
     assert compare(subject, course).refused > 0, "without the fit it does"
