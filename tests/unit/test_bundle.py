@@ -64,7 +64,7 @@ EXPECTED |= {
 EXPECTED |= {
     f"folkmoot/tasks/text/{path.name}"
     for path in (flower_run.project_root() / "folkmoot" / "tasks" / "text").iterdir()
-    if path.suffix in (".py", ".json", ".jsonl")
+    if path.suffix in (".py", ".json")
 }
 
 

@@ -8,7 +8,10 @@ has comedies, another one *Paradise Lost*. This module does not use models, Flow
 
 from __future__ import annotations
 
+import base64
+import bz2
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -17,7 +20,7 @@ from folkmoot.errors import TaskError
 from folkmoot.tasks.partition import ROOTS, check_partition
 from folkmoot.tasks.text.bpe import Encoding
 
-WORKS_FILE, MERGES_FILE = "works.jsonl", "merges.json"
+WORKS_FILE, MERGES_FILE = "works.json", "merges.json"
 
 HELD_OUT, ROOT = 0.03, 0.03
 """Parts of each work that are held out, and that are in the root set."""
@@ -45,11 +48,27 @@ class Parts:
     held_out: str
 
 
+def dump_works(works: Iterable[Work]) -> str:
+    """Return the file of works. Their texts are compressed: each bundle has the file, and goes to each node."""
+    packed = [
+        {
+            "title": work.title,
+            "kind": work.kind,
+            "text": base64.b85encode(bz2.compress(work.text.encode())).decode("ascii"),
+        }
+        for work in works
+    ]
+    return json.dumps(packed, indent=1) + "\n"
+
+
 @cache
 def read_works() -> tuple[Work, ...]:
     """Read the works, in their order."""
-    lines = (files(__package__) / WORKS_FILE).read_text(encoding="utf-8").splitlines()
-    return tuple(Work(**json.loads(line)) for line in lines)
+    packed = json.loads((files(__package__) / WORKS_FILE).read_text(encoding="ascii"))
+    return tuple(
+        Work(one["title"], one["kind"], bz2.decompress(base64.b85decode(one["text"])).decode())
+        for one in packed
+    )
 
 
 @cache
