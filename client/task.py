@@ -16,10 +16,12 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from typing import Any, NoReturn
 
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.tasks.text.texts import WORKS_FILE, WORKS_VARIABLE
 
 BUNDLES_FOLDER = "bundles"
 """Name of the folder in Flower's home that has unpacked bundles, each in a folder of its hash."""
@@ -84,6 +86,7 @@ def run(task: Task) -> None:
     """Run a task. Ends the process."""
     os.environ["FLWR_HOME"] = task.flower_home
     os.environ[MEMORY_VARIABLE] = task.memory
+    os.environ[WORKS_VARIABLE] = str(files("folkmoot.tasks.text") / WORKS_FILE)
     if task.scratch:
         os.environ.update(TMPDIR=task.scratch, HOME=task.scratch)
         tempfile.tempdir = None

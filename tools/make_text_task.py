@@ -44,11 +44,10 @@ def clean(text: str) -> str:
 def main(words: list[str]) -> None:
     """Write both files."""
     if words:
-        works = [
-            texts.Work(title, kind, clean((Path(words[0]) / path).read_text(encoding="ascii")))
-            for title, kind, path in WORKS
-        ]
-        (FOLDER / texts.WORKS_FILE).write_text(texts.dump_works(works), encoding="ascii")
+        with (FOLDER / texts.WORKS_FILE).open("w", encoding="utf-8", newline="\n") as file:
+            for title, kind, path in WORKS:
+                text = clean((Path(words[0]) / path).read_text(encoding="ascii"))
+                file.write(json.dumps({"title": title, "kind": kind, "text": text}) + "\n")
     encoding = bpe.learn([work.text for work in texts.read_works()], VOCABULARY)
     (FOLDER / texts.MERGES_FILE).write_text(json.dumps(encoding.merges) + "\n", encoding="utf-8")
 

@@ -3,24 +3,27 @@
 
 Of each work, the last part is held out, a short part before it is in the coordinator's root set, and the rest is for
 training. The works for training stand one after the other, and a contributor gets one of equal parts of that row: one
-has comedies, another one *Paradise Lost*. This module does not use models, Flower or the chain.
+has comedies, another one *Paradise Lost*. The bundle of an app has the encoding, which all must share, and no works: a
+contributor's data are those of its own installation. This module does not use models, Flower or the chain.
 """
 
 from __future__ import annotations
 
-import base64
-import bz2
 import json
-from collections.abc import Iterable
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 
 from folkmoot.errors import TaskError
 from folkmoot.tasks.partition import ROOTS, check_partition
 from folkmoot.tasks.text.bpe import Encoding
 
-WORKS_FILE, MERGES_FILE = "works.json", "merges.json"
+WORKS_FILE, MERGES_FILE = "works.jsonl", "merges.json"
+
+WORKS_VARIABLE = "FOLKMOOT_WORKS"
+"""Environment variable with the path of the file of works, for code that runs from a bundle."""
 
 HELD_OUT, ROOT = 0.03, 0.03
 """Parts of each work that are held out, and that are in the root set."""
@@ -48,27 +51,23 @@ class Parts:
     held_out: str
 
 
-def dump_works(works: Iterable[Work]) -> str:
-    """Return the file of works. Their texts are compressed: each bundle has the file, and goes to each node."""
-    packed = [
-        {
-            "title": work.title,
-            "kind": work.kind,
-            "text": base64.b85encode(bz2.compress(work.text.encode())).decode("ascii"),
-        }
-        for work in works
-    ]
-    return json.dumps(packed, indent=1) + "\n"
-
-
 @cache
 def read_works() -> tuple[Work, ...]:
-    """Read the works, in their order."""
-    packed = json.loads((files(__package__) / WORKS_FILE).read_text(encoding="ascii"))
-    return tuple(
-        Work(one["title"], one["kind"], bz2.decompress(base64.b85decode(one["text"])).decode())
-        for one in packed
-    )
+    """Read the works, in their order.
+
+    Raises:
+        TaskError: Their file can't be read.
+    """
+    given = os.environ.get(WORKS_VARIABLE)
+    file = Path(given) if given else files(__package__) / WORKS_FILE
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise TaskError(
+            f"The texts of the task can't be read: {error.strerror}.",
+            remedy=f"Use `folkmoot join`, or set {WORKS_VARIABLE} to the file {WORKS_FILE} of an installation.",
+        ) from error
+    return tuple(Work(**json.loads(line)) for line in lines)
 
 
 @cache

@@ -30,6 +30,7 @@ from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.tasks.text.texts import WORKS_VARIABLE
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import Rules
 from tests import leftovers
@@ -56,7 +57,7 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     for module in (runtime, utils):
         monkeypatch.setattr(module, "get_project_dir", module.get_project_dir)
     monkeypatch.setattr(tasks, "BUNDLED", frozenset())
-    for name in ("FLWR_HOME", MEMORY_VARIABLE):
+    for name in ("FLWR_HOME", MEMORY_VARIABLE, WORKS_VARIABLE):
         monkeypatch.setitem(os.environ, name, "")
     np.random.seed(1)
     same = np.random.random()
@@ -64,6 +65,7 @@ def test_flower_loads_what_was_unpacked_whatever_the_superlink_names(
     tasks.run(Task("127.0.0.1:9", "token", HASH, HASH, str(tmp_path), "/kept"))
     assert np.random.random() != same, "a fork must not draw what another fork draws"
     assert os.environ[MEMORY_VARIABLE] == "/kept"
+    assert Path(os.environ[WORKS_VARIABLE]).is_file(), "a bundle has no texts"
     assert places == [unpacked, unpacked]
     with pytest.raises(InputError, match="runs only"):
         tasks.run(Task("127.0.0.1:9", "token", None, "ef" * 32, str(tmp_path), ""))

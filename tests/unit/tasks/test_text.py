@@ -80,6 +80,18 @@ def test_an_encoding_that_joins_later_tokens() -> None:
 # Texts
 
 
+def test_code_from_a_bundle_reads_the_works_of_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = texts.read_works.__wrapped__  # The works are read once.
+    monkeypatch.setenv(texts.WORKS_VARIABLE, str(tmp_path / texts.WORKS_FILE))
+    with pytest.raises(TaskError, match="can't be read: No such file") as refused:
+        read()
+    assert texts.WORKS_VARIABLE in refused.value.remedy
+    (tmp_path / texts.WORKS_FILE).write_text('{"title": "One", "kind": "prose", "text": "Word."}')
+    assert read() == (texts.Work("One", "prose", "Word."),)
+
+
 def test_contributors_have_works_of_their_own_and_nobody_has_what_is_held_out() -> None:
     shares = [texts.share_of(share, 3) for share in range(3)]
     assert "".join(shares) == "".join(one.training for one in texts.parts())
