@@ -3,23 +3,21 @@
 
     python -m benchmarks.growth large [--parameters 100000000] [--updates 3] [--rule guided_mean] [--folder FOLDER]
 
-The real coordinator takes one round up to its anchor. Then the commands of whoever checks it run on its files, before
-the round is final: audit, watcher, mirror, a coordinator restored from the mirror, model download. What a contributor's
-machine does, and the examination of two wrong anchors, run by the library. Each command is a process of its own, and
-its peak of memory counts from the first byte of the interpreter.
+A real coordinator takes one round up to its anchor. Before the round is final, other commands run on its files: audit,
+watch, mirror, restore from the mirror, model download. Each command is a process of its own, and its peak of memory
+includes the interpreter. The contributor's part, and the examination of two wrong anchors, run by the library.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import pickle
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -85,16 +83,17 @@ def by_library(folder: Path, parameters: int, updates: int, rule: str) -> list[P
         rule: The aggregation rule.
     """
     places = (folder / "small", folder / "large")
-    for place, size in zip(places, (_SMALL, parameters), strict=True):
-        made = watching.build(watching.Folder(place), size, updates, rule)
-        (place / "cases").write_bytes(pickle.dumps(made))
-    command = [sys.executable, "-m", "benchmarks.growth.large", "--only", *map(str, places)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return [Part(**line) for line in json.loads(found.stdout)]
+    made = [
+        (place, *watching.build(watching.Folder(place), size, updates, rule))
+        for place, size in zip(places, (_SMALL, parameters), strict=True)
+    ]
+    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
+        fresh.submit(acceleration.load).result()
+        _, parts = [fresh.submit(_run_parts, *one).result() for one in made]
+    return parts
 
 
-def _run_parts(folder: Path) -> list[Part]:
-    shelf, cases = pickle.loads((folder / "cases").read_bytes())  # noqa: S301  # it was written by `by_library`
+def _run_parts(folder: Path, shelf: RoundFiles, cases: dict[str, Case]) -> list[Part]:
     own, found = Process(os.getpid()), []
     works: tuple[Callable[[], object], ...] = (
         lambda: _examine(shelf, cases["right"]),
@@ -157,7 +156,7 @@ def _encode(folder: Path, shelf: RoundFiles, case: Case) -> None:
 
 
 def by_commands(folder: Path, parameters: int, updates: int, rule: str) -> list[Part]:
-    """Measure a coordinator, and the commands of whoever checks its round.
+    """Measure a coordinator, and the commands that check, copy and restore its round.
 
     Args:
         folder: An empty folder for everything.
@@ -221,13 +220,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
     parser.add_argument("--library", action="store_true", help="only the parts that need no chain")
-    parser.add_argument("--only", type=Path, nargs=2, help=argparse.SUPPRESS)
     wanted = parser.parse_args(words)
-    if wanted.only is not None:
-        acceleration.load()
-        _, parts = map(_run_parts, wanted.only)
-        print(json.dumps([asdict(part) for part in parts]))
-        return
     print(f"{wanted.parameters:,} parameters, {wanted.updates} updates, {wanted.rule}")
     if not wanted.library:
         with tempfile.TemporaryDirectory(dir=wanted.folder) as place:
