@@ -30,9 +30,9 @@ from client.executor import Running, TrainingExecutor
 from client.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
-from folkmoot.tasks.text.texts import WORKS_VARIABLE
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.rules import Rules
+from folkmoot.tasks.text.texts import WORKS_VARIABLE
 from tests import leftovers
 
 ROOT = Path(__file__).resolve().parents[3]
