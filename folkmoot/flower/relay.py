@@ -244,7 +244,7 @@ class Relay:
                 return current
             if self.running(run_id).state == "done":
                 return None
-            time.sleep(self.pacing.pause(self.pacing.coordinator, began))
+            time.sleep(self.pacing.pause(self.pacing.coordinator, began))  # The coordinator pushes nothing.
 
     def running(self, run_id: str) -> RunView:
         """Return a run that has not failed.
@@ -275,7 +275,7 @@ class Relay:
             if view.get("phase") in VOID:
                 return None
             self.running(run_id)
-            time.sleep(self.pacing.pause(self.pacing.coordinator, began))
+            time.sleep(self.pacing.pause(self.pacing.coordinator, began))  # The coordinator pushes nothing.
 
     def still_open(self, round_id: int) -> bool:
         """Return whether a round takes updates. Assume so while the coordinator is unavailable."""
@@ -449,7 +449,7 @@ class Relay:
             for reply in asking.replies():
                 answered += not reply.has_error()
                 yield reply
-            time.sleep(self.pacing.replies)  # As in `replies`.
+            time.sleep(self.pacing.replies)  # Flower's Grid has no call that waits for a reply.
 
     def deliver(self, reply: Message, report: RoundReport) -> bool:
         """Submit a reply to the coordinator.
