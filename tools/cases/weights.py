@@ -92,7 +92,7 @@ def weights_cases() -> Group:
 
     hand_picked_weights(add)
     for name in PARAMETERS:
-        chance = random.Random(f"weights of {name}")  # noqa: S311
+        chance = random.Random(f"weights of {name}")  # noqa: S311  the same draws each time
         for number in range(14):
             count, size = chance.choice([1, 2, 3, 4, 5, 5, 6, 7, 8, 9]), chance.randint(3, 7)
             vectors = _case_vectors(chance, count, size)
