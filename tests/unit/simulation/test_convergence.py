@@ -23,6 +23,7 @@ from benchmarks.convergence.results import Key, is_steady, load, markdown, rows,
 from benchmarks.convergence.subjects import QUICKSTART, SUBJECTS
 from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.simulation import kept
+from folkmoot.simulation.attacks import Attack
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +108,7 @@ def test_the_quickstart_at_its_published_rate() -> None:
 
 
 @pytest.mark.parametrize("one", attackers.ATTACKS[1:6:2], ids=lambda one: one.name)
-def test_a_minority_moves_exponents_by_little(one: attackers.Attack) -> None:
+def test_a_minority_moves_exponents_by_little(one: Attack) -> None:
     found = attackers.drill(5, 2, one, rounds=8, seeds=1)
     assert -4 <= found.lowest <= found.highest <= 3
     assert abs(found.mean) < 2
