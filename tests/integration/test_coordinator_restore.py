@@ -9,11 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +37,7 @@ from server.restore.restore import require_empty, restore
 from server.settings import load
 from tests import factories
 from tests import postgres as servers
+from tests.http_servers import serving_folder
 from tests.integration.coordinator_world import (
     MANIFEST,
     Signed,
@@ -167,25 +164,6 @@ def appoint(world: factories.Federation, address: str) -> None:
     governance.execute(chain, world["ada"], governance.find(chain, str(number)))
 
 
-@contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """A web server that knows nothing of Folkmoot."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_another_coordinator_takes_over_from_a_mirror(
     world: factories.Federation, tmp_path: Path, folkmoot: Command, keystore: Callable[[str], Path]
 ) -> None:
@@ -221,7 +199,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
     # What is there is not fetched again, and any web server can hand it on.
     again = folkmoot("mirror", "--from", tmp_path, "--to", mirror)
     assert (again["rounds"], again["fetched"], again["missing"]) == (3, 0, [])
-    with web_server(mirror) as url:
+    with serving_folder(mirror) as url:
         with CoordinatorSource(url) as source:
             assert audit([world.anvil.url], world.deployment, source).recomputed == 3
         early = folkmoot("cancel", 4, by="ada", fails=1)
