@@ -55,7 +55,7 @@ class Server:
     def client(self, service: str = "s3", **options: Any) -> Any:
         """A client of its own, for what tests do behind the store's back."""
         return boto3.client(
-            service,  # type: ignore[call-overload]
+            service,
             endpoint_url=self.endpoint,
             region_name=REGION,
             **{"aws_access_key_id": KEY, "aws_secret_access_key": SECRET, **options},

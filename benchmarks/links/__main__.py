@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import program
 from benchmarks.links import losses, traffic
 from benchmarks.links.models import BATCH, LOCAL_STEPS, SIZES
 from benchmarks.links.results import (
@@ -31,7 +32,7 @@ from benchmarks.links.results import (
     picture,
     traffic_table,
 )
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import InputError
 from folkmoot.tasks.text.gpt import Gpt, losses_of
 
 _STEPS = 3
@@ -161,12 +162,7 @@ def _print(results: Results, chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the program."""
-    try:
-        work(arguments())
-    except FolkmootError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted. What was measured is kept.")
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ these are: the seconds of a step with its share of an exchange, ratios, caps, an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 from benchmarks.links.losses import CONTEXT, WORKERS, Curve, Plan
 from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
 from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.web.intervals import alone
 from folkmoot.web.markup import tag
 
@@ -38,18 +38,6 @@ class Step:
     """Processor seconds of one core."""
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InputError(
-            f"{path} has a line that is not JSON: {error}.",
-            remedy="Remove the line, and start the same command again.",
-            code="not-results",
-        ) from error
-
-
 @dataclass(frozen=True)
 class Results:
     """All that was measured; each file is in one folder."""
@@ -58,25 +46,28 @@ class Results:
 
     def exchanges(self) -> dict[tuple[str, str, str], Exchange]:
         """The newest exchange by model, setting and way."""
-        made = (Exchange(**value) for value in _read(self.folder / "lines.jsonl"))
+        made = kept.read(self.folder / "lines.jsonl", lambda value: Exchange(**value))
         return {(one.model, one.setting, one.way): one for one in made}
 
     def curves(self) -> list[Curve]:
         """Losses."""
-        found = _read(self.folder / "losses.jsonl")
-        return [Curve(Plan(**value.pop("plan")), **value) for value in found]
+
+        def curve(value: Any) -> Curve:
+            return Curve(Plan(**value.pop("plan")), **value)
+
+        return kept.read(self.folder / "losses.jsonl", curve)
 
     def steps(self) -> dict[str, Step]:
         """The newest step by model."""
-        return {value["model"]: Step(**value) for value in _read(self.folder / "steps.jsonl")}
+        return {one.model: one for one in kept.read(self.folder / "steps.jsonl", lambda value: Step(**value))}
 
     def add(self, one: Exchange | Curve | Step) -> None:
         """Add a measurement to its file."""
         name = {Exchange: "lines", Curve: "losses", Step: "steps"}[type(one)]
-        self.folder.mkdir(parents=True, exist_ok=True)
         value = one.to_json() if isinstance(one, Exchange) else asdict(one)
-        with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, separators=(",", ":")) + "\n")
+        path = self.folder / f"{name}.jsonl"
+        kept.prepare(path)
+        kept.add(path, value)
 
 
 def per_step(one: Exchange, value: float, local_steps: int) -> float:

@@ -124,7 +124,13 @@ def test_deployer_that_does_something_else_meanwhile_is_told_to_start_anew(anvil
 
     def disturb(role: str) -> None:
         if role == "vault":
-            fields = {"to": HOLDER, "value": 1, "gas": 21_000, "gasPrice": 10**10, "chainId": 31337}
+            fields: dict[str, Any] = {
+                "to": HOLDER,
+                "value": 1,
+                "gas": 21_000,
+                "gasPrice": 10**10,
+                "chainId": 31337,
+            }
             nonce = w3.eth.get_transaction_count(deployer.address)
             signed = deployer.sign_transaction({**fields, "nonce": nonce})
             w3.eth.send_raw_transaction(signed.raw_transaction)

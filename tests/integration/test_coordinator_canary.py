@@ -282,8 +282,8 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     other.name = "other"
     with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
         Evaluator(other, here.api, here.world[EVALUATOR])
-    dull.examine = None  # type: ignore[assignment,method-assign]
-    dull.evaluate = lambda model: {"error": 1.0}  # type: ignore[method-assign]
+    dull.examine = None
+    dull.evaluate = lambda model: {"error": 1.0}
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     probing(here, 1)
     assert (

@@ -268,8 +268,8 @@ def test_another_coordinator_takes_over_from_a_mirror(
         api.start_run(1, len(NAMES), newcomer, here.domain)
         play(api, world, 5)
         until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
-        view = chain.round(5)
-        assert (view.coordinator, view.base) == (newcomer.address, 3)
+        last = chain.round(5)
+        assert (last.coordinator, last.base) == (newcomer.address, 3)
         verdicts = json.loads(api.artifact(api.get("/v1/rounds/5")["verdicts"]))["verdicts"]
         assert all("trajectoryCosine" in verdict["numbers"] for verdict in verdicts), "the rule looks back"
         until(lambda: api.get("/v1/rounds/5")["step"] == "settled", what="the settlement")

@@ -258,8 +258,8 @@ def test_the_program_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Capture
     program.work(program.arguments([*words, "table", "--plot", str(tmp_path)]))
     assert "fewer bytes than DDP" in capsys.readouterr().out
     assert (tmp_path / "links-1m.svg").read_bytes().startswith(b"<svg")
-    (tmp_path / "losses.jsonl").write_text("{")
-    with pytest.raises(InputError, match="not JSON"):
+    (tmp_path / "losses.jsonl").write_text("{\n{\n")
+    with pytest.raises(InputError, match="Line 1"):
         program.work(program.arguments([*words, "table"]))
     with pytest.raises(InputError, match="must be at least 1"):
         program.work(program.arguments([*words, "losses", "--seeds", "0"]))

@@ -880,7 +880,7 @@ def test_a_full_disk_ends_no_watch(world: World, tmp_path: Path) -> None:
 
 def test_a_defect_is_told_and_does_not_end_a_watch(world: World, tmp_path: Path) -> None:
     seen = Watched(world, tmp_path / "watch")
-    seen.watcher._examiner._shelf = "no shelf"  # type: ignore[assignment]
+    seen.watcher._examiner._shelf = "no shelf"
     assert watch(seen.watcher, once=False, every=3, wait=lambda seconds: True) == 4
     assert [(line["round"], line["code"]) for line in seen.said("unchecked")] == [(1, "defect")]
 
@@ -1007,6 +1007,5 @@ def test_a_daemon_follows_serves_numbers_and_stops_when_told(
         assert process.wait(20) == 0
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close() if process.stdout else None
+        process.communicate()
     assert phase(world, number) == Phase.SLASHED
