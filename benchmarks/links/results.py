@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.links.losses import CONTEXT, WORKERS, Curve, Plan
-from benchmarks.links.traffic import FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
+from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
 from folkmoot.errors import InputError
 from folkmoot.simulation import kept
 from folkmoot.web.intervals import alone
@@ -114,14 +114,17 @@ def traffic_table(results: Results, model: str, local_steps: int, compute: float
             if one is None:
                 continue
             step = compute + per_step(one, one.round, local_steps)
+            # With eager start, computing goes on in the exchange; the slower of both decides.
+            eager = max(compute, one.round / local_steps) if one.way in CURRENT else None
             alone_step = compute + per_step(one, line_seconds(one), local_steps)
             bytes_a_step = per_step(one, one.down + one.up, local_steps)
-            ratios = ("-", "-", "-", "-")
+            ratios = ("-",) * 5
             if ddp is not None:
                 ratios = (
                     f"{(ddp.down + ddp.up) / bytes_a_step:,.1f}",
                     f"{(compute + ddp.seconds) / step:,.1f}",
                     f"{(compute + line_seconds(ddp)) / alone_step:,.1f}",
+                    "-" if eager is None else f"{(compute + ddp.seconds) / eager:,.1f}",
                     f"{1 + ddp.seconds / compute:,.1f}",
                 )
             rows.append(
@@ -140,7 +143,8 @@ def traffic_table(results: Results, model: str, local_steps: int, compute: float
             )
     head = (
         "line", "way", "down, bytes a parameter", "up", "line alone, s", "transfers, s", "exchange, s", "a step, s",
-        "times fewer bytes than DDP", "times faster", "times faster, line alone", "cap", "load",
+        "times fewer bytes than DDP", "times faster", "times faster, line alone", "times faster, eager start",
+        "cap", "load",
     )  # fmt: skip
     return markdown(rows, head, 2)
 
