@@ -16,7 +16,7 @@ from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
-from folkmoot.evaluation import Measurement, measure
+from folkmoot.evaluation import measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.keystore import create
@@ -31,6 +31,7 @@ from tests.integration.coordinator_world import (
     federation,
     first_state,
     make_home,
+    measured,
     open_round,
     running,
     train,
@@ -45,13 +46,6 @@ def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     evaluator = factories.account(EVALUATOR).address
     with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator) as found:
         yield found
-
-
-def model(share: float) -> Measurement:
-    """What is measured of a model that labels so large a share of 1,000 examples right."""
-    labels = [number % 10 for number in range(1000)]
-    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
-    return measure({"loss": 1.0}, labels, guesses)
 
 
 def view(here: Running, number: int) -> dict[str, Any]:
@@ -74,8 +68,8 @@ def report(found: dict[str, Any], before: float, after: float, **changes: Any) -
         "task": MANIFEST.task,
         "base_state_root": bytes.fromhex(found["baseStateRoot"][2:]),
         "state_root": bytes.fromhex(found["stateRoot"][2:]),
-        "base": model(before),
-        "candidate": model(after),
+        "base": measured(before),
+        "candidate": measured(after),
     }
     return CanaryReport(**{**values, **changes})
 

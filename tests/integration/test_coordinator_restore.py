@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from client.node import check_base, check_coordinator
@@ -25,11 +24,7 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, RpcError
-from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import sha256_hex
-from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import UNIT
 from server.db.engine import Database
@@ -42,6 +37,7 @@ from tests.integration.coordinator_world import (
     MANIFEST,
     Signed,
     federation,
+    go_towards_a_goal,
     open_round,
     running,
     serving,
@@ -89,29 +85,9 @@ def folkmoot(
     return command
 
 
-def train(world: factories.Federation, name: str, header: RoundHeader, state: State) -> Signed:
-    """Go a step towards a goal that all share, and a bit one's own way."""
-    account = factories.account(name)
-    start = state.to_float32()
-    goal = np.random.default_rng(3).normal(size=start.shape)
-    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
-    end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
-    encoded = encode_update(
-        start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
-    )
-    commitment = Commitment(
-        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares
-    )
-    return Signed(commitment, commitment.sign(account, domain(world)), encoded.data)
-
-
-def domain(world: factories.Federation) -> Domain:
-    return Domain(world.deployment.chain_id, world.deployment.ledger)
-
-
 def play(api: CoordinatorApi, world: factories.Federation, number: int) -> list[Signed]:
     _, header, state = open_round(api, number)
-    signed = [train(world, name, header, state) for name in NAMES]
+    signed = [go_towards_a_goal(world, name, header, state) for name in NAMES]
     for one in signed:
         api.submit_update(number, one.wire, one.data)
     return signed
@@ -178,7 +154,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
             play(old.api, world, number)
         _, header, state = open_round(old.api, 4)
         for name in NAMES:
-            signed = train(world, name, header, state)
+            signed = go_towards_a_goal(world, name, header, state)
             chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), world[name])
         # Commitments without their updates are no answers: the window goes on to its end.
         old.coordinator.chain.node.move_clock(chain.round(4).commit_deadline)

@@ -355,15 +355,7 @@ def test_whatever_else_a_watcher_does_it_does_once(
 
 def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     kept: dict[str, bytes] = {}
-
-    def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_mean(world, outcome)
-        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
-        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
-        pointer.unlink()
-        return anchor
-
-    number = world.play(NAMES, hide)
+    number = world.play(NAMES, lies.lie_mean_and_hide(kept))
     world.advance(factories.policy().challenge_window // 4)
     look(mortal, world)
     (demand,) = demands(world, number)

@@ -399,15 +399,7 @@ def test_what_is_withheld_is_demanded_and_silence_is_punished(world: World, tmp_
 
 def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     kept: dict[str, bytes] = {}
-
-    def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_mean(world, outcome)
-        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
-        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
-        pointer.unlink()
-        return anchor
-
-    number = world.play(NAMES, hide)
+    number = world.play(NAMES, lies.lie_mean_and_hide(kept))
     world.advance(factories.policy().challenge_window // 4)
     seen = Watched(world, tmp_path / "watch")
     assert seen.watcher.look()
