@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -374,13 +375,20 @@ def test_a_slashed_round_is_history_even_without_its_files(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain, home = world.chain, tmp_path / "home"
+
+    def committed(number: int) -> bool:
+        return chain.round(number).entries == 3
+
+    def anchored(number: int) -> bool:
+        return chain.phase(number) is Phase.ANCHORED
+
     with running(home, world, time_travel=False) as old:
         old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
         for number in (1, 2):
             play(old.api, world, number)
-            until(lambda: chain.round(number).entries == 3, what="the commitments")  # noqa: B023
+            until(partial(committed, number), what="the commitments")
             world.anvil.advance(601)
-            until(lambda: chain.phase(number) is Phase.ANCHORED, what="the anchor")  # noqa: B023
+            until(partial(anchored, number), what="the anchor")
         lost = [old.api.get("/v1/rounds/2")[name] for name in ("mean", "state", "artifacts")]
         until(lambda: chain.round(1).settled, what="the settlement of round 1")
     chain.send(chain.ledger.functions.reportFraud(2, world["ada"].address), world["verifier"])

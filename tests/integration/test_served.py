@@ -383,7 +383,7 @@ def rows_of(here: Running) -> dict[str, set[str]]:
     """What the tables have that are compared."""
     with here.coordinator.storage.database.read() as session:
         return {
-            table: {str(row) for row in session.execute(text(f"SELECT {columns} FROM {table}"))}  # noqa: S608
+            table: {str(row) for row in session.execute(text(f"SELECT {columns} FROM {table}"))}  # noqa: S608  our own names
             for table, columns in (
                 ("rounds", "number, step, anchor, base_state_root"),
                 ("entries", "round, position, weight, commitment"),
