@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from folkmoot.audit.rounds import CancelReason, Ledger, Round, check_rounds, replay
+from folkmoot.audit.ledger_state import CancelReason, Ledger, Round
+from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
