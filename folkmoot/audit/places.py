@@ -10,7 +10,7 @@ from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.ledger_state import CHECK, Ledger, Round
 from folkmoot.audit.stakes import Stakes
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import (
     Left,

@@ -16,7 +16,7 @@ from folkmoot.audit.judgments import check_judgments, fault, postpone, slash
 from folkmoot.audit.ledger_state import CHECK, CancelReason, Ledger, Round, genesis_view, view_of
 from folkmoot.audit.places import draw_places, leave, note_basis, redraw, require_membership, require_place
 from folkmoot.audit.stakes import Stakes
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import (
     BondLocked,

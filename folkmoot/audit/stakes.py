@@ -16,7 +16,7 @@ from itertools import groupby
 
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.events import (
     BondLocked,
     BondUnlocked,

@@ -23,7 +23,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
-from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
+from folkmoot.chain.terms import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots, Governance
+from folkmoot.chain.terms import OPEN, Admission, GenesisRoots, Governance
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.evaluation import Measurement, measure
