@@ -22,9 +22,9 @@ from eth_keys.datatypes import PrivateKey
 from sqlalchemy import select, text
 
 from folkmoot.artifacts.sources import CoordinatorSource
-from folkmoot.coordinator_api import end_run_message, run_message, upload_message
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.requests import end_run_message, run_message, upload_message
 from folkmoot.protocol.signatures import digest
 from server.db.models import Artifact, LogEntry
 from server.settings import load
