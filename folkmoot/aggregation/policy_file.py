@@ -20,7 +20,7 @@ from folkmoot.privacy.floor import check_bounds, floor_warning
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.hashing import json_name, parse_json
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import largest_scale
 from folkmoot.protocol.packing import WIDTHS, largest
@@ -46,7 +46,7 @@ def to_json(policy: Policy) -> dict[str, Any]:
             value = list(value)
         elif field.name == "bundle_hash":
             value = "0x" + value.hex()
-        document[_camel(field.name)] = value
+        document[json_name(field.name)] = value
     return document
 
 
@@ -58,7 +58,7 @@ def from_json(document: Any) -> Policy:
     """
     if not isinstance(document, dict):
         raise _invalid("it is not a JSON object")
-    names = {_camel(field.name): field.name for field in fields(Policy)}
+    names = {json_name(field.name): field.name for field in fields(Policy)}
     unknown = sorted(set(document) - set(names))
     if "bits" in unknown:
         raise _invalid("it is of protocol version 1: what was `bits` there is `width`")
@@ -152,11 +152,6 @@ def _value(key: str, name: str, value: Any) -> Any:
     if type(value) is not int:
         raise _invalid(f"{key} must be an integer, got {value!r}")
     return value
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
 
 
 def _invalid(reason: str) -> InputError:

@@ -299,7 +299,7 @@ def of_profile(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
     """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors, most_contributors
-    from folkmoot.chain.deploy import PROFILES
+    from folkmoot.chain.terms import PROFILES
     from folkmoot.protocol.policy import MEAN_SCALES, Policy
 
     if profile not in PROFILES:

@@ -261,7 +261,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     """
     from folkmoot.aggregation.registry import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
-    from folkmoot.chain.deploy import PROFILES, deploy_and_report
+    from folkmoot.chain.deploy import deploy_and_report
+    from folkmoot.chain.terms import PROFILES
     from folkmoot.cli.deploy import genesis_roots
     from folkmoot.cli.options import BUDGET_ROUNDS
     from folkmoot.cli.policy import suggest

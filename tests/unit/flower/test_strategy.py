@@ -291,7 +291,7 @@ def test_a_strategy_that_is_started_again_in_the_middle_of_a_round(join: Join) -
                 raise DiedError
             return list(grid.nodes)
 
-        grid.get_node_ids = die  # type: ignore[method-assign]
+        grid.get_node_ids = die
         with pytest.raises(DiedError):
             first.start(grid=grid, initial_arrays=ArrayRecord())
         world.run_state = "running"
@@ -369,7 +369,7 @@ def test_arguments_of_fedavg_mean_what_they_mean_there(join: Join) -> None:
 
     def aggregate(said: list[RecordDict], key: str) -> MetricRecord:
         assert key == "points"
-        return MetricRecord({"sum": sum(float(next(iter(r.metric_records.values()))[key]) for r in said)})  # type: ignore[arg-type]
+        return MetricRecord({"sum": sum(float(next(iter(r.metric_records.values()))[key]) for r in said)})
 
     with World(MANIFEST, dict(MODEL), expect=1, rounds=2) as world:
         grid = LocalGrid()

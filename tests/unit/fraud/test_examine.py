@@ -69,7 +69,7 @@ class Published:
         for place, original in options.get("copies", {}).items():
             self.pairs[place] = world.commit(names[place], update_bytes(MANIFEST, original))
         if options.get("lost"):
-            self.pairs[options["lost"]] = (self.pairs[options["lost"]][0], None)  # type: ignore[assignment]
+            self.pairs[options["lost"]] = (self.pairs[options["lost"]][0], None)
         self.mean = Bytes()
         self.outcome: RoundOutcome = compute_round(
             MANIFEST,
@@ -383,7 +383,7 @@ def test_what_the_anchor_calls_undelivered_is_not_demanded(tmp_path: Path) -> No
 @pytest.mark.parametrize("what", ["mean", "state"])
 def test_a_missing_tree_is_demanded_with_what_it_must_be(tmp_path: Path, what: str) -> None:
     published = Published(tmp_path)
-    finding = published.claim(**{f"{what}_root": keccak(b"something else")}).examined()
+    finding = published.claim(None, **{f"{what}_root": keccak(b"something else")}).examined()
     wanted = demandable(finding)
     assert wanted is not None
     assert wanted.what == what
