@@ -59,6 +59,7 @@ from folkmoot.flower.memory import (
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
+from folkmoot.privacy.floor import check_bounds
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
@@ -632,6 +633,13 @@ def _checked_round(
     try:
         declared = PrivacySettings.of(manifest.training)
         check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
+        check_bounds(
+            manifest,
+            header.exponents,
+            min_sum_squares=policy.min_sum_squares,
+            max_sum_squares=policy.max_sum_squares,
+            width=policy.width,
+        )
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
     return round_message, header, manifest, theta, policy, view
