@@ -202,7 +202,8 @@ def _anchored(
     draft_key = signer.draft_key()
     draft = drafted_update(contributor.home, header.round, draft_key)
     eager: EagerStore | None = None
-    done = time.monotonic()
+    span: clock.Span | None = None
+    began = time.monotonic()
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
@@ -220,6 +221,8 @@ def _anchored(
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
         earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
         if ahead is None:
+            if eager is not None:  # It may have waited for a training that was too late.
+                _check_in_time(header.round, contributor)
             with clock.ends(lambda: ends[0] - time.monotonic()):
                 trained = app.train(to_float32(theta), header.round, earlier)
             if isinstance(trained, Message):
@@ -227,7 +230,9 @@ def _anchored(
         else:
             log(INFO, "Round %d: training went on since round %d already", header.round, view.base)
             trained = ahead
-        done = time.monotonic()
+        if memory is not None:
+            span = trained.span
+            _tell_time(_memory_folder(contributor, bundle), header.round, span)
         content, left = trained.content, trained.state
         _hide_examples(content)
         try:
@@ -276,9 +281,13 @@ def _anchored(
         )
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
     reply, accepted = _reply(message, kept, round_message, contributor)
+    if span is not None and accepted:
+        # What was trained before a round opened waited for it.
+        times = clock.Times(span.ended, time.monotonic() - max(span.ended, began))
+        with contextlib.suppress(OSError):  # The next training then has the margin of this one.
+            clock.write(_memory_folder(contributor, commitment.bundle_hash), times)
     if eager is not None and accepted:
         with contextlib.suppress(OSError):  # The next round then starts from its base.
-            clock.measure(_memory_folder(contributor, commitment.bundle_hash), done)
             if (lock := eager.begin(header.round)) is not None:
                 work = partial(_train_on, app, header, policy, theta, kept.data, left)
                 longest = float(policy.commit_window + policy.anchor_window)
@@ -334,6 +343,7 @@ class _App:
         )
         del arrays  # The message has a copy.
         before, self._context.state = self._context.state, state
+        began, processor = time.monotonic(), time.process_time()
         try:
             reply = _train(self._message, self._context, self._call_next, self.contributor)
         finally:
@@ -342,7 +352,8 @@ class _App:
             self._message.content = RecordDict()
         if reply.has_error():
             return reply
-        return Trained(start, reply.content, left)
+        span = clock.Span(began, time.monotonic(), time.process_time() - processor)
+        return Trained(start, reply.content, left, span)
 
 
 def _train_on(
@@ -466,7 +477,15 @@ def _ends(view: RoundView, contributor: Contributor, bundle: bytes) -> tuple[flo
         now = _read_chain(rpc.latest_timestamp)
     over = time.monotonic() + view.commit_deadline - max(now, view.opened_at)
     window = view.commit_deadline - view.opened_at
-    return over - clock.margin(window, clock.measured(_memory_folder(contributor, bundle))), over
+    return over - clock.margin(window, clock.read(_memory_folder(contributor, bundle)).handing_in), over
+
+
+def _tell_time(folder: Path, number: int, span: clock.Span) -> None:
+    """Log which share of the time the node has trained, and keep the time for the next training."""
+    times = clock.read(folder)
+    log(INFO, "%s", clock.TrainingTime.of(number, span, times.ended))
+    with contextlib.suppress(OSError):  # The next share is then unknown, or too small.
+        clock.write(folder, replace(times, ended=span.ended))
 
 
 def _remembered(
@@ -523,8 +542,9 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         if _read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
                 f"round {round_id} closed while this node trained, so its update is too late.",
-                remedy="It takes part in the next round. If this happens in each round, train fewer steps or "
-                "ask the voters for a longer commit window.",
+                remedy="It takes part in the next round. If this happens in each round, a training, or a step of one "
+                "by the clock, lasts longer than the commit window: make it shorter, or ask the voters for a longer "
+                "window.",
                 code="round-closed",
             )
 
