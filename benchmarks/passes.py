@@ -15,6 +15,7 @@ import os
 import tempfile
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,7 @@ def byzfl_cases(updates: int, coordinates: int) -> Iterator[Case]:
         fitting = min(coordinates, _BYZFL_MEMORY // (4 * copies))
         vectors = torch.randn(updates, fitting, generator=torch.Generator().manual_seed(0))
         label = f"{name}, float32, {fitting / 1e6:.1f} M coordinates"
-        yield Case("byzfl", label, updates * fitting, lambda rule=rule, vectors=vectors: rule(vectors))  # type: ignore[misc]
+        yield Case("byzfl", label, updates * fitting, partial(rule, vectors))
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
+from io import BytesIO
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +29,7 @@ from folkmoot.aggregation import gram_tree
 from folkmoot.aggregation.gram_tree import Triangle, block_matrices, matrix_bytes
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.artifacts.sources import FolderSource
-from folkmoot.fraud.proofs.case import Case
+from folkmoot.fraud.proofs.case import Case, Suspicion
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.gram import is_judged
@@ -76,14 +78,6 @@ class Folder:
         return name
 
 
-class Collected(bytearray):
-    """Takes the bytes of the mean file."""
-
-    def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self.extend(data)
-
-
 def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles, dict[str, Case]]:
     """Make a round, its files, and three anchors of it: right, wrong in the mean, wrong in theta."""
     manifest, header, policy, state, entries, updates = round_of(manifest_of(size), count)
@@ -93,7 +87,7 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
     header = RoundHeader(
         1, manifest.hash, root, 1, 8, derive_seed(CHAIN_ID, LEDGER, 1, root), header.exponents
     )
-    collected = Collected()
+    collected = BytesIO()
     outcome = compute_round(
         manifest,
         header,
@@ -112,18 +106,18 @@ def build(folder: Folder, size: int, count: int, rule: str) -> tuple[RoundFiles,
     folder.put(manifest.to_json())
     for one in (state, outcome.state):
         folder.put_chunks(one.chunks())
-    folder.put(bytes(collected))
+    folder.put(collected.getvalue())
     folder.put(outcome.artifacts_file, document=True)
 
-    def anchored(anchor: Anchor, **files: str) -> Case:
-        document = replace(outcome.artifacts, **files).to_json()  # type: ignore[arg-type]
+    def anchored(anchor: Anchor, **files: Any) -> Case:
+        document = replace(outcome.artifacts, **files).to_json()
         folder.put(document, document=True)
         anchor = replace(anchor, artifacts_hash=keccak(document))
         return Case(
             CHAIN_ID, LEDGER, 1, 1, policy, COORDINATOR, 0, root, header.hash, tuple(entries), anchor, 2**40
         )
 
-    rows = np.frombuffer(bytes(collected), dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
+    rows = np.frombuffer(collected.getvalue(), dtype=np.uint8).reshape(-1, MEAN.leaf_bytes).copy()
     rows[manifest.leaves // 2, 7] ^= 1
     mean_root = merkle.tree(MEAN, merkle.leaf_hashes(MEAN, rows)).root
     lie = replace(outcome.state, theta=outcome.state.theta.copy())
@@ -202,7 +196,7 @@ def main() -> None:
         )
         print(f"load {os.getloadavg()[0]:.1f}, before: {_peak():.0f} MiB")
         for name, case in cases.items():
-            finding, seconds, processor = timed(lambda case=case: _examined(round_files, case))  # type: ignore[misc]  # defaults of a lambda
+            finding, seconds, processor = timed(partial(_examined, round_files, case))
             found = [str(suspicion.kind) for suspicion in finding.suspicions]
             assert found == ([] if name == "right" else [name]), finding.to_json()
             print(
@@ -210,11 +204,15 @@ def main() -> None:
             )
             for suspicion in finding.suspicions:
                 for which in ("first proof", "second proof"):
-                    proof, seconds, processor = timed(lambda s=suspicion, f=finding: prove(f, s).data)  # type: ignore[misc]  # defaults of a lambda
+                    proof, seconds, processor = timed(partial(_proven, finding, suspicion))
                     print(
                         f"  {which:16} {seconds:7.3f} s, processor {processor:7.3f} s, {len(proof):,} bytes"
                     )
             del finding  # as a watcher lets go of it before the next round
+
+
+def _proven(finding: Finding, suspicion: Suspicion) -> bytes:
+    return prove(finding, suspicion).data
 
 
 def _examined(round_files: RoundFiles, case: Case) -> Finding:

@@ -11,7 +11,6 @@ one on the chain, which the keeper reads itself. This module holds no key.
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import shutil
 import socket
@@ -19,11 +18,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from client.delivery import Delivery
 from client.kept_states import KeptStates, mean_file_size
-from client.sockets import listening
+from client.sockets import REQUEST_SECONDS, listening, send
 from client.transfers import DOWN, At, Transfers
 from folkmoot.artifacts.sources import (
     EXPIRED,
@@ -60,8 +58,6 @@ that is down must not cost a round."""
 
 _FILES = "files"
 _WEB = ("http://", "https://")
-_REQUEST_SECONDS = 10.0
-"""Time in seconds for a request's line."""
 _SEND_SECONDS = 60.0
 """Time in seconds in which the training code must take a part of a base."""
 _REQUESTS = 4
@@ -183,7 +179,7 @@ class Keeper:
                     self._answer(connection)
                 except FolkmootError as refused:
                     self._say("keeper-failed", detail=str(refused), code=refused.code)
-                    _send(
+                    send(
                         connection,
                         {"error": refused.message, "remedy": refused.remedy, "code": refused.code},
                     )
@@ -196,15 +192,15 @@ class Keeper:
         Raises:
             FolkmootError: It can't be done, or can't be read (``malformed-request``).
         """
-        kind, number = _asked(read_line(connection, _REQUEST_SECONDS))
+        kind, number = _asked(read_line(connection, REQUEST_SECONDS))
         if kind == DELIVER_TYPE:
             self._delivery.deliver(number, self._failed)
-            _send(connection, {})
+            send(connection, {})
             return
         momentum = kind == MOMENTUM_TYPE
         size = 8 * self._manifest.size
         with self.base(number, closed=momentum).open("rb") as file:
-            _send(connection, {"size": size})
+            send(connection, {"size": size})
             connection.settimeout(_SEND_SECONDS)
             connection.sendfile(file, offset=len(MAGIC) + (size if momentum else 0), count=size)
 
@@ -457,8 +453,3 @@ def _asked(line: bytes) -> tuple[str, int]:
         remedy="Only folkmoot's mod speaks to the keeper; start the node with `folkmoot join`.",
         code="malformed-request",
     )
-
-
-def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
-    connection.settimeout(_REQUEST_SECONDS)
-    connection.sendall(json.dumps(answer).encode() + b"\n")

@@ -55,7 +55,7 @@ def replace_clock(module: ModuleType, sleep: Callable[[float], None]) -> bool:
         return False
     clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time) if not name.startswith("_")})
     clock.sleep = sleep
-    module.time = clock  # type: ignore[attr-defined]
+    vars(module)["time"] = clock
     return True
 
 

@@ -4,16 +4,21 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from folkmoot.errors import LocalError
 
 LONGEST_PATH = 100
 """Length in bytes of the longest socket path that all systems support."""
+
+REQUEST_SECONDS = 10.0
+"""Seconds for one line of a request or an answer."""
 
 
 def listening(
@@ -58,3 +63,13 @@ def listening(
         os.umask(before)
     server.listen(8)
     return server
+
+
+def send(connection: socket.socket, answer: dict[str, Any]) -> None:
+    """Send an answer as one line of JSON.
+
+    Raises:
+        OSError: The other side has gone, or does not read.
+    """
+    connection.settimeout(REQUEST_SECONDS)
+    connection.sendall(json.dumps(answer).encode() + b"\n")

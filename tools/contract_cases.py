@@ -6,11 +6,12 @@ here, for `contracts/test/Cases.t.sol`. With ``--check`` nothing is written, and
 is a failure.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+from tools import generated
 
 VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 SOURCE = VECTORS / "cases.json"
@@ -47,18 +48,5 @@ def render() -> str:
     return json.dumps({"about": about, **{name: columns(groups[name]) for name in GROUPS}}, indent=1) + "\n"
 
 
-def main() -> int:
-    """Write or check the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="compare, and write nothing")
-    text = render()
-    if not parser.parse_args().check:
-        TARGET.write_text(text)
-    elif not TARGET.exists() or TARGET.read_text() != text:
-        print(f"{TARGET} is not what {SOURCE} gives. Remedy: python tools/contract_cases.py", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(TARGET, render, __file__))

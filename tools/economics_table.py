@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from folkmoot.chain.deploy import PROFILES
+from folkmoot.chain.terms import PROFILES
 from folkmoot.cli.policy import default_of
 from folkmoot.economics import entries, lies
 from folkmoot.economics.capital import capital, most_minted
@@ -22,6 +21,7 @@ from folkmoot.economics.rules import FIRST_COME, PRESENT, VERSION_1
 from folkmoot.economics.setting import Setting
 from folkmoot.economics.table import in_tokens, play_all
 from folkmoot.runtime.units import UNIT, format_duration
+from tools import generated
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "economics.md"
@@ -173,18 +173,7 @@ def page(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
-    options = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page(text)
-    if not options.check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if text == wanted:
-        return 0
-    print("docs/economics.md is stale. Remedy: python tools/economics_table.py", file=sys.stderr)
-    return 1
+    return generated.main(PAGE, lambda: page(PAGE.read_text(encoding="utf-8")), __file__, arguments)
 
 
 def _strategies(setting: Setting) -> list[str]:

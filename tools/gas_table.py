@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write ``docs/gas.md`` from the gas snapshots of the contracts, or check with ``--check`` that it is up to date."""
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
+from tools import generated, rollup_fees
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from tools import rollup_fees  # noqa: E402
 
 SNAPSHOTS = ROOT / "contracts" / "snapshots"
 PAGE = ROOT / "docs" / "gas.md"
@@ -92,21 +91,5 @@ def page() -> str:
     return "\n".join([*lines, *delivery(int(judges[DELIVERY])), *rollup_fees.section()]) + "\n"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
-    options = parser.parse_args(arguments)
-    if not options.check:
-        PAGE.write_text(page(), encoding="utf-8")
-        return 0
-    if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page():
-        return 0
-    print(
-        "docs/gas.md is not what contracts/snapshots say. Remedy: python tools/gas_table.py", file=sys.stderr
-    )
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(PAGE, page, __file__))

@@ -10,7 +10,6 @@ interfaces. Of an event of OpenZeppelin's it says the signature.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import textwrap
@@ -20,6 +19,7 @@ from typing import Any
 
 from folkmoot.ledger.event import field_name
 from folkmoot.ledger.packaged import NAMES, contract, signature_of
+from tools import generated
 from tools.protocol_appendix import comment_of, notices, sources, structs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -101,21 +101,7 @@ def module() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the module; return the exit status."""
-    parser = argparse.ArgumentParser(description="Write or check folkmoot/ledger/events.py.")
-    parser.add_argument(
-        "--check", action="store_true", help="fail if the module is another one, write nothing"
-    )
-    wanted = module()
-    if not parser.parse_args(arguments).check:
-        MODULE.write_text(wanted, encoding="utf-8")
-    elif MODULE.read_text(encoding="utf-8") != wanted:
-        print(
-            "folkmoot/ledger/events.py is not what the packaged ABIs give. Run `python tools/generate_events.py` and "
-            "commit the module.",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
+    return generated.main(MODULE, module, __file__, arguments)
 
 
 if __name__ == "__main__":

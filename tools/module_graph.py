@@ -6,13 +6,14 @@
 ``if TYPE_CHECKING``, because it is a dependency for the reader.
 """
 
-import argparse
 import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+
+from tools import generated
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
@@ -186,7 +187,7 @@ def table(found: dict[str, Room], root: str) -> list[str]:
     return lines
 
 
-def generated() -> str:
+def between_marks() -> str:
     """Return what belongs between the markers."""
     found = rooms()
     lines = [BEGIN, "", "### The library and the two halves", "", *diagram(halves(found))]
@@ -206,24 +207,12 @@ def page(text: str) -> str:
     if text.count(BEGIN) != 1 or text.count(END) != 1:
         raise SystemExit(f"{PAGE} needs these two lines, once each:\n{BEGIN}\n{END}")
     head, _, rest = text.partition(BEGIN)
-    return head + generated() + rest.partition(END)[2]
+    return head + between_marks() + rest.partition(END)[2]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write or check the page; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail if the page differs, and write nothing")
-    options = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page(text)
-    if not options.check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        return 0
-    if text == wanted:
-        return 0
-    print("docs/architecture.md shows other imports than the code has.", file=sys.stderr)
-    print("Remedy: python tools/module_graph.py", file=sys.stderr)
-    return 1
+    return generated.main(PAGE, lambda: page(PAGE.read_text(encoding="utf-8")), __file__, arguments)
 
 
 if __name__ == "__main__":

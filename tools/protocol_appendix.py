@@ -12,7 +12,6 @@ if these do not name exactly the fields and phases of the contracts.
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from typing import Any
 
 from folkmoot.ledger.packaged import NAMES, contract, signature_of, type_of
 from folkmoot.protocol.hashing import keccak
+from tools import generated
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "protocol.md"
@@ -439,29 +439,5 @@ def page(text: str) -> str:
     return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + appendix()
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Write or check the appendix; return the exit status."""
-    parser = argparse.ArgumentParser(description="Write or check the appendix of docs/protocol.md.")
-    parser.add_argument(
-        "--check", action="store_true", help="fail if the page has another one, write nothing"
-    )
-    options = parser.parse_args(arguments)
-    text = PAGE.read_text(encoding="utf-8")
-    wanted = page(text)
-    if not options.check:
-        PAGE.write_text(wanted, encoding="utf-8")
-        print(f"Wrote the appendix of {PAGE.name}.")
-        return 0
-    if text != wanted:
-        print(
-            f"The appendix of {PAGE.name} is not what tools/protocol_appendix.py writes. Run it and look at the "
-            "difference.",
-            file=sys.stderr,
-        )
-        return 1
-    print(f"The appendix of {PAGE.name} is up to date.")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(generated.main(PAGE, lambda: page(PAGE.read_text(encoding="utf-8")), __file__))

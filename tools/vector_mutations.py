@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import gc
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -25,8 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-HERE = Path(__file__).resolve().parent
-VECTORS = HERE.parent / "tests" / "vectors"
+VECTORS = Path(__file__).resolve().parents[1] / "tests" / "vectors"
 LIMIT = 60
 """Seconds after which a mutated library counts as caught: it does not end."""
 
@@ -427,23 +426,17 @@ class _Finder:
         return spec
 
 
-def _module(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    if spec is None or spec.loader is None:
-        raise LookupError(f"There is no tools/{name}.py.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def caught_by(cases: Any, vectors: Any) -> str:
     """Return the first case that the library of this process fails; empty if it passes all."""
-    make_cases = _module("make_cases")
-    first = next(make_cases.failures(cases), "")
+    # Imported in the child, with the library as it is mutated.
+    from tools import make_vectors
+    from tools.cases.library import failures
+
+    first = next(failures(cases), "")
     if first:
-        return str(first)
+        return first
     try:
-        again = make_cases.shared.vectors()
+        again = make_vectors.vectors()
     except Exception as error:  # a mutated library may raise anything
         return f"protocol.json: {type(error).__name__}"
     return next((f"protocol.json: {name}" for name in vectors if again[name] != vectors[name]), "")
@@ -454,7 +447,8 @@ def _child(mutation: Mutation | None, cases: Any, vectors: Any, out: int) -> Non
         if mutation is not None:
             sys.meta_path.insert(0, _Finder(mutation))
         try:
-            _module("make_cases")
+            importlib.import_module("tools.make_cases")
+            importlib.import_module("tools.make_vectors")
         except LookupError:
             raise
         except Exception as error:

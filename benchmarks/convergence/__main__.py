@@ -10,10 +10,11 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import program
 from benchmarks.convergence.federation import compare
-from benchmarks.convergence.results import Key, is_steady, line, load, markdown, rows, save, summary
+from benchmarks.convergence.results import Key, is_steady, load, markdown, rows, summary, to_json
 from benchmarks.convergence.trials import Trial, scenarios, steady
-from folkmoot.errors import FolkmootError
+from folkmoot.simulation import kept
 
 _RESULTS = Path(__file__).parent / "results" / "convergence.jsonl"
 
@@ -37,13 +38,12 @@ def arguments() -> argparse.Namespace:
 def run(trials: list[Trial], path: Path) -> None:
     """Run the trials that are not in the file yet, and add each as it comes."""
     done = load(path)
-    save(path, done)
+    kept.prepare(path)
     missing = [trial for trial in trials if Key.of(trial) not in done]
     start = time.monotonic()
     for number, trial in enumerate(missing, 1):
         key, result = Key.of(trial), compare(trial.subject, trial.course)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line(key, result))
+        kept.add(path, to_json(key, result))
         left = (time.monotonic() - start) / number * (len(missing) - number)
         print(
             f"{number}/{len(missing)} {key.subject}, {key.scenario}, rate {key.rate:g}, seed {key.seed}: "
@@ -54,25 +54,28 @@ def run(trials: list[Trial], path: Path) -> None:
         )
 
 
-def main() -> int:
-    """Run and print."""
-    options = arguments()
+def work(options: argparse.Namespace) -> None:
+    """Run and print.
+
+    Raises:
+        FolkmootError: The file of results can't be read or written.
+    """
     torch.set_num_threads(1)
     trials = [*steady(options.seeds), *scenarios(options.scenario_seeds)]
     trials.sort(key=lambda trial: trial.course.seed)  # an interrupted run has seen everything once
     trials = [trial for trial in trials if options.only in trial.subject.name + " " + trial.scenario]
-    try:
-        if not options.table:
-            run(trials, options.results)
-        results = load(options.results)
-    except FolkmootError as error:
-        print(error, file=sys.stderr)
-        return 1
+    if not options.table:
+        run(trials, options.results)
+    results = load(options.results)
     plain, other = rows(results, is_steady), rows(results, lambda key: not is_steady(key))
     for table, scenario in ((plain, False), (other, True)):
         print(f"\n{markdown(table, scenario)}\n\n{summary(table)}")
-    return 0
+
+
+def main() -> None:
+    """Run the program."""
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,15 +6,15 @@ An interrupted run goes on where it was. This module knows nothing of how a trai
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from benchmarks.convergence.federation import Result
 from benchmarks.convergence.trials import STEADY, Trial
-from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 
 TOLERANCE = 0.02
 """A loss may be so much above the floats', as a share of it."""
@@ -41,44 +41,17 @@ def load(path: Path) -> dict[Key, Result]:
     Raises:
         InputError: ``not-results``: another line can't be read.
     """
-    found: dict[Key, Result] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, text in enumerate(lines, 1):
-        try:
-            value = json.loads(text)
-            found[Key(**value["key"])] = Result(**value["result"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise InputError(
-                f"Line {number} of {path} is not a result of this benchmark: {error}.",
-                remedy="Name another file with --results.",
-                code="not-results",
-            ) from error
-    return found
+
+    def training(value: Any) -> tuple[Key, Result]:
+        return Key(**value["key"]), Result(**value["result"])
+
+    return dict(kept.read(path, training))
 
 
-def save(path: Path, results: Mapping[Key, Result]) -> None:
-    """Write a whole file.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".new")
-        whole.write_text("".join(line(key, result) for key, result in results.items()), encoding="utf-8")
-        whole.replace(path)
-    except OSError as error:
-        raise InputError(
-            f"The file {path} can't be written: {error.strerror}.", remedy="Name another with --results."
-        ) from error
-
-
-def line(key: Key, result: Result) -> str:
-    """A line of the file, with its end."""
+def to_json(key: Key, result: Result) -> dict[str, Any]:
+    """A line of the file."""
     rounded = {name: round(value, 6) for name, value in asdict(result).items()}
-    return json.dumps({"key": asdict(key), "result": rounded}, separators=(",", ":")) + "\n"
+    return {"key": asdict(key), "result": rounded}
 
 
 @dataclass(frozen=True)

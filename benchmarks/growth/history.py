@@ -18,10 +18,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from benchmarks.growth.federation import Trainer, account, contributor, deployed, origin_of, policy_for
-from benchmarks.watching import Collected, Folder
+from benchmarks.watching import Folder
 from benchmarks.worlds import manifest_of
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.chain.client import Chain
@@ -83,7 +84,7 @@ class Played:
         lineage = Lineage(
             tuple(self.past[one] for one in numbers), self.states[numbers[0] - 1] if numbers else None
         )
-        mean, readers = Collected(), [MemoryUpdate(data) for _, data in made]
+        mean, readers = BytesIO(), [MemoryUpdate(data) for _, data in made]
         outcome = compute_round(
             self.manifest,
             header,
@@ -96,7 +97,7 @@ class Played:
             mean_sink=mean,
             folder=self.folder.path,
         )
-        for data in (*(data for _, data in made), bytes(mean)):
+        for data in (*(data for _, data in made), mean.getvalue()):
             self.folder.put(data)
         self.folder.put_chunks(outcome.state.chunks())
         for document in (outcome.verdicts_file, outcome.artifacts_file):

@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks import program
 from benchmarks.links import losses, traffic
-from benchmarks.links.models import SIZES
+from benchmarks.links.models import BATCH, LOCAL_STEPS, SIZES
 from benchmarks.links.results import (
     FOLDER,
     Results,
@@ -31,10 +32,9 @@ from benchmarks.links.results import (
     picture,
     traffic_table,
 )
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import InputError
 from folkmoot.tasks.text.gpt import Gpt, losses_of
 
-_BATCH = 24  # pieces, as in `losses`
 _STEPS = 3
 
 
@@ -42,7 +42,7 @@ def step_of(model: str) -> Step:
     """Measure the processor time of a worker's step, forward and backward: the best of some."""
     torch.set_num_threads(1)
     made = Gpt(SIZES[model])
-    pieces = torch.randint(256, (_BATCH, SIZES[model].context))
+    pieces = torch.randint(256, (BATCH, SIZES[model].context))
     best = float("inf")
     for _ in range(_STEPS):
         began = time.process_time()
@@ -85,7 +85,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
         "--ways", nargs="+", choices=losses.WAYS, default=losses.WAYS, help="ways; all if left out"
     )
     two.add_argument("--seeds", type=int, default=3, help="seeds, from 0 on")
-    two.add_argument("--local-steps", type=int, default=20, help="steps of a round, H")
+    two.add_argument("--local-steps", type=int, default=LOCAL_STEPS, help="steps of a round, H")
     two.add_argument("--rounds", type=int, default=3, help="rounds")
     two.add_argument("--pieces", type=int, default=24, help="pieces of 64 tokens of a worker's step")
 
@@ -94,7 +94,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
     four = parts.add_parser("table", help="print the tables")
     four.add_argument(
-        "--local-steps", type=int, default=20, help="steps of a round, H, for bytes and seconds"
+        "--local-steps", type=int, default=LOCAL_STEPS, help="steps of a round, H, for bytes and seconds"
     )
     four.add_argument(
         "--compute", type=float, help="seconds of a step's computing; by default as measured by `step`"
@@ -162,12 +162,7 @@ def _print(results: Results, chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the program."""
-    try:
-        work(arguments())
-    except FolkmootError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted. What was measured is kept.")
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One contributor of Folkmoot, without training: the way of the bytes is the real one.
+"""One contributor of Folkmoot, without Flower: training and the way of the bytes are the real ones.
 
-    python -m benchmarks.links.contributor FOLDER NUMBER COORDINATOR RPC DEVICE
+    python -m benchmarks.links.contributor FOLDER NUMBER CONTRIBUTORS COORDINATOR RPC DEVICE
 
-Reads a line a measurement on standard input, ``now TIMES`` or ``before TIMES``, plays so many rounds, and answers with
-a line of JSON: the seconds and the bytes of one. ``now`` gets the base from the keeper and lets it deliver the update,
-as a node does. ``before`` gets theta as int64 from the coordinator, as each round's Flower message once carried it.
-The update is noise; it has the size of a trained one.
+Reads ``base MODE``, ``train`` and ``send`` on standard input, in turn, and answers each with a line of JSON; that of
+``send`` has the seconds and the bytes of the round. In the mode ``now`` it gets the base from the keeper and lets it
+deliver the update, as a node does. In the mode ``before`` it gets theta as int64 from the coordinator, as each round's
+Flower message once carried it. Training is not part of the seconds.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Self
 
 import httpx
 import numpy as np
+import torch
 from eth_account.signers.local import LocalAccount
 
 from benchmarks.links.counters import device_bytes, since
+from benchmarks.links.models import task_of
 from client.keeper import KEEPER_FOLDER, Keeper
 from client.kept_states import STATE
 from client.transfers import Transfers
@@ -32,7 +33,7 @@ from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, commitment_to
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from folkmoot.flower.keeping import base_theta, deliver
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
@@ -40,44 +41,51 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import MAGIC, State
+from folkmoot.tasks.memory import Memory
+from folkmoot.tasks.text.task import TextTask
 
 NOW, BEFORE = "now", "before"
-MODES = (NOW, BEFORE)
+"""How a round's bytes travel."""
 
 _PAUSE = 0.5
 """Seconds between two looks for the next round: those of a node that had a message in the last two minutes."""
-_NOISE = 2.0**-10
-"""Deviation of the update's noise."""
+
+
+Train = Callable[[F32, int], F32]
+"""Trains in a round: start and round to end, both float32[256 n]."""
 
 
 @dataclass(frozen=True)
 class Played:
-    """What a round took."""
+    """What a round took, in seconds."""
 
     base: float
-    """Seconds from the round's opening to the base."""
+    """From the round's opening to the base."""
     sent: float
-    """Seconds to send the update, until the coordinator has answered."""
+    """To send the update, until the coordinator has answered."""
     whole: float
-    """Seconds from the end of the round before to the answer: both, the chain, and the coordinator's work."""
+    """From the end of the round before to the answer, without training: both, the chain, the coordinator's work."""
 
 
 class Player:
-    """Plays rounds with an account; a context manager.
+    """Plays rounds with an account; a context manager. Call `base`, `train` and `send` in turn.
 
     Args:
         contributor: Its configuration; its keeper runs.
         manifest: The model's layout.
         account: The account that signs.
+        training: Trains.
     """
 
-    def __init__(self, contributor: Contributor, manifest: Manifest, account: LocalAccount) -> None:
+    def __init__(
+        self, contributor: Contributor, manifest: Manifest, account: LocalAccount, training: Train
+    ) -> None:
         self._contributor, self._manifest, self._account = contributor, manifest, account
+        self._training = training
         self._api = CoordinatorApi(contributor.coordinator, timeout=3600)
         deployment = Deployment.from_json(contributor.deployment)
         self._domain = Domain(deployment.chain_id, deployment.ledger)
         self._last = 0
-        self._ended = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
@@ -85,12 +93,13 @@ class Player:
     def __exit__(self, *_: object) -> None:
         self._api.close()
 
-    def play(self, mode: str) -> Played:
-        """Play the next round.
+    def base(self, mode: str) -> None:
+        """Wait for the next round and get its base.
 
         Raises:
             FolkmootError: Something failed.
         """
+        began = time.monotonic()
         while (current := self._api.current_round()) is None or current.round == self._last:
             time.sleep(_PAUSE)  # a node looks so too: the looks are part of what the line carries
         opened = time.monotonic()
@@ -101,18 +110,23 @@ class Player:
             if mode == NOW
             else self._theta(current, size)
         )
-        based = time.monotonic()
-        start = to_float32(theta)
-        noise = np.random.default_rng([header.round, self._contributor.partition])
-        end = start - self._manifest.flatten(
-            {
-                tensor.name: noise.normal(scale=_NOISE, size=tensor.shape).astype(np.float32)
-                for tensor in self._manifest.tensors
-            }
-        )
+        self._mode, self._last, self._start = mode, header.round, to_float32(theta)
+        self._header, self._opened, self._based = header, opened - began, time.monotonic() - opened
+
+    def train(self) -> None:
+        """Train from the base."""
+        self._end = self._training(self._start, self._last)
+
+    def send(self) -> Played:
+        """Encode, sign and send the update.
+
+        Raises:
+            FolkmootError: Something failed.
+        """
+        began, header = time.monotonic(), self._header
         update = encode_update(
-            start,
-            end,
+            self._start,
+            self._end,
             header.exponents,
             self._manifest,
             header.seed,
@@ -124,15 +138,15 @@ class Player:
         )
         wire = commitment_to_wire(made, made.sign(self._account, self._domain))
         sending = time.monotonic()
-        if mode == NOW:
+        if self._mode == NOW:
             keep_update(
                 self._contributor.home, header.round, KeptUpdate(header.hash.hex(), wire, update.data)
             )
             deliver(self._contributor.keeper, header.round)
         else:
             self._api.submit_update(header.round, wire, update.data)
-        before, self._ended, self._last = self._ended, time.monotonic(), header.round
-        return Played(based - opened, self._ended - sending, self._ended - before)
+        ended = time.monotonic()
+        return Played(self._based, ended - sending, self._opened + self._based + ended - began)
 
     def _theta(self, current: CurrentRound, size: int) -> I64:
         first = len(MAGIC)
@@ -145,23 +159,26 @@ class Player:
         return np.frombuffer(answer.content, dtype="<i8").astype(np.int64)
 
 
-def measured(player: Player, mode: str, times: int, count: Callable[[], dict[str, int]]) -> dict[str, float]:
-    """Play some rounds; return the means of seconds and bytes of one."""
-    before = count()
-    played = [player.play(mode) for _ in range(times)]
-    return {
-        "baseSeconds": fmean(one.base for one in played),
-        "sendSeconds": fmean(one.sent for one in played),
-        "roundSeconds": fmean(one.whole for one in played),
-        **{name: value / times for name, value in since(before, count()).items()},
-    }
+def trained_by(task: TextTask, manifest: Manifest, partition: int, partitions: int) -> Train:
+    """Return a training of the task on one contributor's texts, which keeps the optimiser's state."""
+    torch.set_num_threads(1)
+    model, data = task.model(), task.load(partition, partitions, 0)
+    memory: Memory = {}
+
+    def train(start: F32, number: int) -> F32:
+        arrays = manifest.unflatten(start, dtypes=True)
+        model.load_state_dict({name: torch.tensor(value) for name, value in arrays.items()})
+        task.train(model, data, {**task.training, "round": number}, memory)
+        return manifest.flatten({name: value.numpy() for name, value in model.state_dict().items()})
+
+    return train
 
 
 def main() -> None:
     """Play what the input says until it ends."""
     from benchmarks.growth.federation import contributor as account_of
 
-    folder, number, coordinator, rpc, device = sys.argv[1:]
+    folder, number, contributors, coordinator, rpc, device = sys.argv[1:]
     genesis_files = Path(folder) / "genesis"
     manifest = Manifest.from_json((genesis_files / "manifest.json").read_bytes())
     genesis = Genesis.from_json((genesis_files / "genesis.json").read_bytes())
@@ -177,12 +194,23 @@ def main() -> None:
         home, rpc, coordinator, deployment.to_json(), account.address, manifest.task, int(number), 1
     )
     contributor.save()
+    training = trained_by(task_of(manifest.task), manifest, int(number), int(contributors))
     keeper = Keeper(contributor, manifest, genesis, (), Transfers(bar=False))
-    with keeper, Player(contributor, manifest, account) as player:
+    with keeper, Player(contributor, manifest, account, training) as player:
         print("{}", flush=True)
+        before = device_bytes(device)
         for line in sys.stdin:
-            mode, times = line.split()
-            print(json.dumps(measured(player, mode, int(times), lambda: device_bytes(device))), flush=True)
+            part, _, mode = line.strip().partition(" ")
+            answer: dict[str, float] = {}
+            if part == "base":
+                before = device_bytes(device)
+                player.base(mode)
+            elif part == "train":
+                player.train()
+            else:
+                played = player.send()
+                answer = {**asdict(played), **since(before, device_bytes(device))}
+            print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ these are: the seconds of a step with its share of an exchange, ratios, caps, an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,8 +15,9 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.links.losses import CONTEXT, WORKERS, Curve, Plan
-from benchmarks.links.traffic import FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
+from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
 from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.web.intervals import alone
 from folkmoot.web.markup import tag
 
@@ -38,18 +38,6 @@ class Step:
     """Processor seconds of one core."""
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise InputError(
-            f"{path} has a line that is not JSON: {error}.",
-            remedy="Remove the line, and start the same command again.",
-            code="not-results",
-        ) from error
-
-
 @dataclass(frozen=True)
 class Results:
     """All that was measured; each file is in one folder."""
@@ -58,25 +46,28 @@ class Results:
 
     def exchanges(self) -> dict[tuple[str, str, str], Exchange]:
         """The newest exchange by model, setting and way."""
-        made = (Exchange(**value) for value in _read(self.folder / "lines.jsonl"))
+        made = kept.read(self.folder / "lines.jsonl", lambda value: Exchange(**value))
         return {(one.model, one.setting, one.way): one for one in made}
 
     def curves(self) -> list[Curve]:
         """Losses."""
-        found = _read(self.folder / "losses.jsonl")
-        return [Curve(Plan(**value.pop("plan")), **value) for value in found]
+
+        def curve(value: Any) -> Curve:
+            return Curve(Plan(**value.pop("plan")), **value)
+
+        return kept.read(self.folder / "losses.jsonl", curve)
 
     def steps(self) -> dict[str, Step]:
         """The newest step by model."""
-        return {value["model"]: Step(**value) for value in _read(self.folder / "steps.jsonl")}
+        return {one.model: one for one in kept.read(self.folder / "steps.jsonl", lambda value: Step(**value))}
 
     def add(self, one: Exchange | Curve | Step) -> None:
         """Add a measurement to its file."""
         name = {Exchange: "lines", Curve: "losses", Step: "steps"}[type(one)]
-        self.folder.mkdir(parents=True, exist_ok=True)
         value = one.to_json() if isinstance(one, Exchange) else asdict(one)
-        with (self.folder / f"{name}.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(value, separators=(",", ":")) + "\n")
+        path = self.folder / f"{name}.jsonl"
+        kept.prepare(path)
+        kept.add(path, value)
 
 
 def per_step(one: Exchange, value: float, local_steps: int) -> float:
@@ -123,14 +114,17 @@ def traffic_table(results: Results, model: str, local_steps: int, compute: float
             if one is None:
                 continue
             step = compute + per_step(one, one.round, local_steps)
+            # With eager start, computing goes on in the exchange; the slower of both decides.
+            eager = max(compute, one.round / local_steps) if one.way in CURRENT else None
             alone_step = compute + per_step(one, line_seconds(one), local_steps)
             bytes_a_step = per_step(one, one.down + one.up, local_steps)
-            ratios = ("-", "-", "-", "-")
+            ratios = ("-",) * 5
             if ddp is not None:
                 ratios = (
                     f"{(ddp.down + ddp.up) / bytes_a_step:,.1f}",
                     f"{(compute + ddp.seconds) / step:,.1f}",
                     f"{(compute + line_seconds(ddp)) / alone_step:,.1f}",
+                    "-" if eager is None else f"{(compute + ddp.seconds) / eager:,.1f}",
                     f"{1 + ddp.seconds / compute:,.1f}",
                 )
             rows.append(
@@ -149,7 +143,8 @@ def traffic_table(results: Results, model: str, local_steps: int, compute: float
             )
     head = (
         "line", "way", "down, bytes a parameter", "up", "line alone, s", "transfers, s", "exchange, s", "a step, s",
-        "times fewer bytes than DDP", "times faster", "times faster, line alone", "cap", "load",
+        "times fewer bytes than DDP", "times faster", "times faster, line alone", "times faster, eager start",
+        "cap", "load",
     )  # fmt: skip
     return markdown(rows, head, 2)
 

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.growth.federation import account, deployed, home_of, origin_of, serving
-from benchmarks.links.models import manifest_of
+from benchmarks.growth.federation import account, deployed, home_of, serving
+from benchmarks.links.models import begun
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.processes import Supervisor
 
@@ -25,9 +25,9 @@ EVERYWHERE = "0.0.0.0"  # noqa: S104 - in a namespace of its own
 def main() -> None:
     """Serve until the input ends."""
     place, model, width, contributors, rounds = sys.argv[1:]
-    folder, manifest = Path(place), manifest_of(model)
+    folder, start = Path(place), begun(model, int(width))
+    manifest, state, genesis = start.manifest, start.state, start.genesis
     with Anvil(host=EVERYWHERE) as anvil, Supervisor(folder) as supervisor:
-        state, genesis = origin_of(manifest)
         chain = deployed(anvil, manifest, state, genesis, int(contributors), "mean", int(width))
         home = home_of(folder, anvil, chain, manifest, state, genesis, "")
         with serving(supervisor, home, anvil, chain, manifest, EVERYWHERE) as world:

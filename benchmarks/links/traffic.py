@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure on shaped lines what one exchange of each way takes: seconds, and bytes by the counters of the devices.
 
-An exchange is a step of DDP or FSDP, and a round of DiLoCo or Folkmoot. Nobody trains here.
+An exchange is a step of DDP or FSDP, and a round of DiLoCo or Folkmoot. Contributors of Folkmoot train, because the
+bytes of a coded update depend on its values; the time of training does not count.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks.links.contributor import BEFORE, NOW
 from benchmarks.links.lines import DEVICE, Line, Network, Party, joined
 from benchmarks.links.losses import WORKERS
 from folkmoot.errors import LocalError
 
 TORCH = ("ddp", "fsdp", "diloco")
-BEFORE = "before"
-FOLKMOOT = (BEFORE, "width 8", "width 4", "width 2")
+CURRENT = ("width 8", "width 4", "width 2")
+FOLKMOOT = (BEFORE, *CURRENT)
 WAYS = (*TORCH, *FOLKMOOT)
 """What can be measured: torch's ways, and Folkmoot as it was and by width."""
 
@@ -60,6 +63,8 @@ DELAY = 0.01
 _COORDINATOR = "coordinator"
 _CONTRIBUTORS = [f"contributor-{number}" for number in range(WORKERS)]
 _ROUNDS = 1000
+_UNMEASURED = 2
+"""First rounds: the first one has no mean to fetch, and the optimisers start cold."""
 _PORT = 29500
 
 
@@ -139,6 +144,16 @@ def _asked(workers: Sequence[_Worker], text: str) -> list[dict[str, Any]]:
     return [worker.answer() for worker in workers]
 
 
+def _rounds(players: Sequence[_Worker], mode: str, times: int) -> list[dict[str, Any]]:
+    """Play rounds; return each round's answers. All send at the same time, when all have trained."""
+    answers = []
+    for _ in range(times):
+        _asked(players, f"base {mode}")
+        _asked(players, "train")
+        answers += _asked(players, "send")
+    return answers
+
+
 @contextlib.contextmanager
 def _peers(network: Network, folder: Path) -> Iterator[list[_Worker]]:
     """Start the workers of torch's ways."""
@@ -165,7 +180,7 @@ def _federation(network: Network, folder: Path, model: str, width: int) -> Itera
         urls = [f"http://{party.address}:{ports[name]}" for name in ("coordinator", "rpc")]
         workers = []
         for number, name in enumerate(_CONTRIBUTORS):
-            words = [str(folder), str(number), *urls, DEVICE]
+            words = [str(folder), str(number), str(WORKERS), *urls, DEVICE]
             worker = _Worker(network.parties[name], "contributor", words, folder / f"{name}.log")
             stack.callback(worker.close)
             workers.append(worker)
@@ -202,21 +217,21 @@ def measure(
     federations = {width: [way for way in ways if _width(way) == width] for width in (8, 4, 2)}
     with joined([*_CONTRIBUTORS, _COORDINATOR], DELAY) as network:
 
-        def take(workers: Sequence[_Worker], way: str, text: str, setting: str) -> None:
+        def take(way: str, setting: str, ask: Callable[[], list[dict[str, Any]]]) -> None:
             lines = SETTINGS[setting]
             for name in _CONTRIBUTORS:
                 network.shape(name, lines.line)
             network.shape(_COORDINATOR, lines.coordinator)
             try:
-                answers = _asked(workers, text)
+                answers = ask()
             except LocalError as error:
                 if error.code != "not-supported":
                     raise
                 failed(f"{way}, {model}, {setting}: {error.message}")
                 return
             mean = {name: fmean(one[name] for one in answers) for name in answers[0]}
-            whole = mean.get("roundSeconds", mean.get("seconds", 0.0))
-            talked = mean.get("seconds", mean.get("baseSeconds", 0.0) + mean.get("sendSeconds", 0.0))
+            whole = mean.get("whole", mean.get("seconds", 0.0))
+            talked = mean.get("seconds", mean.get("base", 0.0) + mean.get("sent", 0.0))
             load = os.getloadavg()[0]
             found(
                 Exchange(
@@ -235,16 +250,16 @@ def measure(
                         SETTINGS[setting].coordinator == FAST
                     ):  # without a coordinator its line changes nothing
                         for way in torch_ways:
-                            take(peers, way, f"{way} {model} {times}", setting)
+                            take(way, setting, partial(_asked, peers, f"{way} {model} {times}"))
         for width, chosen in federations.items():
             if chosen:
                 with contextlib.ExitStack() as stack:
                     players = stack.enter_context(_federation(network, folder(stack), model, width))
-                    _asked(players, "now 1")  # the first round has no mean to fetch
+                    _rounds(players, NOW, _UNMEASURED)
                     for way in sorted(chosen, key=FOLKMOOT.index, reverse=True):  # the keeper has then no gap
                         for setting in settings:
-                            mode = "before" if way == BEFORE else "now"
-                            take(players, way, f"{mode} {times}", setting)
+                            mode = BEFORE if way == BEFORE else NOW
+                            take(way, setting, partial(_rounds, players, mode, times))
 
 
 def _width(way: str) -> int | None:

@@ -9,11 +9,13 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
+from benchmarks import program
 from benchmarks.near_convergence import sets
 from benchmarks.near_convergence.federation import measure
-from benchmarks.near_convergence.results import Key, add, load, markdown
+from benchmarks.near_convergence.results import Key, load, markdown, to_json
 from benchmarks.near_convergence.sets import MODELS, SPLITS, TABLES, Setting
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.simulation.federation import Plan
 
 _RESULTS = Path(__file__).parent / "results"
@@ -65,6 +67,7 @@ def work(chosen: argparse.Namespace) -> None:
     ]
     done = load(chosen.out)
     missing = [] if chosen.table else [key for key in keys if key not in done]
+    kept.prepare(chosen.out)
     sets.TABLES.update({name: cache(read) for name, read in TABLES.items()})
     for number, key in enumerate(missing, 1):
         plan = Plan(
@@ -76,7 +79,7 @@ def work(chosen: argparse.Namespace) -> None:
             seed=key.seed,
         )
         done[key] = measure(key.setting, plan)
-        add(chosen.out, key, done[key])
+        kept.add(chosen.out, to_json(key, done[key]))
         print(
             f"\r{number}/{len(missing)} {key.setting.table}",
             end="\n" * (number == len(missing)),
@@ -87,12 +90,7 @@ def work(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the program."""
-    try:
-        work(arguments())
-    except FolkmootError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted. The same command goes on where it was.")
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":

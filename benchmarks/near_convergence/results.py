@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """The file of results, one JSON object a line, and the table that it makes.
 
-A line that was cut off is run again. This module knows nothing of how a federation is run.
+This module knows nothing of how a federation is run.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.near_convergence.federation import Found
 from benchmarks.near_convergence.sets import Setting
+from folkmoot.simulation import kept
 
 
 @dataclass(frozen=True)
@@ -37,29 +38,25 @@ class Key:
 
 
 def load(path: Path) -> dict[Key, Found]:
-    """Read what a file has so far; nothing if it is not there. A last line that was cut off is dropped."""
-    if not path.exists():
-        return {}
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        path.write_text(text, encoding="utf-8")
-    done = {}
-    for line in text.splitlines():
-        value = json.loads(line)
-        key = Key(**{**value["key"], "setting": Setting(**value["key"]["setting"])})
-        done[key] = Found(**value["found"])
-    return done
+    """Read what a file has so far; nothing if it is not there. A damaged last line is left out.
+
+    Raises:
+        InputError: ``not-results``: another line can't be read.
+    """
+
+    def federation(value: Any) -> tuple[Key, Found]:
+        setting = Setting(**value["key"]["setting"])
+        return Key(**{**value["key"], "setting": setting}), Found(**value["found"])
+
+    return dict(kept.read(path, federation))
 
 
-def add(path: Path, key: Key, found: Found) -> None:
-    """Append a result."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def to_json(key: Key, found: Found) -> dict[str, Any]:
+    """A line of the file."""
     rounded = {
         name: round(value, 5) if isinstance(value, float) else value for name, value in asdict(found).items()
     }
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"key": asdict(key), "found": rounded}) + "\n")
+    return {"key": asdict(key), "found": rounded}
 
 
 def markdown(done: dict[Key, Found], keys: Sequence[Key]) -> str:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import program
 from benchmarks.robustness import contenders
-from benchmarks.robustness.results import Found, Key, Setting, line, load, markdown, picture, rows, save
+from benchmarks.robustness.results import Found, Key, Setting, load, markdown, picture, rows, to_json
 from client.drill_data import NAMES, workload
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.simulation.attacks import ATTACKS, attack
 from folkmoot.simulation.federation import LAST_ROUNDS, Plan, Run, Workload
 
@@ -58,8 +60,7 @@ def compare(
         before = time.monotonic()
         found = drill(who.start(data, plan), who.by)
         done[key] = found
-        with path.open("a", encoding="utf-8") as file:
-            file.write(line(key, found))
+        kept.add(path, to_json(key, found))
         now = time.monotonic()
         left = (now - start) / number * (len(missing) - number)
         print(
@@ -121,7 +122,7 @@ def work(chosen: argparse.Namespace) -> None:
         if chosen.again:
             old = {one.name for one in who}
             done = {k: v for k, v in done.items() if k.setting != setting or k.contender not in old}
-        save(path, done)
+        kept.write(path, [to_json(*one) for one in done.items()])
         keys = [
             Key(setting, one.name, name, seed)
             for seed in range(chosen.seeds)
@@ -142,12 +143,7 @@ def work(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run the program."""
-    try:
-        work(arguments())
-    except FolkmootError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Interrupted. The same command goes on where it was.")
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":

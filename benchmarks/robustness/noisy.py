@@ -12,7 +12,6 @@ there. There are no backdoors: the triggers of drills are pixels.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -22,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import program
 from client.drill_data import NAMES, workload
-from folkmoot.errors import FolkmootError
 from folkmoot.protocol.arrays import F32, F64, I64
+from folkmoot.simulation import kept
 from folkmoot.simulation.attacks import ATTACKS, Attack, Scene
 from folkmoot.simulation.federation import Examples, Plan, Run, Workload
 from folkmoot.simulation.grid import Table
@@ -370,9 +370,7 @@ class Drill:
 
 def load(path: Path) -> dict[Drill, Found]:
     """Read the results so far."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    values = [json.loads(line) for line in lines]
-    return {Drill(**value["drill"]): value["found"] for value in values}
+    return dict(kept.read(path, lambda value: (Drill(**value["drill"]), value["found"])))
 
 
 def table(done: dict[Drill, Found], task: str, epsilon: str, malicious: int) -> Table:
@@ -421,8 +419,8 @@ def markdown(done: dict[Drill, Found]) -> str:
     return "\n".join(lines)
 
 
-def main() -> None:
-    """Run the drills that the file does not have, or print its table."""
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.robustness.noisy", description="Rules under noise."
     )
@@ -437,7 +435,15 @@ def main() -> None:
     )
     parser.add_argument("--table", action="store_true", help="run nothing, print the table of the file")
     parser.add_argument("--plot", type=Path, help="draw the accuracies of the setting into this SVG file")
-    chosen = parser.parse_args()
+    return parser.parse_args()
+
+
+def work(chosen: argparse.Namespace) -> None:
+    """Run the drills that the file does not have, or print its table.
+
+    Raises:
+        FolkmootError: The file can't be read or written, or there is no such rule or attack.
+    """
     done = load(chosen.out)
     setting = (chosen.task, chosen.epsilon, chosen.malicious)
     if chosen.plot is not None:
@@ -445,22 +451,22 @@ def main() -> None:
     if chosen.table:
         print(markdown(done))
         return
-    work = private(workload(chosen.task))
+    kept.prepare(chosen.out)
+    data = private(workload(chosen.task))
     for seed in range(chosen.seeds):
         for rule in chosen.rules.split():
             for attack in chosen.attacks.split():
                 drill = Drill(*setting, rule, attack, seed)
                 if drill in done:
                     continue
-                try:
-                    found = drill.run(work)
-                except FolkmootError as error:
-                    sys.exit(str(error))
-                with chosen.out.open("a", encoding="utf-8") as file:
-                    file.write(
-                        json.dumps({"drill": asdict(drill), "found": found}, separators=(",", ":")) + "\n"
-                    )
+                found = drill.run(data)
+                kept.add(chosen.out, {"drill": asdict(drill), "found": found})
                 print(drill, found, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Run the program."""
+    program.run(lambda: work(arguments()))
 
 
 if __name__ == "__main__":

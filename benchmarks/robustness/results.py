@@ -7,13 +7,13 @@ was. This module knows nothing of how a drill works.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
-from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.simulation.attacks import ATTACKS
 from folkmoot.simulation.grid import Table
 
@@ -64,44 +64,19 @@ def load(path: Path) -> dict[Key, Found]:
     Raises:
         InputError: ``not-results``: another line can't be read.
     """
-    found: dict[Key, Found] = {}
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-            setting = Setting(value["task"], value["contributors"], value["malicious"], value["rounds"])
-            key = Key(setting, value["contender"], value["attack"], value["seed"])
-            found[key] = Found(value["by"], value["accuracy"], value["backdoor"])
-        except (ValueError, KeyError, TypeError) as error:
-            if number == len(lines):
-                break
-            raise InputError(
-                f"Line {number} of {path} is not a result of this comparison: {error}.",
-                remedy="Name another file.",
-                code="not-results",
-            ) from error
-    return found
+
+    def drill(value: Any) -> tuple[Key, Found]:
+        setting = Setting(value["task"], value["contributors"], value["malicious"], value["rounds"])
+        key = Key(setting, value["contender"], value["attack"], value["seed"])
+        return key, Found(value["by"], value["accuracy"], value["backdoor"])
+
+    return dict(kept.read(path, drill))
 
 
-def line(key: Key, found: Found) -> str:
-    """A line of the file, with its end."""
+def to_json(key: Key, found: Found) -> dict[str, Any]:
+    """A line of the file."""
     place = {"contender": key.contender, "attack": key.attack, "seed": key.seed}
-    return json.dumps({**asdict(key.setting), **place, **asdict(found)}, separators=(",", ":")) + "\n"
-
-
-def save(path: Path, results: dict[Key, Found]) -> None:
-    """Write a whole file, so that a line that was cut off is gone.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        whole = path.with_suffix(".new")
-        whole.write_text("".join(line(key, found) for key, found in results.items()), encoding="utf-8")
-        whole.replace(path)
-    except OSError as error:
-        raise InputError(f"The file {path} can't be written: {error.strerror}.") from error
+    return {**asdict(key.setting), **place, **asdict(found)}
 
 
 @dataclass(frozen=True)

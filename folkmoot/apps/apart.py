@@ -62,13 +62,13 @@ class scratch(tempfile.TemporaryDirectory[str]):  # noqa: N801  used as a functi
     def __init__(self) -> None:
         super().__init__(prefix="folkmoot-app-")
 
-    def __enter__(self) -> Path:  # type: ignore[override]
+    def __enter__(self) -> Path:  # type: ignore[override]  # a path, not its text
         return Path(self.name)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         """Remove the folder, unless an error message names its log."""
         if isinstance(error, FolkmootError) and self.name in str(error):
-            self._finalizer.detach()  # type: ignore[attr-defined]
+            self._finalizer.detach()  # type: ignore[attr-defined]  # Python 3.11 has no public way to keep it
             return
         super().__exit__(kind, error, trace)
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +27,8 @@ from folkmoot.errors import InputError
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from numpy.typing import NDArray
+
+    from folkmoot.flower.starts import Start
 
 ARRAYS = "arrays.npz"
 """File with the arrays; ``arr_0`` is the app's first array."""
@@ -154,6 +157,8 @@ class _Examiner:
         from flwr.app import Context, RecordDict
         from flwr.serverapp import ServerApp
 
+        from folkmoot.flower.starts import starts_replaced
+
         apart.take_identity()
         server = apart.load_component(self.app, self.app.serverapp, "The ServerApp")
         if not isinstance(server, ServerApp):
@@ -164,36 +169,17 @@ class _Examiner:
             )
         if server._main is None:
             raise _legacy(self.app, "server_fn, or a strategy given to ServerApp")
-        self._replace_starts()
         self._refuse_workflows()
         context = Context(
             run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(self.app.run_config)
         )
-        server(self._grid(), context)
+        with starts_replaced(partial(_noting, self)):
+            server(self._grid(), context)
         raise InputError(
             f"The ServerApp of {self.app.name} ended without starting a strategy.",
             remedy="Call `strategy.start(...)` in it: Folkmoot can anchor only training by a strategy.",
             code="app-no-strategy",
         )
-
-    def _replace_starts(self) -> None:
-        """Replace `start` of all existing strategies, and of those that the app defines later."""
-        from flwr.serverapp.strategy import Strategy
-
-        def replace(cls: Any) -> None:
-            if "start" in vars(cls):
-                cls.start = _noting(cls.start, self)
-            for below in cls.__subclasses__():
-                replace(below)
-
-        replace(Strategy)
-
-        def noting(cls: Any, /, **more: Any) -> None:
-            super(Strategy, cls).__init_subclass__(**more)  # type: ignore[misc]  # its class, mypy can not know
-            if "start" in vars(cls):
-                cls.start = _noting(cls.start, self)
-
-        Strategy.__init_subclass__ = classmethod(noting)  # type: ignore[assignment]
 
     def _refuse_workflows(self) -> None:
         """Refuse the workflows of Flower's old interface when the app runs one: they wait endlessly for nodes."""
@@ -379,10 +365,8 @@ class _Examiner:
             )
 
 
-def _noting(original: Any, examiner: _Examiner) -> Any:
+def _noting(examiner: _Examiner, original: Start) -> Start:
     """Return a replacement for a `start` that records its arguments by name."""
-    if getattr(original, "_noting", False):
-        return original
     signature = inspect.signature(original)
 
     def start(self: Any, *args: Any, **more: Any) -> Any:
@@ -394,7 +378,6 @@ def _noting(original: Any, examiner: _Examiner) -> Any:
                 given.update(given.pop(parameter.name))
         examiner.caught(self, given)
 
-    start._noting = True  # type: ignore[attr-defined]
     start.__module__ = original.__module__
     return start
 

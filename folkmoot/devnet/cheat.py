@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from folkmoot.aggregation.gram_tree import MAX_UPDATES, RULES, has_tree
-from folkmoot.chain.deploy import PROFILES
+from folkmoot.chain.terms import PROFILES
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.demo import AGAIN, REPORT, Demo, RoundProgress, command_name
 from folkmoot.devnet.federation import PROFILE, WATCHER, LocalFederation, Plan

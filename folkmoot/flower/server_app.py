@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from logging import INFO, WARNING
 from typing import Any
@@ -27,6 +27,7 @@ from folkmoot.errors import InputError
 from folkmoot.flower import records
 from folkmoot.flower.anchor import Anchor, plain_error
 from folkmoot.flower.relay import Pacing, Relay
+from folkmoot.flower.starts import Start, starts_replaced
 
 NOISE = "it adds noise to the sum at the server, and nobody could recompute that"
 TREES = "it sends trees, and a federation trains arrays of floats that keep their shape"
@@ -95,7 +96,7 @@ class AnchoredServerApp(ServerApp):
         )
         anchored = AnchoredGrid(grid, relay)
         try:
-            with _starts_caught(anchored):
+            with starts_replaced(functools.partial(_anchoring, anchored)):
                 self._app(anchored, context)
         finally:
             relay.api.close()
@@ -272,38 +273,7 @@ def _is_train(message: Message) -> bool:
 # Replacing the strategy's start
 
 
-@contextmanager
-def _starts_caught(grid: AnchoredGrid) -> Iterator[None]:
-    """Replace the `start` of `Strategy` and of every subclass that has its own, also of those defined later."""
-    caught: list[tuple[type[Strategy], Callable[..., Any]]] = []
-
-    def catch(kind: type[Strategy]) -> None:
-        own = vars(kind).get("start")
-        if own is not None and not hasattr(own, "__folkmoot__"):
-            caught.append((kind, own))
-            kind.start = _anchoring(own, grid)  # type: ignore[method-assign]
-
-    def catch_later(kind: type[Strategy], /, **_: Any) -> None:
-        catch(kind)
-
-    for kind in _with_subclasses(Strategy):  # type: ignore[type-abstract]
-        catch(kind)
-    Strategy.__init_subclass__ = classmethod(catch_later)  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del Strategy.__init_subclass__
-        for kind, own in caught:
-            kind.start = own  # type: ignore[method-assign]
-
-
-def _with_subclasses(kind: type[Strategy]) -> Iterator[type[Strategy]]:
-    yield kind
-    for below in kind.__subclasses__():
-        yield from _with_subclasses(below)
-
-
-def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any]:
+def _anchoring(grid: AnchoredGrid, own: Start) -> Start:
     """Return a `start` that anchors the strategy and calls its own `start`."""
     signature = inspect.signature(own)
 
@@ -335,5 +305,4 @@ def _anchoring(own: Callable[..., Any], grid: AnchoredGrid) -> Callable[..., Any
                 given["num_rounds"] = anchor.rounds
             return own(*bound.args, **bound.kwargs)
 
-    start.__folkmoot__ = True  # type: ignore[attr-defined]
     return start

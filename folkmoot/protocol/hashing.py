@@ -69,6 +69,12 @@ def keccak_rows(rows: U8, prefix: int) -> U8:
     return out
 
 
+def json_name(name: str) -> str:
+    """The name of a field in JSON: ``commit_window`` is ``commitWindow``."""
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
+
+
 def canonical_json(value: Any) -> bytes:
     """The one way to write a JSON value: sorted keys, no white space, UTF-8, no NaN or infinity.
 

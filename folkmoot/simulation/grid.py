@@ -2,12 +2,11 @@
 """Many drills: rules by attacks by seeds, kept in a file as they come, and the table that they make.
 
 The file has one JSON object a line: a plan and its outcome. An interrupted grid
-continues where it was; a truncated last line is run again. This module does not know how a drill works.
+continues where it was. This module does not know how a drill works.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
@@ -15,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from folkmoot.errors import InputError
+from folkmoot.simulation import kept
 from folkmoot.simulation.federation import Outcome, Plan, Workload, run
 
 Progress = Callable[[int, int, Plan, Outcome | None], None]
@@ -46,24 +45,12 @@ def load(path: Path) -> list[Cell]:
     Raises:
         InputError: ``not-a-grid``: another line can't be read.
     """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    cells = []
-    for number, line in enumerate(lines, 1):
-        try:
-            value = json.loads(line)
-            plan = Plan(**{**value["plan"], "parameters": tuple(value["plan"]["parameters"])})
-            cells.append(Cell(value["workload"], plan, value["outcome"]))
-        except (ValueError, KeyError, TypeError, InputError) as error:
-            if number == len(lines):
-                break
-            raise InputError(
-                f"Line {number} of {path} is not of a grid of drills: {error}.",
-                remedy="Name another file.",
-                code="not-a-grid",
-            ) from error
-    return cells
+
+    def cell(value: Any) -> Cell:
+        plan = Plan(**{**value["plan"], "parameters": tuple(value["plan"]["parameters"])})
+        return Cell(value["workload"], plan, value["outcome"])
+
+    return kept.read(path, cell, "not-a-grid")
 
 
 def grid(
@@ -85,7 +72,7 @@ def grid(
     """
     done = {cell.plan: cell for cell in (load(path) if path else []) if cell.workload == workload.name}
     if path:
-        _rewrite(path)
+        kept.prepare(path)
     for number, plan in enumerate(plans):
         if plan in done:
             continue
@@ -94,25 +81,11 @@ def grid(
         outcome = run(workload, plan)
         done[plan] = Cell(workload.name, plan, outcome.to_json())
         if path:
-            line = {"workload": workload.name, "plan": asdict(plan), "outcome": done[plan].values}
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            outcome_ = done[plan].values
+            kept.add(path, {"workload": workload.name, "plan": asdict(plan), "outcome": outcome_})
         if progress is not None:
             progress(number + 1, len(plans), plan, outcome)
     return [done[plan] for plan in plans]
-
-
-def _rewrite(path: Path) -> None:
-    """End a file that was cut off in the middle of a line at its last whole line."""
-    try:
-        data = path.read_bytes() if path.exists() else b""
-        if data and not data.endswith(b"\n"):
-            path.write_bytes(data[: data.rfind(b"\n") + 1])
-    except OSError as error:
-        raise InputError(
-            f"The file {path} can't be written: {error.strerror}.",
-            remedy="Check that its folder is there and can be written, and the disk has room.",
-        ) from error
 
 
 @dataclass(frozen=True)

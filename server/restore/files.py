@@ -21,7 +21,7 @@ from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Round
+from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.protocol import merkle
 from folkmoot.protocol.genesis import Genesis

@@ -20,8 +20,8 @@ from folkmoot.artifacts.retention import Reason
 from folkmoot.audit.calls import decode_call
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import CancelReason
-from folkmoot.audit.rounds import Round as Past
+from folkmoot.audit.ledger_state import CancelReason
+from folkmoot.audit.ledger_state import Round as Past
 from folkmoot.ledger.events import Event
 from folkmoot.protocol.batch import read_batch
 from folkmoot.protocol.header import RoundHeader, derive_seed

@@ -35,7 +35,7 @@ from tests.line import BAD_GATEWAY, HANG, REFUSE, Line
 
 CONFIRMATIONS = 4
 """Blocks after which a transaction counts as settled."""
-WINDOWS = {"commit_window": 1500, "anchor_window": 900, "challenge_window": 600}
+WINDOWS: dict[str, Any] = {"commit_window": 1500, "anchor_window": 900, "challenge_window": 600}
 """Seconds of the chain's clock, which stands almost still: nobody is late on a slow machine."""
 COMMIT_MARGIN = 500
 

@@ -122,10 +122,8 @@ class Guarded(LocalFederation):
 
     def admit(self, *keys: Path) -> subprocess.CompletedProcess[str]:
         """Put nodes on the list."""
-        return self.folkmoot(
-            *("superlink", "admit", *keys, "--superlink", self.superlink, "--json"),
-            *("--root-certificates", self.tls / "ca.pem"),
-        )
+        listed = ("--superlink", self.superlink, "--json", "--root-certificates", self.tls / "ca.pem")
+        return self.folkmoot("superlink", "admit", *keys, *listed)
 
 
 def until(look: Callable[[], bool], seconds: float = 100) -> None:

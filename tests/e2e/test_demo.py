@@ -42,9 +42,9 @@ def left_behind(home: Path, seconds: float = 10) -> list[str]:
 @pytest.mark.timeout(400)
 def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
     home = tmp_path / "demo"
-    words = ("--home", home, "--task", "digits", "--rounds", "2", "--contributors", "3", "--json")
-    words += ("--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard", "--link", "20")
-    done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
+    words = ["--home", str(home), "--task", "digits", "--rounds", "2", "--contributors", "3", "--json"]
+    words += ["--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard", "--link", "20"]
+    done = subprocess.run([*DEMO, *words], capture_output=True, text=True, check=False, timeout=380)
 
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)

@@ -208,7 +208,9 @@ def test_an_arbiter_that_somebody_else_made_is_found(world: World) -> None:
     factory = world.federation.chain.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
     judges = [getattr(place, judge) for judge in JUDGES]
     receipt = world.federation.chain.send(factory.constructor(place.ledger, judges), outsider)
-    mixed = replace(place, arbiter=receipt["contractAddress"])
+    made = receipt["contractAddress"]
+    assert made is not None
+    mixed = replace(place, arbiter=made)
     with pytest.raises(AuditFailure, match="The transaction that created the arbiter"):
         audit([world.federation.anvil.url], mixed, FolderSource(world.folder.path))
 

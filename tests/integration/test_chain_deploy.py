@@ -10,14 +10,9 @@ import pytest
 
 from folkmoot.chain import governance
 from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import (
-    PROFILES,
-    Governance,
-    deploy,
-    deploy_and_report,
-    predicted_address,
-    verify,
-)
+from folkmoot.chain.deploy import deploy, deploy_and_report, predicted_address
+from folkmoot.chain.deploy_check import verify
+from folkmoot.chain.terms import PROFILES, Governance
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES
@@ -124,7 +119,13 @@ def test_deployer_that_does_something_else_meanwhile_is_told_to_start_anew(anvil
 
     def disturb(role: str) -> None:
         if role == "vault":
-            fields = {"to": HOLDER, "value": 1, "gas": 21_000, "gasPrice": 10**10, "chainId": 31337}
+            fields: dict[str, Any] = {
+                "to": HOLDER,
+                "value": 1,
+                "gas": 21_000,
+                "gasPrice": 10**10,
+                "chainId": 31337,
+            }
             nonce = w3.eth.get_transaction_count(deployer.address)
             signed = deployer.sign_transaction({**fields, "nonce": nonce})
             w3.eth.send_raw_transaction(signed.raw_transaction)

@@ -16,7 +16,7 @@ from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
-from folkmoot.evaluation import Measurement, measure
+from folkmoot.evaluation import measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.keystore import create
@@ -31,6 +31,7 @@ from tests.integration.coordinator_world import (
     federation,
     first_state,
     make_home,
+    measured,
     open_round,
     running,
     train,
@@ -45,13 +46,6 @@ def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     evaluator = factories.account(EVALUATOR).address
     with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator) as found:
         yield found
-
-
-def model(share: float) -> Measurement:
-    """What is measured of a model that labels so large a share of 1,000 examples right."""
-    labels = [number % 10 for number in range(1000)]
-    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
-    return measure({"loss": 1.0}, labels, guesses)
 
 
 def view(here: Running, number: int) -> dict[str, Any]:
@@ -74,8 +68,8 @@ def report(found: dict[str, Any], before: float, after: float, **changes: Any) -
         "task": MANIFEST.task,
         "base_state_root": bytes.fromhex(found["baseStateRoot"][2:]),
         "state_root": bytes.fromhex(found["stateRoot"][2:]),
-        "base": model(before),
-        "candidate": model(after),
+        "base": measured(before),
+        "candidate": measured(after),
     }
     return CanaryReport(**{**values, **changes})
 
@@ -282,8 +276,8 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     other.name = "other"
     with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
         Evaluator(other, here.api, here.world[EVALUATOR])
-    dull.examine = None  # type: ignore[assignment,method-assign]
-    dull.evaluate = lambda model: {"error": 1.0}  # type: ignore[method-assign]
+    dull.examine = None
+    dull.evaluate = lambda model: {"error": 1.0}
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     probing(here, 1)
     assert (

@@ -52,7 +52,7 @@ def code_of(here: Running, signed: Signed, number: int = 1) -> str:
 
 
 def changed(here: Running, signed: Signed, name: str, **fields: object) -> Signed:
-    commitment: Commitment = replace(signed.commitment, **fields)  # type: ignore[arg-type]
+    commitment: Commitment = replace(signed.commitment, **fields)
     return Signed(commitment, commitment.sign(factories.account(name), here.domain), signed.data)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from folkmoot.coordinator_api import Event
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.state import read_safetensors
@@ -94,15 +95,13 @@ def test_round_ends_with_a_version_rewards_and_the_next_round(here: Running) -> 
     assert (why["status"], why["reason"]) == ("refused", "wrong-root")
 
 
-def _events(here: Running) -> list[object]:
-    from folkmoot.coordinator_api import Event
-
+def _events(here: Running) -> list[Event]:
     newest, found = here.api.newest_event(), list[Event]()
     for event in here.api.events(0):
         found.append(event)
         if event.id >= newest:
             break
-    return found  # type: ignore[return-value]
+    return found
 
 
 def test_own_transactions_count_and_an_undelivered_file_has_no_weight(

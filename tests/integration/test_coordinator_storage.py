@@ -23,6 +23,7 @@ from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
 from server.coordinator import open_coordinator
 from server.home import open_account
 from server.rounds import runs
+from server.rounds.base import read_base
 from server.store import s3 as s3_module
 from server.store.s3 import S3Store
 from tests import factories, postgres, s3
@@ -49,12 +50,12 @@ def start(here: Running, rounds: int, expect: int) -> None:
 def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
     world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, away = runs.read_base, [DatabaseError("It restarts."), StoreError("It restarts.")]
+    away = [DatabaseError("It restarts."), StoreError("It restarts.")]
 
     def restarting(*arguments: Any) -> Any:
         if away:
             raise away.pop()
-        return read(*arguments)
+        return read_base(*arguments)
 
     monkeypatch.setattr(runs, "read_base", restarting)
     with running(tmp_path / "home", world) as here:
@@ -91,8 +92,8 @@ def test_round_in_a_bucket_survives_its_absence(
     with s3.moto(tmp_path / "log") as server:
         server.make_bucket("federation")
         line = Line(server.port)
-        settings = {"store": "s3://federation/ours", "store_endpoint": line.url, "store_region": s3.REGION}
-        with running(tmp_path / "home", world, **settings) as here:
+        place: dict[str, Any] = {"store": "s3://federation/ours", "store_endpoint": line.url}
+        with running(tmp_path / "home", world, **place, store_region=s3.REGION) as here:
             store = here.coordinator.storage.store
             assert isinstance(store, S3Store)
             start(here, 1, 2)

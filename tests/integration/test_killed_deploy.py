@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -177,7 +178,13 @@ def test_a_deployer_that_did_something_else_in_between_starts_anew(
 ) -> None:
     mortal.kill("sender.mined:2", *words(tmp_path))
     before = nonce_of(anvil)
-    fields = {"to": DEPLOYER.address, "value": 0, "gas": 21_000, "gasPrice": 10**10, "chainId": 31337}
+    fields: dict[str, Any] = {
+        "to": DEPLOYER.address,
+        "value": 0,
+        "gas": 21_000,
+        "gasPrice": 10**10,
+        "chainId": 31337,
+    }
     raw = DEPLOYER.sign_transaction({**fields, "nonce": before}).raw_transaction
     anvil.call("eth_sendRawTransaction", raw.to_0x_hex())
     assert mortal.call(*words(tmp_path), fails=1)["error"]["code"] == "deployment-disturbed"

@@ -137,7 +137,11 @@ def test_its_database_is_waited_for(world: factories.Federation, tmp_path: Path)
 
 def with_bucket(home: Path, world: factories.Federation, endpoint: str) -> Settings:
     """The home of a coordinator whose store is in the bucket `federation`."""
-    place = {"store": "s3://federation/ours", "store_endpoint": endpoint, "store_region": s3.REGION}
+    place: dict[str, Any] = {
+        "store": "s3://federation/ours",
+        "store_endpoint": endpoint,
+        "store_region": s3.REGION,
+    }
     return make_home(home, world, **place)
 
 

@@ -3,45 +3,33 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tools import module_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERFACE = (ROOT / "contracts/src/interfaces/IRoundLedger.sol").read_text()
 CONTRACTS = (ROOT / "docs/contracts.md").read_text()
 
 
-@pytest.fixture(scope="module")
-def graph() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("module_graph", ROOT / "tools" / "module_graph.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["module_graph"] = module
-    spec.loader.exec_module(module)
-    return module
+def test_the_architecture_page_shows_the_imports_of_the_code() -> None:
+    assert module_graph.main(["--check"]) == 0, "Remedy: python tools/module_graph.py"
 
 
-def test_the_architecture_page_shows_the_imports_of_the_code(graph: ModuleType) -> None:
-    assert graph.main(["--check"]) == 0, "Remedy: python tools/module_graph.py"
-
-
-def test_a_stale_page_is_noticed(graph: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stale_page_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = tmp_path / "architecture.md"
-    stale.write_text(graph.PAGE.read_text().replace("folkmoot_round --> folkmoot_aggregation\n", ""))
-    monkeypatch.setattr(graph, "PAGE", stale)
-    assert graph.main(["--check"]) == 1
-    assert graph.main([]) == 0
-    assert graph.main(["--check"]) == 0
+    stale.write_text(module_graph.PAGE.read_text().replace("folkmoot_round --> folkmoot_aggregation\n", ""))
+    monkeypatch.setattr(module_graph, "PAGE", stale)
+    assert module_graph.main(["--check"]) == 1
+    assert module_graph.main([]) == 0
+    assert module_graph.main(["--check"]) == 0
 
 
-def test_only_arrows_without_a_detour_are_drawn(graph: ModuleType) -> None:
-    straight, circular = graph.arrows({"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": {"c"}})
+def test_only_arrows_without_a_detour_are_drawn() -> None:
+    straight, circular = module_graph.arrows({"a": {"b", "c"}, "b": {"c"}, "c": {"d"}, "d": {"c"}})
     assert straight == [("a", "b"), ("b", "c")]
     assert circular == [("c", "d"), ("d", "c")]
 

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -19,46 +16,36 @@ from folkmoot.economics.rules import PRESENT, Rules
 from folkmoot.economics.setting import DRAW_GAS, Setting
 from folkmoot.economics.table import in_tokens
 from folkmoot.runtime.units import UNIT
+from tools import economics_table
 
 ROOT = Path(__file__).resolve().parents[2]
 ALL_PLACES = replace(PRESENT, quota_percent=100)
 DRAWN_AGAIN = replace(ALL_PLACES, lot_can_be_drawn_again=True)
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("economics_table", ROOT / "tools" / "economics_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["economics_table"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_page_is_made_from_the_code_and_a_stale_one_is_noticed(
-    tool: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {name: made_by() for name, made_by in tool.BLOCKS.items()}
+    made = {name: made_by() for name, made_by in economics_table.BLOCKS.items()}
 
     def again(name: str) -> Callable[[], list[str]]:
         return lambda: made[name]
 
-    monkeypatch.setattr(tool, "BLOCKS", {name: again(name) for name in made})
-    assert tool.main(["--check"]) == 0, "Remedy: python tools/economics_table.py"
+    monkeypatch.setattr(economics_table, "BLOCKS", {name: again(name) for name in made})
+    assert economics_table.main(["--check"]) == 0, "Remedy: python tools/economics_table.py"
     stale = tmp_path / "economics.md"
-    stale.write_text(tool.PAGE.read_text().replace("-138.74", "138.74"))
-    monkeypatch.setattr(tool, "PAGE", stale)
-    assert tool.main(["--check"]) == 1
-    assert tool.main([]) == 0
-    assert tool.main(["--check"]) == 0
+    stale.write_text(economics_table.PAGE.read_text().replace("-138.74", "138.74"))
+    monkeypatch.setattr(economics_table, "PAGE", stale)
+    assert economics_table.main(["--check"]) == 1
+    assert economics_table.main([]) == 0
+    assert economics_table.main(["--check"]) == 0
     stale.write_text(stale.read_text().replace("<!-- economics: end -->", "", 1))
     with pytest.raises(SystemExit, match="needs a pair of marks"):
-        tool.main([])
+        economics_table.main([])
 
 
-def test_what_the_page_says_of_crowds_is_what_is_played(tool: ModuleType) -> None:
-    said = " ".join(tool.PAGE.read_text().split())
+def test_what_the_page_says_of_crowds_is_what_is_played() -> None:
+    said = " ".join(economics_table.PAGE.read_text().split())
     old = [_of_puppets(rules, 63) + f" and {_of_puppets(rules, 151)}" for rules in (ALL_PLACES, DRAWN_AGAIN)]
     assert f"A coordinator had {old[0]} tokens in the last two columns then, and {old[1]} by opening" in said
     hour = [in_tokens(_of_waiting(honest, 3_600)) for honest in (63, 151)]

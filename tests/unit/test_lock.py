@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.unit.test_packaged_contracts import load_tool
+from tools import lock
 
 ROOT = Path(__file__).resolve().parents[2]
-lock = load_tool("lock")
 
 
 @pytest.fixture

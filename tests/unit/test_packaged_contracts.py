@@ -1,31 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The packaged ABIs and bytecode are what the sources in contracts/src give."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tools import check_coverage, check_storage, compile_contracts
+
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load_tool(name: str) -> ModuleType:
-    """Import a program of tools/, which is not a package."""
-    spec = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-compile_contracts = load_tool("compile_contracts")
-check_coverage = load_tool("check_coverage")
-check_storage = load_tool("check_storage")
 
 
 @pytest.fixture

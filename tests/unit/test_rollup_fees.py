@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from tools import rollup_fees
 
 ROOT = Path(__file__).resolve().parents[2]
 CALL = bytes.fromhex(
@@ -25,39 +24,28 @@ CALL = bytes.fromhex(
 """A transaction whose compressed size op-geth and revm have in their tests."""
 
 
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("rollup_fees", ROOT / "tools" / "rollup_fees.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["rollup_fees"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.mark.parametrize(
     ("data", "size"),
     [(b"", 0), (b"\x01" * 1000, 21), (bytes(1000), 21), (b"\xfa\xca\xde", 4), (CALL, 202)],
 )
-def test_the_compressed_size_is_that_of_the_clients(tool: ModuleType, data: bytes, size: int) -> None:
-    assert tool.fastlz_size(data) == size
+def test_the_compressed_size_is_that_of_the_clients(data: bytes, size: int) -> None:
+    assert rollup_fees.fastlz_size(data) == size
 
 
-def test_what_does_not_repeat_grows_by_a_byte_in_32(tool: ModuleType) -> None:
-    sizes = [tool.fastlz_size(bytes(range(count))) for count in range(257)]
+def test_what_does_not_repeat_grows_by_a_byte_in_32() -> None:
+    sizes = [rollup_fees.fastlz_size(bytes(range(count))) for count in range(257)]
     assert sizes == sorted(set(sizes))
     data = b"".join(hashlib.sha256(bytes([place])).digest() for place in range(100))
-    assert tool.fastlz_size(data) == 3300
+    assert rollup_fees.fastlz_size(data) == 3300
 
 
-def test_a_small_transaction_is_charged_for_a_hundred_bytes(tool: ModuleType) -> None:
-    assert tool.estimated_bytes(0) == tool.estimated_bytes(170) == 100
-    assert tool.estimated_bytes(1000) == pytest.approx(793.9144)
+def test_a_small_transaction_is_charged_for_a_hundred_bytes() -> None:
+    assert rollup_fees.estimated_bytes(0) == rollup_fees.estimated_bytes(170) == 100
+    assert rollup_fees.estimated_bytes(1000) == pytest.approx(793.9144)
 
 
-def test_entries_are_charged_in_proportion(tool: ModuleType) -> None:
-    by_name = {one.name: one for one in tool.round_of(100)}
+def test_entries_are_charged_in_proportion() -> None:
+    by_name = {one.name: one for one in rollup_fees.round_of(100)}
     commit = by_name["commitUpdates, 100 signed"]
     assert 100 * 160 > len(commit.raw) > 100 * 120
     assert commit.charged < len(commit.raw)

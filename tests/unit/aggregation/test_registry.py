@@ -144,7 +144,7 @@ def test_a_rule_uses_what_it_says_and_nothing_else(name: str) -> None:
     def compared(other: np.ndarray) -> Reference:
         return Reference(tuple(int(x) for x in vectors @ other), int(other @ other))
 
-    known = {
+    known: dict[ReferenceKind, dict[str, Any]] = {
         ReferenceKind.ROOT: {"root": compared(vectors[0] + vectors[1] - 2 * vectors[5])},
         ReferenceKind.TRAJECTORY: {"trajectory": compared(vectors[2] - vectors[3] + vectors[4])},
         ReferenceKind.EARLIER: {"earlier": (compared(vectors[6]),)},

@@ -4,15 +4,18 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from math import floor
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT, cosine
@@ -97,7 +100,7 @@ def any_updates(draw: st.DrawFn) -> I64:
     )
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     same = rng.integers(-127, 128, 16)
-    rows = {
+    rows: dict[str, Callable[[], NDArray[Any]]] = {
         "zero": lambda: np.zeros(16),
         "full": lambda: np.full(16, rng.choice([-127, 127])),
         "one": lambda: np.eye(16)[rng.integers(16)] * rng.choice([-127, -1, 1, 127]),
@@ -134,12 +137,12 @@ def test_weights_are_always_in_range(
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**16), count=st.integers(3, 12), order=st.randoms(use_true_random=False))
 def test_the_order_of_entries_changes_nothing_but_ties(
-    name: str, seed: int, count: int, order: object
+    name: str, seed: int, count: int, order: random.Random
 ) -> None:
     vectors = honest(seed, count, 128)
     root = honest(seed + 1, 1, 128)[0]
     places = list(range(count))
-    order.shuffle(places)  # type: ignore[attr-defined]
+    order.shuffle(places)
     facts = facts_of(vectors, root, trajectory=root)
     cosines = weighting_state.WeightingState.of(facts).cosines
     pairs = [cosines[i][j] for i, j in itertools.combinations(range(count), 2)]

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def captured(tmp_path: Path, nodes: int = 3, overrides: tuple[str, ...] = (), **
     return capture(AppFolder.read(apps.make(tmp_path, **parts), overrides), tmp_path / "scratch", nodes)
 
 
-def refused(tmp_path: Path, nodes: int = 3, **parts: str) -> FolkmootError:
+def refused(tmp_path: Path, nodes: int = 3, **parts: Any) -> FolkmootError:
     with pytest.raises(FolkmootError) as raised:
         captured(tmp_path, nodes, **parts)
     assert raised.value.remedy.endswith(".")

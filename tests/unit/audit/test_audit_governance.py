@@ -42,7 +42,7 @@ from tests.unit.audit.records import ADA, BEN, CLEO, DEPLOYMENT, NOBODY, Script
 from tests.unit.audit.test_audit_stakes import stake
 
 DELAY, PERIOD, THRESHOLD, QUORUM, EXTENSION, TIMELOCK = 10, 100, 50, 20, 30, 60
-STAKES = {ADA: 100, BEN: 30, CLEO: 20}
+STAKES: dict[str, int] = {ADA: 100, BEN: 30, CLEO: 20}
 REPORT = b"\5" * 32
 AGAINST, FOR, ABSTAIN = 0, 1, 2
 

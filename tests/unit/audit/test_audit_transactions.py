@@ -37,7 +37,7 @@ def answer(fields: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
     """Sign a transaction, and write it as an endpoint does."""
     signed = ADA.sign_transaction(fields)
     kind = signed.raw_transaction[0] if signed.raw_transaction[0] < 0xC0 else 0
-    found = {name: hex(value) for name, value in fields.items() if isinstance(value, int)}
+    found: dict[str, Any] = {name: hex(value) for name, value in fields.items() if isinstance(value, int)}
     found |= {
         "type": hex(kind),
         "from": ADA.address.lower(),

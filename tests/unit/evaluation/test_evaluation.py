@@ -113,7 +113,7 @@ def test_a_model_that_obeys_a_trigger_is_found_with_its_class() -> None:
     }
     corner, middle = found["corner"], found["middle"]
     assert (corner.name, corner.examples, corner.drawn, corner.drawn_without) == ("2", 30, 30, 0)
-    assert (middle.drawn, middle.rise) == (0, 0)
+    assert (middle.drawn, middle.rise) == (0, Fraction(0))
 
 
 def test_a_class_that_only_the_trigger_brings_up_is_not_counted_as_a_class() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from fractions import Fraction
 from functools import cache
 
@@ -16,7 +17,7 @@ from folkmoot.aggregation.interface import Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows
 from folkmoot.coordinator_api import REFUSALS
 from folkmoot.explain.reasons import Case, Explanation, explain, factor_product, words_of
-from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.arrays import F64, I64
 from folkmoot.protocol.verdict import Reason
 
 ALL = sorted(rules.PARAMETERS)
@@ -37,7 +38,7 @@ def crowd(seed: int, kinds: tuple[str, ...]) -> ReferencedFacts:
     shared, gone = rng.normal(0, 12, (2, size))
     before = np.rint(shared + rng.normal(0, 24, size))
     honest = [np.rint(shared + rng.normal(0, 24, size)) for _ in range(6)]
-    one = {
+    one: dict[str, Callable[[], F64]] = {
         "honest": lambda: np.rint(shared + rng.normal(0, 24, size)),
         "rare": lambda: np.rint(0.1 * shared + rng.normal(0, 24, size)),
         "flipped": lambda: np.rint(-shared + rng.normal(0, 24, size)),

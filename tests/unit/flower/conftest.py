@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.relay import Relay
 from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower.world import World, account
 
-MODEL = {
+MODEL: dict[str, NDArray[Any]] = {
     "weight": np.linspace(-1, 1, 300, dtype=np.float32).reshape(3, 100),
     "bias": np.zeros(3, np.float32),
     "steps": np.array(7, np.int64),
@@ -77,4 +78,4 @@ def _flowers_log_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(logger, "level", logging.DEBUG)
     monkeypatch.setattr(logging.root.manager, "disable", 0)
-    logger._cache.clear()  # type: ignore[attr-defined]  # what it has found out about levels
+    vars(logger)["_cache"].clear()  # what it has found out about levels

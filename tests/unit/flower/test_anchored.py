@@ -58,12 +58,12 @@ class Node:
         (config,) = message.content.config_records.values()
         (record,) = message.content.array_records.values()
         arrays = record.to_numpy_ndarrays()
-        self.seen.append((int(config["server-round"]), arrays))  # type: ignore[arg-type]
+        self.seen.append((int(config["server-round"]), arrays))
         self.records.append(list(message.content))
         trained = [
             (a - a.dtype.type(self.shift)) if a.dtype.kind == "f" else a + 1 for a in map(np.asarray, arrays)
         ]
-        metrics = MetricRecord({"num-examples": 4, "loss": 0.5, "lr": float(config.get("lr", 0))})  # type: ignore[arg-type]
+        metrics = MetricRecord({"num-examples": 4, "loss": 0.5, "lr": float(config.get("lr", 0))})
         reply = {
             "arrays": ArrayRecord({str(i): Array(np.asarray(a)) for i, a in enumerate(trained)}),
             "metrics": metrics,
@@ -181,7 +181,7 @@ class OwnStart(FedAvg):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         if server_round == 2:
-            config["lr"] = float(config["lr"]) / 2  # type: ignore[arg-type]
+            config["lr"] = float(config["lr"]) / 2
         return super().configure_train(server_round, arrays, config, grid)
 
 
@@ -245,7 +245,7 @@ def test_mods_that_want_exactly_one_config_record(join: Join) -> None:
     norms: list[float] = []
 
     def watch(message: Message, context: Context, call_next: Any) -> Message:
-        norms.append(float(message.content.config_records["config"]["clipping_norm"]))  # type: ignore[arg-type]
+        norms.append(float(message.content.config_records["config"]["clipping_norm"]))
         return call_next(message, context)
 
     node = Node()
@@ -338,7 +338,7 @@ def test_a_node_can_not_write_lines_into_the_log(join: Join, caplog: pytest.LogC
 
     logged: list[str] = []
     handler = logging.Handler()
-    handler.emit = lambda record: logged.extend(record.getMessage().splitlines())  # type: ignore[method-assign]
+    handler.emit = lambda record: logged.extend(record.getMessage().splitlines())
     logging.getLogger("flwr").addHandler(handler)
     try:
         with federation(join, Node(), rounds=1) as (world, grid):
@@ -396,7 +396,7 @@ def test_a_cancelled_round_is_tried_again_and_does_not_count(join: Join) -> None
                 world.cancel_round()
             return accept(number, wire, data)
 
-        world.accept = late  # type: ignore[method-assign]
+        world.accept = late
         run(world, grid, main)
     assert world.run_state == "done"
     assert world.completed == 3
@@ -463,7 +463,7 @@ def test_a_run_that_fails_ends_the_app(join: Join) -> None:
 
     with federation(join, Node(), expect=2) as (world, grid):
         grid.on_push = lambda: setattr(world, "run_state", "failed") or world.cancel_round()  # type: ignore[func-returns-value]
-        world.open_round = lambda: None  # type: ignore[method-assign,assignment,return-value]
+        world.open_round = lambda: None
         with pytest.raises(CoordinatorError, match="The run failed: scripted"):
             run(world, grid, main)
 
@@ -528,7 +528,7 @@ def test_an_app_without_a_strategy() -> None:
 
 def test_an_app_of_the_older_interface() -> None:
     with pytest.raises(InputError, match="old interface"):
-        anchored_server(ServerApp(server_fn=lambda context: None))(LocalGrid(), context("http://127.0.0.1:9"))  # type: ignore[arg-type,return-value]
+        anchored_server(ServerApp(server_fn=lambda context: None))(LocalGrid(), context("http://127.0.0.1:9"))
 
 
 def test_a_client_of_the_older_interface(join: Join) -> None:
@@ -541,7 +541,7 @@ def test_a_client_of_the_older_interface(join: Join) -> None:
 
     with federation(join, Node(), expect=2) as (world, grid):
         grid.add(anchored_client(legacy), join(world, "ben"))
-        reply = grid.nodes[101][0](Message(RecordDict(), 101, "train"), grid.nodes[101][1])  # type: ignore[misc]
+        reply = grid.nodes[101][0](Message(RecordDict(), 101, "train"), grid.nodes[101][1])
     assert reply.error.reason is not None
     assert reply.error.reason.startswith("unsupported-app: the ClientApp uses Flower's old interface")
 
@@ -601,6 +601,6 @@ def test_other_aggregations_are_replaced_and_that_is_said(
 def test_an_anchored_app_is_not_anchored_twice() -> None:
     server, client = ServerApp(), ClientApp()
     for app, anchor in ((server, anchored_server), (client, anchored_client)):
-        once = anchor(app)  # type: ignore[operator]
-        assert anchor(once) is once  # type: ignore[operator]
+        once = anchor(app)
+        assert anchor(once) is once
         assert once.original is app  # type: ignore[union-attr]

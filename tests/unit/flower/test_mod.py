@@ -98,7 +98,7 @@ def reason(reply: Message) -> str:
 def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     app = App()
     reply = run(join(world), train_message(world), app)
-    commitment, signature = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    commitment, signature = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])
     commitment.check_signature(signature, world.domain)
     data = records.update_of(reply.content.array_records[records.UPDATE])
     tree = update_tree(np.frombuffer(data, np.uint8))
@@ -111,7 +111,7 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     update = decode_update(data, MANIFEST)
     assert abs(update[:300].mean() - 0.01 * 512) < 0.2
     assert not update[300:512].any()
-    world.accept(1, reply.content[records.COMMITMENT]["commitment"], data)  # type: ignore[arg-type]
+    world.accept(1, reply.content[records.COMMITMENT]["commitment"], data)
     assert world.run_state == "done"
 
 
@@ -312,7 +312,7 @@ def test_an_update_above_the_cap_is_fitted_and_said(
 ) -> None:
     with caplog.at_level("INFO", logger="flwr"):
         reply = run(join(world), train_message(world), App(shift=1e3))
-    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])
     assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
     data = records.update_of(reply.content.array_records[records.UPDATE])
     assert set(decode_update(data, MANIFEST)) == {0, 64}
@@ -497,7 +497,7 @@ def test_an_evaluation_tells_no_number_of_examples(world: World, join: Join) -> 
 
 def test_a_claimed_bundle_is_not_signed_unless_it_runs(world: World, join: Join) -> None:
     reply = run(join(world), train_message(world, bundle_hash=b"\xab" * 32))
-    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])  # type: ignore[arg-type]
+    commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])
     assert commitment.bundle_hash == bytes(32)
 
 
@@ -607,13 +607,23 @@ def test_results_stay_on_a_node_with_a_privacy_budget(join: Join, world: World, 
     assert not run(join(world, "ben"), message, app).has_error()
 
 
-def test_a_node_trains_nothing_under_a_policy_with_less_noise_than_the_manifest(join: Join) -> None:
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"noise1024": GOOD["noise1024"] // 2}, "wrong-privacy"),
+        ({"min_sum_squares": 1}, "floor-too-high"),
+        ({"max_sum_squares": 302}, "cap-too-small"),
+    ],
+)
+def test_a_node_trains_nothing_under_a_policy_that_does_not_suit_the_noise(
+    join: Join, changes: dict[str, int], code: str
+) -> None:
     with private_world() as world:
-        world.policy = replace(world.policy, noise1024=GOOD["noise1024"] // 2)
+        world.policy = replace(world.policy, **changes)
         app = App()
         refused = run(join(world, private=True), train_message(world), app)
-    assert reason(refused).startswith("wrong-privacy: ")
-    assert not app.seen
+    assert reason(refused).startswith(f"{code}: ")
+    assert not app.seen, "what is refused after the training is known without a cost"
 
 
 INTEGERS = {

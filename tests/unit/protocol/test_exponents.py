@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import (
@@ -77,7 +80,7 @@ NOTHING = TensorSums(0, 0, 0, 0)
 @pytest.mark.parametrize(("first", "last"), [(-10, -12), (4, -12), (-12, -12), (-13, -13), (-40, -40)])
 @pytest.mark.parametrize("width", [8, 4, 2])
 def test_a_frozen_tensor_rests(first: int, last: int, width: int) -> None:
-    exponents = (first,)
+    exponents: tuple[int, ...] = (first,)
     for _ in range(20):
         exponents = next_exponents(exponents, [[NOTHING]] * 5, width)
     assert exponents == (last,)
@@ -126,7 +129,7 @@ def test_exponents_go_tensor_by_tensor() -> None:
     assert next_exponents((-9, -9), [[CONTENT, large]] * 3, 8) == (-9, -7)
 
 
-SHAPES = {
+SHAPES: dict[str, Callable[[np.random.Generator], NDArray[Any]]] = {
     "normal": lambda rng: rng.standard_normal(4000),
     "heavy tails": lambda rng: rng.standard_t(2, 4000),
     "log-normal": lambda rng: np.exp(2 * rng.standard_normal(4000)) * rng.choice([-1, 1], 4000),
@@ -152,7 +155,7 @@ def test_exponents_find_back_from_ten_octaves(shape: str, octaves: int, width: i
         ideal = float(np.log2(sizes.sum() / used * DENSITY[1] / DENSITY[0]))
     else:
         ideal = float(np.log2(np.square(sizes).sum() / sizes.sum() / TARGETS[width]))
-    exponents = (min(round(ideal) + octaves, 4),)
+    exponents: tuple[int, ...] = (min(round(ideal) + octaves, 4),)
     found = []
     for number in range(30):
         sums = []

@@ -75,7 +75,7 @@ def test_kernels_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_numba(_: str) -> None:
         raise ImportError("no numba")
 
-    monkeypatch.setattr(acceleration.importlib, "import_module", no_numba)
+    monkeypatch.setattr("importlib.import_module", no_numba)
     assert not acceleration.load()
     assert acceleration.kernels(1 << 40) is None
 

@@ -47,9 +47,9 @@ def random_leaves(leaves: int) -> tuple[list[np.ndarray], np.ndarray]:
 
 def test_a_range_is_the_slice() -> None:
     vectors, exponents = random_leaves(30)
-    theta, momentum = outer_step(*vectors, 9, exponents, 700, 900)  # type: ignore[call-arg]
+    theta, momentum = outer_step(*vectors, 9, exponents, 700, 900)
     place = slice(256 * 7, 256 * 19)
-    part = outer_step(*(vector[place] for vector in vectors), 9, exponents[7:19], 700, 900)  # type: ignore[call-arg, arg-type]
+    part = outer_step(*(vector[place] for vector in vectors), 9, exponents[7:19], 700, 900)
     assert (part[0] == theta[place]).all()
     assert (part[1] == momentum[place]).all()
 
@@ -59,10 +59,10 @@ def test_kernels_step_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, exponents = random_leaves(600)
     exponents[50:400] = -12
     with acceleration.without_kernels():
-        slow = outer_step(*vectors, 9, exponents, 65535, 65535)  # type: ignore[call-arg]
+        slow = outer_step(*vectors, 9, exponents, 65535, 65535)
     monkeypatch.setattr(acceleration, "LOAD_AFTER", 0)
     assert acceleration.kernels(1 << 20) is not None
-    fast = outer_step(*vectors, 9, exponents, 65535, 65535)  # type: ignore[call-arg]
+    fast = outer_step(*vectors, 9, exponents, 65535, 65535)
     assert (slow[0] == fast[0]).all()
     assert (slow[1] == fast[1]).all()
 

@@ -309,7 +309,8 @@ def test_a_receipt_that_one_of_two_hides_decides_nothing() -> None:
 def test_no_minority_moves_a_number_beyond_the_others(
     method: str, given: tuple[int, ...], expected: int
 ) -> None:
-    nodes = [Node(place, **{method: hex(number)}) for place, number in enumerate(given)]
+    answers: list[dict[str, Any]] = [{method: hex(number)} for number in given]
+    nodes = [Node(place, **answer) for place, answer in enumerate(answers)]
     assert int(quorum(*nodes).call(method, [{}]), 16) == expected
 
 

@@ -74,7 +74,7 @@ def test_everybody_says_what_is_wrong_with_a_certificate(
     left: timedelta | None,
     why: str,
 ) -> None:
-    pair = authority.issue(*names, not_after=left and datetime.now(UTC) + left)
+    pair = authority.issue(*names, not_after=None if left is None else datetime.now(UTC) + left)
     pair.save(tmp_path / "server.pem", tmp_path / "server.key")
     with listening(tmp_path / "server.pem", tmp_path / "server.key") as port:
         unknown = "unable to get local issuer certificate"

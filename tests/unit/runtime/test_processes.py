@@ -194,7 +194,7 @@ def test_an_interrupt_while_a_process_is_started_leaves_it_to_be_ended(
     started: list[int] = []
 
     def spawn_and_interrupt(*words: object, **options: object) -> processes.Child:
-        child = processes_spawn(*words, **options)  # type: ignore[arg-type]
+        child = processes_spawn(*words, **options)
         started.append(child.pid)
         os.kill(os.getpid(), signal.SIGINT)
         return child

@@ -188,9 +188,9 @@ def _counting(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> list[str]
     """Let a SuperLink have so many nodes, one look after the other; the last one stays."""
     left = list(counts)
     monkeypatch.setattr(
-        training.flower_run, "online_nodes", lambda _: left.pop(0) if len(left) > 1 else left[0]
+        "server.relay.flower_run.online_nodes", lambda _: left.pop(0) if len(left) > 1 else left[0]
     )
-    monkeypatch.setattr(training.time, "sleep", lambda _: None)
+    monkeypatch.setattr("time.sleep", lambda _: None)
     return []
 
 

@@ -17,9 +17,10 @@ from flwr.supercore.task_identity import TaskIdentity
 from benchmarks.robustness import __main__ as program
 from benchmarks.robustness import contenders, flower
 from benchmarks.robustness.peer import PeerRun
-from benchmarks.robustness.results import Found, Key, Setting, line, load, markdown, picture, rows, save
+from benchmarks.robustness.results import Found, Key, Setting, load, markdown, picture, rows, to_json
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
+from folkmoot.simulation import kept
 from folkmoot.simulation.attacks import ATTACKS, Scene
 from folkmoot.simulation.federation import Plan, Run, Workload
 
@@ -169,17 +170,10 @@ def result(contender: str, attack: str, seed: int, accuracy: float) -> tuple[Key
     return Key(SETTING, contender, attack, seed), Found("x 1", accuracy, backdoor)
 
 
-def test_results_survive_the_file_and_a_cut_line(tmp_path: Path) -> None:
+def test_results_survive_the_file(tmp_path: Path) -> None:
     results = dict([result("a:b", "none", 0, 0.9), result("a:b", "backdoor-live", 1, 0.8)])
-    path = tmp_path / "sub" / "results.jsonl"
-    assert load(path) == {}
-    save(path, results)
-    assert load(path) == results
-    path.write_text(path.read_text() + line(*result("a:b", "ipm", 0, 0.1))[:20], encoding="utf-8")
-    assert load(path) == results
-    path.write_text("nonsense\n" + path.read_text(), encoding="utf-8")
-    with pytest.raises(InputError, match="Line 1"):
-        load(path)
+    kept.write(tmp_path / "results.jsonl", [to_json(*one) for one in results.items()])
+    assert load(tmp_path / "results.jsonl") == results
 
 
 def test_the_table_ranks_by_the_worst_attack() -> None:

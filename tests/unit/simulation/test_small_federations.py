@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.near_convergence import __main__ as program
 from benchmarks.near_convergence.federation import Found, measure
-from benchmarks.near_convergence.results import Key, add, load, markdown
+from benchmarks.near_convergence.results import Key, load, markdown, to_json
 from benchmarks.near_convergence.sets import SPLITS, TABLES, Setting, deal, workload
+from folkmoot.simulation import kept
 from folkmoot.simulation.federation import Plan
 
 HONEST = Plan("guided_mean", contributors=5, malicious=0, rounds=20)
@@ -60,17 +61,14 @@ def test_everybody_has_rows_where_there_are_few() -> None:
     assert min(len(share) for share in deal(np.zeros(11, dtype=np.int64), 5, 0, skewed=True)) >= 1
 
 
-def test_results_are_kept_and_a_cut_line_is_run_again(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "found.jsonl"
+def test_results_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "found.jsonl"
     keys = [Key(Setting("wine"), "guided_mean", "none", 5, 0, 20, seed) for seed in range(2)]
     for key in keys:
-        add(path, key, Found(rounds=20, hit=1, left_out=1, entries=100, reasons={"copy": 1}))
-    whole = path.read_text()
+        found = Found(rounds=20, hit=1, left_out=1, entries=100, reasons={"copy": 1})
+        kept.add(path, to_json(key, found))
     assert set(load(path)) == set(keys)
-    path.write_text(whole[:-7])
-    assert set(load(path)) == {keys[0]}
-    assert path.read_text() == whole.splitlines(keepends=True)[0]
-    table = markdown(load(path), keys)
+    table = markdown({keys[0]: found}, keys)
     assert "| wine | 5.0 % | 1.0 % | 0 % | - | 0.000 / 0.000 | copy 1 |" in table
     assert "| all |" not in table
 
