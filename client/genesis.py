@@ -16,6 +16,7 @@ from client.trial import model_of
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
+from folkmoot.privacy.floor import check_private_width
 from folkmoot.privacy.layers import check_layers
 from folkmoot.protocol.genesis import (
     Genesis,
@@ -60,7 +61,7 @@ def start_of(
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
             layer mixes records, or the weights do not fit the task's model.
-        InputError: The settings for privacy, start or clock are invalid.
+        InputError: The settings for privacy, start or clock are invalid, or private updates can't have the width.
         ManifestError: The model can't be used.
     """
     training = {**task.training, **(settings or {})}
@@ -78,6 +79,7 @@ def start_of(
     state = State.genesis(manifest, values)
     if private is not None:
         check_layers(model)
+        check_private_width(width)
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
         return _start(manifest, state, (noise,) * len(manifest.tensors))
     try:

@@ -176,6 +176,7 @@ def task_init(
         **({pace.CLOCK: True} if clock else {}),
     }
     genesis = write_genesis(loaded, out, committed, width, weights, paced)
+    settings = PrivacySettings.of(genesis.manifest.training)
     frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
@@ -184,13 +185,14 @@ def task_init(
         **({"frozen": str(frozen)} if frozen else {}),
         "state root": "0x" + genesis.state_root.hex(),
         "genesis hash": "0x" + genesis.genesis.hash.hex(),
-        "first exponents": f"guessed, because this machine could not train once ({genesis.guessed})"
+        "first exponents": "from the privacy settings, without any data"
+        if settings is not None
+        else f"guessed, because this machine could not train once ({genesis.guessed})"
         if genesis.guessed
         else "from one training on this machine's data",
     }
     if committed:
         shown["root set"] = committed
-    settings = PrivacySettings.of(genesis.manifest.training)
     if settings is not None:
         shown["privacy"] = (
             f"noise1024 {settings.noise1024}, {settings.steps} steps a round, B0 {settings.divisor}: epsilon "

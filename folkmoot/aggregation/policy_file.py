@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import check_floor
+from folkmoot.privacy.floor import check_bounds, floor_warning
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.genesis import Genesis
@@ -163,16 +163,22 @@ def _invalid(reason: str) -> InputError:
 
 
 def check_privacy(policy: Policy, genesis: Genesis, manifest: Manifest) -> str:
-    """Check that a policy has the noise that the manifest declares, and no floor that refuses honest updates.
+    """Check that a policy has the noise that the manifest declares, and refuses no honest update by its size.
 
     Returns:
         A warning, if the policy has a lower floor than it could have; else an empty text.
 
     Raises:
-        InputError: ``wrong-privacy`` or ``floor-too-high``, or the manifest's privacy settings are invalid.
+        InputError: ``wrong-privacy``, ``floor-too-high`` or ``cap-too-small``, or the manifest's privacy settings are
+            invalid.
     """
     declared = PrivacySettings.of(manifest.training)
     check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
-    return check_floor(
-        manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
+    floor = check_bounds(
+        manifest,
+        genesis.exponents,
+        min_sum_squares=policy.min_sum_squares,
+        max_sum_squares=policy.max_sum_squares,
+        width=policy.width,
     )
+    return floor_warning(floor, policy.min_sum_squares)

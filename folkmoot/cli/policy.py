@@ -194,7 +194,7 @@ def suggest(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
-    from folkmoot.privacy.floor import floor_of
+    from folkmoot.privacy.floor import check_private_width, floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.genesis import width_warning
@@ -227,13 +227,7 @@ def suggest(
                 code="other-width",
             )
         return policy
-    if width != 8:
-        raise InputError(
-            f"The model's task declares privacy, and its updates can't have {width} bits a coordinate: the noise would "
-            "be clamped.",
-            remedy="Leave out --width.",
-            code="private-width",
-        )
+    check_private_width(width)
     cap = budget_rounds * cost_of(private.noise1024, private.steps)
     return replace(
         policy,

@@ -17,6 +17,8 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.demo import AGAIN, Demo
 from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.errors import LocalError
+from folkmoot.privacy import PrivacySettings
+from folkmoot.tasks import load_task
 
 TASK = "breast-cancer-private"
 ROUNDS = 20
@@ -33,6 +35,18 @@ class PrivateDemo(Demo):
         super().__init__(plan, rounds, console, keep=keep)
         self._refusing = 0
         self._left: list[int] = []
+
+    def _intro(self) -> str:
+        budget = ""
+        if settings := PrivacySettings.of(load_task(self.plan.task).training):
+            budget = (
+                f"That spends the privacy budget of each: epsilon {settings.epsilon(self.rounds):.2f} at delta "
+                f"{settings.delta:g} for one record. "
+            )
+        return (
+            f"{self.plan.contributors} clinics train [bold]{self.plan.task}[/] for {self.rounds} rounds. {budget}"
+            "Nobody trusts anybody.\n"
+        )
 
     def run(self) -> dict[str, Any]:
         """Tell the whole story; return a summary.

@@ -59,6 +59,7 @@ from folkmoot.flower.memory import (
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
+from folkmoot.privacy.floor import check_bounds
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
@@ -216,14 +217,15 @@ def _anchored(
             )
         timed = eager is not None or pace.by_clock(manifest.training)
         ends = _ends(view, contributor, bundle) if timed else (math.inf, math.inf)
-        app = _App(message, context, call_next, contributor, round_message, manifest, options)
+        app = _App(message, context, call_next, contributor, round_message, manifest, theta, options)
+        del theta  # While the app trains, nothing holds it that does not need it.
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
         earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
         if ahead is None:
             if eager is not None:  # It may have waited for a training that was too late.
                 _check_in_time(header.round, contributor)
             with clock.ends(lambda: ends[0] - time.monotonic()):
-                trained = app.train(to_float32(theta), header.round, earlier)
+                trained = app.train(to_float32(app.base(keep=eager is not None)), header.round, earlier)
             if isinstance(trained, Message):
                 return trained
         else:
@@ -288,7 +290,7 @@ def _anchored(
     if eager is not None and accepted:
         with contextlib.suppress(OSError):  # The next round then starts from its base.
             if (lock := eager.begin(header.round)) is not None:
-                work = partial(_train_on, app, header, policy, theta, kept.data, left)
+                work = partial(_train_on, app, header, policy, kept.data, left)
                 longest = float(policy.commit_window + policy.anchor_window)
                 later(Job(eager, lock, header.round, header.hash, longest, work))
     return reply
@@ -304,6 +306,7 @@ class _App:
         contributor: The contributor.
         round_message: The coordinator's data on the round.
         manifest: The federation's manifest.
+        theta: int64[256 n], the base's weights.
         options: Arguments of the mod.
     """
 
@@ -315,12 +318,18 @@ class _App:
         contributor: Contributor,
         round_message: records.RoundMessage,
         manifest: Manifest,
+        theta: I64,
         options: _Options,
     ) -> None:
         self._message, self._context, self._call_next = message, context, call_next
         self._options = options
         self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
         self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
+        self._base = [theta]
+
+    def base(self, *, keep: bool = False) -> I64:
+        """Return the base's weights, int64[256 n]. Without `keep` it is the last time, and they are not held here."""
+        return self._base[0] if keep else self._base.pop()
 
     def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
         """Let the app train; return what it trained, or its error.
@@ -334,6 +343,7 @@ class _App:
             RefusedError: The app raised an exception.
         """
         arrays = self.manifest.unflatten(weights, dtypes=True)
+        del weights
         start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
         content = RecordDict(dict(self._content))
         content[records.ROUND] = replace(self.round_message, round=number).to_record()
@@ -356,7 +366,7 @@ class _App:
 
 
 def _train_on(
-    app: _App, header: RoundHeader, policy: Policy, theta: I64, data: bytes, state: RecordDict
+    app: _App, header: RoundHeader, policy: Policy, data: bytes, state: RecordDict
 ) -> Trained | None:
     """Train from the eager start of the next round; return None if the app replied with an error.
 
@@ -364,16 +374,26 @@ def _train_on(
         KeeperError: The keeper does not give the base's momentum.
         RefusedError: The app raised an exception.
     """
-    manifest, round_message = app.manifest, app.round_message
+    trained = app.train(_eager_weights(app, header, policy, data), header.round + 1, state)
+    return None if isinstance(trained, Message) else trained
+
+
+def _eager_weights(app: _App, header: RoundHeader, policy: Policy, data: bytes) -> F32:
+    """Return the eager start of the next round, float32[256 n].
+
+    Raises:
+        KeeperError: The keeper does not give the base's momentum.
+    """
+    manifest = app.manifest
     momentum = base_momentum(app.contributor.keeper, header.round, manifest.size)
-    if state_tree(MOMENTUM, momentum).root != round_message.momentum_root:
+    if state_tree(MOMENTUM, momentum).root != app.round_message.momentum_root:
         raise KeeperError(
             f"The keeper's momentum of the base of round {header.round} is not the chain's.",
             remedy="Start `folkmoot join` again.",
             code="wrong-base",
         )
     start = eager_start(
-        theta,
+        app.base(),
         momentum,
         decode_update(data, manifest, header.width),
         policy.mean_scale,
@@ -381,8 +401,7 @@ def _train_on(
         policy.rate,
         policy.momentum,
     )
-    trained = app.train(to_float32(start), header.round + 1, state)
-    return None if isinstance(trained, Message) else trained
+    return to_float32(start)
 
 
 def _plain_message(
@@ -652,6 +671,13 @@ def _checked_round(
     try:
         declared = PrivacySettings.of(manifest.training)
         check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
+        check_bounds(
+            manifest,
+            header.exponents,
+            min_sum_squares=policy.min_sum_squares,
+            max_sum_squares=policy.max_sum_squares,
+            width=policy.width,
+        )
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
     return round_message, header, manifest, theta, policy, view

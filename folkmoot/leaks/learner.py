@@ -65,7 +65,8 @@ class Learner:
         self.load(base)
         self.model.train()  # As a new model is; the attacks switch it to evaluation.
         settings = {**(self.training if training is None else training), "seed": seed}
-        with nullcontext() if PrivacySettings.of(settings) is None else checked(self.model):
+        private = PrivacySettings.of(settings)
+        with nullcontext() if private is None else checked(self.model, private):
             call_train(self.task, self.model, data, settings, {})
         return self.manifest.flatten(
             {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
