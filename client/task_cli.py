@@ -17,6 +17,7 @@ from folkmoot.cli.options import (
     BUDGET_ROUNDS,
     AppPath,
     AppWait,
+    Clock,
     Json,
     NodeConfig,
     RunConfig,
@@ -87,13 +88,7 @@ def task_init(
     ] = "",
     width: Width = 8,
     start: Start = "base",
-    clock: Annotated[
-        bool,
-        typer.Option(
-            "--clock",
-            help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
-        ),
-    ] = False,
+    clock: Clock = False,
     epsilon: Annotated[
         float | None,
         typer.Option(
