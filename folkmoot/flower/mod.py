@@ -52,15 +52,18 @@ from folkmoot.flower.contributor import (
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, base_theta, deliver
 from folkmoot.flower.memory import (
+    SENT_RECORD,
     TASK_RECORDS,
     MemoryStore,
     Owner,
+    Sent,
     commit_memory,
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.floor import check_bounds
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
@@ -220,7 +223,10 @@ def _anchored(
         app = _App(message, context, call_next, contributor, round_message, manifest, theta, options)
         del theta  # While the app trains, nothing holds it that does not need it.
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
-        earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
+        feeds_back = memory is not None and feedback.is_on(manifest.training, header.width)
+        earlier, residual = _remembered(
+            memory, contributor, manifest, header.round, view.base, load=ahead is None, feeds_back=feeds_back
+        )
         if ahead is None:
             if eager is not None:  # It may have waited for a training that was too late.
                 _check_in_time(header.round, contributor)
@@ -237,23 +243,25 @@ def _anchored(
         content, left = trained.content, trained.state
         _hide_examples(content)
         try:
-            update = _encode(
-                content,
-                round_message.arrays_key,
-                trained.start,
-                header,
-                manifest,
-                signer.account,
-                policy.max_sum_squares,
+            end = _end(content, round_message.arrays_key, manifest)
+            encode = partial(
+                _encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
             )
+            update, sent_here = encode(feeds_back=feeds_back, residual=residual)
         except RefusedError:
             if eager is not None:
                 eager.forget()
             raise
         fault_point("node.trained")
         memory_hash = NO_MEMORY
-        if memory is not None and (left or earlier):
-            memory_hash = _stored(memory, header, left)
+        if memory is not None and (left or earlier or sent_here is not None):
+            keeps = RecordDict(dict(left))
+            if sent_here is not None:
+                keeps[SENT_RECORD] = sent_here.to_record()
+            memory_hash = _stored(memory, header, keeps)
+            if memory_hash == NO_MEMORY and sent_here is not None:
+                # The earlier memory stays, and its residual must count once.
+                update, _ = encode(feeds_back=False, residual=None)
             context.state = RecordDict({n: record for n, record in left.items() if n not in TASK_RECORDS})
         fault_point("node.memory-drafted")
         commitment = _commitment(update, header, signer.account, memory_hash, bundle)
@@ -340,7 +348,7 @@ class _App:
             state: What an earlier training left.
 
         Raises:
-            RefusedError: The app raised an exception.
+            RefusedError: The app raised an exception, or its state has a record with a reserved name.
         """
         arrays = self.manifest.unflatten(weights, dtypes=True)
         del weights
@@ -361,6 +369,12 @@ class _App:
             self._message.content = RecordDict()
         if reply.has_error():
             return reply
+        if SENT_RECORD in left:
+            raise RefusedError(
+                f"the app's state has a record named {SENT_RECORD!r}, a name that Folkmoot uses itself.",
+                remedy="Give the record another name.",
+                code="wrong-memory",
+            )
         span = clock.Span(began, time.monotonic(), time.process_time() - processor)
         return Trained(start, reply.content, left, span)
 
@@ -507,14 +521,23 @@ def _tell_time(folder: Path, number: int, span: clock.Span) -> None:
 
 
 def _remembered(
-    memory: MemoryStore | None, contributor: Contributor, number: int, base: int, *, load: bool
-) -> RecordDict:
-    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used.
+    memory: MemoryStore | None,
+    contributor: Contributor,
+    manifest: Manifest,
+    number: int,
+    base: int,
+    *,
+    load: bool,
+    feeds_back: bool,
+) -> tuple[RecordDict, F32 | None]:
+    """Return what an earlier training left for a round, and the residual of its update.
 
-    Without `load`, return no records, and only remove what is too old.
+    There are no records, and no residual, if there is nothing, or nothing that can be used. Without `load`, return no
+    records, and without `feeds_back` no residual. Without both, only remove what is too old.
     """
+    nothing = RecordDict(), None
     if memory is None:
-        return RecordDict()
+        return nothing
 
     def signed(earlier: int) -> bytes | None:
         kept = kept_update(contributor.home, earlier)
@@ -527,17 +550,32 @@ def _remembered(
         with open_rpc(contributor.rpc) as rpc:
             return LedgerReader(rpc, contributor.ledger).round(earlier)
 
+    def has_committed(earlier: int) -> bool:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).has_committed(
+                earlier, to_checksum_address(contributor.account)
+            )
+
     try:
         memory.settle(number, signed)
         kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
-        if kept is None or not load:
-            return RecordDict()
+        if kept is None or not (load or feeds_back):
+            return nothing
         found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
         log(WARNING, "%s", error)
-        return RecordDict()
+        return nothing
+    sent = found.array_records.get(SENT_RECORD)
+    residual = None
+    if sent is not None:
+        del found[SENT_RECORD]
+        if feeds_back:
+            delivered = _read_chain(lambda: has_committed(kept.round))
+            residual = Sent.of_record(sent).residual(manifest, delivered=delivered)
+    if not load:
+        return RecordDict(), residual
     log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
-    return found
+    return found, residual
 
 
 def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes:
@@ -842,16 +880,8 @@ def _check_header(
 # After training
 
 
-def _encode(
-    content: RecordDict,
-    arrays_key: str,
-    start: F32,
-    header: RoundHeader,
-    manifest: Manifest,
-    account: str,
-    cap: int,
-) -> EncodedUpdate:
-    """Encode the arrays of the app's reply, scaled to the policy's cap on the sum of squares."""
+def _end(content: RecordDict, arrays_key: str, manifest: Manifest) -> F32:
+    """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
@@ -867,22 +897,33 @@ def _encode(
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
     _check_carried(values, manifest)
+    return end
+
+
+def _encoded(
+    start: F32,
+    end: F32,
+    header: RoundHeader,
+    manifest: Manifest,
+    account: str,
+    cap: int,
+    *,
+    feeds_back: bool,
+    residual: F32 | None,
+) -> tuple[EncodedUpdate, Sent | None]:
+    """Encode a change, scaled to the policy's cap on the sum of squares; also return what error feedback keeps."""
+    given, sent = (start, end, header.exponents, manifest, header.seed, account), None
     try:
-        update = encode_update(
-            start,
-            end,
-            header.exponents,
-            manifest,
-            header.seed,
-            account,
-            width=header.width,
-            max_sum_squares=cap,
-        )
+        if feeds_back:
+            update, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+            sent = Sent(change, update.data, header.exponents)
+        else:
+            update = encode_update(*given, width=header.width, max_sum_squares=cap)
     except EncodingError as error:
         code = "non-finite-update" if error.code == "not-finite" else error.code
         raise RefusedError(error.message, remedy=error.remedy, code=code) from error
     log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
-    return update
+    return update, sent
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
