@@ -91,6 +91,7 @@ class Demo:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
+        self.nodes: dict[str, str] = {}  # Names by Flower's number of the node.
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
@@ -180,6 +181,9 @@ class Demo:
                             self._show_joining(federation)
                         current.gas["open"] = int(data.get("gas") or 0)
                         progress.activity = ""
+                    case "node-answered":
+                        account = str(data["account"])
+                        self.nodes[str(data["node"])] = self.names.get(account, account)
                     case "update-received" if current:
                         current.received[data["contributor"]] = int(data.get("bytes") or 0)
                     case "update-refused" if current:
