@@ -116,6 +116,7 @@ class Demo:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
+        self.nodes: dict[str, str] = {}  # Names by Flower's number of the node.
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
@@ -212,6 +213,9 @@ class Demo:
                             began = time.monotonic()
                             self._show_joining(federation)
                         progress.activity = ""
+                    case "node-answered":
+                        account = str(data["account"])
+                        self.nodes[str(data["node"])] = self.names.get(account, account)
                     case "round-anchored" if current:
                         anchored = time.monotonic()
                         # The next round opens while this one's model is evaluated.
