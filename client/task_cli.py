@@ -7,6 +7,7 @@ Commands import heavy libraries themselves, so that `folkmoot --help` stays fast
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -176,7 +177,7 @@ def task_init(
     check_memory(loaded)
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
-    weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
+    weights = evaluation.mapped_weights(from_) if from_ is not None else None
     if weights is not None:  # Before the task is tried, which takes as long as a round.
         pretrained.load(loaded, trial.model_of(loaded), weights)
     tried = _try(loaded, json_)
@@ -188,7 +189,7 @@ def task_init(
     }
     genesis = write_genesis(loaded, out, committed, width, weights, paced)
     settings = PrivacySettings.of(genesis.manifest.training)
-    frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
+    frozen = sum(math.prod(one.shape) for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,

@@ -110,7 +110,8 @@ def start_of_app(
         exponents = _calibrated(captured, trial, manifest, width)
     genesis = Genesis.of(manifest, state, exponents)
     guessed = "" if trial is not None else "the training was left out"
-    return Start(manifest, state, genesis, state.root(manifest.hash), guessed)
+    root = state.root(manifest.hash)
+    return Start(manifest, state, genesis, root, guessed, lambda entry: captured.arrays[entry.name])
 
 
 def _calibrated(captured: Captured, trial: Trial, manifest: Manifest, width: int) -> tuple[int, ...]:

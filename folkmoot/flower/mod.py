@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
-from folkmoot.flower import clock, records
+from folkmoot.flower import clock, frozen, records
 from folkmoot.flower.contributor import (
     HOMES,
     MEMORY_FOLDER,
@@ -50,7 +50,14 @@ from folkmoot.flower.contributor import (
     kept_update,
 )
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
-from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, base_theta, deliver
+from folkmoot.flower.keeping import (
+    NO_KEEPER,
+    KeeperError,
+    base_momentum,
+    base_theta,
+    carried_file,
+    deliver,
+)
 from folkmoot.flower.memory import (
     SENT_RECORD,
     TASK_RECORDS,
@@ -70,7 +77,7 @@ from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domai
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Carried, Files, Manifest
 from folkmoot.protocol.merkle import MOMENTUM, THETA, state_root, state_tree
 from folkmoot.protocol.outer_step import eager_start
 from folkmoot.protocol.packing import largest
@@ -132,6 +139,7 @@ def folkmoot_mod(
     claim: Claim | None = None,
     configs: bool = False,
     show_round: bool = False,
+    whole: bool = True,
 ) -> Mod:
     """Return the mod.
 
@@ -143,11 +151,13 @@ def folkmoot_mod(
         configs: Whether to send the config records of the app's reply too, at most `MAX_CONFIGS` bytes. Otherwise only
             its metric records are sent. In a federation with a privacy budget, neither is.
         show_round: Whether the app sees the record ``folkmoot.round`` in its message.
+        whole: Whether the message has all arrays of the model. Otherwise the app takes those that are carried files
+            from `folkmoot.flower.frozen`, and leaves them out of its reply.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
     """
-    options = _Options(contributor, signer, claim, configs, show_round)
+    options = _Options(contributor, signer, claim, configs, show_round, whole)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         trains = message.metadata.message_type.partition(".")[0] == "train"
@@ -182,6 +192,7 @@ class _Options:
     claim: Claim | None
     configs: bool
     show_round: bool
+    whole: bool
 
 
 def _error(message: Message, reason: str) -> Message:
@@ -195,7 +206,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, theta, policy, view = _checked_round(message, contributor)
+    round_message, header, manifest, theta, files, policy, view = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -220,7 +231,7 @@ def _anchored(
             )
         timed = eager is not None or pace.by_clock(manifest.training)
         ends = _ends(view, contributor, bundle) if timed else (math.inf, math.inf)
-        app = _App(message, context, call_next, contributor, round_message, manifest, theta, options)
+        app = _App(message, context, call_next, contributor, round_message, manifest, theta, files, options)
         del theta  # While the app trains, nothing holds it that does not need it.
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
         feeds_back = memory is not None and feedback.is_on(manifest.training, header.width)
@@ -243,7 +254,7 @@ def _anchored(
         content, left = trained.content, trained.state
         _hide_examples(content)
         try:
-            end = _end(content, round_message.arrays_key, manifest)
+            end = _end(content, round_message.arrays_key, manifest, files)
             encode = partial(
                 _encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
             )
@@ -315,6 +326,7 @@ class _App:
         round_message: The coordinator's data on the round.
         manifest: The federation's manifest.
         theta: int64[256 n], the base's weights.
+        files: Gives the values of carried files.
         options: Arguments of the mod.
     """
 
@@ -327,11 +339,13 @@ class _App:
         round_message: records.RoundMessage,
         manifest: Manifest,
         theta: I64,
+        files: Files,
         options: _Options,
     ) -> None:
         self._message, self._context, self._call_next = message, context, call_next
-        self._options = options
+        self._options, self._files = options, files
         self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
+        self._content.pop(records.CARRIED, None)
         self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
         self._base = [theta]
 
@@ -350,7 +364,8 @@ class _App:
         Raises:
             RefusedError: The app raised an exception, or its state has a record with a reserved name.
         """
-        arrays = self.manifest.unflatten(weights, dtypes=True)
+        files = self._files if self._options.whole else None
+        arrays = self.manifest.unflatten(weights, dtypes=True, files=files)
         del weights
         start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
         content = RecordDict(dict(self._content))
@@ -362,7 +377,8 @@ class _App:
         before, self._context.state = self._context.state, state
         began, processor = time.monotonic(), time.process_time()
         try:
-            reply = _train(self._message, self._context, self._call_next, self.contributor)
+            with frozen.given(frozen.Frozen(self.manifest, self._files)):
+                reply = _train(self._message, self._context, self._call_next, self.contributor)
         finally:
             left, self._context.state = self._context.state, before
             # The arrays that the app started from are not needed any more.
@@ -674,8 +690,12 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Policy, RoundView]:
-    """Check the coordinator's data against the chain; return the round, the base's weights, the policy and the round.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Files, Policy, RoundView]:
+    """Check the coordinator's data against the chain.
+
+    Returns:
+        The message's round, its header, the manifest, the base's weights, a function that gives the values of carried
+        files, the policy, and the round on the chain.
 
     Raises:
         RefusedError: A value does not match.
@@ -697,8 +717,15 @@ def _checked_round(
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
     _check_header(round_message, header, manifest, view, policy, contributor)
+    files: Files = partial(carried_file, contributor.keeper)
+    if records.CARRIED in content.array_records:
+        files = records.carried_of(content.array_records[records.CARRIED])
     if theta is None:
-        theta = _kept_theta(header.round, manifest, contributor)
+        theta = _from_keeper(lambda: base_theta(contributor.keeper, header.round, manifest.size))
+    try:
+        _from_keeper(lambda: [files(entry) for entry in manifest.files])
+    except InputError as error:
+        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
@@ -718,17 +745,17 @@ def _checked_round(
         )
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, theta, policy, view
+    return round_message, header, manifest, theta, files, policy, view
 
 
-def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I64:
-    """Return the base's weights, int64[256 n], from the keeper. They are not checked yet.
+def _from_keeper(ask: Callable[[], T]) -> T:
+    """Return what a function asks the keeper for.
 
     Raises:
         RefusedError: There is no keeper (`NEEDS_BASE`), it failed (`NEEDS_BASE_NOW`), or it refuses the round.
     """
     try:
-        return base_theta(contributor.keeper, number, manifest.size)
+        return ask()
     except KeeperError as error:
         if error.code == NO_KEEPER:
             raise RefusedError(
@@ -880,7 +907,7 @@ def _check_header(
 # After training
 
 
-def _end(content: RecordDict, arrays_key: str, manifest: Manifest) -> F32:
+def _end(content: RecordDict, arrays_key: str, manifest: Manifest, files: Files) -> F32:
     """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
@@ -896,7 +923,7 @@ def _end(content: RecordDict, arrays_key: str, manifest: Manifest) -> F32:
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
-    _check_carried(values, manifest)
+    _check_carried(values, manifest, files)
     return end
 
 
@@ -939,7 +966,7 @@ def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
     )
 
 
-def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest, files: Files) -> None:
     """Check how training changed the carried arrays, which are not part of an update.
 
     Counters, such as a BatchNorm's number of batches, and states of generators may change. A change of a larger array
@@ -951,7 +978,8 @@ def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> No
     for buffer in manifest.carried:
         if buffer.name not in values:
             continue
-        before, after = buffer.array(), np.asarray(values[buffer.name])
+        before = buffer.array() if isinstance(buffer, Carried) else files(buffer)
+        after = np.asarray(values[buffer.name])
         if after.shape != before.shape:
             raise RefusedError(
                 f"Array {buffer.name!r} has the shape {list(after.shape)}, not {list(before.shape)}.",
