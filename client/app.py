@@ -71,7 +71,9 @@ def _model(task: Task, message: Message) -> Any:
     """Return the task's model with the weights of a message."""
     model = task.model()
     try:
-        model.load_state_dict(message.content.array_records[records.ARRAYS].to_torch_state_dict())
+        arrays = message.content.array_records[records.ARRAYS]
+        # The message's arrays are not needed any more, and would take as much memory as the model.
+        model.load_state_dict(arrays.to_torch_state_dict(keep_input=False))
     except RuntimeError as error:
         raise TaskError(
             f"The model of the task {task.name!r} does not fit the federation's.",

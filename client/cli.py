@@ -552,6 +552,8 @@ def _log(event: dict[str, object], account: str) -> None:
         text = f"Round {values['round']}: the coordinator has the update."
     elif kind == "transferred":
         text = _text(event)
+    elif kind == "trained":
+        text = str(values.pop("detail"))
     elif kind in ("transfer-repeats", "means-failed", "keeper-failed"):
         level = logging.WARNING
         text = str(values.pop("detail"))

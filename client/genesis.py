@@ -18,6 +18,7 @@ from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.floor import check_private_width
 from folkmoot.privacy.layers import check_layers
+from folkmoot.protocol import feedback
 from folkmoot.protocol.genesis import (
     Genesis,
     calibrated_exponent,
@@ -61,11 +62,13 @@ def start_of(
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
             layer mixes records, or the weights do not fit the task's model.
-        InputError: The settings for privacy, start or clock are invalid, or private updates can't have the width.
+        InputError: The settings for privacy, start, clock or feedback are invalid, or private updates can't have the
+            width.
         ManifestError: The model can't be used.
     """
     training = {**task.training, **(settings or {})}
     pace.check(training)
+    feedback.check(training)
     model = task.model()
     if weights is not None:
         pretrained.load(task, model, weights)

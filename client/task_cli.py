@@ -7,8 +7,9 @@ Commands import heavy libraries themselves, so that `folkmoot --help` stays fast
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,6 +18,7 @@ from folkmoot.cli.options import (
     BUDGET_ROUNDS,
     AppPath,
     AppWait,
+    Clock,
     Json,
     NodeConfig,
     RunConfig,
@@ -87,11 +89,12 @@ def task_init(
     ] = "",
     width: Width = 8,
     start: Start = "base",
-    clock: Annotated[
+    clock: Clock = False,
+    feedback: Annotated[
         bool,
         typer.Option(
-            "--clock",
-            help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
+            "--feedback",
+            help="At width 2, let each update take up what a contributor's earlier ones left out.",
         ),
     ] = False,
     epsilon: Annotated[
@@ -141,12 +144,14 @@ def task_init(
     from client import evaluation, trial
     from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
+    from folkmoot.protocol.feedback import SETTING as FEEDBACK
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
+    asked = {FEEDBACK: True} if feedback else {}
     if records is not None and epsilon is None:
         raise InputError("--records belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
     if app is not None:
@@ -165,7 +170,7 @@ def task_init(
                 "An app has no training settings: --start and --clock are for tasks.",
                 remedy="Leave out both.",
             )
-        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, asked, json_)
         return
     loaded = load_task(one)
     check_memory(loaded)
@@ -179,6 +184,7 @@ def task_init(
     paced = {
         **({pace.START: start} if start != pace.BASE else {}),
         **({pace.CLOCK: True} if clock else {}),
+        **asked,
     }
     genesis = write_genesis(loaded, out, committed, width, weights, paced)
     settings = PrivacySettings.of(genesis.manifest.training)
@@ -247,6 +253,7 @@ def _app_init(
     out: Path,
     root_digest: str,
     width: int,
+    settings: Mapping[str, Any],
     json_: bool,
 ) -> None:
     from client import apps
@@ -256,7 +263,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width)
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width, settings)
     captured, start = genesis.captured, genesis.start
     numbers = (
         ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"

@@ -87,19 +87,23 @@ def try_training(
     return Trial(arrays, outcome["metrics"], time.monotonic() - began)
 
 
-def start_of_app(captured: Captured, trial: Trial | None, width: int = 8) -> Start:
+def start_of_app(
+    captured: Captured, trial: Trial | None, width: int = 8, settings: Mapping[str, Any] | None = None
+) -> Start:
     """Return the genesis of a federation with an app.
 
     Args:
         captured: The captured app.
         trial: One training, from which the first exponents come. Without it they are low estimates.
         width: Bits of an encoded coordinate under the first policy.
+        settings: Training settings of the manifest. An app sees none of them.
 
     Raises:
         ManifestError: The arrays can't be used.
         InputError: The training returned other arrays, or numbers that are not finite.
     """
-    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, width_settings(width))
+    training = {**(settings or {}), **width_settings(width)}
+    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, training)
     state = State.genesis(manifest, captured.arrays)
     exponents = (LOW_GUESS,) * len(manifest.tensors)
     if trial is not None:

@@ -28,8 +28,6 @@ DEFAULT_BOND = "500"
 """Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
 DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
-EAGER_RATE, EAGER_MOMENTUM = 512, 307
-"""Outer rate and momentum with eager start, in 1/1024. With 1024 and 0, the eager start is one's own last model."""
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
 
@@ -198,6 +196,7 @@ def suggest(
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.genesis import width_warning
+    from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
     from folkmoot.tasks import pace

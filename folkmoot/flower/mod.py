@@ -52,15 +52,18 @@ from folkmoot.flower.contributor import (
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, base_theta, deliver
 from folkmoot.flower.memory import (
+    SENT_RECORD,
     TASK_RECORDS,
     MemoryStore,
     Owner,
+    Sent,
     commit_memory,
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.floor import check_bounds
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
@@ -202,7 +205,8 @@ def _anchored(
     draft_key = signer.draft_key()
     draft = drafted_update(contributor.home, header.round, draft_key)
     eager: EagerStore | None = None
-    done = time.monotonic()
+    span: clock.Span | None = None
+    began = time.monotonic()
     if draft is not None and draft.header_hash == header.hash.hex():
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
@@ -216,38 +220,48 @@ def _anchored(
             )
         timed = eager is not None or pace.by_clock(manifest.training)
         ends = _ends(view, contributor, bundle) if timed else (math.inf, math.inf)
-        app = _App(message, context, call_next, contributor, round_message, manifest, options)
+        app = _App(message, context, call_next, contributor, round_message, manifest, theta, options)
+        del theta  # While the app trains, nothing holds it that does not need it.
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
-        earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
+        feeds_back = memory is not None and feedback.is_on(manifest.training, header.width)
+        earlier, residual = _remembered(
+            memory, contributor, manifest, header.round, view.base, load=ahead is None, feeds_back=feeds_back
+        )
         if ahead is None:
+            if eager is not None:  # It may have waited for a training that was too late.
+                _check_in_time(header.round, contributor)
             with clock.ends(lambda: ends[0] - time.monotonic()):
-                trained = app.train(to_float32(theta), header.round, earlier)
+                trained = app.train(to_float32(app.base(keep=eager is not None)), header.round, earlier)
             if isinstance(trained, Message):
                 return trained
         else:
             log(INFO, "Round %d: training went on since round %d already", header.round, view.base)
             trained = ahead
-        done = time.monotonic()
+        if memory is not None:
+            span = trained.span
+            _tell_time(_memory_folder(contributor, bundle), header.round, span)
         content, left = trained.content, trained.state
         _hide_examples(content)
         try:
-            update = _encode(
-                content,
-                round_message.arrays_key,
-                trained.start,
-                header,
-                manifest,
-                signer.account,
-                policy.max_sum_squares,
+            end = _end(content, round_message.arrays_key, manifest)
+            encode = partial(
+                _encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
             )
+            update, sent_here = encode(feeds_back=feeds_back, residual=residual)
         except RefusedError:
             if eager is not None:
                 eager.forget()
             raise
         fault_point("node.trained")
         memory_hash = NO_MEMORY
-        if memory is not None and (left or earlier):
-            memory_hash = _stored(memory, header, left)
+        if memory is not None and (left or earlier or sent_here is not None):
+            keeps = RecordDict(dict(left))
+            if sent_here is not None:
+                keeps[SENT_RECORD] = sent_here.to_record()
+            memory_hash = _stored(memory, header, keeps)
+            if memory_hash == NO_MEMORY and sent_here is not None:
+                # The earlier memory stays, and its residual must count once.
+                update, _ = encode(feeds_back=False, residual=None)
             context.state = RecordDict({n: record for n, record in left.items() if n not in TASK_RECORDS})
         fault_point("node.memory-drafted")
         commitment = _commitment(update, header, signer.account, memory_hash, bundle)
@@ -276,11 +290,15 @@ def _anchored(
         )
     log(INFO, "Round %d: update %s signed", header.round, commitment.update_root.hex()[:16])
     reply, accepted = _reply(message, kept, round_message, contributor)
+    if span is not None and accepted:
+        # What was trained before a round opened waited for it.
+        times = clock.Times(span.ended, time.monotonic() - max(span.ended, began))
+        with contextlib.suppress(OSError):  # The next training then has the margin of this one.
+            clock.write(_memory_folder(contributor, commitment.bundle_hash), times)
     if eager is not None and accepted:
         with contextlib.suppress(OSError):  # The next round then starts from its base.
-            clock.measure(_memory_folder(contributor, commitment.bundle_hash), done)
             if (lock := eager.begin(header.round)) is not None:
-                work = partial(_train_on, app, header, policy, theta, kept.data, left)
+                work = partial(_train_on, app, header, policy, kept.data, left)
                 longest = float(policy.commit_window + policy.anchor_window)
                 later(Job(eager, lock, header.round, header.hash, longest, work))
     return reply
@@ -296,6 +314,7 @@ class _App:
         contributor: The contributor.
         round_message: The coordinator's data on the round.
         manifest: The federation's manifest.
+        theta: int64[256 n], the base's weights.
         options: Arguments of the mod.
     """
 
@@ -307,12 +326,18 @@ class _App:
         contributor: Contributor,
         round_message: records.RoundMessage,
         manifest: Manifest,
+        theta: I64,
         options: _Options,
     ) -> None:
         self._message, self._context, self._call_next = message, context, call_next
         self._options = options
         self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
         self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
+        self._base = [theta]
+
+    def base(self, *, keep: bool = False) -> I64:
+        """Return the base's weights, int64[256 n]. Without `keep` it is the last time, and they are not held here."""
+        return self._base[0] if keep else self._base.pop()
 
     def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
         """Let the app train; return what it trained, or its error.
@@ -323,9 +348,10 @@ class _App:
             state: What an earlier training left.
 
         Raises:
-            RefusedError: The app raised an exception.
+            RefusedError: The app raised an exception, or its state has a record with a reserved name.
         """
         arrays = self.manifest.unflatten(weights, dtypes=True)
+        del weights
         start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
         content = RecordDict(dict(self._content))
         content[records.ROUND] = replace(self.round_message, round=number).to_record()
@@ -334,6 +360,7 @@ class _App:
         )
         del arrays  # The message has a copy.
         before, self._context.state = self._context.state, state
+        began, processor = time.monotonic(), time.process_time()
         try:
             reply = _train(self._message, self._context, self._call_next, self.contributor)
         finally:
@@ -342,11 +369,18 @@ class _App:
             self._message.content = RecordDict()
         if reply.has_error():
             return reply
-        return Trained(start, reply.content, left)
+        if SENT_RECORD in left:
+            raise RefusedError(
+                f"the app's state has a record named {SENT_RECORD!r}, a name that Folkmoot uses itself.",
+                remedy="Give the record another name.",
+                code="wrong-memory",
+            )
+        span = clock.Span(began, time.monotonic(), time.process_time() - processor)
+        return Trained(start, reply.content, left, span)
 
 
 def _train_on(
-    app: _App, header: RoundHeader, policy: Policy, theta: I64, data: bytes, state: RecordDict
+    app: _App, header: RoundHeader, policy: Policy, data: bytes, state: RecordDict
 ) -> Trained | None:
     """Train from the eager start of the next round; return None if the app replied with an error.
 
@@ -354,16 +388,26 @@ def _train_on(
         KeeperError: The keeper does not give the base's momentum.
         RefusedError: The app raised an exception.
     """
-    manifest, round_message = app.manifest, app.round_message
+    trained = app.train(_eager_weights(app, header, policy, data), header.round + 1, state)
+    return None if isinstance(trained, Message) else trained
+
+
+def _eager_weights(app: _App, header: RoundHeader, policy: Policy, data: bytes) -> F32:
+    """Return the eager start of the next round, float32[256 n].
+
+    Raises:
+        KeeperError: The keeper does not give the base's momentum.
+    """
+    manifest = app.manifest
     momentum = base_momentum(app.contributor.keeper, header.round, manifest.size)
-    if state_tree(MOMENTUM, momentum).root != round_message.momentum_root:
+    if state_tree(MOMENTUM, momentum).root != app.round_message.momentum_root:
         raise KeeperError(
             f"The keeper's momentum of the base of round {header.round} is not the chain's.",
             remedy="Start `folkmoot join` again.",
             code="wrong-base",
         )
     start = eager_start(
-        theta,
+        app.base(),
         momentum,
         decode_update(data, manifest, header.width),
         policy.mean_scale,
@@ -371,8 +415,7 @@ def _train_on(
         policy.rate,
         policy.momentum,
     )
-    trained = app.train(to_float32(start), header.round + 1, state)
-    return None if isinstance(trained, Message) else trained
+    return to_float32(start)
 
 
 def _plain_message(
@@ -466,18 +509,35 @@ def _ends(view: RoundView, contributor: Contributor, bundle: bytes) -> tuple[flo
         now = _read_chain(rpc.latest_timestamp)
     over = time.monotonic() + view.commit_deadline - max(now, view.opened_at)
     window = view.commit_deadline - view.opened_at
-    return over - clock.margin(window, clock.measured(_memory_folder(contributor, bundle))), over
+    return over - clock.margin(window, clock.read(_memory_folder(contributor, bundle)).handing_in), over
+
+
+def _tell_time(folder: Path, number: int, span: clock.Span) -> None:
+    """Log which share of the time the node has trained, and keep the time for the next training."""
+    times = clock.read(folder)
+    log(INFO, "%s", clock.TrainingTime.of(number, span, times.ended))
+    with contextlib.suppress(OSError):  # The next share is then unknown, or too small.
+        clock.write(folder, replace(times, ended=span.ended))
 
 
 def _remembered(
-    memory: MemoryStore | None, contributor: Contributor, number: int, base: int, *, load: bool
-) -> RecordDict:
-    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used.
+    memory: MemoryStore | None,
+    contributor: Contributor,
+    manifest: Manifest,
+    number: int,
+    base: int,
+    *,
+    load: bool,
+    feeds_back: bool,
+) -> tuple[RecordDict, F32 | None]:
+    """Return what an earlier training left for a round, and the residual of its update.
 
-    Without `load`, return no records, and only remove what is too old.
+    There are no records, and no residual, if there is nothing, or nothing that can be used. Without `load`, return no
+    records, and without `feeds_back` no residual. Without both, only remove what is too old.
     """
+    nothing = RecordDict(), None
     if memory is None:
-        return RecordDict()
+        return nothing
 
     def signed(earlier: int) -> bytes | None:
         kept = kept_update(contributor.home, earlier)
@@ -490,17 +550,32 @@ def _remembered(
         with open_rpc(contributor.rpc) as rpc:
             return LedgerReader(rpc, contributor.ledger).round(earlier)
 
+    def has_committed(earlier: int) -> bool:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).has_committed(
+                earlier, to_checksum_address(contributor.account)
+            )
+
     try:
         memory.settle(number, signed)
         kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
-        if kept is None or not load:
-            return RecordDict()
+        if kept is None or not (load or feeds_back):
+            return nothing
         found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
         log(WARNING, "%s", error)
-        return RecordDict()
+        return nothing
+    sent = found.array_records.get(SENT_RECORD)
+    residual = None
+    if sent is not None:
+        del found[SENT_RECORD]
+        if feeds_back:
+            delivered = _read_chain(lambda: has_committed(kept.round))
+            residual = Sent.of_record(sent).residual(manifest, delivered=delivered)
+    if not load:
+        return RecordDict(), residual
     log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
-    return found
+    return found, residual
 
 
 def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes:
@@ -523,8 +598,9 @@ def _check_in_time(round_id: int, contributor: Contributor) -> None:
         if _read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
             raise RefusedError(
                 f"round {round_id} closed while this node trained, so its update is too late.",
-                remedy="It takes part in the next round. If this happens in each round, train fewer steps or "
-                "ask the voters for a longer commit window.",
+                remedy="It takes part in the next round. If this happens in each round, a training, or a step of one "
+                "by the clock, lasts longer than the commit window: make it shorter, or ask the voters for a longer "
+                "window.",
                 code="round-closed",
             )
 
@@ -804,16 +880,8 @@ def _check_header(
 # After training
 
 
-def _encode(
-    content: RecordDict,
-    arrays_key: str,
-    start: F32,
-    header: RoundHeader,
-    manifest: Manifest,
-    account: str,
-    cap: int,
-) -> EncodedUpdate:
-    """Encode the arrays of the app's reply, scaled to the policy's cap on the sum of squares."""
+def _end(content: RecordDict, arrays_key: str, manifest: Manifest) -> F32:
+    """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
@@ -829,22 +897,33 @@ def _encode(
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
     _check_carried(values, manifest)
+    return end
+
+
+def _encoded(
+    start: F32,
+    end: F32,
+    header: RoundHeader,
+    manifest: Manifest,
+    account: str,
+    cap: int,
+    *,
+    feeds_back: bool,
+    residual: F32 | None,
+) -> tuple[EncodedUpdate, Sent | None]:
+    """Encode a change, scaled to the policy's cap on the sum of squares; also return what error feedback keeps."""
+    given, sent = (start, end, header.exponents, manifest, header.seed, account), None
     try:
-        update = encode_update(
-            start,
-            end,
-            header.exponents,
-            manifest,
-            header.seed,
-            account,
-            width=header.width,
-            max_sum_squares=cap,
-        )
+        if feeds_back:
+            update, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+            sent = Sent(change, update.data, header.exponents)
+        else:
+            update = encode_update(*given, width=header.width, max_sum_squares=cap)
     except EncodingError as error:
         code = "non-finite-update" if error.code == "not-finite" else error.code
         raise RefusedError(error.message, remedy=error.remedy, code=code) from error
     log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
-    return update
+    return update, sent
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:

@@ -41,6 +41,7 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
+from folkmoot.tasks import pace
 
 OPEN = "open"
 PULL_BYTES = 64 << 20
@@ -411,6 +412,7 @@ class Relay:
                 1, PULL_BYTES // base.manifest.update_file_size(RoundHeader.decode(current.header).width)
             ),
             progress=self._progress,
+            by_clock=pace.by_clock(base.manifest.training),
         )
         asking.ask(first)
         next_look = next_count = 0.0

@@ -183,8 +183,8 @@ class ChainRun(Run):
             min_contributors=fewest_contributors(plan.rule, plan.parameters),
             max_contributors=plan.contributors + 1,  # the root-set update is an entry too
             width=plan.width,
-            rate=1024,
-            momentum=0,
+            rate=plan.outer_rate,
+            momentum=plan.outer_momentum,
             commit_window=windows.commit,
             anchor_window=windows.anchor,
             challenge_window=windows.challenge,

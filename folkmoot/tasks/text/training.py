@@ -111,7 +111,8 @@ def train(
         settings: Those of ``Settings``; optional ``round``, by default 1, ``seed``, by default a secret one, and
             ``time_left`` (`folkmoot.tasks.pace`). In a training by the clock, ``local_steps`` is the number of steps
             after which the schedule is at the end of the round.
-        state: The optimiser's state, changed in place. One of another model is not used.
+        state: The optimiser's state, changed in place: it is taken out, and put back at the end, so that it is held
+            once. One of another model is not used.
 
     Returns:
         The mean loss of the steps, in nats a token.
@@ -136,9 +137,8 @@ def train(
         starts = torch.randint(len(tokens) - chosen.context, (chosen.batch_size, 1), generator=generator)
         pieces = tokens[starts + piece]
         loss = losses_of(model, pieces[:, :-1], pieces[:, 1:]).mean()
-        gradients = torch.autograd.grad(loss, list(named.values()))
         rate = chosen.rate(number, step, optimizer.steps + 1)
-        optimizer.step(gradients, rate, chosen)
+        optimizer.step(torch.autograd.grad(loss, list(named.values())), rate, chosen)
         losses.append(float(loss.detach()))
     optimizer.keep(state)
     return math.fsum(losses) / len(losses)
@@ -147,7 +147,7 @@ def train(
 class _Optimizer:
     """AdamW (Loshchilov and Hutter 2019). The first use of torch.optim imports the compiler, a second a message."""
 
-    def __init__(self, parameters: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    def __init__(self, parameters: Mapping[str, torch.Tensor], state: Memory) -> None:
         self._parameters = parameters
         self.steps = 0
         self._mean = {name: torch.zeros_like(value) for name, value in parameters.items()}
@@ -162,7 +162,7 @@ class _Optimizer:
             self.steps = int(state[_STEPS])
             for prefix, values in kept:
                 for name, value in values.items():
-                    value.copy_(torch.as_tensor(state[f"{prefix}{name}"]))
+                    value.copy_(torch.as_tensor(state.pop(f"{prefix}{name}")))
 
     def step(self, gradients: tuple[torch.Tensor, ...], rate: float, settings: Settings) -> None:
         self.steps += 1
@@ -181,8 +181,8 @@ class _Optimizer:
                 parameter.addcdiv_(mean / first, (squares / second).sqrt_().add_(_EPSILON), value=-rate)
 
     def keep(self, state: Memory) -> None:
-        """Put the state into a mapping."""
+        """Move the state into a mapping."""
         state[_STEPS] = self.steps
         for prefix, values in ((_MEAN, self._mean), (_SQUARES, self._squares)):
-            for name, value in values.items():
-                state[f"{prefix}{name}"] = value.numpy().copy()
+            for name in list(values):
+                state[f"{prefix}{name}"] = values.pop(name).numpy()

@@ -246,6 +246,28 @@ def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> 
     assert len(carrier.reports[0].accepted) == 2
 
 
+def test_by_the_clock_a_silent_node_is_not_asked_again(join: Join) -> None:
+    """A node answers at the end of the window, also if another one answers, or fails, at once."""
+
+    class Late(LocalGrid):
+        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+            sent = {str(one.metadata.message_id): one.metadata.dst_node_id for one in self.sent}
+            return super().pull_messages(
+                [n for n in message_ids if sent[n] != slow or time.monotonic() > end]
+            )
+
+    manifest = replace(MANIFEST, training={**MANIFEST.training, "clock": True})
+    with World(manifest, dict(MODEL), expect=2) as world:
+        grid = Late()
+        grid.add(app("ada"), join(world, "ada"))
+        slow = grid.add(app("ben"), join(world, "ben"))
+        end = time.monotonic() + 1
+        carrier = FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05))
+        carrier.start(grid=grid, initial_arrays=ArrayRecord())
+    assert len(grid.sent) == 2
+    assert len(carrier.reports[0].accepted) == 2
+
+
 def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     class Leaving(LocalGrid):
         def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
