@@ -235,3 +235,18 @@ def document_cases() -> Group:
         },
     )
     return group
+
+
+def layout_cases() -> Group:
+    """Section 2."""
+    group = Group("layout", "2", "A model of as many tensors as it says, each with as many elements.")
+    most, leaves = 4096, 1 << 24
+    group.valid("one element", {"elements": 1, "tensors": 1})
+    group.valid("one element more than a leaf", {"elements": LEAF + 1, "tensors": 2})
+    group.valid("the most leaves, in one tensor", {"elements": LEAF * leaves, "tensors": 1})
+    group.valid("the most tensors", {"elements": 1, "tensors": most})
+    group.valid("the most tensors and leaves", {"elements": LEAF * leaves // most - 1, "tensors": most})
+    group.invalid("one tensor more", {"elements": 1, "tensors": most + 1})
+    group.invalid("a leaf more in each of two tensors", {"elements": LEAF * leaves // 2 + 1, "tensors": 2})
+    group.invalid("no tensor", {"elements": 1, "tensors": 0})
+    return group
