@@ -4,8 +4,10 @@
 Contributors train the task `text` on works of their own, with the real codec, mean, outer step and exponents, without
 signatures and chain. After some rounds together, the federation goes on twice from the same state: ``base`` starts each
 round from the round's base, ``eager`` from the contributor's own eager start (docs/protocol.md section 9.1), so that
-each training overlaps with the commitment and the anchor of the round before. Both train equally many steps. It prints
-a JSON line a round.
+each training overlaps with the commitment and the anchor of the round before. Both train equally many steps.
+
+Every round is a line of JSON in a file of results; a seed that the file has is not run again. The table at the end is
+that of docs/language-models.md.
 """
 
 from __future__ import annotations
@@ -13,33 +15,64 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from client.genesis import start_of
+from folkmoot.errors import FolkmootError, InputError
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF, to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.mean import mean_of
 from folkmoot.protocol.merkle import leaf_largest, leaf_sums
-from folkmoot.protocol.outer_step import eager_start, outer_step
-from folkmoot.protocol.packing import ZERO
+from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE, eager_start, outer_step
+from folkmoot.protocol.packing import WIDTHS, ZERO
+from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.protocol.update_checks import tensor_sums, used_elements
+from folkmoot.tasks.pace import BASE, EAGER
 from folkmoot.tasks.text.task import TextTask
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from folkmoot.protocol.arrays import F64, I64
+
+_RESULTS = Path(__file__).parent / "results" / "eager.jsonl"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One federation."""
+
+    contributors: int
+    """Their number."""
+    together: int
+    """Rounds before the two ways part."""
+    rounds: int
+    """Rounds after that."""
+    steps: int
+    """Steps of a round."""
+    width: int
+    """Bits of an encoded coordinate."""
+    rate: int
+    """Outer rate, in 1/1024."""
+    momentum: int
+    """Outer momentum, in 1/1024."""
+    seed: int
+    """Decides the batches and the rounding."""
 
 
 class Federation:
     """Contributors with their texts, and the state that they have reached."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
+    def __init__(self, given: Plan) -> None:
         self._given = given
         training = {**TextTask.training, "local_steps": given.steps}
         self._task: TextTask = type("Short", (TextTask,), {"training": training})()
@@ -76,7 +109,7 @@ class Federation:
             sums.append(tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), used, manifest))
             updates.append(leaves.astype(np.int64).ravel() - ZERO)
         exponents = np.array(self._exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        scale = 7 if given.width == 2 else 1
+        scale = MEAN_SCALES[given.width]
         mean = mean_of(np.sum(updates, axis=0), len(updates), scale)
         step = (scale, exponents, given.rate, given.momentum)
         self._owns = [eager_start(self._theta, self._momentum, update, *step) for update in updates]
@@ -100,29 +133,122 @@ def mean_cosine(vectors: Sequence[F64]) -> float:
     return float((units @ units.T)[np.triu_indices(len(vectors), 1)].mean())
 
 
+@dataclass(frozen=True)
+class Row:
+    """What a round reached."""
+
+    plan: Plan
+    start: str
+    """`base` or `eager`."""
+    round: int
+    loss: float
+    """Nats a token, on held-out texts."""
+    cosine: float
+    """Mean cosine of two contributors' updates."""
+
+
+def play(plan: Plan) -> Iterator[Row]:
+    """Yield each round of a federation, until it has gone both ways."""
+    common, last = Federation(plan), plan.together + plan.rounds
+    for number in range(1, plan.together + 1):
+        yield Row(plan, BASE, number, **common.round(number, eager=False))
+    for start in (BASE, EAGER):
+        federation = copy.deepcopy(common)
+        for number in range(plan.together + 1, last + 1):
+            yield Row(plan, start, number, **federation.round(number, eager=start == EAGER))
+
+
+def load(path: Path) -> list[Row]:
+    """Read a file of results; nothing if it is not there.
+
+    Raises:
+        InputError: ``not-results``: a line can't be read.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    try:
+        return [Row(Plan(**value.pop("plan")), **value) for value in map(json.loads, lines)]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} has a line that is not of this benchmark: {error}.",
+            remedy="Remove the line, and start the same command again.",
+            code="not-results",
+        ) from error
+
+
+def add(path: Path, rows: Sequence[Row]) -> None:
+    """Add the rounds of a seed to a file of results.
+
+    Raises:
+        InputError: The file can't be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(asdict(row), separators=(",", ":")) + "\n" for row in rows)
+    except OSError as error:
+        raise InputError(
+            f"The file {path} can't be written: {error.strerror}.", remedy="Name another with --out."
+        ) from error
+
+
+def table(results: dict[Plan, list[Row]]) -> str:
+    """Return the losses of each seed's last round in Markdown, and how much more eager start has."""
+    lines = ["| seed | base | eager | eager above base |", "| --- | ---: | ---: | ---: |"]
+    losses, shares = [], []
+    for plan, rows in results.items():
+        found = {row.start: row.loss for row in rows if row.round == plan.together + plan.rounds}
+        losses.append((found[BASE], found[EAGER]))
+        shares.append(100 * (found[EAGER] / found[BASE] - 1))
+        lines.append(f"| {plan.seed} | {found[BASE]:.4f} | {found[EAGER]:.4f} | {shares[-1]:+.2f} % |")
+    base, eager = map(fmean, zip(*losses, strict=True))
+    lines.append(
+        f"| mean | {base:.4f} | {eager:.4f} | {fmean(shares):+.2f} % ({min(shares):+.2f} to {max(shares):+.2f}) |"
+    )
+    return "\n".join(lines)
+
+
 def main() -> None:
-    """Train and print one line a round."""
+    """Run the seeds that the file does not have, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.eager", description=__doc__)
     parser.add_argument("--contributors", type=int, default=4)
-    parser.add_argument("--together", type=int, default=4, help="rounds before the two ways part")
+    parser.add_argument(
+        "--together",
+        type=int,
+        default=2,
+        choices=range(1, 100),
+        metavar="N",
+        help="rounds before the two ways part",
+    )
     parser.add_argument("--rounds", type=int, default=6, help="rounds after that")
-    parser.add_argument("--steps", type=int, default=40, help="steps a round")
-    parser.add_argument("--width", type=int, default=4, choices=(8, 4, 2))
-    parser.add_argument("--rate", type=int, default=512, help="outer rate in 1/1024")
-    parser.add_argument("--momentum", type=int, default=307, help="outer momentum in 1/1024")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=50, help="steps a round")
+    parser.add_argument("--width", type=int, default=4, choices=WIDTHS)
+    parser.add_argument("--rate", type=int, default=EAGER_RATE, help="outer rate in 1/1024")
+    parser.add_argument("--momentum", type=int, default=EAGER_MOMENTUM, help="outer momentum in 1/1024")
+    parser.add_argument("--seed", type=int, default=0, help="the first seed")
+    parser.add_argument(
+        "--seeds", type=int, default=1, choices=range(1, 100), metavar="N", help="number of seeds"
+    )
+    parser.add_argument("--out", type=Path, default=_RESULTS, help="file of results")
     given = parser.parse_args()
-    common = Federation(given)
-
-    def say(start: str, number: int, reached: dict[str, float]) -> None:
-        print(json.dumps({**vars(given), "start": start, "round": number, **reached}), flush=True)
-
-    for number in range(1, given.together + 1):
-        say("base", number, common.round(number, eager=False))
-    for start in ("base", "eager"):
-        federation = copy.deepcopy(common)
-        for number in range(given.together + 1, given.together + given.rounds + 1):
-            say(start, number, federation.round(number, eager=start == "eager"))
+    settings = {name: value for name, value in vars(given).items() if name not in ("seeds", "out")}
+    plans = [Plan(**{**settings, "seed": seed}) for seed in range(given.seed, given.seed + given.seeds)]
+    torch.set_num_threads(1)
+    try:
+        results: dict[Plan, list[Row]] = {}
+        for row in load(given.out):
+            results.setdefault(row.plan, []).append(row)
+        for plan in plans:
+            if plan not in results:
+                results[plan] = []
+                for row in play(plan):
+                    results[plan].append(row)
+                    print(
+                        f"seed {plan.seed}, {row.start}, round {row.round}: loss {row.loss}", file=sys.stderr
+                    )
+                add(given.out, results[plan])
+    except FolkmootError as error:
+        sys.exit(str(error))
+    print(table({plan: results[plan] for plan in plans}))
 
 
 if __name__ == "__main__":

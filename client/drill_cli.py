@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Json
+from folkmoot.cli.options import Json, Start
 from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
@@ -59,6 +59,19 @@ def drill(
     strength: Annotated[float | None, typer.Option(help="Strength of the attack. Default: its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
     width: Annotated[int, typer.Option(help="Bits of a coordinate of an update: 8, 4 or 2.")] = 8,
+    start: Start = "base",
+    outer_rate: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The policy's rate, in 1/1024.", show_default="1024, with eager start 512"
+        ),
+    ] = None,
+    outer_momentum: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="The policy's momentum, in 1/1024.", show_default="0, with eager start 307"
+        ),
+    ] = None,
     task: Annotated[str, typer.Option(help="mnist or digits.")] = "mnist",
     rare: Annotated[
         str,
@@ -84,11 +97,13 @@ def drill(
 
     Example: folkmoot drill --attack ipm-noise --rule guided_mean
     """
+    from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE, UNIT
     from folkmoot.simulation.federation import Plan
 
     if list_:
         _list(json_)
         return
+    rate, momentum = (EAGER_RATE, EAGER_MOMENTUM) if start == "eager" else (UNIT, 0)
     plan = Plan(
         attack=attack,
         contributors=contributors,
@@ -98,6 +113,9 @@ def drill(
         seed=seed,
         rare=_rare(rare),
         width=width,
+        start=start,
+        outer_rate=rate if outer_rate is None else outer_rate,
+        outer_momentum=momentum if outer_momentum is None else outer_momentum,
         **_rule(rule),
     )
     if grid and chain:

@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.close(options.ready)
     _await_node(options.runtime_api_address, options.parent_pid)
     # Flower has no option for a custom executor. Its factory is a name in this module.
-    setattr(superexec, "get_executor", lambda *_, **__: executor)  # noqa: B010  not for type checkers
+    vars(superexec)["get_executor"] = lambda *_, **__: executor
     replace_clock(superexec, pause)
     superexec.run_superexec(
         runtime_api_address=options.runtime_api_address,

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from folkmoot.errors import (
     TaskError,
     WrongChainError,
 )
+from folkmoot.flower.clock import TrainingTime
 from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
 from folkmoot.flower.records import HOME
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
@@ -405,7 +406,7 @@ def run_node(
         agent: The signer agent, or the link to one; it runs as long as the node.
         options: Options for starting the SuperNode.
         on_event: Called with the event's fields and ``event``: "joined", "left", "bundle", "update", "received",
-            "missed", "refused" or "no-place".
+            "missed", "refused", "no-place" or "trained".
         keeper: The keeper; it runs as long as the node.
 
     Raises:
@@ -558,6 +559,8 @@ class NodeWatcher:
                     on_event({"event": "refused", "detail": line.partition("Refused")[2].lstrip(": ")})
                 elif NO_PLACE in line:
                     on_event({"event": "no-place", "detail": line.partition(NO_PLACE)[2]})
+                elif (spent := TrainingTime.in_line(line)) is not None:
+                    on_event({"event": "trained", "detail": f"{spent}.", **asdict(spent)})
         if self._under_way and time.monotonic() >= self._next:
             self._next = time.monotonic() + FOLLOW_PAUSE
             for number in list(self._under_way):

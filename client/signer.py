@@ -26,7 +26,7 @@ from client.signer_checks import ChainCheck, SigningRules
 from client.signer_keys import SigningKey
 from client.signer_record import RecordFolder
 from client.signer_wallet import WalletKey
-from client.sockets import listening
+from client.sockets import REQUEST_SECONDS, listening, send
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
@@ -40,8 +40,6 @@ from folkmoot.runtime.fault_points import fault_point
 RECORD_FOLDER = "signer"
 """Default folder of the signing record, in the node's folder."""
 
-_REQUEST_SECONDS = 10.0
-"""Time in seconds for a request's line, and for the first bytes of an update."""
 _SLOWEST = 1 << 20
 """Bytes of an update in a second that a sender must at least reach."""
 _PR_SET_DUMPABLE = 4
@@ -53,7 +51,7 @@ class _SentUpdate:
 
     def __init__(self, connection: socket.socket, size: int, width: int) -> None:
         self._connection = connection
-        self._end = time.monotonic() + _REQUEST_SECONDS + size / _SLOWEST
+        self._end = time.monotonic() + REQUEST_SECONDS + size / _SLOWEST
         self.size = size
         self.width = width
 
@@ -168,12 +166,12 @@ class SignerAgent:
             except OSError:
                 return
             with connection, contextlib.suppress(OSError, ValueError):
-                connection.settimeout(_REQUEST_SECONDS)
+                connection.settimeout(REQUEST_SECONDS)
                 self._connection = connection
-                _send(connection, self._answer(connection))
+                send(connection, self._answer(connection))
 
     def _answer(self, connection: socket.socket) -> dict[str, Any]:
-        request = read_line(connection, _REQUEST_SECONDS)
+        request = read_line(connection, REQUEST_SECONDS)
         try:
             with self._lock:
                 if self._server is None:
@@ -224,7 +222,7 @@ class SignerAgent:
                 remedy="Encode the update with the federation's manifest, at the policy's width.",
                 code="wrong-size",
             )
-        _send(connection, {"send": size})
+        send(connection, {"send": size})
         self._rules.check_update(commitment, _SentUpdate(connection, size, view.policy.width))
         self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)
         fault_point("node.remembered")
@@ -259,11 +257,6 @@ class SignerAgent:
                 code="wrong-account",
             )
         return commitment, size
-
-
-def _send(connection: socket.socket, answer: dict[str, Any]) -> None:
-    connection.settimeout(_REQUEST_SECONDS)
-    connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
 @contextlib.contextmanager

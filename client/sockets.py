@@ -4,16 +4,22 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from folkmoot.errors import LocalError
 
 LONGEST_PATH = 100
 """Length in bytes of the longest socket path that all systems support."""
+
+REQUEST_SECONDS = 10.0
+"""Seconds for one line of a request or an answer."""
 
 
 def listening(
@@ -58,3 +64,16 @@ def listening(
         os.umask(before)
     server.listen(8)
     return server
+
+
+def send(connection: socket.socket, answer: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send an answer as one line of JSON, and open files with it.
+
+    Raises:
+        OSError: The other side has gone, or does not read.
+    """
+    connection.settimeout(REQUEST_SECONDS)
+    line = json.dumps(answer).encode() + b"\n"
+    if descriptors:
+        line = line[socket.send_fds(connection, [line], list(descriptors)) :]
+    connection.sendall(line)

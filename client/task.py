@@ -101,7 +101,8 @@ def run(task: Task) -> None:
     from flwr.clientapp import utils
     from flwr.supernode.runtime import run_clientapp as runtime
 
-    install = getattr(runtime, "install_from_fab")  # noqa: B009  Flower does not export it
+    flower = vars(runtime)  # Flower has no hook before the bundle is unpacked, nor after the reply.
+    install = flower["install_from_fab"]
 
     def checked(content: bytes, *arguments: Any, **options: Any) -> Any:
         try:
@@ -113,11 +114,10 @@ def run(task: Task) -> None:
         unpacked = install(content, *arguments, **options)
         # Flower would load the folder that the SuperLink's id, version and hash name, whatever was unpacked.
         for module in (runtime, utils):
-            setattr(module, "get_project_dir", lambda *_, **__: unpacked)  # noqa: B010  not for type checkers
+            vars(module)["get_project_dir"] = lambda *_, **__: unpacked
         return unpacked
 
-    setattr(runtime, "install_from_fab", checked)  # noqa: B010  Flower has no hook before the bundle is unpacked
-    setattr(runtime, "flwr_exit", _after_work(getattr(runtime, "flwr_exit")))  # noqa: B009, B010  nor after the reply
+    flower["install_from_fab"], flower["flwr_exit"] = checked, _after_work(flower["flwr_exit"])
     runtime.run_clientapp(
         runtime_api_address=task.address, token=task.token, insecure=True, parent_pid=task.parent
     )

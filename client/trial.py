@@ -178,9 +178,10 @@ def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:
     memory = StateMemory(RecordDict())
     before = _weights(model)
     settings = {**task.training, "seed": 0, "round": 1}
+    private = PrivacySettings.of(task.training)
     began = time.monotonic()
     try:
-        with checked(model) if PrivacySettings.of(task.training) else nullcontext():
+        with nullcontext() if private is None else checked(model, private):
             examples = _call(task, "train", model, data, settings, memory)
         took = time.monotonic() - began
         if memory:

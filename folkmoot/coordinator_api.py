@@ -20,14 +20,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
-from eth_abi.abi import encode
-from eth_account.messages import SignableMessage
-
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
+from folkmoot.protocol.requests import (
+    end_run_message,
+    report_digest,
+    report_message,
+    run_message,
+    upload_message,
+)
 from folkmoot.runtime import services, tls
 from folkmoot.runtime.coding import SAMPLE, coded, pays
 
@@ -76,11 +80,6 @@ REFUSALS = frozenset(
 
 _ANEW = frozenset({"wrong-offset", "invalid-encoding", "wrong-root", "wrong-norm"})
 """Codes after which an update that went on from a part is sent anew: that part may be at fault."""
-
-_UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
-_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
-_END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
-_REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,54 +170,6 @@ def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
             code="invalid-commitment",
         ) from error
     return commitment, signature
-
-
-def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessage:
-    """Return the message that an account signs to publish a report."""
-    fields = encode(("bytes32", "bytes32", "uint64"), (_UPLOAD_TYPEHASH, bytes.fromhex(sha256), deadline))
-    return SignableMessage(b"\x01", domain.separator, keccak(fields))
-
-
-def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> SignableMessage:
-    """Return the message that the coordinator's account signs to start a run."""
-    fields = encode(("bytes32", "uint32", "uint32", "uint64"), (_RUN_TYPEHASH, rounds, expect, deadline))
-    return SignableMessage(b"\x01", domain.separator, keccak(fields))
-
-
-def end_run_message(domain: Domain, run: str, reason: str, deadline: int) -> SignableMessage:
-    """Return the message that the coordinator's account signs to end a run.
-
-    Args:
-        domain: Chain and ledger of the federation.
-        run: Identifier of the run, 32 hex digits.
-        reason: Reason for ending the run, shown by the API.
-        deadline: Unix time until which the request is valid.
-    """
-    values = (_END_RUN_TYPEHASH, bytes.fromhex(run), keccak(reason.encode()), deadline)
-    fields = encode(("bytes32", "bytes16", "bytes32", "uint64"), values)
-    return SignableMessage(b"\x01", domain.separator, keccak(fields))
-
-
-def report_message(domain: Domain, round_number: int, digest: bytes, deadline: int) -> SignableMessage:
-    """Return the message that the coordinator's account signs to report on the nodes of a round.
-
-    Args:
-        domain: Chain and ledger of the federation.
-        round_number: The round.
-        digest: sha256 of the report's canonical JSON without deadline and signature, 32 bytes.
-        deadline: Unix time until which the request is valid.
-    """
-    values = (_REPORT_TYPEHASH, round_number, digest, deadline)
-    fields = encode(("bytes32", "uint64", "bytes32", "uint64"), values)
-    return SignableMessage(b"\x01", domain.separator, keccak(fields))
-
-
-def report_digest(content: Mapping[str, Any]) -> bytes:
-    """Return the sha256 of a round report's content: `round`, `complete`, `nodes` and `metrics`.
-
-    Seconds and metrics are binary64, so a whole number is written with a point, as Python's ``repr`` does.
-    """
-    return hashlib.sha256(canonical_json(dict(content))).digest()
 
 
 def sign_report(

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from eth_account import Account
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deploy import OPEN, PROFILES, ZERO_ADDRESS, Admission, GenesisRoots, Governance, deploy
+from folkmoot.chain.deploy import deploy
+from folkmoot.chain.terms import OPEN, PROFILES, ZERO_ADDRESS, Admission, GenesisRoots, Governance
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import UNIT
 

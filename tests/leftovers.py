@@ -30,13 +30,13 @@ NAME = "left_behind"
 
 def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: socket.socket) -> None:
     """Do as the executor's own function, with the code of this module in the place of Flower's."""
-    setattr(executor, "run", _leave if task.token == LEAVE else _look)  # noqa: B010  not for type checkers
+    vars(executor)["run"] = _leave if task.token == LEAVE else _look
     executor.run_in_sandbox(task, rules, control, output)
 
 
 def _places(task: Task) -> list[Path]:
     """Return files in all folders that a task may write, or could try to."""
-    return [Path(folder, NAME) for folder in (task.flower_home, task.scratch, "/tmp", Path.cwd())]  # noqa: S108
+    return [Path(folder, NAME) for folder in (task.flower_home, task.scratch, "/tmp", Path.cwd())]  # noqa: S108  where a task could leave one
 
 
 def _leave(task: Task) -> None:

@@ -16,12 +16,10 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +30,7 @@ from botocore.config import Config
 from folkmoot.runtime.processes import free_port
 from server.store import StoreOptions
 from server.store.s3 import S3Store
+from tests.http_servers import Handler, serving
 
 KEY, SECRET, REGION = "folkmoot-tests", "only-for-tests", "us-east-1"
 ENVIRONMENT = {
@@ -153,7 +152,7 @@ def refusing(status: int, code: str) -> Iterator[tuple[str, list[dict[str, str]]
     """
     seen: list[dict[str, str]] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Refusing(Handler):
         protocol_version = "HTTP/1.1"
 
         def _refuse(self) -> None:
@@ -169,16 +168,7 @@ def refusing(status: int, code: str) -> Iterator[tuple[str, list[dict[str, str]]
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _refuse  # noqa: N815
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _refuse  # noqa: N815  the names are the library's
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", seen
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serving(Refusing) as url:
+        yield url, seen

@@ -13,7 +13,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from folkmoot.chain.deploy import PROFILES
+from folkmoot.chain.terms import PROFILES
 from folkmoot.cli.policy import default_of
 from folkmoot.economics import entries, lies
 from folkmoot.economics.capital import capital, most_minted

@@ -18,7 +18,7 @@ from eth_account import Account
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deploy import PROFILES
+from folkmoot.chain.terms import PROFILES
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import Commitment, Domain

@@ -25,7 +25,8 @@ from eth_account.signers.local import LocalAccount
 from benchmarks.growth.usage import Process
 from benchmarks.worlds import manifest_of
 from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import PROFILES, GenesisRoots, deploy
+from folkmoot.chain.deploy import deploy
+from folkmoot.chain.terms import PROFILES, GenesisRoots
 from folkmoot.coordinator_api import CoordinatorApi, commitment_to_wire
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import check_floor
+from folkmoot.privacy.floor import check_bounds, floor_warning
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.hashing import json_name, parse_json
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import largest_scale
 from folkmoot.protocol.packing import WIDTHS, largest
@@ -46,7 +46,7 @@ def to_json(policy: Policy) -> dict[str, Any]:
             value = list(value)
         elif field.name == "bundle_hash":
             value = "0x" + value.hex()
-        document[_camel(field.name)] = value
+        document[json_name(field.name)] = value
     return document
 
 
@@ -58,7 +58,7 @@ def from_json(document: Any) -> Policy:
     """
     if not isinstance(document, dict):
         raise _invalid("it is not a JSON object")
-    names = {_camel(field.name): field.name for field in fields(Policy)}
+    names = {json_name(field.name): field.name for field in fields(Policy)}
     unknown = sorted(set(document) - set(names))
     if "bits" in unknown:
         raise _invalid("it is of protocol version 1: what was `bits` there is `width`")
@@ -154,11 +154,6 @@ def _value(key: str, name: str, value: Any) -> Any:
     return value
 
 
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
-
-
 def _invalid(reason: str) -> InputError:
     return InputError(
         f"The policy is malformed: {reason}.",
@@ -168,16 +163,22 @@ def _invalid(reason: str) -> InputError:
 
 
 def check_privacy(policy: Policy, genesis: Genesis, manifest: Manifest) -> str:
-    """Check that a policy has the noise that the manifest declares, and no floor that refuses honest updates.
+    """Check that a policy has the noise that the manifest declares, and refuses no honest update by its size.
 
     Returns:
         A warning, if the policy has a lower floor than it could have; else an empty text.
 
     Raises:
-        InputError: ``wrong-privacy`` or ``floor-too-high``, or the manifest's privacy settings are invalid.
+        InputError: ``wrong-privacy``, ``floor-too-high`` or ``cap-too-small``, or the manifest's privacy settings are
+            invalid.
     """
     declared = PrivacySettings.of(manifest.training)
     check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
-    return check_floor(
-        manifest, genesis.exponents, min_sum_squares=policy.min_sum_squares, width=policy.width
+    floor = check_bounds(
+        manifest,
+        genesis.exponents,
+        min_sum_squares=policy.min_sum_squares,
+        max_sum_squares=policy.max_sum_squares,
+        width=policy.width,
     )
+    return floor_warning(floor, policy.min_sum_squares)

@@ -27,6 +27,7 @@ from folkmoot.audit.genesis import check_genesis
 from folkmoot.audit.governance import check_governance, replay_governance
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.journal import Checked, Journal, opened
+from folkmoot.audit.ledger_state import Round
 from folkmoot.audit.models import check_model
 from folkmoot.audit.outcome import Recomputation
 from folkmoot.audit.policies import check_policies, verifier_notes
@@ -34,7 +35,7 @@ from folkmoot.audit.registry import check_registry
 from folkmoot.audit.retention import Expired
 from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.audit.roles import check_roles
-from folkmoot.audit.rounds import Round, check_rounds, replay
+from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.ledger.deployment import Deployment

@@ -20,7 +20,8 @@ from eth_utils.crypto import keccak
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
 from folkmoot.audit.transactions import Transaction
-from folkmoot.chain.deploy import ZERO_ADDRESS, predicted_address
+from folkmoot.chain.deploy import predicted_address
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.packaged import is_runtime_of

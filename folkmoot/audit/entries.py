@@ -14,7 +14,7 @@ from itertools import groupby
 from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Round
+from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import UpdateRefused
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.protocol.batch import ENTRY_BYTES, read_batch

@@ -17,7 +17,7 @@ from typing import Any
 
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Ledger, Round
+from folkmoot.audit.ledger_state import Ledger, Round
 from folkmoot.protocol.hashing import canonical_json, sha256_hex
 
 

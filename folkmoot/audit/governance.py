@@ -21,7 +21,7 @@ from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.stakes import Stakes, Timeline
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
     CallExecuted,

@@ -18,7 +18,8 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.transactions import Transaction, read_answer
-from folkmoot.chain.deploy import Bounds, predicted_address
+from folkmoot.chain.deploy import predicted_address
+from folkmoot.chain.terms import Bounds
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.ledger.entries import entries_of

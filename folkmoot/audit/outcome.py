@@ -23,9 +23,9 @@ from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
+from folkmoot.audit.ledger_state import Ledger, Round
 from folkmoot.audit.remaining import check_remaining
 from folkmoot.audit.retention import Expired, Retentions
-from folkmoot.audit.rounds import Ledger, Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, Domain

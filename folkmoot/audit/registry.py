@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History, VersionView
-from folkmoot.audit.rounds import Ledger
+from folkmoot.audit.ledger_state import Ledger
 from folkmoot.ledger.events import VersionActivated, VersionRegistered
 
 _CHECK = "registry"

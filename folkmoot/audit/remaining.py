@@ -15,7 +15,7 @@ from pathlib import Path
 from folkmoot.aggregation.form import form_of
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
-from folkmoot.audit.rounds import Round
+from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from folkmoot.artifacts.retention import Retention
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Ledger, Round
+from folkmoot.audit.ledger_state import Ledger, Round
 from folkmoot.rpc.client import Phase
 
 _OVER = frozenset({Phase.FINAL, Phase.CANCELLED, Phase.SLASHED})

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from folkmoot.audit.code import Creation
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Ledger, Round
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.audit.ledger_state import Ledger, Round
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.events import RewardClaimed, RewardCredited, Transfer
 from folkmoot.protocol.rewards import payments
 

@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.audit.failure import Subject, require
 from folkmoot.audit.history import History
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import RoleGranted, RoleRevoked
 

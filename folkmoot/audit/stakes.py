@@ -16,7 +16,7 @@ from itertools import groupby
 
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.events import (
     BondLocked,
     BondUnlocked,
@@ -294,14 +294,7 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             _slash_unbonding(subject, stakes.unbonding[event.account], event.account, taken - staked)
             _note_leaving(stakes, event, event.account)
         case BondLocked():
-            unlocked = stakes.unlocked(event.account)
-            require_that(
-                event.amount <= unlocked,
-                subject,
-                f"the stake of {event.account} without its bonds",
-                f"at least {event.amount}",
-                unlocked,
-            )
+            _require_unlocked(stakes, subject, event)
             _number(stakes, event.account)
             line = stakes.bonds[event.account]
             line.record(position(event), line.last + event.amount)
@@ -319,14 +312,7 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             line.record(position(event), line.last - event.amount)
             give_votes(event.account, event.amount)
         case Enrolled():
-            unlocked = stakes.unlocked(event.account)
-            require_that(
-                event.amount <= unlocked,
-                subject,
-                f"the stake of {event.account} without its bonds",
-                f"at least {event.amount}",
-                unlocked,
-            )
+            _require_unlocked(stakes, subject, event)
             _number(stakes, event.account)
             if event.amount > _last(stakes.enrolled, event.account):
                 stakes.since[event.account].record(position(event), time)
@@ -335,6 +321,17 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             _enrol(stakes, event, event.account, 0)
         case _:
             pass  # Other modules check roles and similar events.
+
+
+def _require_unlocked(stakes: Stakes, subject: Subject, event: BondLocked | Enrolled) -> None:
+    unlocked = stakes.unlocked(event.account)
+    require_that(
+        event.amount <= unlocked,
+        subject,
+        f"the stake of {event.account} without its bonds",
+        f"at least {event.amount}",
+        unlocked,
+    )
 
 
 def _note_leaving(stakes: Stakes, event: Event, account: str) -> None:

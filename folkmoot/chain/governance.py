@@ -17,7 +17,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.client import Chain
-from folkmoot.chain.deploy import ZERO_ADDRESS, require_affordable
+from folkmoot.chain.terms import ZERO_ADDRESS, require_affordable
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.admission import MOST_MEMBERS, admits

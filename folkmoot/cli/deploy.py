@@ -28,8 +28,8 @@ from folkmoot.errors import ArtifactError, ChainError, ContractRefused, InputErr
 from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
-    from folkmoot.chain.deploy import GenesisRoots, Governance
     from folkmoot.chain.deploy_plan import Plan
+    from folkmoot.chain.terms import GenesisRoots, Governance
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
 
@@ -149,8 +149,8 @@ def deploy(
     from folkmoot.runtime.units import parse_address, parse_amount
 
     require_web3()
-    from folkmoot.chain.deploy import DAY, ZERO_ADDRESS, Admission
     from folkmoot.chain.deploy_plan import Plan
+    from folkmoot.chain.terms import DAY, ZERO_ADDRESS, Admission
 
     plan = Plan(Plan.folder_of(out)) if afresh else Plan.of(out)
     if out.exists() and not force and not _is_of(plan, out):
@@ -208,7 +208,8 @@ def deploy(
         note(f"Warning: {warning}", json_)
 
     from folkmoot.chain.client import connect_web3
-    from folkmoot.chain.deploy import deploy_and_report, governance_to_json
+    from folkmoot.chain.deploy import deploy_and_report
+    from folkmoot.chain.terms import governance_to_json
 
     account = unlock(keystore, password_file)
     if afresh:
@@ -270,7 +271,7 @@ def governance_of(profile: str, changes: dict[str, Any]) -> Governance:
     Raises:
         InputError: The profile is unknown, or a value is impossible.
     """
-    from folkmoot.chain.deploy import PROFILES
+    from folkmoot.chain.terms import PROFILES
 
     if profile not in PROFILES:
         raise InputError(
@@ -371,7 +372,7 @@ def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:
         InputError: The manifest's privacy settings are invalid.
     """
     from folkmoot.artifacts.sources import FolderSource
-    from folkmoot.chain.deploy import GenesisRoots
+    from folkmoot.chain.terms import GenesisRoots
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.state import State
 

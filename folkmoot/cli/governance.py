@@ -519,7 +519,7 @@ def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator
 
     Raises:
         InputError: The policy does not have the noise of the model's privacy settings (`wrong-privacy`), or a floor
-            that refuses honest updates (`floor-too-high`).
+            or a cap that refuses honest updates (`floor-too-high`, `cap-too-small`).
     """
     from folkmoot.aggregation import policy_file
     from folkmoot.economics.bonds import policy_warning

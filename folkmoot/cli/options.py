@@ -62,6 +62,14 @@ Start = Annotated[
     ),
 ]
 
+Clock = Annotated[
+    bool,
+    typer.Option(
+        "--clock",
+        help="Train until shortly before the commit window ends, instead of a fixed number of steps.",
+    ),
+]
+
 RpcUrl = Annotated[
     list[str],
     typer.Option(

@@ -28,8 +28,6 @@ DEFAULT_BOND = "500"
 """Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
 DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
-EAGER_RATE, EAGER_MOMENTUM = 512, 307
-"""Outer rate and momentum with eager start, in 1/1024. With 1024 and 0, the eager start is one's own last model."""
 PLACES = 64
 """Most contributors of a round, where the rule needs no more."""
 
@@ -194,10 +192,11 @@ def suggest(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
-    from folkmoot.privacy.floor import floor_of
+    from folkmoot.privacy.floor import check_private_width, floor_of
     from folkmoot.privacy.settings import PrivacySettings
     from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.genesis import width_warning
+    from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE
     from folkmoot.protocol.packing import check_width
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
     from folkmoot.tasks import pace
@@ -227,13 +226,7 @@ def suggest(
                 code="other-width",
             )
         return policy
-    if width != 8:
-        raise InputError(
-            f"The model's task declares privacy, and its updates can't have {width} bits a coordinate: the noise would "
-            "be clamped.",
-            remedy="Leave out --width.",
-            code="private-width",
-        )
+    check_private_width(width)
     cap = budget_rounds * cost_of(private.noise1024, private.steps)
     return replace(
         policy,
@@ -305,7 +298,7 @@ def of_profile(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
     """
     from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors, most_contributors
-    from folkmoot.chain.deploy import PROFILES
+    from folkmoot.chain.terms import PROFILES
     from folkmoot.protocol.policy import MEAN_SCALES, Policy
 
     if profile not in PROFILES:

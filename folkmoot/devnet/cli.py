@@ -15,6 +15,7 @@ from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
     RPC_DEFAULT,
     AppWait,
+    Clock,
     Json,
     NodeConfig,
     RpcUrl,
@@ -50,6 +51,9 @@ USUAL_DEMO = _Usual(contributors=5, rounds=5, width=8, link=0)
 TEXT_TASK, TEXT_DEMO = "text", _Usual(contributors=3, rounds=8, width=4, link=5)
 """A language model on home lines."""
 
+CLOCK_WINDOW = 120
+"""Seconds of the commit window of a local federation that trains by the clock."""
+
 DEFAULT_HOME = Path(".folkmoot") / "local"
 """Folder of `folkmoot up`."""
 
@@ -71,6 +75,15 @@ Attack = Annotated[
 ]
 Rule = Annotated[
     str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")
+]
+Window = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SECONDS",
+        min=1,
+        help=f"Commit window, with --clock ({CLOCK_WINDOW}).",
+        show_default=False,
+    ),
 ]
 Root = Annotated[
     str,
@@ -177,6 +190,8 @@ def demo(
     rule: Rule = "guided_mean",
     root: Root = "",
     start: Start = "base",
+    clock: Clock = False,
+    window: Window = None,
     width: Annotated[
         int | None,
         typer.Option(
@@ -197,7 +212,7 @@ def demo(
     cheat: Annotated[
         str,
         typer.Option(
-            metavar="sum|weights|outer-step|norm|withhold|censor|double-anchor|puppets|copied-proof|spam|capture",
+            metavar="mean|weights|outer-step|norm|withhold|censor|double-anchor|puppets|copied-proof|spam|capture",
             help="Make the coordinator lie in one round, and show how it is slashed; or play an attack of several "
             "accounts or of a vote (the last four), and show what it brings in.",
         ),
@@ -231,6 +246,8 @@ def demo(
 
     Example: folkmoot demo --task text
 
+    Example: folkmoot demo --task text --start eager --clock
+
     Example: folkmoot demo --cheat mean
 
     Example: folkmoot demo --private
@@ -250,6 +267,11 @@ def demo(
             "The private demo is shown with its own task, without attacks and without a root set.",
             remedy="Leave out --cheat, --attack, --root and --task.",
         )
+    if clock and (private or cheat):
+        raise InputError(
+            "The private demo and those of cheats train a fixed number of steps.",
+            remedy="Leave out --clock, or --private and --cheat.",
+        )
     usual = TEXT_DEMO if task == TEXT_TASK else USUAL_DEMO
     contributors = usual.contributors if contributors is None else contributors
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
@@ -266,6 +288,8 @@ def demo(
         root=root,
         budget_rounds=rounds or PRIVATE_ROUNDS,
         start=start,
+        clock=clock,
+        commit_window=_window(window, clock),
         width=check_width(usual.width if width is None else width),
         link=usual.link if link is None else link,
     )
@@ -300,6 +324,8 @@ def up(
     root: Root = "",
     width: Width = 8,
     start: Start = "base",
+    clock: Clock = False,
+    window: Window = None,
     home: Annotated[Path, typer.Option(help="Folder of the federation, kept between starts.")] = DEFAULT_HOME,
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
@@ -326,6 +352,8 @@ def up(
         root,
         width=check_width(width),
         start=start,
+        clock=clock,
+        commit_window=_window(window, clock),
     )
     console = _console(json_)
     with Supervisor(plan.logs) as supervisor:
@@ -456,6 +484,19 @@ def fund(
     with open_rpc(rpc) as endpoint:
         local_chain.fund(endpoint, account)
     emit({"account": account, "balance": str(local_chain.FUNDS)}, json_, f"{account} can pay its gas now.")
+
+
+def _window(seconds: int | None, clock: bool) -> int:
+    """Return the commit window of a plan in seconds.
+
+    Raises:
+        InputError: A window is given without a training by the clock.
+    """
+    if clock:
+        return CLOCK_WINDOW if seconds is None else seconds
+    if seconds is not None:
+        raise InputError("--window belongs to --clock.", remedy="Leave it out, or add --clock.")
+    return 0
 
 
 def _console(as_json: bool) -> Console:

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,12 @@ from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import WATCHER, LocalFederation, Plan, Prepared, prepare
 from folkmoot.devnet.lines import Passed
 from folkmoot.errors import LocalError
+from folkmoot.flower.clock import TrainingTime
+from folkmoot.flower.reports import NODE_LOG
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
+from folkmoot.tasks.pace import EAGER
 
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
 """Display names of the contributors, in order."""
@@ -48,7 +51,7 @@ REPORT = "This is a defect of Folkmoot: report it to its maintainers."
 """Remedy for a result that can't happen."""
 
 STALL_SECONDS = 120.0
-"""Timeout in seconds for the next event."""
+"""Timeout in seconds for the next event, beside the commit window of rounds by the clock."""
 
 
 @dataclass
@@ -73,6 +76,28 @@ class RoundProgress:
     seconds: float = 0.0
     passed: dict[str, tuple[Passed, Passed]] = field(default_factory=dict)
     """What came and went since the round before, by account, if the contributors' lines are limited."""
+    trained: dict[str, TrainingTime] = field(default_factory=dict)
+    """How long they trained for their updates, by account, if these are shown."""
+
+    def note(self, event: Event) -> None:
+        """Store what an event of the coordinator says of the round."""
+        data, gas = event.data, int(event.data.get("gas") or 0)
+        match event.type:
+            case "round-opened":
+                self.gas["open"] = gas
+            case "update-received":
+                self.received[data["contributor"]] = int(data.get("bytes") or 0)
+            case "update-refused":
+                self.refused[data["contributor"]] = str(data["reason"])
+            case "updates-committed":
+                self.committed |= set(data["contributors"])
+                self.gas["commit"] = self.gas.get("commit", 0) + gas
+            case "round-computed":
+                self.verdicts = list(data["verdicts"])
+            case "round-anchored":
+                self.gas["anchor"] = gas
+            case _:
+                pass
 
 
 class Demo:
@@ -91,6 +116,7 @@ class Demo:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
+        self.nodes: dict[str, str] = {}  # Names by Flower's number of the node.
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
@@ -128,6 +154,11 @@ class Demo:
             + (
                 f"The line of each is limited to {self.plan.link:g} Mbit/s each way, by a proxy before its node. "
                 if self.plan.link
+                else ""
+            )
+            + (
+                f"They train by the clock, until shortly before a commit window of {self.plan.commit_window} s ends. "
+                if self.plan.clock
                 else ""
             )
             + "Nobody trusts anybody.\n"
@@ -172,29 +203,25 @@ class Demo:
             for event in self._events(federation, api):
                 data = event.data
                 view.event(event.type, completed(api, event))
+                if event.type == "round-opened":
+                    current = RoundProgress(int(data["round"]))
+                if current is not None:
+                    current.note(event)
                 match event.type:
                     case "round-opened":
-                        current = RoundProgress(int(data["round"]))
                         if not began:
                             began = time.monotonic()
                             self._show_joining(federation)
-                        current.gas["open"] = int(data.get("gas") or 0)
                         progress.activity = ""
-                    case "update-received" if current:
-                        current.received[data["contributor"]] = int(data.get("bytes") or 0)
-                    case "update-refused" if current:
-                        current.refused[data["contributor"]] = str(data["reason"])
-                    case "updates-committed" if current:
-                        current.committed |= set(data["contributors"])
-                        current.gas["commit"] = current.gas.get("commit", 0) + int(data.get("gas") or 0)
-                    case "round-computed" if current:
-                        current.verdicts = list(data["verdicts"])
+                    case "node-answered":
+                        account = str(data["account"])
+                        self.nodes[str(data["node"])] = self.names.get(account, account)
                     case "round-anchored" if current:
-                        current.gas["anchor"] = int(data.get("gas") or 0)
                         anchored = time.monotonic()
                         # The next round opens while this one's model is evaluated.
                         current.seconds, began = anchored - began, anchored
                         current.passed = self._look_at_lines(federation)
+                        current.trained = self._look_at_trainings(current.number)
                         progress.activity = f"round {current.number}: evaluating the new model"
                         self._evaluate(current)
                         self.progresses.append(current)
@@ -303,6 +330,10 @@ class Demo:
             ]
             if self.plan.link
             else None,
+            "training": [
+                {self.names[account]: asdict(spent) for account, spent in t.trained.items()}
+                for t in self.progresses
+            ],
             "audit": audit,
             "home": str(self.plan.home),
             "ledger": prepared.deployment.ledger,
@@ -327,6 +358,7 @@ class Demo:
                 f"{summary['gasPerUpdateCommitted']:,} an update committed, {_round_gas(last):,} a whole round",
             ),
             *([("a round on the line", self._line_text())] if self.plan.link else []),
+            *([("training", text)] if (text := self._training_text()) else []),
             ("released by", "a vote with stake behind it, after a timelock"),
             ("checked by", "an audit that trusted neither coordinator nor files"),
             ("time", f"{seconds:.0f} s in all"),
@@ -355,6 +387,22 @@ class Demo:
         ]
         return f"down {_passed_text(means[0])}; up {_passed_text(means[1])}, at {self.plan.link:g} Mbit/s"
 
+    def _training_text(self) -> str:
+        """Return the share of the time that contributors trained, from the second round on; empty if it is unknown."""
+        spent = [
+            (one.seconds, one.processor, one.since)
+            for progress in self.progresses
+            for one in progress.trained.values()
+            if one.since is not None
+        ]
+        if not spent:
+            return ""
+        seconds, processor, since = map(sum, zip(*spent, strict=True))
+        return (
+            f"each contributor trained {seconds / since:.0%} of the time, and a processor worked for it "
+            f"{processor / since:.0%} of the time"
+        )
+
     def _of(self, progress: RoundProgress, attackers: Sequence[str]) -> list[dict[str, Any]]:
         """Return the verdicts of a round on some contributors."""
         return [verdict for verdict in progress.verdicts if self._name(verdict) in attackers]
@@ -381,28 +429,31 @@ class Demo:
                 f"  it writes: [italic]{escape(printable(progress.sample))}[/]", highlight=False
             )
         table = Table(box=None, padding=(0, 2), header_style="dim")
-        lines = ("down", "up") if progress.passed else ()
-        for column in ("contributor", "update", *lines, "committed", "weight", "verdict"):
-            right = column in ("update", *lines, "weight")
-            table.add_column(column, justify="right" if right else "left", no_wrap=column in lines)
+        more = (("down", "up") if progress.passed else ()) + (("training",) if progress.trained else ())
+        for column in ("contributor", "update", *more, "committed", "weight", "verdict"):
+            right = column in ("update", *more, "weight")
+            table.add_column(column, justify="right" if right else "left", no_wrap=column in more)
         by_account = {str(verdict["contributor"]): verdict for verdict in progress.verdicts}
         for account, name in self.names.items():
             verdict = by_account.get(account)
-            passed = [_passed_text(one) for one in progress.passed.get(account, ())] or ["" for _ in lines]
+            told = [_passed_text(one) for one in progress.passed.get(account, ())]
+            if (spent := progress.trained.get(account)) is not None:
+                told.append(_trained_text(spent))
+            told += ["" for _ in more[len(told) :]]
             size = _size(progress.received[account]) if account in progress.received else "-"
             if account in progress.refused and account not in progress.received:
                 table.add_row(
-                    name, "-", *passed, "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]"
+                    name, "-", *told, "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]"
                 )
             elif verdict is None:
-                table.add_row(name, size, *passed, "no", "", "[yellow]did not take part[/]")
+                table.add_row(name, size, *told, "no", "", "[yellow]did not take part[/]")
             elif verdict["reason"] == "root":
-                table.add_row(name, size, *passed, "yes", "", "[cyan]root, compared and never summed[/]")
+                table.add_row(name, size, *told, "yes", "", "[cyan]root, compared and never summed[/]")
             else:
                 share = _share(verdict, progress)
                 style = "green" if share >= 0.5 else "yellow" if share else "red"
                 reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict, share)}"
-                table.add_row(name, size, *passed, "yes", f"[{style}]{share:.0%}[/]", reason)
+                table.add_row(name, size, *told, "yes", f"[{style}]{share:.0%}[/]", reason)
         self.console.print(table)
 
     def _done(self, text: str) -> None:
@@ -446,16 +497,17 @@ class Demo:
     # Actions
 
     def _events(self, federation: LocalFederation, api: CoordinatorApi) -> Iterator[Event]:
+        longest = STALL_SECONDS + (self.plan.commit_window if self.plan.clock else 0)
         last = time.monotonic()
-        for event in api.events(timeout=STALL_SECONDS):
+        for event in api.events(timeout=longest):
             federation.supervisor.check()
             if event.type not in ("heartbeat", ""):
                 last = time.monotonic()
-            elif time.monotonic() - last > STALL_SECONDS:
+            elif time.monotonic() - last > longest:
                 break
             yield event
         raise LocalError(
-            f"Nothing happened for {STALL_SECONDS:.0f} seconds.",
+            f"Nothing happened for {longest:.0f} seconds.",
             remedy=f"Read the logs in {self.plan.logs}.",
             code="demo-stalled",
         )
@@ -469,6 +521,20 @@ class Demo:
             passed[account] = (down.since(before[0]), up.since(before[1]))
             self._passed[account] = (down, up)
         return passed
+
+    def _look_at_trainings(self, number: int) -> dict[str, TrainingTime]:
+        """Return how long contributors trained for a round, as their nodes' logs say, by account.
+
+        Nothing is shown where training has a fixed number of steps and no line is limited.
+        """
+        found = {}
+        if self.plan.clock or self.plan.start == EAGER or self.plan.link:
+            for name in self.plan.names():
+                log = Path(NODE_LOG.replace("FOLDER", str(self.plan.node_home(name))))
+                for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
+                    if (spent := TrainingTime.in_line(line)) is not None and spent.round == number:
+                        found[self.addresses[name]] = spent
+        return found
 
     def _show_joining(self, federation: LocalFederation) -> None:
         if passed := self._look_at_lines(federation):
@@ -560,6 +626,10 @@ def _size(length: int) -> str:
 
 def _passed_text(passed: Passed) -> str:
     return f"{passed.bytes / 1e6:.2f} MB, {passed.seconds:.1f} s"
+
+
+def _trained_text(spent: TrainingTime) -> str:
+    return f"{spent.seconds:.0f} s" + ("" if spent.since is None else f", {spent.seconds / spent.since:.0%}")
 
 
 def _metric_text(metrics: dict[str, float]) -> str:

@@ -110,7 +110,8 @@ class Plan:
     simulation: bool = False
     """Whether Flower's simulation engine trains the app instead of SuperNodes."""
     commit_window: int = 0
-    """Minimum length of the commit window in seconds. The profile's window is used if it is longer."""
+    """Minimum length of the commit window in seconds. The profile's window is used if it is longer. By the clock, this
+    is the length."""
     stake: int = CONTRIBUTOR_STAKE
     """Stake of each contributor, all of it enrolled, in units of 1e-18 tokens."""
     most: int = 0
@@ -124,6 +125,8 @@ class Plan:
     """Bits of a coordinate of an update."""
     start: str = "base"
     """Where training starts: ``base`` or ``eager``."""
+    clock: bool = False
+    """Whether training lasts until shortly before the commit window ends."""
     link: float = 0.0
     """Rate of the line of each contributor's node, in Mbit/s in each direction; 0 for no limit."""
     hand_out: Path | None = None
@@ -261,7 +264,8 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     """
     from folkmoot.aggregation.registry import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
-    from folkmoot.chain.deploy import PROFILES, deploy_and_report
+    from folkmoot.chain.deploy import deploy_and_report
+    from folkmoot.chain.terms import PROFILES
     from folkmoot.cli.deploy import genesis_roots
     from folkmoot.cli.options import BUDGET_ROUNDS
     from folkmoot.cli.policy import suggest
@@ -284,6 +288,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     if not (plan.genesis / GENESIS_FILE).exists():
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
         further = ["--width", str(plan.width), "--start", plan.start]
+        further += ["--clock"] if plan.clock else []
         further += ["--root-digest", plan.root] if plan.root else []
         run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *further])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)
@@ -303,7 +308,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     )
     policy = replace(
         policy,
-        commit_window=max(policy.commit_window, plan.commit_window),
+        commit_window=plan.commit_window if plan.clock else max(policy.commit_window, plan.commit_window),
         max_contributors=plan.most or policy.max_contributors,
     )
     (plan.home / "policy.json").write_text(json.dumps(policy_file.to_json(policy), indent=2) + "\n")

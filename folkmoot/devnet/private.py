@@ -17,6 +17,8 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.demo import AGAIN, Demo
 from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.errors import LocalError
+from folkmoot.privacy import PrivacySettings
+from folkmoot.tasks import load_task
 
 TASK = "breast-cancer-private"
 ROUNDS = 20
@@ -33,6 +35,18 @@ class PrivateDemo(Demo):
         super().__init__(plan, rounds, console, keep=keep)
         self._refusing = 0
         self._left: list[int] = []
+
+    def _intro(self) -> str:
+        budget = ""
+        if settings := PrivacySettings.of(load_task(self.plan.task).training):
+            budget = (
+                f"That spends the privacy budget of each: epsilon {settings.epsilon(self.rounds):.2f} at delta "
+                f"{settings.delta:g} for one record. "
+            )
+        return (
+            f"{self.plan.contributors} clinics train [bold]{self.plan.task}[/] for {self.rounds} rounds. {budget}"
+            "Nobody trusts anybody.\n"
+        )
 
     def run(self) -> dict[str, Any]:
         """Tell the whole story; return a summary.
@@ -52,7 +66,7 @@ class PrivateDemo(Demo):
         """Start another run, show that nobody's update is signed, and end it."""
         federation.supervisor.stop_one("train")  # It ends after its last line.
         federation.start_training(1)
-        refusing: set[int] = set()
+        refusing: set[str] = set()
         api = CoordinatorApi(federation.api_url)
         for event in self._events(federation, api):
             if event.type == "update-received" and int(event.data["round"]) > self.rounds:
@@ -63,10 +77,10 @@ class PrivateDemo(Demo):
                 )
             if event.type not in ("node-failed", "node-refused") or event.data.get("code") not in REFUSED:
                 continue
-            if (node := int(event.data["node"])) not in refusing:
+            if (node := str(event.data["node"])) not in refusing:
                 refusing.add(node)
-                name = self.names.get(str(event.data.get("account")), f"node {node}")
-                self._done(f"{name}: the signer refuses ({escape(str(event.data['code']))})")
+                who, code = self.nodes.get(node, f"node {node}"), escape(str(event.data["code"]))
+                self._done(f"{who}: the signer refuses, as the budget is spent ({code})")
             if len(refusing) == self.plan.contributors:
                 break
         api.close()

@@ -52,16 +52,6 @@ def unseen_to_pay(setting: Setting) -> int | None:
     return int(odds * sure_loss(setting) / setting.prize) + 1
 
 
-def row_of_lies(setting: Setting, tries: int) -> Fraction:
-    """Return the profit of so many tries without gas: (1 - (1-p)^k) (g R (1-p)/p - b B).
-
-    A try that is not caught is followed by the next, and each brings g rewards.
-    """
-    missed = 1 - setting.caught
-    prize = setting.unseen * setting.prize
-    return (1 - missed**tries) * (prize * missed / setting.caught - sure_loss(setting))
-
-
 def copied_proof(setting: Setting) -> Iterator[Play]:
     """Lie once; if a proof comes, let a puppet send a copy of it first."""
     yield _tries(setting, 1, "one lie, and a copy of the proof")

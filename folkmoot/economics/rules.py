@@ -65,11 +65,6 @@ class Rules:
         """Part of slashed stake that the challenger gets."""
         return Fraction(self.challenger_share, self.share_denominator)
 
-    @property
-    def burnt_part(self) -> Fraction:
-        """Part of slashed stake that is burnt: what a conviction costs the owner at least."""
-        return 1 - self.challenger_part
-
     def quota(self, places: int, total: int) -> Fraction:
         """Return the stake that is worth one place; 0 if there is a place for everybody.
 

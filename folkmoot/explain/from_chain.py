@@ -29,7 +29,7 @@ from folkmoot.ledger.events import (
     RoundSlashed,
     UpdatesCommitted,
 )
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import fold_ledger
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdicts
@@ -76,15 +76,7 @@ def ledger_rounds(chain: Chain) -> dict[int, LedgerRound]:
     Raises:
         RpcError: the endpoint failed, or its events do not fit together.
     """
-    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",))
-    try:
-        return _fold(events)
-    except KeyError as error:
-        raise RpcError(
-            f"The RPC endpoint's events of round {error} do not begin with its opening.",
-            remedy="Check the block in the deployment file, or use another endpoint.",
-            code="bad-log",
-        ) from error
+    return fold_ledger(chain, _fold)
 
 
 def judgements(

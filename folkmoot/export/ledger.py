@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.client import Chain
-from folkmoot.errors import ArtifactError, RpcError
+from folkmoot.errors import ArtifactError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import (
@@ -26,7 +26,7 @@ from folkmoot.ledger.events import (
     RoundSlashed,
     UpdatesCommitted,
 )
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import fold_ledger
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.verdict import Artifacts, Verdicts
@@ -69,15 +69,7 @@ def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
         RpcError: The endpoint failed, or its events do not fit together.
         ArtifactError: The source can't be read. A file that it lacks is a warning.
     """
-    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",))
-    try:
-        rounds = _folded(events)
-    except KeyError as error:
-        raise RpcError(
-            f"The RPC endpoint's events of round {error} do not begin with its opening.",
-            remedy="Check the block in the deployment file, or use another endpoint.",
-            code="bad-log",
-        ) from error
+    rounds = fold_ledger(chain, _folded)
     now = chain.rpc.latest_timestamp()
     warnings: list[str] = []
     times: dict[int, int] = {}

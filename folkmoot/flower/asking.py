@@ -50,6 +50,8 @@ class Asking:
         silence: Minimum seconds until a connected, silent node is asked again; doubled each time.
         batch: Maximum number of replies in memory at once.
         progress: Receives the nodes that were asked, and those that are disconnected.
+        by_clock: Whether nodes train until shortly before the window's end. Then they are silent until then, and none
+            is asked again for that reason: it would handle the second message before that of the next round.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Asking:
         silence: float,
         batch: int,
         progress: Progress,
+        by_clock: bool = False,
     ) -> None:
         self._grid = grid
         self._progress = progress
+        self._by_clock = by_clock
         self._write = write
         self._least_silence = silence
         self._batch = batch
@@ -146,7 +150,8 @@ class Asking:
         silent = {
             node
             for node in present.intersection(self._waiting.values())
-            if self._asked[node] < MOST_ASKS
+            if not self._by_clock
+            and self._asked[node] < MOST_ASKS
             and now - self._since[node] > timeout * 2 ** (self._asked[node] - 1)
         }
         if silent:

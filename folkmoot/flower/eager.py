@@ -21,12 +21,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from logging import INFO, WARNING
 from pathlib import Path
+from typing import cast
 
 from filelock import AcquireReturnProxy, FileLock
-from flwr.app import Array, ArrayRecord, RecordDict
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.supercore import log
 
 from folkmoot.errors import FolkmootError, LocalError
@@ -43,13 +44,13 @@ _FOLDER = "eager"
 _LOCK, _TRAINS, _ENDS = "lock", "trains", "ends"
 _LOOKS = 0.5
 """Seconds between two looks at the files of the folder."""
-_START, _REPLY, _STATE = "start", "reply/", "state/"
-"""Names of the records in a file: the weights at the start, and the beginnings of those of reply and state."""
+_START, _SPAN, _REPLY, _STATE = "start", "span", "reply/", "state/"
+"""Names of the records in a file: weights at the start, time, and the beginnings of those of reply and state."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained from an eager start."""
+    """What was trained."""
 
     start: F32
     """float32[256 n], the weights from which it was trained."""
@@ -57,6 +58,8 @@ class Trained:
     """The app's reply."""
     state: RecordDict
     """What training keeps for the next round."""
+    span: clock.Span
+    """When it was trained."""
 
 
 class EagerStore:
@@ -125,7 +128,8 @@ class EagerStore:
             )
 
         start = records.array_records[_START][_START].numpy()
-        return Trained(start, named(_REPLY), named(_STATE))
+        span = clock.Span(**cast(dict[str, float], dict(records.metric_records[_SPAN])))
+        return Trained(start, named(_REPLY), named(_STATE), span)
 
     def forget(self) -> None:
         """Remove what was trained."""
@@ -167,7 +171,12 @@ class EagerStore:
             LocalError: It is too large, or the disk failed. Nothing was stored.
             InputError: A record can't be stored.
         """
-        records = RecordDict({_START: ArrayRecord({_START: Array(trained.start)})})
+        records = RecordDict(
+            {
+                _START: ArrayRecord({_START: Array(trained.start)}),
+                _SPAN: MetricRecord(asdict(trained.span)),
+            }
+        )
         for prefix, listed in ((_REPLY, trained.content), (_STATE, trained.state)):
             records.update({prefix + name: record for name, record in listed.items()})
         self._files.draft(number, header_hash, records)

@@ -65,7 +65,8 @@ class Learner:
         self.load(base)
         self.model.train()  # As a new model is; the attacks switch it to evaluation.
         settings = {**(self.training if training is None else training), "seed": seed}
-        with nullcontext() if PrivacySettings.of(settings) is None else checked(self.model):
+        private = PrivacySettings.of(settings)
+        with nullcontext() if private is None else checked(self.model, private):
             call_train(self.task, self.model, data, settings, {})
         return self.manifest.flatten(
             {name: tensor.numpy() for name, tensor in self.model.state_dict().items()}
@@ -89,7 +90,7 @@ class Learner:
 
     def load(self, base: F32) -> dict[str, torch.Tensor]:
         """Load weights, float32[size], into ``model``; return copies of those that are trained."""
-        arrays = self.manifest.unflatten(base, dtypes=True)
+        arrays = self.manifest.unflatten(base, dtypes=True, files=lambda entry: self.values[entry.name])
         tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         self.model.load_state_dict(tensors)
         return {name: tensors[name].clone() for name in self._trained}

@@ -14,7 +14,7 @@ from typing import Any
 from eth_utils.address import to_checksum_address
 
 from folkmoot.errors import InputError
-from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.hashing import json_name, parse_json
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.units import is_wellformed_address
 
@@ -77,7 +77,7 @@ class Deployment:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `deployment.json`, keys in camelCase. It has no keys for what is None."""
-        values = {_camel(f.name): getattr(self, f.name) for f in fields(self)}
+        values = {json_name(f.name): getattr(self, f.name) for f in fields(self)}
         return {key: value for key, value in values.items() if value is not None}
 
     @classmethod
@@ -91,9 +91,9 @@ class Deployment:
             raise _invalid("it is not a JSON object")
         values: dict[str, Any] = {}
         for name in ("chain_id", "block"):
-            value = document.get(_camel(name))
+            value = document.get(json_name(name))
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
-                raise _invalid(f"{_camel(name)} must be an integer from 0 to 2^64 - 1, got {value!r}")
+                raise _invalid(f"{json_name(name)} must be an integer from 0 to 2^64 - 1, got {value!r}")
             values[name] = value
         if "governor" in document and "arbiter" not in document:
             raise InputError(
@@ -105,7 +105,7 @@ class Deployment:
         if len(given) > 1:
             raise _invalid("it has both members and admission, and a ledger asks one contract who may enrol")
         for name in (*CONTRACTS, *given):
-            key = _camel(name)
+            key = json_name(name)
             value = document.get(key)
             if not isinstance(value, str) or not is_wellformed_address(value):
                 raise _invalid(f"{key} must be an address, got {value!r}")
@@ -153,11 +153,6 @@ class Deployment:
                 remedy="Choose another --out.",
                 code="deployment-unwritable",
             ) from error
-
-
-def _camel(name: str) -> str:
-    head, *rest = name.split("_")
-    return head + "".join(part.capitalize() for part in rest)
 
 
 def _is_hash(value: str) -> bool:

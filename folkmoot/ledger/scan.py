@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -22,6 +22,8 @@ from folkmoot.ledger.texts import decode
 from folkmoot.protocol.batch import LISTED_BYTES, require_whole
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Rpc
+
+T = TypeVar("T")
 
 BLOCK_STEP = 2_000
 """Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""
@@ -87,6 +89,27 @@ def scan(
         yield from sorted(found, key=lambda event: (event.block, event.log_index))
         first = last + 1
         step = min(2 * step, ceiling, max(1, step * MANY_LOGS // max(1, len(logs))))
+
+
+def fold_ledger(source: Source, fold: Callable[[Iterable[Event]], T]) -> T:
+    """Return what a function makes of the ledger's events up to the newest block.
+
+    Args:
+        source: Endpoint and addresses.
+        fold: The function. It raises a KeyError with the number of a round that was not opened.
+
+    Raises:
+        RpcError: The endpoint failed, or its events do not fit together.
+    """
+    newest = source.rpc.block_number()
+    try:
+        return fold(scan(source, source.deployment.block, newest, contracts=("ledger",)))
+    except KeyError as error:
+        raise RpcError(
+            f"The RPC endpoint's events of round {error} do not begin with its opening.",
+            remedy="Check the block in the deployment file, or use another endpoint.",
+            code="bad-log",
+        ) from error
 
 
 def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:

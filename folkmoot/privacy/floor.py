@@ -90,25 +90,43 @@ def floor_of(manifest: Manifest, exponents: Sequence[int], width: int = WIDTH) -
     return Floor(least_squares(weights, variance))
 
 
-def check_floor(manifest: Manifest, exponents: Sequence[int], *, min_sum_squares: int, width: int) -> str:
-    """Compare a policy's floor with the one that follows from a genesis.
+def check_private_width(width: int) -> None:
+    """Check that updates of a width can have noise.
+
+    Raises:
+        InputError: They can't (``private-width``).
+    """
+    if width != WIDTH:
+        raise InputError(
+            f"The model's task declares privacy, and its updates can't have {width} bits a coordinate: the noise would "
+            "be clamped.",
+            remedy="Leave out --width.",
+            code="private-width",
+        )
+
+
+def check_bounds(
+    manifest: Manifest, exponents: Sequence[int], *, min_sum_squares: int, max_sum_squares: int, width: int
+) -> Floor:
+    """Check that a policy's bounds on the sum of squares refuse no honest update; return the derived floor.
+
+    A refusal comes after the noise was drawn, so it would say something about the noisy update, and cost nothing.
 
     Args:
         manifest: The manifest.
         exponents: Of the genesis, one a tensor.
         min_sum_squares: Of the policy.
+        max_sum_squares: Of the policy.
         width: Of the policy.
 
-    Returns:
-        A warning, if the policy has a lower floor than it could have; else an empty text.
-
     Raises:
-        InputError: The privacy settings are invalid, or the policy's floor is above the derived one, so that it would
-            refuse honest updates (``floor-too-high``).
+        InputError: The privacy settings are invalid; ``floor-too-high``: updates with the noise can be below the
+            policy's floor; ``cap-too-small``: an update that is fitted to the policy's cap can be below the floor, or
+            have no room.
     """
     floor = floor_of(manifest, exponents, width)
     if not manifest.private:
-        return ""
+        return floor
     if min_sum_squares > floor.least:
         raise InputError(
             f"The policy's minSumSquares is {min_sum_squares}, and updates with the manifest's noise can have "
@@ -116,9 +134,23 @@ def check_floor(manifest: Manifest, exponents: Sequence[int], *, min_sum_squares
             remedy=f"Honest updates would be refused. Use at most {floor.least}.",
             code="floor-too-high",
         )
-    if min_sum_squares < floor.least:
-        return (
-            f"The policy's minSumSquares is {min_sum_squares}. With {floor.least} the ledger would refuse "
-            "updates whose noise was forgotten."
+    # The next smaller bound of clamping leaves at least a quarter of a sum of squares; a bound of 1 leaves a one each.
+    needed = max(manifest.elements, 4 * min_sum_squares)
+    if max_sum_squares < needed:
+        raise InputError(
+            f"The policy's maxSumSquares is {max_sum_squares}, and updates with the manifest's noise need "
+            f"{needed}.",
+            remedy=f"Honest updates would be refused. Use at least {needed}; `folkmoot policy` writes more.",
+            code="cap-too-small",
         )
-    return ""
+    return floor
+
+
+def floor_warning(floor: Floor, min_sum_squares: int) -> str:
+    """Return a warning, if a policy has a lower floor than it could have; else an empty text."""
+    if min_sum_squares >= floor.least:
+        return ""
+    return (
+        f"The policy's minSumSquares is {min_sum_squares}. With {floor.least} the ledger would refuse "
+        "updates whose noise was forgotten."
+    )

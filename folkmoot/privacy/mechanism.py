@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,8 +41,8 @@ _SLACK = 1 - 2.0**-40
 _SQUARES = 1 << 63
 """Sums of squares must stay below it."""
 
-Released = dict[str, NDArray[Any]]
-"""Weights that the mechanism released, by name."""
+Released = tuple[PrivacySettings, dict[str, NDArray[Any]]]
+"""The settings with which the mechanism trained, and the weights that it released, by name."""
 
 _released: ContextVar[list[Released] | None] = ContextVar("released", default=None)
 
@@ -153,15 +154,20 @@ def train(
                     at += sizes[name]
     releases = _released.get()
     if releases is not None:
-        releases.append(_trained(model))
+        releases.append((settings, _trained(model)))
 
 
 @contextmanager
-def checked(model: torch.nn.Module) -> Iterator[None]:
+def checked(model: torch.nn.Module, settings: PrivacySettings) -> Iterator[None]:
     """Check that a task's training of a model releases what the mechanism released once, and nothing else.
 
+    Args:
+        model: The model.
+        settings: The federation's privacy settings.
+
     Raises:
-        TaskError: The training used the mechanism never or several times (``not-private``), or went on after it.
+        TaskError: ``not-private``: the training used the mechanism never or several times, with other settings, or went
+            on after it.
     """
     releases: list[Released] = []
     token = _released.set(releases)
@@ -175,13 +181,20 @@ def checked(model: torch.nn.Module) -> Iterator[None]:
             remedy="Nothing was sent. Let the task's train call folkmoot.privacy.mechanism.train once.",
             code="not-private",
         )
+    used, released = releases[0]
+    if used != settings:
+        raise TaskError(
+            f"The training used {used}, and the manifest declares {settings}.",
+            remedy="Nothing was sent. Let the task's train use PrivacySettings.of(settings).",
+            code="not-private",
+        )
     after = _trained(model)
     changed = [
         name
-        for name, value in releases[0].items()
+        for name, value in released.items()
         if name not in after or not np.array_equal(value, after[name])
     ]
-    if changed or len(after) != len(releases[0]):
+    if changed or len(after) != len(released):
         raise TaskError(
             f"The training went on after its noise was added, in {', '.join(changed or sorted(after))}.",
             remedy="Nothing was sent. Return from the task's train after folkmoot.privacy.mechanism.train.",
@@ -189,7 +202,7 @@ def checked(model: torch.nn.Module) -> Iterator[None]:
         )
 
 
-def _trained(model: torch.nn.Module) -> Released:
+def _trained(model: torch.nn.Module) -> dict[str, NDArray[Any]]:
     return {name: value.detach().numpy().copy() for name, value in model.state_dict().items()}
 
 
@@ -214,9 +227,11 @@ def _chunks(
 def _after_frozen(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:
     """Return the part of a Sequential from its first trained layer on, and what the layers before make of the inputs.
 
-    These layers are computed once instead of in each step, record by record in chunks. Other models return unchanged.
+    These layers are computed once instead of in each step. They see each record alone, so no code of theirs can mix
+    records. Other models return unchanged.
     """
     import torch
+    from torch.func import vmap
 
     if type(model) is not torch.nn.Sequential:
         return model, inputs
@@ -230,6 +245,12 @@ def _after_frozen(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.n
     model.eval()
     with torch.no_grad():
         for _, layer in layers[:first]:
-            parts = [layer(part)[:count] for part, _, count in _chunks(inputs, inputs, 1)]
+            alone = vmap(partial(_of_one, layer), randomness="different")
+            parts = [alone(part)[:count] for part, _, count in _chunks(inputs, inputs, 1)]
             inputs = torch.cat(parts) if parts else inputs
     return head, inputs
+
+
+def _of_one(layer: torch.nn.Module, record: torch.Tensor) -> torch.Tensor:
+    outputs: torch.Tensor = layer(record[None])
+    return outputs[0]

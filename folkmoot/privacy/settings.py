@@ -20,6 +20,9 @@ WARNING = "Without DP mode, treat a published update as publishing your records.
 UNIT, ADJACENCY = "record", "add-remove"
 """What is protected: that one record is among a contributor's data, or is not."""
 
+MOST_DELTA = 1e-3
+"""Largest delta. With one near 1, a small epsilon promises nothing."""
+
 CODE = "invalid-privacy"
 """Code of the errors about settings."""
 
@@ -43,7 +46,7 @@ class PrivacySettings:
     grid: int
     """A record's norm of ``clip`` is ``1024 * 2^grid`` steps of the grid: 0 to 16."""
     delta: float
-    """Delta at which epsilon is stated, above 0 and below 1."""
+    """Delta at which epsilon is stated, above 0 and at most MOST_DELTA."""
 
     def __post_init__(self) -> None:
         for name, value, most in (
@@ -57,8 +60,8 @@ class PrivacySettings:
             _refuse("grid", self.grid, "a whole number from 0 to 16")
         if not _is_positive(self.clip) or self.clip > 1e6:
             _refuse("clip", self.clip, "a number above 0 and at most 1,000,000")
-        if not _is_positive(self.delta) or self.delta >= 1:
-            _refuse("delta", self.delta, "a number above 0 and below 1")
+        if not _is_positive(self.delta) or self.delta > MOST_DELTA:
+            _refuse("delta", self.delta, f"a number above 0 and at most {MOST_DELTA}")
         if self.deviation > MOST_DEVIATION:
             _refuse("grid", self.grid, f"so small that noise1024 * 2^grid is at most {MOST_DEVIATION}")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,15 @@ def sha256_hex(data: bytes | bytearray | memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def sha256_of(chunks: Iterable[bytes]) -> tuple[str, int]:
+    """Return the SHA-256, in hex, and the size in bytes of a file that comes in pieces."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
+
+
 def keccak_rows(rows: U8, prefix: int) -> U8:
     """Keccak-256 of ``prefix || row`` for every row.
 
@@ -67,6 +77,12 @@ def keccak_rows(rows: U8, prefix: int) -> U8:
     ]
     out.reshape(-1)[:] = np.frombuffer(b"".join(digests), dtype=np.uint8)
     return out
+
+
+def json_name(name: str) -> str:
+    """The name of a field in JSON: ``commit_window`` is ``commitWindow``."""
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)
 
 
 def canonical_json(value: Any) -> bytes:

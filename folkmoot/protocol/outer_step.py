@@ -23,6 +23,9 @@ from folkmoot.protocol.mean import check_scale
 UNIT = 1024
 """The rate and the momentum are in 1/UNIT."""
 
+EAGER_RATE, EAGER_MOMENTUM = 512, 307
+"""Rate and momentum of a policy with eager start. With 1024 and 0, the eager start is one's own last model."""
+
 _CHUNK = 256  # leaves per numpy step, so that the temporaries stay in the cache
 
 

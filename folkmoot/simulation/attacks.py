@@ -47,7 +47,7 @@ class Scene:
     sent: F32 | None
     """float32[f, d], what the attackers sent in the round before; None in the first."""
     last_mean: F32 | None
-    """float32[d], the last round's mean, which is public; None in the first."""
+    """float32[d], what the model moved by in the last round, which is public; None in the first."""
     root: F32 | None
     """float32[d], the root-set update, where the federation has one."""
     trajectory: F32 | None
@@ -60,8 +60,8 @@ class Scene:
     """Effect of candidate updates under the rule in use."""
     number: int = 0
     """The round, from 0 on."""
-    honest_before: F32 | None = None
-    """float32[h, d], the honest updates of the round before, which are public; None in the first."""
+    honest_past: Sequence[F32] = ()
+    """float32[h, d] each, the honest updates of the last rounds, which are public, the oldest first."""
 
     @property
     def count(self) -> int:
@@ -181,10 +181,43 @@ def _copy(scene: Scene) -> F32:
     return _disguised(victims, scene, scene.strength)
 
 
-def _frame(scene: Scene) -> F32:
-    if scene.honest_before is None:
+def _victims(scene: Scene, memory: float = 1.0) -> F32:
+    """Return the mean of the last updates of an honest contributor each; in the first round what was trained.
+
+    Args:
+        scene: The scene.
+        memory: The weight of an update relative to the one after it.
+    """
+    if not scene.honest_past:
         return scene.own
-    return scene.honest_before[np.arange(scene.count) % len(scene.honest_before)] * np.float32(scene.strength)
+    weights = memory ** np.arange(len(scene.honest_past))[::-1]
+    means = np.average(scene.honest_past, axis=0, weights=weights)
+    return np.asarray(means[np.arange(scene.count) % len(means)], dtype=np.float32)
+
+
+def _frame(scene: Scene) -> F32:
+    return _victims(scene, 0.0) * np.float32(scene.strength)
+
+
+def _frame_noise(scene: Scene) -> F32:
+    return _disguised(_victims(scene, 0.0), scene, scene.strength)
+
+
+def _frame_mean(scene: Scene) -> F32:
+    return _victims(scene) * np.float32(scene.strength)
+
+
+def _frame_fading(scene: Scene) -> F32:
+    return _victims(scene, 0.5) * np.float32(scene.strength)
+
+
+def _pairs(scene: Scene) -> F32:
+    """Return the mean of the last updates of two honest contributors each."""
+    if not scene.honest_past:
+        return scene.own
+    last, first = scene.honest_past[-1], 2 * np.arange(scene.count)
+    mean = (last[first % len(last)] + last[(first + 1) % len(last)]) / 2
+    return np.asarray(mean * scene.strength, dtype=np.float32)
 
 
 def _stale(scene: Scene) -> F32:
@@ -313,6 +346,12 @@ ATTACKS: dict[str, Attack] = {
         Attack("free-stale", "sends the last mean, with noise", _last_mean, 0.3, goal="reward"),
         Attack("copy-noise", "copies honest updates, with noise", _copy, 0.3, late=True, goal="reward"),
         Attack("frame-earlier", "a contributor's last update, boosted", _frame, 1.7, goal="reward"),
+        Attack("frame-noise", "a contributor's last update, with noise", _frame_noise, 0.2, goal="reward"),
+        Attack(
+            "frame-mean", "the mean of a contributor's last updates, boosted", _frame_mean, 1.7, goal="reward"
+        ),
+        Attack("frame-fading", "the same, each counts half of the next", _frame_fading, 1.4, goal="reward"),
+        Attack("free-pairs", "the mean of two contributors' last updates", _pairs, goal="reward"),
         Attack("stale", "sends what it trained from the base before", _stale, goal="reward"),
         Attack("replay", "trains once, sends that in every round", _replay, goal="reward"),
         Attack("sybil", "one honest training, sent by all", _sybil, goal="reward"),

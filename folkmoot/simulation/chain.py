@@ -24,7 +24,8 @@ from folkmoot.aggregation.lineage import Lineage, PastRound
 from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
 from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import FIRST_POLICY, PROFILES, GenesisRoots, deploy_and_report
+from folkmoot.chain.deploy import deploy_and_report
+from folkmoot.chain.terms import FIRST_POLICY, PROFILES, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited
@@ -182,8 +183,8 @@ class ChainRun(Run):
             min_contributors=fewest_contributors(plan.rule, plan.parameters),
             max_contributors=plan.contributors + 1,  # the root-set update is an entry too
             width=plan.width,
-            rate=1024,
-            momentum=0,
+            rate=plan.outer_rate,
+            momentum=plan.outer_momentum,
             commit_window=windows.commit,
             anchor_window=windows.anchor,
             challenge_window=windows.challenge,

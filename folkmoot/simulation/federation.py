@@ -31,14 +31,14 @@ from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import encode_update, rounding_key
 from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
-from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.fixed_point import LEAF, to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import mean_values
 from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
-from folkmoot.protocol.outer_step import outer_step
+from folkmoot.protocol.outer_step import eager_start, outer_step
 from folkmoot.protocol.packing import ZERO, check_width, largest
 from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS
 from folkmoot.protocol.rewards import payments
@@ -48,6 +48,7 @@ from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.simulation.attacks import Scene, attack
 from folkmoot.simulation.network import Network
+from folkmoot.tasks.pace import BASE, EAGER
 
 ROOTS = ("none", "good", "biased")
 """Root sets: none, one of every class, one of half of the classes."""
@@ -132,6 +133,14 @@ class Plan:
     """A class that only some honest contributors hold, and how many; the workload's split must be so."""
     width: int = 8
     """Bits of an encoded coordinate."""
+    start: str = BASE
+    """Where contributors train from: the round's ``base``, or the ``eager`` start of their last update
+    (docs/protocol.md section 9.1). Attackers take that of what they trained, whatever they sent. The root-set update
+    is from the base."""
+    outer_rate: int = OUTER_UNIT
+    """The policy's rate, in 1/1024."""
+    outer_momentum: int = 0
+    """The policy's momentum, in 1/1024."""
 
     def __post_init__(self) -> None:
         check_width(self.width)
@@ -146,6 +155,10 @@ class Plan:
         if self.root not in ROOTS:
             raise InputError(
                 f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
+            )
+        if self.start not in (BASE, EAGER):
+            raise InputError(
+                f"There is no start {self.start!r}.", remedy=f"Contributors start from {BASE} or {EAGER}."
             )
         if self.rare is not None:
             object.__setattr__(self, "rare", tuple(self.rare))  # a list, if it was read from JSON
@@ -245,8 +258,9 @@ class Run:
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
-        self.honest_before: F32 | None = None
+        self.honest_past: list[F32] = []
         self.model = self.state.to_float32()  # the base of the next round
+        self.starts: F32 | None = None  # the eager starts of the next round, the honest in front
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
         self.trajectory: MemoryUpdate | None = None
@@ -269,12 +283,12 @@ class Run:
 
     def round(self, number: int) -> None:
         """Train, attack, aggregate."""
-        flat = self.model
-        model = {name: np.asarray(value) for name, value in self.manifest.unflatten(flat).items()}
-        trained = self._train(model, flat)
+        flat, header = self.model, self.header(number)
+        starts = flat if self.starts is None else self.starts
+        trained = self._train(self._unflatten(starts), starts)
         honest = trained[: len(self.honest_places)]
         own = trained[len(self.honest_places) :]
-        root = self._train_root(model, flat)
+        root = self._train_root(self._unflatten(flat), flat)
         sent = trained
         if self.attackers:
             seen = Scene(
@@ -289,15 +303,17 @@ class Run:
                 self.strength,
                 self.objective(honest, root),
                 number,
-                self.honest_before,
+                self.honest_past,
             )
-            self.honest_before = honest
+            self.honest_past = [*self.honest_past, honest][-WINDOW:]
             self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
             sent = np.concatenate([honest, self.earlier_sent])
         updates = np.empty_like(sent)
         updates[self.order] = sent
         self.models = [*self.models, flat][-WINDOW:]
         self.model = self.aggregate(number, updates, root)
+        if self.plan.start == EAGER:
+            self.starts = self._eager_starts(header, flat, own)
         self.last_mean = np.asarray(flat - self.model, dtype=np.float32)
         self._test()
 
@@ -346,7 +362,13 @@ class Run:
         mean = mean_values(self.form.mean(readers, weights, scale, 0, self.manifest.leaves))
         of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
         theta, momentum = outer_step(
-            self.state.theta, self.state.momentum, mean, scale, of_leaf, OUTER_UNIT, 0
+            self.state.theta,
+            self.state.momentum,
+            mean,
+            scale,
+            of_leaf,
+            self.plan.outer_rate,
+            self.plan.outer_momentum,
         )
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = State(theta, momentum)
@@ -366,8 +388,43 @@ class Run:
         )
         return self.state.to_float32()
 
+    def _eager_starts(self, header: RoundHeader, flat: F32, own: F32) -> F32:
+        """float32[n, d]: where everybody trains on from after a round, the honest in front, then the attackers.
+
+        Args:
+            header: Header of the round.
+            flat: float32[d], its base.
+            own: float32[f, d], what the attackers trained.
+        """
+        base, number = self.states[-1], header.round - 1
+        updates = dict(zip(self.past[-1].contributors, self.past[-1].updates, strict=True))
+        claim = header.round, header.base_state_root
+        for place, update in zip(self.attacker_places, own, strict=True):
+            account = self.account_of(place, number)
+            updates[account] = self._encode(header, flat, update, account, claim, self.cap())[0]
+        of_leaf = np.array(header.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
+        starts = np.repeat(flat[None], len(self.order), axis=0)
+        for start, place in zip(starts, self.order.tolist(), strict=True):
+            if (known := updates.get(self.account_of(place, number))) is not None:
+                theta = eager_start(
+                    base.theta,
+                    base.momentum,
+                    known.read(0, self.manifest.leaves).reshape(-1).astype(np.int64) - ZERO,
+                    MEAN_SCALES[self.plan.width],
+                    of_leaf,
+                    self.plan.outer_rate,
+                    self.plan.outer_momentum,
+                )
+                start[:] = to_float32(theta)
+        return starts
+
     def _train(self, model: dict[str, F32], flat: F32) -> F32:
-        """float32[n, d]: everybody's training, the honest in front, then the attackers."""
+        """float32[n, d]: everybody's training, the honest in front, then the attackers.
+
+        Args:
+            model: What they start from, by name: one model, or n with n in front of each shape.
+            flat: float32[d] or float32[n, d], the same.
+        """
         work = self.workload
         batches = []
         for _ in range(work.steps):
@@ -422,6 +479,16 @@ class Run:
         for leaf, tensor in zip(self.manifest.leaf_offsets, self.manifest.tensors, strict=False):
             flat[:, LEAF * leaf : LEAF * leaf + tensor.elements] = models[tensor.name].reshape(count, -1)
         return flat
+
+    def _unflatten(self, flat: F32) -> dict[str, F32]:
+        """Models by name, from float32[d] or with padding float32[k, d]; the inverse of ``_flatten``."""
+        leaves = zip(self.manifest.leaf_offsets, self.manifest.tensors, strict=False)
+        return {
+            tensor.name: np.array(flat[..., LEAF * leaf : LEAF * leaf + tensor.elements]).reshape(
+                *flat.shape[:-1], *tensor.shape
+            )
+            for leaf, tensor in leaves
+        }
 
     def _deliver(
         self, number: int, flat: F32, updates: F32

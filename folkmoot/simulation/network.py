@@ -44,10 +44,10 @@ class Network:
         return np.asarray(rng.standard_normal((rows, columns)) * np.sqrt(2 / rows), dtype=np.float32)
 
     def train(self, start: dict[str, F32], batches: list[tuple[F32, I64]], rate: float) -> dict[str, F32]:
-        """Train k copies of a model, each on its own batches.
+        """Train k models, each on its own batches.
 
         Args:
-            start: The model, by name.
+            start: The model that all start from, by name, or k models, with k in front of each shape.
             batches: One a step: float32[k, b, inputs] examples and int64[k, b] labels.
             rate: Learning rate.
 
@@ -55,7 +55,10 @@ class Network:
             The k models after the steps, by name, with k in front of each shape.
         """
         count = batches[0][0].shape[0]
-        w1, b1, w2, b2 = (np.repeat(start[name][None], count, axis=0) for name in NAMES)
+        w1, b1, w2, b2 = (
+            np.array(np.broadcast_to(start[name], (count, *start[name].shape[-rank:])))
+            for name, rank in zip(NAMES, (2, 1, 2, 1), strict=True)
+        )
         step = np.float32(rate)
         for examples, labels in batches:
             before = examples @ w1 + b1[:, None]

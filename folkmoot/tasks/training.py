@@ -63,7 +63,7 @@ def train_once(
             settings[pace.TIME_LEFT] = time_left
         settings["report"] = {} if report is None else report
         return call_train(task, model, data, settings, memory)
-    with checked(model):
+    with checked(model, private):
         call_train(task, model, data, settings, {})
     return private.divisor
 

@@ -30,10 +30,11 @@ from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
+from folkmoot.audit.ledger_state import Ledger
+from folkmoot.audit.ledger_state import Round as Past
 from folkmoot.audit.policies import check_policies
 from folkmoot.audit.retention import Retentions
-from folkmoot.audit.rounds import Ledger, check_rounds, replay
-from folkmoot.audit.rounds import Round as Past
+from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError

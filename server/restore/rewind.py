@@ -24,8 +24,8 @@ from sqlalchemy.orm import Session
 
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History, PinnedRpc, read_history
-from folkmoot.audit.rounds import Ledger
-from folkmoot.audit.rounds import Round as Past
+from folkmoot.audit.ledger_state import Ledger
+from folkmoot.audit.ledger_state import Round as Past
 from folkmoot.errors import ArtifactError, RpcError, WrongChainError
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.header import RoundHeader

@@ -22,7 +22,6 @@ from web3.exceptions import TransactionNotFound, Web3Exception
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
-from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, delivery_calls, demand_call
@@ -37,7 +36,7 @@ from tests import factories
 from tests.chaos.local_chain import Miner
 from tests.chaos.shelves import RoundFiles
 from tests.chaos.supervisor import PATIENCE, Supervisor
-from tests.integration.coordinator_world import MANIFEST, Signed, open_round, train
+from tests.integration.coordinator_world import MANIFEST, Signed, measured, open_round, train
 
 EVALUATOR = "newcomer"
 NO_OUTCOME = ("alone", "fallen", "silent", "forsaken")
@@ -763,10 +762,3 @@ class People:
 def outcomes(kinds: tuple[str, ...]) -> int:
     """How many of the rounds have an outcome."""
     return sum(kind not in NO_OUTCOME for kind in kinds)
-
-
-def measured(share: float) -> Measurement:
-    """What is measured of a model that labels so large a share of 1,000 examples right."""
-    labels = [number % 10 for number in range(1000)]
-    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
-    return measure({"loss": 1.0}, labels, guesses)

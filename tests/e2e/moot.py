@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.transfers import Transfers
-from folkmoot.chain.deploy import GenesisRoots
+from folkmoot.chain.terms import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil

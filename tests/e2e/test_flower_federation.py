@@ -21,6 +21,7 @@ from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor import examine, superlink_checks
+from folkmoot.flower.clock import TrainingTime
 from folkmoot.protocol.commitment import Domain
 from folkmoot.runtime.superlink import SuperLink
 from server.relay import flower_run
@@ -127,6 +128,10 @@ def test_a_plain_app_is_anchored_and_its_history_audits(
     ahead = {name: (moot.root / "logs" / f"node-{name}.log").read_text() for name in NAMES}
     assert f"Round {rounds[1]}: training went on since round {rounds[0]} already" in ahead["ada"]
     assert "training went on" not in ahead["ben"], "without a keeper it starts from the base"
+    for log in ahead.values():
+        spent = [one for line in log.splitlines() if (one := TrainingTime.in_line(line)) is not None]
+        assert [one.round for one in spent] == rounds
+        assert [one.since is not None and one.seconds <= one.since for one in spent] == [False, True, True]
 
     status = folkmoot(
         [

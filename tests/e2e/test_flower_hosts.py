@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 class Apart(Guarded):
     """A federation whose contributors are on hosts of their own."""
 
-    host = "0.0.0.0"  # noqa: S104
+    host = "0.0.0.0"  # noqa: S104  other namespaces reach it
 
     @property
     def meeting_place(self) -> SuperLink:

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +23,7 @@ from eth_account.signers.local import LocalAccount
 from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.chain import governance
-from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots
+from folkmoot.chain.terms import OPEN, Admission, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32
@@ -43,10 +40,17 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
-from tests import factories
+from tests import carried, factories
+from tests.http_servers import Handler, serving
 
 MANIFEST = Manifest(
-    "tiny", (Tensor("body.weight", (40, 40)), Tensor("head.weight", (10, 40)), Tensor("head.bias", (10,)))
+    "tiny",
+    (
+        Tensor("body.weight", (40, 40)),
+        Tensor("head.weight", (10, 40)),
+        carried.TABLE,
+        Tensor("head.bias", (10,)),
+    ),
 )
 """2,010 coordinates in 7 + 2 + 1 leaves."""
 
@@ -132,6 +136,7 @@ class World:
         genesis = Genesis.of(MANIFEST, state, EXPONENTS)
         folder = Folder(path)
         folder.put(MANIFEST.to_json())
+        folder.put(carried.DATA)
         folder.put(state.to_bytes())
         folder.put(genesis.to_json(), by_keccak=True)
         roots = GenesisRoots(MANIFEST.hash, state.root(MANIFEST.hash), genesis.hash)
@@ -439,30 +444,13 @@ def lying_endpoint(honest: str, alter: Alter) -> Iterator[str]:
     """Serve a JSON-RPC endpoint that changes some answers of an honest one; yield its URL."""
     client = httpx.Client(timeout=30)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Lying(Handler):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            body = self.asked()
             answer = client.post(honest, json=body).json()
             if "result" in answer:
                 answer["result"] = alter(body["method"], body["params"], answer["result"])
-            data = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(answer)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-        client.close()
+    with client, serving(Lying) as url:
+        yield url

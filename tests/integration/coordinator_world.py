@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.chain.deploy import OPEN, Admission, GenesisRoots, Governance
+from folkmoot.chain.terms import OPEN, Admission, GenesisRoots, Governance
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.evaluation import Measurement, measure
+from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.genesis import Genesis
@@ -35,9 +37,9 @@ from server.genesis import import_genesis
 from server.home import open_account
 from server.settings import Settings
 from server.worker import Worker
-from tests import factories
+from tests import carried, factories
 
-MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), Tensor("bias", (30,))))
+MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), carried.TABLE, Tensor("bias", (30,))))
 EXPONENTS = (-8, -8)
 
 
@@ -117,11 +119,23 @@ def train(
     noise_of: str = "",
 ) -> Signed:
     """What a contributor does, with noise in place of training: its own, or somebody else's."""
-    account = factories.account(name)
     source = factories.account(noise_of or name).address
     random = np.random.default_rng([header.round, seed, int(source[2:10], 16)])
     start = state.to_float32()
     end = (start - random.normal(scale=scale, size=start.shape)).astype(np.float32)
+    return _signed(world, name, header, start, end)
+
+
+def go_towards_a_goal(world: factories.Federation, name: str, header: RoundHeader, state: State) -> Signed:
+    """Go a step towards a goal that all share, and a bit one's own way."""
+    start = state.to_float32()
+    goal = np.random.default_rng(3).normal(size=start.shape)
+    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
+    return _signed(world, name, header, start, (start + 0.02 * goal + 0.01 * own).astype(np.float32))
+
+
+def _signed(world: factories.Federation, name: str, header: RoundHeader, start: F32, end: F32) -> Signed:
+    account = factories.account(name)
     encoded = encode_update(
         start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
     )
@@ -151,6 +165,8 @@ def make_home(
     (files / "genesis.json").write_bytes(made.to_json())
     (files / "manifest.json").write_bytes(manifest.to_json())
     (files / "state.bin").write_bytes(state.to_bytes())
+    if manifest.files:
+        (files / "table.bin").write_bytes(carried.DATA)
     found = Settings(
         home=home,
         keystore=Path("key.json"),
@@ -283,3 +299,10 @@ class Process:
     def log(self) -> str:
         """What it said."""
         return (self.home / "log").read_text()
+
+
+def measured(share: float) -> Measurement:
+    """What is measured of a model that labels so large a share of 1,000 examples right."""
+    labels = [number % 10 for number in range(1000)]
+    guesses = [label if place < 1000 * share else (label + 1) % 10 for place, label in enumerate(labels)]
+    return measure({"loss": 1.0}, labels, guesses)

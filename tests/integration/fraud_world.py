@@ -142,6 +142,19 @@ def lie_mean(world: World, outcome: RoundOutcome) -> Anchor:
     return replace(outcome.anchor, mean_root=root, artifacts_hash=sealed(world, outcome, mean=name))
 
 
+def lie_mean_and_hide(kept: dict[str, bytes]) -> Callable[[World, RoundOutcome], Anchor]:
+    """Return a lie about the mean whose artifacts file nobody gets; it is put into `kept`."""
+
+    def lie(world: World, outcome: RoundOutcome) -> Anchor:
+        anchor = lie_mean(world, outcome)
+        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
+        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
+        pointer.unlink()
+        return anchor
+
+    return lie
+
+
 def lie_consistent(world: World, outcome: RoundOutcome) -> Anchor:
     """The same, with the state that follows from it: only the updates show that it is wrong."""
     record, base = world.rounds[outcome.verdicts.round], base_of(world, outcome)

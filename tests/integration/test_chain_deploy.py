@@ -10,14 +10,9 @@ import pytest
 
 from folkmoot.chain import governance
 from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import (
-    PROFILES,
-    Governance,
-    deploy,
-    deploy_and_report,
-    predicted_address,
-    verify,
-)
+from folkmoot.chain.deploy import deploy, deploy_and_report, predicted_address
+from folkmoot.chain.deploy_check import verify
+from folkmoot.chain.terms import PROFILES, Governance
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES

@@ -16,8 +16,9 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance
 from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import ZERO_ADDRESS, Admission, deploy_and_report
+from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.deploy_plan import Plan
+from folkmoot.chain.terms import ZERO_ADDRESS, Admission
 from folkmoot.cli.deploy import members_of
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil

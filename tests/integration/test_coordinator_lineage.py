@@ -6,22 +6,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure
-from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import sha256_hex
-from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.state import State
-from tests import factories
 from tests.integration.coordinator_world import (
-    MANIFEST,
     Running,
     Signed,
+    go_towards_a_goal,
     open_round,
     until,
 )
@@ -32,25 +26,9 @@ NAMES = ("ada", "ben", "cleo", "coordinator")
 FEDERATION = {"rule": "windowed_mean", "min_contributors": 3}
 
 
-def train(here: Running, name: str, header: RoundHeader, state: State) -> Signed:
-    """Go a step towards a goal that all share, and a bit one's own way."""
-    account = factories.account(name)
-    start = state.to_float32()
-    goal = np.random.default_rng(3).normal(size=start.shape)
-    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
-    end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
-    encoded = encode_update(
-        start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
-    )
-    commitment = Commitment(
-        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares
-    )
-    return Signed(commitment, commitment.sign(account, here.domain), encoded.data)
-
-
 def play(here: Running, number: int) -> list[Signed]:
     _, header, state = open_round(here.api, number)
-    signed = [train(here, name, header, state) for name in NAMES]
+    signed = [go_towards_a_goal(here.world, name, header, state) for name in NAMES]
     for one in signed:
         here.api.submit_update(number, one.wire, one.data)
     return signed

@@ -9,15 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from client.node import check_base, check_coordinator
@@ -29,11 +25,7 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, RpcError
-from folkmoot.protocol.codec import encode_update
-from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.hashing import sha256_hex
-from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import UNIT
 from server.db.engine import Database
@@ -41,10 +33,13 @@ from server.restore.restore import require_empty, restore
 from server.settings import load
 from tests import factories
 from tests import postgres as servers
+from tests.carried import DATA, TABLE
+from tests.http_servers import serving_folder
 from tests.integration.coordinator_world import (
     MANIFEST,
     Signed,
     federation,
+    go_towards_a_goal,
     open_round,
     running,
     serving,
@@ -92,29 +87,9 @@ def folkmoot(
     return command
 
 
-def train(world: factories.Federation, name: str, header: RoundHeader, state: State) -> Signed:
-    """Go a step towards a goal that all share, and a bit one's own way."""
-    account = factories.account(name)
-    start = state.to_float32()
-    goal = np.random.default_rng(3).normal(size=start.shape)
-    own = np.random.default_rng([header.round, len(name), ord(name[0])]).normal(size=start.shape)
-    end = (start + 0.02 * goal + 0.01 * own).astype(np.float32)
-    encoded = encode_update(
-        start, end, header.exponents, MANIFEST, header.seed, account.address, width=header.width
-    )
-    commitment = Commitment(
-        account.address, header.round, header.base_state_root, encoded.root, encoded.sum_squares
-    )
-    return Signed(commitment, commitment.sign(account, domain(world)), encoded.data)
-
-
-def domain(world: factories.Federation) -> Domain:
-    return Domain(world.deployment.chain_id, world.deployment.ledger)
-
-
 def play(api: CoordinatorApi, world: factories.Federation, number: int) -> list[Signed]:
     _, header, state = open_round(api, number)
-    signed = [train(world, name, header, state) for name in NAMES]
+    signed = [go_towards_a_goal(world, name, header, state) for name in NAMES]
     for one in signed:
         api.submit_update(number, one.wire, one.data)
     return signed
@@ -167,25 +142,6 @@ def appoint(world: factories.Federation, address: str) -> None:
     governance.execute(chain, world["ada"], governance.find(chain, str(number)))
 
 
-@contextmanager
-def web_server(folder: Path) -> Iterator[str]:
-    """A web server that knows nothing of Folkmoot."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 def test_another_coordinator_takes_over_from_a_mirror(
     world: factories.Federation, tmp_path: Path, folkmoot: Command, keystore: Callable[[str], Path]
 ) -> None:
@@ -200,7 +156,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
             play(old.api, world, number)
         _, header, state = open_round(old.api, 4)
         for name in NAMES:
-            signed = train(world, name, header, state)
+            signed = go_towards_a_goal(world, name, header, state)
             chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), world[name])
         # Commitments without their updates are no answers: the window goes on to its end.
         old.coordinator.chain.node.move_clock(chain.round(4).commit_deadline)
@@ -221,7 +177,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
     # What is there is not fetched again, and any web server can hand it on.
     again = folkmoot("mirror", "--from", tmp_path, "--to", mirror)
     assert (again["rounds"], again["fetched"], again["missing"]) == (3, 0, [])
-    with web_server(mirror) as url:
+    with serving_folder(mirror) as url:
         with CoordinatorSource(url) as source:
             assert audit([world.anvil.url], world.deployment, source).recomputed == 3
         early = folkmoot("cancel", 4, by="ada", fails=1)
@@ -255,6 +211,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
         spoken: list[str] = []
         assert check_base(chain.rpc, api, world.deployment, spoken.append) == MANIFEST
         assert spoken == [f"Checking the base model, {MANIFEST.state_file_size / 1e6:,.1f} MB ..."]
+        assert api.artifact(TABLE.sha256) == DATA
 
         with pytest.raises(CoordinatorError) as caught:
             api.start_run(1, len(NAMES), newcomer, here.domain)
@@ -420,13 +377,20 @@ def test_a_slashed_round_is_history_even_without_its_files(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain, home = world.chain, tmp_path / "home"
+
+    def committed(number: int) -> bool:
+        return chain.round(number).entries == 3
+
+    def anchored(number: int) -> bool:
+        return chain.phase(number) is Phase.ANCHORED
+
     with running(home, world, time_travel=False) as old:
         old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
         for number in (1, 2):
             play(old.api, world, number)
-            until(lambda: chain.round(number).entries == 3, what="the commitments")  # noqa: B023
+            until(partial(committed, number), what="the commitments")
             world.anvil.advance(601)
-            until(lambda: chain.phase(number) is Phase.ANCHORED, what="the anchor")  # noqa: B023
+            until(partial(anchored, number), what="the anchor")
         lost = [old.api.get("/v1/rounds/2")[name] for name in ("mean", "state", "artifacts")]
         until(lambda: chain.round(1).settled, what="the settlement of round 1")
     chain.send(chain.ledger.functions.reportFraud(2, world["ada"].address), world["verifier"])

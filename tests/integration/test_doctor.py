@@ -7,7 +7,6 @@ import json
 import shutil
 import sqlite3
 import ssl
-import threading
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +37,7 @@ from server.db.models import Round, Update
 from server.home import open_account
 from server.settings import load
 from tests import factories, s3
+from tests.http_servers import Handler, started
 from tests.integration.anchored import anchored_round, prove_wrong
 from tests.integration.coordinator_world import (
     MANIFEST,
@@ -388,7 +388,7 @@ def authority() -> Authority:
 def https(pair: Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterator[int]:
     """Serve an API over TLS, and /health as a SuperLink does; yield the port. Its clock goes `late` seconds behind."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Api(Handler):
         def do_GET(self) -> None:
             answer = httpx.get(api + self.path) if self.path.startswith("/v1/") else httpx.Response(200)
             self.send_response(answer.status_code)
@@ -400,9 +400,6 @@ def https(pair: Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterato
         def date_time_string(self, timestamp: float | None = None) -> str:
             return formatdate(time.time() - late, usegmt=True)
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
     class Server(ThreadingHTTPServer):
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A client that does not trust us hangs up."""
@@ -410,16 +407,10 @@ def https(pair: Pair, folder: Path, api: str = "", late: float = 0.0) -> Iterato
     pair.save(folder / "certificate.pem", folder / "key.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
-    server = Server(("127.0.0.1", 0), Handler)
+    server = Server(("127.0.0.1", 0), Api)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    with started(server):
         yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def ends_in(days: float) -> datetime:

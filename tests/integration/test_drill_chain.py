@@ -106,9 +106,9 @@ def test_a_federation_without_enough_commitments_stands_still(anvil: Anvil) -> N
 
 def test_the_command_shows_what_the_chain_has(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["drill", "--chain", "--task", "digits", "--contributors", "4", "--malicious", "1"]
-    options += ["--rounds", "1", "--attack", "wrong-base", "--rule", "mean"]
+    options += ["--rounds", "2", "--attack", "wrong-base", "--rule", "mean", "--start", "eager"]
     assert run(options) == 0
     captured = capsys.readouterr()
-    assert "round 1 of 1: 3 commitments, 1 refused" in captured.err
+    assert "round 2 of 2: 3 commitments, 1 refused" in captured.err
     for text in ("0 MOOT, as the chain has it", "RoundLedgerWrongBase", "stake after", "100 MOOT"):
         assert text in captured.out

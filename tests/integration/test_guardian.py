@@ -13,7 +13,8 @@ from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance
 from folkmoot.chain.client import connect_web3
-from folkmoot.chain.deploy import DAY, MAX_GUARDIAN_TERM, deploy
+from folkmoot.chain.deploy import deploy
+from folkmoot.chain.terms import DAY, MAX_GUARDIAN_TERM
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, ContractRefused, InputError

@@ -3,12 +3,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.rpc.client import Phase
 from tests import factories
+from tests.http_servers import serving_folder
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import World
@@ -356,15 +355,7 @@ def test_whatever_else_a_watcher_does_it_does_once(
 
 def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     kept: dict[str, bytes] = {}
-
-    def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_mean(world, outcome)
-        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
-        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
-        pointer.unlink()
-        return anchor
-
-    number = world.play(NAMES, hide)
+    number = world.play(NAMES, lies.lie_mean_and_hide(kept))
     world.advance(factories.policy().challenge_window // 4)
     look(mortal, world)
     (demand,) = demands(world, number)
@@ -401,11 +392,6 @@ def test_a_mirror_that_is_killed_anywhere_is_completed(
 # A delivery on the chain
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.mark.parametrize(
     "point", ["sender.mined", "sender.sent:3", "sender.note-removed.before:2", "sender.waiting"]
 )
@@ -426,25 +412,18 @@ def test_a_delivery_goes_on_with_the_parts_that_are_missing(
     header = world.rounds[number].header
     wire = commitment_to_wire(commitment, commitment.sign(ada, world.domain))
     keep_update(tmp_path, number, KeptUpdate(header.hash.hex(), wire, data))
-    handler = functools.partial(Quiet, directory=str(world.folder.path))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
     mortal = Mortal(tmp_path, capsys, monkeypatch)
     settle_in(mortal, world, keystore("ada"))
     before = sent_by(world, ada)
-    words = ("submit", str(number), "--on-chain", "--home", str(tmp_path), "--coordinator")
-    words = (*words, f"http://127.0.0.1:{server.server_port}")
+    words = ("submit", str(number), "--on-chain", "--home", str(tmp_path))
     if point == "sender.waiting":
         words = (*words, "--confirmations", "3")
-    try:
+    with serving_folder(world.folder.path) as url:
+        words = (*words, "--coordinator", url)
         mortal.kill(point, *words)
         with blocks(world.federation.anvil):
             done = mortal.call(*words)
         again = mortal.call(*words)
-    finally:
-        server.shutdown()
-        server.server_close()
     assert sent_by(world, ada) == before + 4, "the commitment and three parts"
     assert (done["parts"], again["parts"], again["partsSent"]) == (3, 3, 0)
     assert list((mortal.home / "data").rglob("*.json")) == []

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from folkmoot.cli.main import run as folkmoot
-from folkmoot.coordinator_api import end_run_message
 from folkmoot.errors import CoordinatorError
+from folkmoot.protocol.requests import end_run_message
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round
 

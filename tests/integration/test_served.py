@@ -22,9 +22,9 @@ from eth_keys.datatypes import PrivateKey
 from sqlalchemy import select, text
 
 from folkmoot.artifacts.sources import CoordinatorSource
-from folkmoot.coordinator_api import end_run_message, run_message, upload_message
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.requests import end_run_message, run_message, upload_message
 from folkmoot.protocol.signatures import digest
 from server.db.models import Artifact, LogEntry
 from server.settings import load
@@ -383,7 +383,7 @@ def rows_of(here: Running) -> dict[str, set[str]]:
     """What the tables have that are compared."""
     with here.coordinator.storage.database.read() as session:
         return {
-            table: {str(row) for row in session.execute(text(f"SELECT {columns} FROM {table}"))}  # noqa: S608
+            table: {str(row) for row in session.execute(text(f"SELECT {columns} FROM {table}"))}  # noqa: S608  our own names
             for table, columns in (
                 ("rounds", "number, step, anchor, base_state_root"),
                 ("entries", "round, position, weight, commitment"),

@@ -6,10 +6,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from folkmoot.flower.signing import AgentSigner, SignerError
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.fault_points import VARIABLE
 from tests import factories
+from tests.http_servers import Handler, serving
 from tests.integration.coordinator_world import Running, open_round, train
 from tests.unit.client.test_signer_keys import signature_of
 
@@ -87,28 +86,17 @@ def test_a_signer_that_is_killed_before_its_signature_leaves_signs_no_second_com
 def test_the_key_may_be_in_a_remote_signer(
     here: Running, world: factories.Federation, tmp_path: Path, signer_run: Callable[..., Any]
 ) -> None:
-    class Handler(BaseHTTPRequestHandler):
+    class Signing(Handler):
         def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "result": signature_of(asked)}).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
+            asked = self.asked()
+            self.answer({"jsonrpc": "2.0", "id": asked["id"], "result": signature_of(asked)})
 
     here.api.start_run(1, 1, world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
     made = train(world, "ada", header, state)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        with signer_run("--remote-signer", url, "--account", world["ada"].address):
-            signer = AgentSigner(tmp_path / "signer.sock", world["ada"].address)
-            assert signer.sign(made.commitment, here.domain, made.data) == made.signature
-        server.shutdown()
+    with serving(Signing) as url, signer_run("--remote-signer", url, "--account", world["ada"].address):
+        signer = AgentSigner(tmp_path / "signer.sock", world["ada"].address)
+        assert signer.sign(made.commitment, here.domain, made.data) == made.signature
 
 
 @pytest.mark.parametrize(

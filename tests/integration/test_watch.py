@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import shutil
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +35,7 @@ from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.rpc.client import Phase, Rpc
 from tests import factories
+from tests.http_servers import serving_folder
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import MANIFEST, Folder, World, lying_endpoint
@@ -401,15 +399,7 @@ def test_what_is_withheld_is_demanded_and_silence_is_punished(world: World, tmp_
 
 def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     kept: dict[str, bytes] = {}
-
-    def hide(world: World, outcome: Any) -> Any:
-        anchor = lies.lie_mean(world, outcome)
-        pointer = world.folder.path / "by-keccak" / anchor.artifacts_hash.hex()
-        kept["artifacts"] = world.folder.place(pointer.read_text()).read_bytes()
-        pointer.unlink()
-        return anchor
-
-    number = world.play(NAMES, hide)
+    number = world.play(NAMES, lies.lie_mean_and_hide(kept))
     world.advance(factories.policy().challenge_window // 4)
     seen = Watched(world, tmp_path / "watch")
     assert seen.watcher.look()
@@ -650,13 +640,9 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
     """Real sockets: one accepts and says nothing, the other serves the files; copies are not left behind."""
     world.play(NAMES)
     number = world.play(NAMES, lies.lie_momentum)
-    handler = functools.partial(QuietFiles, directory=str(world.folder.path))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent, serving_folder(world.folder.path) as url:
         hanging = CoordinatorSource(f"http://127.0.0.1:{silent.getsockname()[1]}", 0.3, retry_timeout=0)
-        serving = CoordinatorSource(f"http://127.0.0.1:{server.server_port}", 2, retry_timeout=0)
+        serving = CoordinatorSource(url, 2, retry_timeout=0)
         seen = Watched(world, tmp_path / "watch", mirrors={"hanging": hanging, "serving": serving})
         assert seen.look() == 3
         assert [line["round"] for line in seen.said("right")] == [1, 2]
@@ -668,13 +654,6 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
         assert outcome is not None
         assert not left & set(filter(None, outcome.artifacts.updates))
         assert len(left) <= 4
-    server.shutdown()
-    server.server_close()
-
-
-class QuietFiles(SimpleHTTPRequestHandler):
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 def test_a_file_that_no_mirror_has_is_tried_again_until_it_is_there(world: World, tmp_path: Path) -> None:

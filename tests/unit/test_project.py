@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from fnmatch import fnmatch
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
@@ -20,7 +21,6 @@ import typer
 from folkmoot.cli.main import build
 
 ROOT = Path(__file__).resolve().parents[2]
-FRONT = ROOT / "README.md"
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -68,24 +68,72 @@ def test_the_wheel_leaves_no_module_out() -> None:
     assert [path for path in modules for pattern in wheel["exclude"] if fnmatch(path.name, pattern)] == []
 
 
-def test_the_front_page_names_commands_that_exist() -> None:
-    known = {" ".join(name.split()[:2]) for name, _ in commands()}
-    pages = [FRONT, *(ROOT / "docs").glob("*.md")]
-    unknown = set()
-    for page in pages:
-        for words in re.findall(
-            r"^(?:\$ |    )?folkmoot ((?:[a-z]+ ?){1,2})", page.read_text(), re.MULTILINE
-        ):
-            first, *rest = words.split()
-            if first not in known and " ".join([first, *rest[:1]]) not in known:
-                unknown.add(f"{page.name}: {words}")
-    assert unknown == set()
+def pages() -> list[Path]:
+    return [path for path in tracked("*.md") if path.name != "CHANGELOG.md"]
 
 
-def test_the_targets_that_the_front_page_names_are_in_the_makefile() -> None:
+def code(text: str) -> Iterator[str]:
+    """The lines of code of a page, those between single marks included, without comments; a pipe ends a line."""
+    fenced = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    blocks = fenced.findall(text.replace("\\\n", " "))
+    blocks += re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    blocks += [" ".join(inline.split()) for inline in re.findall(r"`([^`]+)`", fenced.sub("", text))]
+    for line in "\n".join(blocks).splitlines():
+        yield from (part.strip() for part in re.split(r"&&|[|;]", line.partition(" #")[0]))
+
+
+def test_the_pages_name_commands_and_options_that_exist() -> None:
+    known = {name: {o for one in command.params for o in one.opts} for name, command in commands()}
+    groups = {name.rpartition(" ")[0] for name in known}
+    found, wrong = 0, set()
+    for page in pages():
+        for line in code(page.read_text()):
+            called = re.match(r"(?:\$ )?(?:[A-Z_]+=\S* )*(?:\S*/)?folkmoot ([a-z].*)", line)
+            if called is None:
+                continue
+            found += 1
+            words = called[1].split()
+            names = [" ".join(words[:count]) for count in (3, 2, 1)]
+            options = next((known[name] for name in names if name in known), None)
+            if options is None:
+                wrong |= set() if any(name in groups for name in names) else {f"{page.name}: {line}"}
+                continue
+            given = {option for word in words for option in re.findall(r"^\[?(--[a-z-]+)", word)} - {"--help"}
+            wrong |= {f"{page.name}: {line}: {option}" for option in given - options}
+    assert found > 300
+    assert wrong == set()
+
+
+def test_the_targets_and_programs_that_the_pages_name_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for page in (FRONT, ROOT / "CONTRIBUTING.md"):
-        assert set(re.findall(r"`?make ([a-z-]+)`?", page.read_text())) <= targets, page.name
+    for page in pages():
+        text = page.read_text()
+        assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text, re.MULTILINE)) <= targets, page.name
+        programs = set(re.findall(r"tools/\w+\.py", text))
+        assert {name for name in programs if not (ROOT / name).is_file()} == set(), page.name
+        modules = set(re.findall(r"python -m (benchmarks[.\w]*\w)", text))
+        assert {name for name in modules if find_spec(name) is None} == set(), page.name
+
+
+def test_the_links_of_the_pages_lead_somewhere() -> None:
+    def anchor(heading: str) -> str:
+        return re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+    texts = {
+        page: re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL) for page in pages()
+    }
+    anchors = {
+        page: {anchor(one) for one in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+        for page, text in texts.items()
+    }
+    dead = set()
+    for page, text in texts.items():
+        for link in re.findall(r"\]\((?![a-z]+:)([^)\s]+)\)", text):
+            path, _, place = link.partition("#")
+            target = (page.parent / path).resolve() if path else page
+            if not target.exists() or (place and place not in anchors.get(target, {place})):
+                dead.add(f"{page.relative_to(ROOT)}: {link}")
+    assert dead == set()
 
 
 @pytest.mark.parametrize(

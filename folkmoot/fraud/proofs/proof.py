@@ -39,9 +39,6 @@ CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
 _FIRST = "Leave out --place to prove the first wrong place."
 _MIRROR = "Give a mirror that has it with --artifacts."
 _NOTHING = (bytes(32), 0, 0)
-_BASE_GAS = 21_000
-_ZERO_GAS, _BYTE_GAS = 4, 16  # of a byte of call data (EIP-2028)
-_ZERO_FLOOR, _BYTE_FLOOR = 10, 40  # at least (EIP-7623)
 
 
 @dataclass(frozen=True)
@@ -70,15 +67,6 @@ class Proof:
         entry = _function(self.contract, self.function)
         types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
         return keccak(packaged.signature_of(entry).encode())[:4] + encode(types, self.arguments)
-
-    @property
-    def least_gas(self) -> int:
-        """Lower bound of the transaction's gas, from its call data alone. An endpoint can estimate the total."""
-        zeros = self.data.count(0)
-        others = len(self.data) - zeros
-        return _BASE_GAS + max(
-            _ZERO_GAS * zeros + _BYTE_GAS * others, _ZERO_FLOOR * zeros + _BYTE_FLOOR * others - _BASE_GAS
-        )
 
 
 def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> Proof:

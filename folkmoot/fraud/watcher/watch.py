@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from folkmoot.artifacts.sources import ArtifactSource
-from folkmoot.chain.deploy import ZERO_ADDRESS
+from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import (
     ChainError,

@@ -15,9 +15,9 @@ from starlette.concurrency import run_in_threadpool
 
 from folkmoot.artifacts.retention import Reason
 from folkmoot.artifacts.sources import EXPIRED, SPARE
-from folkmoot.coordinator_api import upload_message
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
+from folkmoot.protocol.requests import upload_message
 from server.api.files import FILE
 from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
 from server.api.problems import WRITES, Problem, described

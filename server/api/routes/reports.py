@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from folkmoot.coordinator_api import report_digest, report_message
+from folkmoot.protocol.requests import report_digest, report_message
 from server.api.parts import Here, RoundNumber
 from server.api.problems import WRITES, Problem
 from server.api.routes.rounds import known

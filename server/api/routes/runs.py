@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.coordinator_api import end_run_message, run_message
 from folkmoot.errors import FolkmootError
+from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
 from server.api.parts import Here
 from server.api.problems import WRITES, Problem

@@ -8,7 +8,7 @@ from typing import Any
 
 from folkmoot.audit.history import Block, History, Limits, Storage
 from folkmoot.audit.transactions import Transaction
-from folkmoot.chain.deploy import ZERO_ADDRESS, Bounds
+from folkmoot.chain.terms import ZERO_ADDRESS, Bounds
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
 from folkmoot.ledger.events import Event, MinDelayChange, RoleGranted, Transfer
 from folkmoot.rpc.client import Basis, Head

@@ -12,7 +12,7 @@ from eth_utils.crypto import keccak
 
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
 from folkmoot.audit.history import History
-from folkmoot.audit.rounds import Round
+from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import AuditFailure
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash

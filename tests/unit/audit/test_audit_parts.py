@@ -21,7 +21,7 @@ from folkmoot.audit.policies import check_policies
 from folkmoot.audit.registry import check_registry
 from folkmoot.audit.report import rows, shown_progress
 from folkmoot.audit.roles import check_roles, designed_roles
-from folkmoot.chain.deploy import Bounds
+from folkmoot.chain.terms import Bounds
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
     PolicyAdded,

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from operator import methodcaller
 from typing import Any
 
 import pytest
 
-from folkmoot.audit.rounds import CancelReason, Ledger, Round, check_rounds, replay
+from folkmoot.audit.ledger_state import CancelReason, Ledger, Round
+from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
@@ -282,9 +284,9 @@ def breach(*steps: Callable[[Play], Any]) -> Callable[[Play], None]:
     return run
 
 
-OPENED: Callable[[Play], Any] = lambda play: play.open(1)  # noqa: E731  short names make the table readable
-COMMITTED: Callable[[Play], Any] = lambda play: play.commit(1, ADA, BEN)  # noqa: E731  as above
-PLAYED: Callable[[Play], Any] = lambda play: play.play(1)  # noqa: E731  as above
+OPENED: Callable[[Play], Any] = methodcaller("open", 1)
+COMMITTED: Callable[[Play], Any] = methodcaller("commit", 1, ADA, BEN)
+PLAYED: Callable[[Play], Any] = methodcaller("play", 1)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ import pytest
 
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.files import Files
+from folkmoot.audit.ledger_state import Round
 from folkmoot.audit.remaining import check_remaining
-from folkmoot.audit.rounds import Round
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import AnchorRecord, RoundAnchored, RoundOpened

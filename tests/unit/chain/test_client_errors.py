@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from folkmoot.chain.client import chain_errors, check_deployment, connect_web3, 
 from folkmoot.errors import ChainError, RpcError, WrongChainError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import Rpc
+from tests.http_servers import Handler, started
 
 KEY = "0123456789abcdef0123456789abcdef"
 DEPLOYMENT = Deployment(2, 1, **dict.fromkeys(CONTRACTS, "0x" + "11" * 20), genesis_hash="0x" + "ab" * 32)
@@ -34,25 +34,13 @@ class _Provider(ThreadingHTTPServer):
 def provider() -> Iterator[_Provider]:
     """A provider whose URL has a key; it answers as it is told to."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Provider(Handler):
         def do_POST(self) -> None:
-            number = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["id"]
-            body = json.dumps({"jsonrpc": "2.0", "id": number, **server.answer}).encode()
-            self.send_response(server.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+            self.answer({"jsonrpc": "2.0", "id": self.asked()["id"], **server.answer}, server.status)
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the library's
-            pass
-
-    with _Provider(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
+    server = _Provider(("127.0.0.1", 0), Provider)
+    with started(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,7 @@ def test_noise_brings_a_floor_where_there_are_weights_enough(
     assert policy_file.check_privacy(made, *first) == ""
     for other, code in (
         (replace(made, min_sum_squares=made.min_sum_squares + 1), "floor-too-high"),
+        (replace(made, max_sum_squares=ELEMENTS - 1), "cap-too-small"),
         (replace(made, noise1024=made.noise1024 - 1), "wrong-privacy"),
     ):
         with pytest.raises(InputError) as refused:

@@ -29,10 +29,22 @@ def test_a_drill_speaks_json(capsys: pytest.CaptureFixture[str]) -> None:
         == 0
     )
     document = json.loads(capsys.readouterr().out)
-    assert (document["plan"]["parameters"], document["plan"]["width"]) == ([1, 0], 4)
+    plan = document["plan"]
+    assert (plan["parameters"], plan["width"]) == ([1, 0], 4)
+    assert (plan["start"], plan["outer_rate"], plan["outer_momentum"]) == ("base", 1024, 0)
     assert (
         set(document["withAttack"]) == set(document["withoutAttack"]) >= {"accuracy", "detected", "slashed"}
     )
+
+
+def test_eager_start_takes_the_rate_of_such_a_policy(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["drill", "--start", "eager", *QUICK, "--rounds", "1", "--json"]
+    found = []
+    for given in ([], ["--outer-rate", "0", "--outer-momentum", "9"]):
+        assert run([*options, *given]) == 0
+        plan = json.loads(capsys.readouterr().out)["plan"]
+        found.append((plan["start"], plan["outer_rate"], plan["outer_momentum"]))
+    assert found == [("eager", 512, 307), ("eager", 0, 9)]
 
 
 def test_a_rare_class_has_lines_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,6 +95,7 @@ def test_the_list_names_attacks_and_rules(capsys: pytest.CaptureFixture[str]) ->
         (["--task", "cats"], "has no data for drills"),
         (["--rule", "multi_krum", "--task", "digits"], "takes the parameters f, m"),
         (["--grid", "--chain"], "can't use a chain"),
+        (["--start", "late"], "no start 'late'"),
         (["--rare", "nine"], "is not a rare class"),
         (["--rare", "9:2x"], "is not a rare class"),
         (["--rare", "9:0"], "can't be held by 0"),

@@ -60,17 +60,29 @@ def world() -> Any:
         yield running
 
 
-def test_a_round_without_a_place_is_an_event_of_its_own(world: World, tmp_path: Path) -> None:
+def test_lines_of_a_nodes_log_are_events(world: World, tmp_path: Path) -> None:
     who = Contributor(
         tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
     )
     log, events = tmp_path / "log", list[dict[str, object]]()
     with node.NodeWatcher(who, log) as watcher:
-        log.write_text("INFO : No place: 0x1 was not drawn for round 7.\nERROR : Refused: wrong-base.\n")
+        log.write_text(
+            "INFO : No place: 0x1 was not drawn for round 7.\nERROR : Refused: wrong-base.\n"
+            "INFO : Round 8: trained 9.0 s of 12.0 s, 3.5 s of them on a processor\n"
+            "INFO : Round 8: trained a lot\n"
+        )
         watcher.look(events.append)
     assert events == [
         {"event": "no-place", "detail": "0x1 was not drawn for round 7."},
         {"event": "refused", "detail": "wrong-base."},
+        {
+            "event": "trained",
+            "detail": "Round 8: trained 9.0 s of 12.0 s, 3.5 s of them on a processor.",
+            "round": 8,
+            "seconds": 9.0,
+            "since": 12.0,
+            "processor": 3.5,
+        },
     ]
 
 

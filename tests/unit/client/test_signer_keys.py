@@ -8,12 +8,10 @@ nothing but ECDSA: so a message that it hashes as the ledger does is the message
 
 from __future__ import annotations
 
-import contextlib
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from folkmoot.errors import InputError
 from folkmoot.flower.signing import SignerError
 from folkmoot.protocol.commitment import Commitment, Domain
 from tests import factories
+from tests.http_servers import Handler, serving
 
 ADA = factories.account("ada")
 DOMAIN = Domain(31337, "0x" + "a1" * 20)
@@ -48,43 +47,26 @@ def signature_of(asked: dict[str, Any], who: Any = ADA) -> str:
 @pytest.fixture
 def remote() -> Iterator[Callable[..., RemoteKey]]:
     """Serve answers over HTTP; return a key at the server."""
-    servers, keys = [], []
+    with ExitStack() as stack:
 
-    def serve(answer: Answer, method: RemoteMethod = RemoteMethod.WEB3SIGNER, **options: Any) -> RemoteKey:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                assert asked["params"][0] == ADA.address
-                found = answer(asked)
-                body = (
-                    found
-                    if isinstance(found, bytes)
-                    else json.dumps(
-                        {"jsonrpc": "2.0", "id": asked["id"]}
-                        | (found if isinstance(found, dict) else {"result": found})
-                    ).encode()
-                )
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                with contextlib.suppress(BrokenPipeError):  # The key doesn't read an answer that is too long.
-                    self.wfile.write(body)
+        def serve(
+            answer: Answer, method: RemoteMethod = RemoteMethod.WEB3SIGNER, **options: Any
+        ) -> RemoteKey:
+            class Signing(Handler):
+                def do_POST(self) -> None:
+                    asked = self.asked()
+                    assert asked["params"][0] == ADA.address
+                    found = answer(asked)
+                    if not isinstance(found, bytes):
+                        told = found if isinstance(found, dict) else {"result": found}
+                        found = json.dumps({"jsonrpc": "2.0", "id": asked["id"], **told}).encode()
+                    with suppress(BrokenPipeError):  # The key doesn't read an answer that is too long.
+                        self.answer(found)
 
-            def log_message(self, *_: object) -> None:
-                pass
+            url = stack.enter_context(serving(Signing))
+            return stack.enter_context(RemoteKey(url, ADA.address, method, **options))
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        servers.append(server)
-        keys.append(RemoteKey(f"http://127.0.0.1:{server.server_address[1]}", ADA.address, method, **options))
-        return keys[-1]
-
-    yield serve
-    for key in keys:
-        key.__exit__()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield serve
 
 
 @pytest.mark.parametrize("method", list(RemoteMethod))

@@ -207,7 +207,7 @@ def test_a_message_finds_nothing_that_an_earlier_one_left(
     left = found(HASH, leftovers.LEAVE)
     with pytest.raises(ProcessLookupError):
         os.kill(left["pid"], 0)
-    server = getattr(forkserver, "_forkserver")._forkserver_pid  # noqa: B009  not for type checkers
+    server = vars(forkserver)["_forkserver"]._forkserver_pid
     os.kill(server, signal.SIGKILL)  # The next message starts another.
     os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
     for bundle in (HASH, "ef" * 32):

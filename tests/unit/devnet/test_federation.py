@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from folkmoot.cli.main import run as main
 from folkmoot.cli.policy import parse_rule
 from folkmoot.devnet import federation
 from folkmoot.devnet.cli import parse_attacks
@@ -43,6 +45,22 @@ def test_a_malformed_attack_is_refused(text: str) -> None:
 def test_an_attacker_must_be_a_contributor(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Contributor 4"):
         Plan(tmp_path, contributors=3, attackers={4: "sign-flip"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--window", "60"],
+        ["up", "--window", "60"],
+        ["demo", "--private", "--clock"],
+        ["demo", "--cheat", "mean", "--clock"],
+    ],
+)
+def test_a_clock_that_is_not_followed_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["remedy"].startswith("Leave ")
 
 
 def test_a_root_set_is_one_more_entry(tmp_path: Path) -> None:

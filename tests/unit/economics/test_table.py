@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.deploy import PROFILES, RAISE
+from folkmoot.chain.terms import PROFILES, RAISE
 from folkmoot.cli.policy import default_of
 from folkmoot.economics import setting as settings
 from folkmoot.economics.bonds import least_bond, policy_warning

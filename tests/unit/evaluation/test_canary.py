@@ -43,7 +43,10 @@ def model(*correct: int, support: int = 100, probes: tuple[Probe, ...] = ()) -> 
     return Measurement("classification", {}, classes, groups, probes)
 
 
-def kinds(base: Measurement, candidate: Measurement, limits: Limits = Limits()) -> list[tuple[str, str]]:  # noqa: B008
+USUAL = Limits()
+
+
+def kinds(base: Measurement, candidate: Measurement, limits: Limits = USUAL) -> list[tuple[str, str]]:
     return [(one.kind, one.subject) for one in findings(base, candidate, limits)]
 
 

@@ -3,11 +3,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +15,7 @@ from folkmoot.explain.why import judge, reputation_text, weighed_in
 from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.runtime.units import UNIT
 from tests import factories
+from tests.http_servers import Handler, serving
 
 ADA, COORDINATOR = factories.account("ada").address, factories.account("coordinator").address
 
@@ -71,29 +69,13 @@ def test_what_the_rule_weighs() -> None:
 def answering(answers: dict[str, Any]) -> Iterator[str]:
     """Serve JSON by the end of the path; anything else gets an empty object."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Answering(Handler):
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            found: Any = next((value for end, value in answers.items() if path.endswith(end)), {})
-            data = json.dumps(found).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            self.answer(next((value for end, value in answers.items() if path.endswith(end)), {}))
 
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(Answering) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.outer_step import eager_start
+from folkmoot.rpc.client import Phase
 from folkmoot.runtime import fault_points
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context
@@ -111,7 +112,9 @@ def node(
         yield EagerNode(eager_world, contributor)
 
 
-def test_the_next_round_is_trained_from_ones_own_eager_start(node: EagerNode) -> None:
+def test_the_next_round_is_trained_from_ones_own_eager_start(
+    node: EagerNode, caplog: pytest.LogCaptureFixture
+) -> None:
     for number in (1, 2, 3):
         base = node.world.states[-1]
         assert node.play().base_state_root == base.root(EAGER.hash), "the commitment is to the round's base"
@@ -123,6 +126,10 @@ def test_the_next_round_is_trained_from_ones_own_eager_start(node: EagerNode) ->
             "what this base had, and the next"
         )
     assert node.app.seen == [0, 1, 2, 3], "what training keeps goes on"
+    told = [spent for line in caplog.messages if (spent := clock.TrainingTime.in_line(line)) is not None]
+    assert [spent.round for spent in told] == [1, 2, 3]
+    assert [spent.since is None for spent in told] == [True, False, False]
+    assert all(0 <= spent.seconds <= (spent.since or 60) for spent in told)
     change = to_float32(node.world.states[2].theta) - to_float32(node.world.states[3].theta)
     assert change.any(), "the updates were encoded"
 
@@ -257,6 +264,21 @@ def test_a_training_that_is_too_late_ends(node: EagerNode, monkeypatch: pytest.M
     assert ended.is_set()
 
 
+def test_nothing_is_trained_for_a_round_that_closed_while_it_waited(
+    node: EagerNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.play()
+    eager._jobs.pop().lock.lock.release()
+
+    def take(*_: Any) -> None:
+        node.world.rounds[-1].phase = Phase.COMMITTED
+
+    monkeypatch.setattr(eager.EagerStore, "take", take)
+    reply = node.train()
+    assert (reply.error.reason or "").startswith("round-closed")
+    assert len(node.app.starts) == 1
+
+
 def test_an_app_that_fails_costs_only_the_eager_training(
     node: EagerNode, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -319,24 +341,61 @@ def test_without_a_keeper_nothing_goes_on(eager_world: World, join: Callable[...
 
 @pytest.mark.parametrize(
     ("window", "seconds", "found"),
-    [(600, None, 30 + 75), (600, 4.0, 30 + 6), (30, None, 10 + 3.75), (3600, 0.0, 30)],
+    [
+        (600, None, 30 + 75),
+        (600, 4.0, 30 + 6),
+        (600, 500.0, 30 + 300),
+        (30, None, 10 + 3.75),
+        (3600, 0.0, 30),
+    ],
 )
 def test_the_margin_before_the_end_of_a_window(window: int, seconds: float | None, found: float) -> None:
     assert clock.margin(window, seconds) == found
 
 
-@pytest.mark.parametrize("content", ["", "[]", "-1", "NaN", "Infinity", "true", '"1"', "1" * 100])
-def test_a_measurement_that_cant_be_read_counts_as_none(content: str, tmp_path: Path) -> None:
-    (tmp_path / "seconds").write_text(content)
-    assert clock.measured(tmp_path) is None
+@pytest.mark.parametrize("value", ["", "[]", "-1", "NaN", "Infinity", "true", '"1"', "null", "1" * 400])
+def test_times_that_cant_be_read_count_as_none(value: str, tmp_path: Path) -> None:
+    for content in (value, f'{{"ended": {value}, "handing_in": {value}}}'):
+        (tmp_path / "times").write_text(content)
+        assert clock.read(tmp_path) == clock.Times()
 
 
-def test_a_measurement(tmp_path: Path) -> None:
-    assert clock.measured(tmp_path) is None
-    clock.measure(tmp_path / "new", time.monotonic() - 2)
-    found = clock.measured(tmp_path / "new")
-    assert found is not None
-    assert 2 <= found < 60
+def test_times_are_kept(tmp_path: Path) -> None:
+    assert clock.read(tmp_path) == clock.Times()
+    for times in (clock.Times(7.5), clock.Times(8.25, 2.0)):
+        clock.write(tmp_path / "new", times)
+        assert clock.read(tmp_path / "new") == times
+
+
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        (None, "Round 4: trained 9.0 s, 3.5 s of them on a processor"),
+        (98.0, "Round 4: trained 9.0 s of 12.0 s, 3.5 s of them on a processor"),
+        (110.0, "Round 4: trained 9.0 s, 3.5 s of them on a processor"),
+    ],
+)
+def test_the_share_of_the_time_is_a_line_of_the_log(before: float | None, line: str) -> None:
+    spent = clock.TrainingTime.of(4, clock.Span(101.0, 110.0, 3.5), before)
+    assert str(spent) == line
+    assert clock.TrainingTime.in_line(f"INFO :      {line}\n") == spent
+    assert clock.TrainingTime.in_line(f"{line}, and more") is None
+
+
+def test_by_the_clock_handing_in_is_measured_without_an_eager_start_too(
+    join: Callable[..., Contributor],
+) -> None:
+    manifest = replace(MANIFEST, training={**MANIFEST.training, "clock": True})
+    with World(manifest, dict(MODEL), rounds=9) as world:
+        contributor = join(world)
+        with Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)):
+            node = EagerNode(world, contributor)
+            node.play()
+            (kept,) = contributor.home.glob("memory/*/times")
+            first = clock.read(kept.parent)
+            node.play()
+    assert 0 < (first.handing_in or 0) < 60
+    assert (clock.read(kept.parent).ended or 0) > (first.ended or 0) > 0
 
 
 def test_the_end_follows_the_chains_clock_and_not_the_machines(

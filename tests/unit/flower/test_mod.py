@@ -627,13 +627,23 @@ def test_results_stay_on_a_node_with_a_privacy_budget(join: Join, world: World, 
     assert not run(join(world, "ben"), message, app).has_error()
 
 
-def test_a_node_trains_nothing_under_a_policy_with_less_noise_than_the_manifest(join: Join) -> None:
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"noise1024": GOOD["noise1024"] // 2}, "wrong-privacy"),
+        ({"min_sum_squares": 1}, "floor-too-high"),
+        ({"max_sum_squares": 302}, "cap-too-small"),
+    ],
+)
+def test_a_node_trains_nothing_under_a_policy_that_does_not_suit_the_noise(
+    join: Join, changes: dict[str, int], code: str
+) -> None:
     with private_world() as world:
-        world.policy = replace(world.policy, noise1024=GOOD["noise1024"] // 2)
+        world.policy = replace(world.policy, **changes)
         app = App()
         refused = run(join(world, private=True), train_message(world), app)
-    assert reason(refused).startswith("wrong-privacy: ")
-    assert not app.seen
+    assert reason(refused).startswith(f"{code}: ")
+    assert not app.seen, "what is refused after the training is known without a cost"
 
 
 INTEGERS = {

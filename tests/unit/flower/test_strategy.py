@@ -18,9 +18,10 @@ from flwr.common.constant import ErrorCode
 
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
-from folkmoot.flower.asking import MOST_ASKS
+from folkmoot.flower.asking import MOST_ASKS, Asking
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.relay import Relay
+from folkmoot.flower.reports import Progress
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.flower.strategy import Pacing, mean_metrics
 from folkmoot.rpc.client import Phase
@@ -244,6 +245,21 @@ def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> 
     asked = Counter(message.metadata.dst_node_id for message in grid.sent)
     assert asked[unlucky] == 3
     assert len(carrier.reports[0].accepted) == 2
+
+
+@pytest.mark.parametrize("by_clock", [False, True])
+def test_by_the_clock_a_silent_node_is_not_asked_again(by_clock: bool) -> None:
+    """All nodes are silent until the window nearly ends."""
+    grid = LocalGrid()
+    node = grid.add(None, None)
+
+    def write(nodes: list[int]) -> list[Message]:
+        return [Message(RecordDict(), one, "train") for one in nodes]
+
+    asking = Asking(grid, write, window=0.0, silence=0.0, batch=1, progress=Progress(1), by_clock=by_clock)
+    asking.ask(write([node]))
+    asking.ask_again(joining=True)
+    assert len(grid.sent) == (1 if by_clock else 2)
 
 
 def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:

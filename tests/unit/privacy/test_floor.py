@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import Floor, check_floor, floor_of, least_squares
+from folkmoot.privacy.floor import Floor, check_bounds, floor_of, floor_warning, least_squares
 from folkmoot.privacy.noise import SecretStream, discrete_gaussian
 from folkmoot.privacy.settings import PrivacySettings
-from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.codec import encode_update, fitting_bound
 from folkmoot.protocol.genesis import noise_exponent
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from tests.unit import worlds
@@ -98,12 +98,34 @@ def test_few_weights_have_no_floor() -> None:
     assert "5 trained weights are too few, of at least 288" in floor_of(few, (EXPONENT,)).why
 
 
+CAP = 4096 * MANIFEST.elements
+
+
+def bounds(least: int, most: int = CAP, width: int = 8) -> Floor:
+    return check_bounds(MANIFEST, EXPONENTS, min_sum_squares=least, max_sum_squares=most, width=width)
+
+
 def test_a_policy_is_compared_with_the_manifest() -> None:
-    floor = floor_of(MANIFEST, EXPONENTS).least
-    assert check_floor(MANIFEST, EXPONENTS, min_sum_squares=floor, width=8) == ""
-    assert f"With {floor} the ledger" in check_floor(MANIFEST, EXPONENTS, min_sum_squares=0, width=8)
-    for least, width in ((floor + 1, 8), (1, 4)):
+    floor = floor_of(MANIFEST, EXPONENTS)
+    assert bounds(floor.least) == bounds(0) == floor
+    assert floor_warning(floor, floor.least) == ""
+    assert f"With {floor.least} the ledger" in floor_warning(floor, 0)
+    for least, most, width, code in (
+        (floor.least + 1, CAP, 8, "floor-too-high"),
+        (1, CAP, 4, "floor-too-high"),
+        (0, 994, 8, "cap-too-small"),
+        (249, 995, 8, "cap-too-small"),
+    ):
         with pytest.raises(InputError, match="Honest updates would be refused") as refused:
-            check_floor(MANIFEST, EXPONENTS, min_sum_squares=least, width=width)
-        assert refused.value.code == "floor-too-high"
-    assert check_floor(worlds.MANIFEST, (0, 0, 0), min_sum_squares=5, width=8) == ""
+            bounds(least, most, width)
+        assert refused.value.code == code
+    public = check_bounds(worlds.MANIFEST, (0, 0, 0), min_sum_squares=5, max_sum_squares=5, width=8)
+    assert public.least == 0
+
+
+@given(counts=st.lists(st.integers(0, 40), min_size=128, max_size=128), least=st.integers(1, 10**7))
+def test_fitting_to_an_allowed_cap_leaves_the_floor(counts: list[int], least: int) -> None:
+    cap = max(sum(counts), 4 * least)
+    if sum(count * size**2 for size, count in enumerate(counts)) >= least:
+        bound = fitting_bound(counts, cap)
+        assert least <= sum(count * min(size, bound) ** 2 for size, count in enumerate(counts)) <= cap

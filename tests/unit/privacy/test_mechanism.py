@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,31 @@ def test_layers_that_do_not_mix_records_are_taken() -> None:
     train(Mixed(nn.Dropout(0.5)), *records(3), SETTINGS, rate=1.0)
 
 
+class Centred(nn.Module):
+    """A layer of somebody's own, which no list of layers names."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x - x.mean(0, keepdim=True) / 2
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_no_layer_of_ones_own_lets_a_record_change_the_gradient_of_another(wrapped: bool) -> None:
+    """Adding one record moves the integers by at most its own bound, whatever the others are."""
+    inputs, labels = records(40)
+    inputs[0] = 1e4
+    ends = []
+    for first in (0, 1):
+        head = nn.Linear(6, 3)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        layers = nn.Sequential(Centred(), head)
+        model = nn.Sequential(layers) if wrapped else layers
+        once = replace(SETTINGS, steps=1)
+        train(model, inputs[first:], labels[first:], once, rate=1.0, stream=SecretStream.of_key(KEY))
+        ends.append(weights(model))
+    assert np.linalg.norm(ends[0] - ends[1]) <= SETTINGS.clip / SETTINGS.divisor * (1 + 1e-5)
+
+
 def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(TaskError, match="no parameter to train"):
         check_layers(nn.Sequential(nn.Linear(2, 2).requires_grad_(False)))
@@ -227,7 +253,7 @@ def test_frozen_layers_in_front_give_the_same_training_as_inside() -> None:
 
 def test_what_leaves_a_training_is_what_the_mechanism_released() -> None:
     model = network()
-    with checked(model):
+    with checked(model, SETTINGS):
         train(model, *records(3), SETTINGS, rate=0.1)
 
 
@@ -240,6 +266,11 @@ def twice(model: nn.Sequential) -> None:
     train(model, *records(3), SETTINGS, rate=0.1)
 
 
+def quieter(model: nn.Sequential) -> None:
+    """It has settings of its own in the place of the manifest's."""
+    train(model, *records(3), replace(SETTINGS, noise1024=1999), rate=0.1)
+
+
 def further(model: nn.Sequential) -> None:
     train(model, *records(3), SETTINGS, rate=0.1)
     with torch.no_grad():
@@ -247,13 +278,19 @@ def further(model: nn.Sequential) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"), [(never, "noise 0 times"), (twice, "noise 2 times"), (further, "went on .* 2.bias")]
+    ("wrong", "said"),
+    [
+        (never, "noise 0 times"),
+        (twice, "noise 2 times"),
+        (quieter, r"used .*noise1024=1999.* declares .*noise1024=2000"),
+        (further, "went on .* 2.bias"),
+    ],
 )
 def test_a_training_that_releases_anything_else_is_refused(
     wrong: Callable[[nn.Sequential], None], said: str
 ) -> None:
     model = network()
-    with pytest.raises(TaskError, match=said) as refused, checked(model):
+    with pytest.raises(TaskError, match=said) as refused, checked(model, SETTINGS):
         wrong(model)
     assert refused.value.code == "not-private"
     assert "Nothing was sent" in refused.value.remedy

@@ -53,7 +53,7 @@ def test_settings_are_read_as_they_were_written() -> None:
         ("grid", 17),
         ("grid", 16),  # the noise would be beyond what the sampler takes
         ("delta", 0),
-        ("delta", 1),
+        ("delta", 0.0011),
         ("unit", "patient"),
         ("adjacency", "replace"),
     ],

@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.rpc.client import LedgerReader, Rpc
+from tests.http_servers import Handler, started
 
 ADDRESS = "0x" + "11" * 20
 
@@ -32,10 +33,9 @@ def endpoint() -> Iterator[_Endpoint]:
     """An HTTP server that answers every request with `answer`, or not at all if it is None."""
     over = threading.Event()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Scripted(Handler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            server.requests.append(json.loads(body))
+            server.requests.append(self.asked())
             if server.answer is None:
                 over.wait(5)
                 return
@@ -51,18 +51,11 @@ def endpoint() -> Iterator[_Endpoint]:
             except OSError:
                 return  # the other side has had enough
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name is the library's
-            pass
-
-    server = _Endpoint(("127.0.0.1", 0), Handler)
+    server = _Endpoint(("127.0.0.1", 0), Scripted)
     server.requests = []
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    over.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with started(server):
+        yield server
+        over.set()
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def test_a_database_of_the_first_schema_keeps_its_rounds(kind: str, request: pyt
     columns = ", ".join(row)
     values = ", ".join(f":{name}" for name in row)
     with found.begin() as connection:
-        connection.execute(text(f"INSERT INTO rounds ({columns}) VALUES ({values})"), row)  # noqa: S608
+        connection.execute(text(f"INSERT INTO rounds ({columns}) VALUES ({values})"), row)  # noqa: S608  our own names
         connection.execute(
             text(
                 'INSERT INTO transactions (purpose, state, round, "to", data, nonce, raw, hash, attempts, created_at) '

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -682,7 +683,7 @@ def test_ceph_names_wrong_keys_and_buckets(
     for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"):
         monkeypatch.setenv(variable, "wrong")
         store = s3.store(ceph.endpoint, bucket, tmp_path / "cache")
-        for ask in (lambda: store.put(b"words"), lambda: store.has(WORDS)):  # noqa: B023
+        for ask in (partial(store.put, b"words"), partial(store.has, WORDS)):
             with pytest.raises(StoreError, match="refuses these credentials") as wrong:
                 ask()
             assert wrong.value.code == "store-credentials"

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from folkmoot.errors import InputError
+from folkmoot.protocol.packing import WIDTHS, ZERO
 from folkmoot.protocol.verdict import Reason
 from folkmoot.simulation import federation
 from folkmoot.simulation.attacks import ATTACKS, Scene
-from folkmoot.simulation.federation import Plan, Run, Workload, run
+from folkmoot.simulation.federation import _FIRST_EXPONENT, Plan, Run, Workload, run
 from folkmoot.simulation.grid import Cell, Table, grid, load, rule_text
 from folkmoot.simulation.network import NAMES, Network
 
@@ -44,6 +45,29 @@ def test_every_attack_runs(workload: Workload, name: str, root: str) -> None:
     assert outcome.slashed == 0
     assert outcome.attacker_pay is None or 0 <= outcome.attacker_pay <= 1
     assert json.loads(json.dumps(outcome.to_json()))["accuracy"] == pytest.approx(outcome.accuracy, abs=1e-4)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_eager_start_of_a_lone_contributor_is_the_next_base(workload: Workload, width: int) -> None:
+    alone = Plan(contributors=1, malicious=0, rounds=4, width=width, outer_rate=512, outer_momentum=307)
+    assert run(workload, replace(alone, start="eager")) == run(workload, alone)
+
+
+def test_with_eager_start_contributors_go_on_from_their_own_updates(workload: Workload) -> None:
+    drill = Run(workload, replace(SMALL, attack="sign-flip", start="eager"))  # rate 1024, momentum 0
+    base = drill.model
+    drill.round(0)
+    assert drill.starts is not None
+    step = np.float32(2.0**_FIRST_EXPONENT)
+    sent = {
+        who: update.read(0, drill.manifest.leaves)
+        for who, update in zip(drill.past[0].contributors, drill.past[0].updates, strict=True)
+    }
+    for start, place in zip(drill.starts, drill.order.tolist(), strict=True):
+        moved = (base - start) / step
+        update = sent[drill.account_of(place, 0)].astype(np.float32).ravel() - ZERO
+        # An attacker sends the reverse of what it trained, and goes on from what it trained.
+        assert moved == pytest.approx(update if place in drill.honest_places else -update, abs=1.01)
 
 
 def test_the_mean_pays_everybody_the_same(workload: Workload) -> None:
@@ -162,6 +186,7 @@ def test_a_trigger_is_a_bright_patch(workload: Workload) -> None:
         ({"rounds": 0}, "no drill"),
         ({"rare": (1, 0)}, "can't be held"),
         ({"rare": (1, 6)}, "can't be held"),
+        ({"start": "late"}, "no start 'late'"),
     ],
 )
 def test_impossible_plans_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -163,6 +163,8 @@ def test_the_first_exponents_of_a_private_task_are_those_of_its_noise(
     (exponent,) = start.genesis.exponents
     steps = settings.deviation_of_training * task.training["learning_rate"] / 2.0**exponent
     assert 16 / 2**0.5 < steps * (np.pi / 2) ** 0.5 < 16 * 2**0.5
+    with pytest.raises(InputError, match="can't have 4 bits a coordinate"):
+        start_of(task, width=4)
 
 
 class HalfFrozen(TabularTask):

@@ -21,4 +21,4 @@ def main(grid: Grid, context: Context) -> None:
         num_rounds=context.run_config["num-server-rounds"],
         train_config=ConfigRecord({"lr": 0.05}),
     )
-    print("metrics", dict(result.train_metrics_clientapp))  # noqa: T201
+    print("metrics", dict(result.train_metrics_clientapp))

@@ -16,7 +16,7 @@ def main(grid: Grid, context: Context) -> None:
 
     def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
         model = arrays.to_numpy_ndarrays()
-        print("MODEL", number, digest(model))  # noqa: T201
+        print("MODEL", number, digest(model))
         return MetricRecord({"loss": loss_of(model, *load_data(12345))})
 
     result = FedProx(fraction_evaluate=1.0, proximal_mu=0.1).start(
@@ -27,5 +27,5 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     losses = [result.evaluate_metrics_clientapp[n]["loss"] for n in sorted(result.evaluate_metrics_clientapp)]
-    print("LOSSES", *losses)  # noqa: T201
-    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))  # noqa: T201
+    print("LOSSES", *losses)
+    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))

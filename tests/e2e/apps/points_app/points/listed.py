@@ -13,7 +13,7 @@ app = ServerApp()
 def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord:
     """Measure on the server's points."""
     model = arrays.to_numpy_ndarrays()
-    print("MODEL", number, digest(model))  # noqa: T201
+    print("MODEL", number, digest(model))
     return MetricRecord({"loss": loss_of(model, *load_data(12345))})
 
 
@@ -28,5 +28,5 @@ def main(grid: Grid, context: Context) -> None:
         evaluate_fn=evaluate,
     )
     losses = [result.evaluate_metrics_serverapp[n]["loss"] for n in sorted(result.evaluate_metrics_serverapp)]
-    print("LOSSES", *losses)  # noqa: T201
-    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))  # noqa: T201
+    print("LOSSES", *losses)
+    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))

@@ -22,14 +22,14 @@ class Saving(FedAvg):
     def start(self, grid, initial_arrays, num_rounds=3, timeout=3600, train_config=None, **_):
         """Train, and say what came of each round."""
         result, arrays = Result(), initial_arrays
-        print("MODEL", 0, digest(arrays.to_numpy_ndarrays()))  # noqa: T201
+        print("MODEL", 0, digest(arrays.to_numpy_ndarrays()))
         for number in range(1, num_rounds + 1):
             replies = grid.send_and_receive(
                 messages=self.configure_train(number, arrays, train_config, grid), timeout=timeout
             )
             arrays, metrics = self.aggregate_train(number, replies)
-            print("MODEL", number, digest(arrays.to_numpy_ndarrays()))  # noqa: T201
-            print("RATE", number, metrics["lr"])  # noqa: T201
+            print("MODEL", number, digest(arrays.to_numpy_ndarrays()))
+            print("RATE", number, metrics["lr"])
             result.arrays = arrays
         return result
 
@@ -43,4 +43,4 @@ def main(grid: Grid, context: Context) -> None:
         context.run_config["num-server-rounds"],
         train_config=ConfigRecord({"lr": 0.5}),
     )
-    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))  # noqa: T201
+    print("FINAL", digest(result.arrays.to_numpy_ndarrays()))
