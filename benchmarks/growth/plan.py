@@ -23,6 +23,8 @@ LINK = 20e6
 """Bits a second of a contributor's line, in each direction."""
 _SNAPSHOT = Path(__file__).resolve().parents[2] / "contracts" / "snapshots" / "FraudProofs.json"
 _MEASURED = {"1 M": 1_000_000, "100 M": 100_000_000}
+_CAP = 16_777_216
+"""Gas that a transaction may have (EIP-7825)."""
 
 
 def leaves_of(parameters: int) -> int:
@@ -63,6 +65,22 @@ def proofs() -> list[str]:
     return lines
 
 
+def deepest() -> int:
+    """Return the depth up to which the dearest proof fits into a transaction.
+
+    That is `proveMean` of 256 updates of a model in 4,096 tensors, with 255 rounds above. It was measured at the depth
+    of the largest model that a manifest may have; a level costs what it costs between the two depths at which the proof
+    was measured with one tensor.
+    """
+    measured = json.loads(_SNAPSHOT.read_text())
+    low, high, dearest = (
+        int(measured[f"proveMean, {name}, 256, 255 rounds above"])
+        for name in ("100 M", "4.3 B", "4.3 B in 4096 tensors, trimmed")
+    )
+    below, depth = depth_of(leaves_of(_MEASURED["100 M"])), depth_of(MAX_LEAVES)
+    return depth + (_CAP - dearest) * (depth - below) // (high - low)
+
+
 def _at(depth: int, function: str, end: str, measured: dict[str, str]) -> int:
     """Gas at a depth, on the line through the measured ones."""
     (low, below), (high, above) = (
@@ -78,7 +96,7 @@ def _bytes(size: int) -> str:
 
 def main() -> None:
     """Print the tables."""
-    print("\n".join([*sizes(), "", *proofs()]))
+    print("\n".join([*sizes(), "", *proofs(), "", f"The dearest proof fits up to depth {deepest()}."]))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.growth import large, plan
+from folkmoot.protocol.manifest import MAX_LEAVES
+from folkmoot.protocol.merkle import depth_of
 
 PARAMETERS = 2_000_000
 MOST = 20.0
@@ -27,3 +29,9 @@ def test_the_sizes_of_the_plan_are_those_of_the_formats() -> None:
             "run `python -m benchmarks.growth.plan`, and put its first table into docs/scaling.md"
         )
     assert [line.count("|") for line in plan.proofs()] == [7] * (2 + len(plan.MODELS))
+
+
+def test_the_dearest_proof_fits_at_the_largest_model_and_the_page_says_up_to_where() -> None:
+    assert depth_of(MAX_LEAVES) <= plan.deepest(), "a lie about the mean of the largest model can't be proven"
+    text = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    assert f"fits up to depth {plan.deepest()}" in text, "run `python -m benchmarks.growth.plan`"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -113,6 +114,25 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     assert not update[300:512].any()
     world.accept(1, reply.content[records.COMMITMENT]["commitment"], data)
     assert world.run_state == "done"
+
+
+def test_the_base_is_let_go_of_while_the_app_trains(
+    world: World, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The base takes 8 bytes a weight, which large models need for the training itself."""
+    bases: list[weakref.ref[Any]] = []
+    held: list[bool] = []
+    read = records.theta_of
+
+    def theta_of(record: ArrayRecord, size: int) -> Any:
+        theta = read(record, size)
+        bases.append(weakref.ref(theta))
+        return theta
+
+    monkeypatch.setattr(records, "theta_of", theta_of)
+    reply = run(join(world), train_message(world), App(spoil=lambda _: held.append(bases[0]() is not None)))
+    assert not reply.has_error()
+    assert held == [False]
 
 
 @pytest.mark.parametrize(

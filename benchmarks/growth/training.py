@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory of a node that trains a large model: ``python -m benchmarks.growth.training [--model 100]``.
+
+Runs two rounds of the task `text` with a larger model, one step each, as the mod runs them on a node: from the base's
+int64 weights to the encoded update and the encrypted memory, from which the second round goes on. There is no chain and
+no coordinator. Both rounds are in one process, which has loaded torch before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from flwr.app import Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from benchmarks.growth.large import Part
+from benchmarks.growth.usage import Process
+from client.app import train
+from folkmoot.flower import mod, records
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.memory import MemoryStore, Owner, commit_memory
+from folkmoot.protocol.fixed_point import from_float, to_float32
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.tasks import load_task
+from tests.unit.flower.grid import context, number
+
+MODELS = ("3", "30", "100")
+"""Millions of weights."""
+_ACCOUNT = "0x" + "11" * 20
+_HASH, _KEY = bytes(32), bytes(32)
+_WIDTH, _EXPONENT = 4, -11
+_NO_CAP = 1 << 63
+_THETA = "theta"
+
+
+def measure(folder: Path, model: str) -> tuple[int, list[Part]]:
+    """Return the number of weights, and what each of the two rounds took.
+
+    Args:
+        folder: An empty folder for everything.
+        model: One of `MODELS`.
+    """
+    reference = f"{__package__}.language:Text{model}"
+    with ProcessPoolExecutor(2, get_context("spawn")) as fresh:
+        manifest = fresh.submit(_begin, folder, reference).result()
+        return manifest.elements, fresh.submit(_rounds, folder, reference, manifest).result()
+
+
+def _begin(folder: Path, reference: str) -> Manifest:
+    """Write the first weights, as int64, to a file; return the manifest."""
+    task = load_task(reference)
+    values = {name: tensor.numpy() for name, tensor in task.model().state_dict().items()}
+    manifest = Manifest.from_arrays(task.name, values, task.training)
+    from_float(manifest.flatten(values)).tofile(folder / _THETA)
+    Contributor(folder, "", "", {"chainId": 1, "ledger": _ACCOUNT}, _ACCOUNT, reference, 0, 3).save()
+    return manifest
+
+
+def _rounds(folder: Path, reference: str, manifest: Manifest) -> list[Part]:
+    for name in ("_run_id", "_node_id", "_task_id"):
+        setattr(TaskIdentity, name, 1)
+    load_task(reference).load(0, 3, 0)  # Texts and their encoding do not count.
+    own, found = Process(os.getpid()), []
+    for round_ in (1, 2):
+        own.forget_peak()
+        held, before = own.held(), own.seconds()
+        _round(folder, manifest, round_)
+        found.append(Part(f"round {round_}", own.seconds() - before, own.peak(), held))
+    return found
+
+
+def _round(folder: Path, manifest: Manifest, round_: int) -> None:
+    """Do what the mod does, with a base that the keeper would have sent."""
+    contributor = Contributor.load(folder)
+    header = RoundHeader(round_, manifest.hash, _HASH, 1, _WIDTH, _HASH, (_EXPONENT,) * len(manifest.tensors))
+    said = records.RoundMessage(round_, header.encoded, manifest.to_json(), _HASH, 1, contributor.ledger, b"")
+    content = RecordDict({records.ROUND: said.to_record(), records.THETA: records.theta_record(None)})
+    app = mod._App(
+        number(Message(content, 1, "train"), f"message-{round_}"),
+        context(contributor),
+        train,
+        contributor,
+        said,
+        manifest,
+        np.fromfile(folder / _THETA, dtype=np.int64),
+        mod._Options(None, None, None, configs=False, show_round=True),
+    )
+    owner = Owner(1, contributor.ledger, _ACCOUNT, manifest.hash.hex(), _HASH.hex())
+    memory = MemoryStore(folder / "memory", owner, _KEY, manifest.elements)
+    kept = memory.choose(round_ - 1, lambda later: later - 1)
+    earlier = RecordDict() if kept is None else memory.load(kept, _header_hash(folder))
+    trained = app.train(to_float32(app.base()), round_, earlier)
+    assert not isinstance(trained, Message), trained.error
+    mod._encode(trained.content, records.ARRAYS, trained.start, header, manifest, _ACCOUNT, _NO_CAP)
+    commit_memory(folder / "memory", round_, memory.draft(round_, header.hash, trained.state))
+    (folder / "header").write_bytes(header.hash)
+
+
+def _header_hash(folder: Path) -> bytes:
+    """Return the hash of the header of the round before."""
+    return (folder / "header").read_bytes()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth.training", description=__doc__)
+    parser.add_argument("--model", choices=MODELS, default="100", help="millions of weights")
+    parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
+    wanted = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=wanted.folder) as place:
+        parameters, parts = measure(Path(place), wanted.model)
+    print(f"{parameters:,} parameters, load {os.getloadavg()[0]:.1f}")
+    for part in parts:
+        print(part.line(parameters), flush=True)
+
+
+if __name__ == "__main__":
+    main()
