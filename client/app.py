@@ -9,21 +9,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.drill import claim, drill_mod
 from folkmoot.errors import TaskError
-from folkmoot.flower import records
+from folkmoot.flower import frozen, records
 from folkmoot.flower.clock import time_left
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import StateMemory
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.tasks import Task, load_task, root
+from folkmoot.tasks import Task, load_task, pretrained, root
 from folkmoot.tasks.training import train_once
 
-app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True), drill_mod()])
+app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True, whole=False), drill_mod()])
 
 
 @app.train()
@@ -50,9 +50,13 @@ def train(message: Message, context: Context) -> Message:
     examples = train_once(
         task, model, data, manifest.training, memory, round_message.round, time_left, report
     )
+    apart = frozen.arrays()
+    pretrained.require_frozen(model, apart)
     content = RecordDict(
         {
-            records.ARRAYS: ArrayRecord(model.state_dict()),
+            records.ARRAYS: ArrayRecord(
+                {name: Array(value) for name, value in model.state_dict().items() if name not in apart}
+            ),
             records.METRICS: MetricRecord({**report, records.NUM_EXAMPLES: examples}),
         }
     )
@@ -68,12 +72,15 @@ def evaluate(message: Message, context: Context) -> Message:
 
 
 def _model(task: Task, message: Message) -> Any:
-    """Return the task's model with the weights of a message."""
-    model = task.model()
+    """Return the task's model with the weights of a message, and the arrays that are not in the message."""
+    model, apart = task.model(), frozen.arrays()
     try:
         arrays = message.content.array_records[records.ARRAYS]
         # The message's arrays are not needed any more, and would take as much memory as the model.
-        model.load_state_dict(arrays.to_torch_state_dict(keep_input=False))
+        given = arrays.to_torch_state_dict(keep_input=False)
+        own = model.state_dict()
+        model.load_state_dict({**given, **{name: own[name] for name in apart if name in own}})
+        pretrained.put_frozen(model, apart)
     except RuntimeError as error:
         raise TaskError(
             f"The model of the task {task.name!r} does not fit the federation's.",

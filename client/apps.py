@@ -46,6 +46,7 @@ def init(
     node_config: Mapping[str, Any],
     limit: StepLimit | None = None,
     width: int = 8,
+    settings: Mapping[str, Any] | None = None,
 ) -> Made:
     """Capture an app, train once on its first partition, and write the genesis files of a federation.
 
@@ -57,7 +58,7 @@ def init(
     with scratch() as folder:
         captured = capture(app, folder, nodes, limit)
         trial = try_training(captured, folder, node_config, limit)
-    start = start_of_app(captured, trial, width)
+    start = start_of_app(captured, trial, width, settings)
     write(start, out)
     return Made(captured, trial, start)
 

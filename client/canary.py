@@ -19,7 +19,7 @@ from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, Task
 from folkmoot.evaluation import Measurement
 from folkmoot.evaluation.canary import NOTHING, CanaryReport, compared, sign_canary
 from folkmoot.protocol.commitment import Domain
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Files, Manifest, no_files
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.tasks import Task
 
@@ -35,13 +35,16 @@ class Evaluator:
         task: Task of the federation.
         api: Client of the coordinator.
         account: Account of the evaluator.
+        files: Gives the values of carried files.
 
     Raises:
         TaskError: The coordinator has another task.
     """
 
-    def __init__(self, task: Task, api: CoordinatorApi, account: LocalAccount) -> None:
-        self._task, self._api, self._account = task, api, account
+    def __init__(
+        self, task: Task, api: CoordinatorApi, account: LocalAccount, files: Files = no_files
+    ) -> None:
+        self._task, self._api, self._account, self._files = task, api, account, files
         deployment = api.deployment()
         self._domain = Domain(deployment.chain_id, deployment.ledger)
         self._manifest: Manifest = fetch_manifest(api)
@@ -129,5 +132,5 @@ class Evaluator:
                 )
             while len(self._measured) >= _KEPT:
                 del self._measured[next(iter(self._measured))]
-            self._measured[sha256] = measured_state(self._task, state, self._manifest)
+            self._measured[sha256] = measured_state(self._task, state, self._manifest, self._files)
         return self._measured[sha256]

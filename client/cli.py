@@ -225,7 +225,7 @@ def join(
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime import logs
-    from folkmoot.runtime.memory import TRAINING, require_memory
+    from folkmoot.runtime.memory import FROZEN, TRAINING, require_memory
     from folkmoot.runtime.superlink import SuperLink
     from folkmoot.runtime.units import format_amount, parse_address, parse_bundle
     from folkmoot.runtime.urls import secrets_of
@@ -323,7 +323,7 @@ def join(
             node.check_enrolled(endpoint, addresses, address)
         genesis, manifest = node.read_genesis(endpoint, api, addresses)
         require_memory(
-            TRAINING * manifest.size,
+            TRAINING * manifest.size + FROZEN * manifest.file_bytes,
             "Training",
             "Nothing was started. Join on a machine with more memory, or give a higher --limit-memory.",
             access.memory_limit(granted),
@@ -356,6 +356,9 @@ def join(
         say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with node.locked(folder):
+            if manifest.files:
+                say(f"Checking the arrays that nobody trains, {manifest.file_bytes / 1e6:,.1f} MB ...")
+                keeper.fetch_carried()
             keeper.head()
     account = None if key_file is None else unlock(key_file, password_file)
     if account is not None and stake is not None and (lacking or confirmations > 1):
@@ -745,14 +748,16 @@ def canary(
     Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
     """
     from client.canary import Evaluator
+    from folkmoot.artifacts.carried import files_of
+    from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.cli.options import unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
     account = unlock(keystore, password_file)
-    with CoordinatorApi(coordinator) as api:
-        evaluator = Evaluator(loaded, api, account)
+    with CoordinatorApi(coordinator) as api, CoordinatorSource(coordinator) as source:
+        evaluator = Evaluator(loaded, api, account, files_of(source))
         note(f"{account.address} watches {coordinator}; Ctrl-C ends it.", json_)
         for line in evaluator.run():
             typer.echo(json.dumps(line) if json_ else _result_line(line))

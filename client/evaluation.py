@@ -11,15 +11,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.artifacts.sources import SPARE
+from folkmoot.artifacts.carried import files_of
+from folkmoot.artifacts.sources import SPARE, CoordinatorSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Files, Manifest, no_files
 from folkmoot.protocol.state import State
-from folkmoot.tasks import HeldOutPredictions, Task, optional
+from folkmoot.tasks import HeldOutPredictions, Task, optional, pretrained
 
 if TYPE_CHECKING:
     import torch
@@ -46,9 +47,11 @@ def read_model(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(
-            f"The model {path} can't be read: {error.strerror}.", remedy="Check the path."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"The model {path} can't be read: {error.strerror or error}.", remedy="Check the path.")
 
 
 def evaluate(task: Task, data: bytes) -> Report:
@@ -67,6 +70,23 @@ def evaluate(task: Task, data: bytes) -> Report:
         state_root=metadata.get("folkmoot.stateRoot", ""),
         measured=measured(task, weights),
     )
+
+
+def mapped_weights(path: Path) -> dict[str, Any]:
+    """Return the tensors of a model file by name, mapped from the file where the platform can.
+
+    Raises:
+        InputError: The file can't be read.
+        ArtifactError: The file is damaged.
+    """
+    import safetensors.torch
+
+    try:
+        return safetensors.torch.load_file(path)
+    except (ValueError, KeyError, safetensors.SafetensorError) as error:
+        raise ArtifactError(f"The model file is damaged: {error}.", remedy="Fetch it again.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def weights_of(data: bytes) -> dict[str, Any]:
@@ -190,14 +210,14 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
         ``round`` and ``error``.
     """
     manifest: Manifest | None = None
-    with CoordinatorApi(coordinator) as api:
+    with CoordinatorApi(coordinator) as api, CoordinatorSource(coordinator) as source:
         for event in api.events():
             if event.type != "round-anchored":
                 continue
             number = int(event.data["round"])
             try:
                 manifest = manifest or fetch_manifest(api)
-                model = model_of(task, fetch_weights(api, number, manifest))
+                model = model_of(task, fetch_weights(api, number, manifest, files_of(source)))
                 line = {"version": number, "stateRoot": event.data.get("stateRoot", "")}
                 if optional(task, "generate") is not None:
                     line["sample"] = generate(task, model, seed=number)
@@ -206,16 +226,16 @@ def watch(task: Task, coordinator: str) -> Iterator[dict[str, Any]]:
                 yield {"round": number, "error": str(error)}
 
 
-def measured_state(task: Task, state: State, manifest: Manifest) -> Measurement:
-    """Measure a state; see ``measured``."""
-    return measured(task, _tensors(state, manifest))
+def measured_state(task: Task, state: State, manifest: Manifest, files: Files = no_files) -> Measurement:
+    """Measure a state; see ``measured``. ``files`` gives the values of carried files."""
+    return measured(task, _tensors(state, manifest, files))
 
 
-def _tensors(state: State, manifest: Manifest) -> dict[str, torch.Tensor]:
+def _tensors(state: State, manifest: Manifest, files: Files) -> dict[str, torch.Tensor]:
     import torch
 
     torch.set_num_threads(1)
-    return {name: torch.from_numpy(array) for name, array in state.model(manifest).items()}
+    return {name: pretrained.tensor_of(array) for name, array in state.model(manifest, files).items()}
 
 
 def generate(
@@ -262,8 +282,16 @@ def fetch_manifest(api: CoordinatorApi) -> Manifest:
     return Manifest.from_json(api.artifact(_genesis(api).manifest))
 
 
-def fetch_weights(api: CoordinatorApi, number: int, manifest: Manifest) -> dict[str, torch.Tensor]:
+def fetch_weights(
+    api: CoordinatorApi, number: int, manifest: Manifest, files: Files = no_files
+) -> dict[str, torch.Tensor]:
     """Fetch the tensors of a version by name. If its state was deleted, the coordinator makes the model file.
+
+    Args:
+        api: Client of the coordinator.
+        number: Number of the version.
+        manifest: The federation's manifest.
+        files: Gives the values of carried files.
 
     Raises:
         ArtifactError: The file is missing or damaged.
@@ -271,7 +299,7 @@ def fetch_weights(api: CoordinatorApi, number: int, manifest: Manifest) -> dict[
     """
     sha256 = _sha256(api.get(f"/v1/rounds/{number}"), number)
     try:
-        return _tensors(fetch_state(api, sha256, manifest), manifest)
+        return _tensors(fetch_state(api, sha256, manifest), manifest, files)
     except CoordinatorError as error:
         if error.code != SPARE:
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.trial import model_of
 from folkmoot.artifacts.start import Start, write
@@ -18,6 +19,7 @@ from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.floor import check_private_width
 from folkmoot.privacy.layers import check_layers
+from folkmoot.protocol import feedback
 from folkmoot.protocol.genesis import (
     Genesis,
     calibrated_exponent,
@@ -27,7 +29,7 @@ from folkmoot.protocol.genesis import (
 )
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.runtime.memory import INITIAL, require_memory
+from folkmoot.runtime.memory import FROZEN, INITIAL, require_memory
 from folkmoot.tasks import Task, pace, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
@@ -61,15 +63,17 @@ def start_of(
     Raises:
         TaskError: The training settings lack ``local_steps`` or ``learning_rate``, privacy is declared and a
             layer mixes records, or the weights do not fit the task's model.
-        InputError: The settings for privacy, start or clock are invalid, or private updates can't have the width.
+        InputError: The settings for privacy, start, clock or feedback are invalid, or private updates can't have the
+            width.
         ManifestError: The model can't be used.
     """
     training = {**task.training, **(settings or {})}
     pace.check(training)
+    feedback.check(training)
     model = task.model()
     if weights is not None:
         pretrained.load(task, model, weights)
-    values = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+    values = {name: tensor.numpy() for name, tensor in model.state_dict().items()}
     private = PrivacySettings.of(task.training)
     committed = {root.SETTING: root_digest} if root_digest else {}
     carry = pretrained.frozen(model, private=private is not None)
@@ -81,7 +85,7 @@ def start_of(
         check_layers(model)
         check_private_width(width)
         noise = noise_exponent(supervised.rate_of(task.training) * private.deviation_of_training)
-        return _start(manifest, state, (noise,) * len(manifest.tensors))
+        return _start(manifest, state, values, (noise,) * len(manifest.tensors))
     try:
         exponent = first_exponent(
             float(task.training["learning_rate"]), int(task.training["local_steps"]), width
@@ -99,7 +103,7 @@ def start_of(
         Exception
     ) as error:  # The task's own code may fail in any way, for example because data are missing.
         problem = f"{type(error).__name__}: {error}"
-    return _start(manifest, state, exponents, problem)
+    return _start(manifest, state, values, exponents, problem)
 
 
 def check_memory(task: Task) -> None:
@@ -109,24 +113,37 @@ def check_memory(task: Task) -> None:
         LocalError: It has not (`memory-short`).
         TaskError: The task makes no model.
     """
-    parameters = sum(tensor.numel() for tensor in model_of(task).state_dict().values())
+    model = model_of(task)
+    names = set(pretrained.frozen(model))
+    needed = sum(
+        FROZEN * value.numel() * value.element_size() if name in names else INITIAL * value.numel()
+        for name, value in model.state_dict().items()
+    )
     require_memory(
-        INITIAL * parameters,
+        needed,
         f"The genesis of the task {task.name!r}",
         "Nothing was tried. Make it on a machine with more memory, or end other programs.",
     )
 
 
-def _start(manifest: Manifest, state: State, exponents: tuple[int, ...], problem: str = "") -> Start:
+def _start(
+    manifest: Manifest,
+    state: State,
+    values: Mapping[str, NDArray[Any]],
+    exponents: tuple[int, ...],
+    problem: str = "",
+) -> Start:
     genesis = Genesis.of(manifest, state, exponents)
-    return Start(manifest, state, genesis, state.root(manifest.hash), problem)
+    root = state.root(manifest.hash)
+    return Start(manifest, state, genesis, root, problem, lambda entry: values[entry.name])
 
 
 def _calibrated(
     task: Task, model: torch.nn.Module, manifest: Manifest, guesses: tuple[int, ...], width: int
 ) -> tuple[int, ...]:
     """Train the model once, and return each tensor's exponent from its change."""
-    before = {name: tensor.detach().clone().numpy() for name, tensor in model.state_dict().items()}
+    own = model.state_dict()
+    before = {tensor.name: own[tensor.name].detach().clone().numpy() for tensor in manifest.tensors}
     data = task.load(0, _CALIBRATION_SHARES, int(manifest.training.get("split_seed", 0)))
     # Of this training, only a small integer for each tensor is published, so its seed need not be secret. With a public
     # one, a task's genesis is the same wherever it is made.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The keeper: keeps the base state of rounds on the contributor's disk, and carries files by HTTP.
+"""The keeper: keeps the base state of rounds and the carried files on the contributor's disk, and sends files by HTTP.
 
 It is a part of `folkmoot join` outside of the sandbox. The training code requests the base of a round, and the delivery
 of a signed update, over a Unix socket (`folkmoot.flower.keeping`). For a base, the keeper has the state already, or it
@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.delivery import Delivery
+from client.kept_files import KeptFiles
 from client.kept_states import KeptStates, mean_file_size
 from client.sockets import REQUEST_SECONDS, listening, send
 from client.transfers import DOWN, At, Transfers
@@ -34,7 +35,7 @@ from folkmoot.artifacts.sources import (
 from folkmoot.coordinator_api import CoordinatorApi, passing
 from folkmoot.errors import ArtifactError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.keeping import BASE_TYPE, DELIVER_TYPE, MOMENTUM_TYPE, KeeperError
+from folkmoot.flower.keeping import BASE_TYPE, CARRIED_TYPE, DELIVER_TYPE, MOMENTUM_TYPE, KeeperError
 from folkmoot.flower.signing import read_line
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
@@ -55,6 +56,9 @@ LONGEST_WAY = 1024
 MIRROR_SECONDS = 15.0
 """Timeout in seconds for a mirror's answer, and for the pauses of one file, before the next source is asked: a mirror
 that is down must not cost a round."""
+
+CARRIED_FOLDER = "carried"
+"""Folder of the carried files, in that of the states."""
 
 _FILES = "files"
 _WEB = ("http://", "https://")
@@ -114,6 +118,7 @@ class Keeper:
         self._deployment = Deployment.from_json(contributor.deployment)
         self._folder = contributor.home / KEEPER_FOLDER
         self._states = KeptStates(self._folder, manifest)
+        self._files = KeptFiles(self._folder / CARRIED_FOLDER, manifest)
         self._delivery = Delivery(
             contributor.home,
             contributor.account,
@@ -192,7 +197,12 @@ class Keeper:
         Raises:
             FolkmootError: It can't be done, or can't be read (``malformed-request``).
         """
-        kind, number = _asked(read_line(connection, REQUEST_SECONDS))
+        kind, what = _asked(read_line(connection, REQUEST_SECONDS))
+        if isinstance(what, str):
+            with self.carried(what).open("rb") as file:
+                send(connection, {}, [file.fileno()])
+            return
+        number = what
         if kind == DELIVER_TYPE:
             self._delivery.deliver(number, self._failed)
             send(connection, {})
@@ -203,6 +213,40 @@ class Keeper:
             send(connection, {"size": size})
             connection.settimeout(_SEND_SECONDS)
             connection.sendfile(file, offset=len(MAGIC) + (size if momentum else 0), count=size)
+
+    # Carried files
+
+    def fetch_carried(self) -> None:
+        """Fetch the carried files that are not there.
+
+        Raises:
+            ArtifactError: A file is not available, or has another size than its array.
+            LocalError: The disk failed, or is full.
+        """
+        folder = self._files.folder
+        with self._lock, self._disk(folder):
+            missing = self._files.missing()
+            if not missing:
+                return
+            before = total = 0
+            with self._source(folder) as source, self._transfers.transfer("frozen arrays", DOWN) as at:
+                self._at = lambda new, done, _: at(new, before + done, sum(entry.size for entry in missing))
+                for size in self._files.fetch(source, missing):
+                    before, total = total, total + size
+
+    def carried(self, sha256: str) -> Path:
+        """Return a carried file of the manifest. Raises as `fetch_carried` does, and KeeperError for another name."""
+        found = self._files.find(sha256)
+        if found is None:
+            self.fetch_carried()
+            found = self._files.find(sha256)
+        if found is None:
+            raise KeeperError(
+                f"The federation's manifest has no file {sha256!r:.80}.",
+                remedy="Start the node with the manifest of its federation.",
+                code="unknown-file",
+            )
+        return found
 
     # States
 
@@ -240,33 +284,34 @@ class Keeper:
     def _after(self, ledger: LedgerReader, number: int) -> Path:
         """Return the state file after a round."""
         target = _Step(number, ledger.round(number))
-        with self._lock, self._disk(), contextlib.closing(self._api):
+        files = self._folder / _FILES
+        with self._lock, self._disk(files), contextlib.closing(self._api):
             found = self._states.find(target.view.state_root)
             if found is None:
-                with self._source() as source:
+                with self._source(files) as source:
                     found = self._by_means(ledger, source, target) or self._by_state(ledger, source, target)
                 self._states.tidy(target.view.state_root)
-                shutil.rmtree(self._folder / _FILES, ignore_errors=True)
+                shutil.rmtree(files, ignore_errors=True)
             return found
 
     @contextlib.contextmanager
-    def _disk(self) -> Iterator[None]:
-        """Turn a failure of the disk into an error while the block runs."""
+    def _disk(self, folder: Path) -> Iterator[None]:
+        """Make a folder, and turn a failure of the disk into an error while the block runs."""
+        needed = 4 * self._manifest.state_file_size + self._manifest.file_bytes
         try:
-            (self._folder / _FILES).mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             yield
         except OSError as error:
             raise LocalError(
-                f"A state can't be kept in {self._folder}: {error.strerror}.",
-                remedy=f"Make room there: the keeper needs {4 * self._manifest.state_file_size / 1e6:,.1f} MB. What is "
-                "there is kept, and the next try continues.",
+                f"A file can't be kept in {folder}: {error.strerror}.",
+                remedy=f"Make room there: the keeper needs {needed / 1e6:,.1f} MB. What is there is kept, and the next "
+                "try continues.",
                 code="keeper-disk",
             ) from error
 
     @contextlib.contextmanager
-    def _source(self) -> Iterator[ArtifactSource]:
-        """Open the mirrors and the coordinator, in this order."""
-        files = self._folder / _FILES
+    def _source(self, files: Path) -> Iterator[ArtifactSource]:
+        """Open the mirrors and the coordinator, in this order. They write to a folder."""
 
         def moved(new: int, done: int, total: int | None) -> None:
             self._at(new, done, self._size)  # A coded answer does not tell the file's size.
@@ -435,15 +480,18 @@ def _name(value: object) -> str:
     return value
 
 
-def _asked(line: bytes) -> tuple[str, int]:
-    """Return the type and the round of a request.
+def _asked(line: bytes) -> tuple[str, int | str]:
+    """Return the type of a request, and its round or its file.
 
     Raises:
         KeeperError: ``malformed-request``.
     """
     try:
         asked = parse_json(line)
-        kind, number = asked["type"], asked["round"]
+        kind = asked["type"]
+        if kind == CARRIED_TYPE:
+            return kind, str(asked["file"])
+        number = asked["round"]
         if kind in (BASE_TYPE, MOMENTUM_TYPE, DELIVER_TYPE) and type(number) is int and 0 <= number < 1 << 64:
             return kind, number
     except (InputError, KeyError, TypeError):

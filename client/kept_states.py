@@ -58,11 +58,11 @@ class KeptStates:
         path = self._place(root)
         if not path.is_file():
             return None
-        if self._checked.get(root) != _version(path):
+        if self._checked.get(root) != version_of(path):
             if self._root_of(path) != root:
                 path.unlink()
                 return None
-            self._checked[root] = _version(path)
+            self._checked[root] = version_of(path)
         return path
 
     def take(self, path: Path, root: bytes) -> Path | None:
@@ -112,7 +112,7 @@ class KeptStates:
             os.fsync(file.fileno())
         fault_point("keeper.state-written")
         named = path.replace(self._place(root))
-        self._checked[root] = _version(named)
+        self._checked[root] = version_of(named)
         sync_folder(self._folder)
         return named
 
@@ -133,7 +133,7 @@ class KeptStates:
         return merkle.state_root(manifest.hash, *roots)
 
 
-def _version(path: Path) -> tuple[int, ...]:
+def version_of(path: Path) -> tuple[int, ...]:
     """Return what changes when somebody changes or exchanges a file."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns

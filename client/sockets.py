@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +66,14 @@ def listening(
     return server
 
 
-def send(connection: socket.socket, answer: dict[str, Any]) -> None:
-    """Send an answer as one line of JSON.
+def send(connection: socket.socket, answer: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    """Send an answer as one line of JSON, and open files with it.
 
     Raises:
         OSError: The other side has gone, or does not read.
     """
     connection.settimeout(REQUEST_SECONDS)
-    connection.sendall(json.dumps(answer).encode() + b"\n")
+    line = json.dumps(answer).encode() + b"\n"
+    if descriptors:
+        line = line[socket.send_fds(connection, [line], list(descriptors)) :]
+    connection.sendall(line)

@@ -14,6 +14,7 @@ import secrets
 import select
 import subprocess
 import sys
+import threading
 import traceback
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ MESSAGE_PULLED = "_pull_and_store_message"
 """Name of the function of Flower's node that returns a run once there is a task of it."""
 
 LOST = 1
-"""Exit status after the connection to the SuperLink was lost permanently."""
+"""Exit status after the connection to the SuperLink was lost permanently, or the executor has ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -94,6 +95,12 @@ def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] =
     end(LOST)
 
 
+def end_with(executor: subprocess.Popen[bytes], end: Callable[[int], object] = os._exit) -> None:
+    """End this process when its executor has ended: nobody else takes its tasks. `folkmoot join` starts both again."""
+    executor.wait()
+    end(LOST)
+
+
 def filled_pipe(data: bytes) -> int:
     """Return the reading end of a pipe with a few bytes in it."""
     reader, writer = os.pipe()
@@ -124,7 +131,8 @@ def start_executor(
     key = filled_pipe(secret)
     command += ["--secret", str(key)]
     environment = None if names is None else training_environment(os.environ, ["FLWR_HOME", *names])
-    subprocess.Popen(command, stdin=reader, pass_fds=[ready, key], env=environment)
+    executor = subprocess.Popen(command, stdin=reader, pass_fds=[ready, key], env=environment)
+    threading.Thread(target=end_with, args=(executor,), name="executor", daemon=True).start()
     os.close(reader)
     os.close(ready)
     os.close(key)

@@ -7,8 +7,10 @@ Commands import heavy libraries themselves, so that `folkmoot --help` stays fast
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -89,6 +91,13 @@ def task_init(
     width: Width = 8,
     start: Start = "base",
     clock: Clock = False,
+    feedback: Annotated[
+        bool,
+        typer.Option(
+            "--feedback",
+            help="At width 2, let each update take up what a contributor's earlier ones left out.",
+        ),
+    ] = False,
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -136,12 +145,14 @@ def task_init(
     from client import evaluation, trial
     from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
+    from folkmoot.protocol.feedback import SETTING as FEEDBACK
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
+    asked = {FEEDBACK: True} if feedback else {}
     if records is not None and epsilon is None:
         raise InputError("--records belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
     if app is not None:
@@ -160,13 +171,13 @@ def task_init(
                 "An app has no training settings: --start and --clock are for tasks.",
                 remedy="Leave out both.",
             )
-        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, asked, json_)
         return
     loaded = load_task(one)
     check_memory(loaded)
     if epsilon is not None:
         loaded = private.declaring(loaded, epsilon, budget_rounds, records)
-    weights = evaluation.weights_of(evaluation.read_model(from_)) if from_ is not None else None
+    weights = evaluation.mapped_weights(from_) if from_ is not None else None
     if weights is not None:  # Before the task is tried, which takes as long as a round.
         pretrained.load(loaded, trial.model_of(loaded), weights)
     tried = _try(loaded, json_)
@@ -174,10 +185,11 @@ def task_init(
     paced = {
         **({pace.START: start} if start != pace.BASE else {}),
         **({pace.CLOCK: True} if clock else {}),
+        **asked,
     }
     genesis = write_genesis(loaded, out, committed, width, weights, paced)
     settings = PrivacySettings.of(genesis.manifest.training)
-    frozen = sum(one.array().size for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
+    frozen = sum(math.prod(one.shape) for one in genesis.manifest.carried if one.dtype in TRAINED_DTYPES)
     shown = {
         "genesis": str(out / "genesis.json"),
         "task": genesis.manifest.task,
@@ -242,6 +254,7 @@ def _app_init(
     out: Path,
     root_digest: str,
     width: int,
+    settings: Mapping[str, Any],
     json_: bool,
 ) -> None:
     from client import apps
@@ -251,7 +264,7 @@ def _app_init(
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
     note("Reading the app, and training once on partition 0 ...", json_)
-    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width)
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width, settings)
     captured, start = genesis.captured, genesis.start
     numbers = (
         ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"

@@ -180,7 +180,7 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
             "The coordinator",
             "Nothing was started. Use a machine with more memory, or end other programs.",
         )
-        record_genesis(storage, genesis, deployment.genesis_hash)
+        record_genesis(storage, genesis, manifest, deployment.genesis_hash)
         federation = Federation(deployment, genesis, manifest, account.address)
         made = Coordinator(settings, account, federation, chain, storage, conduct)
         storage.database.listeners += [log_event, made.metrics.happened]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from server.chain.indexer import DeepRollback, Indexer
 from server.chain.view import ChainView
 from server.db import schema
 from server.db.engine import Database
-from server.db.models import Artifact, Round
+from server.db.models import CARRIED, Artifact, Round
 from server.db.steps import Step
 from server.federation import Federation
 from server.genesis import read_genesis
@@ -222,6 +222,11 @@ class _Home:
         genesis = read_genesis(store, deployment.genesis_hash)
         for name, what in ((genesis.manifest, "manifest"), (genesis.state, "state")):
             wanted.setdefault(name, _File(name, f"{what} of the genesis", 0))
+        with suppress(ArtifactError):  # Without the manifest, which is named below.
+            for entry in self._model(store)[1].files:
+                wanted.setdefault(
+                    entry.sha256, _File(entry.sha256, f"carried array {entry.name!r}", entry.size)
+                )
         broken, hashed, left = [], 0, HASHED_BYTES
         for file in wanted.values():
             if not self._deep and file.size > left:
@@ -332,7 +337,6 @@ def _wanted(session: Session) -> list[_File]:
 
 def _round_bytes(session: Session) -> float:
     """Mean size of the files of a round, in bytes; before the first round, that of the genesis."""
-    size, rounds = session.execute(
-        select(func.sum(Artifact.size), func.count(Artifact.round.distinct()))
-    ).one()
+    sizes = select(func.sum(Artifact.size), func.count(Artifact.round.distinct()))
+    size, rounds = session.execute(sizes.where(Artifact.kind != CARRIED)).one()
     return float(size or 0) / max(1, rounds)

@@ -6,13 +6,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
-from server.db.models import Artifact
+from folkmoot.protocol.manifest import Manifest
+from server.db.models import CARRIED, Artifact
 from server.storage import Storage
 from server.store import Store
+
+GENESIS_LIMIT = 1 << 20
+"""Maximum size in bytes of a genesis file, which has a number for each of at most 4,096 tensors."""
 
 
 def read_genesis(store: Store, genesis_hash: str) -> Genesis:
@@ -33,12 +36,13 @@ def read_genesis(store: Store, genesis_hash: str) -> Genesis:
 
 
 def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
-    """Copy the genesis, its manifest and its state from a folder into the store.
+    """Copy the genesis, its manifest, its state and its carried files from a folder into the store.
 
-    The folder may be a store (docs/protocol.md section 12) or just hold the three files under any names.
+    The folder may be a store (docs/protocol.md section 12) or just hold the files under any names.
 
     Raises:
         InputError: A file is missing.
+        ArtifactError: A carried file has another size than its array (``wrong-size``).
     """
     by_keccak: dict[str, Path] = {}
     by_sha256: dict[str, Path] = {}
@@ -48,7 +52,7 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
         if path.is_file():
             with path.open("rb") as file:
                 by_sha256[hashlib.file_digest(file, "sha256").hexdigest()] = path
-            if path.stat().st_size <= DOCUMENT_LIMIT:  # A state may be larger than the memory.
+            if path.stat().st_size <= GENESIS_LIMIT:  # A state may be larger than the memory.
                 by_keccak[keccak(path.read_bytes()).hex()] = path
     wanted = genesis_hash.removeprefix("0x")
     if wanted not in by_keccak:
@@ -59,25 +63,32 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
     stored = store.put_file(by_keccak[wanted])
     store.link(wanted, stored.sha256)
     genesis = read_genesis(store, genesis_hash)
-    for name in (genesis.manifest, genesis.state):
+
+    def put(what: str, name: str) -> Path:
         if name not in by_sha256:
             raise InputError(
-                f"The file {name} of the genesis is not in {folder}.", remedy="Get all three files."
+                f"{what} of the genesis, the file {name}, is not in {folder}.",
+                remedy="Get all files that `folkmoot task init` wrote.",
             )
         store.put_file(by_sha256[name])
+        return by_sha256[name]
+
+    manifest = Manifest.from_json(put("The manifest", genesis.manifest).read_bytes())
+    put("The first state", genesis.state)
+    for entry in manifest.files:
+        entry.open(put(f"The carried array {entry.name!r}", entry.sha256))
     return genesis
 
 
-def record_genesis(storage: Storage, genesis: Genesis, genesis_hash: str) -> None:
-    """Write the three files of the genesis into the database."""
-    wanted = genesis_hash.removeprefix("0x")
-    files = (
-        ("genesis", storage.store.by_keccak(wanted), wanted),
-        ("manifest", genesis.manifest, None),
-        ("state", genesis.state, None),
-    )
+def record_genesis(storage: Storage, genesis: Genesis, manifest: Manifest, genesis_hash: str) -> None:
+    """Write the files of the genesis into the database."""
+    wanted, store = genesis_hash.removeprefix("0x"), storage.store
+    names = (("genesis", store.by_keccak(wanted)), ("manifest", genesis.manifest), ("state", genesis.state))
+    files = [Artifact(sha256=name, kind=kind, size=store.path(name).stat().st_size) for kind, name in names]
+    files[0].keccak = wanted
+    files += [Artifact(sha256=entry.sha256, kind=CARRIED, size=entry.size) for entry in manifest.files]
     with storage.database.write("genesis-recorded") as session:
-        for kind, sha256, digest in files:
-            size = storage.store.path(sha256).stat().st_size
-            row = Artifact(sha256=sha256, keccak=digest, kind=kind, size=size, round=0, public_from=0)
+        for row in files:
+            row.round = row.public_from = 0
+            row.deleted, row.gone = None, False  # A carried file may have been listed as an update.
             session.merge(row)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.carried import files_of
 from folkmoot.artifacts.states import RebuildingSource
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.policy import Policy
@@ -98,8 +99,9 @@ class ModelFiles:
                 remedy="Run `folkmoot coordinator doctor`.",
                 code="wrong-state",
             )
+        files = files_of(StoreSource(self.storage.store))
         stored = self.storage.store.put_chunks(
-            loaded.safetensors_chunks(self.federation.manifest, number, root)
+            loaded.safetensors_chunks(self.federation.manifest, number, root, files)
         )
         with self.storage.database.write("model-kept") as session:
             session.merge(file_row(stored, "model", of=number))

@@ -17,7 +17,7 @@ VECTORS = Path(__file__).resolve().parent.parent / "tests" / "vectors"
 SOURCE = VECTORS / "cases.json"
 TARGET = VECTORS / "contract_cases.json"
 
-GROUPS = ("updateProof", "treeProof", "outerStep", "shares")
+GROUPS = ("layout", "updateProof", "treeProof", "outerStep", "shares")
 """Groups of which a library of contracts/src decides each case, or all but what it is not told."""
 
 

@@ -47,6 +47,7 @@ def cases() -> dict[str, Any]:
         weights.shares_cases(),
         comparisons.window_sum_cases(),
         next_state.mean_leaves_cases(),
+        documents.layout_cases(),
     ]
     number = 0
     written = []

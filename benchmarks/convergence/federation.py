@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from folkmoot.aggregation.form import form_of
 from folkmoot.errors import UpdateRefused
+from folkmoot.protocol import feedback
+from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.exponents import next_exponents
@@ -96,6 +98,10 @@ class Course:
     """Mean scale of the policy."""
     clients: int = CLIENTS
     """Clients of the federation."""
+    feedback: bool = False
+    """Whether a client's update takes up what its earlier ones left out."""
+    outer: tuple[int, int] = (UNIT, 0)
+    """Rate and momentum of the policy's outer step, in 1/UNIT."""
 
     def rate_of(self, client: int, number: int) -> float:
         """Learning rate of a client in a round."""
@@ -198,8 +204,7 @@ class Integers:
             1,
             course.clients,
             course.width,
-            UNIT,
-            0,
+            *course.outer,
             _WINDOW,
             _WINDOW,
             _WINDOW,
@@ -214,6 +219,7 @@ class Integers:
         self.exponents = self._first(start)
         self.refused = self.fitted = 0
         self.worst_error = 0.0
+        self._residuals: dict[str, F32] = {}
 
     def arrays(self) -> Arrays:
         """The model as the clients see it."""
@@ -242,16 +248,13 @@ class Integers:
         for client, account in enumerate(self.accounts):
             trained = _train(self.subject, self.course, arrays, client, number)
             end = manifest.flatten({name: trained[name] for name in _names(manifest)})
-            encoded = encode_update(
-                flat,
-                end,
-                self.exponents,
-                manifest,
-                seed,
-                account,
-                width=self.policy.width,
-                max_sum_squares=self.policy.max_sum_squares,
-            )
+            given, cap = (flat, end, self.exponents, manifest, seed, account), self.policy.max_sum_squares
+            if self.course.feedback:
+                residual = self._residuals.get(account)
+                encoded, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+                self._residuals[account] = feedback.left_out(change, encoded.data, self.exponents, manifest)
+            else:
+                encoded = encode_update(*given, width=self.policy.width, max_sum_squares=cap)
             reader = MemoryUpdate(encoded.data, encoded.width)
             summary = summarize(reader, manifest)
             commitment = Commitment(account, number, bytes(32), summary.root, summary.sum_squares)

@@ -33,6 +33,7 @@ from benchmarks.links.results import (
     traffic_table,
 )
 from folkmoot.errors import InputError
+from folkmoot.protocol.outer_step import UNIT
 from folkmoot.tasks.text.gpt import Gpt, losses_of
 
 _STEPS = 3
@@ -86,8 +87,10 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     two.add_argument("--seeds", type=int, default=3, help="seeds, from 0 on")
     two.add_argument("--local-steps", type=int, default=LOCAL_STEPS, help="steps of a round, H")
-    two.add_argument("--rounds", type=int, default=3, help="rounds")
+    two.add_argument("--rounds", type=int, default=4, help="rounds")
     two.add_argument("--pieces", type=int, default=24, help="pieces of 64 tokens of a worker's step")
+    two.add_argument("--rate", type=int, default=UNIT, help="rate of the outer step, in 1/1024")
+    two.add_argument("--momentum", type=int, default=0, help="its momentum, in 1/1024")
 
     three = parts.add_parser("step", help="processor seconds of a step")
     add_models(three)
@@ -123,7 +126,15 @@ def work(chosen: argparse.Namespace) -> None:
         done = {curve.plan for curve in results.curves()}
         for seed in range(chosen.seeds):
             for way in chosen.ways:
-                plan = losses.Plan(way, seed, chosen.local_steps, chosen.rounds, chosen.pieces)
+                plan = losses.Plan(
+                    way,
+                    seed,
+                    chosen.local_steps,
+                    chosen.rounds,
+                    chosen.pieces,
+                    chosen.rate,
+                    chosen.momentum,
+                )
                 if plan not in done:
                     _take(results, losses.train(plan))
     elif chosen.part == "step":

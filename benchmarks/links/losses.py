@@ -3,7 +3,7 @@
 
 All ways start from the same weights and the same AdamW state, train on the texts of the task `text`, and take as many
 tokens a step. DDP draws its batch from all texts, as a shuffling sampler does; in the other ways each contributor has
-works of its own. FSDP computes what DDP does. The outer step has rate 1 and momentum 0.
+works of its own. FSDP computes what DDP does. DiLoCo has the outer step of the protocol, in floats.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from benchmarks.convergence.federation import Arrays, Course, Integers
+from folkmoot.protocol.outer_step import UNIT
 from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.tasks.memory import Memory
 from folkmoot.tasks.text import training
@@ -29,10 +30,13 @@ CONTEXT = int(TextTask.training["context"])
 """Tokens of a piece of text."""
 
 DDP, DILOCO = "ddp", "diloco"
-WAYS = (DDP, DILOCO, "width 8", "width 4", "width 2")
+FEEDBACK = " + feedback"
+"""End of the name of a way with error feedback."""
+
+WAYS = (DDP, DILOCO, "width 8", "width 4", "width 2", "width 2" + FEEDBACK)
 """What can be trained: torch's DDP, DiLoCo with float32, and Folkmoot by width."""
 
-_WARM_STEPS = 60
+_WARM_STEPS = 300
 _WARM_PIECES = 24
 
 
@@ -50,6 +54,10 @@ class Plan:
     """Rounds."""
     pieces: int = 24
     """Pieces of 64 tokens of a worker's step; 24 are 1,536 tokens."""
+    rate: int = UNIT
+    """Rate of the outer step, in 1/UNIT. DDP has none."""
+    momentum: int = 0
+    """Its momentum, in 1/UNIT."""
 
 
 @dataclass(frozen=True)
@@ -144,19 +152,32 @@ def train(plan: Plan) -> Curve:
     losses = [text.loss(start)]
     rate = float(TextTask.training["learning_rate"])
     if plan.way.startswith("width "):
-        width = int(plan.way.removeprefix("width "))
+        width = int(plan.way.removeprefix("width ").removesuffix(FEEDBACK))
         course = Course(
-            rate, plan.rounds, plan.seed, width=width, mean_scale=MEAN_SCALES[width], clients=WORKERS
+            rate,
+            plan.rounds,
+            plan.seed,
+            width=width,
+            mean_scale=MEAN_SCALES[width],
+            clients=WORKERS,
+            feedback=plan.way.endswith(FEEDBACK),
+            outer=(plan.rate, plan.momentum),
         )
         run = Integers(text, course, start)
         for number in range(1, plan.rounds + 1):
             run.round(number)
             losses.append(text.loss(run.arrays()))
         return Curve(plan, losses, run.refused)
-    who = range(-1, 0) if plan.way == DDP else range(WORKERS)
-    arrays = start
+    if plan.way == DDP:
+        who, outer, decay = range(-1, 0), 1.0, 0.0
+    else:
+        who, outer, decay = range(WORKERS), plan.rate / UNIT, plan.momentum / UNIT
+    arrays, momentum = start, {name: np.zeros_like(value) for name, value in start.items()}
     for number in range(1, plan.rounds + 1):
         trained: list[Any] = [text.train(arrays, client, number, plan.seed, rate, ()) for client in who]
-        arrays = {name: np.asarray(sum(one[name] for one in trained) / len(trained)) for name in arrays}
+        for name, before in arrays.items():
+            change = before - sum(one[name] for one in trained) / len(trained)
+            momentum[name] = decay * momentum[name] + change
+            arrays = {**arrays, name: before - outer * (change + decay * momentum[name])}
         losses.append(text.loss(arrays))
     return Curve(plan, losses)

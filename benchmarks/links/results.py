@@ -14,9 +14,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.links.losses import CONTEXT, WORKERS, Curve, Plan
+from benchmarks.links.losses import CONTEXT, FEEDBACK, WORKERS, Curve, Plan
 from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
 from folkmoot.errors import InputError
+from folkmoot.protocol.outer_step import UNIT
 from folkmoot.simulation import kept
 from folkmoot.web.intervals import alone
 from folkmoot.web.markup import tag
@@ -166,9 +167,13 @@ def loss_table(results: Results) -> str:
         compared = [_above(curves, groups.get(replace(plan, way=base), {})) for base in ("ddp", "diloco")]
         numbers = (CONTEXT * plan.pieces, plan.local_steps, plan.local_steps * plan.rounds)
         spread = f"{min(ends):.4f} to {max(ends):.4f}"
-        shown = (*(f"{number:,}" for number in numbers), f"{fmean(ends):.4f}", spread)
+        outer = f"{plan.rate / UNIT:.2g}/{plan.momentum / UNIT:.2g}"
+        shown = (*(f"{number:,}" for number in numbers), outer, f"{fmean(ends):.4f}", spread)
         rows.append((plan.way, *shown, *compared, str(len(ends))))
-    head = ("way", "tokens a step", "H", "steps", "loss", "range", "above DDP, %", "above DiLoCo, %", "seeds")
+    head = (
+        "way", "tokens a step", "H", "steps", "outer rate/momentum", "loss", "range", "above DDP, %",
+        "above DiLoCo, %", "seeds",
+    )  # fmt: skip
     return markdown(rows, head)
 
 
@@ -188,7 +193,8 @@ def clock_table(results: Results, model: str, compute: float) -> str:
     rows = []
     for setting in dict.fromkeys(place[1] for place in found if place[0] == model):
         for plan, curves in _groups(results).items():
-            reference, one = (_on(found, model, setting, way) for way in ("width 4", plan.way))
+            ways = ("width 4", plan.way.removesuffix(FEEDBACK))
+            reference, one = (_on(found, model, setting, way) for way in ways)
             if reference is None or one is None:
                 continue
             total, own = plan.local_steps * plan.rounds, compute * plan.pieces / Plan.pieces

@@ -6,6 +6,7 @@ import { MerkleSum } from "../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../src/libraries/MerkleTree.sol";
 import { Libraries } from "./utils/Libraries.sol";
 import { Test } from "./utils/Test.sol";
+import { MAX_TENSORS, Trees } from "./utils/Trees.sol";
 
 /// @notice What the judges compute with, against the valid and invalid cases that every implementation of docs/protocol.md
 /// is to pass: those of tests/vectors/cases.json, which tools/contract_cases.py writes in columns.
@@ -56,6 +57,36 @@ contract CasesTest is Test {
     }
 
     // Groups.
+
+    /// @dev What is too much no contract refuses: the manifest, whose hash a layout must have, limits it. So the limit is
+    /// compared with the one that the tests of gas have.
+    function test_Layouts() public view {
+        string memory group = ".layout";
+        string[] memory results = vm.parseJsonStringArray(_json, _all(group, "result"));
+        string[] memory comments = vm.parseJsonStringArray(_json, _all(group, "comment"));
+        uint256[] memory elements = vm.parseJsonUintArray(_json, _all(group, "elements"));
+        uint256[] memory tensors = vm.parseJsonUintArray(_json, _all(group, "tensors"));
+        uint256[] memory leaves = vm.parseJsonUintArray(_json, _all(group, "leaves"));
+        uint256[] memory depths = vm.parseJsonUintArray(_json, _all(group, "depth"));
+        bytes32[] memory hashes = vm.parseJsonBytes32Array(_json, _all(group, "layoutHash"));
+        uint256 most;
+        uint256 refused;
+        for (uint256 i = 0; i < results.length; ++i) {
+            if (i >= hashes.length) {
+                _check(results[i], false, comments[i]);
+                if (tensors[i] > refused) refused = tensors[i];
+                continue;
+            }
+            bytes memory layout = Trees.repeated(abi.encodePacked(uint64(elements[i])), tensors[i]);
+            (uint256 found, uint256 depth) = _libraries.layoutOf(layout);
+            vm.assertEq(found, leaves[i], comments[i]);
+            vm.assertEq(depth, depths[i], comments[i]);
+            vm.assertEq(keccak256(layout), hashes[i], comments[i]);
+            if (tensors[i] > most) most = tensors[i];
+        }
+        vm.assertEq(most, MAX_TENSORS, "the most tensors");
+        vm.assertEq(refused, MAX_TENSORS + 1, "one more");
+    }
 
     function test_PathsOfUpdateTrees() public view {
         string memory group = ".updateProof";

@@ -202,29 +202,93 @@ contract OdometerTest is RoundTest {
         }
     }
 
-    /// @dev Every member of a word by itself, against a plain list.
-    function testFuzz_charge_isPlainAddition(uint256[4] memory members, uint32[4] memory noises, uint64 cap) public {
-        uint256[256] memory plain;
+    /// @dev Each member of a word alone and then with the last one: from none to 63 places are left out before it, or
+    /// between the two.
+    function test_charge_findsEachMember() public {
         vm.startPrank(address(ledger));
-        for (uint256 step = 0; step < 4; ++step) {
-            uint256 noise = bound(noises[step], 1 << 10, 1 << 20);
-            uint256 cost = (5 * uint256(1 << 51) + noise * noise - 1) / (noise * noise);
-            bool refused;
-            for (uint256 i = 0; i < 256 && !refused; ++i) {
-                refused = (members[step] >> i) & 1 == 1 && plain[i] + cost > cap;
-            }
-            (bool success,) =
-                address(odometer).call(abi.encodeCall(IOdometer.charge, (0, members[step], noise, 5, cap)));
-            vm.assertEq(success, !refused, "refused as a whole, or charged as a whole");
-            for (uint256 i = 0; i < 256 && success; ++i) {
-                if ((members[step] >> i) & 1 == 1) plain[i] += cost;
-            }
+        for (uint256 i = 0; i < 255; ++i) {
+            odometer.charge(3, 1 << i, 2745, 1, CAP);
+            odometer.charge(3, 1 << i | 1 << 255, 2745, 1, type(uint64).max);
         }
         vm.stopPrank();
-        for (uint256 i = 0; i < 256; ++i) {
-            uint256 word = uint256(vm.load(address(odometer), keccak256(abi.encode(i / 4, uint256(0)))));
-            vm.assertEq(uint256(uint64(word >> (64 * (i % 4)))), plain[i], "counter");
+        for (uint256 i = 0; i < 255; ++i) {
+            vm.assertEq(_counter(768 + i), 2 * COST, "counter");
         }
+        vm.assertEq(_counter(1023), 255 * COST, "the last one's");
+        vm.assertEq(_counter(767) + _counter(1024), 0, "members of other words");
+    }
+
+    /// @dev Every member of a word by itself, against a plain list. Two caps of three are what a member reaches, or one
+    /// less.
+    function testFuzz_charge_isPlainAddition(uint256[4] memory members, uint32[4] memory noises, uint64[4] memory seeds)
+        public
+    {
+        uint256[256] memory plain;
+        for (uint256 step = 0; step < 4; ++step) {
+            uint256 noise = bound(noises[step], 1 << 10, 1 << 20);
+            uint256 kind = seeds[step] % 3;
+            uint256 cap = kind == 2 ? seeds[step] : plain[seeds[step] % 256] + _cost(noise) - kind;
+            _chargeBoth(plain, members[step], noise, cap);
+        }
+        _assertCounters(plain, 0, 256);
+    }
+
+    /// @dev Any four counters, of which those that are charged decide alone: each as drawn, or one below what the cap
+    /// leaves, or just that, or one above it.
+    function testFuzz_charge_judgesEachCounterByItself(
+        uint64[4] memory counters,
+        uint32 noise,
+        uint256 seed,
+        uint64 cap
+    ) public {
+        noise = uint32(bound(noise >> (seed % 32), 1, type(uint32).max));
+        uint256 cost = _cost(noise);
+        uint256 place = (seed >> 8) % 64;
+        uint256[256] memory plain;
+        uint256 word = 0;
+        for (uint256 lane = 0; lane < 4; ++lane) {
+            uint256 kind = (seed >> (16 + 2 * lane)) % 4;
+            uint256 before = counters[lane];
+            if (kind > 0 && cap > cost && cap < type(uint64).max) before = cap - cost + kind - 2;
+            plain[4 * place + lane] = before;
+            word |= before << (64 * lane);
+        }
+        vm.store(address(odometer), bytes32(place), bytes32(word));
+        _chargeBoth(plain, (1 + (seed >> 24) % 15) << (4 * place), noise, cap);
+        _assertCounters(plain, 4 * place, 4 * place + 4);
+    }
+
+    function _cost(uint256 noise) private pure returns (uint256) {
+        return (5 * uint256(1 << 51) + noise * noise - 1) / (noise * noise);
+    }
+
+    /// @dev Charge the contract and, if nobody passes the cap, the list.
+    function _chargeBoth(uint256[256] memory plain, uint256 members, uint256 noise, uint256 cap) private {
+        uint256 cost = _cost(noise);
+        bytes memory refusal;
+        for (uint256 i = 0; i < 256 && refusal.length == 0; ++i) {
+            if ((members >> i) & 1 == 0 || plain[i] + cost <= cap) continue;
+            refusal = abi.encodeWithSelector(IRoundLedger.RoundLedgerBudgetSpent.selector, i, plain[i], cost, cap);
+        }
+        vm.prank(address(ledger));
+        (bool success, bytes memory answer) =
+            address(odometer).call(abi.encodeCall(IOdometer.charge, (0, members, noise, 5, cap)));
+        vm.assertEq(success, refusal.length == 0, "refused as a whole, or charged as a whole");
+        vm.assertEq(answer, refusal, "the first member beyond the cap");
+        for (uint256 i = 0; i < 256 && success; ++i) {
+            if ((members >> i) & 1 == 1) plain[i] += cost;
+        }
+    }
+
+    function _assertCounters(uint256[256] memory plain, uint256 first, uint256 end) private view {
+        for (uint256 i = first; i < end; ++i) {
+            vm.assertEq(_counter(i), plain[i], "counter");
+        }
+    }
+
+    function _counter(uint256 member) private view returns (uint256) {
+        uint256 word = uint256(vm.load(address(odometer), bytes32(member / 4)));
+        return uint64(word >> (64 * (member % 4)));
     }
 }
 

@@ -87,26 +87,31 @@ def try_training(
     return Trial(arrays, outcome["metrics"], time.monotonic() - began)
 
 
-def start_of_app(captured: Captured, trial: Trial | None, width: int = 8) -> Start:
+def start_of_app(
+    captured: Captured, trial: Trial | None, width: int = 8, settings: Mapping[str, Any] | None = None
+) -> Start:
     """Return the genesis of a federation with an app.
 
     Args:
         captured: The captured app.
         trial: One training, from which the first exponents come. Without it they are low estimates.
         width: Bits of an encoded coordinate under the first policy.
+        settings: Training settings of the manifest. An app sees none of them.
 
     Raises:
         ManifestError: The arrays can't be used.
         InputError: The training returned other arrays, or numbers that are not finite.
     """
-    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, width_settings(width))
+    training = {**(settings or {}), **width_settings(width)}
+    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, training)
     state = State.genesis(manifest, captured.arrays)
     exponents = (LOW_GUESS,) * len(manifest.tensors)
     if trial is not None:
         exponents = _calibrated(captured, trial, manifest, width)
     genesis = Genesis.of(manifest, state, exponents)
     guessed = "" if trial is not None else "the training was left out"
-    return Start(manifest, state, genesis, state.root(manifest.hash), guessed)
+    root = state.root(manifest.hash)
+    return Start(manifest, state, genesis, root, guessed, lambda entry: captured.arrays[entry.name])
 
 
 def _calibrated(captured: Captured, trial: Trial, manifest: Manifest, width: int) -> tuple[int, ...]:

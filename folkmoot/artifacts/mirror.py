@@ -269,6 +269,11 @@ class Copier:
             raise self._nothing()
         return manifest
 
+    def carried(self, manifest: Manifest) -> None:
+        """Copy the carried files of a manifest."""
+        for entry in manifest.files:
+            self._file(f"the file of the carried array {entry.name!r}", entry.sha256, entry.size, 0)
+
     def round(
         self,
         anchored: Anchored,
@@ -486,6 +491,7 @@ class Mirroring:
         if self.manifest is None:
             ledger = self.commitments.ledger
             self.manifest = copier.genesis(ledger.genesis_hash(), ledger.manifest_hash())
+        copier.carried(self.manifest)
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
@@ -558,7 +564,7 @@ class Mirroring:
             for number, indexes in unwanted.items()
             if indexes > self.emptied.get(number, _NOBODY)
         }
-        kept = self._kept(copier, unwanted, spare, reads_updates=bool(new))
+        kept = self._kept(copier, manifest, unwanted, spare, reads_updates=bool(new))
         for number in sorted(new.keys() | (spare - self.thinned)):
             copier.copied = Copied()
             listed = copier.listed(rounds[number])
@@ -576,11 +582,17 @@ class Mirroring:
             yield number, copier.copied
 
     def _kept(
-        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int], *, reads_updates: bool
+        self,
+        copier: Copier,
+        manifest: Manifest,
+        unwanted: Mapping[int, frozenset[int]],
+        spare: set[int],
+        *,
+        reads_updates: bool,
     ) -> set[str]:
-        """Return the files that stay: wanted updates, and means and states of rounds that are not void."""
+        """Return the files that stay: wanted updates, carried files, means and states of rounds that are not void."""
         genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
-        kept = {genesis.state}
+        kept = {genesis.state, *(entry.sha256 for entry in manifest.files)}
         for number, anchored in self.commitments.rounds.items():
             known, indexes = self.named.get(number), unwanted.get(number, _NOBODY)
             if (

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model files that people download, made from states that have the root on the chain (docs/protocol.md section 14).
 
-A coordinator's model file is compared with that file, byte by byte: so one that hands out another model is found.
+A coordinator's model file is compared with that file by its hash: so one that hands out another model is found. Files
+are made in pieces, so that no model is in memory.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from eth_utils.crypto import keccak
 
+from folkmoot.artifacts.carried import files_of
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, CoordinatorSource
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, ContractRefused, InputError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.hashing import sha256_of
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Phase, Rpc
@@ -34,15 +38,15 @@ class Model:
     """Its number."""
     state_root: bytes
     """Root of its state on the chain, 32 bytes."""
-    data: bytes
-    """The safetensors file."""
+    sha256: str
+    """Name of the safetensors file."""
+    size: int
+    """Bytes of the safetensors file."""
+    chunks: Callable[[], Iterator[bytes]]
+    """Makes the safetensors file, in pieces, while the source of the state is open. Raises ArtifactError if a carried
+    file can't be had."""
     final: bool
     """Whether its round is final; until then it may still be challenged."""
-
-    @property
-    def sha256(self) -> str:
-        """Name of the file."""
-        return sha256_hex(self.data)
 
 
 def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: int) -> Model:
@@ -51,7 +55,7 @@ def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: i
     Args:
         rpc: An endpoint. It is trusted for the root.
         deployment: Addresses of the contracts.
-        source: Where the state is, or what it is rebuilt from. It is not trusted.
+        source: Where the carried files are, and the state, or what it is rebuilt from. It is not trusted.
         number: Number of the version: 0 for the first state, or an anchored round.
 
     Raises:
@@ -86,8 +90,8 @@ def model_of(rpc: Rpc, deployment: Deployment, source: ArtifactSource, number: i
             remedy="Run `folkmoot audit`: the coordinator anchored one state and published another.",
             code=WRONG,
         )
-    data = state.to_safetensors(manifest, number, root)
-    return Model(number, root, data, number == 0 or view.phase is Phase.FINAL)
+    chunks = partial(state.safetensors_chunks, manifest, number, root, files_of(source))
+    return Model(number, root, *sha256_of(chunks()), chunks, number == 0 or view.phase is Phase.FINAL)
 
 
 def active_version(rpc: Rpc, deployment: Deployment) -> int:
@@ -107,13 +111,14 @@ def active_version(rpc: Rpc, deployment: Deployment) -> int:
     )
 
 
-def check_handed_out(coordinator: CoordinatorSource, number: int, data: bytes) -> bool:
+def check_handed_out(coordinator: CoordinatorSource, number: int, expected: str, size: int) -> bool:
     """Download a coordinator's file of a version, and compare it with the right one.
 
     Args:
         coordinator: The coordinator.
         number: Number of the version.
-        data: The right file.
+        expected: sha256 of the right file.
+        size: Its size in bytes.
 
     Returns:
         False if this is a web server with files, which hands out no models.
@@ -121,8 +126,7 @@ def check_handed_out(coordinator: CoordinatorSource, number: int, data: bytes) -
     Raises:
         ArtifactError: It hands out another file (`wrong-model`), none, or gave no answer.
     """
-    expected = sha256_hex(data)
-    found = coordinator.model(number, len(data))
+    found = coordinator.model(number, size)
     if found is None:
         return False
     if found != expected:

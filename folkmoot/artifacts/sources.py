@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.deletion import DeletionWish, from_file
@@ -218,8 +218,11 @@ class CoordinatorSource:
         self._client = httpx.Client(
             timeout=timeout, transport=transport or Transport(), follow_redirects=True
         )
-        self._cache = None if folder else tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
-        self._folder = folder or Path(cast(tempfile.TemporaryDirectory[str], self._cache).name)
+        self._cache: tempfile.TemporaryDirectory[str] | None = None
+        if folder is None:
+            self._cache = tempfile.TemporaryDirectory(prefix="folkmoot-mirror-")
+            folder = Path(self._cache.name)
+        self._folder = folder
         self._moved = moved
 
     def fetch(self, sha256: str, limit: int) -> Path:

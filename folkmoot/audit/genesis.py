@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the genesis file against the ledger, and the manifest and the first state against the genesis file."""
+"""Check the genesis file against the ledger, and what it names against it: manifest, carried files, first state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from folkmoot.artifacts.carried import files_of
 from folkmoot.artifacts.sources import DOCUMENT_LIMIT
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.history import History
 from folkmoot.errors import ArtifactError, ManifestError
 from folkmoot.protocol.genesis import Genesis
+from folkmoot.protocol.manifest import Files as CarriedFiles
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 
@@ -29,10 +31,12 @@ class Origin:
     """The first state."""
     state_root: bytes
     """Root of the first state, 32 bytes."""
+    files: CarriedFiles
+    """Gives the values of carried files."""
 
 
 def check_genesis(history: History, files: Files) -> Origin:
-    """Check the genesis file, the manifest and the first state against the chain.
+    """Check the genesis file, the manifest, the carried files and the first state against the chain.
 
     Raises:
         AuditFailure: A file is missing or differs.
@@ -61,8 +65,14 @@ def check_genesis(history: History, files: Files) -> Origin:
     require(of_manifest, "the hash of the manifest", storage.manifest_hash, manifest.hash)
     require(of_manifest, "the number of exponents", len(manifest.tensors), len(genesis.exponents))
 
+    for entry in manifest.files:
+        of_file = Subject(check=_CHECK, round=0, artifact=entry.sha256)
+        what = f"the file of the carried array {entry.name!r}"
+        found = files.fetch(of_file, what, entry.sha256, entry.size)
+        require(of_file, f"the size of {what}", entry.size, found.stat().st_size)
+
     of_state = Subject(check=_CHECK, round=0, artifact=genesis.state)
     state = files.state(of_state, "the first state", genesis.state, manifest)
     root = state.root(manifest.hash)
     require(of_state, "the root of the first state", storage.rounds[0].state_root, root)
-    return Origin(genesis, manifest, state, root)
+    return Origin(genesis, manifest, state, root, files_of(files.source))

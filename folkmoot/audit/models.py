@@ -8,6 +8,7 @@ from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.audit.failure import Subject, mismatch
 from folkmoot.audit.outcome import Recomputation
 from folkmoot.errors import ArtifactError
+from folkmoot.protocol.hashing import sha256_of
 
 _CHECK = "models"
 
@@ -24,9 +25,10 @@ def check_model(coordinator: CoordinatorSource, recomputation: Recomputation, nu
     """
     root = recomputation.ledger.state_root(number)
     state = recomputation.state_after(number)
-    data = state.to_safetensors(recomputation.origin.manifest, number, root)
+    origin = recomputation.origin
+    sha256, size = sha256_of(state.safetensors_chunks(origin.manifest, number, root, origin.files))
     try:
-        return check_handed_out(coordinator, number, data)
+        return check_handed_out(coordinator, number, sha256, size)
     except ArtifactError as error:
         if error.code == "artifact-unreachable":
             raise

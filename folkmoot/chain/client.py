@@ -28,6 +28,7 @@ from web3.exceptions import (
 )
 from web3.logs import DISCARD
 from web3.providers.base import JSONBaseProvider
+from web3.types import Nonce
 
 from folkmoot.chain.private import send_privately
 from folkmoot.chain.transactions import confirmations as depth
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3.contract import Contract
     from web3.contract.contract import ContractConstructor, ContractFunction
-    from web3.types import Nonce, RPCEndpoint, RPCResponse, TxParams, TxReceipt
+    from web3.types import RPCEndpoint, RPCResponse, TxParams, TxReceipt
 
     from folkmoot.protocol.policy import Policy
 
@@ -559,7 +560,7 @@ def send(
         estimate = function.estimate_gas(sender, block_identifier=fresh_block(w3)[0])
         fields: TxParams = {
             "from": account.address,
-            "nonce": cast("Nonce", nonce),
+            "nonce": Nonce(nonce),
             "gas": min(int(estimate * GAS_MARGIN) + GAS_RESERVE, max(estimate, TX_GAS_LIMIT)),
             "chainId": intent.chain_id,
             **sending.fees(w3, sending.in_pool(w3, forms)),

@@ -63,18 +63,18 @@ def download(
         stack.enter_context(working("Downloading the state ...", json_))
         number = active_version(endpoint, addresses) if version == "active" else int(version)
         model = model_of(endpoint, addresses, source, number)
-        write_file(to, model.data)
+        write_file(to, model.chunks())
         compared = []
         for location in artifacts:
             if location.startswith(("http://", "https://")):
                 with CoordinatorSource(location) as coordinator:
-                    if check_handed_out(coordinator, number, model.data):
+                    if check_handed_out(coordinator, number, model.sha256, model.size):
                         compared.append(location)
     document = {
         "version": number,
         "file": str(to),
         "sha256": model.sha256,
-        "bytes": len(model.data),
+        "bytes": model.size,
         "stateRoot": "0x" + model.state_root.hex(),
         "final": model.final,
         "compared": compared,

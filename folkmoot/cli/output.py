@@ -65,7 +65,7 @@ def fail(error: FolkmootError, as_json: bool) -> None:
     print(printable(f"error: {error}"), file=sys.stderr)
 
 
-def write_file(path: Path, data: bytes, *, code: str = "file-unwritable") -> None:
+def write_file(path: Path, data: bytes | Iterable[bytes], *, code: str = "file-unwritable") -> None:
     """Write the file that a command was asked for, whole; what was there is replaced.
 
     Raises:

@@ -137,7 +137,7 @@ def _model(chain: Chain, artifacts: str, coordinator: str, number: int) -> dict[
     try:
         with CoordinatorSource(coordinator) as asked:
             model = model_of(chain.rpc, chain.deployment, source, number)
-            check_handed_out(asked, number, model.data)
+            check_handed_out(asked, number, model.sha256, model.size)
     except ArtifactError as error:
         return {"checked": False, "error": error.message, "code": error.code}
     finally:

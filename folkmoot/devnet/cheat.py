@@ -285,22 +285,13 @@ class CheatDemo(Demo):
     def _note(self, event: Event, current: RoundProgress | None, say: Callable[[str], None]) -> None:
         """Store one event of the coordinator on a round."""
         data = event.data
+        if current is not None:
+            current.note(event)
         match event.type:
             case "round-opened" if current:
-                current.gas["open"] = int(data.get("gas") or 0)
                 self._began = time.monotonic()
                 say(f"round {current.number}: contributors train")
-            case "update-received" if current:
-                current.received[data["contributor"]] = int(data.get("bytes") or 0)
-            case "update-refused" if current:
-                current.refused[data["contributor"]] = str(data["reason"])
-            case "updates-committed" if current:
-                current.committed |= set(data["contributors"])
-                current.gas["commit"] = current.gas.get("commit", 0) + int(data.get("gas") or 0)
-            case "round-computed" if current:
-                current.verdicts = list(data["verdicts"])
             case "round-anchored" if current:
-                current.gas["anchor"] = int(data.get("gas") or 0)
                 current.seconds = time.monotonic() - self._began
                 self._evaluate(current)
                 self.progresses.append(current)

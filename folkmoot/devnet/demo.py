@@ -79,6 +79,26 @@ class RoundProgress:
     trained: dict[str, TrainingTime] = field(default_factory=dict)
     """How long they trained for their updates, by account, if these are shown."""
 
+    def note(self, event: Event) -> None:
+        """Store what an event of the coordinator says of the round."""
+        data, gas = event.data, int(event.data.get("gas") or 0)
+        match event.type:
+            case "round-opened":
+                self.gas["open"] = gas
+            case "update-received":
+                self.received[data["contributor"]] = int(data.get("bytes") or 0)
+            case "update-refused":
+                self.refused[data["contributor"]] = str(data["reason"])
+            case "updates-committed":
+                self.committed |= set(data["contributors"])
+                self.gas["commit"] = self.gas.get("commit", 0) + gas
+            case "round-computed":
+                self.verdicts = list(data["verdicts"])
+            case "round-anchored":
+                self.gas["anchor"] = gas
+            case _:
+                pass
+
 
 class Demo:
     """Runs and shows the demo.
@@ -96,6 +116,7 @@ class Demo:
         self.console = console
         self.keep = keep
         self.names: dict[str, str] = {}
+        self.nodes: dict[str, str] = {}  # Names by Flower's number of the node.
         self.addresses: dict[str, str] = {}
         self.progresses: list[RoundProgress] = []
         self.started = time.monotonic()
@@ -182,25 +203,20 @@ class Demo:
             for event in self._events(federation, api):
                 data = event.data
                 view.event(event.type, completed(api, event))
+                if event.type == "round-opened":
+                    current = RoundProgress(int(data["round"]))
+                if current is not None:
+                    current.note(event)
                 match event.type:
                     case "round-opened":
-                        current = RoundProgress(int(data["round"]))
                         if not began:
                             began = time.monotonic()
                             self._show_joining(federation)
-                        current.gas["open"] = int(data.get("gas") or 0)
                         progress.activity = ""
-                    case "update-received" if current:
-                        current.received[data["contributor"]] = int(data.get("bytes") or 0)
-                    case "update-refused" if current:
-                        current.refused[data["contributor"]] = str(data["reason"])
-                    case "updates-committed" if current:
-                        current.committed |= set(data["contributors"])
-                        current.gas["commit"] = current.gas.get("commit", 0) + int(data.get("gas") or 0)
-                    case "round-computed" if current:
-                        current.verdicts = list(data["verdicts"])
+                    case "node-answered":
+                        account = str(data["account"])
+                        self.nodes[str(data["node"])] = self.names.get(account, account)
                     case "round-anchored" if current:
-                        current.gas["anchor"] = int(data.get("gas") or 0)
                         anchored = time.monotonic()
                         # The next round opens while this one's model is evaluated.
                         current.seconds, began = anchored - began, anchored

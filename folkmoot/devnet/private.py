@@ -66,7 +66,7 @@ class PrivateDemo(Demo):
         """Start another run, show that nobody's update is signed, and end it."""
         federation.supervisor.stop_one("train")  # It ends after its last line.
         federation.start_training(1)
-        refusing: set[int] = set()
+        refusing: set[str] = set()
         api = CoordinatorApi(federation.api_url)
         for event in self._events(federation, api):
             if event.type == "update-received" and int(event.data["round"]) > self.rounds:
@@ -77,10 +77,10 @@ class PrivateDemo(Demo):
                 )
             if event.type not in ("node-failed", "node-refused") or event.data.get("code") not in REFUSED:
                 continue
-            if (node := int(event.data["node"])) not in refusing:
+            if (node := str(event.data["node"])) not in refusing:
                 refusing.add(node)
-                name = self.names.get(str(event.data.get("account")), f"node {node}")
-                self._done(f"{name}: the signer refuses ({escape(str(event.data['code']))})")
+                who, code = self.nodes.get(node, f"node {node}"), escape(str(event.data["code"]))
+                self._done(f"{who}: the signer refuses, as the budget is spent ({code})")
             if len(refusing) == self.plan.contributors:
                 break
         api.close()

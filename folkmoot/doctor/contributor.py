@@ -23,7 +23,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
-from folkmoot.runtime.memory import TRAINING, shortage
+from folkmoot.runtime.memory import FROZEN, TRAINING, shortage
 from folkmoot.runtime.units import format_amount
 
 FREE_BYTES = 1 << 28
@@ -184,7 +184,7 @@ class _Contributor:
                 "Do not train for it: run `folkmoot audit`, and tell the others.",
             )
         self._manifest = manifest
-        short = shortage(TRAINING * manifest.size, "Training")
+        short = shortage(TRAINING * manifest.size + FROZEN * manifest.file_bytes, "Training")
         if short:
             return failed(short, "Join on a machine with more memory, or end other programs.")
         return ok(f"The coordinator serves the chain's model, {manifest.elements:,} parameters.")
@@ -221,5 +221,6 @@ class _Contributor:
         free, need = shutil.disk_usage(place).free, FREE_BYTES
         if self._manifest is not None:
             need += KEEP_UPDATES * self._manifest.size + self._manifest.state_file_size
+            need += self._manifest.file_bytes
         text = f"{free / 1e9:,.1f} GB are free under {place}; a node takes up to {need / 1e9:,.1f} GB."
         return ok(text) if free >= need else failed(text, "Make room, or give --home on a larger disk.")

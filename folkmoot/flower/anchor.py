@@ -22,7 +22,7 @@ from logging import ERROR, INFO, WARNING
 from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -130,7 +130,7 @@ class Anchor:
 
     def _arrays(self, state: str) -> ArrayRecord:
         manifest = self._layout
-        return arrays_of(self._relay.fetch_theta(state, manifest), manifest)
+        return arrays_of(to_float32(self._relay.fetch_theta(state, manifest)), manifest, self._relay.file)
 
     @property
     def _layout(self) -> Manifest:
@@ -211,7 +211,7 @@ class Anchor:
                 anchored[id(message.content)] = self._anchored(message.content)
 
         def whole(content: RecordDict) -> RecordDict:
-            return RecordDict({**anchored[id(content)], records.THETA: records.theta_record(base.theta)})
+            return RecordDict({**anchored[id(content)], **base.records()})
 
         # Nodes that join later get a message too if all nodes are selected and get the same message.
         alike = messages[0] if len(anchored) == 1 else None
@@ -385,5 +385,4 @@ def _trained(base: Base, data: bytes) -> ArrayRecord:
         np.exp2(np.array(header.exponents, np.float64)), [LEAF * count for count in manifest.leaf_counts]
     )
     flat = (to_float32(base.theta) - decode_update(data, manifest, header.width) * steps).astype(np.float32)
-    named = manifest.unflatten(flat, dtypes=True)
-    return ArrayRecord({name: Array(array) for name, array in named.items()})
+    return arrays_of(flat, manifest, base.files)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests of the training code to the keeper of `folkmoot join`: for the base of a round, and to deliver an update.
+"""Requests of the training code to the keeper of `folkmoot join`: for a round's base, a carried file, and a delivery.
 
 The keeper (`client/keeper.py`, which is not part of the app bundle; this module is) has the node's connection to the
 coordinator and to mirrors. A request is one line of JSON on a Unix socket, the answer is one line: a refusal, or what
-was asked for. The bytes of a base's theta or momentum follow the answer.
+was asked for. The bytes of a base's theta or momentum follow the answer. With the answer for a carried file comes a
+descriptor of the file, opened to be read: so the training code maps it, and needs no access to the keeper's folder.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 from collections.abc import Iterator
 from io import BufferedReader
@@ -17,15 +19,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.manifest import CarriedFile
 
 BASE_TYPE = "Base"
 """Type of a request for the base of a round."""
 
 MOMENTUM_TYPE = "Momentum"
 """Type of a request for the outer momentum of a round's base, which may be closed."""
+
+CARRIED_TYPE = "Carried"
+"""Type of a request for a carried file of the manifest. It has the file's sha256 instead of a round."""
 
 DELIVER_TYPE = "Deliver"
 """Type of a request to deliver the signed update of a round, which is in the contributor's folder."""
@@ -92,9 +99,60 @@ def deliver(path: Path, number: int) -> None:
         pass
 
 
+def carried_file(path: Path, entry: CarriedFile) -> NDArray[Any]:
+    """Request the file of a carried array, and map it. The keeper has checked its hash.
+
+    Args:
+        path: The keeper's socket, or a link to it.
+        entry: The array.
+
+    Raises:
+        KeeperError: ``needs-base`` if no keeper runs; or the keeper's own code.
+        ArtifactError: The file has another size than the array.
+    """
+    with _connected(path, {"type": CARRIED_TYPE, "file": entry.sha256}) as connection:
+        line, descriptors, _, _ = socket.recv_fds(connection, MAX_LINE, 1)
+        try:
+            while line and not line.endswith(b"\n"):
+                line += connection.recv(MAX_LINE) or b"\n"
+            _parsed(line)
+            if not descriptors:
+                raise ValueError("it gave no file")
+            return entry.mapped(descriptors[0])
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+
 @contextlib.contextmanager
 def _asked(path: Path, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any], BufferedReader]]:
     """Send a request; give the answer, and the stream behind it."""
+    with _connected(path, request) as connection, connection.makefile("rb") as stream:
+        yield _parsed(stream.readline(MAX_LINE)), stream
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """Return an answer.
+
+    Raises:
+        KeeperError: It is a refusal.
+        ValueError: It can't be read.
+    """
+    answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise ValueError("its answer is no object")
+    if "error" in answer:
+        raise KeeperError(
+            str(answer["error"]),
+            remedy=str(answer.get("remedy", "")),
+            code=str(answer.get("code", "keeper")),
+        )
+    return answer
+
+
+@contextlib.contextmanager
+def _connected(path: Path, request: dict[str, Any]) -> Iterator[socket.socket]:
+    """Send a request; give the connection."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT)
         try:
@@ -108,17 +166,7 @@ def _asked(path: Path, request: dict[str, Any]) -> Iterator[tuple[dict[str, Any]
             ) from error
         try:
             connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as stream:
-                answer = json.loads(stream.readline(MAX_LINE))
-                if not isinstance(answer, dict):
-                    raise ValueError("its answer is no object")
-                if "error" in answer:
-                    raise KeeperError(
-                        str(answer["error"]),
-                        remedy=str(answer.get("remedy", "")),
-                        code=str(answer.get("code", "keeper")),
-                    )
-                yield answer, stream
+            yield connection
         except (OSError, ValueError) as error:
             raise _gone(str(error)) from error
 

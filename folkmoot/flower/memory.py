@@ -26,17 +26,22 @@ from typing import Any
 import numpy as np
 from Crypto.Cipher import ChaCha20_Poly1305
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
 
 from folkmoot.errors import InputError, LocalError, TaskError
 from folkmoot.flower import records
+from folkmoot.protocol import feedback
+from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.files import sync_folder, write_whole
 
 OLDEST = 64
 """Number of rounds after which a memory is too old: an optimiser's state of long ago helps no more than none."""
 
-BYTES_PER_WEIGHT = 32
-"""Largest memory in bytes for each weight of the model: four states of an optimiser in double precision."""
+BYTES_PER_WEIGHT = 32 + 5
+"""Largest memory in bytes for each weight of the model: four states of an optimiser in double precision, and what error
+feedback keeps."""
 BYTES_MORE = 16 << 20
 """Bytes on top of that, for small models."""
 
@@ -46,6 +51,9 @@ _NAME = re.compile(r"(\d+)-([0-9a-f]{64})\.(memory|draft)")
 
 _ARRAYS, _VALUES = TASK_RECORDS = ("folkmoot.memory.arrays", "folkmoot.memory.values")
 """Names of the records with a task's memory in the state. The SuperNode does not get them."""
+
+SENT_RECORD = "folkmoot.memory.sent"
+"""Name of the record with what error feedback keeps of an update (`Sent`). An app's state must have none."""
 
 
 class StateMemory(MutableMapping[str, Any]):
@@ -101,6 +109,41 @@ class StateMemory(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._arrays) + len(self._values)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What error feedback keeps of an update (docs/protocol.md section 5.1)."""
+
+    change: F32
+    """float32[256 n], the change that the update was made of."""
+    update: bytes
+    """The update file, of the width `feedback.WIDTH`."""
+    exponents: tuple[int, ...]
+    """The exponents of its round."""
+
+    def to_record(self) -> ArrayRecord:
+        """Return the record that a memory has it in."""
+        arrays: dict[str, NDArray[Any]] = {
+            "change": self.change,
+            "update": np.frombuffer(self.update, dtype=np.uint8),
+            "exponents": np.array(self.exponents, dtype=np.int64),
+        }
+        return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+
+    @classmethod
+    def of_record(cls, record: ArrayRecord) -> Sent:
+        """Read the record."""
+        change, update, exponents = (record[name].numpy() for name in ("change", "update", "exponents"))
+        return cls(change, update.tobytes(), tuple(exponents.tolist()))
+
+    def residual(self, manifest: Manifest, *, delivered: bool) -> F32:
+        """Return what the next update has to take up: the whole change if this update was not delivered."""
+        return (
+            feedback.left_out(self.change, self.update, self.exponents, manifest)
+            if delivered
+            else self.change
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
 from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
-from folkmoot.flower import clock, records
+from folkmoot.flower import clock, frozen, records
 from folkmoot.flower.contributor import (
     HOMES,
     MEMORY_FOLDER,
@@ -50,24 +50,34 @@ from folkmoot.flower.contributor import (
     kept_update,
 )
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
-from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, base_theta, deliver
+from folkmoot.flower.keeping import (
+    NO_KEEPER,
+    KeeperError,
+    base_momentum,
+    base_theta,
+    carried_file,
+    deliver,
+)
 from folkmoot.flower.memory import (
+    SENT_RECORD,
     TASK_RECORDS,
     MemoryStore,
     Owner,
+    Sent,
     commit_memory,
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.privacy.floor import check_bounds
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Carried, Files, Manifest
 from folkmoot.protocol.merkle import MOMENTUM, THETA, state_root, state_tree
 from folkmoot.protocol.outer_step import eager_start
 from folkmoot.protocol.packing import largest
@@ -129,6 +139,7 @@ def folkmoot_mod(
     claim: Claim | None = None,
     configs: bool = False,
     show_round: bool = False,
+    whole: bool = True,
 ) -> Mod:
     """Return the mod.
 
@@ -140,11 +151,13 @@ def folkmoot_mod(
         configs: Whether to send the config records of the app's reply too, at most `MAX_CONFIGS` bytes. Otherwise only
             its metric records are sent. In a federation with a privacy budget, neither is.
         show_round: Whether the app sees the record ``folkmoot.round`` in its message.
+        whole: Whether the message has all arrays of the model. Otherwise the app takes those that are carried files
+            from `folkmoot.flower.frozen`, and leaves them out of its reply.
 
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
     """
-    options = _Options(contributor, signer, claim, configs, show_round)
+    options = _Options(contributor, signer, claim, configs, show_round, whole)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         trains = message.metadata.message_type.partition(".")[0] == "train"
@@ -179,6 +192,7 @@ class _Options:
     claim: Claim | None
     configs: bool
     show_round: bool
+    whole: bool
 
 
 def _error(message: Message, reason: str) -> Message:
@@ -192,7 +206,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, theta, policy, view = _checked_round(message, contributor)
+    round_message, header, manifest, theta, files, policy, view = _checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -217,10 +231,13 @@ def _anchored(
             )
         timed = eager is not None or pace.by_clock(manifest.training)
         ends = _ends(view, contributor, bundle) if timed else (math.inf, math.inf)
-        app = _App(message, context, call_next, contributor, round_message, manifest, theta, options)
+        app = _App(message, context, call_next, contributor, round_message, manifest, theta, files, options)
         del theta  # While the app trains, nothing holds it that does not need it.
         ahead = None if eager is None else eager.take(view.base, _header_hash(view.base, contributor), ends)
-        earlier = _remembered(memory, contributor, header.round, view.base, load=ahead is None)
+        feeds_back = memory is not None and feedback.is_on(manifest.training, header.width)
+        earlier, residual = _remembered(
+            memory, contributor, manifest, header.round, view.base, load=ahead is None, feeds_back=feeds_back
+        )
         if ahead is None:
             if eager is not None:  # It may have waited for a training that was too late.
                 _check_in_time(header.round, contributor)
@@ -237,23 +254,25 @@ def _anchored(
         content, left = trained.content, trained.state
         _hide_examples(content)
         try:
-            update = _encode(
-                content,
-                round_message.arrays_key,
-                trained.start,
-                header,
-                manifest,
-                signer.account,
-                policy.max_sum_squares,
+            end = _end(content, round_message.arrays_key, manifest, files)
+            encode = partial(
+                _encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
             )
+            update, sent_here = encode(feeds_back=feeds_back, residual=residual)
         except RefusedError:
             if eager is not None:
                 eager.forget()
             raise
         fault_point("node.trained")
         memory_hash = NO_MEMORY
-        if memory is not None and (left or earlier):
-            memory_hash = _stored(memory, header, left)
+        if memory is not None and (left or earlier or sent_here is not None):
+            keeps = RecordDict(dict(left))
+            if sent_here is not None:
+                keeps[SENT_RECORD] = sent_here.to_record()
+            memory_hash = _stored(memory, header, keeps)
+            if memory_hash == NO_MEMORY and sent_here is not None:
+                # The earlier memory stays, and its residual must count once.
+                update, _ = encode(feeds_back=False, residual=None)
             context.state = RecordDict({n: record for n, record in left.items() if n not in TASK_RECORDS})
         fault_point("node.memory-drafted")
         commitment = _commitment(update, header, signer.account, memory_hash, bundle)
@@ -307,6 +326,7 @@ class _App:
         round_message: The coordinator's data on the round.
         manifest: The federation's manifest.
         theta: int64[256 n], the base's weights.
+        files: Gives the values of carried files.
         options: Arguments of the mod.
     """
 
@@ -319,11 +339,13 @@ class _App:
         round_message: records.RoundMessage,
         manifest: Manifest,
         theta: I64,
+        files: Files,
         options: _Options,
     ) -> None:
         self._message, self._context, self._call_next = message, context, call_next
-        self._options = options
+        self._options, self._files = options, files
         self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
+        self._content.pop(records.CARRIED, None)
         self.contributor, self.round_message, self.manifest = contributor, round_message, manifest
         self._base = [theta]
 
@@ -340,9 +362,10 @@ class _App:
             state: What an earlier training left.
 
         Raises:
-            RefusedError: The app raised an exception.
+            RefusedError: The app raised an exception, or its state has a record with a reserved name.
         """
-        arrays = self.manifest.unflatten(weights, dtypes=True)
+        files = self._files if self._options.whole else None
+        arrays = self.manifest.unflatten(weights, dtypes=True, files=files)
         del weights
         start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
         content = RecordDict(dict(self._content))
@@ -354,13 +377,20 @@ class _App:
         before, self._context.state = self._context.state, state
         began, processor = time.monotonic(), time.process_time()
         try:
-            reply = _train(self._message, self._context, self._call_next, self.contributor)
+            with frozen.given(frozen.Frozen(self.manifest, self._files)):
+                reply = _train(self._message, self._context, self._call_next, self.contributor)
         finally:
             left, self._context.state = self._context.state, before
             # The arrays that the app started from are not needed any more.
             self._message.content = RecordDict()
         if reply.has_error():
             return reply
+        if SENT_RECORD in left:
+            raise RefusedError(
+                f"the app's state has a record named {SENT_RECORD!r}, a name that Folkmoot uses itself.",
+                remedy="Give the record another name.",
+                code="wrong-memory",
+            )
         span = clock.Span(began, time.monotonic(), time.process_time() - processor)
         return Trained(start, reply.content, left, span)
 
@@ -507,14 +537,23 @@ def _tell_time(folder: Path, number: int, span: clock.Span) -> None:
 
 
 def _remembered(
-    memory: MemoryStore | None, contributor: Contributor, number: int, base: int, *, load: bool
-) -> RecordDict:
-    """Return what an earlier training left for a round; no records if there is nothing, or nothing that can be used.
+    memory: MemoryStore | None,
+    contributor: Contributor,
+    manifest: Manifest,
+    number: int,
+    base: int,
+    *,
+    load: bool,
+    feeds_back: bool,
+) -> tuple[RecordDict, F32 | None]:
+    """Return what an earlier training left for a round, and the residual of its update.
 
-    Without `load`, return no records, and only remove what is too old.
+    There are no records, and no residual, if there is nothing, or nothing that can be used. Without `load`, return no
+    records, and without `feeds_back` no residual. Without both, only remove what is too old.
     """
+    nothing = RecordDict(), None
     if memory is None:
-        return RecordDict()
+        return nothing
 
     def signed(earlier: int) -> bytes | None:
         kept = kept_update(contributor.home, earlier)
@@ -527,17 +566,32 @@ def _remembered(
         with open_rpc(contributor.rpc) as rpc:
             return LedgerReader(rpc, contributor.ledger).round(earlier)
 
+    def has_committed(earlier: int) -> bool:
+        with open_rpc(contributor.rpc) as rpc:
+            return LedgerReader(rpc, contributor.ledger).has_committed(
+                earlier, to_checksum_address(contributor.account)
+            )
+
     try:
         memory.settle(number, signed)
         kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
-        if kept is None or not load:
-            return RecordDict()
+        if kept is None or not (load or feeds_back):
+            return nothing
         found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
         log(WARNING, "%s", error)
-        return RecordDict()
+        return nothing
+    sent = found.array_records.get(SENT_RECORD)
+    residual = None
+    if sent is not None:
+        del found[SENT_RECORD]
+        if feeds_back:
+            delivered = _read_chain(lambda: has_committed(kept.round))
+            residual = Sent.of_record(sent).residual(manifest, delivered=delivered)
+    if not load:
+        return RecordDict(), residual
     log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
-    return found
+    return found, residual
 
 
 def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes:
@@ -636,8 +690,12 @@ def _config(values: Mapping[str, Any]) -> Any:
 
 def _checked_round(
     message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Policy, RoundView]:
-    """Check the coordinator's data against the chain; return the round, the base's weights, the policy and the round.
+) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Files, Policy, RoundView]:
+    """Check the coordinator's data against the chain.
+
+    Returns:
+        The message's round, its header, the manifest, the base's weights, a function that gives the values of carried
+        files, the policy, and the round on the chain.
 
     Raises:
         RefusedError: A value does not match.
@@ -659,8 +717,15 @@ def _checked_round(
         raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
     _check_header(round_message, header, manifest, view, policy, contributor)
+    files: Files = partial(carried_file, contributor.keeper)
+    if records.CARRIED in content.array_records:
+        files = records.carried_of(content.array_records[records.CARRIED])
     if theta is None:
-        theta = _kept_theta(header.round, manifest, contributor)
+        theta = _from_keeper(lambda: base_theta(contributor.keeper, header.round, manifest.size))
+    try:
+        _from_keeper(lambda: [files(entry) for entry in manifest.files])
+    except InputError as error:
+        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
     root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
     if root != header.base_state_root or root != base_root:
         raise RefusedError(
@@ -680,17 +745,17 @@ def _checked_round(
         )
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, theta, policy, view
+    return round_message, header, manifest, theta, files, policy, view
 
 
-def _kept_theta(number: int, manifest: Manifest, contributor: Contributor) -> I64:
-    """Return the base's weights, int64[256 n], from the keeper. They are not checked yet.
+def _from_keeper(ask: Callable[[], T]) -> T:
+    """Return what a function asks the keeper for.
 
     Raises:
         RefusedError: There is no keeper (`NEEDS_BASE`), it failed (`NEEDS_BASE_NOW`), or it refuses the round.
     """
     try:
-        return base_theta(contributor.keeper, number, manifest.size)
+        return ask()
     except KeeperError as error:
         if error.code == NO_KEEPER:
             raise RefusedError(
@@ -842,16 +907,8 @@ def _check_header(
 # After training
 
 
-def _encode(
-    content: RecordDict,
-    arrays_key: str,
-    start: F32,
-    header: RoundHeader,
-    manifest: Manifest,
-    account: str,
-    cap: int,
-) -> EncodedUpdate:
-    """Encode the arrays of the app's reply, scaled to the policy's cap on the sum of squares."""
+def _end(content: RecordDict, arrays_key: str, manifest: Manifest, files: Files) -> F32:
+    """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
@@ -866,23 +923,34 @@ def _encode(
         end = manifest.flatten(values, check_finite=False)
     except ManifestError as error:
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
-    _check_carried(values, manifest)
+    _check_carried(values, manifest, files)
+    return end
+
+
+def _encoded(
+    start: F32,
+    end: F32,
+    header: RoundHeader,
+    manifest: Manifest,
+    account: str,
+    cap: int,
+    *,
+    feeds_back: bool,
+    residual: F32 | None,
+) -> tuple[EncodedUpdate, Sent | None]:
+    """Encode a change, scaled to the policy's cap on the sum of squares; also return what error feedback keeps."""
+    given, sent = (start, end, header.exponents, manifest, header.seed, account), None
     try:
-        update = encode_update(
-            start,
-            end,
-            header.exponents,
-            manifest,
-            header.seed,
-            account,
-            width=header.width,
-            max_sum_squares=cap,
-        )
+        if feeds_back:
+            update, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+            sent = Sent(change, update.data, header.exponents)
+        else:
+            update = encode_update(*given, width=header.width, max_sum_squares=cap)
     except EncodingError as error:
         code = "non-finite-update" if error.code == "not-finite" else error.code
         raise RefusedError(error.message, remedy=error.remedy, code=code) from error
     log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
-    return update
+    return update, sent
 
 
 def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
@@ -898,7 +966,7 @@ def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
     )
 
 
-def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> None:
+def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest, files: Files) -> None:
     """Check how training changed the carried arrays, which are not part of an update.
 
     Counters, such as a BatchNorm's number of batches, and states of generators may change. A change of a larger array
@@ -910,7 +978,8 @@ def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest) -> No
     for buffer in manifest.carried:
         if buffer.name not in values:
             continue
-        before, after = buffer.array(), np.asarray(values[buffer.name])
+        before = buffer.array() if isinstance(buffer, Carried) else files(buffer)
+        after = np.asarray(values[buffer.name])
         if after.shape != before.shape:
             raise RefusedError(
                 f"Array {buffer.name!r} has the shape {list(after.shape)}, not {list(before.shape)}.",

@@ -16,9 +16,12 @@ from numpy.typing import NDArray
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.manifest import CarriedFile, Files, Manifest, file_chunks
 
 ROUND = "folkmoot.round"
 THETA = "folkmoot.theta"
+CARRIED = "folkmoot.carried"
 UPDATE = "folkmoot.update"
 COMMITMENT = "folkmoot.commitment"
 ARRAYS = "arrays"
@@ -163,6 +166,39 @@ def theta_of(record: ArrayRecord, size: int) -> I64:
             f"The base model is not one int64 vector of {size} coordinates.", remedy=OTHER_RELEASE
         )
     return values.astype(np.int64)  # The arrays of a message are read-only.
+
+
+def carried_record(manifest: Manifest, files: Files) -> ArrayRecord:
+    """Return the carried files of a manifest as the record ``folkmoot.carried``, by sha256; for nodes without a keeper.
+
+    Args:
+        manifest: The manifest.
+        files: Gives their values.
+    """
+    return ArrayRecord(
+        {
+            entry.sha256: Array(np.frombuffer(b"".join(file_chunks(files(entry))), dtype=np.uint8))
+            for entry in manifest.files
+        }
+    )
+
+
+def carried_of(record: ArrayRecord) -> Files:
+    """Return a function that reads an array from the record ``folkmoot.carried``, and checks its hash.
+
+    The function raises InputError if the record does not have the bytes.
+    """
+
+    def read(entry: CarriedFile) -> NDArray[Any]:
+        array = record.get(entry.sha256)
+        values = None if array is None else _vector(array, "uint8")
+        if values is None or values.size != entry.size or sha256_hex(values.data) != entry.sha256:
+            raise InputError(
+                f"The message does not have the values of the array {entry.name!r}.", remedy=OTHER_RELEASE
+            )
+        return entry.read(values.data)
+
+    return read
 
 
 def update_record(data: bytes) -> ArrayRecord:

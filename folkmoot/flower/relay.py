@@ -22,6 +22,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore import log
+from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import (
     UNREACHABLE,
@@ -35,10 +36,10 @@ from folkmoot.errors import CoordinatorError, FolkmootError, InputError, UpdateR
 from folkmoot.flower import records, reports
 from folkmoot.flower.asking import Asking
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import CarriedFile, Files, Manifest
 from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.tasks import pace
@@ -134,6 +135,8 @@ class Base:
     """The manifest's file."""
     fetch: Callable[[], I64]
     """Fetches the weights."""
+    files: Files
+    """Fetches the values of a carried file."""
 
     @property
     def theta(self) -> I64:
@@ -142,12 +145,19 @@ class Base:
 
     def arrays(self) -> ArrayRecord:
         """Return the base as ordinary arrays, in the model's order and dtypes."""
-        return arrays_of(self.theta, self.manifest)
+        return arrays_of(to_float32(self.theta), self.manifest, self.files)
+
+    def records(self) -> dict[str, ArrayRecord]:
+        """Return the records of a train message for a node that has no base itself."""
+        found = {records.THETA: records.theta_record(self.theta)}
+        if self.manifest.files:
+            found[records.CARRIED] = records.carried_record(self.manifest, self.files)
+        return found
 
 
-def arrays_of(theta: I64, manifest: Manifest) -> ArrayRecord:
-    """Return a state's theta, int64[256 n], as an app's arrays, in the model's order and dtypes."""
-    named = manifest.unflatten(to_float32(theta), dtypes=True)
+def arrays_of(flat: F32, manifest: Manifest, files: Files) -> ArrayRecord:
+    """Return weights, float32[256 n], as an app's arrays, in the model's order and dtypes."""
+    named = manifest.unflatten(flat, dtypes=True, files=files)
     return ArrayRecord({name: Array(array) for name, array in named.items()})
 
 
@@ -188,6 +198,7 @@ class Relay:
         self._progress = reports.Progress(0)
         self._deployment: Deployment | None = None
         self._fetched: tuple[str, I64] | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         self._needing: set[int] = set()
         self._needing_now: set[int] = set()
 
@@ -298,7 +309,9 @@ class Relay:
         self._needing_now.clear()
         data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
-        self.base = Base(current, manifest, data, lambda: self.fetch_theta(current.base_state, manifest))
+        self.base = Base(
+            current, manifest, data, lambda: self.fetch_theta(current.base_state, manifest), self.file
+        )
         return self.base
 
     def manifest(self) -> Manifest:
@@ -306,6 +319,15 @@ class Relay:
         genesis = self.retry(lambda: self.api.document(self.deployment().genesis_hash.removeprefix("0x")))
         digest = str(json.loads(genesis)["manifest"])
         return Manifest.from_json(self.retry(lambda: self.api.artifact(digest)))
+
+    def file(self, entry: CarriedFile) -> NDArray[Any]:
+        """Return the values of a carried file. It is fetched once, and kept on the disk."""
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="folkmoot-carried-")
+        path = Path(self._folder.name, entry.sha256)
+        if not path.exists():
+            self.retry(lambda: self.api.download(entry.sha256, path, entry.size))
+        return entry.open(path)
 
     def fetch_theta(self, sha256: str, manifest: Manifest) -> I64:
         """Fetch the weights of a state file, int64[256 n]. The last result is cached."""
@@ -322,6 +344,13 @@ class Relay:
         if self._deployment is None:
             self._deployment = self.retry(self.api.deployment)
         return self._deployment
+
+    def close(self) -> None:
+        """Close the connections, and delete the files that were fetched. Arrays that were read from them stay."""
+        self.api.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     # Messages
 

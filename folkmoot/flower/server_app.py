@@ -99,7 +99,7 @@ class AnchoredServerApp(ServerApp):
             with starts_replaced(functools.partial(_anchoring, anchored)):
                 self._app(anchored, context)
         finally:
-            relay.api.close()
+            relay.close()
         if not anchored.started:
             raise unsupported(
                 "The app's main function started no strategy",

@@ -26,6 +26,7 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.flower import records, reports
 from folkmoot.flower.relay import Base, Pacing, Relay, RoundReport, arrays_of, check_layout, report_metrics
+from folkmoot.protocol.fixed_point import to_float32
 
 __all__ = ["FolkmootStrategy", "Pacing", "RoundReport"]
 
@@ -157,7 +158,7 @@ class FolkmootStrategy(Strategy):
                 evaluate_fn,
             )
         finally:
-            self._relay.api.close()
+            self._relay.close()
 
     def _carry(
         self,
@@ -216,7 +217,8 @@ class FolkmootStrategy(Strategy):
         if not isinstance(state, str):
             result.arrays = relay.base.arrays()
         else:
-            result.arrays = arrays_of(relay.fetch_theta(state, manifest), manifest)
+            theta = relay.fetch_theta(state, manifest)
+            result.arrays = arrays_of(to_float32(theta), manifest, relay.file)
             if evaluate_fn is not None:
                 measured = evaluate_fn(number, result.arrays)
                 _keep(result.evaluate_metrics_serverapp, number, measured)
@@ -262,7 +264,7 @@ class FolkmootStrategy(Strategy):
         )
         whole = RecordDict(dict(names))
         if any(map(self._relay.needs_base, nodes)):
-            whole[records.THETA] = records.theta_record(base.theta)
+            whole.update(base.records())
         return [self._relay.message(whole if self._relay.needs_base(node) else names, node) for node in nodes]
 
     def aggregate_train(

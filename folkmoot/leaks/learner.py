@@ -90,7 +90,7 @@ class Learner:
 
     def load(self, base: F32) -> dict[str, torch.Tensor]:
         """Load weights, float32[size], into ``model``; return copies of those that are trained."""
-        arrays = self.manifest.unflatten(base, dtypes=True)
+        arrays = self.manifest.unflatten(base, dtypes=True, files=lambda entry: self.values[entry.name])
         tensors = {name: torch.from_numpy(np.asarray(array)) for name, array in arrays.items()}
         self.model.load_state_dict(tensors)
         return {name: tensors[name].clone() for name in self._trained}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,15 @@ def keccak(*parts: bytes) -> bytes:
 def sha256_hex(data: bytes | bytearray | memoryview) -> str:
     """SHA-256 (FIPS 180-4) in lower-case hex: the name of a file."""
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_of(chunks: Iterable[bytes]) -> tuple[str, int]:
+    """Return the SHA-256, in hex, and the size in bytes of a file that comes in pieces."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
 
 
 def keccak_rows(rows: U8, prefix: int) -> U8:

@@ -10,18 +10,22 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Collection, Iterator, Mapping
+import mmap
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot.errors import InputError, ManifestError
+from folkmoot.errors import ArtifactError, InputError, ManifestError
 from folkmoot.protocol.arrays import F32, I64, U8
 from folkmoot.protocol.fixed_point import LEAF, ONE, STATE_BOUND
-from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json
+from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 from folkmoot.protocol.packing import file_size
 
 FORMAT = "folkmoot/manifest/2"
@@ -33,6 +37,12 @@ MAX_SIZE = 1 << 32
 MAX_DIMENSIONS = 32
 """Most sizes in a shape: what every NumPy can hold."""
 MAX_NAME = 64
+INLINE = 1 << 16
+"""Largest carried array, in bytes, that `Manifest.from_arrays` puts into the manifest, which travels with every message
+of a round. Each larger array is a file, which costs a node one request. Biases, norms and counters of most models are
+smaller."""
+INLINE_SUM = 1 << 24
+"""Most bytes of carried arrays in such a manifest: as text they are a third of what a reader takes."""
 PRIVACY = "privacy"
 """Key of the training settings under which a federation declares differential privacy."""
 TRAINED_DTYPES = ("float16", "float32", "float64")
@@ -40,6 +50,7 @@ CARRIED_DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *TRAINED_DTYPES,
 )
+_CHUNK = 1 << 20
 LARGEST = (STATE_BOUND + 1) // ONE
 """2^22: a weight's size must be below it, or no state can hold it."""
 
@@ -68,7 +79,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Carried:
-    """One array that every version of the model carries unchanged (a counter, an index, a mask)."""
+    """One small array that every version of the model carries unchanged (a counter, an index, a mask)."""
 
     name: str
     """Name in the model's state dict."""
@@ -84,6 +95,83 @@ class Carried:
         little = np.dtype(self.dtype).newbyteorder("<")
         return np.frombuffer(self.data, dtype=little).astype(np.dtype(self.dtype)).reshape(self.shape)
 
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return _bytes_of(self)
+
+
+@dataclass(frozen=True)
+class CarriedFile:
+    """One array that every version of the model carries unchanged, and whose values are a file of their own."""
+
+    name: str
+    """Name in the model's state dict."""
+    dtype: str
+    """One of CARRIED_DTYPES."""
+    shape: tuple[int, ...]
+    """Positive sizes; empty for a scalar."""
+    sha256: str
+    """Name of the file, in hex: SHA-256 of the values, row-major, little-endian."""
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return _bytes_of(self)
+
+    def open(self, path: Path) -> NDArray[Any]:
+        """Map the file, whose hash was checked. The array can't be written; the file must not change meanwhile.
+
+        Raises:
+            ArtifactError: The file can't be read, or its size disagrees with shape and dtype (``wrong-size``).
+        """
+        try:
+            with path.open("rb") as file:
+                return self.mapped(file.fileno())
+        except OSError as error:
+            raise ArtifactError(
+                f"The file {path} of the array {self.name!r} can't be read: {error.strerror}."
+            ) from error
+
+    def mapped(self, descriptor: int) -> NDArray[Any]:
+        """Map an open file; see `open`. The descriptor may be closed afterwards.
+
+        Raises:
+            ArtifactError: ``wrong-size``, as for `open`.
+            OSError: The file can't be mapped.
+        """
+        found = os.fstat(descriptor).st_size
+        if found != self.size:
+            raise ArtifactError(
+                f"The file {self.sha256} of the array {self.name!r} has {found} bytes; its shape {list(self.shape)} of "
+                f"{self.dtype} needs {self.size}.",
+                remedy="The manifest is wrong: whoever started the federation must make another genesis.",
+                code="wrong-size",
+            )
+        return self.read(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+
+    def read(self, data: memoryview | mmap.mmap) -> NDArray[Any]:
+        """Return the array of the file's bytes, which it shares."""
+        little = np.dtype(self.dtype).newbyteorder("<")
+        return np.frombuffer(data, dtype=little).astype(self.dtype, copy=False).reshape(self.shape)
+
+
+Files = Callable[[CarriedFile], NDArray[Any]]
+"""Returns the values of a carried array that is a file, in its dtype and shape. Nobody writes to them."""
+
+
+def no_files(entry: CarriedFile) -> NDArray[Any]:
+    """Refuse to give the values of a file: for whoever has none.
+
+    Raises:
+        ManifestError: Always, ``file-needed``.
+    """
+    raise ManifestError(
+        f"The values of the array {entry.name!r} are in the file {entry.sha256}, which is not here.",
+        remedy="Fetch it from the coordinator or a mirror.",
+        code="file-needed",
+    )
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -95,7 +183,7 @@ class Manifest:
 
     task: str
     """Name of the task, 1 to 64 characters."""
-    arrays: tuple[Tensor | Carried, ...]
+    arrays: tuple[Tensor | Carried | CarriedFile, ...]
     """The trained tensors and the carried arrays, in the model's order."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the task (local steps, learning rate, ...); any JSON values."""
@@ -129,10 +217,14 @@ class Manifest:
                 raise ManifestError(
                     f"Buffer {buffer.name!r} has the dtype {buffer.dtype}.", remedy=_CARRIED_REMEDY
                 )
-            size = math.prod(buffer.shape) * np.dtype(buffer.dtype).itemsize
-            if len(buffer.data) != size:
+            if isinstance(buffer, CarriedFile):
+                if not re.fullmatch("[0-9a-f]{64}", buffer.sha256):
+                    raise ManifestError(
+                        f"The hash of the array {buffer.name!r} is no SHA-256: {buffer.sha256!r:.80}."
+                    )
+            elif len(buffer.data) != buffer.size:
                 raise ManifestError(
-                    f"Buffer {buffer.name!r} has {len(buffer.data)} bytes, its shape needs {size}."
+                    f"Buffer {buffer.name!r} has {len(buffer.data)} bytes, its shape needs {buffer.size}."
                 )
         if not self.tensors:
             raise ManifestError("The model has no float array to train.", remedy=_TRAINED_REMEDY)
@@ -145,9 +237,19 @@ class Manifest:
         return tuple(entry for entry in self.arrays if isinstance(entry, Tensor))
 
     @cached_property
-    def carried(self) -> tuple[Carried, ...]:
+    def carried(self) -> tuple[Carried | CarriedFile, ...]:
         """The carried arrays in the model's order."""
-        return tuple(entry for entry in self.arrays if isinstance(entry, Carried))
+        return tuple(entry for entry in self.arrays if not isinstance(entry, Tensor))
+
+    @cached_property
+    def files(self) -> tuple[CarriedFile, ...]:
+        """The carried arrays that are files, in the model's order."""
+        return tuple(entry for entry in self.arrays if isinstance(entry, CarriedFile))
+
+    @cached_property
+    def file_bytes(self) -> int:
+        """Number of bytes of the carried arrays that are files."""
+        return sum(entry.size for entry in self.files)
 
     # Layout
 
@@ -285,7 +387,12 @@ class Manifest:
             _check_range(tensor.name, flat[LEAF * first : LEAF * (first + tensor.leaves)])
 
     def unflatten(
-        self, flat: NDArray[Any], *, carried: bool = True, dtypes: bool = False
+        self,
+        flat: NDArray[Any],
+        *,
+        carried: bool = True,
+        dtypes: bool = False,
+        files: Files | None = no_files,
     ) -> dict[str, NDArray[Any]]:
         """Cut a padded vector into named arrays.
 
@@ -293,12 +400,14 @@ class Manifest:
             flat: Any dtype, [256 n].
             carried: Add the carried arrays, so that the result is a whole state dict.
             dtypes: Give each tensor the dtype that the app computes in; else that of ``flat``.
+            files: Gives the values of carried arrays that are files. None leaves these arrays out.
 
         Returns:
-            Name to array, tensors and carried arrays in the model's order; copies, so they may be changed.
+            Name to array, tensors and carried arrays in the model's order; copies, so they may be changed, but for what
+            ``files`` gives.
 
         Raises:
-            ManifestError: The vector has another length.
+            ManifestError: The vector has another length, or a file is needed (``file-needed``).
         """
         if flat.shape != (self.size,):
             raise ManifestError(
@@ -311,8 +420,12 @@ class Manifest:
                 first = LEAF * next(offsets)
                 part = flat[first : first + entry.elements].reshape(entry.shape)
                 values[entry.name] = part.astype(entry.dtype) if dtypes else part.copy()
-            elif carried:
+            elif not carried:
+                continue
+            elif isinstance(entry, Carried):
                 values[entry.name] = entry.array()
+            elif files is not None:
+                values[entry.name] = files(entry)
         return values
 
     @classmethod
@@ -327,7 +440,9 @@ class Manifest:
         """Make the manifest of a model.
 
         Float arrays become tensors that are trained; integer and bool arrays are carried, and so are float arrays
-        with an infinite value, like a causal mask: no training changes them in a way that a state could hold.
+        with an infinite value, like a causal mask: no training changes them in a way that a state could hold. A carried
+        array of more than INLINE bytes becomes a file, with the bytes that `file_chunks` gives. So does one with which
+        the carried arrays in the manifest would have more than INLINE_SUM bytes.
 
         Args:
             task: Name of the task.
@@ -346,18 +461,21 @@ class Manifest:
             name for name, value in values.items() if name not in carry and _is_trained(np.asarray(value))
         }
         _check_count(len(trained))
-        entries: list[Tensor | Carried] = []
+        entries: list[Tensor | Carried | CarriedFile] = []
+        inline = 0
         for name, value in values.items():
             array = np.asarray(value)
             shape = tuple(int(size) for size in array.shape)
             if name in trained:
                 _check_range(name, array)
                 entries.append(Tensor(name, shape, array.dtype.name))
-            elif array.dtype.name in CARRIED_DTYPES:
-                little = array.astype(array.dtype.newbyteorder("<"))
-                entries.append(Carried(name, array.dtype.name, shape, little.tobytes()))
-            else:
+            elif array.dtype.name not in CARRIED_DTYPES:
                 raise ManifestError(f"Tensor {name!r} has the dtype {array.dtype}.", remedy=_CARRIED_REMEDY)
+            elif array.nbytes > INLINE or inline + array.nbytes > INLINE_SUM:
+                entries.append(CarriedFile(name, array.dtype.name, shape, file_name(array)))
+            else:
+                inline += array.nbytes
+                entries.append(Carried(name, array.dtype.name, shape, _little(array).tobytes()))
         return cls(task, tuple(entries), dict(training or {}))
 
     # Bytes
@@ -403,7 +521,9 @@ class Manifest:
                 raise ManifestError(
                     "The manifest's task must be a string and its training settings an object."
                 )
-            _check_count(sum(isinstance(entry, dict) and "data" not in entry for entry in value["arrays"]))
+            _check_count(
+                sum(isinstance(entry, dict) and not _VALUES & set(entry) for entry in value["arrays"])
+            )
             arrays = tuple(_entry(entry) for entry in value["arrays"])
         except ManifestError:
             raise
@@ -425,6 +545,8 @@ class Manifest:
         return keccak(b"\x10", keccak(self.layout), keccak(self.to_json()))
 
 
+_VALUES = {"data", "hash"}
+"""Fields of a carried array's values in the manifest file, of which it has one."""
 _TRAINED_REMEDY = f"Use float tensors of {', '.join(TRAINED_DTYPES)}."
 _CARRIED_REMEDY = f"Use arrays of {', '.join(CARRIED_DTYPES)}."
 _FIT_REMEDY = "Check that the model is the one that the federation trains."
@@ -477,22 +599,51 @@ def _check_range(name: str, array: NDArray[Any]) -> None:
         )
 
 
-def _described(entry: Tensor | Carried) -> dict[str, Any]:
+def _bytes_of(entry: Carried | CarriedFile) -> int:
+    return math.prod(entry.shape) * np.dtype(entry.dtype).itemsize
+
+
+def _little(array: NDArray[Any]) -> U8:
+    """Return the bytes of an array's values, row-major and little-endian, as uint8[size]; a view where possible."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8)
+
+
+def file_name(array: NDArray[Any]) -> str:
+    """Return the SHA-256, in hex, of an array's values as a file has them."""
+    return sha256_hex(_little(array).data)
+
+
+def file_chunks(array: NDArray[Any]) -> Iterator[bytes]:
+    """Return an array's values in pieces, as a file has them."""
+    values = _little(array)
+    for first in range(0, values.size, _CHUNK):
+        yield values[first : first + _CHUNK].tobytes()
+
+
+def _described(entry: Tensor | Carried | CarriedFile) -> dict[str, Any]:
     """An array as the manifest file describes it."""
     value = {"name": entry.name, "shape": list(entry.shape), "dtype": entry.dtype}
     if isinstance(entry, Carried):
         value["data"] = base64.b64encode(entry.data).decode("ascii")
+    elif isinstance(entry, CarriedFile):
+        value["hash"] = entry.sha256
     return value
 
 
-def _entry(value: Any) -> Tensor | Carried:
+def _entry(value: Any) -> Tensor | Carried | CarriedFile:
     """Read what `_described` wrote."""
-    if not isinstance(value, dict) or not {"name", "shape", "dtype"} == set(value) - {"data"}:
-        raise ManifestError("An array of the manifest has other fields than name, shape, dtype and data.")
+    fields = set(value) if isinstance(value, dict) else set()
+    if fields - _VALUES != {"name", "shape", "dtype"} or fields >= _VALUES:
+        raise ManifestError(
+            "An array of the manifest has other fields than name, shape, dtype and one of data and hash."
+        )
     name, shape, dtype = _text(value["name"]), _shape(value["shape"]), _text(value["dtype"])
-    if "data" not in value:
-        return Tensor(name, shape, dtype)
-    return Carried(name, dtype, shape, base64.b64decode(_text(value["data"]), validate=True))
+    if "hash" in value:
+        return CarriedFile(name, dtype, shape, _text(value["hash"]))
+    if "data" in value:
+        return Carried(name, dtype, shape, base64.b64decode(_text(value["data"]), validate=True))
+    return Tensor(name, shape, dtype)
 
 
 def _text(value: Any) -> str:

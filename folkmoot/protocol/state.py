@@ -7,7 +7,6 @@ each is a function of the integers alone. This module does not know how a state 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import mmap
@@ -25,8 +24,16 @@ from folkmoot.errors import ArtifactError, InputError, LocalError, ManifestError
 from folkmoot.protocol import fixed_point
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
-from folkmoot.protocol.hashing import parse_json
-from folkmoot.protocol.manifest import Manifest, Tensor, padding_mask
+from folkmoot.protocol.hashing import parse_json, sha256_of
+from folkmoot.protocol.manifest import (
+    Carried,
+    Files,
+    Manifest,
+    Tensor,
+    file_chunks,
+    no_files,
+    padding_mask,
+)
 from folkmoot.protocol.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
 MAGIC = b"FMS1"
@@ -180,9 +187,9 @@ class State:
             values[place] = fixed_point.to_float32(self.theta[place])
         return values
 
-    def model(self, manifest: Manifest) -> dict[str, NDArray[Any]]:
-        """The model as a state dict of float32 arrays, carried buffers included."""
-        return manifest.unflatten(self.to_float32())
+    def model(self, manifest: Manifest, files: Files = no_files) -> dict[str, NDArray[Any]]:
+        """The model as a state dict of float32 arrays, carried buffers included; see ``Manifest.unflatten``."""
+        return manifest.unflatten(self.to_float32(), files=files)
 
     # Files
 
@@ -199,10 +206,7 @@ class State:
 
     def sha256(self) -> str:
         """Name of the state file: SHA-256 of its bytes, in hex."""
-        digest = hashlib.sha256()
-        for chunk in self.chunks():
-            digest.update(chunk)
-        return digest.hexdigest()
+        return sha256_of(self.chunks())[0]
 
     @classmethod
     def from_bytes(cls, data: bytes | memoryview, manifest: Manifest) -> State:
@@ -242,12 +246,14 @@ class State:
                     tensor = manifest.tensors[manifest.tensor_of_leaf[first + rows[np.argmax(wrong)]]]
                     raise ArtifactError(f"The state's {name} is not 0 in the padding of {tensor.name!r}.")
 
-    def to_safetensors(self, manifest: Manifest, version: int, root: bytes | None = None) -> bytes:
+    def to_safetensors(
+        self, manifest: Manifest, version: int, root: bytes | None = None, files: Files = no_files
+    ) -> bytes:
         """The model file that people download, byte by byte the same for everybody; see ``safetensors_chunks``."""
-        return b"".join(self.safetensors_chunks(manifest, version, root))
+        return b"".join(self.safetensors_chunks(manifest, version, root, files))
 
     def safetensors_chunks(
-        self, manifest: Manifest, version: int, root: bytes | None = None
+        self, manifest: Manifest, version: int, root: bytes | None = None, files: Files = no_files
     ) -> Iterator[bytes]:
         """The model file that people download, in pieces.
 
@@ -255,9 +261,13 @@ class State:
             manifest: The model's layout.
             version: Number of the round that made the state.
             root: The state's root, if it is known already; else it is computed.
+            files: Gives the values of carried arrays that are files.
 
         Returns:
             A safetensors file: trained tensors as float32 and carried arrays as they are, in the manifest's order.
+
+        Raises:
+            ManifestError: A file is needed (``file-needed``).
         """
         root = self.root(manifest.hash) if root is None else root
         header: dict[str, Any] = {
@@ -266,7 +276,7 @@ class State:
         at = 0
         for entry in manifest.arrays:
             trained = isinstance(entry, Tensor)
-            size = 4 * entry.elements if isinstance(entry, Tensor) else len(entry.data)
+            size = 4 * entry.elements if isinstance(entry, Tensor) else entry.size
             dtype = "F32" if trained else _SAFETENSORS_DTYPE[entry.dtype]
             header[entry.name] = _entry(dtype, entry.shape, at, at + size)
             at += size
@@ -275,8 +285,11 @@ class State:
         yield len(text).to_bytes(8, "little") + text
         offsets = iter(manifest.leaf_offsets)
         for entry in manifest.arrays:
-            if not isinstance(entry, Tensor):
+            if isinstance(entry, Carried):
                 yield entry.data
+                continue
+            if not isinstance(entry, Tensor):
+                yield from file_chunks(files(entry))
                 continue
             start = next(offsets)
             for first in range(start, start + entry.leaves, _LEAVES):

@@ -20,6 +20,10 @@ TRAINING = 20
 """Least bytes a parameter of a node: the base as Flower carries it and as float32, weights and gradients; what encoding
 the update takes afterwards is less. An optimiser with a memory takes 4 to 8 more, and layers what they compute."""
 
+FROZEN = 2
+"""Least copies of what a model has and nobody trains, for training and for making a genesis: that of the model, and
+while it is made or compared another one."""
+
 INITIAL = 20
 """Least bytes a parameter of making a genesis: the task's model, its copy, and the first state."""
 

@@ -9,17 +9,18 @@ Flower, files or the chain.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from folkmoot.errors import TaskError
 from folkmoot.tasks import Task, optional
 
 if TYPE_CHECKING:
     import torch
-
-LARGEST_FROZEN = 45 * 2**20
-"""Most bytes of frozen arrays: the manifest has them as text, and it is read up to 64 MiB."""
 
 
 def frozen(model: torch.nn.Module, *, private: bool = False) -> list[str]:
@@ -28,25 +29,13 @@ def frozen(model: torch.nn.Module, *, private: bool = False) -> list[str]:
     Args:
         model: The model.
         private: Whether the task declares privacy. Its training leaves buffers of floats as they are, too.
-
-    Raises:
-        TaskError: They have more than LARGEST_FROZEN bytes.
     """
-    found: dict[str, torch.Tensor] = {
-        name: value for name, value in model.named_parameters() if not value.requires_grad
-    }
+    found = [name for name, value in model.named_parameters() if not value.requires_grad]
     if private:
         saved = model.state_dict().keys()
         buffers = model.named_buffers()
-        found |= {name: value for name, value in buffers if name in saved and value.is_floating_point()}
-    size = sum(value.numel() * value.element_size() for value in found.values())
-    if size > LARGEST_FROZEN:
-        raise TaskError(
-            f"The model's frozen parameters have {size:,} bytes, more than {LARGEST_FROZEN:,}.",
-            remedy="Keep them out of the model's state_dict(), and let the task's model() read them from a file that "
-            "each contributor has.",
-        )
-    return list(found)
+        found += [name for name, value in buffers if name in saved and value.is_floating_point()]
+    return found
 
 
 def load(task: Task, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
@@ -81,6 +70,47 @@ def load(task: Task, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]
                     code="wrong-model",
                 )
             own[name].copy_(value)
+
+
+def tensor_of(array: NDArray[Any]) -> torch.Tensor:
+    """Return an array as a tensor that shares its memory; nobody may write to it."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def put_frozen(model: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Copy arrays into a model, one after the other.
+
+    Raises:
+        RuntimeError: The model has no such array, or one of another shape.
+    """
+    import torch
+
+    own = model.state_dict()
+    for name, array in arrays.items():
+        if name not in own or tuple(own[name].shape) != array.shape:
+            raise RuntimeError(f"The model has no array {name!r} of the shape {list(array.shape)}.")
+        with torch.no_grad():
+            own[name].copy_(tensor_of(array))
+
+
+def require_frozen(model: torch.nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Check that a training left arrays of a model as they were.
+
+    Raises:
+        TaskError: It changed one (``base-changed``).
+    """
+    own = model.state_dict()
+    for name, array in arrays.items():
+        if not np.array_equal(own[name].cpu().numpy(), array, equal_nan=array.dtype.kind == "f"):
+            raise TaskError(
+                f"The training changed the array {name!r}, which the federation does not train.",
+                remedy="Set requires_grad_(False) for it, and leave it out of the optimizer.",
+                code="base-changed",
+            )
 
 
 def _listing(names: Iterable[str]) -> str:

@@ -202,6 +202,13 @@ class Entry(Base):
     numbers: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
 
+CARRIED = "carried"
+"""Kind of the file of a carried array."""
+
+LASTING = ("mean", CARRIED)
+"""Kinds of files that stay of their kind where a round lists them as updates: they are never deleted."""
+
+
 class Artifact(Base):
     """A file in the store."""
 
@@ -211,7 +218,7 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     keccak: Mapped[str | None] = mapped_column(String(64), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    """One of genesis, manifest, state, update, mean, verdicts, artifacts, model, report."""
+    """One of genesis, manifest, state, update, mean, verdicts, artifacts, model, report, carried."""
     size: Mapped[int] = mapped_column(BigInteger)
     round: Mapped[int | None] = mapped_column(BigInteger)
     public_from: Mapped[int] = mapped_column(BigInteger, default=0)

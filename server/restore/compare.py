@@ -9,7 +9,6 @@ or lies must not make it change a row.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,16 +19,17 @@ from typing import Any, TypeVar
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.carried import files_of
 from folkmoot.errors import ArtifactError, InputError, RpcError
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, entries_hash
-from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.protocol.hashing import sha256_hex, sha256_of
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
-from server.db.models import Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
+from server.db.models import LASTING, Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
 from server.db.steps import ENDED, Step
 from server.federation import Federation
 from server.model_files import ModelFiles
@@ -250,12 +250,11 @@ class Comparison:
             return []
         try:
             loaded = ModelFiles(self._storage, self._federation, self._chain.policy).read_state(number, state)
+            files = files_of(StoreSource(self._storage.store))
+            chunks = loaded.safetensors_chunks(self._federation.manifest, number, files=files)
+            expected, _ = sha256_of(chunks)
         except ArtifactError:
             return []  # the store tells of it
-        digest = hashlib.sha256()
-        for chunk in loaded.safetensors_chunks(self._federation.manifest, number):
-            digest.update(chunk)
-        expected = digest.hexdigest()
         if expected == row.sha256:
             return []
 
@@ -333,7 +332,7 @@ class Comparison:
         for kind, sha256, keccak in files:
             key = f"{kind} {sha256} of round {number}"
             row = session.get(Artifact, sha256)
-            if row is not None and (row.deleted is not None or (kind == "update" and row.kind == "mean")):
+            if row is not None and (row.deleted is not None or (kind == "update" and row.kind in LASTING)):
                 continue  # The bytes of one update alone can be those of a mean.
             try:
                 size = self._storage.store.path(sha256).stat().st_size

@@ -91,7 +91,7 @@ class Importer:
         self.states = RebuildingSource(SeveralSources([StoreSource(self.store), self.source]))
 
     def genesis(self) -> Origin:
-        """Import genesis, manifest and first state, and check them against the chain.
+        """Import genesis, manifest, first state and carried files, and check them against the chain.
 
         Raises:
             ArtifactError: One can't be had.
@@ -102,6 +102,8 @@ class Importer:
         path = self._file(0, "manifest", genesis.manifest, DOCUMENT_LIMIT)
         manifest = Manifest.from_json(path.read_bytes())
         self._file(0, "first state", genesis.state, manifest.state_file_size)
+        for entry in manifest.files:
+            self._file(0, f"file of the carried array {entry.name!r}", entry.sha256, entry.size)
         return check_genesis(self.history, Files(StoreSource(self.store)))
 
     def round(self, found: Round, origin: Origin, base_state: str | None) -> RoundFiles:

@@ -27,7 +27,7 @@ from folkmoot.protocol.batch import read_batch
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.rpc.client import Phase
 from server.chain.node import Node
-from server.db.models import Artifact, Entry, Round, Transaction, Update
+from server.db.models import LASTING, Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.restore.files import RoundFiles
 from server.rounds.outcome import numbers_json
@@ -289,8 +289,8 @@ class Rows:
             if kind == "state" and files.spare:
                 deleted = Reason.SPARE
             known = session.get(Artifact, sha256)
-            if known is not None and (deleted or (kind == "update" and known.kind == "mean")):
-                continue  # An earlier round has the same file, and decides. A mean stays one.
+            if known is not None and (deleted or (kind == "update" and known.kind in LASTING)):
+                continue  # An earlier round has the same file, and decides.
             session.merge(
                 Artifact(
                     sha256=sha256,

@@ -40,11 +40,17 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.units import UNIT
-from tests import factories
+from tests import carried, factories
 from tests.http_servers import Handler, serving
 
 MANIFEST = Manifest(
-    "tiny", (Tensor("body.weight", (40, 40)), Tensor("head.weight", (10, 40)), Tensor("head.bias", (10,)))
+    "tiny",
+    (
+        Tensor("body.weight", (40, 40)),
+        Tensor("head.weight", (10, 40)),
+        carried.TABLE,
+        Tensor("head.bias", (10,)),
+    ),
 )
 """2,010 coordinates in 7 + 2 + 1 leaves."""
 
@@ -130,6 +136,7 @@ class World:
         genesis = Genesis.of(MANIFEST, state, EXPONENTS)
         folder = Folder(path)
         folder.put(MANIFEST.to_json())
+        folder.put(carried.DATA)
         folder.put(state.to_bytes())
         folder.put(genesis.to_json(), by_keccak=True)
         roots = GenesisRoots(MANIFEST.hash, state.root(MANIFEST.hash), genesis.hash)

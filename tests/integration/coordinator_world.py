@@ -37,9 +37,9 @@ from server.genesis import import_genesis
 from server.home import open_account
 from server.settings import Settings
 from server.worker import Worker
-from tests import factories
+from tests import carried, factories
 
-MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), Tensor("bias", (30,))))
+MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), carried.TABLE, Tensor("bias", (30,))))
 EXPONENTS = (-8, -8)
 
 
@@ -165,6 +165,8 @@ def make_home(
     (files / "genesis.json").write_bytes(made.to_json())
     (files / "manifest.json").write_bytes(manifest.to_json())
     (files / "state.bin").write_bytes(state.to_bytes())
+    if manifest.files:
+        (files / "table.bin").write_bytes(carried.DATA)
     found = Settings(
         home=home,
         keystore=Path("key.json"),

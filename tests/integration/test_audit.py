@@ -31,7 +31,7 @@ from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot.runtime.units import UNIT
-from tests import factories
+from tests import carried, factories
 from tests.integration.audit_world import MANIFEST, SEASONING, Alter, World, build, lying_endpoint
 
 ADA, BEN, CLEO = (factories.account(name).address for name in ("ada", "ben", "cleo"))
@@ -243,6 +243,17 @@ def test_another_genesis_state_is_found(world: World) -> None:
     failure = failure_of(world)
     assert failure.details["check"] == "genesis"
     assert f"file {path.name}: the first state" in failure.message
+
+
+@pytest.mark.parametrize("data", [None, b"", carried.DATA[:-1], bytes(len(carried.DATA))])
+def test_a_carried_file_that_is_missing_or_another_is_found(world: World, data: bytes | None) -> None:
+    path = world.folder.place(carried.TABLE.sha256)
+    path.unlink()
+    if data is not None:
+        path.write_bytes(data)
+    failure = failure_of(world)
+    assert failure.details["check"] == "genesis"
+    assert f"file {path.name}: the file of the carried array 'table'" in failure.message
 
 
 def test_another_genesis_in_the_deployment_file_is_found(world: World) -> None:

@@ -23,7 +23,7 @@ from folkmoot.runtime.keystore import create
 from folkmoot.runtime.processes import free_port
 from folkmoot.tasks import HeldOutPredictions
 from server.rounds import probe
-from tests import factories
+from tests import carried, factories
 from tests.integration.coordinator_world import (
     MANIFEST,
     Process,
@@ -226,7 +226,8 @@ class Tiny:
     def __init__(self) -> None:
         random = np.random.default_rng(5)
         self.inputs = torch.from_numpy(random.normal(size=(4000, 20)).astype(np.float32))
-        first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
+        whole = first_state().model(MANIFEST, carried.files)
+        first = {key: torch.from_numpy(array) for key, array in whole.items()}
         self.labels = self._guess(first)
 
     def _guess(self, weights: Any) -> torch.Tensor:
@@ -236,6 +237,7 @@ class Tiny:
         made = torch.nn.Module()
         made.register_parameter("weight", torch.nn.Parameter(torch.zeros(20, 30)))
         made.register_parameter("bias", torch.nn.Parameter(torch.zeros(30)))
+        made.register_buffer("table", torch.zeros(3, 7))
         return made
 
     def load(self, partition: int, partitions: int, seed: int) -> Any:
@@ -254,11 +256,11 @@ class Tiny:
 def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(here: Running) -> None:
     here.api.start_run(2, 2, here.world.coordinator, here.domain)
     probing(here, 1)
-    stranger = Evaluator(Tiny(), here.api, here.world["ada"])
+    stranger = Evaluator(Tiny(), here.api, here.world["ada"], carried.files)
     line = next(stranger.run())
     assert line["round"] == 1
     assert "the evaluator of this federation is" in line["error"]
-    told = Evaluator(Tiny(), here.api, here.world[EVALUATOR]).run()
+    told = Evaluator(Tiny(), here.api, here.world[EVALUATOR], carried.files).run()
     first = next(told)
     assert (first["round"], first["fell"], first["before"]) == (1, False, 1.0)
     assert 0.9 < first["after"] < 1, "the noise of the training is seen"
@@ -275,14 +277,14 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     other, dull = Tiny(), Tiny()
     other.name = "other"
     with pytest.raises(TaskError, match="trains 'tests', not 'other'"):
-        Evaluator(other, here.api, here.world[EVALUATOR])
+        Evaluator(other, here.api, here.world[EVALUATOR], carried.files)
     dull.examine = None
     dull.evaluate = lambda model: {"error": 1.0}
     here.api.start_run(1, 2, here.world.coordinator, here.domain)
     probing(here, 1)
     assert (
         "measures neither an accuracy nor a loss"
-        in next(Evaluator(dull, here.api, here.world[EVALUATOR]).run())["error"]
+        in next(Evaluator(dull, here.api, here.world[EVALUATOR], carried.files).run())["error"]
     )
 
 
@@ -332,7 +334,8 @@ class Numbers(Tiny):
     def __init__(self) -> None:
         super().__init__()
         self.groups = np.arange(len(self.inputs)) % 2
-        first = {key: torch.from_numpy(array) for key, array in first_state().model(MANIFEST).items()}
+        whole = first_state().model(MANIFEST, carried.files)
+        first = {key: torch.from_numpy(array) for key, array in whole.items()}
         noise = np.random.default_rng(6).normal(scale=0.3, size=len(self.inputs)).astype(np.float32)
         self.targets = self._predict(first) + torch.from_numpy(noise)
 
@@ -352,7 +355,7 @@ def test_a_regression_passes_with_honest_noise_and_is_withheld_with_an_attackers
 ) -> None:
     here.api.start_run(2, 2, here.world.coordinator, here.domain)
     probing(here, 1)
-    told = Evaluator(Numbers(), here.api, here.world[EVALUATOR]).run()
+    told = Evaluator(Numbers(), here.api, here.world[EVALUATOR], carried.files).run()
     first = next(told)
     assert (first["round"], first["fell"], first["by"]) == (1, False, "loss")
     assert first["before"] < first["after"] < 1.25 * first["before"], "the noise of the training is seen"

@@ -33,6 +33,7 @@ from server.restore.restore import require_empty, restore
 from server.settings import load
 from tests import factories
 from tests import postgres as servers
+from tests.carried import DATA, TABLE
 from tests.http_servers import serving_folder
 from tests.integration.coordinator_world import (
     MANIFEST,
@@ -210,6 +211,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
         spoken: list[str] = []
         assert check_base(chain.rpc, api, world.deployment, spoken.append) == MANIFEST
         assert spoken == [f"Checking the base model, {MANIFEST.state_file_size / 1e6:,.1f} MB ..."]
+        assert api.artifact(TABLE.sha256) == DATA
 
         with pytest.raises(CoordinatorError) as caught:
             api.start_run(1, len(NAMES), newcomer, here.domain)

@@ -13,6 +13,7 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.state import read_safetensors
 from server.rounds import anchor_window
 from tests import factories
+from tests.carried import DATA, TABLE
 from tests.integration.coordinator_world import (
     MANIFEST,
     Running,
@@ -78,7 +79,8 @@ def test_round_ends_with_a_version_rewards_and_the_next_round(here: Running) -> 
     first, again = (http.get("/v1/models/2/download") for _ in range(2))
     assert first.status_code == 200, first.text
     assert first.content == again.content
-    assert set(read_safetensors(first.content, MANIFEST)) == {"weight", "bias"}
+    assert set(read_safetensors(first.content, MANIFEST)) == {"weight", "table", "bias"}
+    assert http.get(f"/v1/artifacts/{TABLE.sha256}", headers={"Range": "bytes=80-"}).content == DATA[80:]
     cached = http.get("/v1/models/2/download", headers={"If-None-Match": first.headers["etag"]})
     assert cached.status_code == 304
 

@@ -45,7 +45,7 @@ from server.restore.repair import is_whole, repair
 from server.restore.restore import restore
 from server.settings import Settings
 from server.storage import Storage
-from tests import factories
+from tests import carried, factories
 from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
 from tests.integration.coordinator_world import Running, make_home, serving, until
 from tests.killed import Mortal, folkmoot_command
@@ -205,11 +205,11 @@ def test_a_spare_state_that_cannot_be_rebuilt_is_a_failure_that_names_the_mean(y
 
 @pytest.mark.parametrize("number", [0, 6, KEPT])
 def test_the_model_of_an_old_version_is_the_same_without_its_state(young: World, number: int) -> None:
-    expected = young.states[number].to_safetensors(MANIFEST, number)
+    expected = young.states[number].to_safetensors(MANIFEST, number, files=carried.files)
     delete(young.folder, states_of(young, *SPARE))
     with Rpc(young.federation.anvil.url) as rpc:
         made = model_of(rpc, young.federation.deployment, FolderSource(young.folder.path), number)
-    assert (made.data, made.final) == (expected, True)
+    assert (b"".join(made.chunks()), made.final) == (expected, True)
 
 
 def test_a_journal_keeps_why_a_round_was_not_recomputed(world: World, tmp_path: Path) -> None:
@@ -454,9 +454,9 @@ def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
     with serving(settings, world.federation) as here:
         assert {refusal_of(here.api, name).code for name in gone} == {"expired"}
         assert {refusal_of(here.api, name).code for name in spare} == {"spare-state"}
-        assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6)
-        weights = fetch_weights(here.api, 6, MANIFEST)
-        expected = world.states[6].model(MANIFEST)
+        assert here.api.model("6") == world.states[6].to_safetensors(MANIFEST, 6, files=carried.files)
+        weights = fetch_weights(here.api, 6, MANIFEST, carried.files)
+        expected = world.states[6].model(MANIFEST, carried.files)
         assert weights.keys() == expected.keys()
         assert all(np.array_equal(weights[name].numpy(), array) for name, array in expected.items())
         assert repair(here.coordinator.storage.database, settings.open_store(), None).lacking == []
@@ -579,7 +579,7 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
         assert refusal_of(here.api, ada[-1]).details["reason"] == "wish"
         assert refusal_of(here.api, *states_of(young, FREE[0])).code == "spare-state"
         for number in FREE:
-            model = young.states[number].to_safetensors(MANIFEST, number)
+            model = young.states[number].to_safetensors(MANIFEST, number, files=carried.files)
             assert here.api.model(str(number)) == model
         Deletion(here.coordinator.storage, here.coordinator.chain)()
         assert here.api.artifact(ben)

@@ -62,6 +62,18 @@ def test_every_group_has_cases_and_the_ids_are_in_order() -> None:
     assert results == {"valid", "invalid"}
 
 
+def test_layouts() -> None:
+    for case in GROUPS["layout"]["tests"]:
+        tensors, elements = int(case["input"]["tensors"]), int(case["input"]["elements"])
+        leaves = tensors * -(-elements // 256)
+        assert (case["result"] == "valid") == (0 < tensors <= 4096 and leaves <= 1 << 24), case["comment"]
+        if case["result"] == "valid":
+            expected = case["expected"]
+            depth = min(depth for depth in range(25) if 1 << depth >= leaves)
+            assert (leaves, depth) == (int(expected["leaves"]), int(expected["depth"]))
+            assert keccak(struct.pack(">Q", elements) * tensors) == raw(expected["layoutHash"])
+
+
 def test_outer_step() -> None:
     names = ("theta", "momentum", "mean", "meanScale", "exponent", "rate", "decay")
     for given, expected in valid("outerStep"):

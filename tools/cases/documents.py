@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
+from folkmoot.protocol.hashing import canonical_json
 from folkmoot.protocol.state import State
 from tools.cases.group import Group
 from tools.cases.values import raw
@@ -106,8 +107,10 @@ def document_cases() -> Group:
     vectors = json.loads((VECTORS / "protocol.json").read_text(encoding="utf-8"))
     whole = vectors["round"]
 
-    def changed(kind: str, source: str, changes: dict[str, Callable[[Any], Any]]) -> None:
-        group.valid(f"{kind}: as it is", {"kind": kind, "data": source.encode()})
+    def changed(
+        kind: str, source: str, changes: dict[str, Callable[[Any], Any]], which: str = "as it is"
+    ) -> None:
+        group.valid(f"{kind}: {which}", {"kind": kind, "data": source.encode()})
         for comment, change in changes.items():
             value = json.loads(source)
             change(value)
@@ -149,8 +152,19 @@ def document_cases() -> Group:
         "carried data of another length": put("data", "AAAA", "arrays", 1),
         "base64 with bits left over": put("data", "+f////////9=", "arrays", 1),
         "base64 with a line feed": put("data", "+f//////\n//8=", "arrays", 1),
+        "a carried array with data and a hash": put("hash", "ab" * 32, "arrays", 1),
         "training that is a list": put("training", []),
     })  # fmt: skip
+    filed = json.loads(vectors["manifest"]["json"])
+    filed["arrays"].append({"name": "table", "shape": [50000, 8], "dtype": "float32", "hash": "ab" * 32})
+    changed("manifest", canonical_json(filed).decode(), {
+        "a hash in upper case": put("hash", "AB" * 32, "arrays", 5),
+        "a hash with 0x": put("hash", "0x" + "ab" * 32, "arrays", 5),
+        "a hash of 31 bytes": put("hash", "ab" * 31, "arrays", 5),
+        "a hash that is no text": put("hash", 5, "arrays", 5),
+        "a file of complex64": put("dtype", "complex64", "arrays", 5),
+        "no array but files": put("arrays", filed["arrays"][5:]),
+    }, "with an array that is a file")  # fmt: skip
     changed("genesis", whole["genesis"], {
         "an unknown field": put("extra", 1),
         "another format": put("format", "folkmoot/genesis/2"),
@@ -220,4 +234,19 @@ def document_cases() -> Group:
             "data": state[:4] + b"".join(state[at : at + 8][::-1] for at in range(4, len(state), 8)),
         },
     )
+    return group
+
+
+def layout_cases() -> Group:
+    """Section 2."""
+    group = Group("layout", "2", "A model of as many tensors as it says, each with as many elements.")
+    most, leaves = 4096, 1 << 24
+    group.valid("one element", {"elements": 1, "tensors": 1})
+    group.valid("one element more than a leaf", {"elements": LEAF + 1, "tensors": 2})
+    group.valid("the most leaves, in one tensor", {"elements": LEAF * leaves, "tensors": 1})
+    group.valid("the most tensors", {"elements": 1, "tensors": most})
+    group.valid("the most tensors and leaves", {"elements": LEAF * leaves // most - 1, "tensors": most})
+    group.invalid("one tensor more", {"elements": 1, "tensors": most + 1})
+    group.invalid("a leaf more in each of two tensors", {"elements": LEAF * leaves // 2 + 1, "tensors": 2})
+    group.invalid("no tensor", {"elements": 1, "tensors": 0})
     return group

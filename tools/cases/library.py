@@ -50,6 +50,12 @@ from tools.cases.values import Values, ints, manifest_of, raw, text
 from tools.vectors.values import CHAIN_ID, LEDGER, product
 
 
+def layout(given: Values) -> Values:
+    """Section 2."""
+    manifest = manifest_of([given["elements"]] * int(given["tensors"]))
+    return {"leaves": manifest.leaves, "depth": manifest.depth, "layoutHash": keccak(manifest.layout)}
+
+
 def outer_step(given: Values) -> Values:
     """Section 9."""
     theta, momentum, mean = (
@@ -420,6 +426,7 @@ def _require(holds: bool) -> None:
 FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "canonicalJson": document,
     "documents": document,
+    "layout": layout,
     "updateProof": update_proof,
     "treeProof": tree_proof,
     "encode": encode,

@@ -13,7 +13,10 @@ library Budget {
     /// @param noise1024 The noise, not zero, of 32 bits.
     /// @param steps Noised sums of the update, at most MAX_STEPS.
     function cost(uint256 noise1024, uint256 steps) internal pure returns (uint256) {
-        uint256 square = noise1024 * noise1024;
-        return ((steps << 51) + square - 1) / square;
+        unchecked {
+            // Neither has more than 64 bits.
+            uint256 square = noise1024 * noise1024;
+            return ((steps << 51) + square - 1) / square;
+        }
     }
 }

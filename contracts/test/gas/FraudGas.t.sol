@@ -7,7 +7,7 @@ import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
-import { GasWorld } from "../utils/GasWorld.sol";
+import { GasWorld, LargestModel, Size } from "../utils/GasWorld.sol";
 
 /// @notice What a proof costs, by contributors and size of the model: whole transactions, call data included.
 abstract contract FraudGasTest is GasWorld {
@@ -117,21 +117,7 @@ contract FraudGas100MTest is FraudGasTest {
     }
 }
 
-/// @notice The largest model, in as many tensors as a manifest may have.
-/// @dev As many leaves as there may be, and each number of elements with as many bytes above 0 as it can have then.
-contract FraudGasManyTensorsTest is FraudGasTest {
-    function elements() internal pure override returns (uint64) {
-        return MANY_ELEMENTS;
-    }
-
-    function tensors() internal pure override returns (uint256) {
-        return MAX_TENSORS;
-    }
-
-    function name() internal pure override returns (string memory) {
-        return MANY_NAME;
-    }
-}
+contract FraudGasLargestTest is FraudGasTest, LargestModel { }
 
 contract FraudGasTrimmedTest is FraudGasTest {
     function elements() internal pure override returns (uint64) {
@@ -244,24 +230,10 @@ contract FullFraudGas4BTest is FullFraudGasTest {
     }
 }
 
-abstract contract FullFraudGasManyTensors is FullFraudGasTest {
-    function elements() internal pure override returns (uint64) {
-        return MANY_ELEMENTS;
-    }
+contract FullFraudGasLargestTest is FullFraudGasTest, LargestModel { }
 
-    function tensors() internal pure override returns (uint256) {
-        return MAX_TENSORS;
-    }
-}
-
-contract FullFraudGasManyTensorsTest is FullFraudGasManyTensors {
-    function name() internal pure override returns (string memory) {
-        return MANY_NAME;
-    }
-}
-
-contract FullFraudGasManyTensorsTrimmedTest is FullFraudGasManyTensors {
-    function name() internal pure override returns (string memory) {
+contract FullFraudGasLargestTrimmedTest is FullFraudGasTest, LargestModel {
+    function name() internal pure override(Size, LargestModel) returns (string memory) {
         return string.concat(MANY_NAME, ", trimmed");
     }
 

@@ -11,7 +11,7 @@ import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { Deployment } from "../utils/Deployment.sol";
 import { Libraries } from "../utils/Libraries.sol";
-import { Trees } from "../utils/Trees.sol";
+import { MAX_TENSORS, Trees } from "../utils/Trees.sol";
 
 /// @notice What a proof about weights costs, by contributors and size of the model: whole transactions, call data
 /// included.
@@ -20,8 +20,6 @@ abstract contract GramGasTest is Deployment {
     bytes32 private constant DOCUMENT = keccak256("manifest.json");
     /// @notice EIP-7825.
     uint256 private constant TRANSACTION_CAP = 16_777_216;
-    /// @notice Most tensors of a manifest (docs/protocol.md, section 2).
-    uint256 internal constant MAX_TENSORS = 4096;
 
     GramProofs private _judge;
     Libraries private _libraries;

@@ -7,7 +7,7 @@ import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
-import { GasWorld } from "../utils/GasWorld.sol";
+import { GasWorld, LargestModel } from "../utils/GasWorld.sol";
 import { Trees } from "../utils/Trees.sol";
 
 /// @notice What demands, disputes and faults cost in a round of a hundred contributors.
@@ -272,20 +272,7 @@ contract DeliveryGas1MTest is DeliveryGasTest {
     }
 }
 
-/// @notice The largest model, in as many tensors as a manifest may have.
-contract DeliveryGasManyTensorsTest is DeliveryGasTest {
-    function elements() internal pure override returns (uint64) {
-        return MANY_ELEMENTS;
-    }
-
-    function tensors() internal pure override returns (uint256) {
-        return MAX_TENSORS;
-    }
-
-    function name() internal pure override returns (string memory) {
-        return MANY_NAME;
-    }
-}
+contract DeliveryGasLargestTest is DeliveryGasTest, LargestModel { }
 
 /// @notice What the proof of a censored update costs; the size of the model does not matter to it.
 contract DataAvailabilityGasTest is GasWorld {

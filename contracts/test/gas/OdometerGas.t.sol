@@ -7,8 +7,10 @@ import { RoundTest } from "../utils/RoundTest.sol";
 
 /// @notice What a privacy budget costs: batches under a policy with noise, whose members have spent before.
 contract OdometerGasTest is RoundTest {
-    /// @dev What each of a hundred updates may cost more than without noise.
+    /// @dev What each update of a batch may cost more than without noise.
     uint256 private constant GAS_OF_A_CHARGE = 3000;
+    /// @dev What a batch may cost more for each word of 256 members after the first: the odometer is called once a word.
+    uint256 private constant GAS_OF_A_WORD = 1000;
 
     Actor[] private crowd;
 
@@ -27,49 +29,74 @@ contract OdometerGasTest is RoundTest {
         }
     }
 
-    /// @dev Gas of a batch in the second round, by the name of its snapshot; in the first, counters are still zero.
-    function _commit(uint256 size, string memory name) private returns (uint256 first, uint256 later) {
+    /// @dev Gas of a batch in the second round; in the first, counters are still zero.
+    /// @param number Of the first member.
+    /// @param name Of the snapshots; empty for none.
+    function _commit(uint256 size, uint256 number, string memory name) private returns (uint256 first, uint256 later) {
         for (uint256 i = 0; i < size; ++i) {
             Actor memory member = actor(string.concat("contributor ", vm.toString(i)));
             crowd.push(member);
-            giveStake(member.addr, MIN_STAKE);
-            enrol(member.addr);
+            enrolAs(member.addr, number + i);
         }
-        first = _round(string.concat(name, " with noise, the first time"));
-        later = _round(string.concat(name, " with noise"));
+        first = _round(name, " with noise, the first time");
+        later = _round(name, " with noise");
     }
 
-    function _round(string memory name) private returns (uint256 gas) {
+    function _round(string memory name, string memory suffix) private returns (uint256 gas) {
         RoundId round = open();
         bytes memory batch;
         for (uint256 i = 0; i < crowd.length; ++i) {
             batch = bytes.concat(batch, batchOf(crowd[i], commitmentOf(crowd[i].addr, round)));
         }
         ledger.commitUpdates(round, BUNDLE_HASH, batch);
-        gas = vm.snapshotGasLastCall("RoundLedger", name);
+        gas = vm.lastCallGas().gasTotalUsed;
+        if (bytes(name).length > 0) vm.snapshotGasLastCall("RoundLedger", string.concat(name, suffix));
         vm.warp(ledger.rounds(round).anchorDeadline);
         ledger.cancel(round);
     }
 
-    function test_gas_ofFive() public {
-        _commit(5, "commitUpdates, 5 signed");
+    /// @dev A batch of all members who have spent, under a policy without noise.
+    function _withoutNoise(string memory name, string memory suffix) private returns (uint256 gas) {
         IRoundLedger.Policy memory plain = super.policy();
         vm.prank(address(timelock));
         ledger.addPolicy(plain);
-        _round("commitUpdates, 5 signed");
+        return _round(name, suffix);
+    }
+
+    function test_gas_ofFive() public {
+        (, uint256 gas) = _commit(5, 4, "commitUpdates, 5 signed");
+        uint256 without = _withoutNoise("commitUpdates, 5 signed", "");
+        vm.assertLe(gas, without + 5 * GAS_OF_A_CHARGE, "a batch of 5");
+    }
+
+    /// @dev Their bits are as far from the lowest as five can be.
+    function test_gas_ofFiveWithTheLastNumbersOfAWord() public {
+        (, uint256 gas) = _commit(5, 251, "");
+        vm.assertLe(gas, _withoutNoise("", "") + 5 * GAS_OF_A_CHARGE, "a batch of 5");
+    }
+
+    function test_gas_ofFiveInTwoWords() public {
+        (, uint256 gas) = _commit(5, 254, "");
+        vm.assertLe(gas, _withoutNoise("", "") + 5 * GAS_OF_A_CHARGE + GAS_OF_A_WORD, "a batch of 5");
+    }
+
+    /// @dev Nobody shares the price of a storage slot with it.
+    function test_gas_ofOne() public {
+        _commit(2, 4, "");
+        RoundId round = open();
+        commitOwn(crowd[0], round);
+        commitOwn(crowd[1], round);
+        vm.snapshotGasLastCall("RoundLedger", "commitUpdate with noise, a later one");
     }
 
     function test_gas_ofAHundred() public {
-        (, uint256 gas) = _commit(100, "commitUpdates, 100 signed");
-        IRoundLedger.Policy memory plain = super.policy();
-        vm.prank(address(timelock));
-        ledger.addPolicy(plain);
-        uint256 without = _round("commitUpdates, 100 signed of who have spent");
-        vm.assertLe(gas, without + 100 * GAS_OF_A_CHARGE, "a batch of 100 signed commitments with noise");
+        (, uint256 gas) = _commit(100, 4, "commitUpdates, 100 signed");
+        uint256 without = _withoutNoise("commitUpdates, 100 signed", " of who have spent");
+        vm.assertLe(gas, without + 100 * GAS_OF_A_CHARGE, "a batch of 100");
     }
 
     function test_gas_aFullRoundFitsATransaction() public {
-        (uint256 first,) = _commit(255, "commitUpdates, 255 signed");
+        (uint256 first,) = _commit(255, 4, "commitUpdates, 255 signed");
         vm.assertLe(first, 16_777_216, "the cap of a transaction (EIP-7825)");
     }
 }

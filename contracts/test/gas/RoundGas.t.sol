@@ -208,8 +208,6 @@ contract RoundGasTest is RoundTest {
 /// @notice A hundred members whose numbers are in several words of 256, each of which is a storage slot more.
 contract SpreadRoundGasTest is RoundTest {
     uint256 private constant CONTRIBUTORS = 100;
-    /// @dev contracts/snapshots/storage/StakeVault.txt.
-    bytes32 private constant MEMBER_COUNT_SLOT = bytes32(uint256(9));
 
     /// @dev Record a hundred members of so many words, as if all other numbers of these were given to somebody else.
     /// Either by their numbers, or so that no two that follow each other are of one word.
@@ -217,14 +215,8 @@ contract SpreadRoundGasTest is RoundTest {
         Actor[] memory crowd = new Actor[](CONTRIBUTORS);
         for (uint256 i = 0; i < CONTRIBUTORS; ++i) {
             crowd[i] = actor(string.concat("contributor ", vm.toString(i)));
-            giveStake(crowd[i].addr, MIN_STAKE);
             uint256 word = byNumber ? (i * words) / CONTRIBUTORS : i % words;
-            uint256 number = 256 * (word + 1) + i;
-            vm.store(address(vault), MEMBER_COUNT_SLOT, bytes32(number - 1));
-            enrol(crowd[i].addr);
-            address[] memory accounts = new address[](1);
-            accounts[0] = crowd[i].addr;
-            vm.assertEq(uint256(vault.members(accounts)[0].id), number, "number");
+            enrolAs(crowd[i].addr, 256 * (word + 1) + i);
         }
         RoundId round = open();
         bytes memory batch;

@@ -12,21 +12,38 @@ import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
 import { Deployment } from "./Deployment.sol";
-import { Trees } from "./Trees.sol";
+import { MAX_TENSORS, Trees } from "./Trees.sol";
+
+/// @notice The size of a model.
+abstract contract Size {
+    /// @notice Elements of each of MAX_TENSORS tensors in the largest model: 2^24 leaves, and three bytes above 0, which
+    /// is the dearest layout.
+    uint64 internal constant MANY_ELEMENTS = (1 << 20) - 1;
+    string internal constant MANY_NAME = "4.3 B in 4096 tensors";
+
+    /// @notice Elements of each tensor.
+    function elements() internal pure virtual returns (uint64);
+
+    function name() internal pure virtual returns (string memory);
+}
+
+/// @notice The largest model, in as many tensors as a manifest may have.
+abstract contract LargestModel is Size {
+    function elements() internal pure override returns (uint64) {
+        return MANY_ELEMENTS;
+    }
+
+    function name() internal pure virtual override returns (string memory) {
+        return MANY_NAME;
+    }
+}
 
 /// @notice A round of a hundred contributors and a model of any size, with all judges.
 /// @dev Paths are random siblings, which cost what real ones do. Weights are above 0 for everybody: the dearest case.
-abstract contract GasWorld is Deployment {
+abstract contract GasWorld is Deployment, Size {
     bytes32 internal constant DOCUMENT = keccak256("manifest.json");
     /// @notice EIP-7825.
     uint256 internal constant TRANSACTION_CAP = 16_777_216;
-
-    /// @notice Most tensors of a manifest (docs/protocol.md, section 2).
-    uint256 internal constant MAX_TENSORS = 4096;
-    /// @notice Elements of each of so many tensors in the largest model: 2^24 leaves, and three bytes above 0, which is
-    /// the dearest layout.
-    uint64 internal constant MANY_ELEMENTS = (1 << 20) - 1;
-    string internal constant MANY_NAME = "4.3 B in 4096 tensors";
 
     uint256 internal constant DEPOSIT = 10e18;
 
@@ -36,14 +53,9 @@ abstract contract GasWorld is Deployment {
     Disputes internal _disputes;
     Actor[] internal _crowd;
 
-    /// @notice Elements of each tensor.
-    function elements() internal pure virtual returns (uint64);
-
-    function name() internal pure virtual returns (string memory);
-
     /// @notice Tensors of the model, a power of two.
-    function tensors() internal pure virtual returns (uint256) {
-        return 1;
+    function tensors() internal pure returns (uint256) {
+        return elements() == MANY_ELEMENTS ? MAX_TENSORS : 1;
     }
 
     /// @notice The leaf that all paths are of.

@@ -7,6 +7,7 @@ import { Commitments } from "../../src/libraries/Commitments.sol";
 import { GramBlocks } from "../../src/libraries/GramBlocks.sol";
 import { GramTree } from "../../src/libraries/GramTree.sol";
 import { Krum } from "../../src/libraries/Krum.sol";
+import { Layout } from "../../src/libraries/Layout.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { Openings } from "../../src/libraries/Openings.sol";
@@ -48,6 +49,10 @@ contract Libraries {
 
     function hasPlace(Places.Draw calldata drawn, address account, uint256 enrolled) external pure returns (bool) {
         return Places.has(drawn, account, enrolled);
+    }
+
+    function layoutOf(bytes calldata layout) external pure returns (uint256 leaves, uint256 depth) {
+        (leaves, depth,) = Layout.find(layout, 0);
     }
 
     function sumLeaf(bytes calldata values) external pure returns (MerkleSum.Node memory) {

@@ -9,6 +9,8 @@ import { Deployment } from "./Deployment.sol";
 abstract contract RoundTest is Deployment {
     bytes32 internal constant HEADER_HASH = keccak256("header");
     bytes32 internal constant BUNDLE_HASH = keccak256("bundle");
+    /// @dev contracts/snapshots/storage/StakeVault.txt.
+    bytes32 private constant MEMBER_COUNT_SLOT = bytes32(uint256(9));
 
     function setUp() public virtual override {
         super.setUp();
@@ -19,6 +21,16 @@ abstract contract RoundTest is Deployment {
         enrol(alice.addr);
         enrol(bob.addr);
         enrol(carol.addr);
+    }
+
+    /// @notice Enrol a new account with the minimum stake and this number, as if those before it were given to others.
+    function enrolAs(address account, uint256 number) internal {
+        giveStake(account, MIN_STAKE);
+        vm.store(address(vault), MEMBER_COUNT_SLOT, bytes32(number - 1));
+        enrol(account);
+        address[] memory accounts = new address[](1);
+        accounts[0] = account;
+        vm.assertEq(uint256(vault.members(accounts)[0].id), number, "number");
     }
 
     function headRoot() internal view returns (bytes32 root) {

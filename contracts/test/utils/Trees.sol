@@ -4,6 +4,9 @@ pragma solidity 0.8.37;
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 
+/// @dev Most tensors of a manifest (docs/protocol.md, section 2).
+uint256 constant MAX_TENSORS = 4096;
+
 /// @notice Whole trees and paths in them, as files of artifacts have them, and what they are made of.
 library Trees {
     /// @notice Some bytes again and again.

@@ -9,6 +9,14 @@ interface Vm {
         address emitter;
     }
 
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     // State of the chain.
     function warp(uint256 timestamp) external;
     function chainId(uint256 chainId) external;
@@ -57,6 +65,7 @@ interface Vm {
 
     // Gas figures, kept in snapshots/.
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
+    function lastCallGas() external view returns (Gas memory);
 
     // Files.
     function readFile(string calldata path) external view returns (string memory);

@@ -11,14 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
+from eth_typing import HexStr
 from web3.exceptions import TransactionNotFound
+from web3.types import Wei
 
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:
-    from eth_typing import HexStr
     from web3 import Web3
-    from web3.types import TxData, TxParams, TxReceipt, Wei
+    from web3.types import TxData, TxParams, TxReceipt
 
 POLL = 0.1
 """Seconds between two looks for a receipt."""
@@ -35,7 +36,7 @@ def receipt_of(w3: Web3, forms: Sequence[str]) -> TxReceipt | None:
     """Return the receipt of whichever form was mined; None if none was."""
     for form in forms:
         try:
-            return w3.eth.get_transaction_receipt(cast("HexStr", form))
+            return w3.eth.get_transaction_receipt(HexStr(form))
         except TransactionNotFound:
             continue
     return None
@@ -45,7 +46,7 @@ def in_pool(w3: Web3, forms: Sequence[str]) -> TxData | None:
     """Return the newest form that the node knows; None if it knows none."""
     for form in reversed(forms):
         try:
-            return w3.eth.get_transaction(cast("HexStr", form))
+            return w3.eth.get_transaction(HexStr(form))
         except TransactionNotFound:
             continue
     return None
@@ -88,10 +89,10 @@ def fees(w3: Web3, over: TxData | None = None) -> TxParams:
     """
     base = w3.eth.get_block("latest").get("baseFeePerGas")
     if base is None:  # a chain without EIP-1559
-        return {"gasPrice": cast("Wei", max(w3.eth.gas_price, _outbid(over, "gasPrice")))}
+        return {"gasPrice": Wei(max(w3.eth.gas_price, _outbid(over, "gasPrice")))}
     tip = max(w3.eth.max_priority_fee, _outbid(over, "maxPriorityFeePerGas"))
     cap = max(2 * base + tip, _outbid(over, "maxFeePerGas"))
-    return {"maxPriorityFeePerGas": cast("Wei", tip), "maxFeePerGas": cast("Wei", cap)}
+    return {"maxPriorityFeePerGas": Wei(tip), "maxFeePerGas": Wei(cap)}
 
 
 def _outbid(over: TxData | None, field: str) -> int:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, cast
 
+from eth_typing import BlockNumber, HexStr
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
 
 from folkmoot.chain.transactions.journal import PendingTx
@@ -26,7 +27,7 @@ from folkmoot.rpc.local_chain import (
 )
 
 if TYPE_CHECKING:
-    from eth_typing import BlockNumber, ChecksumAddress, HexStr
+    from eth_typing import ChecksumAddress
     from web3 import Web3
     from web3.types import TxData, TxReceipt
 
@@ -122,7 +123,7 @@ def _block_with(w3: Web3, forms: Sequence[str]) -> int | None:
     """Return the number of the block that has one of the forms, if the node finds it by its hash."""
     for form in forms:
         try:
-            number = w3.eth.get_transaction(cast("HexStr", form)).get("blockNumber")
+            number = w3.eth.get_transaction(HexStr(form)).get("blockNumber")
         except TransactionNotFound:
             continue
         if number is not None:
@@ -148,7 +149,7 @@ def _user_of(w3: Web3, sender: ChecksumAddress, nonce: int, since: int) -> tuple
     while high - low > 1:
         middle = (low + high) // 2
         try:
-            used = w3.eth.get_transaction_count(sender, cast("BlockNumber", middle)) > nonce
+            used = w3.eth.get_transaction_count(sender, BlockNumber(middle)) > nonce
         except (Web3RPCError, RpcError):  # no state of that block
             low, certain = middle, False
             continue
@@ -159,7 +160,7 @@ def _user_of(w3: Web3, sender: ChecksumAddress, nonce: int, since: int) -> tuple
     if not certain:
         return None
     try:
-        block = w3.eth.get_block(cast("BlockNumber", high), full_transactions=True)
+        block = w3.eth.get_block(BlockNumber(high), full_transactions=True)
     except BlockNotFound:
         return None
     for transaction in cast("Sequence[TxData]", block["transactions"]):
@@ -171,7 +172,7 @@ def _user_of(w3: Web3, sender: ChecksumAddress, nonce: int, since: int) -> tuple
 def _receipt_in(w3: Web3, number: int, forms: Sequence[str]) -> TxReceipt | None:
     """Return the receipt of one of the forms among all of a block; None if the node has none."""
     try:
-        receipts = w3.eth.get_block_receipts(cast("BlockNumber", number))
+        receipts = w3.eth.get_block_receipts(BlockNumber(number))
     except (BlockNotFound, Web3RPCError, RpcError):
         return None
     return next((one for one in receipts if one["transactionHash"].to_0x_hex() in forms), None)

@@ -40,6 +40,9 @@ def test_exponents_come_from_what_it_changed(tmp_path: Path) -> None:
     assert start.genesis.exponents == tuple(calibrated_exponent(change, 99) for change in changes)
     assert start.guessed == ""
     assert start.manifest.task == "small-app"
+    assert start.manifest.training == {}
+    asked = start_of_app(found, trial, 2, {"feedback": True}).manifest.training
+    assert asked == {"feedback": True, "updateWidth": 2}
     np.testing.assert_allclose(
         start.manifest.unflatten(start.state.to_float32())["0"], found.arrays["0"], atol=1e-6
     )

@@ -21,13 +21,19 @@ from folkmoot.cli.mirror import parse_rounds
 from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.manifest import Manifest, Tensor
+from folkmoot.protocol.hashing import keccak, sha256_hex
+from folkmoot.protocol.manifest import CarriedFile, Manifest, Tensor
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from tests.unit import worlds
 
-MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (30,)),))
+TABLE = bytes([131]) * 256
+"""A carried file, which has the size of an update."""
+
+MANIFEST = Manifest(
+    task="tests",
+    arrays=(Tensor("weight", (30,)), CarriedFile("table", "uint8", (256,), sha256_hex(TABLE))),
+)
 STATE = State.genesis(MANIFEST, {"weight": np.ones(30, dtype=np.float32)})
 GENESIS = Genesis.of(MANIFEST, STATE, (-8,))
 UPDATES = [bytes([index]) * MANIFEST.size for index in range(3)]
@@ -56,6 +62,7 @@ FILES = [
     GENESIS.to_json(),
     MANIFEST.to_json(),
     STATE.to_bytes(),
+    TABLE,
     *UPDATES,
     MEAN,
     VERDICTS,
@@ -136,7 +143,7 @@ def test_everything_is_copied_once_and_any_source_of_the_audit_takes_the_folder(
     made = mirroring(tmp_path / "to", FolderSource(whole))
     done = dict(made.step())
     assert names(tmp_path / "to") == {sha(data) for data in [*FILES, REPORT]}
-    assert (done[0].fetched, done[1].fetched, done[1].missing) == (4, len(FILES) - 3, [])
+    assert (done[0].fetched, done[1].fetched, done[1].missing) == (5, len(FILES) - 4, [])
     source = FolderSource(tmp_path / "to")
     for data in DOCUMENTS:
         assert source.document(keccak(data).hex()) == data
@@ -220,6 +227,21 @@ def test_bytes_that_change_while_they_are_copied_never_get_a_name(whole: Path, t
     assert [each.file for each in done[1].missing] == [sha(UPDATES[0])]
     assert sha(UPDATES[0]) not in names(to)
     assert list((to / "incoming").glob("*.part")) == []
+
+
+def test_a_carried_file_that_nobody_had_is_copied_later(whole: Path, tmp_path: Path) -> None:
+    place = whole / sha(TABLE)[:2] / sha(TABLE)
+    place.write_bytes(bytes(256))
+    made = mirroring(tmp_path / "to", FolderSource(whole))
+    (missing,) = dict(made.step())[0].missing
+    assert (missing.what, missing.file, missing.needed) == (
+        "the file of the carried array 'table'",
+        sha(TABLE),
+        True,
+    )
+    place.write_bytes(TABLE)
+    assert dict(made.step())[0].missing == []
+    assert (tmp_path / "to" / sha(TABLE)[:2] / sha(TABLE)).read_bytes() == TABLE
 
 
 def test_what_an_interrupted_copy_left_is_removed_and_two_do_not_fill_one_folder(tmp_path: Path) -> None:

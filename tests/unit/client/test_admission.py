@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from client.admission import NodeLog, make_if_missing, public_file, refusal
-from client.supernode import LOST, run_to_the_end
+from client.supernode import LOST, end_with, run_to_the_end
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime.superlink import SuperLink
 
@@ -76,4 +79,15 @@ def test_only_what_is_new_in_a_log_counts(tmp_path: Path) -> None:
 def test_a_supernode_that_lost_its_superlink_ends(end: object, capsys: pytest.CaptureFixture[str]) -> None:
     statuses: list[int] = []
     run_to_the_end(end, statuses.append)  # type: ignore[arg-type]
+    assert statuses == [LOST]
+
+
+def test_a_supernode_whose_executor_was_killed_ends() -> None:
+    statuses: list[int] = []
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as executor:
+        waiting = threading.Thread(target=end_with, args=(executor, statuses.append))
+        waiting.start()
+        assert not statuses
+        executor.kill()
+        waiting.join(60)
     assert statuses == [LOST]

@@ -18,9 +18,10 @@ from flwr.common.constant import ErrorCode
 
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
-from folkmoot.flower.asking import MOST_ASKS
+from folkmoot.flower.asking import MOST_ASKS, Asking
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.relay import Relay
+from folkmoot.flower.reports import Progress
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.flower.strategy import Pacing, mean_metrics
 from folkmoot.rpc.client import Phase
@@ -246,26 +247,19 @@ def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> 
     assert len(carrier.reports[0].accepted) == 2
 
 
-def test_by_the_clock_a_silent_node_is_not_asked_again(join: Join) -> None:
-    """A node answers at the end of the window, also if another one answers, or fails, at once."""
+@pytest.mark.parametrize("by_clock", [False, True])
+def test_by_the_clock_a_silent_node_is_not_asked_again(by_clock: bool) -> None:
+    """All nodes are silent until the window nearly ends."""
+    grid = LocalGrid()
+    node = grid.add(None, None)
 
-    class Late(LocalGrid):
-        def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-            sent = {str(one.metadata.message_id): one.metadata.dst_node_id for one in self.sent}
-            return super().pull_messages(
-                [n for n in message_ids if sent[n] != slow or time.monotonic() > end]
-            )
+    def write(nodes: list[int]) -> list[Message]:
+        return [Message(RecordDict(), one, "train") for one in nodes]
 
-    manifest = replace(MANIFEST, training={**MANIFEST.training, "clock": True})
-    with World(manifest, dict(MODEL), expect=2) as world:
-        grid = Late()
-        grid.add(app("ada"), join(world, "ada"))
-        slow = grid.add(app("ben"), join(world, "ben"))
-        end = time.monotonic() + 1
-        carrier = FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05))
-        carrier.start(grid=grid, initial_arrays=ArrayRecord())
-    assert len(grid.sent) == 2
-    assert len(carrier.reports[0].accepted) == 2
+    asking = Asking(grid, write, window=0.0, silence=0.0, batch=1, progress=Progress(1), by_clock=by_clock)
+    asking.ask(write([node]))
+    asking.ask_again(joining=True)
+    assert len(grid.sent) == (1 if by_clock else 2)
 
 
 def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: pytest.MonkeyPatch) -> None:

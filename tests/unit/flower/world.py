@@ -14,11 +14,12 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from eth_abi.abi import encode
 from eth_account import Account
+from eth_utils.address import to_checksum_address
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
@@ -102,7 +103,7 @@ class World:
         self.genesis = Genesis.of(manifest, self.states[0], (exponent,) * len(manifest.tensors))
         self.open_round()
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
         ).start()
@@ -217,7 +218,8 @@ class World:
         if selector == keccak(b"nextRound()")[:4]:
             return "0x" + encode(["uint64"], [len(self.rounds)]).hex()
         if selector == keccak(b"hasCommitted(uint64,address)")[:4]:
-            return "0x" + encode(["bool"], [False]).hex()
+            delivered = known is not None and to_checksum_address(data[48:68]) in known.updates
+            return "0x" + encode(["bool"], [delivered]).hex()
         if selector == keccak(b"hasPlace(uint64,address)")[:4]:
             return "0x" + encode(["bool"], [self.place]).hex()
         if selector == keccak(b"members(address[])")[:4]:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,9 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.errors import ManifestError
+from folkmoot.errors import ArtifactError, ManifestError
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
-from folkmoot.protocol.manifest import MAX_TENSORS, Carried, Manifest, Tensor, padding_mask
+from folkmoot.protocol.manifest import (
+    INLINE,
+    INLINE_SUM,
+    MAX_TENSORS,
+    Carried,
+    CarriedFile,
+    Manifest,
+    Tensor,
+    file_chunks,
+    padding_mask,
+)
 
 SHAPES = st.lists(st.integers(1, 9), max_size=4).map(tuple)
 MANIFEST = Manifest("two", (Tensor("a", (3, 100)), Carried("n", "int16", (2,), b"\1\0\2\0"), Tensor("b", ())))
@@ -173,6 +185,10 @@ def test_unflatten_refuses_another_length() -> None:
         lambda: Manifest("t", (Tensor("a", (2**17, 2**17)),)),
         lambda: Manifest("t", (Tensor("a", (1,)), Carried("c", "complex64", (), bytes(8)))),
         lambda: Manifest("t", (Tensor("a", (1,)), Carried("c", "int16", (2,), b"\0"))),
+        lambda: Manifest("t", (Tensor("a", (1,)), CarriedFile("c", "int16", (2,), "AB" * 32))),
+        lambda: Manifest("t", (Tensor("a", (1,)), CarriedFile("c", "int16", (2,), "ab" * 31))),
+        lambda: Manifest("t", (Tensor("a", (1,)), CarriedFile("c", "complex64", (2,), "ab" * 32))),
+        lambda: Manifest("t", (CarriedFile("c", "int16", (2,), "ab" * 32),)),
         lambda: Manifest("t", (Tensor("a", (1,)),), {"x": float("nan")}).to_json(),
         lambda: Manifest.from_arrays("t", {"a": np.zeros(1, np.complex64)}),
     ],
@@ -203,6 +219,9 @@ def test_manifest_refuses(make: Any) -> None:
         {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": "AB=="}]},
         {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": "\u00df"}]},
         {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "data": None}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "hash": None}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "hash": "0x" + "ab" * 32}]},
+        {"arrays": [TRAINED, {"name": "n", "dtype": "int8", "shape": [], "hash": "ab" * 32, "data": "AA=="}]},
     ],
 )
 def test_file_refuses(change: dict[str, Any]) -> None:
@@ -215,6 +234,62 @@ def test_file_refuses(change: dict[str, Any]) -> None:
 def test_file_refuses_other_bytes(data: bytes) -> None:
     with pytest.raises(ManifestError):
         Manifest.from_json(data)
+
+
+def base(*, size: int = INLINE // 4 + 1) -> dict[str, np.ndarray[Any, Any]]:
+    """A model with a large array that can be carried, and a small one."""
+    values = np.random.default_rng(1).standard_normal(size).astype(">f4")
+    return {"w": np.ones(3, np.float32), "large": values, "small": np.arange(INLINE // 8)}
+
+
+def test_a_large_carried_array_is_a_file_by_its_hash(tmp_path: Path) -> None:
+    values = base()
+    manifest = Manifest.from_arrays("t", values, carry=["large"])
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert [type(entry) for entry in manifest.arrays] == [Tensor, CarriedFile, Carried]
+    (entry,) = manifest.files
+    data = b"".join(file_chunks(values["large"]))
+    assert (entry.sha256, entry.size) == (hashlib.sha256(data).hexdigest(), len(data))
+    assert data == values["large"].astype("<f4").tobytes()
+    assert len(manifest.to_json()) < INLINE * 4 / 3 + 500
+
+    path = tmp_path / entry.sha256
+    path.write_bytes(data)
+    opened = entry.open(path)
+    assert np.array_equal(opened, values["large"])
+    with pytest.raises(ValueError, match="read-only"):
+        opened[0] = 1
+    flat = manifest.flatten(values)
+    whole = manifest.unflatten(flat, files=lambda found: found.open(path))
+    assert list(whole) == list(values)
+    assert all(np.array_equal(whole[name], value) for name, value in values.items())
+    assert list(manifest.unflatten(flat, carried=False)) == ["w"]
+    with pytest.raises(ManifestError, match="which is not here") as caught:
+        manifest.unflatten(flat)
+    assert caught.value.code == "file-needed"
+
+    other = base() | {"large": values["large"] * 2}
+    assert Manifest.from_arrays("t", other, carry=["large"]).hash != manifest.hash
+    assert Manifest.from_arrays("t", base(size=INLINE // 4), carry=["large"]).files == ()
+
+
+@pytest.mark.parametrize("size", [0, 11, 13])
+def test_a_file_whose_size_disagrees_with_the_shape(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size))
+    with pytest.raises(
+        ArtifactError, match=rf"has {size} bytes; its shape \[3, 2\] of int16 needs 12"
+    ) as caught:
+        CarriedFile("large", "int16", (3, 2), "ab" * 32).open(path)
+    assert caught.value.code == "wrong-size"
+    with pytest.raises(ArtifactError, match="No such file"):
+        CarriedFile("large", "int16", (3, 2), "ab" * 32).open(tmp_path / "none")
+
+
+def test_many_small_carried_arrays_leave_the_manifest_small() -> None:
+    values = {f"c{i}": np.zeros(INLINE, np.uint8) for i in range(INLINE_SUM // INLINE + 2)}
+    manifest = Manifest.from_arrays("t", {"w": np.ones(1, np.float32)} | values)
+    assert [entry.name for entry in manifest.files] == list(values)[-2:]
 
 
 def test_a_model_has_no_more_tensors_than_proofs_can_carry() -> None:

@@ -22,6 +22,7 @@ from benchmarks.convergence.federation import Course, Integers, Result, compare
 from benchmarks.convergence.results import Key, is_steady, load, markdown, rows, summary, to_json
 from benchmarks.convergence.subjects import QUICKSTART, SUBJECTS
 from folkmoot.protocol.codec import EncodedUpdate, encode_update
+from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.simulation import kept
 from folkmoot.simulation.attacks import Attack
 
@@ -95,6 +96,19 @@ def test_a_client_with_four_times_the_rate_is_refused_nothing() -> None:
     found = compare(SUBJECTS["MLP, SGD"], Course(0.3, rounds=6, client_rates={2: 4.0}))
     assert found.refused == 0
     assert found.above < 0.02
+
+
+def test_with_feedback_residuals_do_not_grow() -> None:
+    """With stochastic rounding and no bound, the error of an update came to 28 times the change in 24 rounds."""
+    subject = SUBJECTS["MLP, SGD"]
+    course = Course(0.1, schedule={13: 0.2}, width=2, mean_scale=MEAN_SCALES[2], feedback=True)
+    start = subject.initial(0)
+    run = Integers(subject, course, start)
+    for number in range(1, 25):
+        run.round(number)
+    assert run.refused == 0
+    assert subject.loss(run.arrays()) < 0.7 * subject.loss(start)
+    assert run.worst_error < 4
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from folkmoot.cli.deploy import first_of
 from folkmoot.cli.main import run
 from folkmoot.cli.policy import suggest
 from folkmoot.errors import InputError
+from folkmoot.protocol import feedback
 from folkmoot.tasks import load_task, pace
 from folkmoot.tasks.text.task import TextTask
 from folkmoot.tasks.training import train_once
@@ -111,11 +112,12 @@ def test_a_shipped_task_trains_by_the_clock_too() -> None:
 def test_a_federation_is_made_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     init = ["task", "init", "--task", "digits", "--out"]
     policies = []
-    for name, more in (("eager", ["--start", "eager", "--clock"]), ("usual", [])):
+    for name, more in (("eager", ["--start", "eager", "--clock", "--feedback"]), ("usual", [])):
         genesis = tmp_path / name
         assert run([*init, str(genesis), *more]) == 0
         training = first_of(genesis / "genesis.json", genesis)[1].training
         assert (pace.is_eager(training), pace.by_clock(training)) == (bool(more), bool(more))
+        assert feedback.is_on(training, 2) == bool(more)
         policies.append(suggest(genesis, "l2", "mean", (), min_stake=1, bond=4, reward=1))
     assert [(policy.rate, policy.momentum) for policy in policies] == [(512, 307), (1024, 0)]
     capsys.readouterr()

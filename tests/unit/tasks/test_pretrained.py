@@ -13,9 +13,10 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from client import evaluation, node, trial
+from client import evaluation, node
 from client.genesis import start_of
-from folkmoot.artifacts.start import Start
+from folkmoot.artifacts.sources import FolderSource
+from folkmoot.artifacts.start import Start, write
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
 from folkmoot.tasks import pretrained
@@ -111,18 +112,22 @@ def start() -> Start:
     return start_of(adapted, weights=gpt2_file())
 
 
-def test_only_adapters_are_trained_and_the_base_is_in_the_manifest(start: Start) -> None:
+def test_only_adapters_are_trained_and_the_manifest_carries_the_base(start: Start) -> None:
     assert not start.guessed
     assert {tensor.name.rpartition(".")[2] for tensor in start.manifest.tensors} == {"down", "up"}
     assert start.manifest.elements == LAYERS * 2 * (WIDTH + 3 * WIDTH + 2 * WIDTH + 2 * 5 * WIDTH)
-    carried = {one.name: one.array() for one in start.manifest.carried}
+    carried = start.state.model(start.manifest, start.files)
     assert np.array_equal(carried["blocks.1.back.weight"], gpt2_file()["transformer.h.1.mlp.c_proj.weight"].T)
+    assert np.array_equal(carried["tokens.weight"], gpt2_file()["transformer.wte.weight"])
+    assert [entry.name for entry in start.manifest.files] == ["tokens.weight"], "the only large array"
+    assert len(start.manifest.to_json()) < VOCABULARY * WIDTH * 4
     assert max(start.genesis.exponents) < 0
 
 
 def test_training_leaves_the_base_alone_and_a_version_is_a_whole_model(start: Start) -> None:
     node.check_task(adapted, start.manifest)
-    model = evaluation.model_of(adapted, evaluation.weights_of(start.state.to_safetensors(start.manifest, 0)))
+    version = start.state.to_safetensors(start.manifest, 0, files=start.files)
+    model = evaluation.model_of(adapted, evaluation.weights_of(version))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     adapted.train(model, adapted.load(0, 50, 0), {**adapted.training, "seed": 1}, {})
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -166,13 +171,36 @@ def test_a_file_that_does_not_fit(task: TextTask, file: dict[str, torch.Tensor],
         pretrained.load(task, task.model(), file)
 
 
-def test_a_base_that_is_too_large_for_the_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained, "LARGEST_FROZEN", 1000)
-    with pytest.raises(TaskError, match=r"frozen parameters have .* bytes, more than 1,000"):
-        pretrained.frozen(adapted.model())
-    with pytest.raises(TaskError, match="frozen parameters"):
-        next(trial.steps(adapted))  # Before anything is trained.
-    assert pretrained.frozen(whole.model()) == []
+def test_the_large_arrays_of_the_base_are_files_of_the_genesis(start: Start, tmp_path: Path) -> None:
+    write(start, tmp_path)
+    (entry,) = start.manifest.files
+    path = FolderSource(tmp_path).fetch(entry.sha256, entry.size)
+    assert np.array_equal(entry.open(path), gpt2_file()["transformer.wte.weight"])
+
+
+def test_a_training_that_changes_the_base_is_refused(tmp_path: Path) -> None:
+    class Careless(Adapted):
+        def train(self, model: torch.nn.Module, data: Any, settings: dict[str, Any], memory: Any) -> int:
+            with torch.no_grad():
+                model.state_dict()["tokens.weight"].add_(1)
+            return int(super().train(model, data, settings, memory))
+
+    start = start_of(Careless(), weights=gpt2_file())
+    with pytest.raises(TaskError, match="is not trained") as caught:
+        write(start, tmp_path)
+    assert caught.value.code == "base-changed"
+
+    model = adapted.model()
+    given = {"tokens.weight": gpt2_file()["transformer.wte.weight"].numpy()}
+    pretrained.put_frozen(model, given)
+    pretrained.require_frozen(model, given)
+    Careless().train(model, adapted.load(0, 50, 0), {**adapted.training, "seed": 1}, {})
+    with pytest.raises(TaskError, match="training changed the array") as caught:
+        pretrained.require_frozen(model, given)
+    assert caught.value.code == "base-changed"
+    for wrong in ({"none": given["tokens.weight"]}, {"tokens.weight": given["tokens.weight"][:1]}):
+        with pytest.raises(RuntimeError, match="no array"):
+            pretrained.put_frozen(model, wrong)
 
 
 def test_the_command_takes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
