@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from benchmarks import program
 from client.genesis import start_of
-from folkmoot.errors import FolkmootError, InputError
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF, to_float32
@@ -36,6 +35,7 @@ from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE, eager_start
 from folkmoot.protocol.packing import WIDTHS, ZERO
 from folkmoot.protocol.policy import MEAN_SCALES
 from folkmoot.protocol.update_checks import tensor_sums, used_elements
+from folkmoot.simulation import kept
 from folkmoot.tasks.pace import BASE, EAGER
 from folkmoot.tasks.text.task import TextTask
 
@@ -158,37 +158,9 @@ def play(plan: Plan) -> Iterator[Row]:
             yield Row(plan, start, number, **federation.round(number, eager=start == EAGER))
 
 
-def load(path: Path) -> list[Row]:
-    """Read a file of results; nothing if it is not there.
-
-    Raises:
-        InputError: ``not-results``: a line can't be read.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    try:
-        return [Row(Plan(**value.pop("plan")), **value) for value in map(json.loads, lines)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} has a line that is not of this benchmark: {error}.",
-            remedy="Remove the line, and start the same command again.",
-            code="not-results",
-        ) from error
-
-
-def add(path: Path, rows: Sequence[Row]) -> None:
-    """Add the rounds of a seed to a file of results.
-
-    Raises:
-        InputError: The file can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(row), separators=(",", ":")) + "\n" for row in rows)
-    except OSError as error:
-        raise InputError(
-            f"The file {path} can't be written: {error.strerror}.", remedy="Name another with --out."
-        ) from error
+def row_of(value: dict[str, Any]) -> Row:
+    """Read a row from its JSON value."""
+    return Row(Plan(**value.pop("plan")), **value)
 
 
 def table(results: dict[Plan, list[Row]]) -> str:
@@ -233,23 +205,25 @@ def main() -> None:
     settings = {name: value for name, value in vars(given).items() if name not in ("seeds", "out")}
     plans = [Plan(**{**settings, "seed": seed}) for seed in range(given.seed, given.seed + given.seeds)]
     torch.set_num_threads(1)
-    try:
-        results: dict[Plan, list[Row]] = {}
-        for row in load(given.out):
-            results.setdefault(row.plan, []).append(row)
-        for plan in plans:
-            if plan not in results:
-                results[plan] = []
-                for row in play(plan):
-                    results[plan].append(row)
-                    print(
-                        f"seed {plan.seed}, {row.start}, round {row.round}: loss {row.loss}", file=sys.stderr
-                    )
-                add(given.out, results[plan])
-    except FolkmootError as error:
-        sys.exit(str(error))
+    results: dict[Plan, list[Row]] = {}
+    for row in kept.read(given.out, row_of):
+        results.setdefault(row.plan, []).append(row)
+    kept.prepare(given.out)
+    for plan in plans:
+        if plan in results:
+            continue
+        results[plan] = []
+        for row in play(plan):
+            results[plan].append(row)
+            print(
+                f"seed {plan.seed}, {row.start}, round {row.round}: loss {row.loss}",
+                file=sys.stderr,
+                flush=True,
+            )
+        for row in results[plan]:
+            kept.add(given.out, asdict(row))
     print(table({plan: results[plan] for plan in plans}))
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -322,8 +322,9 @@ def _copy(case: Case) -> str:
     source = case.numbers.get("copySource")
     share = f"{case.numbers['copyRatio']}/{copies.RATIO_UNIT}"
     if of is None:
-        other = "an update of one of the last rounds, all of which are public"
-        median = "the median one to earlier updates"
+        whose = "an update" if source is None else "another contributor's update"
+        other = f"{whose} of one of the last rounds, all of which are public"
+        median = "the median one to earlier updates" if source is None else "the median one in this round"
     else:
         who = case.delivered[of] if of < len(case.delivered) else f"delivered update {of}, counted from 0"
         order = "earlier" if source is None else "later"
@@ -334,10 +335,12 @@ def _copy(case: Case) -> str:
     if likeness.repeat < UNIT:
         seen += f", and {_cosine(likeness.corrected)} without the noise of rounding"
     text = f"Its cosine with {other}, is {seen}: its distance from 1 is at most {share} of {median}"
-    if source is not None:
+    if source is not None and of is None:
+        text += ". Its contributor's own earlier updates are too different from it to explain that"
+    elif source is not None:
         text += (
-            f". Its cosine with an update of an earlier round, of another contributor, is {_cosine(source)} without "
-            "the noise of rounding: it can be made of that one, which was public"
+            f". Its cosine with what that contributor sent before is {_cosine(source)} without the noise of rounding: "
+            "it can be made of that, and its own contributor sent nothing before"
         )
     if case.reason is Reason.COPY:
         return f"{text}."

@@ -185,12 +185,17 @@ def round_cases() -> Group:
     source = altered(usual[2], "round source", 2)
     framing = altered(source, "round made", 2)
     add(
-        "guarded_mean; the first is derived from what the fourth sent, and sent that too, but later",
+        "guarded_mean; the first is derived from what the fourth sent",
+        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [0, 3])],
+        flags=["Copy", "Derived"],
+    )  # fmt: skip
+    add(
+        "guarded_mean; the fourth is alike to the first, as that is to what the fourth sent before",
         "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [source], [0])],
         flags=["Copy", "Derived"],
     )  # fmt: skip
     add(
-        "guarded_mean; what the first sent before is its own",
+        "guarded_mean; the fourth is derived from what the first sent",
         "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [3, 0])],
         flags=["Copy", "Derived"],
     )  # fmt: skip

@@ -161,52 +161,63 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
             earlier=[[q // 2, 0 if q == 200 else 3, 0, 0]], flags=["Replay"],
         )  # fmt: skip
     first, second, aside = [100, 0, 0, 0], [100, 35, 0, 0], [[0, 0, 90, 0], [3, 0, 0, 90]]
-    source = [100, -35, 0, 0]  # as alike to the first as the second is, and less to the second
-    derived: dict[str, tuple[list[list[int]], list[list[int]], list[tuple[int, int]]]] = {
-        "the earlier of two was derived: a tie of its likenesses": ([first, second], [source], [(1, 0)]),
-        "what the own contributor sent before is no source": ([first, second], [source], [(0, 0)]),
-        "what nobody of this round sent before is a source": ([first, second], [source], [(-1, 0)]),
-        "an own update of the same round is as alike as the source": (
-            [first, second], [[200, -70, 0, 0], source], [(0, 1), (1, 1)],
+    source, unlike = [100, -35, 0, 0], [60, 0, 0, 90]  # the source is as alike to the first as the second is
+    left, right = [100, 17, 0, 0], [100, -17, 0, 0]
+    made: dict[str, tuple[list[list[int]], list[list[int]], list[tuple[int, int]]]] = {
+        "derived from what another one sent": ([first, second], [unlike, source], [(0, 0), (1, 0)]),
+        "derived from what nobody of this round sent": ([first, second], [unlike, source], [(0, 0), (-1, 0)]),
+        "it sent nothing before the source": ([first, second], [source, unlike], [(-1, 0), (0, 1)]),
+        "it sent nothing at all": ([first, second], [source], [(-1, 0)]),
+        "what it sent itself is no source": ([first, second], [unlike, source], [(0, 0), (0, 1)]),
+        "the root of an own likeness explains the source": (
+            [first, second], [[100, 0, 50, 0], source], [(0, 0), (-1, 0)],
         ),
-        "an own update of the round before is as alike as the source": (
-            [first, second], [[200, -70, 0, 0], source], [(0, 0), (1, 1)],
+        "the root of an own likeness does not quite explain the source": (
+            [first, second], [[100, 0, 52, 0], source], [(0, 0), (-1, 0)],
         ),
-        "an own update is as alike as the source, but later": (
-            [first, second], [source, [200, -70, 0, 0]], [(1, 0), (0, 1)],
+        "a tie of the root of an own likeness with the source": (
+            [first, second], [[91, 0, 45, 0], [100, -34, 0, 0]], [(0, 0), (-1, 0)],
         ),
-        "an own update is less alike than the source": (
-            [first, second], [[200, -80, 0, 0], source], [(0, 0), (1, 0)],
+        "one of two own updates explains the source": (
+            [first, second], [unlike, [100, 0, 50, 0], source], [(0, 0), (0, 0), (-1, 0)],
         ),
-        "both were derived from one update, as much": (
-            [[100, 29, 0, 0], [100, -29, 0, 0]], [[100, 0, 0, 0]], [(-1, 0)],
+        "the earlier is more alike to what the later sent before": (
+            [first, second], [[100, -31, 0, 0], unlike], [(1, 0), (0, 1)],
         ),
-        "both were derived from one update, the earlier more": (
-            [[97, 28, 0, 0], [113, -33, 0, 0]], [[100, 0, 0, 0]], [(-1, 0)],
+        "the earlier is more alike to what the later sent before, and sent nothing itself": (
+            [first, second], [[100, -31, 0, 0]], [(1, 0)],
         ),
-        "the earlier is more alike to an update before than the later, but less than to it": (
-            [first, [100, 0, 35, 0]], [[100, 45, 0, 0]], [(-1, 0)],
+        "the earlier is as alike to what the later sent before": ([first, second], [source], [(1, 0)]),
+        "the earlier is less alike to what the later sent before": ([first, second], [[100, -40, 0, 0]], [(1, 0)]),
+        "the earlier is more alike to what somebody else sent before": (
+            [first, second], [[100, -31, 0, 0]], [(2, 0)],
+        ),
+        "the later is still more alike to what the earlier sent before": (
+            [first, second], [[100, 72, 0, 0], [100, 0, 44, 0], [100, -31, 0, 0]], [(0, 0), (0, 0), (1, 1)],
+        ),
+        "each is as alike to what the other sent before": (
+            [left, right], [[100, -50, 0, 0], [100, 17, 44, 0], [100, 50, 0, 0]], [(0, 0), (0, 0), (1, 1)],
         ),
         "nobody is a copy of a replay": ([[60, -21, 0, 0], [100, 10, 9, 0]], [source], [(1, 0)]),
     }  # fmt: skip
-    for why, (pair, before, by) in derived.items():
+    for why, (pair, before, by) in made.items():
         add(
-            f"derived copies: {why}", "guarded_mean", [], [*pair, *aside],
+            f"made before: {why}", "guarded_mean", [], [*pair, *aside],
             earlier=before, earlier_by=by, flags=["Copy", "Derived"],
         )  # fmt: skip
-    noisy: dict[str, tuple[int, list[list[int]], int]] = {
-        "without the noise of rounding less alike to the source": (1 << 20, [[100, -45, 0, 0]], 64_000),
-        "without the noise of rounding more alike to the source": (1 << 20, [[100, -45, 0, 0]], 61_000),
-        "less alike to the source by less than three scatters": (4096, [[500, -242, 0, 0]], 62_000),
-        "an own update is less alike by less than three scatters": (
-            4096, [[100, -45, 0, 0], [500, -242, 0, 0]], 62_000,
+    noisy: dict[str, tuple[int, list[list[int]], list[tuple[int, int]]]] = {
+        "an own likeness explains the source within three scatters": (
+            4096, [[100, 0, 60, 0], [100, -45, 0, 0]], [(0, 0), (-1, 0)],
+        ),
+        "without the noise of rounding the earlier is less alike to what the later sent before": (
+            4096, [[100, -50, 0, 0]], [(1, 0)],
         ),
     }  # fmt: skip
-    for why, (size, before, repeat) in noisy.items():
+    for why, (size, before, by) in noisy.items():
         add(
-            f"derived copies: {why}", "guarded_mean", [], [first, [100, 45, 0, 0], *aside], [size],
-            repeats=[62_000] * 4, earlier=before, earlier_repeats=[repeat] * len(before),
-            earlier_by=[(1, 0), (0, 0)][: len(before)], flags=["Copy", "Derived", "Noise"],
+            f"made before: {why}", "guarded_mean", [], [first, [100, 45, 0, 0], *aside], [size],
+            repeats=[62_000] * 4, earlier=before, earlier_repeats=[62_000] * len(before), earlier_by=by,
+            flags=["Copy", "Derived", "Noise"],
         )  # fmt: skip
     add(
         "in a small model the ratio is at least 1", "guarded_mean", [],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stage ``copies``: exclude replays, and of two near-duplicate updates the later one, or the one that was derived.
+"""Stage ``copies``: exclude replays, what was made of others' public updates, and of near-duplicates the later one.
 
 Two updates are near-duplicates if their cosine distance is much smaller than the usual one *in this round*: with the
 lower median cosine ``m`` of all pairs, ``1 - C_ij <= (1 - m) * ratio``. So the threshold adapts to the federation
@@ -8,12 +8,19 @@ anybody. Commitments are closed before any update is shown, so the earlier of tw
 near-duplicate of an update that was public before: of the last rounds of the lineage (``reference``), the coordinators'
 own entries included. Replays are excluded first, and nobody is a copy of one.
 
-A contributor's next update can be a near-duplicate of its last one. Who alters that one, by more than a replay is
-altered, and commits early would have the contributor excluded as a copier. So the earlier of two is **derived** if a
-source explains the likeness: a public update of another contributor that it is at least as alike to as to the later
-one, and more than the later one is to any source. Then the earlier one is excluded. A public update is no source of an
-update whose contributor sent one before that is as alike: else others could send somebody's updates again, and make its
-next one look derived.
+A contributor's next update can be a near-duplicate of its last one, so replays have a threshold of their own. Between
+different contributors an update of an earlier round is no more alike than one of the same round. So an update is
+**derived** if it is a near-duplicate, by the threshold of this round's pairs, of another contributor's earlier update,
+unless its own contributor's earlier updates explain that: others can send somebody's updates again, or their mean, and
+so make its next one look derived. If two updates of a contributor have a cosine x, no combination of its updates has
+more than about the square root of x with the next one: x is the share of what they have in common, and the best
+combination is that common part.
+
+For the same reason the later of two near-duplicates may be no copy. Who commits a mean of somebody's earlier updates is
+near to its next one too, and has seen nothing of that. A copy is more alike to its original than what its contributor
+sent before. So neither is excluded if the earlier one is at least as alike to what the later one's contributor sent
+before, and the later one not more alike to what the earlier one's contributor sent before than that. If the earlier
+one's contributor sent nothing before, the earlier one is excluded: new accounts would escape both tests.
 
 Source: FoolsGold's idea that Sybils are too alike (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866),
 with the threshold from the round. Assumes that fewer than half of the contributors collude, so that the
@@ -30,7 +37,7 @@ found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isqrt
 from typing import NamedTuple
 
@@ -62,8 +69,8 @@ HONEST_REPLAY = UNIT - UNIT // 48
 """The same of an honest update with one of an earlier round."""
 
 SOURCE_SCATTERS = 3
-"""By how much an update may seem less alike to its source than to the other one of its pair, and by how much more than
-to its own contributor's updates it has to be, in the same unit."""
+"""By how much an update has to be more alike to another contributor's than its own contributor's explain, in the same
+unit."""
 
 SCATTERED = 1 << 18
 """Most coordinates that lower that standard deviation: repeat cosines are measured on no more."""
@@ -75,10 +82,10 @@ the other update, and if that contributor was not in the earlier rounds, it is f
 
 
 def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
-    """Exclude replays, then one update of each pair of near-duplicates: the later one, or the one that was derived.
+    """Exclude replays, then derived updates, then the later one of each pair of near-duplicates.
 
-    The earlier one was derived if it is at least as alike to another contributor's update of an earlier round as to the
-    later one, and more than the later one is to any.
+    The later one of a pair stays if what its contributor sent before explains the likeness. The earlier one is excluded
+    then if its contributor sent nothing before.
 
     Args:
         state: The state.
@@ -88,18 +95,17 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
     Returns:
         The state with the reason ``copy`` and the numbers ``copyCosine`` (1/UNIT), ``copyRatio`` (the ratio that was
         used, in 1/RATIO_UNIT), ``copyRepeat`` (the cosine of two encodings of one vector, 1/UNIT), for a copy within
-        this round ``copyOf`` (index of the other one among the delivered updates) and, if the earlier of both was
-        excluded, ``copySource`` (its likeness to what it was derived from, 1/UNIT).
+        this round ``copyOf`` (index of the other one among the delivered updates), and for a derived update or an
+        earlier one of a pair ``copySource`` (its likeness to what another contributor sent before, 1/UNIT).
     """
     ratio = max(MIN_RATIO, min(ratio, state.facts.dimensions // COORDINATES_PER_RATIO_UNIT))
     included = state.included
     # Of three updates one pair of colluders is a third of the pairs: the median pair has an honest update in it.
     several = len(included) > 2
     replay_ratio = ratio // REPLAY_DIVISOR if several else 0
-    found = _replays(state, replay_ratio)
+    earlier = {i: _earlier(state, i) for i in included}
+    found = _replays(state, earlier, replay_ratio)
     ratios = dict.fromkeys(found, replay_ratio)
-    originals: dict[int, int] = {}
-    sources: dict[int, int] = {}
     repeats = _repeats(state)
     pairs = {
         (i, j): Likeness(state.cosines[i][j], isqrt(repeats[i] * repeats[j]))
@@ -107,13 +113,19 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
         for j in included[:n]
     }
     threshold = _threshold(state, list(pairs.values()), ratio, HONEST_COPY) if several else None
-    margin = SOURCE_SCATTERS * _scatter(state) if pairs else 0
+    sources: dict[int, int] = {}
+    for i in included if threshold is not None else ():
+        source = _source(i, earlier[i], SOURCE_SCATTERS * _scatter(state))
+        if i not in found and source is not None and source.reaches(threshold):
+            found[i], sources[i], ratios[i] = source, source.corrected, ratio
+    originals: dict[int, int] = {}
     for (i, j), pair in pairs.items():
         if i not in found and j not in found and pair.reaches(threshold):
-            copy, original = i, j
-            source, other = (_source(one, _earlier(state, one), margin) for one in (j, i))
-            if source + margin >= pair.corrected and source > other:
-                copy, original, sources[j] = j, i, source
+            copy, original, past = i, j, _past(earlier[j], i)
+            if past >= max(pair.corrected, _past(earlier[i], j)):
+                if any(other.contributor == j for other, _ in earlier[j]):
+                    continue
+                copy, original, sources[j] = j, i, past
             found[copy], originals[copy], ratios[copy] = pair, original, ratio if several else 0
     return (
         state.exclude(dict.fromkeys(found, Reason.COPY))
@@ -168,7 +180,11 @@ def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, 
     )
 
 
-def _earlier(state: WeightingState, index: int) -> list[tuple[Reference, Likeness]]:
+Compared = Sequence[tuple[Reference, "Likeness"]]
+"""The updates of earlier rounds, each with the likeness of an update to it."""
+
+
+def _earlier(state: WeightingState, index: int) -> Compared:
     """Return the updates of earlier rounds, each with the likeness of an update to it."""
     facts = state.facts
     if not isinstance(facts, ReferencedFacts):
@@ -190,33 +206,48 @@ def _earlier(state: WeightingState, index: int) -> list[tuple[Reference, Likenes
     ]
 
 
-def _replays(state: WeightingState, ratio: int) -> dict[int, Likeness]:
+def _replays(state: WeightingState, earlier: Mapping[int, Compared], ratio: int) -> dict[int, Likeness]:
     """Return the included updates that are near-duplicates of one of an earlier round."""
     closest = {
-        i: max((one for _, one in compared), key=_by_corrected)
-        for i in state.included
-        if (compared := _earlier(state, i))
+        i: max((one for _, one in compared), key=_by_corrected) for i, compared in earlier.items() if compared
     }
     threshold = _threshold(state, list(closest.values()), ratio, HONEST_REPLAY) if ratio and closest else None
     return {i: one for i, one in closest.items() if one.reaches(threshold)}
 
 
-def _source(index: int, earlier: Sequence[tuple[Reference, Likeness]], margin: int) -> int:
-    """Return the likeness of an update to what it may have been derived from, in 1/UNIT; 0 if there is nothing.
+def _source(index: int, earlier: Compared, margin: int) -> Likeness | None:
+    """Return the largest likeness of an update to another contributor's that its own do not explain; None if all do.
 
-    That is the largest to an update that is more alike to it, by more than ``margin``, than each of the own contributor
-    is, of the same round or of an earlier one. So own updates do not count, and what others made of them does not
-    either.
+    Own updates explain what is more alike by at most ``margin`` than the square root of their likeness. Only those of
+    the same round or of an earlier one do: who sends others' updates again explains nothing with it. Without any it is
+    not judged by that round: who was away for long is not accused by what others sent meanwhile.
     """
-    own = [(other.round, one.corrected) for other, one in earlier if other.contributor == index]
+    own = [
+        (other.round, isqrt(UNIT * max(0, one.corrected)))
+        for other, one in earlier
+        if other.contributor == index
+    ]
+    explained = {
+        when: max(known)
+        for when in {other.round for other, _ in earlier}
+        if (known := [mine for then, mine in own if then <= when])
+    }
     return max(
         (
-            one.corrected
+            one
             for other, one in earlier
-            if all(mine + margin < one.corrected for when, mine in own if when <= other.round)
+            if other.contributor != index
+            and other.round in explained
+            and explained[other.round] + margin < one.corrected
         ),
-        default=0,
+        key=_by_corrected,
+        default=None,
     )
+
+
+def _past(earlier: Compared, contributor: int) -> int:
+    """Return the largest likeness of an update to what a contributor sent in earlier rounds, in 1/UNIT."""
+    return max((one.corrected for other, one in earlier if other.contributor == contributor), default=0)
 
 
 def _by_corrected(one: Likeness) -> tuple[int, int]:

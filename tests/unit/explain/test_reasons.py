@@ -237,10 +237,18 @@ def test_a_copy_at_a_small_width_is_told_with_the_noise_and_without() -> None:
 
 
 def test_a_derived_copy_is_told_with_its_source() -> None:
-    numbers = {"copyOf": 2, "copyCosine": 61000, "copyRatio": 160, "copyRepeat": UNIT, "copySource": 62000}
+    numbers = {"copyCosine": 61000, "copyRatio": 160, "copyRepeat": UNIT, "copySource": 61000}
+    said = text_of(explain(Case("guarded_mean", (), 0, Reason.COPY, numbers, 5, None, NAMES)))
+    assert (
+        "with another contributor's update of one of the last rounds, all of which are public, is 0.931"
+        in said
+    )
+    assert "at most 160/1024 of the median one in this round" in said
+    assert "too different from it to explain that" in said
+    numbers |= {"copyOf": 2, "copySource": 62000}
     said = text_of(explain(Case("guarded_mean", (), 0, Reason.COPY, numbers, 5, None, NAMES)))
     assert f"the update of {NAMES[2]}, which was committed later, is 0.931" in said
-    assert "another contributor, is 0.946 (62000 of 65536) without the noise of rounding" in said
+    assert "what that contributor sent before is 0.946 (62000 of 65536) without the noise of rounding" in said
     assert WORDLESS not in said
 
 
