@@ -24,10 +24,11 @@ from benchmarks.growth.usage import Process
 from client.app import train
 from folkmoot.flower import mod, records
 from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.encoding import encoded, end_of
 from folkmoot.flower.memory import MemoryStore, Owner, commit_memory
 from folkmoot.protocol.fixed_point import from_float, to_float32
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import Manifest, no_files
 from folkmoot.tasks import load_task
 from tests.unit.flower.grid import context, number
 
@@ -90,7 +91,8 @@ def _round(folder: Path, manifest: Manifest, round_: int) -> None:
         said,
         manifest,
         np.fromfile(folder / _THETA, dtype=np.int64),
-        mod._Options(None, None, None, configs=False, show_round=True),
+        no_files,
+        mod._Options(None, None, None, configs=False, show_round=True, whole=False),
     )
     owner = Owner(1, contributor.ledger, _ACCOUNT, manifest.hash.hex(), _HASH.hex())
     memory = MemoryStore(folder / "memory", owner, _KEY, manifest.elements)
@@ -98,7 +100,8 @@ def _round(folder: Path, manifest: Manifest, round_: int) -> None:
     earlier = RecordDict() if kept is None else memory.load(kept, _header_hash(folder))
     trained = app.train(to_float32(app.base()), round_, earlier)
     assert not isinstance(trained, Message), trained.error
-    mod._encode(trained.content, records.ARRAYS, trained.start, header, manifest, _ACCOUNT, _NO_CAP)
+    end = end_of(trained.content, records.ARRAYS, manifest, no_files)
+    encoded(trained.start, end, header, manifest, _ACCOUNT, _NO_CAP, feeds_back=False, residual=None)
     commit_memory(folder / "memory", round_, memory.draft(round_, header.hash, trained.state))
     (folder / "header").write_bytes(header.hash)
 

@@ -13,18 +13,15 @@ sends the coordinator a code without details of this machine or its data; the de
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 import os
-import sys
 import time
-import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from logging import ERROR, INFO, WARNING
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from eth_utils.address import to_checksum_address
@@ -35,10 +32,19 @@ from flwr.supercore import log
 from numpy.typing import NDArray
 
 from folkmoot.coordinator_api import REFUSALS, commitment_from_wire, commitment_to_wire
-from folkmoot.errors import EncodingError, FolkmootError, InputError, LocalError, ManifestError, sentence
+from folkmoot.errors import FolkmootError, InputError, LocalError, sentence
 from folkmoot.flower import clock, frozen, records
+from folkmoot.flower.bundles import verified_bundle
+from folkmoot.flower.checking import (
+    NoPlaceError,
+    RefusedError,
+    check_in_time,
+    check_place,
+    checked_round,
+    read_chain,
+    repeat,
+)
 from folkmoot.flower.contributor import (
-    HOMES,
     MEMORY_FOLDER,
     MEMORY_VARIABLE,
     Contributor,
@@ -50,14 +56,8 @@ from folkmoot.flower.contributor import (
     kept_update,
 )
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
-from folkmoot.flower.keeping import (
-    NO_KEEPER,
-    KeeperError,
-    base_momentum,
-    base_theta,
-    carried_file,
-    deliver,
-)
+from folkmoot.flower.encoding import encoded, end_of, hide_examples
+from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_momentum, deliver
 from folkmoot.flower.memory import (
     SENT_RECORD,
     TASK_RECORDS,
@@ -68,24 +68,18 @@ from folkmoot.flower.memory import (
 )
 from folkmoot.flower.reports import plain
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
-from folkmoot.privacy.floor import check_bounds
-from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, I64
-from folkmoot.protocol.codec import EncodedUpdate, decode_update, encode_update
-from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment, Domain
+from folkmoot.protocol.codec import EncodedUpdate, decode_update
+from folkmoot.protocol.commitment import NO_MEMORY, Commitment, Domain
 from folkmoot.protocol.fixed_point import to_float32
-from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.manifest import Carried, Files, Manifest
-from folkmoot.protocol.merkle import MOMENTUM, THETA, state_root, state_tree
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Files, Manifest
+from folkmoot.protocol.merkle import MOMENTUM, state_tree
 from folkmoot.protocol.outer_step import eager_start
-from folkmoot.protocol.packing import largest
-from folkmoot.rpc.client import LedgerReader, Phase, VaultReader
+from folkmoot.rpc.client import LedgerReader
 from folkmoot.rpc.quorum import open_rpc
-from folkmoot.runtime.backoff import Backoff, retry
 from folkmoot.runtime.fault_points import fault_point
-from folkmoot.runtime.units import format_amount
 from folkmoot.tasks import pace
 
 if TYPE_CHECKING:
@@ -96,37 +90,8 @@ MAX_CONFIGS = 64 << 10
 """Maximum size in bytes of the config records that are sent with an update: enough for settings, not for weights or
 data."""
 
-MOST_COUNTERS = 8
-"""Training may change a carried array with at most this many values without a warning: it is a counter."""
-
-CHAIN_TIMEOUT = 120.0
-"""Timeout in seconds for the node's own RPC endpoint. It covers a restart of the endpoint, so that no round is lost."""
-
-_UNTRAINED = (
-    "Nothing was trained. If it happens again, tell the coordinator's operator and the other contributors."
-)
-"""Remedy for a round that differs from the round on the chain."""
-
 _CARRIED = "carried"
 """Why a node does not deliver an update: the relay does it."""
-
-_AWAY = frozenset({"rpc-unreachable", "rpc-behind", "rpc-no-quorum"})
-"""Codes of temporary failures of an endpoint."""
-
-T = TypeVar("T")
-
-
-class RefusedError(FolkmootError):
-    """This node refuses a train message. The error's message may be sent to the coordinator."""
-
-    default_code = "refused"
-
-
-class NoPlaceError(RefusedError):
-    """The round takes no update of this account, and nothing is wrong: the account takes part in later rounds."""
-
-    default_code = "no-place"
-
 
 Claim = Callable[[Contributor, Commitment], Commitment]
 """Changes the claims of a contributor's commitment before it is signed."""
@@ -177,7 +142,7 @@ def folkmoot_mod(
             return _error(message, f"{error.code}: for more, read the node's log.")
         reply = call_next(message, context)
         if reply.has_content():
-            _hide_examples(reply.content)
+            hide_examples(reply.content)
         return reply
 
     return mod
@@ -206,7 +171,7 @@ def _anchored(
     contributor: Contributor,
     options: _Options,
 ) -> Message:
-    round_message, header, manifest, theta, files, policy, view = _checked_round(message, contributor)
+    round_message, header, manifest, theta, files, policy, view = checked_round(message, contributor)
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
@@ -222,8 +187,8 @@ def _anchored(
         log(INFO, "Round %d: going on with the update that was trained already", header.round)
         commitment = draft.commitment
     else:
-        _read_chain(lambda: _check_place(header.round, contributor))
-        bundle = _verified_bundle(round_message.bundle_hash)
+        read_chain(lambda: check_place(header.round, contributor))
+        bundle = verified_bundle(round_message.bundle_hash)
         memory = None if policy.noise1024 else _memory(contributor, manifest, bundle, draft_key)
         if memory is not None and pace.is_eager(manifest.training):
             eager = EagerStore(
@@ -240,7 +205,7 @@ def _anchored(
         )
         if ahead is None:
             if eager is not None:  # It may have waited for a training that was too late.
-                _check_in_time(header.round, contributor)
+                check_in_time(header.round, contributor)
             with clock.ends(lambda: ends[0] - time.monotonic()):
                 trained = app.train(to_float32(app.base(keep=eager is not None)), header.round, earlier)
             if isinstance(trained, Message):
@@ -252,11 +217,11 @@ def _anchored(
             span = trained.span
             _tell_time(_memory_folder(contributor, bundle), header.round, span)
         content, left = trained.content, trained.state
-        _hide_examples(content)
+        hide_examples(content)
         try:
-            end = _end(content, round_message.arrays_key, manifest, files)
+            end = end_of(content, round_message.arrays_key, manifest, files)
             encode = partial(
-                _encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
+                encoded, trained.start, end, header, manifest, signer.account, policy.max_sum_squares
             )
             update, sent_here = encode(feeds_back=feeds_back, residual=residual)
         except RefusedError:
@@ -283,11 +248,11 @@ def _anchored(
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, leaving)
         draft_update(contributor.home, header.round, draft, draft_key)
         fault_point("node.drafted")
-    _check_in_time(header.round, contributor)
+    check_in_time(header.round, contributor)
     domain = Domain(contributor.chain_id, contributor.ledger)
     # The signer reads the chain itself. It refuses while it can't, or while its endpoint is a block behind, and then
     # the same request may be made again.
-    signature = _retry(
+    signature = repeat(
         lambda: signer.sign(commitment, domain, draft.data), {CHAIN_UNAVAILABLE, "round-ahead"}
     )
     signed = commitment_to_wire(commitment, signature)
@@ -516,13 +481,13 @@ def _header_hash(number: int, contributor: Contributor) -> bytes:
     """Return the hash of a round's header on the chain."""
     with open_rpc(contributor.rpc) as rpc:
         ledger = LedgerReader(rpc, contributor.ledger)
-        return _read_chain(lambda: ledger.round(number).header_hash)
+        return read_chain(lambda: ledger.round(number).header_hash)
 
 
 def _ends(view: RoundView, contributor: Contributor, bundle: bytes) -> tuple[float, float]:
     """Return the monotonic times at which a training by the clock ends, and at which the commit window ends."""
     with open_rpc(contributor.rpc) as rpc:
-        now = _read_chain(rpc.latest_timestamp)
+        now = read_chain(rpc.latest_timestamp)
     over = time.monotonic() + view.commit_deadline - max(now, view.opened_at)
     window = view.commit_deadline - view.opened_at
     return over - clock.margin(window, clock.read(_memory_folder(contributor, bundle)).handing_in), over
@@ -574,10 +539,10 @@ def _remembered(
 
     try:
         memory.settle(number, signed)
-        kept = _read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
+        kept = read_chain(lambda: memory.choose(base, lambda earlier: view(earlier).base))
         if kept is None or not (load or feeds_back):
             return nothing
-        found = memory.load(kept, _read_chain(lambda: view(kept.round)).header_hash)
+        found = memory.load(kept, read_chain(lambda: view(kept.round)).header_hash)
     except (LocalError, OSError) as error:
         log(WARNING, "%s", error)
         return nothing
@@ -586,7 +551,7 @@ def _remembered(
     if sent is not None:
         del found[SENT_RECORD]
         if feeds_back:
-            delivered = _read_chain(lambda: has_committed(kept.round))
+            delivered = read_chain(lambda: has_committed(kept.round))
             residual = Sent.of_record(sent).residual(manifest, delivered=delivered)
     if not load:
         return RecordDict(), residual
@@ -601,24 +566,6 @@ def _stored(memory: MemoryStore, header: RoundHeader, left: RecordDict) -> bytes
     except (LocalError, InputError) as error:
         log(WARNING, "%s", error)
         return NO_MEMORY
-
-
-def _check_in_time(round_id: int, contributor: Contributor) -> None:
-    """Check again that the round still takes commitments: training may have lasted longer than its window.
-
-    Raises:
-        RefusedError: The round takes no more commitments.
-    """
-    with open_rpc(contributor.rpc) as rpc:
-        ledger = LedgerReader(rpc, contributor.ledger)
-        if _read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
-            raise RefusedError(
-                f"round {round_id} closed while this node trained, so its update is too late.",
-                remedy="It takes part in the next round. If this happens in each round, a training, or a step of one "
-                "by the clock, lasts longer than the commit window: make it shorter, or ask the voters for a longer "
-                "window.",
-                code="round-closed",
-            )
 
 
 def _train(
@@ -683,359 +630,3 @@ def _config(values: Mapping[str, Any]) -> Any:
     from flwr.app import ConfigRecord
 
     return ConfigRecord(dict(values))
-
-
-# Checks before training
-
-
-def _checked_round(
-    message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Files, Policy, RoundView]:
-    """Check the coordinator's data against the chain.
-
-    Returns:
-        The message's round, its header, the manifest, the base's weights, a function that gives the values of carried
-        files, the policy, and the round on the chain.
-
-    Raises:
-        RefusedError: A value does not match.
-    """
-    content = message.content
-    if records.ROUND not in content.config_records or records.THETA not in content.array_records:
-        raise RefusedError(
-            "this train message does not belong to an anchored round.",
-            remedy="Anchor the ServerApp too: folkmoot.flower.anchored_server, or FolkmootStrategy.",
-            code="not-anchored",
-        )
-    try:
-        round_message = records.RoundMessage.from_record(content.config_records[records.ROUND])
-        header = RoundHeader.decode(round_message.header)
-        manifest = Manifest.from_json(round_message.manifest)
-        sent = content.array_records[records.THETA]
-        theta = records.theta_of(sent, manifest.size) if sent else None
-    except InputError as error:
-        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
-    view, base_root, policy = _read_chain(lambda: _chain_view(round_message, header, contributor))
-    _check_header(round_message, header, manifest, view, policy, contributor)
-    files: Files = partial(carried_file, contributor.keeper)
-    if records.CARRIED in content.array_records:
-        files = records.carried_of(content.array_records[records.CARRIED])
-    if theta is None:
-        theta = _from_keeper(lambda: base_theta(contributor.keeper, header.round, manifest.size))
-    try:
-        _from_keeper(lambda: [files(entry) for entry in manifest.files])
-    except InputError as error:
-        raise RefusedError(error.message, remedy=_UNTRAINED, code="malformed-round") from error
-    root = state_root(manifest.hash, state_tree(THETA, theta).root, round_message.momentum_root)
-    if root != header.base_state_root or root != base_root:
-        raise RefusedError(
-            f"the base model has the state root {root.hex()}, the round needs {base_root.hex()}.",
-            remedy="Nothing was trained. Another coordinator or mirror may have the right one.",
-            code="wrong-base",
-        )
-    try:
-        declared = PrivacySettings.of(manifest.training)
-        check_matches_policy(declared, noise1024=policy.noise1024, steps=policy.steps)
-        check_bounds(
-            manifest,
-            header.exponents,
-            min_sum_squares=policy.min_sum_squares,
-            max_sum_squares=policy.max_sum_squares,
-            width=policy.width,
-        )
-    except InputError as error:
-        raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, theta, files, policy, view
-
-
-def _from_keeper(ask: Callable[[], T]) -> T:
-    """Return what a function asks the keeper for.
-
-    Raises:
-        RefusedError: There is no keeper (`NEEDS_BASE`), it failed (`NEEDS_BASE_NOW`), or it refuses the round.
-    """
-    try:
-        return ask()
-    except KeeperError as error:
-        if error.code == NO_KEEPER:
-            raise RefusedError(
-                "this node has no keeper.",
-                remedy="The relay sends it the base.",
-                code=records.NEEDS_BASE,
-            ) from error
-        log(WARNING, "The keeper gave no base (%s): %s", error.code, error)
-        if error.code in ("round-closed", "wrong-base"):
-            raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-        raise RefusedError(
-            "the node's keeper could not get the base.",
-            remedy="The relay sends it the base.",
-            code=records.NEEDS_BASE_NOW,
-        ) from error
-
-
-def _read_chain(look: Callable[[], T]) -> T:
-    """Read the chain, and try again while the endpoint is unavailable.
-
-    Raises:
-        RpcError: The endpoint was unavailable until the timeout, or the failure is permanent.
-    """
-    return _retry(look, _AWAY)
-
-
-def _retry(call: Callable[[], T], passing: Collection[str]) -> T:
-    """Call, and call again after errors with these codes, until the timeout."""
-    return retry(
-        call,
-        Backoff(0.5, 8.0),
-        CHAIN_TIMEOUT,
-        lambda error: error.code in passing,
-        lambda error, pause: log(WARNING, "The chain is asked again in %g s: %s", pause, error.message),
-    )
-
-
-def _chain_view(
-    round_message: records.RoundMessage, header: RoundHeader, contributor: Contributor
-) -> tuple[RoundView, bytes, Policy]:
-    """Read the round, its base's state root and its policy from the contributor's own RPC endpoint."""
-    if (
-        round_message.chain_id != contributor.chain_id
-        or round_message.ledger.lower() != contributor.ledger.lower()
-    ):
-        raise RefusedError(
-            f"the round is on chain {round_message.chain_id}, ledger {round_message.ledger}; "
-            "this node has joined another.",
-            remedy="Join that federation in a folder of its own.",
-            code="wrong-chain",
-        )
-    with open_rpc(contributor.rpc) as rpc:
-        if rpc.chain_id() != contributor.chain_id:
-            raise RefusedError(
-                "the node's RPC endpoint serves another chain.",
-                remedy="Start the node with the right --rpc.",
-                code="wrong-chain",
-            )
-        ledger = LedgerReader(rpc, contributor.ledger)
-        view = ledger.round(round_message.round)
-        if view.phase is Phase.NONE:
-            raise RefusedError(
-                f"the ledger has no round {round_message.round}.",
-                remedy="Nothing was trained; the coordinator is ahead of the chain, or lies.",
-                code="unknown-round",
-            )
-        if ledger.phase(round_message.round) is not Phase.OPEN:
-            raise RefusedError(
-                f"round {round_message.round} takes no commitments any more.",
-                remedy="The next round comes by itself.",
-                code="round-closed",
-            )
-        return view, ledger.round(view.base).state_root, ledger.policy(view.policy)
-
-
-def _check_place(number: int, contributor: Contributor) -> None:
-    """Check that the ledger would take a commitment of the contributor: without a place, training is in vain.
-
-    Raises:
-        NoPlaceError: The account was not drawn, or enrolled when the round was open already.
-        RefusedError: It is not enrolled, or not with enough stake.
-        RpcError: The endpoint failed.
-    """
-    account = to_checksum_address(contributor.account)
-    with open_rpc(contributor.rpc) as rpc:
-        ledger = LedgerReader(rpc, contributor.ledger)
-        if ledger.has_place(number, account):
-            return
-        view = ledger.round(number)
-        least = ledger.policy(view.policy).min_stake
-        member = VaultReader(rpc, str(contributor.deployment["vault"])).members([account])[account]
-        if view.coordinator == account:
-            raise _too_little(account, member.stake, least)
-        if not member.enrolled:
-            raise RefusedError(
-                f"{account} is not enrolled, so round {number} takes no update of it.",
-                remedy="Nothing was trained. Run `folkmoot enrol`; it counts from the next round on.",
-                code="not-enrolled",
-            )
-        if member.enrolled < least:
-            raise _too_little(account, member.enrolled, least)
-        if member.since >= view.opened_at:
-            raise NoPlaceError(
-                f"round {number} was open already when {account} enrolled, or enrolled more.",
-                remedy="Nothing was trained. It takes part from the next round on.",
-            )
-        quota = ledger.draw(number).quota
-        raise NoPlaceError(
-            f"{account} was not drawn for round {number}: more stake is enrolled than the round has places, and of "
-            f"{format_amount(quota)}, which have one for certain, it has {format_amount(member.enrolled)}.",
-            remedy="Nothing was trained. The next round draws again.",
-        )
-
-
-def _too_little(account: str, stake: int, least: int) -> RefusedError:
-    return RefusedError(
-        f"{account} has {format_amount(stake)} for the round, and its policy asks for {format_amount(least)}.",
-        remedy="Nothing was trained. Run `folkmoot stake`, then `folkmoot enrol`.",
-        code="stake-too-low",
-    )
-
-
-def _check_header(
-    round_message: records.RoundMessage,
-    header: RoundHeader,
-    manifest: Manifest,
-    view: RoundView,
-    policy: Policy,
-    contributor: Contributor,
-) -> None:
-    if keccak(round_message.header) != view.header_hash or header.round != round_message.round:
-        raise RefusedError(
-            "the round's header is not the one on the chain.", remedy=_UNTRAINED, code="wrong-header"
-        )
-    if header.manifest_hash != manifest.hash or len(header.exponents) != len(manifest.tensors):
-        raise RefusedError(
-            "the manifest is not the one of the header.", remedy=_UNTRAINED, code="wrong-manifest"
-        )
-    # The header is on the chain, but the coordinator wrote it: check each value that can be derived.
-    seed = derive_seed(contributor.chain_id, contributor.ledger, header.round, header.base_state_root)
-    if header.seed != seed or header.policy_id != view.policy or header.width != policy.width:
-        raise RefusedError(
-            "the header's seed, policy or width are not those of the round.",
-            remedy=_UNTRAINED,
-            code="wrong-header",
-        )
-
-
-# After training
-
-
-def _end(content: RecordDict, arrays_key: str, manifest: Manifest, files: Files) -> F32:
-    """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
-    trained = content.array_records.get(arrays_key)
-    if trained is None:
-        if len(content.array_records) != 1:
-            raise RefusedError(
-                f"the app replied with {len(content.array_records)} array records, none of them {arrays_key!r}.",
-                remedy=f"Reply with the trained weights as the ArrayRecord {arrays_key!r}.",
-                code="wrong-reply",
-            )
-        trained = next(iter(content.array_records.values()))
-    values = records.ArraysOf(trained)
-    try:
-        end = manifest.flatten(values, check_finite=False)
-    except ManifestError as error:
-        raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
-    _check_carried(values, manifest, files)
-    return end
-
-
-def _encoded(
-    start: F32,
-    end: F32,
-    header: RoundHeader,
-    manifest: Manifest,
-    account: str,
-    cap: int,
-    *,
-    feeds_back: bool,
-    residual: F32 | None,
-) -> tuple[EncodedUpdate, Sent | None]:
-    """Encode a change, scaled to the policy's cap on the sum of squares; also return what error feedback keeps."""
-    given, sent = (start, end, header.exponents, manifest, header.seed, account), None
-    try:
-        if feeds_back:
-            update, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
-            sent = Sent(change, update.data, header.exponents)
-        else:
-            update = encode_update(*given, width=header.width, max_sum_squares=cap)
-    except EncodingError as error:
-        code = "non-finite-update" if error.code == "not-finite" else error.code
-        raise RefusedError(error.message, remedy=error.remedy, code=code) from error
-    log(INFO, "Round %d: %s", header.round, _shortened(update, manifest))
-    return update, sent
-
-
-def _shortened(update: EncodedUpdate, manifest: Manifest) -> str:
-    """Return a log line on the share of the update that was clamped, and the reason."""
-    share = (
-        f"{100 * update.clamped / manifest.elements:.2f}% of the coordinates were clamped to ±{update.bound}"
-    )
-    if update.bound == largest(update.width):
-        return share
-    return (
-        f"the update was above the policy's cap (maxSumSquares), so {share}. The exponents rise in the next rounds, "
-        "which makes room for larger changes"
-    )
-
-
-def _check_carried(values: Mapping[str, NDArray[Any]], manifest: Manifest, files: Files) -> None:
-    """Check how training changed the carried arrays, which are not part of an update.
-
-    Counters, such as a BatchNorm's number of batches, and states of generators may change. A change of a larger array
-    means that the app trains it.
-
-    Raises:
-        RefusedError: An array has another shape, or a larger array has changed.
-    """
-    for buffer in manifest.carried:
-        if buffer.name not in values:
-            continue
-        before = buffer.array() if isinstance(buffer, Carried) else files(buffer)
-        after = np.asarray(values[buffer.name])
-        if after.shape != before.shape:
-            raise RefusedError(
-                f"Array {buffer.name!r} has the shape {list(after.shape)}, not {list(before.shape)}.",
-                remedy="The app's model must keep its layout from round to round.",
-                code="wrong-reply",
-            )
-        if before.size > MOST_COUNTERS and not np.array_equal(
-            before, after, equal_nan=before.dtype.kind == "f"
-        ):
-            raise RefusedError(
-                f"The app changed the array {buffer.name!r} of {before.dtype}, which the federation does not train.",
-                remedy="To train it, make it a float array and start a federation for that model. "
-                "Otherwise leave it out of the reply.",
-                code="wrong-reply",
-            )
-
-
-def _hide_examples(content: RecordDict) -> None:
-    """Replace each number of examples by 1. It says how much data a node has, and the chain needs it for nothing.
-
-    Flower's strategies weigh metrics by it and refuse replies without it, so it is not left out.
-    """
-    for metrics in content.metric_records.values():
-        if records.NUM_EXAMPLES in metrics:
-            metrics[records.NUM_EXAMPLES] = 1
-
-
-def _verified_bundle(claimed: bytes) -> bytes:
-    """Return the claimed bundle hash if the running app was unpacked from that bundle, else zero.
-
-    Flower checks a bundle's files, unpacks it to a folder with the first digits of its hash in the name, and loads the
-    app from there.
-    """
-    if len(claimed) != len(NO_BUNDLE):
-        return NO_BUNDLE
-    for entry in sys.path:
-        folder = Path(entry)
-        if folder.parent.name == "apps" and folder.name.endswith("." + claimed.hex()[:8]):
-            if _client_module_in(folder):
-                return claimed
-            break
-    log(WARNING, "The running app is not the bundle that the coordinator names; signing without a bundle")
-    return NO_BUNDLE
-
-
-def _client_module_in(folder: Path) -> bool:
-    """Return whether the ClientApp of the bundle in this folder was imported from this folder."""
-    try:
-        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
-        name = str(document["tool"]["flwr"]["app"]["components"]["clientapp"]).partition(":")[0]
-    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
-        return False
-    if os.environ.get(HOMES) and name not in sys.modules:
-        # Ray's workers get the ClientApp pickled: they import the modules that it refers to, but not its own module.
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
-    module = sys.modules.get(name)
-    origin = cast(str | None, getattr(module, "__file__", None))
-    return origin is not None and Path(origin).resolve().is_relative_to(folder.resolve())

@@ -217,7 +217,7 @@ def test_a_federation_that_does_not_ask_for_it(
         node = Node(world, join(world), App())  # type: ignore[arg-type]  # it counts nothing
         assert [node.round().memory_hash for _ in range(2)] == [NO_MEMORY] * 2
         assert [world.update(number) for number in (1, 2)] == [world.plain(number) for number in (1, 2)]
-        assert not (node.contributor.home / "memory").exists()
+        assert not node.memories
 
 
 @pytest.mark.parametrize("declared", [{}, {"privacy": GOOD}])
@@ -236,7 +236,7 @@ def test_a_private_federation_has_none(declared: Mapping[str, Any], join: Callab
             assert node.commit(reply).memory_hash == NO_MEMORY
             assert node.round().memory_hash == NO_MEMORY
             assert [world.update(number) for number in (1, 2)] == [world.plain(number) for number in (1, 2)]
-        assert not (node.contributor.home / "memory").exists()
+        assert not node.memories
 
 
 def test_an_eager_start_takes_up_the_residual_of_its_base(

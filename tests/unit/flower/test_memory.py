@@ -181,7 +181,7 @@ def test_training_goes_on_with_what_the_last_round_left(node: Node) -> None:
 def test_a_training_that_keeps_nothing_has_no_hash(node: Node) -> None:
     node.app = App()  # type: ignore[assignment]
     assert node.round().memory_hash == NO_MEMORY
-    assert not (node.contributor.home / "memory").exists()
+    assert not node.memories
 
 
 def test_a_void_round_does_not_count_for_the_memory_either(node: Node) -> None:
@@ -295,7 +295,7 @@ def test_a_memory_that_can_not_be_used(
 def test_a_memory_of_another_owner_is_not_used(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.round()
     with monkeypatch.context() as patched:
-        patched.setattr(mod_module, "_verified_bundle", lambda _: b"\7" * 32)
+        patched.setattr(mod_module, "verified_bundle", lambda _: b"\7" * 32)
         node.round()
     assert node.app.seen == [0, 0], "another bundle"
     assert len({path.parent for path in node.memories}) == 2
@@ -348,7 +348,7 @@ def test_a_private_federation_has_no_memory(join: Callable[..., Contributor]) ->
         assert node.app.seen == [0, 0]
         assert node.context is not None
         assert not node.context.state
-        assert not (node.contributor.home / "memory").exists()
+        assert not node.memories
 
 
 @pytest.mark.parametrize("shown", [False, True])

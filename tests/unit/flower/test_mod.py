@@ -13,8 +13,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
 from folkmoot.coordinator_api import commitment_from_wire
+from folkmoot.flower import checking, records
 from folkmoot.flower import mod as mod_module
-from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor, draft_update, drafted_update, kept_update
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError, draft_key_of
@@ -292,7 +292,7 @@ def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
 def test_an_unreachable_chain_is_no_leave_to_train(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mod_module, "CHAIN_TIMEOUT", 0.0)
+    monkeypatch.setattr(checking, "CHAIN_TIMEOUT", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
     assert reason(reply) == "rpc-unreachable: for more, read the node's log."
@@ -302,13 +302,13 @@ def test_an_unreachable_chain_is_no_leave_to_train(
 def test_a_chain_that_comes_back_costs_nobody_a_round(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, away = mod_module.open_rpc, [1, 2]
+    real, away = checking.open_rpc, [1, 2]
 
     def restarting(url: str) -> Any:
         return real("http://127.0.0.1:9" if away and away.pop() else url)
 
     pauses: list[float] = []
-    monkeypatch.setattr(mod_module, "open_rpc", restarting)
+    monkeypatch.setattr(checking, "open_rpc", restarting)
     monkeypatch.setattr("folkmoot.runtime.backoff.time.sleep", pauses.append)
     reply = run(join(world), train_message(world), App())
     assert not reply.has_error()
