@@ -138,7 +138,9 @@ def test_a_coordinator_that_is_well_passes_every_check_from_inside_and_from_outs
     status, found = diagnose(capsys, folder, here.api.url, "--deep")
     assert (status, tuple(found)) == (0, ("settings", *CHAIN, *HOME, *API)), found
     assert states(found, *found) == {"ok"}, found
-    assert found["files of rounds"]["text"].startswith("All 3 files"), "manifest, state and an update"
+    assert found["files of rounds"]["text"].startswith("All 4 files"), (
+        "manifest, a carried file, state and an update"
+    )
 
     outside = ("--rpc", here.world.anvil.url, "--deployment", str(folder / "deployment.json"))
     assert main.run(["doctor", *outside, "--coordinator", here.api.url]) == 0

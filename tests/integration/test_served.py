@@ -99,6 +99,7 @@ def test_d2_a_damaged_file_is_never_handed_out_and_is_named(served: Served) -> N
     assert names.keys() == {
         "genesis",
         "manifest",
+        "carried",
         "state",
         "update",
         "mean",
