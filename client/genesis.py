@@ -29,7 +29,7 @@ from folkmoot.protocol.genesis import (
 )
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.runtime.memory import FROZEN, INITIAL, require_memory
+from folkmoot.runtime.memory import INITIAL, INITIAL_FROZEN, require_memory
 from folkmoot.tasks import Task, pace, pretrained, root, supervised
 from folkmoot.tasks.training import call_train
 
@@ -116,7 +116,7 @@ def check_memory(task: Task) -> None:
     model = model_of(task)
     names = set(pretrained.frozen(model))
     needed = sum(
-        FROZEN * value.numel() * value.element_size() if name in names else INITIAL * value.numel()
+        INITIAL_FROZEN * value.numel() * value.element_size() if name in names else INITIAL * value.numel()
         for name, value in model.state_dict().items()
     )
     require_memory(
