@@ -72,6 +72,11 @@ SOURCE_SCATTERS = 3
 """By how much an update has to be more alike to another contributor's than its own contributor's explain, in the same
 unit."""
 
+OWN_SCATTERS = 2
+"""By how much two updates have to be more alike than the ratio asks, in what their own scatter has beyond the round's.
+In a small model a repeat cosine is uncertain, and by chance the round's median can be UNIT: then the round shows no
+noise, and nearly parallel honest updates seem more alike than equal ones. Measured (docs/robustness.md)."""
+
 SCATTERED = 1 << 18
 """Most coordinates that lower that standard deviation: repeat cosines are measured on no more."""
 
@@ -150,9 +155,26 @@ class Likeness(NamedTuple):
         """The cosine of their vectors without the noise of rounding, in 1/UNIT; by chance also above UNIT."""
         return UNIT * self.cosine // self.repeat
 
-    def reaches(self, threshold: int | None) -> bool:
+    def reaches(self, threshold: Threshold | None) -> bool:
         """Return whether they are near-duplicates; with None only parallel updates are."""
-        return self.cosine == UNIT or (threshold is not None and self.corrected >= threshold)
+        return self.cosine == UNIT or (threshold is not None and self.corrected >= threshold.of(self.repeat))
+
+
+class Threshold(NamedTuple):
+    """From which corrected cosine on two updates are near-duplicates, in 1/UNIT."""
+
+    close: int
+    """What the ratio asks."""
+    round: int
+    """What the round's noise of rounding asks, at least ``close``."""
+    scatter: int
+    """The round's."""
+    coordinates: int
+
+    def of(self, repeat: int) -> int:
+        """Return it for two updates with a repeat cosine."""
+        own = _scatter_of(repeat, self.coordinates)
+        return max(self.round, self.close + OWN_SCATTERS * max(0, own - self.scatter))
 
 
 def _repeats(state: WeightingState) -> tuple[int, ...]:
@@ -162,22 +184,24 @@ def _repeats(state: WeightingState) -> tuple[int, ...]:
 
 def _scatter(state: WeightingState) -> int:
     """Return the standard deviation of corrected cosines that the noise of rounding makes, in 1/UNIT."""
-    repeat = lower_median([_repeats(state)[i] for i in state.included])
-    coordinates = max(1, min(state.facts.dimensions, SCATTERED))
+    return _scatter_of(lower_median([_repeats(state)[i] for i in state.included]), _coordinates(state))
+
+
+def _coordinates(state: WeightingState) -> int:
+    return max(1, min(state.facts.dimensions, SCATTERED))
+
+
+def _scatter_of(repeat: int, coordinates: int) -> int:
     return UNIT * isqrt((UNIT * UNIT - repeat * repeat) // coordinates) // repeat
 
 
-def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, honest: int) -> int:
-    """Return the corrected cosine, in 1/UNIT, from which on two updates are near-duplicates."""
+def _threshold(state: WeightingState, compared: Sequence[Likeness], ratio: int, honest: int) -> Threshold:
+    """Return the threshold of near-duplicates among the compared, which honest ones do not reach."""
     median = max(lower_median([one.corrected for one in compared]), 0)
     scatter = _scatter(state)
-    if scatter == 0:
-        return UNIT - ratio * (UNIT - median) // RATIO_UNIT
-    return max(
-        UNIT - ratio * (UNIT - median) // RATIO_UNIT,
-        median + MEDIAN_SCATTERS * scatter,
-        honest + HONEST_SCATTERS * scatter,
-    )
+    close = UNIT - ratio * (UNIT - median) // RATIO_UNIT
+    noisy = max(median + MEDIAN_SCATTERS * scatter, honest + HONEST_SCATTERS * scatter) if scatter else close
+    return Threshold(close, max(close, noisy), scatter, _coordinates(state))
 
 
 Compared = Sequence[tuple[Reference, "Likeness"]]
