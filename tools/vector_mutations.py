@@ -196,7 +196,7 @@ MUTATIONS = [
         ("copies: parallel updates are none under noise", S + "copies", "self.cosine == UNIT or (", "(threshold is None and self.cosine == UNIT) or ("),
         ("copies: five scatters above the median", S + "copies", "MEDIAN_SCATTERS = 6", "MEDIAN_SCATTERS = 5"),
         ("copies: two scatters above honest ones", S + "copies", "HONEST_SCATTERS = 3", "HONEST_SCATTERS = 2"),
-        ("copies: one own scatter", S + "copies", "OWN_SCATTERS = 2", "OWN_SCATTERS = 1"),
+        ("copies: a third of the own scatter", S + "copies", "OWN_DIVISOR = 2", "OWN_DIVISOR = 3"),
         ("copies: the own scatter is the round's", S + "copies", "max(0, own - self.scatter)", "0"),
         ("copies: the own scatter counts whole", S + "copies", "max(0, own - self.scatter)", "own"),
         ("copies: honest ones are alike to three quarters", S + "copies", "UNIT * 4 // 5", "UNIT * 3 // 4"),

@@ -58,11 +58,15 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
             [[40, 3, -9, 2], [36, 12, -20, 9], [10, 50, 3, -40], [5, -9, 60, 33], [50, 50, 50, 51]], [size],
             repeats=[50_000, 52_500, 48_000, 51_500, 65_536], flags=["Copy", "Noise"],
         )  # fmt: skip
-    add(
-        "noise of two updates only, near each other: a small model is no proof of a copy", "guarded_mean", [],
-        [[100, 0, 0, 0], [93, 36, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100], [0, 60, -80, 0]], [1 << 10],
-        repeats=[64_880, 64_880, 65_536, 65_536, 65_536], flags=["Copy", "Noise"],
-    )  # fmt: skip
+    for others, why in (
+        (65_536, "of two updates only: no copy in a small model"),
+        (64_880, "of all: a copy"),
+    ):
+        add(
+            f"noise {why}", "guarded_mean", [],
+            [[100, 0, 0, 0], [91, 36, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100], [0, 60, -80, 0]], [1 << 10],
+            repeats=[64_880, 64_880, others, others, others], flags=["Copy", "Noise"],
+        )  # fmt: skip
     for repeat in (65_500, 60_000, 20_000):
         add(
             f"noise of {repeat}: all are alike, two are parallel", "guarded_mean", [],

@@ -72,10 +72,10 @@ SOURCE_SCATTERS = 3
 """By how much an update has to be more alike to another contributor's than its own contributor's explain, in the same
 unit."""
 
-OWN_SCATTERS = 2
-"""By how much two updates have to be more alike than the ratio asks, in what their own scatter has beyond the round's.
-In a small model a repeat cosine is uncertain, and by chance the round's median can be UNIT: then the round shows no
-noise, and nearly parallel honest updates seem more alike than equal ones. Measured (docs/robustness.md)."""
+OWN_DIVISOR = 2
+"""Two updates have to be more alike than the ratio asks by what their own scatter has beyond the round's, over this. In
+a small model a repeat cosine is uncertain, and by chance the round's median can be UNIT: then the round shows no noise,
+and nearly parallel honest updates seem more alike than equal ones. Measured (docs/robustness.md)."""
 
 SCATTERED = 1 << 18
 """Most coordinates that lower that standard deviation: repeat cosines are measured on no more."""
@@ -174,7 +174,7 @@ class Threshold(NamedTuple):
     def of(self, repeat: int) -> int:
         """Return it for two updates with a repeat cosine."""
         own = _scatter_of(repeat, self.coordinates)
-        return max(self.round, self.close + OWN_SCATTERS * max(0, own - self.scatter))
+        return max(self.round, self.close + max(0, own - self.scatter) // OWN_DIVISOR)
 
 
 def _repeats(state: WeightingState) -> tuple[int, ...]:
