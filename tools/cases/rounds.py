@@ -195,6 +195,11 @@ def round_cases() -> Group:
         flags=["Copy", "Derived"],
     )  # fmt: skip
     add(
+        "guarded_mean; what the first sent came after what the fourth sent, so it is not derived",
+        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [loud], [0])],
+        flags=["Copy", "Derived"],
+    )  # fmt: skip
+    add(
         "guarded_mean; the fourth is derived from what the first sent",
         "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [3, 0])],
         flags=["Copy", "Derived"],
