@@ -102,7 +102,7 @@ MUTATIONS = [
         ("update: 2^e in the place of 2^-e", P + "codec", "scale = 2.0**-exponent", "scale = 2.0**exponent"),
         ("update: rounded to the nearest", P + "codec", "y += rounding_offsets(key, first + at, first + to)", "y += 0.5"),
         ("update: places counted from 0", P + "codec", "z += np.uint64(1)\n", "z += np.uint64(0)\n"),
-        ("update: places counted in each tensor", P + "codec", "_encode(start[place], end[place], exponent, key, first, largest(width), out[place])", "_encode(start[place], end[place], exponent, key, 0, largest(width), out[place])"),
+        ("update: places counted in each tensor", P + "codec", "_encode(start[place], end[place], exponent, key, place.start, largest(width), out[place])", "_encode(start[place], end[place], exponent, key, 0, largest(width), out[place])"),
         ("offsets of 25 bits", P + "codec", ">> np.uint64(40)).astype(\n        np.float64\n    ) * 2.0**-24", ">> np.uint64(39)).astype(\n        np.float64\n    ) * 2.0**-25"),
         ("mix: shift of 31 first", P + "codec", "z ^= z >> np.uint64(30)", "z ^= z >> np.uint64(31)"),
         ("mix: shift of 28", P + "codec", "z ^= z >> np.uint64(27)", "z ^= z >> np.uint64(28)"),

@@ -20,7 +20,6 @@ from folkmoot.errors import InputError
 from folkmoot.privacy.mechanism import checked
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32, I64
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Data, Task
 from folkmoot.tasks.supervised import squared_error
@@ -83,8 +82,7 @@ class Learner:
         for first in range(0, len(data), step):
             part = slice(first, first + step)
             found = each(weights, data.inputs[part], data.labels[part])
-            for tensor, leaf in zip(self.manifest.tensors, self.manifest.leaf_offsets, strict=False):
-                columns = slice(LEAF * leaf, LEAF * leaf + tensor.elements)
+            for tensor, columns in zip(self.manifest.tensors, self.manifest.places, strict=True):
                 rows[part, columns] = found[tensor.name].reshape(-1, tensor.elements).numpy()
         return rows
 

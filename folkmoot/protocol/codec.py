@@ -145,9 +145,7 @@ def encode_update(
     key = rounding_key(seed, contributor)
     out = np.full(manifest.size, ZERO, dtype=np.uint8)
     clamped = 0
-    for tensor, exponent, leaf in zip(manifest.tensors, exponents, manifest.leaf_offsets, strict=False):
-        first = LEAF * leaf
-        place = slice(first, first + tensor.elements)
+    for tensor, exponent, place in zip(manifest.tensors, exponents, manifest.places, strict=True):
         if not (np.isfinite(start[place]).all() and np.isfinite(end[place]).all()):
             raise EncodingError(
                 f"Tensor {tensor.name!r} has a weight that is NaN or infinite.",
@@ -155,7 +153,7 @@ def encode_update(
                 code="not-finite",
                 details={"tensor": tensor.name},
             )
-        clamped += _encode(start[place], end[place], exponent, key, first, largest(width), out[place])
+        clamped += _encode(start[place], end[place], exponent, key, place.start, largest(width), out[place])
     bound = largest(width)
     if max_sum_squares is not None and int(leaf_sums(out.reshape(-1, LEAF))[1].sum()) > max_sum_squares:
         counts = magnitudes(out)[: bound + 1]

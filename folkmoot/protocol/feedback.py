@@ -15,7 +15,7 @@ This module knows nothing of files, memories or the chain.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ import numpy as np
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import EncodedUpdate, encode_update, rounding_key, rounding_offsets
-from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import PRIVACY, Manifest
 from folkmoot.protocol.packing import ZERO, unpack
 
@@ -101,7 +100,7 @@ def encode(
         EncodingError: As ``encode_update``.
     """
     key, change, aimed = rounding_key(seed, contributor), start - end, start.copy()
-    for place, exponent in zip(_places(manifest), exponents, strict=False):
+    for place, exponent in zip(manifest.places, exponents, strict=False):
         if residual is not None:
             norm, most = _norm(residual[place]), LARGEST * _norm(change[place])
             if math.isfinite(norm) and norm > 0:
@@ -130,15 +129,9 @@ def left_out(change: F32, data: bytes, exponents: Sequence[int], manifest: Manif
         float32[256 n].
     """
     sent, residual = unpack(np.frombuffer(data, dtype=np.uint8), WIDTH).reshape(-1), change.copy()
-    for place, exponent in zip(_places(manifest), exponents, strict=True):
+    for place, exponent in zip(manifest.places, exponents, strict=True):
         residual[place] -= (sent[place].astype(np.float32) - np.float32(ZERO)) * np.float32(2.0**exponent)
     return residual
-
-
-def _places(manifest: Manifest) -> Iterator[slice]:
-    """Yield the place of each tensor among the coordinates of all leaves, without the padding."""
-    for tensor, leaf in zip(manifest.tensors, manifest.leaf_offsets, strict=False):
-        yield slice(LEAF * leaf, LEAF * leaf + tensor.elements)
 
 
 def _norm(values: F32) -> float:

@@ -267,6 +267,12 @@ class Manifest:
         return tuple(offsets)
 
     @cached_property
+    def places(self) -> tuple[slice, ...]:
+        """Place of each tensor among the ``256 n`` coordinates of all leaves, without its padding."""
+        starts = (LEAF * leaf for leaf in self.leaf_offsets)
+        return tuple(slice(at, at + one.elements) for one, at in zip(self.tensors, starts, strict=False))
+
+    @cached_property
     def leaves(self) -> int:
         """Number of leaves, ``n``."""
         return sum(tensor.leaves for tensor in self.tensors)

@@ -476,18 +476,15 @@ class Run:
         """Models by name, k of each, to float32[k, d] with padding."""
         count = next(iter(models.values())).shape[0]
         flat = np.zeros((count, self.manifest.size), dtype=np.float32)
-        for leaf, tensor in zip(self.manifest.leaf_offsets, self.manifest.tensors, strict=False):
-            flat[:, LEAF * leaf : LEAF * leaf + tensor.elements] = models[tensor.name].reshape(count, -1)
+        for place, tensor in zip(self.manifest.places, self.manifest.tensors, strict=True):
+            flat[:, place] = models[tensor.name].reshape(count, -1)
         return flat
 
     def _unflatten(self, flat: F32) -> dict[str, F32]:
         """Models by name, from float32[d] or with padding float32[k, d]; the inverse of ``_flatten``."""
-        leaves = zip(self.manifest.leaf_offsets, self.manifest.tensors, strict=False)
         return {
-            tensor.name: np.array(flat[..., LEAF * leaf : LEAF * leaf + tensor.elements]).reshape(
-                *flat.shape[:-1], *tensor.shape
-            )
-            for leaf, tensor in leaves
+            tensor.name: np.array(flat[..., place]).reshape(*flat.shape[:-1], *tensor.shape)
+            for place, tensor in zip(self.manifest.places, self.manifest.tensors, strict=True)
         }
 
     def _deliver(

@@ -45,8 +45,7 @@ def encoding_section() -> dict[str, Any]:
     edges += [0.5, -0.5, 1.5, -1.5, 7.5, -7.5, 126.5, -126.5, 127.5, -127.5, 2.0**-30, -(2.0**-30)] * 2
     steps[: len(edges)] = np.array(edges)
     start, end = np.zeros(size, dtype=np.float32), np.zeros(size, dtype=np.float32)
-    for tensor, exponent, leaf in zip(manifest.tensors, exponents, manifest.leaf_offsets, strict=False):
-        place = slice(LEAF * leaf, LEAF * leaf + tensor.elements)
+    for place, exponent in zip(manifest.places, exponents, strict=True):
         end[place] = (-steps[place] * 2.0**exponent).astype(np.float32)
     start[LEAF : LEAF + 40] = np.array(stream_integers("start", 40, 1 << 20), dtype=np.float32) * 2.0**-20
     update = codec.encode_update(start, end, exponents, manifest, seed, contributor)
