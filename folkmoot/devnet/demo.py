@@ -437,9 +437,10 @@ class Demo:
         for account, name in self.names.items():
             verdict = by_account.get(account)
             told = [_passed_text(one) for one in progress.passed.get(account, ())]
-            if (spent := progress.trained.get(account)) is not None:
-                told.append(_trained_text(spent))
-            told += ["" for _ in more[len(told) :]]
+            told = told or (["", ""] if progress.passed else [])
+            if progress.trained:
+                spent = progress.trained.get(account)
+                told.append("" if spent is None else _trained_text(spent))
             size = _size(progress.received[account]) if account in progress.received else "-"
             if account in progress.refused and account not in progress.received:
                 table.add_row(
