@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a benchmark ends that keeps what it measured."""
+"""Run the main function of a benchmark whose results are kept in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from folkmoot.errors import FolkmootError
 
 
 def run(work: Callable[[], None]) -> None:
-    """Do the work. After an expected failure or Ctrl-C the process ends with a text and the exit status 1."""
+    """Run a main function. An expected failure, or Ctrl-C, ends the process with a message and the exit status 1."""
     try:
         work()
     except FolkmootError as error:

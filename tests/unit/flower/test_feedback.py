@@ -148,7 +148,7 @@ def test_an_app_must_not_use_the_name_of_the_record(node: Node) -> None:
         context.state[SENT_RECORD] = ConfigRecord({"mine": 1})
         return App()(message, context)
 
-    node.app = clashing  # type: ignore[assignment]
+    node.app = clashing  # type: ignore[assignment]  # any app; this one counts nothing
     reply = node.train()
     assert str(reply.error.reason).startswith(
         "wrong-memory: the app's state has a record named 'folkmoot.memory.sent'"
