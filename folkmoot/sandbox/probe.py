@@ -35,9 +35,7 @@ def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]
         "writing": {f"write in {folder}": partial(_write, folder) for folder in given["folders"]},
         "environment": {
             "read your variables": lambda: _require(given["variable"] in os.environ),
-            "read your variables from /proc": lambda: _require(
-                str(given["variable"]) in Path("/proc/self/environ").read_text()
-            ),
+            "read your variables from /proc": lambda: _require(given["variable"] in _first_environment()),
         },
         "network": {
             "connect to a TCP port": lambda: _connect(socket.AF_INET, local),
@@ -66,6 +64,12 @@ def _read(path: Path) -> None:
 
 def _write(folder: str) -> None:
     tempfile.TemporaryFile(dir=folder).close()
+
+
+def _first_environment() -> set[str]:
+    """Return the names of the variables that the process began with."""
+    entries = Path("/proc/self/environ").read_text().split("\0")
+    return {entry.partition("=")[0] for entry in entries}
 
 
 def _require(there: bool) -> None:

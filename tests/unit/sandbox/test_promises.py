@@ -22,6 +22,21 @@ def test_the_page_has_the_sentences_of_the_checks() -> None:
     assert bullets == list(PROMISES.values())
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="there is no /proc here")
+def test_a_variable_is_not_found_in_the_name_of_another() -> None:
+    """A shell sets `_`, which stands in LC_CTYPE: the sandbox then seemed to give the variables away."""
+    known = {"pid": 0, "port": 0, "hidden": [], "folders": [], "abstract": "", "unix": ""}
+    for variable in ("PATH", "PAT"):
+        read = probe.attempts({**known, "variable": variable})["environment"][
+            "read your variables from /proc"
+        ]
+        if variable in os.environ:
+            read()
+        else:
+            with pytest.raises(FileNotFoundError):
+                read()
+
+
 @pytest.mark.skipif(bool(kernel.support().missing), reason="there is no sandbox here")
 def test_each_sentence_holds_here_and_a_readable_key_is_found(tmp_path: Path) -> None:
     key, home = tmp_path / "key.json", tmp_path / "node"
