@@ -558,7 +558,11 @@ class Demo:
         )
 
     def _evaluate(self, progress: RoundProgress) -> None:
-        """Wait for the evaluator's line on a round's model, and keep what it says."""
+        """Wait for the evaluator's line on a round's model, and keep what it says.
+
+        Raises:
+            LocalError: The evaluator had no model of the round (`demo-not-measured`), or said nothing.
+        """
         log = self.plan.logs / "evaluator.log"
         end = time.monotonic() + 60
         while time.monotonic() < end:
@@ -567,11 +571,19 @@ class Demo:
                     measured = json.loads(line)
                 except ValueError:
                     continue
-                if isinstance(measured, dict) and measured.get("version") == progress.number:
+                if not isinstance(measured, dict):
+                    continue
+                if measured.get("version") == progress.number:
                     metrics = measured["metrics"].items()
                     progress.metrics = {str(key): float(value) for key, value in metrics if value is not None}
                     progress.sample = " ".join(str(measured.get("sample", "")).split())
                     return
+                if measured.get("round") == progress.number:
+                    raise LocalError(
+                        f"The model of round {progress.number} was not measured. {measured.get('error', '')}",
+                        remedy=f"Read {log}.",
+                        code="demo-not-measured",
+                    )
             time.sleep(0.05)
         raise LocalError(
             f"The evaluator said nothing about version {progress.number}.",

@@ -105,9 +105,7 @@ class Lie:
         part = compute_leaves(manifest, header, policy, base, updates, weights, 0, manifest.leaves)
         mean, state = part.mean, State(part.theta, part.momentum)
         if self.kind is Kind.MEAN:
-            mean = mean.copy()
-            at = divmod(PLACE, LEAF)
-            mean[at] += 1 if mean[at] <= ZERO else -1  # Towards 0, so it stays in range.
+            mean = off_by_one(mean)
             part = step_leaves(manifest, header, policy, base, mean, 0)
             state = State(part.theta, part.momentum)
         elif self.kind is Kind.OUTER_STEP:
@@ -134,6 +132,19 @@ def conduct(text: str) -> Lie:
             code="unknown-cheat",
         )
     return Lie(Kind(kind), int(number))
+
+
+def off_by_one(mean: U8) -> U8:
+    """Return a mean, uint8[leaves, LEAF], with the coordinate `PLACE` one nearer to 0 (or 1, if it is 0).
+
+    Towards 0, so that it stays in the range of its width. NumPy refuses to add -1 to a uint8 (NEP 50).
+    """
+    changed, at = mean.copy(), divmod(PLACE, LEAF)
+    if changed[at] > ZERO:
+        changed[at] -= 1
+    else:
+        changed[at] += 1
+    return changed
 
 
 def _sealed(

@@ -53,7 +53,7 @@ class Guarded(LocalFederation):
         done = self.folkmoot(
             *("prepare", "--rpc", self.rpc_url, "--home", self.plan.home, "--contributors", count, "--json")
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         self.start_coordinator()
 
     def join_command(self, number: int, *words: str | Path, host: str = "127.0.0.1") -> list[str]:
@@ -116,7 +116,7 @@ class Guarded(LocalFederation):
         """Make the SuperLink's certificate, or leave it if it is good; say which."""
         names = [word for name in self.names for word in ("--name", name)]
         made = self.folkmoot("superlink", "certificate", *names, "--out", self.tls, "--json")
-        assert made.returncode == 0, made.stderr
+        assert made.returncode == 0, made.stdout + made.stderr
         found: dict[str, object] = json.loads(made.stdout)
         return found
 

@@ -46,7 +46,7 @@ def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean
     words += ["--attack", "3=sign-flip:3", "--root", "good", "--rule", "root_guard", "--link", "20"]
     done = subprocess.run([*DEMO, *words], capture_output=True, text=True, check=False, timeout=380)
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert summary["rounds"] == 2
     assert summary["attackerUpdates"] == 2

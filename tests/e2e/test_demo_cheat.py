@@ -36,7 +36,7 @@ def tell(cheat: str, home: Path, rounds: int = 1) -> tuple[dict[str, Any], str]:
         "--json",
     )
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr  # With --json, an error is on standard output.
     assert "Traceback" not in done.stderr
     assert left_behind(home) == []
     summary: dict[str, Any] = json.loads(done.stdout)

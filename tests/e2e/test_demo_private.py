@@ -19,7 +19,7 @@ def test_clinics_spend_a_budget_and_their_signers_refuse_the_next_round(tmp_path
     words = ("--private", "--home", home, "--rounds", "2", "--contributors", "3", "--json")
     done = subprocess.run([*DEMO, *map(str, words)], capture_output=True, text=True, check=False, timeout=380)
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert summary["rounds"] == 2
     assert summary["signersThatRefused"] == 3

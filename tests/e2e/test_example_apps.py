@@ -87,7 +87,7 @@ def test_folkmoot_runs_the_app_with_two_lines(tmp_path: Path) -> None:
         check=False,
         timeout=560,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert (summary["rounds"], summary["audit"]["recomputed"], summary["audit"]["updates"]) == (1, 1, 2)
     assert Path(summary["model"]).is_file()

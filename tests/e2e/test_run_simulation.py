@@ -43,7 +43,7 @@ def test_an_example_is_simulated_and_its_history_audits(tmp_path: Path, ray: Pat
     )
     assert left_behind(home) == []
     assert left_behind(ray) == []
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)
     assert (summary["rounds"], summary["nodes"]) == (2, 3)
     assert summary["audit"]["ok"]

@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo shows of a round comes from the coordinator's events."""
+"""What the demo shows of a round comes from the coordinator's events and from the evaluator."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+from rich.console import Console
+
 from folkmoot.coordinator_api import Event
-from folkmoot.devnet.demo import RoundProgress
+from folkmoot.devnet.demo import Demo, RoundProgress
+from folkmoot.devnet.federation import Plan
+from folkmoot.errors import LocalError
 
 
 def test_events_of_a_round_are_stored() -> None:
@@ -30,3 +37,19 @@ def test_events_of_a_round_are_stored() -> None:
     assert progress.refused == {"0xC": "wrong-root"}
     assert progress.committed == {"0xA", "0xB"}
     assert progress.verdicts == verdicts
+
+
+def test_the_evaluator_measures_a_model_or_says_why_not(tmp_path: Path) -> None:
+    plan = Plan(tmp_path)
+    plan.logs.mkdir(parents=True)
+    lines = (
+        {"version": 1, "metrics": {"loss": 0.5, "auc": None}, "sample": "To  be"},
+        {"round": 2, "error": "The file is missing."},
+    )
+    (plan.logs / "evaluator.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    demo, measured = Demo(plan, 2, Console(quiet=True)), RoundProgress(1)
+    demo._evaluate(measured)
+    assert (measured.metrics, measured.sample) == ({"loss": 0.5}, "To be")
+    with pytest.raises(LocalError, match=r"The file is missing\.") as refused:
+        demo._evaluate(RoundProgress(2))
+    assert refused.value.code == "demo-not-measured"
