@@ -336,3 +336,25 @@ def test_the_task_of_the_page_works(
     assert run(["task", "check", "--task", "letters:task"]) == 0
     assert "have no piece of 65 tokens" in capsys.readouterr().err
     sys.modules.pop("letters")
+
+
+def test_texts_of_ones_own_in_a_federation_of_the_task(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "start" / "language-model.md"
+    (block,) = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    text, file = "Dear Madam, I write to you. " * 60, tmp_path / "manifest.json"
+    (tmp_path / "mine.py").write_text(block)
+    (tmp_path / "mine.txt").write_text(text)
+    values = {name: tensor.numpy() for name, tensor in TextTask().model().state_dict().items()}
+    file.write_bytes(Manifest.from_arrays("text", values, TextTask.training).to_json())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("MY_TEXT", str(tmp_path / "mine.txt"))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    assert run(["task", "check", "--task", "mine:task", "--manifest", str(file)]) == 0
+    assert "has the federation's model" in capsys.readouterr().out
+    assert len(load_task("mine:task").load(0, 1, 0)) == len(texts.encoding().encode(text)) - 1
+    file.write_bytes(Manifest.from_arrays("text", values | {"more": np.zeros(3, np.float32)}, {}).to_json())
+    assert run(["task", "check", "--task", "mine:task", "--manifest", str(file)]) == 1
+    sys.modules.pop("mine")
