@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Json, Start
+from folkmoot.cli.options import Feedback, Json, Start, Width
 from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
@@ -58,7 +58,8 @@ def drill(
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 25,
     strength: Annotated[float | None, typer.Option(help="Strength of the attack. Default: its own.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random choices.")] = 0,
-    width: Annotated[int, typer.Option(help="Bits of a coordinate of an update: 8, 4 or 2.")] = 8,
+    width: Width = 8,
+    feedback: Feedback = False,
     start: Start = "base",
     outer_rate: Annotated[
         int | None,
@@ -113,6 +114,7 @@ def drill(
         seed=seed,
         rare=_rare(rare),
         width=width,
+        feedback=feedback,
         start=start,
         outer_rate=rate if outer_rate is None else outer_rate,
         outer_momentum=momentum if outer_momentum is None else outer_momentum,

@@ -20,6 +20,7 @@ from folkmoot.cli.options import (
     AppPath,
     AppWait,
     Clock,
+    Feedback,
     Json,
     NodeConfig,
     RunConfig,
@@ -91,13 +92,7 @@ def task_init(
     width: Width = 8,
     start: Start = "base",
     clock: Clock = False,
-    feedback: Annotated[
-        bool,
-        typer.Option(
-            "--feedback",
-            help="At width 2, let each update take up what a contributor's earlier ones left out.",
-        ),
-    ] = False,
+    feedback: Feedback = False,
     epsilon: Annotated[
         float | None,
         typer.Option(
@@ -145,14 +140,14 @@ def task_init(
     from client import evaluation, trial
     from client.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
-    from folkmoot.protocol.feedback import SETTING as FEEDBACK
+    from folkmoot.protocol.feedback import settings as feedback_settings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
     from folkmoot.protocol.packing import check_width
     from folkmoot.tasks import load_task, pace, pretrained, private, root
 
     one = one_subject(task, app, run_config)
     check_width(width)
-    asked = {FEEDBACK: True} if feedback else {}
+    asked = feedback_settings(feedback, width)
     if records is not None and epsilon is None:
         raise InputError("--records belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
     if app is not None:

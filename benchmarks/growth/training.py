@@ -16,21 +16,21 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Message, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from benchmarks.growth.large import Part
 from benchmarks.growth.usage import Process
 from client.app import train
-from folkmoot.flower import mod, records
+from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.encoding import encoded, end_of
 from folkmoot.flower.memory import MemoryStore, Owner, commit_memory
+from folkmoot.flower.training import App
 from folkmoot.protocol.fixed_point import from_float, to_float32
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest, no_files
 from folkmoot.tasks import load_task
-from tests.unit.flower.grid import context, number
 
 MODELS = ("3", "30", "100")
 """Millions of weights."""
@@ -50,12 +50,17 @@ def measure(folder: Path, model: str) -> tuple[int, list[Part]]:
     """
     reference = f"{__package__}.language:Text{model}"
     with ProcessPoolExecutor(2, get_context("spawn")) as fresh:
-        manifest = fresh.submit(_begin, folder, reference).result()
-        return manifest.elements, fresh.submit(_rounds, folder, reference, manifest).result()
+        manifest = fresh.submit(begin, folder, reference).result()
+        return manifest.elements, fresh.submit(rounds, folder, reference, manifest).result()
 
 
-def _begin(folder: Path, reference: str) -> Manifest:
-    """Write the first weights, as int64, to a file; return the manifest."""
+def begin(folder: Path, reference: str) -> Manifest:
+    """Write the first weights, as int64, and the contributor's file to a folder; return the manifest.
+
+    Args:
+        folder: An empty folder.
+        reference: The task, as ``package.module:object``.
+    """
     task = load_task(reference)
     values = {name: tensor.numpy() for name, tensor in task.model().state_dict().items()}
     manifest = Manifest.from_arrays(task.name, values, task.training)
@@ -64,9 +69,9 @@ def _begin(folder: Path, reference: str) -> Manifest:
     return manifest
 
 
-def _rounds(folder: Path, reference: str, manifest: Manifest) -> list[Part]:
-    for name in ("_run_id", "_node_id", "_task_id"):
-        setattr(TaskIdentity, name, 1)
+def rounds(folder: Path, reference: str, manifest: Manifest) -> list[Part]:
+    """Return what each of the two rounds took of this process. Arguments and manifest are those of `begin`."""
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 1
     load_task(reference).load(0, 3, 0)  # Texts and their encoding do not count.
     own, found = Process(os.getpid()), []
     for round_ in (1, 2):
@@ -83,22 +88,15 @@ def _round(folder: Path, manifest: Manifest, round_: int) -> None:
     header = RoundHeader(round_, manifest.hash, _HASH, 1, _WIDTH, _HASH, (_EXPONENT,) * len(manifest.tensors))
     said = records.RoundMessage(round_, header.encoded, manifest.to_json(), _HASH, 1, contributor.ledger, b"")
     content = RecordDict({records.ROUND: said.to_record(), records.THETA: records.theta_record(None)})
-    app = mod._App(
-        number(Message(content, 1, "train"), f"message-{round_}"),
-        context(contributor),
-        train,
-        contributor,
-        said,
-        manifest,
-        np.fromfile(folder / _THETA, dtype=np.int64),
-        no_files,
-        mod._Options(None, None, None, configs=False, show_round=True, whole=False),
-    )
+    message = Message(content, 1, "train")
+    message.metadata.__dict__["_message_id"] = f"message-{round_}"  # Otherwise the SuperLink numbers it.
+    context = Context(1, 1, {records.HOME: str(folder)}, RecordDict(), {}, series_id=1)
+    app = App(message, context, train, contributor, said, manifest, no_files, show_round=True, whole=False)
     owner = Owner(1, contributor.ledger, _ACCOUNT, manifest.hash.hex(), _HASH.hex())
     memory = MemoryStore(folder / "memory", owner, _KEY, manifest.elements)
     kept = memory.choose(round_ - 1, lambda later: later - 1)
     earlier = RecordDict() if kept is None else memory.load(kept, _header_hash(folder))
-    trained = app.train(to_float32(app.base()), round_, earlier)
+    trained = app.train(to_float32(np.fromfile(folder / _THETA, dtype=np.int64)), round_, earlier)
     assert not isinstance(trained, Message), trained.error
     end = end_of(trained.content, records.ARRAYS, manifest, no_files)
     encoded(trained.start, end, header, manifest, _ACCOUNT, _NO_CAP, feeds_back=False, residual=None)

@@ -91,6 +91,9 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     two.add_argument("--pieces", type=int, default=24, help="pieces of 64 tokens of a worker's step")
     two.add_argument("--rate", type=int, default=UNIT, help="rate of the outer step, in 1/1024")
     two.add_argument("--momentum", type=int, default=0, help="its momentum, in 1/1024")
+    two.add_argument(
+        "--shuffled", action="store_true", help="let each contributor draw from all texts, not from its own"
+    )
 
     three = parts.add_parser("step", help="processor seconds of a step")
     add_models(three)
@@ -134,6 +137,7 @@ def work(chosen: argparse.Namespace) -> None:
                     chosen.pieces,
                     chosen.rate,
                     chosen.momentum,
+                    chosen.shuffled and way != losses.DDP,
                 )
                 if plan not in done:
                     _take(results, losses.train(plan))

@@ -2,8 +2,9 @@
 """How the loss of a small language model falls in each way, by tokens. No links: bytes and seconds are measured apart.
 
 All ways start from the same weights and the same AdamW state, train on the texts of the task `text`, and take as many
-tokens a step. DDP draws its batch from all texts, as a shuffling sampler does; in the other ways each contributor has
-works of its own. FSDP computes what DDP does. DiLoCo has the outer step of the protocol, in floats.
+tokens a step. DDP draws its batch from all texts, as a shuffling sampler does. In the other ways each contributor has
+works of its own; with `shuffled` it draws from all texts too. FSDP computes what DDP does. DiLoCo has the outer step of
+the protocol, in floats.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Plan:
     """Rate of the outer step, in 1/UNIT. DDP has none."""
     momentum: int = 0
     """Its momentum, in 1/UNIT."""
+    shuffled: bool = False
+    """Whether each contributor draws from all texts. DDP always does."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class _Text:
 
     steps: int
     pieces: int
+    shuffled: bool = False
     name: str = "text"
     _memories: dict[tuple[int, int], Memory] = field(default_factory=dict)
 
@@ -109,7 +113,8 @@ class _Text:
             seed=int(np.random.default_rng([seed, number, client + 1]).integers(2**60)),
         )
         model = self._loaded(arrays)
-        training.train(model, torch.cat(_tokens()) if everybody else _tokens()[client], settings, memory)
+        tokens = torch.cat(_tokens()) if everybody or self.shuffled else _tokens()[client]
+        training.train(model, tokens, settings, memory)
         self._memories[client, number + 1] = memory
         self._memories.pop((client, number - 1), None)
         return _arrays(model)
@@ -147,7 +152,7 @@ def _arrays(model: torch.nn.Module) -> Arrays:
 
 def train(plan: Plan) -> Curve:
     """Train in one way and measure after each round."""
-    text = _Text(plan.local_steps, plan.pieces)
+    text = _Text(plan.local_steps, plan.pieces, plan.shuffled)
     start = text.initial(plan.seed)
     losses = [text.loss(start)]
     rate = float(TextTask.training["learning_rate"])

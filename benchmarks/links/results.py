@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from benchmarks.links.losses import CONTEXT, FEEDBACK, WORKERS, Curve, Plan
+from benchmarks.links.losses import CONTEXT, DDP, DILOCO, FEEDBACK, WORKERS, Curve, Plan
 from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, Exchange
 from folkmoot.errors import InputError
 from folkmoot.protocol.outer_step import UNIT
@@ -164,17 +164,19 @@ def loss_table(results: Results) -> str:
     rows = []
     for plan, curves in groups.items():
         ends = [curve.losses[-1] for curve in curves.values()]
-        compared = [_above(curves, groups.get(replace(plan, way=base), {})) for base in ("ddp", "diloco")]
+        bases = replace(plan, way=DDP, shuffled=False), replace(plan, way=DILOCO)
+        compared = [_above(curves, groups.get(base, {})) for base in bases]
         numbers = (CONTEXT * plan.pieces, plan.local_steps, plan.local_steps * plan.rounds)
         spread = f"{min(ends):.4f} to {max(ends):.4f}"
         outer = f"{plan.rate / UNIT:.2g}/{plan.momentum / UNIT:.2g}"
         shown = (*(f"{number:,}" for number in numbers), outer, f"{fmean(ends):.4f}", spread)
-        rows.append((plan.way, *shown, *compared, str(len(ends))))
+        texts = "all" if plan.shuffled or plan.way == DDP else "its own"
+        rows.append((plan.way, texts, *shown, *compared, str(len(ends))))
     head = (
-        "way", "tokens a step", "H", "steps", "outer rate/momentum", "loss", "range", "above DDP, %",
+        "way", "texts of each", "tokens a step", "H", "steps", "outer rate/momentum", "loss", "range", "above DDP, %",
         "above DiLoCo, %", "seeds",
     )  # fmt: skip
-    return markdown(rows, head)
+    return markdown(rows, head, 2)
 
 
 def _above(curves: dict[int, Curve], base: dict[int, Curve]) -> str:
@@ -193,6 +195,8 @@ def clock_table(results: Results, model: str, compute: float) -> str:
     rows = []
     for setting in dict.fromkeys(place[1] for place in found if place[0] == model):
         for plan, curves in _groups(results).items():
+            if plan.shuffled:
+                continue
             ways = ("width 4", plan.way.removesuffix(FEEDBACK))
             reference, one = (_on(found, model, setting, way) for way in ways)
             if reference is None or one is None:

@@ -41,7 +41,10 @@ Group = dict[str, list[Cell]]
 def name_of(plan: Plan) -> str:
     """Name the column of a drill."""
     way = plan.start, plan.outer_rate, plan.outer_momentum
-    return f"{plan.width} bits, " + next((name for name, one in WAYS.items() if one == way), str(way))
+    feedback = " with feedback" if plan.feedback else ""
+    return f"{plan.width} bits{feedback}, " + next(
+        (name for name, one in WAYS.items() if one == way), str(way)
+    )
 
 
 def groups(cells: Iterable[Cell]) -> dict[str, Group]:

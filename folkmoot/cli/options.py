@@ -70,6 +70,14 @@ Clock = Annotated[
     ),
 ]
 
+Feedback = Annotated[
+    bool,
+    typer.Option(
+        "--feedback",
+        help="At width 2, let each update take up what a contributor's earlier ones left out.",
+    ),
+]
+
 RpcUrl = Annotated[
     list[str],
     typer.Option(

@@ -41,6 +41,12 @@ def policy(
     profile: Annotated[
         str, typer.Option(help="Windows of a round: demo (minutes), l2 or l1 (hours).")
     ] = "l2",
+    commit_window: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Time for training and delivery. Default: the profile's."
+        ),
+    ] = None,
     rule: Annotated[
         str,
         typer.Option(
@@ -129,7 +135,11 @@ def policy(
         budget_rounds=budget_rounds,
         width=width,
     )
-    suggested = replace(suggested, bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE)
+    suggested = replace(
+        suggested,
+        commit_window=commit_window or suggested.commit_window,
+        bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE,
+    )
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
@@ -214,8 +224,6 @@ def suggest(
         verifier=verifier,
         width=width,
     )
-    if pace.is_eager(manifest.training):
-        return replace(policy, rate=EAGER_RATE, momentum=EAGER_MOMENTUM)
     private = PrivacySettings.of(manifest.training)
     if private is None:
         if other := width_warning(manifest, width):
@@ -225,6 +233,8 @@ def suggest(
                 f"{width}`.",
                 code="other-width",
             )
+        if pace.is_eager(manifest.training):
+            return replace(policy, rate=EAGER_RATE, momentum=EAGER_MOMENTUM)
         return policy
     check_private_width(width)
     cap = budget_rounds * cost_of(private.noise1024, private.steps)

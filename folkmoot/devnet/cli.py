@@ -16,6 +16,7 @@ from folkmoot.cli.options import (
     RPC_DEFAULT,
     AppWait,
     Clock,
+    Feedback,
     Json,
     NodeConfig,
     RpcUrl,
@@ -106,6 +107,7 @@ def run(
     app_wait: AppWait = APP_WAIT_DEFAULT,
     rule: Rule = "guided_mean",
     width: Width = 8,
+    feedback: Feedback = False,
     simulation: Annotated[
         bool,
         typer.Option(
@@ -154,6 +156,7 @@ def run(
         app_wait=app_wait,
         simulation=simulation,
         width=check_width(width),
+        feedback=feedback,
     )
     summary = AppRun(plan, rounds, _console(json_), keep=keep).run()
     if json_:
@@ -200,6 +203,7 @@ def demo(
             show_default=False,
         ),
     ] = None,
+    feedback: Feedback = False,
     link: Annotated[
         float | None,
         typer.Option(
@@ -262,10 +266,10 @@ def demo(
 
     if cheat:
         check_cheat(cheat)
-    if private and (cheat or attack or root or task != DEMO_TASK):
+    if private and (cheat or attack or root or feedback or task != DEMO_TASK):
         raise InputError(
-            "The private demo is shown with its own task, without attacks and without a root set.",
-            remedy="Leave out --cheat, --attack, --root and --task.",
+            "The private demo is shown with its own task, without attacks, root set and error feedback.",
+            remedy="Leave out --cheat, --attack, --root, --feedback and --task.",
         )
     if clock and (private or cheat):
         raise InputError(
@@ -291,6 +295,7 @@ def demo(
         clock=clock,
         commit_window=_window(window, clock),
         width=check_width(usual.width if width is None else width),
+        feedback=feedback,
         link=usual.link if link is None else link,
     )
     console = _console(json_)
@@ -323,6 +328,7 @@ def up(
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
+    feedback: Feedback = False,
     start: Start = "base",
     clock: Clock = False,
     window: Window = None,
@@ -351,6 +357,7 @@ def up(
         parameters,
         root,
         width=check_width(width),
+        feedback=feedback,
         start=start,
         clock=clock,
         commit_window=_window(window, clock),

@@ -24,6 +24,7 @@ from folkmoot.devnet import anvil
 from folkmoot.devnet import flower_simulation as simulation
 from folkmoot.devnet.lines import Line
 from folkmoot.errors import InputError
+from folkmoot.protocol import feedback
 from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
@@ -123,6 +124,8 @@ class Plan:
     says."""
     width: int = 8
     """Bits of a coordinate of an update."""
+    feedback: bool = False
+    """Whether updates take up what a contributor's earlier ones left out, at width 2."""
     start: str = "base"
     """Where training starts: ``base`` or ``eager``."""
     clock: bool = False
@@ -136,8 +139,9 @@ class Plan:
         """Check the numbers.
 
         Raises:
-            InputError: There is no contributor, or an attacker is not a contributor.
+            InputError: There is no contributor, an attacker is not a contributor, or two options exclude each other.
         """
+        feedback.settings(self.feedback, self.width)
         if not 1 <= self.contributors <= 64:
             raise InputError(
                 f"A local federation has 1 to 64 contributors, not {self.contributors}.",
@@ -289,6 +293,7 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         say(f"initial model of the task {plan.task}" if plan.app is None else "initial model of the app")
         further = ["--width", str(plan.width), "--start", plan.start]
         further += ["--clock"] if plan.clock else []
+        further += ["--feedback"] if plan.feedback else []
         further += ["--root-digest", plan.root] if plan.root else []
         run_folkmoot(["task", "init", *plan.subject, "--out", plan.genesis, *further])
     roots = genesis_roots(plan.genesis / GENESIS_FILE, plan.genesis)

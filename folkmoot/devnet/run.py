@@ -38,6 +38,7 @@ from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError
 from folkmoot.explain.reasons import words_of
 from folkmoot.flower.reports import explained
+from folkmoot.protocol import feedback
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 
@@ -154,7 +155,8 @@ class AppRun:
             f"{captured.asked} of {plan.contributors} nodes a round"
         )
         trial = try_training(captured, scratch, node, limit)
-        start = start_of_app(captured, trial, self.plan.width)
+        settings = feedback.settings(self.plan.feedback, self.plan.width)
+        start = start_of_app(captured, trial, self.plan.width, settings)
         write(start, plan.genesis)
         numbers = f": {_numbers(trial.metrics)}" if trial.metrics else ""
         self._done(f"one training on partition 0 took {trial.seconds:.1f} s{numbers}")

@@ -8,6 +8,7 @@ module trains nothing, and holds no key.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import partial
 from logging import WARNING
 from typing import TYPE_CHECKING, TypeVar
@@ -63,14 +64,32 @@ class NoPlaceError(RefusedError):
     default_code = "no-place"
 
 
-def checked_round(
-    message: Message, contributor: Contributor
-) -> tuple[records.RoundMessage, RoundHeader, Manifest, I64, Files, Policy, RoundView]:
-    """Check the coordinator's data against the chain.
+@dataclass(frozen=True, eq=False)
+class CheckedRound:
+    """A round whose data match the chain."""
 
-    Returns:
-        The message's round, its header, the manifest, the base's weights, a function that gives the values of carried
-        files, the policy, and the round on the chain.
+    message: records.RoundMessage
+    """The coordinator's data."""
+    header: RoundHeader
+    """Its header."""
+    manifest: Manifest
+    """The federation's manifest."""
+    files: Files
+    """Gives the values of carried files."""
+    policy: Policy
+    """The policy of the round."""
+    view: RoundView
+    """The round on the chain."""
+    weights: list[I64]
+    """The base's weights, int64[256 n], until they are taken."""
+
+    def base(self, *, keep: bool = False) -> I64:
+        """Return the base's weights, int64[256 n]. Without `keep` it is the last time, and they are not held here."""
+        return self.weights[0] if keep else self.weights.pop()
+
+
+def checked_round(message: Message, contributor: Contributor) -> CheckedRound:
+    """Check the coordinator's data against the chain.
 
     Raises:
         RefusedError: A value does not match.
@@ -121,7 +140,7 @@ def checked_round(
         check_weights(manifest, max(int(theta.max()), -int(theta.min())) / ONE, policy.min_sum_squares)
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
-    return round_message, header, manifest, theta, files, policy, view
+    return CheckedRound(round_message, header, manifest, files, policy, view, [theta])
 
 
 def _from_keeper(ask: Callable[[], T]) -> T:
@@ -271,16 +290,20 @@ def check_in_time(round_id: int, contributor: Contributor) -> None:
     Raises:
         RefusedError: The round takes no more commitments.
     """
+    if read_ledger(contributor, lambda ledger: ledger.phase(round_id)) is not Phase.OPEN:
+        raise RefusedError(
+            f"round {round_id} closed while this node trained, so its update is too late.",
+            remedy="It takes part in the next round. If this happens in each round, a training, or a step of one by "
+            "the clock, lasts longer than the commit window: make it shorter, or ask the voters for a longer window.",
+            code="round-closed",
+        )
+
+
+def read_ledger(contributor: Contributor, look: Callable[[LedgerReader], T]) -> T:
+    """Read the ledger as `read_chain` reads the chain."""
     with open_rpc(contributor.rpc) as rpc:
         ledger = LedgerReader(rpc, contributor.ledger)
-        if read_chain(lambda: ledger.phase(round_id)) is not Phase.OPEN:
-            raise RefusedError(
-                f"round {round_id} closed while this node trained, so its update is too late.",
-                remedy="It takes part in the next round. If this happens in each round, a training, or a step of one "
-                "by the clock, lasts longer than the commit window: make it shorter, or ask the voters for a longer "
-                "window.",
-                code="round-closed",
-            )
+        return read_chain(lambda: look(ledger))
 
 
 def read_chain(look: Callable[[], T]) -> T:

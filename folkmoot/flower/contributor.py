@@ -102,6 +102,10 @@ class Contributor:
         """Log of the SuperNode, with the tracebacks of the app."""
         return self.home / LOG_FILE
 
+    def memories(self, bundle: bytes) -> Path:
+        """Return the folder for what the training of a bundle keeps, by the bundle's hash."""
+        return Path(os.environ.get(MEMORY_VARIABLE) or self.home / MEMORY_FOLDER / bundle.hex())
+
     def save(self) -> None:
         """Write ``contributor.json``; its folder must exist."""
         document = {

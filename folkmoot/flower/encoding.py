@@ -7,7 +7,7 @@ This module reads no chain, and keeps nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from logging import INFO
+from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,10 @@ from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Files, Manifest
 from folkmoot.protocol.packing import largest
+
+MAX_CONFIGS = 64 << 10
+"""Maximum size in bytes of the config records that are sent with an update: enough for settings, not for weights or
+data."""
 
 MOST_COUNTERS = 8
 """Training may change a carried array with at most this many values without a warning: it is a counter."""
@@ -128,3 +132,20 @@ def hide_examples(content: RecordDict) -> None:
     for metrics in content.metric_records.values():
         if records.NUM_EXAMPLES in metrics:
             metrics[records.NUM_EXAMPLES] = 1
+
+
+def sent_records(content: RecordDict, *, configs: bool) -> RecordDict:
+    """Return the records of the app's reply that are sent with the signed update."""
+    leaving = RecordDict(dict(content.metric_records))
+    settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
+    size = len(records.pack(settings))
+    if size <= MAX_CONFIGS:
+        leaving.update(settings)
+    else:
+        log(
+            WARNING,
+            "The config records of the app's reply have %d bytes, more than %d. They stay on this node",
+            size,
+            MAX_CONFIGS,
+        )
+    return leaving

@@ -51,6 +51,8 @@ CAVEATS = (
     "The limit holds if the contributor's own machine ran the mechanism as written. Nobody else can prove that it did.",
     "The limit is for one record. A person with k records has k squared times the cost rho, and relatives or repeated "
     "visits can be as telling.",
+    "A measured value may be above its limit by chance: its interval, in brackets, must reach down to the limit. More "
+    "trials make the interval narrower.",
     "Membership is measured on a simulated federation with the real training, codec and outer step, under the rule "
     "mean. Intervals are 95 % and cover the drawing of records, not the choice of data set.",
     "This page comes from the records without noise: to publish it is a release of its own, which no budget counts.",
@@ -214,7 +216,7 @@ def _told(one: Finding) -> str:
         + ("" if accuracy is None else f" (accuracy {percent(accuracy)})")
         + f": who reads only what is published ranks an unusual record that was trained on above one that was not in "
         f"{ranked} of all pairs, and finds {tpr} of them at {percent(FALSE_ALARMS)} false alarms. Who knows all other "
-        f"records is right in {percent(one.several_rounds.auc.value)} of all pairs after {one.attacked_rounds} rounds"
+        f"records is right in {ranged(one.several_rounds.auc)} of all pairs after {one.attacked_rounds} rounds"
     )
     limit = one.setting.limit
     if limit is None:

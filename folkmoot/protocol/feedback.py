@@ -62,6 +62,25 @@ def check(training: Mapping[str, Any]) -> None:
         )
 
 
+def settings(on: bool, width: int) -> dict[str, Any]:
+    """Return the training settings that ask for it, or none.
+
+    Args:
+        on: Whether somebody wants it.
+        width: Bits of a coordinate of the updates.
+
+    Raises:
+        InputError: ``invalid-feedback``: updates of that width have none.
+    """
+    if on and width != WIDTH:
+        raise InputError(
+            f"Updates of width {width} have no error feedback: their rounding costs too little.",
+            remedy=f"Add --width {WIDTH}, or leave out --feedback.",
+            code="invalid-feedback",
+        )
+    return {SETTING: True} if on else {}
+
+
 def is_on(training: Mapping[str, Any], width: int) -> bool:
     """Return whether updates of a width have error feedback. Never with privacy."""
     return width == WIDTH and training.get(SETTING) is True and PRIVACY not in training

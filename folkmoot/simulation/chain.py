@@ -33,7 +33,6 @@ from folkmoot.ledger.scan import scan
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
@@ -235,14 +234,22 @@ class ChainRun(Run):
         self._send("open", "openRound", header.round, header.base_state_root, header.hash)
         flat = self.model
         sent = [
-            self._sign(header, flat, update, account, self.claim(place, number), self.cap(place))
+            self._sign(
+                header,
+                flat,
+                update,
+                account,
+                self.claim(place, number),
+                self.cap(place),
+                honest=place in self.honest_places,
+            )
             for place, (update, account) in enumerate(zip(updates, self.accounts, strict=True))
         ]
         refused = self._refuse(header, sent)
         entries = [one for place, one in enumerate(sent) if place not in refused]
         if root is not None:
             claim = (header.round, header.base_state_root)
-            entries.append(self._sign(header, flat, root, self.coordinator, claim, self.cap()))
+            entries.append(self._sign(header, flat, root, self.coordinator, claim, self.cap(), honest=True))
         if len(entries) < self.policy.min_contributors:
             raise InputError(
                 f"Round {header.round} has {len(entries)} commitments, and a policy with the rule "
@@ -269,17 +276,10 @@ class ChainRun(Run):
         account: LocalAccount,
         claim: tuple[int, bytes],
         cap: int | None,
+        *,
+        honest: bool,
     ) -> _Sent:
-        encoded = encode_update(
-            flat,
-            flat - update,
-            header.exponents,
-            self.manifest,
-            header.seed,
-            account.address,
-            width=header.width,
-            max_sum_squares=cap,
-        )
+        encoded = self.encoded(header, flat, update, account.address, cap, honest=honest)
         commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares)
         reader = MemoryUpdate(encoded.data, header.width)
         return _Sent(commitment, commitment.sign(account, self.domain), reader)

@@ -27,8 +27,9 @@ from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
 from folkmoot.aggregation.windows import scaled, windows
 from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, F64, I64
-from folkmoot.protocol.codec import encode_update, rounding_key
+from folkmoot.protocol.codec import EncodedUpdate, encode_update, rounding_key
 from folkmoot.protocol.commitment import Commitment, checksum_address
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF, to_float32
@@ -133,6 +134,9 @@ class Plan:
     """A class that only some honest contributors hold, and how many; the workload's split must be so."""
     width: int = 8
     """Bits of an encoded coordinate."""
+    feedback: bool = False
+    """Whether updates take up what a contributor's earlier ones left out (docs/protocol.md section 5.1). Those of
+    attackers do not."""
     start: str = BASE
     """Where contributors train from: the round's ``base``, or the ``eager`` start of their last update
     (docs/protocol.md section 9.1). Attackers take that of what they trained, whatever they sent. The root-set update
@@ -144,6 +148,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         check_width(self.width)
+        feedback.settings(self.feedback, self.width)
         attack(self.attack)
         rule(self.rule)
         if not 0 <= self.malicious < self.contributors or self.rounds < 1:
@@ -266,6 +271,7 @@ class Run:
         self.trajectory: MemoryUpdate | None = None
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_mean: F32 | None = None
+        self.residuals: dict[str, F32] = {}  # by account, with error feedback
 
     def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
         """Run all rounds.
@@ -497,7 +503,10 @@ class Run:
             account = self.account_of(place, number)
             try:
                 claim = self.claim(place, number)
-                arrived.append(self._encode(header, flat, update, account, claim, self.cap(place)))
+                honest = place in self.honest_places
+                arrived.append(
+                    self._encode(header, flat, update, account, claim, self.cap(place), honest=honest)
+                )
             except UpdateRefused as error:
                 arrived.append(Reason(error.code))
         return arrived
@@ -545,6 +554,8 @@ class Run:
         account: str,
         claim: tuple[int, bytes],
         cap: int | None,
+        *,
+        honest: bool = False,
     ) -> tuple[MemoryUpdate, UpdateSummary]:
         """Encode an update, and check it as a coordinator does.
 
@@ -554,16 +565,7 @@ class Run:
         Raises:
             UpdateRefused: It is for another round or base.
         """
-        encoded = encode_update(
-            flat,
-            flat - update,
-            header.exponents,
-            self.manifest,
-            header.seed,
-            account,
-            width=header.width,
-            max_sum_squares=cap,
-        )
+        encoded = self.encoded(header, flat, update, account, cap, honest=honest)
         reader = MemoryUpdate(encoded.data, header.width)
         commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
         check_base(commitment, header)
@@ -574,12 +576,24 @@ class Run:
         sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), used, self.manifest)
         return reader, UpdateSummary(encoded.root, encoded.sum_squares, sums, "")
 
+    def encoded(
+        self, header: RoundHeader, flat: F32, update: F32, account: str, cap: int | None, *, honest: bool
+    ) -> EncodedUpdate:
+        """Encode an update, an honest one with the error feedback of the plan."""
+        given = flat, flat - update, header.exponents, self.manifest, header.seed, account
+        if not (honest and self.plan.feedback):
+            return encode_update(*given, width=header.width, max_sum_squares=cap)
+        residual = self.residuals.get(account)
+        made, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+        self.residuals[account] = feedback.left_out(change, made.data, header.exponents, self.manifest)
+        return made
+
     def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
         if root is None:
             return None
         header = self.header(number)
         claim = (header.round, header.base_state_root)
-        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim, self.cap())[0]
+        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim, self.cap(), honest=True)[0]
 
     def _facts(
         self,

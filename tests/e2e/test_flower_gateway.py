@@ -116,6 +116,7 @@ def test_nobody_comes_to_the_rest_of_the_superlink(behind: Behind, path: str, st
 def test_nodes_train_through_it(behind: Behind) -> None:
     assert behind.status(behind.https_port, "GET", "/v1/health") == 200
     assert behind.status(behind.https_port, "GET", "/metrics") == 404
+    assert behind.status(behind.fleet_port, "GET", "/health") == 200  # the doctor asks for it
     for number in (1, 2):
         stranger = behind.join(number)  # makes its key
         until(lambda child=stranger: not child.alive)

@@ -107,6 +107,7 @@ def test_a_federation_without_enough_commitments_stands_still(anvil: Anvil) -> N
 def test_the_command_shows_what_the_chain_has(capsys: pytest.CaptureFixture[str]) -> None:
     options = ["drill", "--chain", "--task", "digits", "--contributors", "4", "--malicious", "1"]
     options += ["--rounds", "2", "--attack", "wrong-base", "--rule", "mean", "--start", "eager"]
+    options += ["--width", "2", "--feedback"]
     assert run(options) == 0
     captured = capsys.readouterr()
     assert "round 2 of 2: 3 commitments, 1 refused" in captured.err

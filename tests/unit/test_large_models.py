@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
-from benchmarks.growth import large, plan
+import pytest
+from flwr.supercore.task_identity import TaskIdentity
+
+from benchmarks.growth import large, plan, training
+from benchmarks.growth.language import Text3
 from folkmoot.protocol.manifest import MAX_LEAVES
 from folkmoot.protocol.merkle import depth_of
 
@@ -20,6 +25,29 @@ def test_a_round_streams(tmp_path: Path) -> None:
     for part in parts:
         grown = (part.peak - part.held) * large.MEBIBYTE / PARAMETERS
         assert 0 < grown < MOST, part.line(PARAMETERS)
+
+
+class Small(Text3):
+    """65,000 weights."""
+
+    name = "text-small"
+    training: ClassVar[dict[str, Any]] = {**Text3.training, "width": 32, "layers": 2}
+
+
+def test_the_memory_of_training_is_measured_in_two_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_run_id", "_node_id", "_task_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+    reference = f"{__name__}:{Small.__name__}"
+    manifest = training.begin(tmp_path, reference)
+    parts = training.rounds(tmp_path, reference, manifest)
+    assert [part.name for part in parts] == ["round 1", "round 2"]
+    assert all(0 < part.held <= part.peak for part in parts)
+    memories = sorted((tmp_path / "memory").iterdir())
+    assert [path.name[:2] for path in memories] == ["1-", "2-"]
+    moments = 2 * 4 * manifest.elements  # of AdamW, in float32
+    assert all(path.stat().st_size > moments for path in memories)
 
 
 def test_the_sizes_of_the_plan_are_those_of_the_formats() -> None:

@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from folkmoot.aggregation import policy_file
+from folkmoot.chain.terms import PROFILES
 from folkmoot.cli.deploy import first_of
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
 from folkmoot.protocol.genesis import Genesis, width_settings
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
 from folkmoot.protocol.state import State
 from tests.unit.privacy.test_settings import GOOD
@@ -71,14 +73,31 @@ def test_a_width_that_the_ledger_refuses_is_refused_here(
     assert not out.exists()
 
 
+def test_the_commit_window_and_the_outer_step_of_an_eager_start(tmp_path: Path) -> None:
+    out, folder = tmp_path / "policy.json", genesis_of(tmp_path, {"start": "eager"})
+    words = ["policy", "--genesis", str(folder), "--out", str(out)]
+    assert run(words) == 0
+    usual = policy_file.load(out)
+    assert (usual.rate, usual.momentum) == (EAGER_RATE, EAGER_MOMENTUM)
+    assert run([*words, "--force", "--commit-window", "600"]) == 0
+    assert policy_file.load(out) == replace(usual, commit_window=600)
+    assert usual.commit_window == PROFILES["l2"].windows.commit != 600
+
+
+@pytest.mark.parametrize("training", [{}, {"start": "eager"}])
 @pytest.mark.parametrize(
     ("made_for", "width", "effect"),
     [(8, 4, "cut to their largest"), (4, 8, "rounded more than"), (2, 4, "rounded")],
 )
 def test_a_width_that_the_genesis_was_not_made_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], made_for: int, width: int, effect: str
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    made_for: int,
+    width: int,
+    effect: str,
+    training: dict[str, object],
 ) -> None:
-    folder = genesis_of(tmp_path, dict(width_settings(made_for)))
+    folder = genesis_of(tmp_path, {**width_settings(made_for), **training})
     words = ["policy", "--genesis", str(folder), "--out", str(tmp_path / "policy.json"), "--json"]
     assert run([*words, "--width", str(width)]) == 1
     refused = json.loads(capsys.readouterr().out)["error"]

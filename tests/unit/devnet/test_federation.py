@@ -63,6 +63,27 @@ def test_a_clock_that_is_not_followed_is_refused(
     assert json.loads(capsys.readouterr().out)["error"]["remedy"].startswith("Leave ")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--feedback"],
+        ["demo", "--task", "text", "--feedback"],
+        ["demo", "--private", "--width", "2", "--feedback"],
+        ["up", "--width", "4", "--feedback"],
+        ["run", "app", "--feedback"],
+        ["drill", "--width", "8", "--feedback"],
+        ["task", "init", "--task", "digits", "--feedback", "--out", "genesis"],
+    ],
+)
+def test_feedback_that_would_do_nothing_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--json"]) == 1
+    assert "--feedback" in json.loads(capsys.readouterr().out)["error"]["remedy"]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_root_set_is_one_more_entry(tmp_path: Path) -> None:
     assert Plan(tmp_path, contributors=3).entries == 3
     assert Plan(tmp_path, contributors=3, root="biased").entries == 4

@@ -22,8 +22,7 @@ from flwr.clientapp import ClientApp
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import TaskError
-from folkmoot.flower import mod as mod_module
-from folkmoot.flower import records
+from folkmoot.flower import drafting, records
 from folkmoot.flower.client_app import anchored_client
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import OLDEST, MemoryStore, Owner, StateMemory
@@ -295,7 +294,7 @@ def test_a_memory_that_can_not_be_used(
 def test_a_memory_of_another_owner_is_not_used(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     node.round()
     with monkeypatch.context() as patched:
-        patched.setattr(mod_module, "verified_bundle", lambda _: b"\7" * 32)
+        patched.setattr(drafting, "verified_bundle", lambda _: b"\7" * 32)
         node.round()
     assert node.app.seen == [0, 0], "another bundle"
     assert len({path.parent for path in node.memories}) == 2

@@ -14,8 +14,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, 
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import checking, records
-from folkmoot.flower import mod as mod_module
 from folkmoot.flower.contributor import Contributor, draft_update, drafted_update, kept_update
+from folkmoot.flower.encoding import MAX_CONFIGS
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError, draft_key_of
 from folkmoot.protocol.codec import decode_update
@@ -578,7 +578,7 @@ def test_config_records_leave_only_where_they_may_and_only_small_ones(world: Wor
 
     def large(message: Message, context: Context) -> Message:
         said = app(message, context)
-        said.content["secrets"] = ConfigRecord({"data": b"x" * (mod_module.MAX_CONFIGS + 1)})
+        said.content["secrets"] = ConfigRecord({"data": b"x" * (MAX_CONFIGS + 1)})
         return said
 
     reply = mod(train_message(world), context(join(world, "ben")), large)

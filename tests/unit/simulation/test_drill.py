@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from folkmoot.errors import InputError
+from folkmoot.protocol import feedback
+from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.packing import WIDTHS, ZERO
 from folkmoot.protocol.verdict import Reason
 from folkmoot.simulation import federation
@@ -68,6 +70,26 @@ def test_with_eager_start_contributors_go_on_from_their_own_updates(workload: Wo
         update = sent[drill.account_of(place, 0)].astype(np.float32).ravel() - ZERO
         # An attacker sends the reverse of what it trained, and goes on from what it trained.
         assert moved == pytest.approx(update if place in drill.honest_places else -update, abs=1.01)
+
+
+def test_with_feedback_honest_updates_take_up_what_earlier_ones_left_out(workload: Workload) -> None:
+    plan = replace(SMALL, attack="sign-flip", width=2, feedback=True, root="good", rounds=2)
+    drill = Run(workload, plan)
+    drill.run()
+    honest = {drill.account_of(place, 0) for place in drill.honest_places}
+    assert set(drill.residuals) == honest | {federation._ROOT_ACCOUNT}
+    (account, residual), flat, header = min(drill.residuals.items()), drill.model, drill.header(2)
+    end = flat - np.float32(0.3 * 2.0 ** header.exponents[0])
+    given = (flat, end, header.exponents, drill.manifest, header.seed, account)
+    fed = feedback.encode(*given, residual=residual)[0].data
+    plain = encode_update(*given, width=2).data
+    assert fed != feedback.encode(*given)[0].data != plain
+    sent = (header, flat, flat - end, account, None)
+    assert [drill.encoded(*sent, honest=honest).data for honest in (False, True)] == [plain, fed]
+    without = Run(workload, replace(plan, feedback=False))
+    without.run()
+    assert not without.residuals
+    assert not np.array_equal(without.model, drill.model)
 
 
 def test_the_mean_pays_everybody_the_same(workload: Workload) -> None:

@@ -112,13 +112,17 @@ def test_a_shipped_task_trains_by_the_clock_too() -> None:
 def test_a_federation_is_made_with_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     init = ["task", "init", "--task", "digits", "--out"]
     policies = []
-    for name, more in (("eager", ["--start", "eager", "--clock", "--feedback"]), ("usual", [])):
+    for name, more in (
+        ("eager", ["--start", "eager", "--clock", "--width", "2", "--feedback"]),
+        ("usual", []),
+    ):
         genesis = tmp_path / name
         assert run([*init, str(genesis), *more]) == 0
         training = first_of(genesis / "genesis.json", genesis)[1].training
         assert (pace.is_eager(training), pace.by_clock(training)) == (bool(more), bool(more))
         assert feedback.is_on(training, 2) == bool(more)
-        policies.append(suggest(genesis, "l2", "mean", (), min_stake=1, bond=4, reward=1))
+        width = 2 if more else 8
+        policies.append(suggest(genesis, "l2", "mean", (), min_stake=1, bond=4, reward=1, width=width))
     assert [(policy.rate, policy.momentum) for policy in policies] == [(512, 307), (1024, 0)]
     capsys.readouterr()
     assert run([*init, str(tmp_path / "late"), "--start", "late"]) == 1

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let the app behind the mod train: it sees the message that Flower would send, and its errors stay on this node.
+
+This module reads no chain, encodes nothing, and keeps nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from logging import ERROR
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.clientapp.typing import ClientAppCallable
+from flwr.supercore import log
+from numpy.typing import NDArray
+
+from folkmoot.errors import FolkmootError, sentence
+from folkmoot.flower import clock, frozen, records
+from folkmoot.flower.checking import RefusedError
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.eager import Trained
+from folkmoot.flower.memory import SENT_RECORD
+from folkmoot.flower.reports import plain
+from folkmoot.protocol.arrays import F32
+from folkmoot.protocol.manifest import Files, Manifest
+
+
+class App:
+    """The app behind the mod, which may train more than once.
+
+    Args:
+        message: The train message as it came.
+        context: Flower's context.
+        call_next: Calls the app.
+        contributor: The contributor.
+        round_message: The coordinator's data on the round.
+        manifest: The federation's manifest.
+        files: Gives the values of carried files.
+        show_round: As for `folkmoot.flower.folkmoot_mod`.
+        whole: As for `folkmoot.flower.folkmoot_mod`.
+    """
+
+    def __init__(
+        self,
+        message: Message,
+        context: Context,
+        call_next: ClientAppCallable,
+        contributor: Contributor,
+        round_message: records.RoundMessage,
+        manifest: Manifest,
+        files: Files,
+        *,
+        show_round: bool = False,
+        whole: bool = True,
+    ) -> None:
+        self._message, self._call_next = message, call_next
+        self._show_round, self._whole = show_round, whole
+        self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
+        self._content.pop(records.CARRIED, None)
+        self.context, self.contributor = context, contributor
+        self.round_message, self.manifest, self.files = round_message, manifest, files
+
+    def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
+        """Let the app train; return what it trained, or its error.
+
+        Args:
+            weights: float32[256 n], the weights at the start.
+            number: The round.
+            state: What an earlier training left.
+
+        Raises:
+            RefusedError: The app raised an exception, or its state has a record with a reserved name.
+        """
+        files = self.files if self._whole else None
+        arrays = self.manifest.unflatten(weights, dtypes=True, files=files)
+        del weights
+        start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
+        content = RecordDict(dict(self._content))
+        content[records.ROUND] = replace(self.round_message, round=number).to_record()
+        self._message.content = _plain_message(
+            content, arrays, self.round_message.arrays_key, show_round=self._show_round
+        )
+        del arrays  # The message has a copy.
+        before, self.context.state = self.context.state, state
+        began, processor = time.monotonic(), time.process_time()
+        try:
+            with frozen.given(frozen.Frozen(self.manifest, self.files)):
+                reply = self._call()
+        finally:
+            left, self.context.state = self.context.state, before
+            # The arrays that the app started from are not needed any more.
+            self._message.content = RecordDict()
+        if reply.has_error():
+            return reply
+        if SENT_RECORD in left:
+            raise RefusedError(
+                f"the app's state has a record named {SENT_RECORD!r}, a name that Folkmoot uses itself.",
+                remedy="Give the record another name.",
+                code="wrong-memory",
+            )
+        span = clock.Span(began, time.monotonic(), time.process_time() - processor)
+        return Trained(start, reply.content, left, span)
+
+    def _call(self) -> Message:
+        """Call the app. Replace an exception, whose text Flower would send to the server: it may hold private data.
+
+        Raises:
+            RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
+                Or it answered with an error of its own, in a federation with a privacy budget: its text stays here,
+                too.
+        """
+        try:
+            reply = self._call_next(self._message, self.context)
+        except FolkmootError:
+            raise
+        except Exception as error:
+            log(ERROR, "The app failed", exc_info=error)
+            reason = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
+            raise RefusedError(
+                f"training raised {type(error).__name__}.",
+                remedy=f"{reason} The traceback is in {self.contributor.log}.",
+                code="training-failed",
+            ) from error
+        if reply.has_error() and self.contributor.private:
+            raise RefusedError(
+                "the app answered with an error, whose text stays on this node.",
+                remedy=sentence(plain(reply.error.reason or "It gives no reason")),
+                code="training-failed",
+            )
+        return reply
+
+
+def _plain_message(
+    content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
+) -> RecordDict:
+    """Return the message as Flower would send it: the app's own records, with its arrays instead of theta."""
+    ordinary = RecordDict()
+    for name, record in content.items():
+        if name == records.THETA:
+            ordinary[arrays_key] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+        elif name != records.ROUND or show_round:
+            ordinary[name] = record
+    return ordinary
