@@ -80,9 +80,16 @@ def check(
         limit: Time limit of the capture.
 
     Raises:
-        TaskError: The app has another model.
+        TaskError: The app has another model, or the manifest declares privacy (``not-private``).
         InputError: The app can't be captured.
     """
+    if manifest.private:
+        raise TaskError(
+            f"The manifest declares privacy, and nothing makes the app {app.name!r} add its noise.",
+            remedy="Nothing was started. Join such a federation with a task that trains by "
+            "folkmoot.privacy.mechanism (docs/privacy.md).",
+            code="not-private",
+        )
     if app.name != manifest.task:
         raise TaskError(
             f"The federation works on {manifest.task!r}, not on the app {app.name!r}.",

@@ -224,7 +224,7 @@ class SignerAgent:
             )
         send(connection, {"send": size})
         self._rules.check_update(commitment, _SentUpdate(connection, size, view.policy.width))
-        self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap)
+        self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap, charge.before)
         fault_point("node.remembered")
         signature = self._key.sign(commitment, domain)
         return {"signature": signature.hex(), "contract": isinstance(self._key, WalletKey)}

@@ -65,6 +65,8 @@ class Charge:
     """Cost of the update; 0 in a federation without noise."""
     cap: int | None = None
     """The account's own cap; None in a federation without noise."""
+    before: int = 0
+    """What the account has spent before, by its record or by the chain."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class SigningRules:
                 "`folkmoot signer record cap`, if those whose records they are agree.",
                 code="own-cap",
             )
-        return Charge(policy.cost, cap)
+        return Charge(policy.cost, cap, spent)
 
     def check_update(self, commitment: Commitment, update: SequentialReader) -> None:
         """Compute the root and the sum of squares of an update, and compare them with a commitment.

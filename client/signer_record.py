@@ -345,7 +345,13 @@ class RecordFolder:
         self._record, self._stored = record, data
 
     def remember(
-        self, domain: Domain, round_id: int, digest: bytes, cost: int = 0, cap: int | None = None
+        self,
+        domain: Domain,
+        round_id: int,
+        digest: bytes,
+        cost: int = 0,
+        cap: int | None = None,
+        before: int = 0,
     ) -> None:
         """Store a digest before it is signed. Storing the same digest again changes nothing.
 
@@ -355,6 +361,8 @@ class RecordFolder:
             digest: The digest.
             cost: Privacy cost of the update, in units of 2^-32 rho.
             cap: The account's own cap from now on, if it has none yet.
+            before: What the account has spent before at least. A record that was lost has less than the chain, and what
+                is signed from now on adds to it, also if the chain never records it.
 
         Raises:
             SignerError: The record does not permit it, has been replaced, or can't be written.
@@ -366,6 +374,8 @@ class RecordFolder:
             return
         if rounds.cap is None:
             rounds = replace(rounds, cap=cap)
+        missing = max(0, before - rounds.spent)
+        rounds = replace(rounds, spent_before=rounds.spent_before + missing)
         rounds = rounds.with_signature(round_id, digest, cost)
         try:
             self.store(self._record.with_rounds(domain, rounds))

@@ -21,9 +21,10 @@ from folkmoot.errors import FolkmootError, InputError
 from folkmoot.flower import records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, carried_file
-from folkmoot.privacy.floor import check_bounds
+from folkmoot.privacy.floor import check_bounds, check_weights
 from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
 from folkmoot.protocol.arrays import I64
+from folkmoot.protocol.fixed_point import ONE
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Files, Manifest
@@ -136,6 +137,7 @@ def checked_round(message: Message, contributor: Contributor) -> CheckedRound:
             max_sum_squares=policy.max_sum_squares,
             width=policy.width,
         )
+        check_weights(manifest, max(int(theta.max()), -int(theta.min())) / ONE, policy.min_sum_squares)
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
     return CheckedRound(round_message, header, manifest, files, policy, view, [theta])
@@ -188,6 +190,11 @@ def _chain_view(
                 code="wrong-chain",
             )
         ledger = LedgerReader(rpc, contributor.ledger)
+        # An anchor is not checked when it is made: a false state could bring another manifest with it.
+        if header.manifest_hash != ledger.manifest_hash():
+            raise RefusedError(
+                "the round's manifest is not the federation's.", remedy=_UNTRAINED, code="wrong-manifest"
+            )
         view = ledger.round(round_message.round)
         if view.phase is Phase.NONE:
             raise RefusedError(

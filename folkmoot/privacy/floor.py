@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from folkmoot.errors import InputError
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.manifest import Manifest
@@ -27,6 +29,12 @@ LEAST_WEIGHTS = 8 * MARGIN**2
 MOST_DEVIATION = 32
 """Largest standard deviation in steps of the grid. Up to it, clamping to 127 takes nothing from the energy that a
 floor could notice."""
+
+HALF = "float16"
+"""Weights of this type have 11 bits, which can be too few for the noise."""
+
+LEAST_SPACINGS = 4
+"""The noise's standard deviation must have so many spacings of the floats near the largest weight of the base."""
 
 WIDTH = 8
 """Width of the updates for which a floor is derived. With fewer bits, clamping takes energy from the noise."""
@@ -81,6 +89,8 @@ def floor_of(manifest: Manifest, exponents: Sequence[int], width: int = WIDTH) -
         )
     if len(set(exponents)) > 1:
         return Floor(0, "its tensors have different exponents")
+    if any(tensor.dtype == HALF for tensor in manifest.tensors):
+        return Floor(0, f"weights of {HALF} can round the noise away")
     rate: Any = manifest.training.get("learning_rate")
     if type(rate) not in (int, float) or not 0 < rate < math.inf:
         return Floor(0, "its training settings have no positive learning_rate")
@@ -144,6 +154,32 @@ def check_bounds(
             code="cap-too-small",
         )
     return floor
+
+
+def check_weights(manifest: Manifest, largest: float, min_sum_squares: int) -> None:
+    """Check that floats near a base's weights can hold the noise. Otherwise the floor would refuse honest updates.
+
+    Args:
+        manifest: The manifest.
+        largest: Largest absolute value of a weight of the base.
+        min_sum_squares: Of the policy, which `check_bounds` has accepted.
+
+    Raises:
+        InputError: They can't (``weights-too-large``).
+    """
+    settings = PrivacySettings.of(manifest.training)
+    if settings is None or not min_sum_squares:
+        return
+    deviation = float(settings.variance_of_step(manifest.training["learning_rate"])) ** 0.5
+    spacing = float(np.spacing(np.float32(largest)))
+    if LEAST_SPACINGS * spacing > deviation:
+        raise InputError(
+            f"The base has a weight of the size {largest:g}, where two numbers of 32 bits are {spacing:g} apart, and "
+            f"the noise of a step has a standard deviation of {deviation:g}: much of it would be rounded away.",
+            remedy="Honest updates would be refused. Ask the voters for a policy with a minSumSquares of 0, and find "
+            "out how the weights became so large.",
+            code="weights-too-large",
+        )
 
 
 def floor_warning(floor: Floor, min_sum_squares: int) -> str:

@@ -6,10 +6,15 @@ gradient is clipped to the norm ``clip`` and rounded towards zero to a grid: rou
 random numbers, and moves a coordinate by less than one step of the grid. The integers have a norm of at most ``bound``,
 which is checked in integers, so adding or removing a record moves the sum by at most that. The noise has a standard
 deviation of ``noise1024 / 1024`` bounds in each coordinate. Floats come before the clip and after the noise only.
+
+How a library rounds the gradient of a record can depend on the record's place in its batch, and weights that others
+choose can make such a last bit decide over the whole gradient. So the place of a record follows from the record alone.
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -95,7 +100,9 @@ def train(
 ) -> None:
     """Run the private steps of one round in place. Only parameters with ``requires_grad`` are trained.
 
-    Buffers, such as running statistics, stay as they are. The number of records has no effect but through the sum.
+    Buffers, such as running statistics, stay as they are. The number of records has no effect but through the sum. A
+    weight that would become infinite becomes the largest number of its type: a refusal would say something about the
+    records, after the noise was drawn.
 
     Args:
         model: The model at the start of the round.
@@ -107,7 +114,8 @@ def train(
         stream: Secret stream of the noise. Default: a new one, with a key from the operating system. Tests give one.
 
     Raises:
-        TaskError: A layer mixes records, the model has nothing to train, or it does not fit the grid.
+        TaskError: A layer mixes records, the model has nothing to train, it does not fit the grid, or the learning rate
+            is too large.
     """
     import torch
     from torch.func import functional_call, grad, vmap
@@ -132,17 +140,25 @@ def train(
     gradients_of = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
     sizes = {name: value.numel() for name, value in trained.items()}
     elements = sum(sizes.values())
+    within(
+        np.zeros((0, elements), dtype=np.int64), settings.bound
+    )  # Refuse the model whatever the records are.
     scale = rate * settings.step_size
+    if not math.isfinite(scale):
+        raise TaskError(
+            f"A learning rate of {rate} is too large.", remedy="Use a smaller one in the manifest."
+        )
+    chunks = _chunks(inputs, labels, elements)
     model.train()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(secrets.randbits(63))  # For dropout. The noise never comes from here.
         for _ in range(settings.steps):
             weights = {name: value.detach() for name, value in trained.items()}
             total = np.zeros(elements, dtype=np.int64)
-            for records, targets, count in _chunks(inputs, labels, elements):
-                found = gradients_of(weights, records, targets)
+            for chosen, counts in chunks:
+                found = gradients_of(weights, inputs[chosen], labels[chosen])
                 rows = np.concatenate(
-                    [found[name].reshape(len(records), -1).numpy()[:count] for name in trained], axis=1
+                    [found[name].reshape(len(chosen), -1).numpy()[counts] for name in trained], axis=1
                 )
                 total += clipped(rows, settings.clip, settings.bound).sum(axis=0)
             total += discrete_gaussian(stream, settings.deviation, elements)
@@ -150,7 +166,8 @@ def train(
             with torch.no_grad():
                 for name, value in trained.items():
                     step = torch.from_numpy(total[at : at + sizes[name]] * scale)
-                    value.sub_(step.reshape(value.shape).to(value.dtype))
+                    largest = min(torch.finfo(value.dtype).max, torch.finfo(torch.float32).max)
+                    value.sub_(step.reshape(value.shape).to(value.dtype)).clamp_(-largest, largest)
                     at += sizes[name]
     releases = _released.get()
     if releases is not None:
@@ -208,20 +225,32 @@ def _trained(model: torch.nn.Module) -> dict[str, NDArray[Any]]:
 
 def _chunks(
     inputs: torch.Tensor, labels: torch.Tensor, elements: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, int]]:
-    """Yield the records in chunks, and how many of each chunk are records.
+) -> list[tuple[torch.Tensor, NDArray[np.bool_]]]:
+    """Put the records into chunks; return the records of each chunk, and which of its places count.
 
-    All chunks have one shape, which depends on the model alone: else the number of records could change how a library
-    rounds the floats of one of them. The last chunk is filled up with its own first record.
+    All chunks have one shape, which depends on the model alone. The place of a record in its chunk is a keyed hash of
+    the record: neither its gradient's last bit nor its chunk's shape depends on the other records. Records with the
+    same place are in different chunks. The first record fills the places that nobody has, and does not count there.
     """
     import torch
 
     size = min(max(_CHUNK_VALUES // elements, 1), _MOST_CHUNK)
-    for at in range(0, len(labels), size):
-        count = min(size, len(labels) - at)
-        places = torch.arange(at, at + size)
-        places[count:] = at
-        yield inputs[places], labels[places], count
+    if not len(labels):
+        return []
+    key = secrets.token_bytes(16)  # Others must not know which record begins another chunk, which takes time.
+    parts = [values.reshape(len(labels), -1).contiguous().view(torch.uint8) for values in (inputs, labels)]
+    chosen: list[torch.Tensor] = []
+    counts: list[NDArray[np.bool_]] = []
+    chunks_with = [0] * size
+    for number, record in enumerate(torch.cat(parts, dim=1).numpy()):
+        place = int.from_bytes(hashlib.blake2b(record.tobytes(), key=key, digest_size=8).digest()) % size
+        if chunks_with[place] == len(chosen):
+            chosen.append(torch.zeros(size, dtype=torch.int64))
+            counts.append(np.zeros(size, dtype=np.bool_))
+        chosen[chunks_with[place]][place] = number
+        counts[chunks_with[place]][place] = True
+        chunks_with[place] += 1
+    return list(zip(chosen, counts, strict=True))
 
 
 def _after_frozen(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.nn.Module, torch.Tensor]:
@@ -246,8 +275,13 @@ def _after_frozen(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.n
     with torch.no_grad():
         for _, layer in layers[:first]:
             alone = vmap(partial(_of_one, layer), randomness="different")
-            parts = [alone(part)[:count] for part, _, count in _chunks(inputs, inputs, 1)]
-            inputs = torch.cat(parts) if parts else inputs
+            parts = []
+            for chosen, counts in _chunks(inputs, inputs, 1):
+                kept = torch.from_numpy(counts)
+                parts.append((chosen[kept], alone(inputs[chosen])[kept]))
+            if parts:
+                order, outputs = (torch.cat(found) for found in zip(*parts, strict=True))
+                inputs = outputs[torch.argsort(order)]
     return head, inputs
 
 

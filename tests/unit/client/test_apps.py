@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.superlink import SuperLink
 from tests import apps
+from tests.unit.privacy.test_settings import GOOD
 
 
 def manifest_of(folder: Path) -> Path:
@@ -44,6 +46,10 @@ def test_a_federation_starts_from_an_app(tmp_path: Path, capsys: pytest.CaptureF
     read = AppFolder.read(app)
     ours.check(read, manifest, 4)
     ours.check(read, manifest, 4, manifest_of(out))
+    private = replace(manifest, training={"privacy": GOOD})
+    with pytest.raises(TaskError, match="nothing makes the app 'small-app' add its noise") as refused:
+        ours.check(read, private, 4, manifest_of(out))
+    assert refused.value.code == "not-private"
 
 
 @pytest.mark.parametrize("words", [["run", "--home"], ["task", "init", "--out"]], ids=lambda words: words[0])

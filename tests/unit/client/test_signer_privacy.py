@@ -53,7 +53,7 @@ def refusal(policy: Policy, rounds: SignedRounds, spent: int = 0, manifest: Mani
 
 
 def test_the_first_policys_cap_becomes_the_accounts_own() -> None:
-    assert rules().charge(RoundOnChain(VOTED, 0), 9, SignedRounds()) == Charge(COST, VOTED.privacy_cap)
+    assert rules().charge(RoundOnChain(VOTED, 0), 9, SignedRounds()) == Charge(COST, VOTED.privacy_cap, 0)
 
 
 def test_a_federation_without_noise_costs_nothing() -> None:
@@ -125,6 +125,13 @@ def test_an_agent_records_what_a_signature_costs(world: World, tmp_path: Path) -
         request(world, tmp_path)
     record = record_of(world, tmp_path)
     assert (record.spent, record.cap) == (COST, VOTED.privacy_cap)
+
+
+def test_a_new_record_adds_to_what_the_chain_counts(world: World, tmp_path: Path) -> None:
+    """The chain's count stays where it is while rounds are cancelled, and the record must not begin at zero."""
+    world.spent = 3 * COST
+    request(world, tmp_path)
+    assert record_of(world, tmp_path).spent == 4 * COST
 
 
 @pytest.mark.parametrize(

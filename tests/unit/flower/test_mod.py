@@ -21,7 +21,7 @@ from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError,
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import update_tree
 from folkmoot.rpc.client import Phase
@@ -287,6 +287,19 @@ def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
     assert reason(run(join(world), train_message(world, manifest=other.to_json()))).startswith(
         "wrong-manifest:"
     )
+
+
+def test_a_false_anchor_does_not_bring_another_manifest(world: World, join: Join) -> None:
+    """The chain takes any state root at first. Without the noise of the manifest, each refusal would be a leak."""
+    other = replace(MANIFEST, training={"learning_rate": 1e30})
+    current, root = world.rounds[-1], world.states[-1].root(other.hash)
+    world.rounds[0].state_root = root
+    seed = derive_seed(CHAIN_ID, world.domain.verifying_contract, current.number, root)
+    current.header = replace(current.header, manifest_hash=other.hash, base_state_root=root, seed=seed)
+    app = App()
+    refused = run(join(world), train_message(world, manifest=other.to_json()), app)
+    assert reason(refused) == "wrong-manifest: the round's manifest is not the federation's."
+    assert not app.seen
 
 
 def test_an_unreachable_chain_is_no_leave_to_train(

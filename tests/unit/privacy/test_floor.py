@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import Floor, check_bounds, floor_of, floor_warning, least_squares
+from folkmoot.privacy.floor import Floor, check_bounds, check_weights, floor_of, floor_warning, least_squares
 from folkmoot.privacy.noise import SecretStream, discrete_gaussian
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.codec import encode_update, fitting_bound
@@ -23,6 +23,7 @@ from tests.unit import worlds
 RATE = 40
 SETTINGS = PrivacySettings(noise1024=6369, steps=1, divisor=64, clip=0.3, grid=8, delta=1e-5)
 TRAINING: dict[str, Any] = {"learning_rate": RATE, "privacy": SETTINGS.to_json()}
+ADDRESS = "0x" + "11" * 20
 MANIFEST = Manifest(
     "floor",
     (
@@ -129,3 +130,35 @@ def test_fitting_to_an_allowed_cap_leaves_the_floor(counts: list[int], least: in
     if sum(count * size**2 for size, count in enumerate(counts)) >= least:
         bound = fitting_bound(counts, cap)
         assert least <= sum(count * min(size, bound) ** 2 for size, count in enumerate(counts)) <= cap
+
+
+def refused_by_size(size: float) -> str:
+    try:
+        check_weights(MANIFEST, size, floor_of(MANIFEST, EXPONENTS).least)
+    except InputError as error:
+        return error.code
+    return ""
+
+
+def test_floats_near_the_weights_must_hold_the_noise() -> None:
+    """The honest update of a base with weights of 2^25 is below the floor: floats of 32 bits round its noise away."""
+    deviation = float(SETTINGS.variance_of_step(RATE)) ** 0.5
+    noise = np.random.default_rng(1).normal(0, deviation, MANIFEST.size).astype(np.float32)
+    floor, passed = floor_of(MANIFEST, EXPONENTS).least, []
+    for size in (0, 2**20, 2**21, 2**22, 2**24, 2**25, 2**27):
+        start = np.full(MANIFEST.size, size, np.float32)
+        update = encode_update(start, start - noise, EXPONENTS, MANIFEST, bytes(32), ADDRESS)
+        passed.append(update.sum_squares >= floor)
+        if not refused_by_size(size):
+            assert passed[-1]
+    assert passed[0]
+    assert not all(passed), "the check guards against nothing"
+    assert refused_by_size(2**20) == ""
+    assert refused_by_size(2**22) == "weights-too-large"
+    check_weights(MANIFEST, 2**22, 0)
+
+
+def test_there_is_no_floor_for_weights_of_half_precision() -> None:
+    tensors = (Tensor("a", (30, 13)), Tensor("c", (600,), "float16"))
+    floor = floor_of(replace(MANIFEST, arrays=tensors), EXPONENTS[:2])
+    assert floor == Floor(0, "weights of float16 can round the noise away")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -197,6 +199,71 @@ def test_no_layer_of_ones_own_lets_a_record_change_the_gradient_of_another(wrapp
         train(model, inputs[first:], labels[first:], once, rate=1.0, stream=SecretStream.of_key(KEY))
         ends.append(weights(model))
     assert np.linalg.norm(ends[0] - ends[1]) <= SETTINGS.clip / SETTINGS.divisor * (1 + 1e-5)
+
+
+def integers(
+    model: nn.Sequential, inputs: torch.Tensor, labels: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> np.ndarray:
+    """Return the sum of one step before the noise. The key of the records' places is a fixed one."""
+    sums: list[np.ndarray] = []
+
+    def clip(rows: np.ndarray, norm: float, bound: int) -> np.ndarray:
+        sums.append(clipped(rows, norm, bound))
+        return sums[-1]
+
+    monkeypatch.setattr(mechanism, "clipped", clip)
+    monkeypatch.setattr(secrets, "token_bytes", bytes)
+    once = replace(SETTINGS, steps=1)
+    train(model, inputs, labels, once, rate=1.0, stream=SecretStream.of_key(KEY))
+    monkeypatch.undo()
+    return np.concatenate(sums).sum(axis=0)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(30, 2), (41, 3), (257, 10)])
+@pytest.mark.parametrize("frozen", [False, True])
+def test_no_weights_let_a_record_change_the_gradient_of_another(
+    inputs: int, outputs: int, frozen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With weights near 2^22 that cancel out, the last bit of a sum decides who is of which class."""
+    generator = torch.Generator().manual_seed(5)
+    rows = torch.randn(200, inputs, generator=generator)
+    labels = torch.randint(0, outputs, (200,), generator=generator)
+    large = (torch.rand(inputs, generator=generator) - 0.5) * 2**23
+    layer = nn.Linear(inputs, outputs, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(large + torch.randn(outputs, inputs, generator=generator).round() / 2)
+    model = nn.Sequential(layer)
+    if frozen:
+        layer.requires_grad_(False)
+        model.append(nn.Linear(outputs, outputs, bias=False))
+        nn.init.eye_(model[1].get_parameter("weight"))
+    sums = [integers(copy.deepcopy(model), rows[first:], labels[first:], monkeypatch) for first in (0, 1)]
+    moved = [int(one) - int(other) for one, other in zip(*sums, strict=True)]
+    assert sum(value**2 for value in moved) <= SETTINGS.bound**2
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_no_noise_makes_a_weight_infinite(dtype: torch.dtype) -> None:
+    """Whether an update is refused as infinite would depend on the noisy sum, and cost nothing."""
+    model = nn.Sequential(nn.Linear(6, 3)).to(dtype)
+    inputs, labels = records(20)
+    with checked(model, SETTINGS):
+        train(model, inputs.to(dtype), labels, SETTINGS, rate=1e300)
+    assert np.isfinite(weights(model).astype(np.float32)).all()
+
+
+def test_a_learning_rate_without_a_step_size_is_refused() -> None:
+    with pytest.raises(TaskError, match="learning rate of 1e\\+308 is too large"):
+        train(network(), *records(0), replace(SETTINGS, clip=1e6, divisor=1, grid=0), rate=1e308)
+
+
+def test_a_model_that_does_not_fit_the_grid_is_refused_whatever_the_records_are() -> None:
+    model = nn.Sequential(nn.Linear(2000, 20))
+    fine = replace(SETTINGS, noise1024=1, grid=16)
+    for count in (0, 1):
+        with pytest.raises(TaskError) as refused:
+            train(model, torch.zeros(count, 2000), torch.zeros(count, dtype=torch.int64), fine, rate=1.0)
+        assert refused.value.code == "grid-too-fine"
 
 
 def test_a_model_without_parameters_is_refused() -> None:
