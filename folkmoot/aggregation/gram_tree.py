@@ -20,7 +20,7 @@ from folkmoot.errors import InputError
 from folkmoot.protocol import acceleration
 from folkmoot.protocol.arrays import F64, I64, U8
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.hashing import HASH_BYTES, keccak
+from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import EMPTY, SumTree, depth_of
 from folkmoot.protocol.policy import MAX_KRUM_CONTRIBUTORS
@@ -337,33 +337,3 @@ def update_block(update: UpdateReader, tree: SumTree, place: int) -> UpdateBlock
         for node, absolute, squares in tree.proof(first)[height:]
     )
     return UpdateBlock(np.ascontiguousarray(update.read(first, last)).tobytes(), sums, siblings)
-
-
-def verify_node(
-    root: bytes, level: int, index: int, matrix: Sequence[int], node: GramNode, blocks: int
-) -> bool:
-    """Whether a node with this matrix is in the tree with this root.
-
-    Args:
-        root: ``gramRoot``, 32 bytes.
-        level: The node's level, 0 for a block.
-        index: Its place within the level.
-        matrix: Its matrix.
-        node: Its children and path.
-        blocks: Number of blocks, from the manifest: it sets the depth.
-    """
-    height = depth_of(blocks) - level
-    size = 2 * HASH_BYTES
-    if level < 0 or height < 0 or not 0 <= index < 1 << height or len(node.path) != size * height:
-        return False
-    data = matrix_bytes(matrix)
-    node_hash = keccak(_NODE, *node.children, keccak(data)) if level else keccak(_LEAF, data)
-    for step in range(height):
-        sibling, digest = (
-            node.path[size * step + HASH_BYTES * part : size * step + HASH_BYTES * (part + 1)]
-            for part in (0, 1)
-        )
-        pair = (sibling, node_hash) if index & 1 else (node_hash, sibling)
-        node_hash = keccak(_NODE, *pair, digest)
-        index >>= 1
-    return node_hash == root

@@ -8,7 +8,6 @@ each is a function of the integers alone. This module does not know how a state 
 from __future__ import annotations
 
 import json
-import math
 import mmap
 import os
 import tempfile
@@ -20,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot.errors import ArtifactError, InputError, LocalError, ManifestError
+from folkmoot.errors import ArtifactError, LocalError
 from folkmoot.protocol import fixed_point
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
-from folkmoot.protocol.hashing import parse_json, sha256_of
+from folkmoot.protocol.hashing import sha256_of
 from folkmoot.protocol.manifest import (
     Carried,
     Files,
@@ -308,35 +307,3 @@ def _damaged(size: int, manifest: Manifest) -> ArtifactError:
 
 def _entry(dtype: str, shape: tuple[int, ...], start: int, end: int) -> dict[str, Any]:
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
-
-
-def read_safetensors(data: bytes, manifest: Manifest) -> dict[str, NDArray[Any]]:
-    """Read the tensors of a model file that ``to_safetensors`` wrote.
-
-    Returns:
-        Name to array, in the manifest's order.
-
-    Raises:
-        ArtifactError: The file is damaged.
-        ManifestError: It is not a model of this manifest.
-    """
-    try:
-        length = int.from_bytes(data[:8], "little")
-        header = parse_json(data[8 : 8 + length])
-        values: dict[str, NDArray[Any]] = {}
-        kinds = {code: name for name, code in _SAFETENSORS_DTYPE.items()}
-        for name in [entry.name for entry in manifest.arrays]:
-            if name not in header:
-                raise ManifestError(f"The model file has no tensor {name!r}.")
-            entry = header[name]
-            dtype = np.dtype(kinds[entry["dtype"]]).newbyteorder("<")
-            start, end = entry["data_offsets"]
-            if end - start != math.prod(entry["shape"]) * dtype.itemsize:
-                raise ArtifactError(f"The model file is damaged: tensor {name!r} has the wrong length.")
-            raw = np.frombuffer(data[8 + length + start : 8 + length + end], dtype=dtype)
-            values[name] = raw.astype(dtype.newbyteorder("="), copy=True).reshape(entry["shape"])
-    except ManifestError:
-        raise
-    except (InputError, ValueError, KeyError, TypeError, OverflowError) as error:
-        raise ArtifactError(f"The model file is damaged: {error}.") from error
-    return values

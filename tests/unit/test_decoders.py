@@ -45,7 +45,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, parse_json
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
-from folkmoot.protocol.state import State, read_safetensors
+from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
 from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
@@ -229,7 +229,6 @@ DECODERS = [
     Decoder("manifest", Manifest.from_json, MANIFEST.to_json()),
     Decoder("header", RoundHeader.decode, WORLD.header.encoded),
     Decoder("state", lambda data: State.from_bytes(data, MANIFEST), STATE.to_bytes()),
-    Decoder("model", lambda data: read_safetensors(data, MANIFEST), STATE.to_safetensors(MANIFEST, 1)),
     Decoder("genesis", Genesis.from_json, Genesis.of(MANIFEST, STATE, (-3, 4)).to_json()),
     Decoder("update", lambda data: decode_update(data, MANIFEST), UPDATE),
     Decoder(

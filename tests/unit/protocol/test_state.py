@@ -12,7 +12,7 @@ import safetensors.numpy
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
-from folkmoot.protocol.state import State, read_safetensors
+from folkmoot.protocol.state import State
 from tests.unit import worlds
 
 MANIFEST = Manifest(
@@ -96,15 +96,12 @@ def test_safetensors_are_read_by_the_library() -> None:
     assert data == State.from_bytes(state.to_bytes(), MANIFEST).to_safetensors(
         MANIFEST, 7, state.root(MANIFEST.hash)
     )
-    theirs = safetensors.numpy.load(data)
-    ours = read_safetensors(data, MANIFEST)
-    model = state.model(MANIFEST)
-    assert list(ours) == list(model)
+    found, model = safetensors.numpy.load(data), state.model(MANIFEST)
+    assert set(found) == set(model)
     for name, value in model.items():
-        for read in (ours[name], theirs[name]):
-            assert read.dtype == value.dtype
-            assert read.shape == value.shape
-            assert (read == value).all()
+        assert found[name].dtype == value.dtype
+        assert found[name].shape == value.shape
+        assert (found[name] == value).all()
     assert int.from_bytes(data[:8], "little") % 8 == 0
     start = (
         b'{"__metadata__":{"folkmoot.version":"7","folkmoot.stateRoot":"0x'
@@ -122,22 +119,6 @@ def test_safetensors_metadata_is_seen(tmp_path) -> None:  # type: ignore[no-unty
             "folkmoot.version": "7",
             "folkmoot.stateRoot": "0x" + state.root(MANIFEST.hash).hex(),
         }
-
-
-@pytest.mark.parametrize(
-    "data", [b"", b"\x05", b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]", b"\xff" * 20]
-)
-def test_damaged_safetensors_are_refused(data: bytes) -> None:
-    with pytest.raises((ArtifactError, ManifestError)):
-        read_safetensors(data, MANIFEST)
-
-
-def test_cut_safetensors_are_refused() -> None:
-    data = worlds.state(MANIFEST, 2).to_safetensors(MANIFEST, 7)
-    with pytest.raises(ArtifactError):
-        read_safetensors(data[:-1], MANIFEST)
-    with pytest.raises(ArtifactError):
-        read_safetensors(data.replace(b"[0,1200]", b"[0,1196]"), MANIFEST)
 
 
 # Files
