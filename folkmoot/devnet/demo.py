@@ -498,7 +498,7 @@ class Demo:
     # Actions
 
     def _events(self, federation: LocalFederation, api: CoordinatorApi) -> Iterator[Event]:
-        longest = STALL_SECONDS + (self.plan.commit_window if self.plan.clock else 0)
+        longest = self._longest()
         last = time.monotonic()
         for event in api.events(timeout=longest):
             federation.supervisor.check()
@@ -512,6 +512,10 @@ class Demo:
             remedy=f"Read the logs in {self.plan.logs}.",
             code="demo-stalled",
         )
+
+    def _longest(self) -> float:
+        """Return the seconds after which something that was waited for is given up."""
+        return STALL_SECONDS + (self.plan.commit_window if self.plan.clock else 0)
 
     def _look_at_lines(self, federation: LocalFederation) -> dict[str, tuple[Passed, Passed]]:
         """Return what passed each contributor's line since the last look, by account."""
@@ -564,7 +568,7 @@ class Demo:
             LocalError: The evaluator had no model of the round (`demo-not-measured`), or said nothing.
         """
         log = self.plan.logs / "evaluator.log"
-        end = time.monotonic() + 60
+        end = time.monotonic() + self._longest()
         while time.monotonic() < end:
             for line in log.read_text(errors="replace").splitlines():
                 try:
