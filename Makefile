@@ -115,7 +115,8 @@ fuzz-judges: install ## The fuzz tests of judges and libraries with 100,000 runs
 # The tests of the pure modules, and those that send fraud proofs to contracts. The whole suite under coverage takes a
 # fifth longer, and starts processes that are not measured. Each gate is what was measured, rounded down.
 COVERED_TESTS := tests/unit/protocol tests/unit/aggregation tests/unit/fraud tests/unit/audit tests/unit/test_round.py \
-	tests/unit/test_vectors.py tests/unit/test_decoders.py tests/integration/test_answers.py tests/integration/test_watch.py
+	tests/unit/test_vectors.py tests/unit/test_decoders.py tests/integration/test_answers.py tests/integration/test_watch.py \
+	tests/integration/test_watch_rules.py
 
 coverage: install ## Python lines and branches of protocol, aggregation and fraud proofs that the tests reach
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" --cov --cov-report= $(COVERED_TESTS)

@@ -21,6 +21,7 @@ from tests.integration import coordinator_world
 from tests.integration.audit_world import World
 from tests.integration.coordinator_world import Running, running
 from tests.integration.fraud_world import judged
+from tests.integration.watched import close_all
 from tests.killed import Mortal
 
 
@@ -87,6 +88,13 @@ def judged_world(judged_origin: World, chain: Anvil, tmp_path: Path) -> Iterator
     snapshot = chain.snapshot()
     yield judged_origin.copied(tmp_path / "artifacts")
     chain.revert(snapshot)
+
+
+@pytest.fixture
+def watchers_closed() -> Iterator[None]:
+    """Close the watchers of a test at its end."""
+    yield
+    close_all()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,17 @@ from tests import factories
 from tests.integration import fraud_world as lies
 from tests.integration.audit_world import World
 from tests.integration.fraud_world import CHALLENGER
-from tests.integration.watched import Watched, close_all
+from tests.integration.watched import NAMES, Watched, close_all
 
-NAMES = ["ada", "ben", "cleo"]
 WINDOW = factories.policy().challenge_window
+
+pytestmark = pytest.mark.usefixtures("watchers_closed")
 
 
 @pytest.fixture
-def world(judged_world: World) -> Iterator[World]:
+def world(judged_world: World) -> World:
     """A federation with judges and an honest first round, for one test to go on with."""
-    yield judged_world
-    close_all()
+    return judged_world
 
 
 def away(*arguments: Any, **named: Any) -> Any:

@@ -5,16 +5,22 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from folkmoot.artifacts.sources import ArtifactSource, FolderSource
 from folkmoot.fraud.watcher.journal import Journal
 from folkmoot.fraud.watcher.watch import Options, Watcher
+from folkmoot.rpc.client import Phase
 from tests import factories
 from tests.integration.audit_world import World
-from tests.integration.fraud_world import CHALLENGER
+from tests.integration.fraud_world import CHALLENGER, TOKENS
 from tests.logged import log_to
+
+NAMES = ["ada", "ben", "cleo"]
+QUARTER = factories.policy().bond // 4
+"""What a challenger wins with a round."""
 
 opened: list[Watcher] = []
 
@@ -23,6 +29,18 @@ def close_all() -> None:
     """Close the watchers of a test."""
     while opened:
         opened.pop().close()
+
+
+def won(world: World) -> int:
+    return world.federation.chain.balance_of(factories.account(CHALLENGER).address) - TOKENS
+
+
+def phase(world: World, number: int) -> Phase:
+    return world.federation.chain.round(number).phase
+
+
+def play_lie(cheat: Any) -> Callable[[World], int]:
+    return lambda world: world.play(NAMES, cheat)
 
 
 class Watched:
