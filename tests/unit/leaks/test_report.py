@@ -160,6 +160,7 @@ def test_a_report_compares_with_privacy() -> None:
     assert again[0].limit == private[1].limit
 
 
+@pytest.mark.timeout(400)  # 13 seconds of a processor
 def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     task = Blobs()
     settings = settings_of(task.training, 4, 40)
