@@ -140,9 +140,8 @@ def train(
     gradients_of = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
     sizes = {name: value.numel() for name, value in trained.items()}
     elements = sum(sizes.values())
-    within(
-        np.zeros((0, elements), dtype=np.int64), settings.bound
-    )  # Refuse the model whatever the records are.
+    # Refuse the model whatever the records are.
+    within(np.zeros((0, elements), dtype=np.int64), settings.bound)
     scale = rate * settings.step_size
     if not math.isfinite(scale):
         raise TaskError(
