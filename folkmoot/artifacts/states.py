@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.sources import EXPIRED, SPARE, ArtifactSource
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.deletion import DeletionWish
+from folkmoot.protocol.hashing import sha256_of
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.next_state import write_next_state
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime.fault_points import fault_point
@@ -124,6 +126,14 @@ class RebuildingSource:
     def wishes(self) -> tuple[DeletionWish, ...]:
         """See `ArtifactSource.wishes`."""
         return self.source.wishes()
+
+    def keep(self, state: State) -> str:
+        """Keep a state that was computed elsewhere as one that was made; return the sha256 of its file."""
+        part = self._place("part")
+        with part.open("wb") as file:
+            sha256, _ = sha256_of(_written(state.chunks(), file))
+        part.rename(self._place(sha256))
+        return sha256
 
     def discard(self, sha256: str) -> None:
         """See `ArtifactSource.discard`."""
@@ -245,6 +255,13 @@ class RebuildingSource:
         if self._folder is None or not self._place(sha256).is_file():
             return None
         return self._place(sha256)
+
+
+def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
+    """Yield chunks, each after it was written."""
+    for chunk in chunks:
+        file.write(chunk)
+        yield chunk
 
 
 def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Manifest, number: int) -> Path:

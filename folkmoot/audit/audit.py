@@ -171,6 +171,7 @@ def audit(
     journal: Path | None = None,
     progress: Progress | None = None,
     coordinator: CoordinatorSource | None = None,
+    reads_states: bool = True,
 ) -> Summary:
     """Check the whole history of a federation.
 
@@ -183,6 +184,8 @@ def audit(
             the same. The data on the chain are checked every time.
         progress: Callbacks for the progress.
         coordinator: Coordinator whose model files are compared with the states; by default the source, if it is one.
+        reads_states: Whether to read the files of states and models too. They follow from the first state and the
+            updates, and are most of what passes the line.
 
     Raises:
         AuditFailure: The first mismatch.
@@ -196,7 +199,8 @@ def audit(
         asked = coordinator or (source if isinstance(source, CoordinatorSource) else None)
         files = Files(source)
         stack.callback(files.states.clear)
-        run = _Run(files, from_round, journal, progress or Progress(), asked)
+        compared = asked if reads_states else None
+        run = _Run(files, from_round, journal, progress or Progress(), compared, reads_states)
         summary = _check(endpoints, deployment, run)
     summary.seconds = time.monotonic() - started
     return summary
@@ -211,6 +215,7 @@ class _Run:
     journal: Path | None
     progress: Progress
     coordinator: CoordinatorSource | None
+    reads_states: bool
 
 
 def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) -> Summary:
@@ -240,7 +245,7 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     summary.memories = sum(entry.memory_hash != NO_MEMORY for entry in entries)
 
     progress.step("updates, verdicts, means")
-    recomputation = Recomputation(history, ledger, files, origin)
+    recomputation = Recomputation(history, ledger, files, origin, run.reads_states)
     if run.journal is None:
         _check_all(summary, recomputation, run, None)
     else:
@@ -326,6 +331,10 @@ def _check_all(summary: Summary, recomputation: Recomputation, run: _Run, journa
         journal.drop_rest()
     summary.journal = journal
     _check_models(summary, recomputation, run, compared)
+    if not run.reads_states:
+        summary.notes.append(
+            "States were computed and not read: whether state and model files are handed out was not checked."
+        )
     if run.from_round > 1:
         summary.notes.append(f"The rounds before round {run.from_round} were not recomputed.")
 

@@ -70,6 +70,8 @@ class Recomputation:
     """The artifacts."""
     origin: Origin
     """The genesis."""
+    reads_states: bool
+    """Whether state files are read too, or only computed."""
     exponents: dict[int, tuple[int, ...]] = field(init=False)
     """Exponents for the rounds on a base, by the number of the base, in the newest lineage."""
     states: dict[int, str] = field(init=False)
@@ -163,7 +165,7 @@ class Recomputation:
             self._compare_verdicts(replayed, entries, anchor, artifacts, outcome)
             self._compare_state(replayed, anchor, artifacts, outcome)
             state = outcome.state
-        self._require_state_file(replayed, artifacts)
+        self._require_state_file(replayed, artifacts, state)
         self._release_unneeded(replayed, header, artifacts, updates)
         self._remember(replayed, artifacts)
         self.newest = (replayed.number, state)
@@ -225,10 +227,13 @@ class Recomputation:
     def _is_spare(self, number: int) -> bool:
         return number > 0 and self.retentions.of(self.ledger.rounds[number]).spare()
 
-    def _require_state_file(self, replayed: Round, artifacts: Artifacts) -> None:
-        """Check that the state file is there, unless it may have been deleted by now."""
-        if not self._is_spare(replayed.number):
-            subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
+    def _require_state_file(self, replayed: Round, artifacts: Artifacts, state: State) -> None:
+        """Check that the state file is there, unless it may have been deleted by now, or states are only computed."""
+        subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
+        if not self.reads_states:  # Later rounds may need it, as a base or for their trajectory.
+            found = self.files.states.keep(state)
+            require(subject, "the state in the artifacts file", found, artifacts.state)
+        elif not self._is_spare(replayed.number):
             limit = self.origin.manifest.state_file_size
             self.files.fetch(subject, "the state file", artifacts.state, limit)
 

@@ -56,6 +56,14 @@ def audit(
             min=1, metavar="N", help="First round to recompute. Earlier rounds are read from the chain only."
         ),
     ] = 1,
+    without_states: Annotated[
+        bool,
+        typer.Option(
+            "--without-states",
+            help="Compute all states from the first one and the updates, and read no files of states and models. Much "
+            "less passes the line. Whether the coordinator hands them out is then not checked.",
+        ),
+    ] = False,
     journal: Annotated[
         Path | None,
         typer.Option(
@@ -130,6 +138,7 @@ def audit(
             journal=journal,
             progress=progress,
             coordinator=asked,
+            reads_states=not without_states,
         )
     attested.compare(known, summary)
     if attest and account:

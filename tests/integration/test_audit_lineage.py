@@ -81,6 +81,16 @@ def test_an_audit_that_starts_later_fetches_what_it_compares_with(history: World
     )
 
 
+def test_states_are_computed_where_their_files_are_not_read(world: World) -> None:
+    states = {outcome_of(world, number).artifacts.state for number in world.rounds if number != 4}
+    for name in states - {outcome_of(world, 1).artifacts.base_state}:
+        world.folder.place(name).unlink()
+    assert "the state file" in failure_of(world).message
+    found = audited(world, reads_states=False)
+    assert found.recomputed == ROUNDS - 1
+    assert any("was not checked" in note for note in found.notes)
+
+
 def test_copies_are_kept_as_long_as_the_window_is(history: World) -> None:
     asked: list[str] = []
     kept: list[int] = []
