@@ -237,6 +237,7 @@ def results(folder: Path) -> Results:
         made.add(losses.Curve(losses.Plan("ddp", seed, 20, 2), [6.0, 5.0, 4.0]))
         made.add(losses.Curve(losses.Plan("width 4", seed, 20, 2), [6.0, 5.5, 5.0 + seed / 10]))
         made.add(losses.Curve(losses.Plan("width 2" + losses.FEEDBACK, seed, 20, 2), [6.0, 5.5, 5.2]))
+        made.add(losses.Curve(losses.Plan("width 4", seed, 20, 2, shuffled=True), [6.0, 5.2, 4.4]))
     return made
 
 
@@ -248,9 +249,11 @@ def test_the_tables_follow_from_the_measurements(tmp_path: Path) -> None:
     assert lines[4].endswith(
         "| 0.50 | 0.50 | 0.4 | 2.0 | 2.0 | 0.60 | 240.0 | 34.2 | 5.6 | 41.0 | 41.0 | 0 |"
     )
-    assert "| width 4 | 1,536 | 20 | 40 | 1/0 | 5.0500 | 5.0000 to 5.1000 | +26.25 | - | 2 |" in loss_table(
-        found
+    table = loss_table(found)
+    assert (
+        "| width 4 | its own | 1,536 | 20 | 40 | 1/0 | 5.0500 | 5.0000 to 5.1000 | +26.25 | - | 2 |" in table
     )
+    assert "| width 4 | all | 1,536 | 20 | 40 | 1/0 | 4.4000 | 4.4000 to 4.4000 | +10.00 | - | 2 |" in table
     clock = clock_table(found, "1M", 0.5)
     assert "| 20 | width 4 | 1,536 | 24 | 40.0 | 5.050 | 2 |" in clock
     assert "| 20 | ddp | 1,536 | 24 | 1.2 | 5.941 | 2 |" in clock, "24 s are 1.2 steps of DDP"
@@ -269,7 +272,7 @@ def test_the_program_goes_on_where_it_was(tmp_path: Path, capsys: pytest.Capture
     results(tmp_path)
     words = ["--results", str(tmp_path)]
     program.work(program.arguments([*words, "losses", "--seeds", "2", "--rounds", "2", "--ways", "ddp"]))
-    assert len((tmp_path / "losses.jsonl").read_text().splitlines()) == 6, "both are there"
+    assert len((tmp_path / "losses.jsonl").read_text().splitlines()) == 8, "both are there"
     program.work(program.arguments([*words, "table", "--plot", str(tmp_path)]))
     assert "fewer bytes than DDP" in capsys.readouterr().out
     assert (tmp_path / "links-1m.svg").read_bytes().startswith(b"<svg")
