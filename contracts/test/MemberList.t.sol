@@ -155,10 +155,7 @@ contract MemberListTest is RoundTest {
         commitOwn(alice, round);
         commitOwn(bob, round);
         skipCommitWindow(round);
-        uint32[] memory weights = new uint32[](2);
-        (weights[0], weights[1]) = (1, 1);
-        vm.prank(coordinator.addr);
-        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
+        anchorTwo(round);
         vm.assertEq(vault.basis().total, 3 * MIN_STAKE, "the basis of a crowd for one place");
         vm.assertEq(vault.basis().blockNumber, block.number, "in this block");
         round = open();
@@ -184,10 +181,7 @@ contract MemberListTest is RoundTest {
             commitOwn(bob, round);
             vm.prank(coordinator.addr);
             ledger.closeCommits(round);
-            uint32[] memory weights = new uint32[](2);
-            (weights[0], weights[1]) = (1, 1);
-            vm.prank(coordinator.addr);
-            ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
+            anchorTwo(round);
         }
         vm.expectRevert(
             abi.encodeWithSelector(IRoundLedger.RoundLedgerNotAbsent.selector, carol.addr, uint256(0), uint256(3))

@@ -136,7 +136,7 @@ contract RoundLedgerAdmissionTest is RoundTest {
         }
     }
 
-    /// @dev Who has no answer to fear is whoever is enrolled: opening, committing and closing ask nobody.
+    /// @dev The admission contract is asked about enrolled accounts by `remove` only: not to open, commit or close.
     function test_admission_thatFailsStopsNoRound() public {
         for (uint256 mood = FIRST; mood <= uint256(Doorkeeper.Mood.Refusing); ++mood) {
             doorkeeper.turn(Doorkeeper.Mood(mood));
@@ -172,10 +172,7 @@ contract RoundLedgerAdmissionTest is RoundTest {
             commitOwn(alice, round);
             commitOwn(bob, round);
             skipCommitWindow(round);
-            uint32[] memory weights = new uint32[](2);
-            (weights[0], weights[1]) = (1, 1);
-            vm.prank(coordinator.addr);
-            ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
+            anchorTwo(round);
         }
         doorkeeper.turn(Doorkeeper.Mood.Burning);
         _refusesNotAbsent(alice.addr, 0);
@@ -199,7 +196,7 @@ contract RoundLedgerAdmissionTest is RoundTest {
         vm.assertEq(vault.stakeOf(alice.addr), 5 * MIN_STAKE, "the stake stays");
         anchorNow(round);
         assertHead(round, "and so does what it committed");
-        // Whoever is not enrolled is not removed by it.
+        // An account that is not enrolled can't be removed.
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotEnrolled.selector, alice.addr));
         ledger.remove(alice.addr);
     }

@@ -11,7 +11,7 @@ import { RoundTest } from "./utils/RoundTest.sol";
 
 /// @notice What a draw rests on: nobody who has seen the hash of the block of the basis can change it any more.
 contract RoundLedgerBasisTest is CrowdTest {
-    // Audit H1: whoever knew the seed chose who enrolled, and with how much.
+    // Audit H1: an attacker that knew the seed chose who enrolled, and with how much.
 
     /// @dev Everything that anybody can do with its own accounts between the basis and the opening.
     function test_basis_isChangedByNothingThatComesAfter() public {
@@ -142,10 +142,7 @@ contract RoundLedgerBasisTest is CrowdTest {
         commitOwn(alice, round);
         commitOwn(bob, round);
         skipCommitWindow(round);
-        uint32[] memory weights = new uint32[](2);
-        (weights[0], weights[1]) = (1, 1);
-        vm.prank(coordinator.addr);
-        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
+        anchorTwo(round);
         uint256 number = block.number;
         vm.assertEq(vault.basis().blockNumber, number, "block");
         _refusesOpen(abi.encodeWithSelector(IStakeVault.StakeVaultDrawTooEarly.selector, number, number + 1));

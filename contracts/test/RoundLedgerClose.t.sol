@@ -67,19 +67,12 @@ contract RoundLedgerCloseTest is RoundTest {
         commitOwn(bob, round);
     }
 
-    function _anchorTwo(RoundId round) private {
-        uint32[] memory weights = new uint32[](2);
-        (weights[0], weights[1]) = (1, 1);
-        vm.prank(coordinator.addr);
-        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
-    }
-
     /// @dev A round in which everybody but Carol commits, and which runs for its whole window.
     function _missedByCarol() private returns (RoundId round) {
         round = open();
         _commitTwo(round);
         skipCommitWindow(round);
-        _anchorTwo(round);
+        anchorTwo(round);
     }
 
     function _memberOf(Actor memory account) private view returns (IStakeVault.Member memory) {
@@ -323,7 +316,7 @@ contract RoundLedgerCloseTest is RoundTest {
         skipCommitWindow(round);
         _enrol(dave);
         vm.assertFalse(counts(round, dave.addr), "does not count");
-        _anchorTwo(round);
+        anchorTwo(round);
         vm.warp(block.timestamp + 1);
         _hasPlaceIn(open(), dave);
     }
@@ -478,7 +471,7 @@ contract RoundLedgerCloseTest is RoundTest {
         _enrol(carol);
         _isLateFor(round, carol);
         _close(round);
-        _anchorTwo(round);
+        anchorTwo(round);
         vm.warp(block.timestamp + 1);
         round = open();
         _commitTwo(round);

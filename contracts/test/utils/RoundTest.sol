@@ -163,6 +163,14 @@ abstract contract RoundTest is Deployment {
         ledger.anchor(round, entriesHashOf(round), anchorFor(round));
     }
 
+    /// @notice Anchor a round with two commitments of equal weight.
+    function anchorTwo(RoundId round) internal {
+        uint32[] memory weights = new uint32[](2);
+        (weights[0], weights[1]) = (1, 1);
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
+    }
+
     /// @notice Open a round, fill it with three commitments and anchor it.
     function anchored() internal returns (RoundId round) {
         round = open();
