@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import Self
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.sources import EXPIRED, SPARE, ArtifactSource
-from folkmoot.errors import ArtifactError, InputError
+from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.protocol.deletion import DeletionWish
-from folkmoot.protocol.hashing import sha256_of
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.next_state import write_next_state
@@ -128,10 +128,15 @@ class RebuildingSource:
         return self.source.wishes()
 
     def keep(self, state: State) -> str:
-        """Keep a state that was computed elsewhere as one that was made; return the sha256 of its file."""
-        part = self._place("part")
-        with part.open("wb") as file:
-            sha256, _ = sha256_of(_written(state.chunks(), file))
+        """Keep a state that was computed elsewhere as one that was made; return the sha256 of its file.
+
+        Raises:
+            LocalError: The disk has no room (``state-disk``).
+        """
+        with self._writing() as part:
+            with part.open("wb") as file:
+                file.writelines(state.chunks())
+            sha256 = _digest(part)
         part.rename(self._place(sha256))
         return sha256
 
@@ -194,6 +199,7 @@ class RebuildingSource:
 
         Raises:
             ArtifactError: A mean is missing or damaged, or what follows is another state. The message says where.
+            LocalError: The disk failed, or has no room (``state-disk``).
         """
         wanted = recipes[-1].state
         for recipe in recipes:
@@ -223,7 +229,6 @@ class RebuildingSource:
         except ArtifactError as error:
             why = f"the mean of round {recipe.round}: {error.message}"
             raise _not_rebuilt(wanted, recipe, why, error.code) from error
-        part = self._place("part")
         for what, path, size in (
             ("mean", mean, recipe.mean_size),
             ("base state", base, recipe.manifest.state_file_size),
@@ -232,9 +237,9 @@ class RebuildingSource:
                 why = f"the {what} of round {recipe.round} has {path.stat().st_size} bytes, not {size}."
                 raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
         read = FileUpdate(mean, recipe.policy.mean_width).read
-        write_next_state(base, read, recipe.exponents, recipe.policy, recipe.manifest, part)
-        with part.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        with self._writing() as part:
+            write_next_state(base, read, recipe.exponents, recipe.policy, recipe.manifest, part)
+            found = _digest(part)
         self.source.discard(recipe.mean)
         if found != recipe.state:
             part.unlink()
@@ -245,6 +250,24 @@ class RebuildingSource:
             raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
         fault_point("states.rebuilt")
         return part.rename(self._place(recipe.state))
+
+    @contextmanager
+    def _writing(self) -> Iterator[Path]:
+        """Give the path of a state that has no name yet; remove it if it can't be written.
+
+        Raises:
+            LocalError: The disk failed, or has no room (``state-disk``).
+        """
+        part = self._place("part")
+        try:
+            yield part
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise LocalError(
+                f"A state can't be written in {part.parent}: {error.strerror or error}.",
+                remedy="Make room there. TMPDIR names another folder for temporary files.",
+                code="state-disk",
+            ) from error
 
     def _place(self, sha256: str) -> Path:
         if self._folder is None:
@@ -257,11 +280,9 @@ class RebuildingSource:
         return self._place(sha256)
 
 
-def _written(chunks: Iterable[bytes], file: BinaryIO) -> Iterator[bytes]:
-    """Yield chunks, each after it was written."""
-    for chunk in chunks:
-        file.write(chunk)
-        yield chunk
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Manifest, number: int) -> Path:

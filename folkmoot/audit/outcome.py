@@ -228,9 +228,17 @@ class Recomputation:
         return number > 0 and self.retentions.of(self.ledger.rounds[number]).spare()
 
     def _require_state_file(self, replayed: Round, artifacts: Artifacts, state: State) -> None:
-        """Check that the state file is there, unless it may have been deleted by now, or states are only computed."""
+        """Check that the state file is there, unless it may have been deleted by now.
+
+        If state files are not read, keep the computed state for later rounds: as a base, or for their trajectory.
+
+        Raises:
+            AuditFailure: The file is missing, or the artifacts file names another.
+            ArtifactError: The source gave no answer.
+            LocalError: The disk has no room for the state (``state-disk``).
+        """
         subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
-        if not self.reads_states:  # Later rounds may need it, as a base or for their trajectory.
+        if not self.reads_states:
             found = self.files.states.keep(state)
             require(subject, "the state in the artifacts file", found, artifacts.state)
         elif not self._is_spare(replayed.number):

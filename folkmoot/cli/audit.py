@@ -60,7 +60,7 @@ def audit(
         bool,
         typer.Option(
             "--without-states",
-            help="Compute all states from the first one and the updates, and read no files of states and models. Much "
+            help="Compute each state from the one before, and read the files of no other states and of no models. Much "
             "less passes the line. Whether the coordinator hands them out is then not checked.",
         ),
     ] = False,

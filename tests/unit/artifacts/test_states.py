@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import pytest
 from folkmoot.artifacts.inventory import Anchored
 from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, SeveralSources
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
-from folkmoot.errors import ArtifactError
+from folkmoot.errors import ArtifactError, LocalError
 from folkmoot.protocol import next_state
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.packing import largest, pack
@@ -148,6 +149,30 @@ def test_a_state_is_made_again_over_several_rounds_and_removed_when_it_is_not_ne
     source.close()
     assert not path.exists()
     assert set(past.folder.rglob("*")) == before
+
+
+def test_a_computed_state_is_kept_under_its_name(past: Past) -> None:
+    source = past.source()
+    state = State.open(past.place(past.states[3]), MANIFEST)
+    assert source.keep(state) == past.states[3]
+    past.drop(3)
+    assert source.fetch(past.states[3], SIZE).read_bytes() == state.to_bytes()
+
+
+def test_a_full_disk_is_said_and_leaves_no_part(past: Past) -> None:
+    source = past.source()
+    state = State.open(past.place(past.states[1]), MANIFEST)
+    past.drop(3)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for write in (lambda: source.fetch(past.states[3], SIZE), lambda: source.keep(state)):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 2, most))
+        try:
+            with pytest.raises(LocalError) as full:
+                write()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+        assert full.value.code == "state-disk"
+        assert temporary(source) == set()
 
 
 def test_the_next_state_starts_from_the_one_before(past: Past) -> None:
