@@ -291,6 +291,10 @@ def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_mod
     honest = folkmoot("audit", "--artifacts", served.url)
     assert honest["models"] == 2, "the first state, and the one after round 1"
     assert folkmoot("audit", "--artifacts", str(served.mirror))["models"] == 0, "a mirror hands out none"
+    lean = folkmoot("audit", "--artifacts", served.url, "--without-states")
+    assert (lean["recomputed"], lean["stateRoot"]) == (honest["recomputed"], honest["stateRoot"])
+    assert lean["models"] == 0
+    assert lean["bytes"] < honest["bytes"]
     assert folkmoot("why", "--round", "1", "--coordinator", served.url)["model"]["checked"]
     model = tmp_path / "model.safetensors"
     got = folkmoot("model", "download", "1", "--to", str(model), "--artifacts", served.url)
