@@ -4,8 +4,8 @@
     python -m benchmarks.growth.states [--rounds 40] [--parameters 1000000] [--rebuilt 10000000] [--folder FOLDER]
 
 Rounds of synthetic updates are played on the real contracts by the library, which keeps every file. A mirror copies
-them, and a coordinator is restored from them; both leave out what may be deleted by rule. Then the state of 7 rounds
-after another is rebuilt in a process of its own.
+each as it comes. Afterwards another mirror copies all of them, and a coordinator is restored from them; both leave out
+what may be deleted by rule. The state of 7 rounds after another is rebuilt in a process of its own.
 """
 
 from __future__ import annotations
@@ -65,10 +65,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=wanted.folder) as place:
         _measure_rebuilding(Path(place), wanted.rebuilt)
         with played(Path(place), wanted.parameters, UPDATES, "mean") as world:
-            while world.head < wanted.rounds:
-                world.play(UPDATES)
+            _follow(world, Path(place), wanted.rounds)
             world.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
             _report(world, Path(place))
+
+
+def _follow(world: Played, place: Path, rounds: int) -> None:
+    """Play rounds, mirror each as it comes, and print what the mirror fetched and what it took."""
+    own, fetched, made, seconds = Process(os.getpid()), 0, 0, 0.0
+    with Rpc(world.anvil.url) as rpc:
+        commitments = Commitments(rpc, world.chain.deployment)
+        mirroring = Mirroring(commitments, MirrorFolder(place / "followed"), FolderSource(world.folder.path))
+        for _ in mirroring.step():
+            pass
+        while world.head < rounds:
+            world.play(UPDATES)
+            seconds -= own.seconds()
+            for _, done in mirroring.step():
+                fetched, made = fetched + done.bytes, made + done.made
+            seconds += own.seconds()
+    print(
+        f"{world.manifest.elements:,} parameters: a mirror that followed {rounds} rounds of {UPDATES} updates fetched "
+        f"{fetched / rounds:,.0f} bytes a round, made {made} states, {seconds / rounds:.2f} s of the processor a round"
+    )
 
 
 def _report(world: Played, place: Path) -> None:

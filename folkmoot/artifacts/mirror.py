@@ -2,24 +2,27 @@
 """Copy the files to which a chain commits into a folder, and report why a file is missing.
 
 The folder has the layout of docs/protocol.md section 12. Files that may be deleted are deleted, and not fetched: update
-files by rule (section 12.1) or because their contributors want it (12.3), and spare states (12.2). Every byte is hashed
-before a file gets its name, so a file with its final name is complete. Existing files are hashed once. Damaged ones are
-fetched again.
+files by rule (section 12.1) or because their contributors want it (12.3), and spare states (12.2). A state is made of
+its base and the mean, and fetched only where that fails: a state has 16 bytes a parameter, a mean one at most. Every
+byte is hashed before a file gets its name, so a file with its final name is complete. Existing files are hashed once.
+Damaged ones are fetched again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from folkmoot.artifacts.inventory import Anchored, Commitments
 from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, WISHES, ArtifactSource, FolderSource
+from folkmoot.artifacts.states import MADE_PREFIX, RebuildingSource
 from folkmoot.artifacts.wishes import Wishes
 from folkmoot.errors import ArtifactError, LocalError, ManifestError
 from folkmoot.protocol.commitment import Domain
@@ -27,6 +30,7 @@ from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime import locks
@@ -82,6 +86,8 @@ class Copied:
     """Number of complete files that already existed."""
     bytes: int = 0
     """Number of bytes that were fetched."""
+    made: int = 0
+    """Number of states that were made of a mean, and not fetched."""
     rounds: int = 0
     """Number of rounds with all files."""
     deleted: int = 0
@@ -102,9 +108,9 @@ class MirrorFolder(FolderSource):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self._incoming = folder / "incoming"
+        self.incoming = folder / "incoming"
         with _writing(folder):
-            for place in (self._incoming, folder / "by-keccak"):
+            for place in (self.incoming, folder / "by-keccak"):
                 place.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
@@ -115,7 +121,7 @@ class MirrorFolder(FolderSource):
             LocalError: Another process has locked it.
         """
         with _writing(self.folder), ExitStack() as stack:
-            lock = locks.try_acquire(self._incoming / "lock")
+            lock = locks.try_acquire(self.incoming / "lock")
             if lock is None:
                 raise LocalError(
                     f"Another process is filling the mirror {self.folder}.",
@@ -123,8 +129,10 @@ class MirrorFolder(FolderSource):
                     code="already-running",
                 )
             stack.enter_context(lock)
-            for leftover in self._incoming.glob("*.part"):
+            for leftover in self.incoming.glob("*.part"):
                 leftover.unlink(missing_ok=True)
+            for folder in self.incoming.glob(f"{MADE_PREFIX}*"):
+                shutil.rmtree(folder, ignore_errors=True)
             yield
 
     def add(self, path: Path, sha256: str) -> int:
@@ -203,7 +211,7 @@ class MirrorFolder(FolderSource):
 
     @contextmanager
     def _part(self) -> Iterator[Path]:
-        descriptor, name = tempfile.mkstemp(dir=self._incoming, suffix=".part")
+        descriptor, name = tempfile.mkstemp(dir=self.incoming, suffix=".part")
         os.close(descriptor)
         part = Path(name)
         try:
@@ -233,8 +241,16 @@ class Copier:
     def __init__(self, folder: MirrorFolder, source: ArtifactSource, sure: set[str] | None = None) -> None:
         self._folder, self._source = folder, source
         self._sure = sure if sure is not None else set()
+        self._states = RebuildingSource(folder, folder.incoming)
         self._silent = 0
         self.copied = Copied()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove the states that were made and are not in the folder."""
+        self._states.clear()
 
     def genesis(self, genesis_hash: bytes, manifest_hash: bytes) -> Manifest:
         """Copy the genesis, its manifest and its state.
@@ -278,6 +294,7 @@ class Copier:
         self,
         anchored: Anchored,
         manifest: Manifest,
+        policy: Policy | None = None,
         *,
         unwanted: Collection[int] = (),
         spare: Collection[int] = (),
@@ -288,6 +305,7 @@ class Copier:
         Args:
             anchored: The round.
             manifest: The federation's manifest.
+            policy: The policy that the round pinned, by which its state is made; None to fetch the state.
             unwanted: Numbers of the entries whose update files may be deleted, and are left out.
             spare: Rounds whose states are left out.
             link: Copy only what the state of a later round is rebuilt from.
@@ -308,6 +326,10 @@ class Copier:
                     files = self._listed(artifacts, anchored, manifest, unwanted, spare, link)
                     for what, sha256, limit in files:
                         self._file(what, sha256, limit, number, needed)
+                    if policy is not None and not anchored.void:
+                        self._learn(artifacts, policy, manifest)
+                    if not link and number not in spare:
+                        self._file("the state", artifacts.state, manifest.state_file_size, number, needed)
                 else:
                     self._add_missing(
                         "the artifacts file", name, "it is that of another round", number, needed
@@ -369,10 +391,20 @@ class Copier:
             if sha256 is not None and index not in unwanted:
                 size = manifest.update_file_size(anchored.width)
                 files.append((f"the update file of entry {index}", sha256, size))
-        files.append(mean)
-        if anchored.number not in spare:
-            files.append(("the state", artifacts.state, manifest.state_file_size))
-        return [*files, ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT)]
+        return [*files, mean, ("the verdicts file", artifacts.verdicts, DOCUMENT_LIMIT)]
+
+    def _learn(self, artifacts: Artifacts, policy: Policy, manifest: Manifest) -> None:
+        with suppress(ArtifactError):  # A header that says nothing: then the state is fetched.
+            self._states.learn(artifacts, policy, manifest)
+
+    def _make(self, sha256: str) -> bool:
+        """Make a state of the round's mean; return False where its base or the mean is missing, or the anchor lies."""
+        with suppress(ArtifactError):
+            self._folder.add(self._states.rebuild(sha256), sha256)
+            self._states.discard(sha256)
+            self.copied.made += 1
+            return True
+        return False
 
     def _file(
         self, what: str, sha256: str, limit: int, round_number: int | None, needed: bool = True
@@ -387,6 +419,9 @@ class Copier:
             self.copied.kept += 1
             self._sure.add(sha256)
             return path
+        if self._states.knows(sha256) and self._make(sha256):
+            self._sure.add(sha256)
+            return self._folder.folder / sha256[:2] / sha256
         try:
             copy = self._source.fetch(sha256, limit)
             size = self._folder.add(copy, sha256)
@@ -487,7 +522,10 @@ class Mirroring:
             LocalError: The folder can't be written.
         """
         self.commitments.look()
-        copier = Copier(self.folder, self.source, self.sure)
+        with Copier(self.folder, self.source, self.sure) as copier:
+            yield from self._step(copier)
+
+    def _step(self, copier: Copier) -> Iterator[tuple[int, Copied]]:
         if self.manifest is None:
             ledger = self.commitments.ledger
             self.manifest = copier.genesis(ledger.genesis_hash(), ledger.manifest_hash())
@@ -502,9 +540,9 @@ class Mirroring:
             if number in self.whole or not (chosen or number in links):
                 continue
             copier.copied = Copied()
-            if copier.round(
-                anchored, self.manifest, unwanted=unwanted.get(number, ()), spare=spare, link=not chosen
-            ):
+            policy = self.commitments.policy(anchored.policy)
+            wishes = unwanted.get(number, ())
+            if copier.round(anchored, self.manifest, policy, unwanted=wishes, spare=spare, link=not chosen):
                 self.whole.add(number)
             yield number, copier.copied
         self.emptied = {number: done & unwanted.get(number, _NOBODY) for number, done in self.emptied.items()}

@@ -34,6 +34,9 @@ from folkmoot.runtime.fault_points import fault_point
 ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, SPARE})
 """Codes of the errors that a source does not have a file."""
 
+MADE_PREFIX = "folkmoot-states-"
+"""First part of the name of a folder with states that are made. A killed process leaves it behind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -65,10 +68,12 @@ class RebuildingSource:
 
     Args:
         source: The wrapped source. Whatever it has is taken from there.
+        folder: Folder for the states that are made; by default the system's for temporary files.
     """
 
-    def __init__(self, source: ArtifactSource) -> None:
+    def __init__(self, source: ArtifactSource, folder: Path | None = None) -> None:
         self.source = source
+        self._parent = folder
         self._recipes: dict[str, Recipe] = {}
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._spent = ""  # The last discarded state. It is kept, because the next one mostly follows from it.
@@ -101,6 +106,10 @@ class RebuildingSource:
                 policy,
                 manifest,
             )
+
+    def knows(self, sha256: str) -> bool:
+        """Return whether it was learned how a state is made."""
+        return sha256 in self._recipes
 
     def fetch(self, sha256: str, limit: int) -> Path:
         """See `ArtifactSource.fetch`. A state that was made is in a temporary folder.
@@ -271,7 +280,7 @@ class RebuildingSource:
 
     def _place(self, sha256: str) -> Path:
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="folkmoot-states-")
+            self._folder = tempfile.TemporaryDirectory(prefix=MADE_PREFIX, dir=self._parent)
         return Path(self._folder.name) / sha256
 
     def _made(self, sha256: str) -> Path | None:

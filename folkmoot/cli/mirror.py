@@ -114,6 +114,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
         "fetched": total.fetched,
         "kept": total.kept,
         "bytes": total.bytes,
+        "made": total.made,
         "deleted": total.deleted,
         "missing": [each.to_json() for each in total.missing],
     }
@@ -133,6 +134,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
             {
                 "rounds": str(total.rounds),
                 "fetched": f"{total.fetched} files, {total.bytes} bytes",
+                "made": f"{total.made} states, of the rounds' means",
                 "there already": f"{total.kept} files, all whole",
                 "deleted": f"{total.deleted} files, by rule",
                 "block": str(mirroring.commitments.block),
@@ -167,27 +169,30 @@ def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] |
             note(f"missing: {line}" if each.needed else f"missing, and not needed: {line}", as_json)
         if reported is not None:
             reported.add(line)
-    if not done.fetched and not done.deleted:
+    if not done.fetched and not done.made and not done.deleted:
         return
     what = f"round {number}" if number else "genesis and reports"
     document: dict[str, Any] = {
         "round": number,
         "fetched": done.fetched,
         "bytes": done.bytes,
+        "made": done.made,
         "deleted": done.deleted,
     }
     if reported is not None and as_json:
         sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
     else:
+        made = ", its state made of the mean" if done.made else ""
         deleted = f", {done.deleted} files deleted by rule" if done.deleted else ""
-        note(f"{what}: {done.fetched} files, {done.bytes} bytes{deleted}", as_json)
+        note(f"{what}: {done.fetched} files, {done.bytes} bytes{made}{deleted}", as_json)
 
 
 def _add(total: Copied, done: Copied) -> None:
     total.fetched += done.fetched
     total.kept += done.kept
     total.bytes += done.bytes
+    total.made += done.made
     total.deleted += done.deleted
     total.rounds += done.rounds
     total.missing += done.missing

@@ -17,12 +17,14 @@ import pytest
 from folkmoot.artifacts.inventory import Anchored
 from folkmoot.artifacts.mirror import Copier, MirrorFolder, Mirroring
 from folkmoot.artifacts.sources import WISHES, CoordinatorSource, FolderSource, SeveralSources, open_sources
+from folkmoot.artifacts.states import MADE_PREFIX
 from folkmoot.cli.mirror import parse_rounds
 from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import CarriedFile, Manifest, Tensor
+from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
 from tests.unit import worlds
@@ -121,6 +123,9 @@ class Chain:
 
     def spare(self) -> set[int]:
         return self.old
+
+    def policy(self, number: int) -> Policy:
+        return worlds.policy()
 
     @property
     def ledger(self) -> Any:
@@ -248,8 +253,12 @@ def test_what_an_interrupted_copy_left_is_removed_and_two_do_not_fill_one_folder
     folder = MirrorFolder(tmp_path / "to")
     leftover = tmp_path / "to" / "incoming" / "half.part"
     leftover.write_bytes(b"half")
+    made = tmp_path / "to" / "incoming" / f"{MADE_PREFIX}abc"
+    made.mkdir()
+    (made / "part").write_bytes(b"half")
     with folder.held():
         assert not leftover.exists()
+        assert not made.exists()
         with pytest.raises(LocalError) as caught, MirrorFolder(tmp_path / "to").held():
             pass
         assert caught.value.code == "already-running"

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 from folkmoot.artifacts.inventory import Anchored
+from folkmoot.artifacts.mirror import Copied, Copier, MirrorFolder
 from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, SeveralSources
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, LocalError
@@ -363,6 +364,63 @@ def test_a_state_of_the_chain_is_had_wherever_it_is(past: Past) -> None:
     past.drop(8)
     with pytest.raises(ArtifactError, match=past.states[8]):
         fetch_state(source, chain, MANIFEST, 8)
+
+
+# By a mirror
+
+
+def mirrored(past: Past, to: Path, rounds: dict[int, Artifacts], *spare: int) -> dict[int, Copied]:
+    """Copy rounds from the folder of the past into a folder that has the first state."""
+    mirror = MirrorFolder(to)
+    mirror.add(past.place(past.states[0]), past.states[0])
+    done = {}
+    with Copier(mirror, FolderSource(past.folder)) as copier:
+        for number, one in rounds.items():
+            copier.copied = Copied()
+            anchored = Anchored(
+                number, 3, bytes(32), keccak(one.to_json()), void=False, final=True, base=number - 1
+            )
+            copier.round(anchored, MANIFEST, POLICY, unwanted=range(3), spare=spare)
+            done[number] = copier.copied
+    assert not list((to / "incoming").iterdir())
+    return done
+
+
+def lacking(done: Copied) -> set[str]:
+    return {missing.what for missing in done.missing} & {"the state", "the base state", "the mean"}
+
+
+def test_a_mirror_makes_the_states_that_it_would_fetch(past: Past, tmp_path: Path) -> None:
+    """Also those that no source has any more. Of each round it fetches the artifacts file and the mean."""
+    past.drop(2, 3, 8)
+    done = mirrored(past, tmp_path / "to", past.rounds)
+    for number, one in past.rounds.items():
+        assert (done[number].made, lacking(done[number])) == (1, set())
+        mean = past.place(one.mean).stat().st_size
+        assert done[number].bytes == mean + len(one.to_json())
+        assert FolderSource(tmp_path / "to").fetch(past.states[number], SIZE).stat().st_size == SIZE
+
+
+def test_a_new_mirror_makes_a_state_over_the_spare_ones(past: Past, tmp_path: Path) -> None:
+    past.drop(8)
+    done = mirrored(past, tmp_path / "to", past.rounds, *range(1, 8))
+    assert [number for number in done if done[number].made] == [8, 9, 10, 11]
+    there = [number for number, name in enumerate(past.states) if list((tmp_path / "to").glob(f"*/{name}"))]
+    assert there == [0, 8, 9, 10, 11]
+
+
+def test_a_mirror_fetches_the_state_that_it_can_not_make(past: Past, tmp_path: Path) -> None:
+    """Its base or its mean is missing, or the anchor names another state than the round leads to."""
+    other = past.put(State.open(past.place(past.states[9]), MANIFEST).to_bytes()[:-1] + b"\x01")
+    lie = replace(past.rounds[2], state=other)
+    past.put(lie.to_json())
+    (past.folder / "by-keccak" / keccak(lie.to_json()).hex()).write_text(sha256_hex(lie.to_json()))
+    past.place(past.rounds[3].mean).unlink()
+    done = mirrored(past, tmp_path / "to", {1: past.rounds[1], 2: lie, 3: past.rounds[3], 5: past.rounds[5]})
+    assert [one.made for one in done.values()] == [1, 0, 0, 1], "round 5 starts from a base that was fetched"
+    assert [lacking(one) for one in done.values()] == [set(), set(), {"the mean"}, set()]
+    for name in (other, past.states[3], past.states[5]):
+        assert FolderSource(tmp_path / "to").fetch(name, SIZE).stat().st_size == SIZE
 
 
 def test_states_of_the_tests_move() -> None:
