@@ -249,7 +249,8 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     if run.journal is None:
         _check_all(summary, recomputation, run, None)
     else:
-        with opened(run.journal, history, origin, run.from_round, run.progress.say) as journal:
+        subject = (run.from_round, run.reads_states)
+        with opened(run.journal, history, origin, *subject, run.progress.say) as journal:
             _check_all(summary, recomputation, run, journal)
 
     progress.step("rewards and stakes")

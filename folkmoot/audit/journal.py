@@ -154,7 +154,12 @@ class Journal:
 
 @contextmanager
 def opened(
-    path: Path, history: History, origin: Origin, from_round: int, say: Callable[[str], None]
+    path: Path,
+    history: History,
+    origin: Origin,
+    from_round: int,
+    reads_states: bool,
+    say: Callable[[str], None],
 ) -> Iterator[Journal]:
     """Open the journal of an audit, and lock it. It is created if it does not exist.
 
@@ -163,13 +168,14 @@ def opened(
         history: The audited history.
         origin: The genesis.
         from_round: First round that the audit recomputes.
+        reads_states: Whether the audit reads the files of states. One that does not has verified less.
         say: Called with a message on removed lines.
 
     Raises:
         InputError: The file is of another audit or release, is damaged, in use, or can't be read or written
             (code `audit-journal`).
     """
-    first = canonical_json(_first_line(history, origin, from_round))
+    first = canonical_json(_first_line(history, origin, from_round, reads_states))
     with _usable(path):
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -193,7 +199,7 @@ def opened(
         os.close(file)
 
 
-def _first_line(history: History, origin: Origin, from_round: int) -> dict[str, Any]:
+def _first_line(history: History, origin: Origin, from_round: int, reads_states: bool) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "folkmoot": version("folkmoot"),
@@ -201,6 +207,7 @@ def _first_line(history: History, origin: Origin, from_round: int) -> dict[str, 
         "manifest": origin.manifest.hash.hex(),
         "genesisStateRoot": origin.state_root.hex(),
         "fromRound": from_round,
+        "readsStates": reads_states,
     }
 
 

@@ -245,6 +245,8 @@ def test_a_journal_of_another_release_or_start_is_refused(
     assert kept(audited(history, journal, from_round=4)) == ALL[3:]
     with pytest.raises(InputError, match="its fromRound is 4, and here it is 1"):
         audited(history, journal)
+    with pytest.raises(InputError, match="its readsStates is True, and here it is False"):
+        audited(history, journal, from_round=4, reads_states=False)
     monkeypatch.setattr("folkmoot.audit.journal.version", lambda name: "99.0")
     with pytest.raises(InputError, match=r"its folkmoot is .*, and here it is 99\.0"):
         audited(history, journal, from_round=4)
