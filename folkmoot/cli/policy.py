@@ -89,6 +89,15 @@ def policy(
             "The noise of a round is the task's.",
         ),
     ] = BUDGET_ROUNDS,
+    retain_rounds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=2**32 - 1,
+            metavar="ROUNDS",
+            help="Final rounds after which the update files of a round are deleted; 0 for never.",
+        ),
+    ] = 0,
     bundle: Annotated[
         str | None,
         typer.Option(
@@ -138,6 +147,7 @@ def policy(
     suggested = replace(
         suggested,
         commit_window=commit_window or suggested.commit_window,
+        retain_rounds=retain_rounds,
         bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE,
     )
     warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))

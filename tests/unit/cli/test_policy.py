@@ -79,8 +79,8 @@ def test_the_commit_window_and_the_outer_step_of_an_eager_start(tmp_path: Path) 
     assert run(words) == 0
     usual = policy_file.load(out)
     assert (usual.rate, usual.momentum) == (EAGER_RATE, EAGER_MOMENTUM)
-    assert run([*words, "--force", "--commit-window", "600"]) == 0
-    assert policy_file.load(out) == replace(usual, commit_window=600)
+    assert run([*words, "--force", "--commit-window", "600", "--retain-rounds", "16"]) == 0
+    assert policy_file.load(out) == replace(usual, commit_window=600, retain_rounds=16)
     assert usual.commit_window == PROFILES["l2"].windows.commit != 600
 
 
