@@ -84,14 +84,15 @@ def closed_form(learner: Learner, layer: str, update: F32, exponents: tuple[int,
 
     Args:
         learner: The task.
-        layer: Name of the layer.
+        layer: Name of the layer; empty if the model is this layer.
         update: float32[size], as published.
         exponents: Of the round.
     """
+    prefix = f"{layer}." if layer else ""
     changes = learner.manifest.unflatten(update, carried=False)
     names = [tensor.name for tensor in learner.manifest.tensors]
-    weight, bias = changes[f"{layer}.weight"], changes[f"{layer}.bias"]
-    least = _LEAST_STEPS * 2.0 ** exponents[names.index(f"{layer}.bias")]
+    weight, bias = changes[f"{prefix}weight"], changes[f"{prefix}bias"]
+    least = _LEAST_STEPS * 2.0 ** exponents[names.index(f"{prefix}bias")]
     moved = np.abs(bias) >= least
     return np.asarray(weight[moved] / bias[moved, None], dtype=np.float32)
 

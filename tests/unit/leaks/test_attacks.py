@@ -13,7 +13,7 @@ from folkmoot.leaks.learner import Learner, canaries, joined, pick, records_of
 from folkmoot.leaks.measures import Limit, auc, separation_of_sums
 from folkmoot.leaks.rounds import PublishedRound, decoded, encoded, first_exponents, simulate
 from folkmoot.protocol.arrays import F32
-from folkmoot.tasks import Data
+from folkmoot.tasks import Data, Task
 from tests.unit.leaks.tasks import Blobs, Noisy, Pictures, points
 
 
@@ -26,8 +26,16 @@ def published(learner: Learner, data: Data) -> tuple[F32, tuple[int, ...]]:
     return decoded(file, learner.manifest, exponents), exponents
 
 
-def test_one_record_is_read_from_an_update() -> None:
-    learner, data = Learner(Blobs()), points(40, 0)
+class Linear(Blobs):
+    """The same with a model that is one layer, so that its weights have no layer's name before theirs."""
+
+    def model(self) -> torch.nn.Module:
+        return torch.nn.Linear(10, 2)
+
+
+@pytest.mark.parametrize("task", [Blobs(), Linear()], ids=["layers", "one layer"])
+def test_one_record_is_read_from_an_update(task: Task) -> None:
+    learner, data = Learner(task), points(40, 0)
     one = pick(data, np.array([7]))
     update, exponents = published(learner, one)
     layer = inversion.dense_layer(learner, data)
