@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -299,3 +301,29 @@ def test_an_epsilon_changes_only_the_noise_of_a_task_that_declares_privacy() -> 
     assert was is not None
     assert now == replace(was, noise1024=noise_for(8, 1e-5, 20, 1))
     assert PrivacySettings.of(load_task("digits-private").training) == was
+
+
+def test_records_with_gaps_in_the_task_of_the_clinics_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[3] / "docs" / "start" / "clinic.md"
+    (block,) = re.findall("```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "ward.py").write_text(block)
+    head, row = "npreg,glu,bp,skin,bmi,ped,age,type\n", "5,86,68,28,30.2,0.364,24,0\n"
+    (tmp_path / "test.csv").write_text(head + row + row.replace("24,0", "44,1"))
+    (tmp_path / "patients.csv").write_text(head + row + row.replace("86,", ",") + row.replace("24,0", "24,"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PATIENTS", str(tmp_path / "patients.csv"))
+    monkeypatch.delitem(sys.modules, "ward", raising=False)
+    assert run(["task", "check", "--task", "ward:task"]) == 0
+    assert "2 examples" in capsys.readouterr().err
+    ward = load_task("ward:task")
+    declared = PrivacySettings.of(ward.training)
+    assert declared is not None
+    assert declared.epsilon(20) == pytest.approx(3, abs=0.01)
+    data = ward.load(0, 1, 0)
+    assert data.inputs[1, 1] == 0, "the gap is in the middle of the range"
+    (tmp_path / "patients.csv").write_text(head + row)
+    assert len(ward.load(0, 1, 0)) == 1
+    sys.modules.pop("ward")
