@@ -47,7 +47,7 @@ PRIVATE = Manifest.from_arrays("scripted", MODEL, {"privacy": GOOD, "learning_ra
 FLOOR = floor_of(PRIVATE, [-9]).least
 ROUNDS = 4
 """Trainings that the budget is enough for."""
-REFUSED = 8
+REFUSED = 6
 """Rounds whose updates are all refused after the noise."""
 
 
@@ -100,13 +100,29 @@ def node(join: Callable[..., Contributor]) -> Iterator[Node]:
         yield Node(world, join(world, private=True))
 
 
-def test_a_training_is_charged_once_until_its_update_is_signed(node: Node) -> None:
+def test_a_training_is_charged_once_until_its_update_is_signed(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
     with node.agent():
         for _ in range(2):
             assert not node.train().has_error()
             assert (node.trainings, list(node.record.signed)) == (1, [1])
     assert len(node.app.seen) == 1
     assert node.record.cap == node.world.policy.privacy_cap
+    assert "Round 1: training is charged 0.0129 rho; 0.0129 of at most 0.0517 rho are spent" in caplog.text
+
+
+def test_without_room_for_the_charge_nothing_is_trained(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with node.agent():
+        with monkeypatch.context() as patch:
+            patch.setattr("client.signer_record.write_whole", full)
+            assert reason(node.train()).startswith("record-unusable")
+        assert not node.app.seen
+        assert not node.train().has_error()
+        assert node.trainings == 1
 
 
 def test_a_signature_without_a_charge_is_charged(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
