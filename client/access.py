@@ -388,8 +388,8 @@ def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
 
     return (
         f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy; spent {epsilon(spent)}, "
-        f"{left} rounds are left. No vote raises the signer's own cap "
-        "(`folkmoot signer record cap`)"
+        f"{left} rounds are left, by the ledger. The signer also counts trainings that the ledger never saw (`folkmoot "
+        "signer record show`). No vote raises its own cap (`folkmoot signer record cap`)"
     )
 
 

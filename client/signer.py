@@ -4,8 +4,9 @@
 The training code comes from the coordinator, so it must not hold the key, and nothing that it says is believed. It
 requests signatures from this agent over a Unix socket. The agent reads the update's bytes from the socket and computes
 root and sum of squares itself. It compares the rest with the chain and with its own signing record. It writes the
-digest to the record before it signs, so a restart can't make it sign two commitments of a round. This module does not
-depend on models, Flower or the coordinator, and is not part of the app bundle.
+digest to the record before it signs, so a restart can't make it sign two commitments of a round. With a privacy budget,
+it also writes there what a training costs, before the training draws its noise. This module does not depend on models,
+Flower or the coordinator, and is not part of the app bundle.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from client.signer_wallet import WalletKey
 from client.sockets import REQUEST_SECONDS, listening, send
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
-from folkmoot.flower.signing import ACCOUNT_TYPE, DRAFT_KEY_TYPE, MESSAGE_TYPE, SignerError, read_line
+from folkmoot.flower.signing import (
+    ACCOUNT_TYPE,
+    CHARGE_TYPE,
+    DRAFT_KEY_TYPE,
+    MESSAGE_TYPE,
+    SignerError,
+    read_line,
+)
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.packing import file_size, unpack
@@ -84,7 +92,7 @@ class _SentUpdate:
 
 
 class SignerAgent:
-    """Serves signatures on a Unix socket, in a thread; a context manager.
+    """Serves signatures and charges on a Unix socket, in a thread; a context manager.
 
     Args:
         key: The account's key, or what signs for a contract account.
@@ -195,9 +203,7 @@ class SignerAgent:
             asked: Any = json.loads(request)
             kind = asked["type"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise SignerError(
-                "The request can't be read.", remedy=_OTHERS_REMEDY, code="malformed-request"
-            ) from error
+            raise _malformed("The request can't be read.") from error
         if kind == ACCOUNT_TYPE:
             return {
                 "account": self._key.address,
@@ -206,7 +212,15 @@ class SignerAgent:
             }
         if kind == DRAFT_KEY_TYPE:
             return {"key": self._key.draft_key.hex()}
-        commitment, size = self._requested(asked, kind)
+        if kind == CHARGE_TYPE:
+            return self._charge(self._requested(asked))
+        if kind != MESSAGE_TYPE:
+            raise SignerError(
+                f"The signer signs only commitments, not {kind!r}.", remedy=_OTHERS_REMEDY, code="wrong-type"
+            )
+        commitment, size = self._requested(asked), asked.get("size")
+        if not isinstance(size, int):
+            raise _malformed("The request lacks a field.")
         digest = commitment.digest(domain)
         rounds = self._record.record.of(domain)
         self._rules.check_bundle(commitment)
@@ -229,20 +243,44 @@ class SignerAgent:
         signature = self._key.sign(commitment, domain)
         return {"signature": signature.hex(), "contract": isinstance(self._key, WalletKey)}
 
-    def _requested(self, asked: Any, kind: object) -> tuple[Commitment, int]:
-        """Return the commitment of a request, and the size of its update in bytes."""
-        if kind != MESSAGE_TYPE:
+    def _charge(self, commitment: Commitment) -> dict[str, str]:
+        """Charge a private training that has not begun; return what was charged, in units of 2^-32 rho.
+
+        Raises:
+            SignerError: The agent would not sign an update of the round, or its cost passes a cap.
+        """
+        domain, number = self._rules.domain, commitment.round
+        self._rules.check_bundle(commitment)
+        self._record.check_unchanged()
+        rounds = self._record.record.of(domain)
+        rounds.check_unsigned(number)
+        view = self._chain.check_untrained(commitment, rounds)
+        self._rules.check_memory(commitment, view.policy)
+        charge = self._rules.charge(view, number, rounds, training=True)
+        if charge.cap is None:
             raise SignerError(
-                f"The signer signs only commitments, not {kind!r}.", remedy=_OTHERS_REMEDY, code="wrong-type"
+                f"Round {number} asks for no noise, by the signer's RPC endpoint, so nothing can be charged.",
+                remedy="Nothing was trained. Let node and signer use endpoints of one chain.",
+                code="no-noise",
             )
+        self._record.charge(domain, number, charge.cost, charge.cap, charge.before)
+        fault_point("node.charged")
+        spent = self._record.record.of(domain).spent
+        return {"cost": str(charge.cost), "spent": str(spent), "cap": str(charge.cap)}
+
+    def _requested(self, asked: Any) -> Commitment:
+        """Return the commitment of a request.
+
+        Raises:
+            SignerError: ``malformed-request``, ``wrong-ledger`` or ``wrong-account``.
+        """
         try:
-            chain_id, ledger, size = asked["chainId"], asked["ledger"], asked["size"]
+            chain_id, ledger = asked["chainId"], asked["ledger"]
             commitment = Commitment.from_json(asked["commitment"])
-            if not isinstance(size, int):
-                raise TypeError
         except (KeyError, TypeError, InputError) as error:
-            reason = error.message if isinstance(error, InputError) else "The request lacks a field."
-            raise SignerError(reason, remedy=_OTHERS_REMEDY, code="malformed-request") from error
+            raise _malformed(
+                error.message if isinstance(error, InputError) else "The request lacks a field."
+            ) from error
         ours = self._rules.domain
         if chain_id != ours.chain_id or str(ledger).lower() != ours.verifying_contract.lower():
             raise SignerError(
@@ -256,7 +294,11 @@ class SignerAgent:
                 remedy="Start the node again with `folkmoot join` and the keystore of that account.",
                 code="wrong-account",
             )
-        return commitment, size
+        return commitment
+
+
+def _malformed(reason: str) -> SignerError:
+    return SignerError(reason, remedy=_OTHERS_REMEDY, code="malformed-request")
 
 
 @contextlib.contextmanager

@@ -4,13 +4,14 @@
 Each answer about the chain comes from the contributor's own RPC endpoint, and the manifest from the genesis that the
 ledger names. So code that requests a signature can't make the account sign what a contract would punish. The stake is
 lost by two commitments in a round, by a root or a sum of squares that the update does not have, or by an update of an
-earlier round. And no signature spends more of the privacy budget than the account's own cap. This module does not use
+earlier round. And no training spends more of the privacy budget than the account's own cap. This module does not use
 keys, sockets or Flower.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from client.signer_record import SignedRounds
@@ -49,7 +50,7 @@ MIN_REPLAY_SQUARES = 256
 
 @dataclass(frozen=True)
 class RoundOnChain:
-    """What the chain says of the cost of a signature."""
+    """What the chain says of the cost of a round's update."""
 
     policy: Policy
     """The round's policy."""
@@ -59,10 +60,10 @@ class RoundOnChain:
 
 @dataclass(frozen=True)
 class Charge:
-    """What a signature takes from the account's privacy budget, in units of 2^-32 rho."""
+    """What an update takes from the account's privacy budget, in units of 2^-32 rho."""
 
     cost: int = 0
-    """Cost of the update; 0 in a federation without noise."""
+    """Cost of a training of the round; 0 in a federation without noise."""
     cap: int | None = None
     """The account's own cap; None in a federation without noise."""
     before: int = 0
@@ -88,7 +89,7 @@ class SigningRules:
         return Domain(self.deployment.chain_id, self.deployment.ledger)
 
     def check_bundle(self, commitment: Commitment) -> None:
-        """Check the bundle hash, which is the word of the code that requests the signature.
+        """Check the bundle hash, which is the word of the code that makes the request.
 
         Raises:
             SignerError: ``wrong-bundle``.
@@ -115,17 +116,25 @@ class SigningRules:
                 code="private-memory",
             )
 
-    def charge(self, view: RoundOnChain, number: int, rounds: SignedRounds) -> Charge:
-        """Compare the cost of a signature with the account's own cap. A vote can raise the policy's cap, not this one.
+    def charge(
+        self, view: RoundOnChain, number: int, rounds: SignedRounds, *, training: bool = False
+    ) -> Charge:
+        """Compare the cost of an update with the account's own cap. A vote can raise the policy's cap, not this one.
+
+        Each training draws new noise, and costs what the policy says. A signature costs no more if its round has been
+        charged, as the noise was drawn before.
 
         Args:
             view: What the chain says.
             number: The round.
-            rounds: What the account has signed for this ledger.
+            rounds: What the account has signed for this ledger, and what it has spent.
+            training: Whether the update is still to be trained. Otherwise it is to be signed.
 
         Raises:
-            SignerError: ``wrong-privacy``, ``no-noise`` or ``own-cap``.
+            SignerError: ``wrong-privacy``, ``no-noise``, ``own-cap``, or ``budget-spent``: the ledger would refuse the
+                update.
         """
+        undone = f"Nothing was {'trained' if training else 'signed'}."
         policy = view.policy
         try:
             declared = PrivacySettings.of(self.manifest.training)
@@ -137,19 +146,29 @@ class SigningRules:
                 return Charge()
             raise SignerError(
                 f"Round {number} asks for no noise, and this account has a privacy cap of its own.",
-                remedy="Nothing was signed. Leave the federation. Or run `folkmoot signer record cap none`: then the "
-                "records are not protected.",
+                remedy=f"{undone} Leave the federation. Or run `folkmoot signer record cap none`: then the records "
+                "are not protected.",
                 code="no-noise",
             )
         cap = policy.privacy_cap if rounds.cap is None else rounds.cap
         spent = max(rounds.spent, view.spent)
-        if number not in rounds.signed and spent + policy.cost > cap:
+        if not training and (number in rounds.signed or rounds.costs.get(number, 0) >= policy.cost):
+            return Charge(policy.cost, cap, spent)
+        if spent + policy.cost > cap:
             raise SignerError(
                 f"Round {number} costs {_rho(policy.cost)} of the privacy budget. The account has spent {_rho(spent)} "
                 f"of the {_rho(cap)} that it spends at most.",
-                remedy="Nothing was signed. Leave the federation. Or raise the account's own cap with "
-                "`folkmoot signer record cap`, if those whose records they are agree.",
+                remedy=f"{undone} Leave the federation. Or raise the account's own cap with `folkmoot signer record "
+                "cap`, if those whose records they are agree.",
                 code="own-cap",
+            )
+        if view.spent + policy.cost > policy.privacy_cap:
+            raise SignerError(
+                f"Round {number} costs {_rho(policy.cost)} of the privacy budget. By the ledger, the account has spent "
+                f"{_rho(view.spent)} of the {_rho(policy.privacy_cap)} that the round's policy permits.",
+                remedy=f"{undone} The ledger would refuse the update. Leave the federation, or ask the voters for a "
+                "higher cap.",
+                code="budget-spent",
             )
         return Charge(policy.cost, cap, spent)
 
@@ -212,20 +231,31 @@ class ChainCheck:
         Raises:
             SignerError: The chain does not take this commitment, contradicts the signing record, or can't be read.
         """
-        try:
-            with within(CHAIN_SECONDS):
-                self._check_chain()
-                policy = self._check_round(commitment)
-                self._read_events()
-                self._check_replay(commitment)
-                self._compare(rounds)
-                return RoundOnChain(policy, self._ledger.spent(self._account) if policy.noise1024 else 0)
-        except ChainError as error:
-            raise SignerError(
-                f"Nothing is signed without a look at the chain. {error.message}",
-                remedy=f"{error.remedy} A new try is safe.",
-                code=CHAIN_UNAVAILABLE,
-            ) from error
+        with _reading():
+            view = self._view(commitment, rounds)
+            _check_norm(commitment, view.policy)
+            self._check_replay(commitment)
+            return view
+
+    def check_untrained(self, commitment: Commitment, rounds: SignedRounds) -> RoundOnChain:
+        """Check what a commitment says before its update is trained; return what the chain says of its cost.
+
+        Args:
+            commitment: The commitment. Its update root and sum of squares are not looked at.
+            rounds: What the account has signed for this ledger.
+
+        Raises:
+            SignerError: As `check`.
+        """
+        with _reading():
+            return self._view(commitment, rounds)
+
+    def _view(self, commitment: Commitment, rounds: SignedRounds) -> RoundOnChain:
+        self._check_chain()
+        policy = self._check_round(commitment)
+        self._read_events()
+        self._compare(rounds)
+        return RoundOnChain(policy, self._ledger.spent(self._account) if policy.noise1024 else 0)
 
     def compare(self, rounds: SignedRounds) -> None:
         """Compare the signing record with the chain.
@@ -249,7 +279,7 @@ class ChainCheck:
             )
 
     def _check_round(self, commitment: Commitment) -> Policy:
-        """Check that the ledger would take the commitment; return the round's policy."""
+        """Check that the ledger would take the commitment, but for its update; return the round's policy."""
         number, ledger = commitment.round, self._ledger
         newest = ledger.next_round() - 1
         if number > newest:
@@ -274,18 +304,6 @@ class ChainCheck:
                 code="wrong-base",
             )
         policy = ledger.policy(view.policy)
-        if commitment.sum_squares > policy.max_sum_squares:
-            raise SignerError(
-                f"The sum of squares is {commitment.sum_squares}; the policy's cap is {policy.max_sum_squares}.",
-                remedy="Nothing was signed. Fit the update to the cap, as `encode_update` does.",
-                code="norm-too-large",
-            )
-        if commitment.sum_squares < policy.min_sum_squares:
-            raise SignerError(
-                f"The sum of squares is {commitment.sum_squares}; the policy's floor is {policy.min_sum_squares}.",
-                remedy="Nothing was signed. Train with the noise that the policy asks for.",
-                code="norm-too-small",
-            )
         if policy.bundle_hash not in (NO_BUNDLE, commitment.bundle_hash):
             raise SignerError(
                 f"The request names the bundle {commitment.bundle_hash.hex()}, and the policy that was voted for "
@@ -305,10 +323,11 @@ class ChainCheck:
 
     def _compare(self, rounds: SignedRounds) -> None:
         newest = self._ledger.next_round() - 1
-        last = max(rounds.signed, default=0)
+        last = max((*rounds.signed, *rounds.costs), default=0)
         if last > newest:
             raise SignerError(
-                f"The signing record has a signature in round {last}, and the newest round of the ledger is {newest}.",
+                f"The signing record has a signature or a cost in round {last}, and the newest round of the ledger is "
+                f"{newest}.",
                 remedy="If the RPC endpoint is behind, try again later. If the chain was started anew, give the signer "
                 "another --record folder.",
                 code="record-ahead",
@@ -380,6 +399,44 @@ class ChainCheck:
     def _base_of(self, number: int) -> bytes:
         """Return the state root of a round's base."""
         return self._ledger.round(self._ledger.round(number).base).state_root
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Read the chain in the block, for `CHAIN_SECONDS`.
+
+    Raises:
+        SignerError: ``chain-unavailable``.
+    """
+    try:
+        with within(CHAIN_SECONDS):
+            yield
+    except ChainError as error:
+        raise SignerError(
+            f"Nothing is signed without a look at the chain. {error.message}",
+            remedy=f"{error.remedy} A new try is safe.",
+            code=CHAIN_UNAVAILABLE,
+        ) from error
+
+
+def _check_norm(commitment: Commitment, policy: Policy) -> None:
+    """Check that a sum of squares is within the policy's bounds.
+
+    Raises:
+        SignerError: ``norm-too-large`` or ``norm-too-small``.
+    """
+    if commitment.sum_squares > policy.max_sum_squares:
+        raise SignerError(
+            f"The sum of squares is {commitment.sum_squares}; the policy's cap is {policy.max_sum_squares}.",
+            remedy="Nothing was signed. Fit the update to the cap, as `encode_update` does.",
+            code="norm-too-large",
+        )
+    if commitment.sum_squares < policy.min_sum_squares:
+        raise SignerError(
+            f"The sum of squares is {commitment.sum_squares}; the policy's floor is {policy.min_sum_squares}.",
+            remedy="Nothing was signed. Train with the noise that the policy asks for.",
+            code="norm-too-small",
+        )
 
 
 def _rho(cost: int) -> str:

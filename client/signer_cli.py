@@ -52,8 +52,10 @@ def commands() -> typer.Typer:
     )
     group.command("run")(signer_run)
     record = typer.Typer(
-        help="The signing record, which prevents two signatures in a round.", no_args_is_help=True
+        help="The signing record, which prevents two signatures in a round and counts the privacy budget.",
+        no_args_is_help=True,
     )
+    record.command("show")(record_show)
     record.command("export")(record_export)
     record.command("import")(record_import)
     record.command("raise")(record_raise)
@@ -164,6 +166,71 @@ def signer_run(
         supervisor.watch(lambda: False)
 
 
+def record_show(
+    record: RecordPath = None,
+    account: AccountOption = None,
+    delta: Annotated[float, typer.Option(help="The delta that epsilon is for.")] = 1e-5,
+    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    keystore: KeystorePath = None,
+    json_: Json = False,
+) -> None:
+    """Show what the account has signed and spent by its signing record. The signer may run.
+
+    A private training is charged before it begins. Rounds that were charged and not signed are listed: a training
+    failed, or its update was refused, or came too late. `folkmoot balance` shows what the ledger has counted.
+
+    Example: folkmoot signer record show
+    """
+    from client.signer_record import RECORD_FILE, SigningRecord
+
+    folder = record
+    if folder is None:
+        address = _address(account, keystore)
+        folder = _record_folder(None, address, _deployment(None, deployment))
+    _require_record(folder)
+    path = folder / RECORD_FILE
+    try:
+        found = SigningRecord.from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise InputError(
+            f"The signing record {path} can't be read: {error.strerror}.",
+            remedy="Run this command as the user that runs the signer.",
+        ) from error
+    ledgers = []
+    lines = []
+    for (chain_id, ledger), rounds in sorted(found.ledgers.items()):
+        unsigned = sorted(rounds.costs.keys() - rounds.signed.keys())
+        ledgers.append(
+            {
+                "chainId": chain_id,
+                "ledger": ledger,
+                "lowWaterMark": rounds.mark,
+                "signed": sorted(rounds.signed),
+                "spent": str(rounds.spent),
+                "cap": None if rounds.cap is None else str(rounds.cap),
+                "unsigned": unsigned,
+            }
+        )
+        lines.append(
+            f"Chain {chain_id}, ledger {ledger}: {len(rounds.signed)} rounds signed since {rounds.mark}."
+        )
+        if rounds.spent or rounds.cap is not None:
+            limit = "no cap of its own" if rounds.cap is None else f"at most {_epsilon(rounds.cap, delta)}"
+            lines.append(f"  Spent {_epsilon(rounds.spent, delta)} at delta {delta:g}, {limit}.")
+        if unsigned:
+            lines.append(f"  Charged and not signed: rounds {', '.join(map(str, unsigned))}.")
+    emit({"account": found.account, "file": str(path), "ledgers": ledgers}, json_, found.account, *lines)
+
+
+def _epsilon(units: int, delta: float) -> str:
+    """Return units of 2^-32 rho in words."""
+    from folkmoot.privacy.accountant import epsilon_of
+    from folkmoot.protocol.budget import UNITS_OF_RHO
+
+    rho = units / UNITS_OF_RHO
+    return f"epsilon {epsilon_of(rho, delta):.2f} ({rho:.4f} rho)" if units else "epsilon 0"
+
+
 def record_export(
     record: RecordPath = None,
     out: Annotated[
@@ -203,7 +270,9 @@ def record_import(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Add another signing record to this one: all its digests, and the higher low-water mark. Never lowers a mark.
+    """Add another signing record to this one: all its digests and costs, and the higher low-water mark.
+
+    Never lowers a mark, or what is spent.
 
     Example: folkmoot signer record import record.json
     """
@@ -264,8 +333,9 @@ def record_cap(
 ) -> None:
     """Set the account's own cap on its privacy budget in a federation. No vote can raise it. Stop the signer before.
 
-    Without this command, the cap is that of the policy under which the account signs first. An account with a cap signs
-    nothing under a policy without noise. `none` removes the cap, until the next signature under a policy with noise.
+    Without this command, the cap is that of the policy under which the account first trains. An account with a cap
+    signs nothing under a policy without noise. `none` removes the cap, until the next training under a policy with
+    noise.
 
     Example: folkmoot signer record cap 3
     """

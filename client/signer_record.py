@@ -6,8 +6,9 @@ low-water mark and the digests above it. Nothing is signed in rounds up to the m
 higher mark, so it never permits what one of the two records forbids. The file is replaced as a whole before each
 signature leaves, so a kill at any point leaves the old record or the new one.
 
-It is also the account's own odometer: it has the privacy cost of each signature, and a cap on their sum that no vote
-can raise (folkmoot.protocol.budget has the units). Knows no keys, sockets or models.
+It is also the account's own odometer: it has what private trainings cost, and a cap on the sum that no vote can raise
+(folkmoot.protocol.budget has the units). A training is charged before it draws its noise, so it counts whatever becomes
+of it; a round may have been trained several times. Knows no keys, sockets or models.
 """
 
 from __future__ import annotations
@@ -49,15 +50,16 @@ class SignedRounds:
     signed: Mapping[int, str] = field(default_factory=dict)
     """EIP-712 digests that were signed, hex, by round. All rounds are above the mark."""
     costs: Mapping[int, int] = field(default_factory=dict)
-    """Privacy costs above 0 of the signed rounds, in units of 2^-32 rho. Each round is one of ``signed``."""
+    """What private rounds have cost, above 0, in units of 2^-32 rho; all trainings of a round together, signed or not.
+    All rounds are above the mark."""
     spent_before: int = 0
     """Sum of the costs of the rounds up to the mark."""
     cap: int | None = None
-    """The account's own cap on the sum of all costs; None before the first signature with a cost."""
+    """The account's own cap on the sum of all costs; None before the first cost."""
 
     @property
     def spent(self) -> int:
-        """Sum of the costs of all signatures."""
+        """Sum of all costs."""
         return self.spent_before + sum(self.costs.values())
 
     def check(self, round_id: int, digest: bytes) -> None:
@@ -66,15 +68,28 @@ class SignedRounds:
         Raises:
             SignerError: ``below-mark`` or ``already-signed``.
         """
+        self._check_mark(round_id)
+        known = self.signed.get(round_id)
+        if known is not None and known != digest.hex():
+            raise already_signed(round_id)
+
+    def check_unsigned(self, round_id: int) -> None:
+        """Check that a new update of a round may be signed: otherwise it would be trained in vain.
+
+        Raises:
+            SignerError: ``below-mark`` or ``already-signed``.
+        """
+        self._check_mark(round_id)
+        if round_id in self.signed:
+            raise already_signed(round_id)
+
+    def _check_mark(self, round_id: int) -> None:
         if round_id <= self.mark:
             raise SignerError(
                 f"The signing record permits no signature in round {round_id}: its low-water mark is {self.mark}.",
                 remedy="Nothing to do: the signer signs again in rounds after the mark.",
                 code="below-mark",
             )
-        known = self.signed.get(round_id)
-        if known is not None and known != digest.hex():
-            raise already_signed(round_id)
 
     def raised(self, mark: int) -> SignedRounds:
         """Return the same with at least this mark, without the digests up to it. What they cost stays spent."""
@@ -89,10 +104,10 @@ class SignedRounds:
         )
 
     def merged(self, other: SignedRounds) -> SignedRounds:
-        """Return the union of the digests, at most `KEPT_ROUNDS`, and the higher mark.
+        """Return the union of the digests and costs, of at most `KEPT_ROUNDS`, and the higher mark.
 
         If the two have different digests of a round, the mark rises to that round: two were signed already, and a third
-        one must not follow. Both cost what they cost. The lower cap counts.
+        one must not follow. Both cost what they cost. Otherwise the higher cost of a round counts, and the lower cap.
         """
         conflicts = [
             number for number, digest in self.signed.items() if other.signed.get(number, digest) != digest
@@ -106,12 +121,17 @@ class SignedRounds:
         again = sum(min(self.costs.get(number, 0), other.costs.get(number, 0)) for number in conflicts)
         before = max(one.spent_before, two.spent_before) + again
         union = SignedRounds(mark, {**two.signed, **one.signed}, costs, before, min(caps, default=None))
-        dropped = sorted(union.signed)[:-KEPT_ROUNDS]
+        dropped = sorted({*union.signed, *union.costs})[:-KEPT_ROUNDS]
         return union.raised(max([*conflicts, *dropped], default=0))
 
     def with_signature(self, round_id: int, digest: bytes, cost: int) -> SignedRounds:
-        """Return the same with one more signature, at most `KEPT_ROUNDS`."""
+        """Return the same with one more signature, at most `KEPT_ROUNDS`. A round that was charged costs no more."""
         return self.merged(SignedRounds(0, {round_id: digest.hex()}, {round_id: cost} if cost else {}))
+
+    def with_training(self, round_id: int, cost: int) -> SignedRounds:
+        """Return the same with one more private training of a round, at most `KEPT_ROUNDS`."""
+        costs = {**self.costs, round_id: self.costs.get(round_id, 0) + cost}
+        return replace(self, costs=costs).merged(SignedRounds())
 
 
 @dataclass(frozen=True)
@@ -164,6 +184,7 @@ class SigningRecord:
                         }
                         for number, digest in sorted(rounds.signed.items())
                     ],
+                    **_unsigned(rounds),
                 }
                 for (chain_id, ledger), rounds in sorted(self.ledgers.items())
             ],
@@ -196,6 +217,8 @@ class SigningRecord:
                     signed[number] = digest
                     if cost := _number(one["cost"]):
                         costs[number] = cost
+                for one in entry.get("charged", ()):
+                    costs[_number(one["round"])] = _number(one["cost"])
                 key = (_number(entry["chainId"]), checksum_address(entry["ledger"]))
                 cap = None if entry["privacyCap"] is None else _number(entry["privacyCap"])
                 ledgers[key] = SignedRounds(
@@ -213,6 +236,19 @@ class SigningRecord:
                 code="record-damaged",
             ) from error
         return record
+
+
+def _unsigned(rounds: SignedRounds) -> dict[str, list[dict[str, str]]]:
+    """Return the rounds that were charged and not signed, for the file; nothing if there are none.
+
+    Releases that charge signatures only refuse a record with this field as damaged, and so can't lower what is spent.
+    """
+    charged = [
+        {"round": str(number), "cost": str(cost)}
+        for number, cost in sorted(rounds.costs.items())
+        if number not in rounds.signed
+    ]
+    return {"charged": charged} if charged else {}
 
 
 def _number(text: str) -> int:
@@ -359,10 +395,10 @@ class RecordFolder:
             domain: The ledger.
             round_id: The round.
             digest: The digest.
-            cost: Privacy cost of the update, in units of 2^-32 rho.
+            cost: Privacy cost of the update, in units of 2^-32 rho. A round that `charge` has counted costs no more.
             cap: The account's own cap from now on, if it has none yet.
             before: What the account has spent before at least. A record that was lost has less than the chain, and what
-                is signed from now on adds to it, also if the chain never records it.
+                is charged from now on adds to it, also if the chain never records it.
 
         Raises:
             SignerError: The record does not permit it, has been replaced, or can't be written.
@@ -372,16 +408,40 @@ class RecordFolder:
         rounds.check(round_id, digest)
         if round_id in rounds.signed:
             return
-        if rounds.cap is None:
-            rounds = replace(rounds, cap=cap)
-        missing = max(0, before - rounds.spent)
-        rounds = replace(rounds, spent_before=rounds.spent_before + missing)
-        rounds = rounds.with_signature(round_id, digest, cost)
+        rounds = _counted(rounds, cap, before).with_signature(round_id, digest, cost)
+        self._write(domain, rounds, "signed")
+
+    def charge(self, domain: Domain, round_id: int, cost: int, cap: int | None, before: int) -> None:
+        """Store what a private training costs, before it draws its noise. Each call is another training.
+
+        Args:
+            domain: The ledger.
+            round_id: The round.
+            cost: Privacy cost of the training, in units of 2^-32 rho.
+            cap: As for `remember`.
+            before: As for `remember`.
+
+        Raises:
+            SignerError: As `remember`, or a commitment of the round was signed already.
+        """
+        self.check_unchanged()
+        rounds = self._record.of(domain)
+        rounds.check_unsigned(round_id)
+        self._write(domain, _counted(rounds, cap, before).with_training(round_id, cost), "trained")
+
+    def _write(self, domain: Domain, rounds: SignedRounds, what: str) -> None:
         try:
             self.store(self._record.with_rounds(domain, rounds))
         except OSError as error:
             raise SignerError(
                 f"The signing record {self.path} can't be written: {error.strerror}.",
-                remedy="Nothing was signed. Make room on the disk, or move the record.",
+                remedy=f"Nothing was {what}. Make room on the disk, or move the record.",
                 code="record-unusable",
             ) from error
+
+
+def _counted(rounds: SignedRounds, cap: int | None, before: int) -> SignedRounds:
+    """Return the same with a cap, if there is none yet, and with at least so much spent."""
+    missing = max(0, before - rounds.spent)
+    cap = cap if rounds.cap is None else rounds.cap
+    return replace(rounds, cap=cap, spent_before=rounds.spent_before + missing)

@@ -456,7 +456,8 @@ def balance(
     }
     if rounds_left is not None:
         lines["privacy budget"] = (
-            f"{spent} of {policy.privacy_cap} spent, enough for {rounds_left} more rounds"
+            f"{spent} of {policy.privacy_cap} spent by the ledger, enough for {rounds_left} more rounds; the signer "
+            "may have counted more (`folkmoot signer record show`)"
         )
     elif spent:
         lines["privacy budget"] = f"{spent} spent; the current policy asks for no noise"

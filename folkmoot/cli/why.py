@@ -288,8 +288,9 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
         privacy = document["privacy"]
         if privacy["roundsLeft"] is not None:
             shown.append(
-                f"Privacy budget: {int(privacy['spent'])} spent, enough for {int(privacy['roundsLeft'])} more rounds "
-                "under the current policy."
+                f"Privacy budget: {int(privacy['spent'])} spent by the ledger, enough for "
+                f"{int(privacy['roundsLeft'])} more rounds under the current policy. The signer may have counted more: "
+                "`folkmoot signer record show`."
             )
         if number is None and verdicts:
             shown.append(table(("round", "phase", "weight", "reason", "pay"), map(_row, verdicts[:last])))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from logging import WARNING
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from eth_utils.address import to_checksum_address
 from flwr.app import Message
@@ -137,10 +137,16 @@ def checked_round(message: Message, contributor: Contributor) -> CheckedRound:
             max_sum_squares=policy.max_sum_squares,
             width=policy.width,
         )
+        if declared is not None and _is_number(rate := manifest.training.get("learning_rate")):
+            declared.check_model(manifest.elements, rate)
         check_weights(manifest, max(int(theta.max()), -int(theta.min())) / ONE, policy.min_sum_squares)
     except InputError as error:
         raise RefusedError(error.message, remedy=error.remedy, code=error.code) from error
     return CheckedRound(round_message, header, manifest, files, policy, view, [theta])
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return type(value) in (int, float)
 
 
 def _from_keeper(ask: Callable[[], T]) -> T:

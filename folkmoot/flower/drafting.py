@@ -78,6 +78,19 @@ class Drafting:
         if pace.is_eager(manifest.training):
             self._eager = EagerStore(self._folder, owner, key, manifest.elements)
 
+    @property
+    def untrained(self) -> Commitment:
+        """What the update's commitment says before it is trained; root, sum of squares and memory are zero."""
+        header = self._round.header
+        return Commitment(
+            contributor=self._account,
+            round=header.round,
+            base_state_root=header.base_state_root,
+            update_root=bytes(32),
+            sum_squares=0,
+            bundle_hash=self._bundle,
+        )
+
     def draft(self, claim: Claim | None, *, configs: bool) -> DraftUpdate | Message:
         """Train, and store the draft of the update; return it, or the app's error.
 
@@ -106,14 +119,8 @@ class Drafting:
         hide_examples(trained.content)
         update, memory_hash = self._encoded(trained, earlier, residual, feeds_back=feeds_back)
         fault_point("node.memory-drafted")
-        commitment = Commitment(
-            contributor=self._account,
-            round=header.round,
-            base_state_root=header.base_state_root,
-            update_root=update.root,
-            sum_squares=update.sum_squares,
-            memory_hash=memory_hash,
-            bundle_hash=self._bundle,
+        commitment = replace(
+            self.untrained, update_root=update.root, sum_squares=update.sum_squares, memory_hash=memory_hash
         )
         if claim is not None:
             commitment = claim(self._contributor, commitment)

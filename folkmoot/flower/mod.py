@@ -4,10 +4,11 @@
     from folkmoot.flower import folkmoot_mod
     app = ClientApp(mods=[folkmoot_mod()])
 
-Before training, it checks the coordinator's data against the chain, which it reads itself. After training, it encodes
-the change, has it signed, and replies with the update instead of the weights. The app sees the train message that
-Flower would send, with its arrays in its own order and dtypes. The mod never has access to a key. After a failure it
-sends the coordinator a code without details of this machine or its data; the details go to the node's own log.
+Before training, it checks the coordinator's data against the chain, which it reads itself. A private training is
+charged to the account's budget before it begins. After training, the mod encodes the change, has it signed, and replies
+with the update instead of the weights. The app sees the train message that Flower would send, with its arrays in its
+own order and dtypes. The mod never has access to a key. After a failure it sends the coordinator a code without details
+of this machine or its data; the details go to the node's own log.
 """
 
 from __future__ import annotations
@@ -47,11 +48,16 @@ from folkmoot.flower.keeping import NO_KEEPER, KeeperError, deliver
 from folkmoot.flower.memory import commit_memory
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
 from folkmoot.flower.training import App
-from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.budget import UNITS_OF_RHO
+from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.runtime.fault_points import fault_point
 
 _CARRIED = "carried"
 """Why a node does not deliver an update: the relay does it."""
+
+_PASSING = frozenset({CHAIN_UNAVAILABLE, "round-ahead"})
+"""Codes of refusals while the signer can't read the chain, or while its endpoint is a block behind. The same request
+may be made again."""
 
 
 def folkmoot_mod(
@@ -156,6 +162,8 @@ def _anchored(
             whole=options.whole,
         )
         drafting = Drafting(app, checked, signer.account, draft_key)
+        if checked.policy.noise1024:
+            _charge(drafting.untrained, signer, contributor)
         draft = drafting.draft(options.claim, configs=options.configs)
         if isinstance(draft, Message):
             return draft
@@ -166,6 +174,27 @@ def _anchored(
     return reply
 
 
+def _charge(untrained: Commitment, signer: Signer, contributor: Contributor) -> None:
+    """Have a private training charged to the account's budget, before it draws its noise.
+
+    From here on, whatever becomes of the training is counted: also an exception, a refusal and a kill. What can be
+    refused without a look at the records must be refused before.
+
+    Raises:
+        SignerError: The signer refuses. Then nothing may be trained.
+    """
+    domain = Domain(contributor.chain_id, contributor.ledger)
+    # An agent that can't read the chain has charged nothing. After other failures it may have.
+    charged = repeat(lambda: signer.charge(untrained, domain), _PASSING)
+    if charged is not None:
+        log(
+            INFO,
+            "Round %d: training is charged %.4f rho; %.4f of at most %.4f rho are spent",
+            untrained.round,
+            *(units / UNITS_OF_RHO for units in (charged.cost, charged.spent, charged.cap)),
+        )
+
+
 def _signed(draft: DraftUpdate, number: int, signer: Signer, contributor: Contributor) -> KeptUpdate:
     """Have a draft signed, and store the signed update, with the memory that belongs to it.
 
@@ -174,11 +203,7 @@ def _signed(draft: DraftUpdate, number: int, signer: Signer, contributor: Contri
     """
     check_in_time(number, contributor)
     commitment, domain = draft.commitment, Domain(contributor.chain_id, contributor.ledger)
-    # The signer reads the chain itself. It refuses while it can't, or while its endpoint is a block behind, and then
-    # the same request may be made again.
-    signature = repeat(
-        lambda: signer.sign(commitment, domain, draft.data), {CHAIN_UNAVAILABLE, "round-ahead"}
-    )
+    signature = repeat(lambda: signer.sign(commitment, domain, draft.data), _PASSING)
     fault_point("node.signed")
     kept = KeptUpdate(draft.header_hash, commitment_to_wire(commitment, signature), draft.data, draft.said)
     keep_update(contributor.home, number, kept)

@@ -8,6 +8,9 @@ is `client/signer.py`, which is not part of the app bundle. This module is.
 A request is one line of JSON. The agent answers with one line: a refusal, or the number of bytes that it wants. It then
 reads the update file itself from the socket, so it checks the bytes that it has received, whatever happens to the file
 of the sender. A second line has the signature or a refusal.
+
+In a federation with a privacy budget, a node requests a charge before it trains. Whatever the training comes to, others
+see it, if only that no update came; so it is counted before the noise is drawn, and not when the update is signed.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import hmac
 import json
 import socket
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 MESSAGE_TYPE = "Commitment"
+CHARGE_TYPE = "Charge"
+"""Type of a request to charge the privacy budget for a training that has not begun."""
 ACCOUNT_TYPE = "Account"
 """Type of a request for the account and the ledger that an agent signs for."""
 DRAFT_KEY_TYPE = "DraftKey"
@@ -62,6 +68,22 @@ class Signer(Protocol):
             SignerError: The signer can't be reached.
         """
 
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged | None:
+        """Charge the account's privacy budget for one private training, which has not drawn its noise yet.
+
+        Each call charges another training. Only a node in a federation with a privacy budget calls this.
+
+        Args:
+            commitment: What the update's commitment will be. Its update root and sum of squares are not looked at.
+            domain: The ledger of the federation.
+
+        Returns:
+            What was charged; None if the signer keeps no count of its own.
+
+        Raises:
+            SignerError: The signer refuses or can't be reached. Then nothing may be trained.
+        """
+
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Sign a commitment; return the signature: 65 bytes, or what a contract account accepts.
 
@@ -75,8 +97,20 @@ class Signer(Protocol):
         """
 
 
+@dataclass(frozen=True)
+class Charged:
+    """What a private training was charged, in units of 2^-32 rho."""
+
+    cost: int
+    """What the training costs."""
+    spent: int
+    """What the account has spent, with this training."""
+    cap: int
+    """What the account spends at most."""
+
+
 class LocalSigner:
-    """Signs with an account in this process; at most one commitment per round.
+    """Signs with an account in this process; at most one commitment per round. Only the ledger counts what it spends.
 
     Args:
         account: The account, from eth-account.
@@ -94,6 +128,16 @@ class LocalSigner:
     def draft_key(self) -> bytes:
         """Return the key for drafts."""
         return draft_key_of(self._account)
+
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged | None:
+        """Charge nothing, unless the round has a commitment.
+
+        Raises:
+            SignerError: A commitment was signed in this round.
+        """
+        if (domain.separator, commitment.round) in self._signed:
+            raise already_signed(commitment.round)
+        return None
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Sign a commitment. The update is not looked at: who calls this has the key anyway.
@@ -138,19 +182,35 @@ class AgentSigner:
             raise _not_an_agent(self._path) from error
         return key
 
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged:
+        """Request a charge for a private training.
+
+        Raises:
+            SignerError: The agent refuses, does not run, or gives an invalid answer; ``signer-outdated``: it is of a
+                release that charges signatures only.
+        """
+        try:
+            answer = _ask(self._path, _request(CHARGE_TYPE, commitment, domain))
+            return Charged(**{name: int(answer[name]) for name in ("cost", "spent", "cap")})
+        except SignerError as error:
+            if error.code != "wrong-type":
+                raise
+            raise SignerError(
+                f"The signer agent at {self._path} is of an earlier release: it does not charge the privacy budget "
+                "before training.",
+                remedy="Nothing was trained. Update Folkmoot where the signer runs, and start it again.",
+                code="signer-outdated",
+            ) from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise _not_an_agent(self._path) from error
+
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Request a signature for a commitment.
 
         Raises:
             SignerError: The agent refuses, does not run, or gives an invalid answer.
         """
-        request = {
-            "type": MESSAGE_TYPE,
-            "chainId": domain.chain_id,
-            "ledger": domain.verifying_contract,
-            "commitment": commitment.to_json(),
-            "size": len(data),
-        }
+        request = {**_request(MESSAGE_TYPE, commitment, domain), "size": len(data)}
         answer = _ask(self._path, request, data)
         try:
             signature = bytes.fromhex(answer["signature"])
@@ -190,6 +250,15 @@ def _not_an_agent(path: Path) -> SignerError:
         f"The program at {path} is not a signer agent of this release.",
         remedy="Start `folkmoot signer run` of the same release, and give its socket.",
     )
+
+
+def _request(kind: str, commitment: Commitment, domain: Domain) -> dict[str, Any]:
+    return {
+        "type": kind,
+        "chainId": domain.chain_id,
+        "ledger": domain.verifying_contract,
+        "commitment": commitment.to_json(),
+    }
 
 
 def _ask(path: Path, request: dict[str, Any], data: bytes = b"") -> dict[str, Any]:

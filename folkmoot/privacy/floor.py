@@ -120,7 +120,7 @@ def check_bounds(
 ) -> Floor:
     """Check that a policy's bounds on the sum of squares refuse no honest update; return the derived floor.
 
-    A refusal comes after the noise was drawn, so it would say something about the noisy update, and cost nothing.
+    A refusal comes after the noise was drawn, so it would say something about the noisy update, and waste its cost.
 
     Args:
         manifest: The manifest.

@@ -14,7 +14,6 @@ choose can make such a last bit decide over the whole gradient. So the place of 
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 from folkmoot.errors import TaskError
 from folkmoot.privacy.layers import check_layers
 from folkmoot.privacy.noise import I64, SecretStream, discrete_gaussian
-from folkmoot.privacy.settings import PrivacySettings
+from folkmoot.privacy.settings import PrivacySettings, check_grid
 
 if TYPE_CHECKING:
     import torch
@@ -42,9 +41,6 @@ _MOST_CHUNK = 256
 
 _SLACK = 1 - 2.0**-40
 """Shortens a clipped gradient by more than the rounding errors of floats can lengthen it."""
-
-_SQUARES = 1 << 63
-"""Sums of squares must stay below it."""
 
 Released = tuple[PrivacySettings, dict[str, NDArray[Any]]]
 """The settings with which the mechanism trained, and the weights that it released, by name."""
@@ -75,12 +71,7 @@ def clipped(gradients: NDArray[np.floating[Any]], clip: float, bound: int) -> I6
 
 def within(rows: I64, bound: int) -> I64:
     """Return integer rows, with zeros in the place of each row whose norm is above ``bound``: int64[n, d]."""
-    if rows.shape[1] * bound * bound >= _SQUARES:
-        raise TaskError(
-            f"A model of {rows.shape[1]} trained values does not fit a grid on which a record's norm is {bound}.",
-            remedy="Lower the privacy setting grid, or train fewer values.",
-            code="grid-too-fine",
-        )
+    check_grid(rows.shape[1], bound)
     # Values beyond the bound are looked at before they are squared: the sum of the squares of others can't overflow.
     kept = rows.copy()
     kept[(rows < -bound).any(axis=1) | (rows > bound).any(axis=1)] = 0
@@ -140,13 +131,8 @@ def train(
     gradients_of = vmap(grad(loss), in_dims=(None, 0, 0), randomness="different")
     sizes = {name: value.numel() for name, value in trained.items()}
     elements = sum(sizes.values())
-    # Refuse the model whatever the records are.
-    within(np.zeros((0, elements), dtype=np.int64), settings.bound)
+    settings.check_model(elements, rate)  # Refuse the model whatever the records are.
     scale = rate * settings.step_size
-    if not math.isfinite(scale):
-        raise TaskError(
-            f"A learning rate of {rate} is too large.", remedy="Use a smaller one in the manifest."
-        )
     chunks = _chunks(inputs, labels, elements)
     model.train()
     with torch.random.fork_rng(devices=[]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from folkmoot.errors import InputError
+from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy.accountant import MOST_NOISE, epsilon_of, rho_of
 from folkmoot.privacy.noise import MOST_DEVIATION
 from folkmoot.protocol.manifest import PRIVACY
@@ -22,6 +22,9 @@ UNIT, ADJACENCY = "record", "add-remove"
 
 MOST_DELTA = 1e-3
 """Largest delta. With one near 1, a small epsilon promises nothing."""
+
+_SQUARES = 1 << 63
+"""Sums of squares must stay below it."""
 
 CODE = "invalid-privacy"
 """Code of the errors about settings."""
@@ -133,9 +136,43 @@ class PrivacySettings:
         size = Fraction(rate) * Fraction(self.clip) / (self.bound * self.divisor)
         return (self.deviation * size) ** 2
 
+    def check_model(self, elements: int, rate: float) -> None:
+        """Check what can be checked of a training before any record is looked at.
+
+        Args:
+            elements: Number of trained values.
+            rate: Learning rate.
+
+        Raises:
+            TaskError: The model does not fit the grid (``grid-too-fine``), or the learning rate is too large.
+        """
+        check_grid(elements, self.bound)
+        if not math.isfinite(rate * self.step_size):
+            raise TaskError(
+                f"A learning rate of {rate} is too large.", remedy="Use a smaller one in the manifest."
+            )
+
     def epsilon(self, rounds: int) -> float:
         """Return the epsilon of taking part in some rounds, at ``delta``."""
         return epsilon_of(rho_of(self.noise1024, rounds, self.steps), self.delta)
+
+
+def check_grid(elements: int, bound: int) -> None:
+    """Check that the square of a record's norm, in steps of the grid, fits 63 bits however many values it is of.
+
+    Args:
+        elements: Number of trained values.
+        bound: Largest norm of a record's gradient, in steps of the grid.
+
+    Raises:
+        TaskError: It does not (``grid-too-fine``).
+    """
+    if elements * bound * bound >= _SQUARES:
+        raise TaskError(
+            f"A model of {elements} trained values does not fit a grid on which a record's norm is {bound}.",
+            remedy="Lower the privacy setting grid, or train fewer values.",
+            code="grid-too-fine",
+        )
 
 
 def check_matches_policy(settings: PrivacySettings | None, *, noise1024: int, steps: int) -> None:

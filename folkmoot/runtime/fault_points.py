@@ -95,6 +95,7 @@ POINTS: dict[str, str] = {
     "relay.reply-taken": "an answer was taken from the SuperLink, which forgets it, and not handed in",
     "relay.handed-in": "an update was handed in, and others were not",
     "node.base-checked": "a round was checked against the chain, and nothing was trained",
+    "node.charged": "the signer has counted a private training, and nobody was told",
     "node.trained": "an update was trained, and is nowhere but in memory",
     "node.memory-drafted": "what training keeps is on disk, and its update is nowhere but in memory",
     "node.eager-trained": "the next update was trained from its eager start, and is nowhere but in memory",

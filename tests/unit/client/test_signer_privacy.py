@@ -72,6 +72,19 @@ def test_what_the_chain_counts_is_spent_although_the_record_is_new() -> None:
     assert rules().charge(RoundOnChain(VOTED, VOTED.privacy_cap - COST), 9, SignedRounds()).cost == COST
 
 
+def test_the_signature_of_a_charged_round_passes_no_cap() -> None:
+    """Not even one that was lowered since: what the training cost is spent already."""
+    rounds = SignedRounds(0, {}, {9: COST}, 0, COST - 1)
+    assert rules().charge(RoundOnChain(VOTED, 0), 9, rounds) == Charge(COST, COST - 1, COST)
+    with pytest.raises(SignerError, match="at most") as refused:
+        rules().charge(RoundOnChain(VOTED, 0), 9, replace(rounds, cap=2 * COST - 1), training=True)
+    assert (refused.value.code, refused.value.remedy[:20]) == ("own-cap", "Nothing was trained.")
+
+
+def test_what_the_ledger_would_refuse_is_refused() -> None:
+    assert refusal(VOTED, SignedRounds(cap=2**60), VOTED.privacy_cap - COST + 1) == "budget-spent"
+
+
 def test_the_same_update_is_signed_again_without_a_charge() -> None:
     rounds = SignedRounds(0, {9: "ab"}, {9: COST}, 0, COST)
     assert rules().charge(RoundOnChain(VOTED, COST), 9, rounds).cost == COST

@@ -656,7 +656,7 @@ def test_a_node_trains_nothing_under_a_policy_that_does_not_suit_the_noise(
         app = App()
         refused = run(join(world, private=True), train_message(world), app)
     assert reason(refused).startswith(f"{code}: ")
-    assert not app.seen, "what is refused after the training is known without a cost"
+    assert not app.seen, "what is refused after the training wastes its cost"
 
 
 INTEGERS = {

@@ -244,7 +244,7 @@ def test_no_weights_let_a_record_change_the_gradient_of_another(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
 def test_no_noise_makes_a_weight_infinite(dtype: torch.dtype) -> None:
-    """Whether an update is refused as infinite would depend on the noisy sum, and cost nothing."""
+    """Whether an update is refused as infinite would depend on the noisy sum."""
     model = nn.Sequential(nn.Linear(6, 3)).to(dtype)
     inputs, labels = records(20)
     with checked(model, SETTINGS):

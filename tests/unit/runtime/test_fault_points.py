@@ -71,6 +71,7 @@ KILLED_BY = {
     "restore.": BY_CHAOS,
     "relay.": "tests/e2e/test_flower_kills.py",
     "node.": "tests/e2e/test_flower_kills.py",
+    "node.charged": "tests/unit/flower/test_charges.py",
     "node.eager-": "tests/unit/flower/test_eager.py",
     "node.memory-": "tests/unit/flower/test_memory.py",
     "cli.": "tests/e2e/test_flower_kills.py",
