@@ -52,9 +52,10 @@ class Begun:
     flower_run: int = 0
     """Flower's number of the relay; 0 if none is known."""
 
-    def wishes(self, rounds: int, expect: int) -> bool:
+    def wishes(self, rounds: int, expect: int, patience: int) -> bool:
         """Whether it is a run of this kind."""
-        return (self.wish.get("rounds"), self.wish.get("expect")) == (rounds, expect)
+        wish = self.wish
+        return (wish.get("rounds"), wish.get("expect"), wish.get("patience", 0)) == (rounds, expect, patience)
 
 
 @dataclass
@@ -131,8 +132,21 @@ def begin(
     account: LocalAccount,
     domain: Domain,
     say: Say,
+    *,
+    patience: int = 0,
 ) -> RunView:
     """Start a run, or go on with the one that is under way or was begun by an interrupted call.
+
+    Args:
+        api: The coordinator.
+        memory: The note of the federation's run.
+        rounds: Number of rounds to open.
+        expect: Number of contributors after whose updates a round stops waiting.
+        account: The coordinator's account.
+        domain: Chain and ledger of the federation.
+        say: Is told which run is gone on with.
+        patience: Seconds for which rounds that are cancelled in a row are tried again. A run that is under way keeps
+            its own.
 
     Returns:
         The run; it may be over, if an interrupted call had begun it.
@@ -142,7 +156,7 @@ def begin(
         LocalError: The note can't be written.
     """
     begun = memory.begun
-    if begun is not None and begun.wishes(rounds, expect):
+    if begun is not None and begun.wishes(rounds, expect, patience):
         found = _taken_up(api, begun)
         if found is not None:
             say(
@@ -153,10 +167,12 @@ def begin(
     run = api.run()
     if run is not None and run.state == "running":
         say(f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.")
+        if run.patience != patience:
+            say(f"It keeps its patience of {run.patience} s. For another one, end it and start a new run.")
         if begun is None or begun.run != run.id:
-            memory.note(Begun({"rounds": rounds, "expect": expect}, run.id))
+            memory.note(Begun({"rounds": rounds, "expect": expect, "patience": patience}, run.id))
         return run
-    wish = sign_run(rounds, expect, account, domain)
+    wish = sign_run(rounds, expect, account, domain, patience=patience)
     memory.note(Begun(wish))
     fault_point("cli.run-noted")
     run = api.send_run(wish)

@@ -70,6 +70,12 @@ def begin(
     return call
 
 
+def test_a_wish_with_another_patience_is_another_wish() -> None:
+    assert Begun({"rounds": 3, "expect": 2}).wishes(3, 2, 0), "a note without a patience"
+    assert not Begun({"rounds": 3, "expect": 2}).wishes(3, 2, 60)
+    assert Begun({"rounds": 3, "expect": 2, "patience": 60}).wishes(3, 2, 60)
+
+
 def test_a_call_that_got_no_answer_is_gone_on_with(
     coordinator: Coordinator, begin: Callable[[int], RunView]
 ) -> None:
