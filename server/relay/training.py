@@ -36,6 +36,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LOOK_FOR_NODES = 1.0
 """Seconds between two looks how many nodes are connected; each starts a program of Flower's."""
 
+NO_ANSWER = "flower-run"
+"""Code of the error that the SuperLink starts no run, or does not say how one ended."""
+
 Say = Callable[[str], None]
 
 
@@ -216,7 +219,8 @@ class Carrier:
     app: Path | None = None
     """Folder of the relay; ours if left out."""
     tries: int = 0
-    """Relays that may end early, one after the other, before it is given up; 0 for any number."""
+    """Relays that may end early, one after the other, before it is given up; 0 for any number. An unavailable SuperLink
+    does not count."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
@@ -227,7 +231,7 @@ class Carrier:
         """
         backoff, early = Backoff(FIRST_PAUSE, LONGEST_PAUSE), 0
         while True:
-            began = time.monotonic()
+            began, counts = time.monotonic(), True
             try:
                 result = self._relay()
                 why = f"Flower's run {result.run_id} ended as {result.status}."
@@ -235,14 +239,15 @@ class Carrier:
                 if not self.started:
                     raise
                 why = error.message
+                counts = error.code != NO_ANSWER
             self._note(0)
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
                 early = 0
             if self.over(FIRST_PAUSE):
                 return
-            early += 1
-            if early == self.tries:
+            early += counts
+            if counts and early == self.tries:
                 raise LocalError(
                     f"The ServerApp has ended {early} times in a row before the end of the run. {why}",
                     remedy="Correct the app, and start another run.",

@@ -190,6 +190,27 @@ def test_a_relay_that_ends_each_time_is_given_up_where_that_is_asked_for(
     assert began == [tmp_path] * 3
 
 
+def test_an_outage_of_the_superlink_is_no_failure_of_the_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
+    began: list[int] = []
+
+    def run(link: SuperLink, settings: dict[str, Any], **more: Any) -> RunResult:
+        began.append(len(began))
+        if 1 <= began[-1] <= 5:
+            raise LocalError("Flower did not start a run.", code="flower-run")
+        more["on_start"](1 + began[-1])
+        return RunResult(began[-1], "finished:failed")
+
+    monkeypatch.setattr(flower_run, "run", run)
+    carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
+    carrier.app, carrier.tries = tmp_path, 3
+    with pytest.raises(LocalError, match="has ended 3 times in a row"):
+        carrier.carry()
+    assert len(began) == 1 + 5 + 2
+
+
 def _counting(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> list[str]:
     """Let a SuperLink have so many nodes, one look after the other; the last one stays."""
     left = list(counts)
