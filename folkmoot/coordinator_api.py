@@ -541,12 +541,19 @@ class CoordinatorApi:
 
     # Events.
 
-    def events(self, after: int | None = None, *, timeout: float = 60.0) -> Iterator[Event]:
+    def events(
+        self,
+        after: int | None = None,
+        *,
+        timeout: float = 60.0,
+        unavailable: Callable[[CoordinatorError], None] = lambda error: None,
+    ) -> Iterator[Event]:
         """Yield events as they happen, endlessly. After a broken connection, continue with the next event.
 
         Args:
             after: Number of the last known event; 0 for all events; None for new events only.
             timeout: Seconds for which requests are repeated while the coordinator or its database is unavailable.
+            unavailable: Is given the error of each request that is repeated.
         """
         import httpx
 
@@ -568,6 +575,7 @@ class CoordinatorApi:
                 passes = error.code == UNREACHABLE or error.details.get("status") == 503
                 if not passes or time.monotonic() >= given_up:
                     raise
+                unavailable(error)
             time.sleep(0.5)
 
     def newest_event(self) -> int:

@@ -375,6 +375,7 @@ class _Follower(threading.Thread):
         super().__init__(name="follow-run", daemon=True)
         self._coordinator, self._begun, self._last = coordinator, run, last
         self._view, self._as_json = view, as_json
+        self._told_unavailable = False
         self.broken: FolkmootError | None = None
         self.anchored = 0
         """The newest round that was seen to be anchored."""
@@ -383,13 +384,23 @@ class _Follower(threading.Thread):
         """Follow."""
         from folkmoot.cli.measuring import completed
         from folkmoot.coordinator_api import CoordinatorApi
+        from folkmoot.runtime.units import format_duration
 
         try:
             run = self._begun
             if run.waiting is not None:  # its event came before this call
                 self._show_waiting(run)
             with CoordinatorApi(self._coordinator) as api:
-                for event in api.events(self._last, timeout=max(EVENTS_TIMEOUT, run.patience)):
+                timeout = max(EVENTS_TIMEOUT, run.patience)
+
+                def unavailable(error: FolkmootError) -> None:
+                    if not self._told_unavailable:
+                        self._told_unavailable = True
+                        spent = format_duration(int(timeout))
+                        self._say(f"{error.message} Trying again for {spent}, or until it answers.")
+
+                for event in api.events(self._last, timeout=timeout, unavailable=unavailable):
+                    self._told_unavailable = False
                     self.show(event.type, event.data if self._as_json else completed(api, event), event)
                     if event.type == "round-anchored":
                         self.anchored = int(event.data["round"])
@@ -397,6 +408,13 @@ class _Follower(threading.Thread):
                         return
         except FolkmootError as exc:
             self.broken = exc
+
+    def _say(self, text: str) -> None:
+        """Print a line, above the display if there is one; with --json, on standard error."""
+        if self._as_json:
+            note(text, self._as_json)
+        else:
+            self._view.say(text)
 
     def _show_waiting(self, run: RunView) -> None:
         """Show why a run waits, in the words of the event of which this call was not told."""

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -129,22 +131,10 @@ def test_why_a_run_waits_is_said_everywhere_and_it_can_be_ended(slow: Running) -
 def test_train_goes_on_with_a_run_that_waits(slow: Running, tmp_path: Path) -> None:
     run = wait_begins(slow)
     home = slow.coordinator.settings.home
-    words = [
-        *(sys.executable, "-m", "folkmoot", "train", "--rounds", "2", "--expect", "2", "--patience", "60"),
-        *("--coordinator", slow.api.url, "--keystore", str(home / "key.json")),
-        *("--password-file", str(home / "password")),
-    ]
     for more in ((), ("--json",)):  # the second one finds what the first one has noted
-        with (tmp_path / "said").open("w+") as said:
-            process = subprocess.Popen(
-                [*words, *more], stdout=said, stderr=subprocess.STDOUT, env=_environment(tmp_path)
-            )
-            try:
-                until(lambda: str(run.waiting) in (tmp_path / "said").read_text(), what="the line")
-            finally:
-                process.kill()
-                process.wait()
-        text = (tmp_path / "said").read_text()
+        with training(home, slow.api.url, tmp_path, "--patience", "60", *more) as following:
+            until(partial(following.has, str(run.waiting)), what="the line")
+        text = following.text()
         assert "A run is under way, 0 of 2 rounds are done: going on with it." in text or more
         assert "It keeps its patience of 28800 s." in text or more
     shown = [json.loads(line) for line in text.splitlines() if line.startswith('{"event": "run-waiting"')]
@@ -154,8 +144,37 @@ def test_train_goes_on_with_a_run_that_waits(slow: Running, tmp_path: Path) -> N
     assert (still.id, still.state) == (run.id, "running")
 
 
-def _environment(tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+@dataclass
+class Following:
+    """A `folkmoot train` in a process of its own."""
+
+    process: subprocess.Popen[bytes]
+    said: Path
+
+    def text(self) -> str:
+        return self.said.read_text()
+
+    def has(self, line: str) -> bool:
+        return line in self.text()
+
+
+@contextmanager
+def training(home: Path, url: str, tmp_path: Path, *more: str) -> Iterator[Following]:
+    """Run `folkmoot train` for the run that is under way, and kill it at the end."""
+    words = [
+        *(sys.executable, "-m", "folkmoot", "train", "--rounds", "2", "--expect", "2"),
+        *("--coordinator", url, "--keystore", str(home / "key.json")),
+        *("--password-file", str(home / "password"), *more),
+    ]
+    said = tmp_path / "said"
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path / "data")}
+    with said.open("w") as file:
+        process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield Following(process, said)
+        finally:
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.timeout(180)
@@ -164,14 +183,17 @@ def test_a_killed_coordinator_goes_on_with_the_pause(world: factories.Federation
     make_home(home, world, cancelled_pause=HOUR, longest_cancelled_pause=HOUR)
     process = Process(home, free_port())
     domain = Domain(world.deployment.chain_id, world.deployment.ledger)
-    with CoordinatorApi(process.url) as api:
+    with CoordinatorApi(process.url) as api, ExitStack() as stack:
         try:
             process.start()
             until(lambda: _answers(api), what="the start")
             api.start_run(1, 2, world.coordinator, domain, patience=8 * HOUR)
             fail(api, world, 1)
             before = _waiting(api)
+            following = stack.enter_context(training(home, process.url, tmp_path))
+            until(lambda: str(before.waiting) in following.text(), what="the line")
             process.kill()
+            until(lambda: "Trying again for 8h, or until it answers." in following.text(), what="the word")
             process.start()
             until(lambda: _answers(api), what="the restart")
             assert api.run() == before
@@ -180,6 +202,8 @@ def test_a_killed_coordinator_goes_on_with_the_pause(world: factories.Federation
             until(lambda: api.health()["chainTime"] >= since + 2 * HOUR, what="another look")
             assert (newest_round(api), api.run()) == (1, before)
             assert api.end_run(before.id, "Enough.", world.coordinator, domain).state == "failed"
+            assert following.process.wait(timeout=60) == 1
+            assert "The run failed. The operator ended it: Enough." in following.text()
         finally:
             process.kill()
 
