@@ -132,6 +132,14 @@ class RunView:
     """Number of contributors after whose updates a round stops waiting."""
     error: str | None
     """Reason of the failure; None if it has not failed."""
+    patience: int = 0
+    """Seconds for which rounds that are cancelled in a row are tried again."""
+    cancelled: int = 0
+    """Number of rounds in a row that were cancelled."""
+    next_round_at: int | None = None
+    """Unix time on the coordinator's wall clock before which it opens no round; None if it does not wait."""
+    waiting: str | None = None
+    """Sentence that says why it waits; None if it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +197,9 @@ def sign_report(
     return {**content, "deadline": deadline, "signature": signature}
 
 
-def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) -> dict[str, Any]:
+def sign_run(
+    rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0
+) -> dict[str, Any]:
     """Return a signed request that starts a run. It can be used once, within `SIGNATURE_LIFETIME` seconds.
 
     Args:
@@ -197,11 +207,18 @@ def sign_run(rounds: int, expect: int, account: LocalAccount, domain: Domain) ->
         expect: Number of contributors after whose updates a round stops waiting.
         account: The coordinator's account.
         domain: Chain and ledger of the federation.
+        patience: Seconds for which rounds that are cancelled in a row are tried again, at most 30 days.
     """
     deadline = int(time.time()) + SIGNATURE_LIFETIME
-    signed = account.sign_message(run_message(domain, rounds, expect, deadline))
+    signed = account.sign_message(run_message(domain, rounds, expect, patience, deadline))
     signature = "0x" + bytes(signed.signature).hex()
-    return {"rounds": rounds, "expect": expect, "deadline": deadline, "signature": signature}
+    return {
+        "rounds": rounds,
+        "expect": expect,
+        "patience": patience,
+        "deadline": deadline,
+        "signature": signature,
+    }
 
 
 class CoordinatorApi:
@@ -421,7 +438,9 @@ class CoordinatorApi:
             )
         self._checked(response)
 
-    def start_run(self, rounds: int, expect: int, account: LocalAccount, domain: Domain) -> RunView:
+    def start_run(
+        self, rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0
+    ) -> RunView:
         """Start a run, as the coordinator's account.
 
         Args:
@@ -429,8 +448,9 @@ class CoordinatorApi:
             expect: Number of contributors after whose updates a round stops waiting.
             account: The coordinator's account.
             domain: Chain and ledger of the federation.
+            patience: Seconds for which rounds that are cancelled in a row are tried again.
         """
-        return self.send_run(sign_run(rounds, expect, account, domain))
+        return self.send_run(sign_run(rounds, expect, account, domain, patience=patience))
 
     def send_run(self, wish: dict[str, Any]) -> RunView:
         """Start a run with a request of `sign_run`.
@@ -440,7 +460,8 @@ class CoordinatorApi:
                 coordinator refuses.
         """
         answer = self._object(self._checked(self._send("POST", "/v1/runs", json=wish)))
-        return RunView(str(answer["id"]), "running", int(wish["rounds"]), 0, int(wish["expect"]), None)
+        numbers = int(wish["rounds"]), 0, int(wish["expect"])
+        return RunView(str(answer["id"]), "running", *numbers, None, patience=int(wish.get("patience", 0)))
 
     def end_run(self, run: str, reason: str, account: LocalAccount, domain: Domain) -> RunView:
         """End an abandoned run, as the coordinator's account. A run that has ended does not change.
@@ -520,12 +541,19 @@ class CoordinatorApi:
 
     # Events.
 
-    def events(self, after: int | None = None, *, timeout: float = 60.0) -> Iterator[Event]:
+    def events(
+        self,
+        after: int | None = None,
+        *,
+        timeout: float = 60.0,
+        unavailable: Callable[[CoordinatorError], None] = lambda error: None,
+    ) -> Iterator[Event]:
         """Yield events as they happen, endlessly. After a broken connection, continue with the next event.
 
         Args:
             after: Number of the last known event; 0 for all events; None for new events only.
             timeout: Seconds for which requests are repeated while the coordinator or its database is unavailable.
+            unavailable: Is given the error of each request that is repeated.
         """
         import httpx
 
@@ -547,6 +575,7 @@ class CoordinatorApi:
                 passes = error.code == UNREACHABLE or error.details.get("status") == 503
                 if not passes or time.monotonic() >= given_up:
                     raise
+                unavailable(error)
             time.sleep(0.5)
 
     def newest_event(self) -> int:
@@ -664,6 +693,10 @@ class CoordinatorApi:
                 completed=int(view["completed"]),
                 expect=int(view["expect"]),
                 error=None if view.get("error") is None else str(view["error"]),
+                patience=int(view.get("patience", 0)),
+                cancelled=int(view.get("cancelled", 0)),
+                next_round_at=None if view.get("nextRoundAt") is None else int(view["nextRoundAt"]),
+                waiting=None if view.get("waiting") is None else str(view["waiting"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/runs") from error

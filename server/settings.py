@@ -78,7 +78,11 @@ class Settings(BaseSettings):
     delivery_share: float = Field(default=0.25, ge=0, le=0.9)
     """Share of the anchor window in which files of commitments that are on the chain may still arrive."""
     cancelled_limit: int = Field(default=3, ge=1)
-    """Cancelled rounds in a row after which a run fails."""
+    """Cancelled rounds in a row after which a run fails, once its patience has passed."""
+    cancelled_pause: float = Field(default=10.0, gt=0, le=3600)
+    """Seconds until the next round after a cancelled one, in a run with patience; doubled after each further one."""
+    longest_cancelled_pause: float = Field(default=600.0, gt=0, le=86_400)
+    """Seconds of the longest such pause."""
     canary: bool = False
     """Wait for an evaluator's report before a round is anchored, and withhold a model that fell."""
     canary_evaluator: str = ""

@@ -34,7 +34,7 @@ NOTEWORTHY = frozenset(
             "round-withheld",
         ),
         *("round-released", "canary-reported", "canary-missing", "data-withheld", "contributor-slashed"),
-        *("dispute-opened", "dispute-decided", "run-failed", "chain-rewound"),
+        *("dispute-opened", "dispute-decided", "run-failed", "run-waiting", "chain-rewound"),
     }
 )
 """Events whose lines are also printed on a terminal. The display shows the others."""
@@ -182,6 +182,8 @@ class View:
             return f"{parts[0]}, {progress.activity}"
         if progress.activity:
             parts.append(progress.activity)
+        elif progress.waiting:
+            parts.append(progress.waiting[:1].lower() + progress.waiting[1:].rstrip("."))
         elif current is None:
             parts.append("waiting for the first round")
         else:

@@ -102,6 +102,8 @@ class RunProgress:
         self.current: RoundLine | None = None
         self.activity = ""
         """Description of the current activity; empty while the round's phase describes it."""
+        self.waiting = ""
+        """Sentence of the coordinator on why it opens no round; empty if it does not wait."""
         self._clock = clock
         self._window_end: float | None = None
         self._last_anchor: float | None = None
@@ -182,6 +184,7 @@ class RunProgress:
         line = self._line(data)
         line.opened, line.phase = self._clock(), "open"
         self.current = line
+        self.waiting = ""
         seconds = data.get("secondsLeft")
         self._window_end = self._clock() + float(seconds) if isinstance(seconds, int | float) else None
         for node in self.nodes:
@@ -241,6 +244,9 @@ class RunProgress:
 
     def _round_slashed(self, data: Mapping[str, Any]) -> None:
         self._line(data).phase = "slashed"
+
+    def _run_waiting(self, data: Mapping[str, Any]) -> None:
+        self.waiting = str(data["message"])
 
     # Reports of the relay, and measurements.
 
@@ -324,6 +330,7 @@ _KINDS = frozenset(
     {
         *("round-opened", "update-received", "update-refused", "updates-committed", "round-computed"),
         *("round-anchored", "round-finalized", "round-cancelled", "round-slashed"),
+        "run-waiting",
         *("node-asked", "node-answered", "node-failed", "node-refused", "round-reported", "round-measured"),
     }
 )

@@ -14,7 +14,7 @@ from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json, keccak
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
-_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint64 deadline)")
+_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint32 patience,uint64 deadline)")
 _END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 
@@ -25,9 +25,18 @@ def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessag
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
-def run_message(domain: Domain, rounds: int, expect: int, deadline: int) -> SignableMessage:
-    """Return the message that the coordinator's account signs to start a run."""
-    fields = encode(("bytes32", "uint32", "uint32", "uint64"), (_RUN_TYPEHASH, rounds, expect, deadline))
+def run_message(domain: Domain, rounds: int, expect: int, patience: int, deadline: int) -> SignableMessage:
+    """Return the message that the coordinator's account signs to start a run.
+
+    Args:
+        domain: Chain and ledger of the federation.
+        rounds: Number of rounds to open.
+        expect: Number of contributors after whose updates a round stops waiting.
+        patience: Seconds for which rounds that are cancelled in a row are tried again.
+        deadline: Unix time until which the request is valid.
+    """
+    values = (_RUN_TYPEHASH, rounds, expect, patience, deadline)
+    fields = encode(("bytes32", "uint32", "uint32", "uint32", "uint64"), values)
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 

@@ -90,6 +90,8 @@ def _header(found: Overview) -> Markup:
 
 def _warnings(found: Overview) -> Markup:
     said = [found.health.error, *found.health.warnings]
+    if found.run is not None:
+        said.append(found.run.waiting)
     if not found.health.chain:
         said.append("The chain does not answer. This page lacks the values that come from the chain.")
     return Markup.of(tag("p", text, class_="notice", role="status") for text in said if text)

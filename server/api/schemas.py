@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from server.api.codes import CODES
+from server.limits import MOST_PATIENCE
 
 T = TypeVar("T")
 
@@ -647,10 +648,12 @@ class RunRequest(View):
     """Rounds to open."""
     expect: int = Field(ge=1, le=65_535)
     """Contributors after whose answers a round need not wait any longer."""
+    patience: int = Field(default=0, ge=0, le=MOST_PATIENCE)
+    """Seconds for which rounds that are cancelled in a row are tried again."""
     deadline: int = Field(ge=0, le=2**53 - 1)
     """Unix time on the wall until which the signature is good."""
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
-    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint64 deadline)`."""
+    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint32 patience,uint64 deadline)`."""
 
 
 class EndRunRequest(View):
@@ -686,6 +689,14 @@ class RunView(View):
     """Contributors after whose answers a round need not wait any longer."""
     error: str | None
     """Why it failed."""
+    patience: int
+    """Seconds for which rounds that are cancelled in a row are tried again."""
+    cancelled: int
+    """Rounds in a row that were cancelled."""
+    next_round_at: int | None
+    """Unix time on the wall before which no round is opened; none if it does not wait."""
+    waiting: str | None
+    """Why it waits, a sentence; none if it does not."""
 
 
 class IndexView(View):

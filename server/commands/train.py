@@ -29,6 +29,7 @@ from folkmoot.cli.options import (
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.runtime.backoff import Backoff, retry
+from server.limits import MOST_PATIENCE
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
 END_TIMEOUT = 300.0
 """Seconds for which `train` asks an unreachable coordinator again how the run ended."""
+
+EVENTS_TIMEOUT = 300.0
+"""Seconds for which `train` tries to reach an unavailable coordinator, in a run without a longer patience."""
 
 AGAIN = (
     "The run has not ended: start `folkmoot train` again to continue it, or end it with "
@@ -109,6 +113,16 @@ def train(
             help="Longest wait before the run begins, until --expect nodes are connected.",
         ),
     ] = 120,
+    patience: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            max=MOST_PATIENCE,
+            help="How long rounds that are cancelled in a row are tried again, after growing pauses. With 0, the run "
+            "fails after three.",
+        ),
+    ] = 0,
     evaluate: Annotated[
         str,
         typer.Option(
@@ -136,9 +150,14 @@ def train(
     starts another relay if one ends early. It prints a line per node, with the reason of a failure, and reports the
     nodes to the coordinator.
 
+    With --patience, a run survives an outage: while rounds are cancelled in a row, the coordinator waits before it
+    opens the next one. The pause doubles each time, up to ten minutes.
+
     With --app it runs the app's own ServerApp: it gives an anchored copy of the folder to `flwr run`.
 
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
+
+    Example: folkmoot train --rounds 500 --expect 4 --patience 28800 --superlink 127.0.0.1:8000 --keystore c.json
 
     Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
@@ -173,13 +192,22 @@ def train(
         if meeting_place and not memory.begun and (under_way is None or under_way.state != "running"):
             training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
         last = api.newest_event()
-        run = training.begin(api, memory, rounds, expect, account, domain, lambda text: note(text, json_))
+        run = training.begin(
+            api,
+            memory,
+            rounds,
+            expect,
+            account,
+            domain,
+            lambda text: note(text, json_),
+            patience=patience,
+        )
         if run.state == "running":
             with (
                 View(RunProgress(run.rounds, run.completed), quiet=json_) as view,
                 measuring(evaluate, coordinator) as meter,
             ):
-                follower = _Follower(coordinator, run.id, last, view, json_)
+                follower = _Follower(coordinator, run, last, view, json_)
                 meter.tell = lambda measured: follower.show("round-measured", measured)
                 meter.say = view.say
                 follower.start()
@@ -343,10 +371,11 @@ def _rounds_of(app: AppFolder | None, nodes: int, limit: StepLimit) -> int:
 class _Follower(threading.Thread):
     """Shows the events of a run until it is over."""
 
-    def __init__(self, coordinator: str, run: str, last: int | None, view: View, as_json: bool) -> None:
+    def __init__(self, coordinator: str, run: RunView, last: int | None, view: View, as_json: bool) -> None:
         super().__init__(name="follow-run", daemon=True)
-        self._coordinator, self._run, self._last = coordinator, run, last
+        self._coordinator, self._begun, self._last = coordinator, run, last
         self._view, self._as_json = view, as_json
+        self._told_unavailable = False
         self.broken: FolkmootError | None = None
         self.anchored = 0
         """The newest round that was seen to be anchored."""
@@ -355,17 +384,49 @@ class _Follower(threading.Thread):
         """Follow."""
         from folkmoot.cli.measuring import completed
         from folkmoot.coordinator_api import CoordinatorApi
+        from folkmoot.runtime.units import format_duration
 
         try:
+            run = self._begun
+            if run.waiting is not None:  # its event came before this call
+                self._show_waiting(run)
             with CoordinatorApi(self._coordinator) as api:
-                for event in api.events(self._last, timeout=300):
+                timeout = max(EVENTS_TIMEOUT, run.patience)
+
+                def unavailable(error: FolkmootError) -> None:
+                    if not self._told_unavailable:
+                        self._told_unavailable = True
+                        spent = format_duration(int(timeout))
+                        self._say(f"{error.message} Trying again for {spent}, or until it answers.")
+
+                for event in api.events(self._last, timeout=timeout, unavailable=unavailable):
+                    self._told_unavailable = False
                     self.show(event.type, event.data if self._as_json else completed(api, event), event)
                     if event.type == "round-anchored":
                         self.anchored = int(event.data["round"])
-                    if event.data.get("run") == self._run and event.type in ("run-done", "run-failed"):
+                    if event.data.get("run") == run.id and event.type in ("run-done", "run-failed"):
                         return
         except FolkmootError as exc:
             self.broken = exc
+
+    def _say(self, text: str) -> None:
+        """Print a line, above the display if there is one; with --json, on standard error."""
+        if self._as_json:
+            note(text, self._as_json)
+        else:
+            self._view.say(text)
+
+    def _show_waiting(self, run: RunView) -> None:
+        """Show why a run waits, in the words of the event of which this call was not told."""
+        from folkmoot.coordinator_api import Event
+
+        data = {
+            "run": run.id,
+            "cancelled": run.cancelled,
+            "until": run.next_round_at,
+            "message": run.waiting,
+        }
+        self.show("run-waiting", data, Event(0, "run-waiting", data))
 
     def heard(self, line: str) -> None:
         """Take a line of the relay's log. Only the relay knows which nodes it has asked."""
@@ -436,6 +497,8 @@ def describe(event: Event) -> str:
             what = f"rewards credited to {len(data['amounts'])} contributors"
         case "round-cancelled":
             what = f"cancelled. {data['reason']}"
+        case "run-waiting":
+            return str(data["message"])
         case "round-slashed":
             what = "slashed: somebody proved its anchor wrong"
         case "chain-rewound":

@@ -78,6 +78,12 @@ class Run(Base):
     """Contributors after whose answers a round need not wait any longer."""
     cancelled: Mapped[int] = mapped_column(default=0)
     """Rounds in a row that were cancelled."""
+    patience: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Seconds for which rounds that are cancelled in a row are tried again."""
+    cancelled_since: Mapped[datetime | None] = mapped_column(Moment)
+    """When the first of the rounds in a row was cancelled; None if the last one was not, or without patience."""
+    next_round_at: Mapped[datetime | None] = mapped_column(Moment)
+    """The moment before which no round is opened; None if the last one was not cancelled, or without patience."""
     error: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(Moment)
     signature: Mapped[str] = mapped_column(Text, unique=True)

@@ -36,6 +36,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 LOOK_FOR_NODES = 1.0
 """Seconds between two looks how many nodes are connected; each starts a program of Flower's."""
 
+NO_ANSWER = "flower-run"
+"""Code of the error that the SuperLink starts no run, or does not say how one ended."""
+
 Say = Callable[[str], None]
 
 
@@ -52,9 +55,10 @@ class Begun:
     flower_run: int = 0
     """Flower's number of the relay; 0 if none is known."""
 
-    def wishes(self, rounds: int, expect: int) -> bool:
+    def wishes(self, rounds: int, expect: int, patience: int) -> bool:
         """Whether it is a run of this kind."""
-        return (self.wish.get("rounds"), self.wish.get("expect")) == (rounds, expect)
+        wish = self.wish
+        return (wish.get("rounds"), wish.get("expect"), wish.get("patience", 0)) == (rounds, expect, patience)
 
 
 @dataclass
@@ -131,8 +135,21 @@ def begin(
     account: LocalAccount,
     domain: Domain,
     say: Say,
+    *,
+    patience: int = 0,
 ) -> RunView:
     """Start a run, or go on with the one that is under way or was begun by an interrupted call.
+
+    Args:
+        api: The coordinator.
+        memory: The note of the federation's run.
+        rounds: Number of rounds to open.
+        expect: Number of contributors after whose updates a round stops waiting.
+        account: The coordinator's account.
+        domain: Chain and ledger of the federation.
+        say: Is told which run is gone on with.
+        patience: Seconds for which rounds that are cancelled in a row are tried again. A run that is under way keeps
+            its own.
 
     Returns:
         The run; it may be over, if an interrupted call had begun it.
@@ -142,7 +159,7 @@ def begin(
         LocalError: The note can't be written.
     """
     begun = memory.begun
-    if begun is not None and begun.wishes(rounds, expect):
+    if begun is not None and begun.wishes(rounds, expect, patience):
         found = _taken_up(api, begun)
         if found is not None:
             say(
@@ -153,10 +170,12 @@ def begin(
     run = api.run()
     if run is not None and run.state == "running":
         say(f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.")
+        if run.patience != patience:
+            say(f"It keeps its patience of {run.patience} s. For another one, end it and start a new run.")
         if begun is None or begun.run != run.id:
-            memory.note(Begun({"rounds": rounds, "expect": expect}, run.id))
+            memory.note(Begun({"rounds": rounds, "expect": expect, "patience": patience}, run.id))
         return run
-    wish = sign_run(rounds, expect, account, domain)
+    wish = sign_run(rounds, expect, account, domain, patience=patience)
     memory.note(Begun(wish))
     fault_point("cli.run-noted")
     run = api.send_run(wish)
@@ -200,7 +219,8 @@ class Carrier:
     app: Path | None = None
     """Folder of the relay; ours if left out."""
     tries: int = 0
-    """Relays that may end early, one after the other, before it is given up; 0 for any number."""
+    """Relays that may end early, one after the other, before it is given up; 0 for any number. An unavailable SuperLink
+    does not count."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
@@ -211,7 +231,7 @@ class Carrier:
         """
         backoff, early = Backoff(FIRST_PAUSE, LONGEST_PAUSE), 0
         while True:
-            began = time.monotonic()
+            began, counts = time.monotonic(), True
             try:
                 result = self._relay()
                 why = f"Flower's run {result.run_id} ended as {result.status}."
@@ -219,14 +239,15 @@ class Carrier:
                 if not self.started:
                     raise
                 why = error.message
+                counts = error.code != NO_ANSWER
             self._note(0)
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
                 early = 0
             if self.over(FIRST_PAUSE):
                 return
-            early += 1
-            if early == self.tries:
+            early += counts
+            if counts and early == self.tries:
                 raise LocalError(
                     f"The ServerApp has ended {early} times in a row before the end of the run. {why}",
                     remedy="Correct the app, and start another run.",

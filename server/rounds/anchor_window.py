@@ -16,6 +16,7 @@ from server.db import events
 from server.db.engine import Database
 from server.db.models import Round, Transaction
 from server.db.steps import Step
+from server.rounds import patience
 from server.rounds import queries as services
 from server.rounds.deliveries import Deliveries
 from server.rounds.enrolment import removable
@@ -173,7 +174,7 @@ class AnchorWindow(StepHandler):
             run = services.running_run(session)
             if run is not None and run.id == stored.run_id:
                 run.completed += 1
-                run.cancelled = 0
+                patience.reset(run)
             data = {
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),

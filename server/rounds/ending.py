@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.view import ChainView
@@ -12,6 +14,7 @@ from server.db.models import Round
 from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
+from server.rounds.patience import Patience
 from server.rounds.phase import StepHandler
 
 _ANCHORED = (Step.ANCHORED, Step.FINALIZING)
@@ -25,13 +28,13 @@ class Ending(StepHandler):
         database: Where rounds and runs are.
         chain: The chain.
         address: This coordinator's account.
-        cancelled_limit: Cancelled rounds in a row after which a run has failed.
+        patience: When cancelled rounds in a row end a run.
     """
 
-    def __init__(self, database: Database, chain: ChainView, address: str, cancelled_limit: int) -> None:
+    def __init__(self, database: Database, chain: ChainView, address: str, patience: Patience) -> None:
         super().__init__(database, chain)
         self._address = address
-        self._cancelled_limit = cancelled_limit
+        self._patience = patience
 
     def cancel(self, round_: Round, view: RoundView) -> bool:
         """Take the step `cancelling`; whether something changed."""
@@ -83,14 +86,12 @@ class Ending(StepHandler):
             run = services.running_run(session)
             if run is None or run.id != stored.run_id:
                 return True
-            run.cancelled += 1
             if step is Step.SLASHED:
+                run.cancelled += 1
                 services.fail_run(
                     session, run, f"Round {round_.number} was slashed: its anchor was proven wrong."
                 )
-            elif run.cancelled >= self._cancelled_limit:
-                why = stored.error or ""
-                services.fail_run(
-                    session, run, f"{run.cancelled} rounds in a row were cancelled. {why}".strip()
-                )
+            else:
+                now = datetime.now(UTC)
+                self._patience.note_cancelled(session, run, round_.number, stored.error or "", now)
         return True

@@ -35,6 +35,7 @@ from server.rounds.ending import Ending
 from server.rounds.opening import Opening
 from server.rounds.outcome import Outcome
 from server.rounds.outcome import compute as compute_outcome
+from server.rounds.patience import Patience
 from server.rounds.probe import Probe
 from server.rounds.runs import Runs
 from server.settings import Settings
@@ -92,9 +93,9 @@ class Engine:
         )
         self._probe = Probe(database, chain, settings.canary_share if settings.canary else None)
         self._challenge_window = ChallengeWindow(database, chain, conduct, settings.time_travel_after)
-        self._ending = Ending(database, chain, federation.coordinator, settings.cancelled_limit)
+        self._ending = Ending(database, chain, federation.coordinator, Patience.of(settings))
         self._answers = Answers(storage, chain, federation, conduct)
-        self._runs = Runs(storage, chain, federation)
+        self._runs = Runs(storage, chain, federation, Patience.of(settings))
         self._clock = StepClock(metrics)
 
     def close(self) -> None:

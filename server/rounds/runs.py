@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_amount
@@ -13,6 +15,7 @@ from server.db.steps import Step
 from server.federation import Federation
 from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
+from server.rounds.patience import Patience
 from server.rounds.phase import StepHandler
 from server.storage import Storage
 
@@ -24,12 +27,16 @@ class Runs(StepHandler):
         storage: Where runs, rounds and states are.
         chain: The chain.
         federation: The federation.
+        patience: When a run waits before its next round.
     """
 
-    def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
+    def __init__(
+        self, storage: Storage, chain: ChainView, federation: Federation, patience: Patience
+    ) -> None:
         super().__init__(storage.database, chain)
         self._storage = storage
         self._federation = federation
+        self._patience = patience
 
     def advance(self) -> bool:
         """Open the next round or end the run, if it is time; whether something changed."""
@@ -47,6 +54,8 @@ class Runs(StepHandler):
                 data = {"run": run.id, "rounds": run.rounds}
                 events.append(session, "run-done", data, key=f"run-done:{run.id}")
             return True
+        if self._patience.waits_until(run, datetime.now(UTC)) is not None:
+            return False
         try:
             return self._plan(run)
         except (RpcError, StoreError, DatabaseError, ArtifactError):

@@ -17,6 +17,7 @@ _LEVELS = {
     "dispute-opened": logging.WARNING,
     "round-cancelled": logging.WARNING,
     "round-withheld": logging.WARNING,
+    "run-waiting": logging.WARNING,
     "contributor-slashed": logging.WARNING,
     "artifact-damaged": logging.ERROR,
     "row-altered": logging.ERROR,

@@ -52,6 +52,7 @@ TOLD = (
     "demand-answered",
     "demand-unanswerable",
     "data-withheld",
+    "run-waiting",
     "run-failed",
     "artifact-damaged",
     "artifact-repaired",

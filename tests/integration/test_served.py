@@ -222,7 +222,7 @@ def test_d5_a_signed_request_starts_one_run_in_whatever_form_its_signature_comes
 ) -> None:
     with running(tmp_path / "home", world) as here:
         deadline = int(time.time()) + 1200
-        message = run_message(here.domain, 1, 2, deadline)
+        message = run_message(here.domain, 1, 2, 0, deadline)
         signature = bytes(world.coordinator.sign_message(message).signature)
 
         def send(form: bytes) -> httpx.Response:

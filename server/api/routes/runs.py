@@ -14,13 +14,14 @@ from sqlalchemy.orm import Session
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
-from server.api.parts import Here
+from server.api.parts import AppState, Here
 from server.api.problems import WRITES, Problem
 from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
 from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
+from server.rounds.patience import Patience, told, unix
 from server.rounds.runs import check_entitled
 
 router = APIRouter(tags=["runs"])
@@ -31,7 +32,7 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 @router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(here: Here, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.deadline)
+    message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.patience, wish.deadline)
     require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
     signed = "0x" + digest(message).hex()
     with here.database.read() as session:
@@ -60,6 +61,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             state="running",
             rounds=wish.rounds,
             expect=wish.expect,
+            patience=wish.patience,
             completed=0,
             cancelled=0,
             created_at=datetime.now(UTC),
@@ -67,7 +69,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             digest=signed,
         )
         session.add(run)
-        data = {"run": run.id, "rounds": run.rounds, "expect": run.expect}
+        data = {"run": run.id, "rounds": run.rounds, "expect": run.expect, "patience": run.patience}
         events.append(session, "run-started", data, key=f"run-started:{run.id}")
         identifier = run.id
     here.worker.wake()
@@ -86,7 +88,7 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
             services.fail_run(session, run, f"The operator ended it: {wish.reason}")
-        return _view(run)
+        return _view(here, run)
 
 
 def _require_unused(session: Session, signed: str) -> None:
@@ -110,7 +112,7 @@ def current(here: Here) -> RunView:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
             raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
-        return _view(run)
+        return _view(here, run)
 
 
 @router.get("/v1/runs/{run_id}")
@@ -120,10 +122,11 @@ def one(here: Here, run_id: RunIdentifier) -> RunView:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
-        return _view(run)
+        return _view(here, run)
 
 
-def _view(run: Run) -> RunView:
+def _view(here: AppState, run: Run) -> RunView:
+    until = Patience.of(here.settings).waits_until(run, datetime.now(UTC))
     return RunView(
         id=run.id,
         state=run.state,
@@ -131,4 +134,8 @@ def _view(run: Run) -> RunView:
         completed=run.completed,
         expect=run.expect,
         error=run.error,
+        patience=run.patience,
+        cancelled=run.cancelled,
+        next_round_at=None if until is None else unix(until),
+        waiting=None if until is None else told(until, run.cancelled),
     )

@@ -51,6 +51,17 @@ def test_the_bytes_of_a_round_and_their_rate_are_counted(clock: Clock) -> None:
     assert progress.rate() is None, "each round counts its own"
 
 
+def test_why_a_run_waits_is_shown_until_the_next_round(clock: Clock) -> None:
+    progress = RunProgress(2, clock=clock)
+    progress.see("round-opened", {"round": 1})
+    progress.see("round-cancelled", {"round": 1})
+    progress.see("run-waiting", {"message": "Waiting until 23:00:10 UTC for the next round."})
+    headline = View(progress)._headline(progress.left())
+    assert headline == "0 of 2 rounds, waiting until 23:00:10 UTC for the next round"
+    progress.see("round-opened", {"round": 2})
+    assert "waiting" not in View(progress)._headline(progress.left())
+
+
 def states(progress: RunProgress) -> list[tuple[str, str]]:
     return [(node.name, node.state) for node in progress.nodes]
 

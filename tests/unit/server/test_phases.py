@@ -252,6 +252,20 @@ def test_a_round_ends_when_no_reorg_can_take_its_end(scene: _Scene, phase: Phase
     assert scene.round().step == phase.name.lower()
 
 
+@pytest.mark.parametrize(("phase", "state"), [(Phase.SLASHED, "failed"), (Phase.CANCELLED, "running")])
+def test_patience_is_for_cancelled_rounds_and_not_for_slashed_ones(
+    scene: _Scene, phase: Phase, state: str
+) -> None:
+    patient = run()
+    patient.patience, patient.cancelled = 3600, 5
+    scene.add(patient, round_at(Step.ANCHORED, run_id="run"))
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, phase=phase)
+    assert scene.tick()
+    assert run_state(scene) == state
+    if state == "running":  # a plan would ask the ledger, which has no script for it
+        assert not scene.tick(), "it waits"
+
+
 def test_a_final_word_that_a_reorg_took_is_said_again(scene: _Scene) -> None:
     """A stranger's `finalize` came first; our `settle` was refused once a reorg had taken it."""
     scene.node.step = 1_000

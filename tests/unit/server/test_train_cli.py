@@ -43,6 +43,14 @@ DONE = RunView("run", "done", 1, 1, 1, None)
         ),
         ("round-reported", {"complete": True, "metrics": {"train": None}}, ""),
         (
+            "run-waiting",
+            {
+                "cancelled": 1,
+                "message": "Waiting until 23:00:10 UTC for the next round: 1 round was cancelled.",
+            },
+            "Waiting until 23:00:10 UTC for the next round: 1 round was cancelled.",
+        ),
+        (
             "round-reported",
             {"complete": True, "metrics": {"train": {"loss": 0.25, "n": 3.0}, "server": {"accuracy": 0.5}}},
             "round 3: training: loss 0.25, n 3; server's evaluation: accuracy 0.5",

@@ -70,6 +70,12 @@ def begin(
     return call
 
 
+def test_a_wish_with_another_patience_is_another_wish() -> None:
+    assert Begun({"rounds": 3, "expect": 2}).wishes(3, 2, 0), "a note without a patience"
+    assert not Begun({"rounds": 3, "expect": 2}).wishes(3, 2, 60)
+    assert Begun({"rounds": 3, "expect": 2, "patience": 60}).wishes(3, 2, 60)
+
+
 def test_a_call_that_got_no_answer_is_gone_on_with(
     coordinator: Coordinator, begin: Callable[[int], RunView]
 ) -> None:
@@ -182,6 +188,27 @@ def test_a_relay_that_ends_each_time_is_given_up_where_that_is_asked_for(
     assert raised.value.code == "relay-ended"
     assert "run 3 ended as finished:failed" in raised.value.message
     assert began == [tmp_path] * 3
+
+
+def test_an_outage_of_the_superlink_is_no_failure_of_the_app(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "FIRST_PAUSE", 0.0)
+    began: list[int] = []
+
+    def run(link: SuperLink, settings: dict[str, Any], **more: Any) -> RunResult:
+        began.append(len(began))
+        if 1 <= began[-1] <= 5:
+            raise LocalError("Flower did not start a run.", code="flower-run")
+        more["on_start"](1 + began[-1])
+        return RunResult(began[-1], "finished:failed")
+
+    monkeypatch.setattr(flower_run, "run", run)
+    carrier = Carrier(LINK, Memory(tmp_path / "note.json"), {}, lambda _: False, lambda _: None)
+    carrier.app, carrier.tries = tmp_path, 3
+    with pytest.raises(LocalError, match="has ended 3 times in a row"):
+        carrier.carry()
+    assert len(began) == 1 + 5 + 2
 
 
 def _counting(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> list[str]:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pause of a run whose rounds are cancelled, its patience, and the sentence that says why it waits.
+
+What decides is in the row of the run, so a coordinator that starts again goes on with the pause. All times are those of
+the coordinator's wall clock: an outage of people lasts as long as it does on the wall, and time travel moves a local
+chain's clock by days.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from folkmoot.runtime.units import format_duration
+from server.db import events
+from server.db.models import Run
+from server.rounds import queries as services
+from server.settings import Settings
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How rounds of a run that are cancelled in a row are tried again.
+
+    A run with a patience of 0 seconds has no pauses, and fails as soon as `limit` rounds in a row were cancelled.
+    Another one fails if, in addition, its patience has passed since the first of them was cancelled.
+    """
+
+    limit: int
+    """Cancelled rounds in a row before which no run fails."""
+    first: float
+    """Seconds of the pause after one cancelled round; doubled after each further one."""
+    longest: float
+    """Seconds of the longest pause."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Patience:
+        """Read it from the settings."""
+        return cls(settings.cancelled_limit, settings.cancelled_pause, settings.longest_cancelled_pause)
+
+    def pause(self, cancelled: int) -> float:
+        """Return the seconds to wait after so many cancelled rounds in a row, 1 or more."""
+        return min(self.first * 2.0 ** min(cancelled - 1, 64), self.longest)
+
+    def note_cancelled(self, session: Session, run: Run, number: int, why: str, now: datetime) -> None:
+        """Count a cancelled round, and end the run or begin a pause.
+
+        The last pause ends with the patience, so that the run does not wait in vain.
+
+        Args:
+            session: A session that writes.
+            run: The run of the round; it is under way.
+            number: The round.
+            why: Why it was cancelled, a sentence.
+            now: Time on the wall.
+        """
+        run.cancelled += 1
+        since = now
+        if run.patience:
+            since = run.cancelled_since = run.cancelled_since or now
+        end = since + timedelta(seconds=run.patience)
+        if now < end:
+            run.next_round_at = min(now + timedelta(seconds=self.pause(run.cancelled)), end)
+            data = {
+                "run": run.id,
+                "round": number,
+                "cancelled": run.cancelled,
+                "until": unix(run.next_round_at),
+                "message": told(run.next_round_at, run.cancelled),
+            }
+            events.append(session, "run-waiting", data, key=f"run-waiting:{number}")
+            return
+        run.next_round_at = None
+        if run.cancelled >= self.limit:
+            tried = ""
+            if run.patience:
+                spent = format_duration(int((now - since).total_seconds()))
+                tried = f", for {spent} (the patience is {format_duration(run.patience)})"
+            message = f"{run.cancelled} rounds in a row were cancelled{tried}. {why}"
+            services.fail_run(session, run, message.strip())
+
+    def waits_until(self, run: Run, now: datetime) -> datetime | None:
+        """Return when the pause of a run ends; None if it may open a round now, or is over.
+
+        A pause that would last longer than the longest one is over: the clock was set back meanwhile.
+        """
+        until = run.next_round_at
+        if run.state != "running" or until is None:
+            return None
+        return until if 0 < (until - now).total_seconds() <= self.longest else None
+
+
+def reset(run: Run) -> None:
+    """Take note that a round of a run was anchored."""
+    run.cancelled, run.cancelled_since, run.next_round_at = 0, None, None
+
+
+def told(until: datetime, cancelled: int) -> str:
+    """Say why a run waits."""
+    rounds = "1 round was" if cancelled == 1 else f"{cancelled} rounds in a row were"
+    clock = datetime.fromtimestamp(unix(until), UTC)
+    return f"Waiting until {clock:%H:%M:%S} UTC for the next round: {rounds} cancelled."
+
+
+def unix(moment: datetime) -> int:
+    """Return a moment as a Unix time, rounded up to a whole second."""
+    return -int(-moment.timestamp() // 1)
