@@ -208,6 +208,7 @@ def join(
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
     from client import access, admission, apps, drill, node
+    from client.enrolment import enrol
     from client.keeper import Keeper
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
@@ -364,7 +365,7 @@ def join(
     if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
-        _enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
+        enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
     if account is None:
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
     else:
@@ -449,79 +450,6 @@ def _stake(
             note(f"Staked {format_amount(units)}.", as_json)
     finally:
         chain.close()
-
-
-def _enrol(
-    rpc: Sequence[str], deployment: Deployment, address: str, account: LocalAccount | None, as_json: bool
-) -> None:
-    """Enrol an account that can pay for it with all its unlocked stake, and say what that means for the next round.
-
-    Print a failure and continue: the account may be enrolled while the node runs. Without its key (`account` is None),
-    only say whether it is enrolled.
-    """
-    from folkmoot.errors import FolkmootError
-    from folkmoot.ledger.stakes import chance_text, next_quota
-    from folkmoot.rpc.client import LedgerReader, VaultReader
-    from folkmoot.rpc.quorum import open_rpc
-    from folkmoot.runtime.units import format_amount
-
-    with open_rpc(rpc) as endpoint:
-        ledger, vault = LedgerReader(endpoint, deployment.ledger), VaultReader(endpoint, deployment.vault)
-
-        def enrolled() -> int:
-            return vault.members([address])[address].enrolled if ledger.enrolled(address) else 0
-
-        def say_enrolled(since: str) -> None:
-            amount, quota = enrolled(), next_quota(ledger, vault)
-            if amount < quota:
-                text = (
-                    "There is a crowd: more stake is enrolled than a round has places. The chance of a place in the "
-                    f"next round is {chance_text(amount, quota)}. The node trains only in rounds in which it has one."
-                )
-            else:
-                text = "Each round waits for its update, until the commit window ends."
-            note(
-                f"{address} {since} with {format_amount(amount)}. {text} Before a long absence, run `folkmoot leave`.",
-                as_json,
-            )
-
-        before, least = enrolled(), ledger.policy(ledger.current_policy()).min_stake
-        if before >= least:
-            say_enrolled("is enrolled")
-            return
-        lacking = "is not enrolled: no round takes an update of it."
-        if before:
-            lacking = (
-                f"is enrolled with {format_amount(before)}, and the policy asks for {format_amount(least)}: no round "
-                "takes an update of it."
-            )
-        method = "eth_getBalance"
-        coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
-        if account is None:
-            note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
-            return
-        if coins == 0:
-            note(
-                f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
-                as_json,
-            )
-            return
-        try:
-            from folkmoot.cli.options import require_web3
-
-            require_web3()
-            from folkmoot.chain.client import Chain
-
-            chain = Chain.connect(rpc, deployment)
-            try:
-                chain.send(chain.ledger.functions.enrol(chain.unlocked_of(address)), account)
-            finally:
-                chain.close()
-        except FolkmootError as error:
-            text = "To try again, run `folkmoot enrol`."
-            note(f"{address} {lacking} Enrolment failed. {error} {text}", as_json)
-            return
-        say_enrolled("is now enrolled, from the next round on,")
 
 
 def _text(event: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
-from client.cli import _enrol
+from client.enrolment import enrol
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
@@ -169,7 +169,7 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
     world: factories.Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def joins(name: str, *, wanted: bool = True) -> str:
-        _enrol(
+        enrol(
             [world.anvil.url], world.deployment, world[name].address, world[name] if wanted else None, False
         )
         return capsys.readouterr().err

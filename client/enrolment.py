@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Enrol the account of a node: when it joins, and again if it was removed because it had missed rounds.
+
+Imports web3 only to send a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from folkmoot.cli.output import note
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from folkmoot.ledger.deployment import Deployment
+
+
+def enrol(
+    rpc: Sequence[str], deployment: Deployment, address: str, account: LocalAccount | None, as_json: bool
+) -> None:
+    """Enrol an account that can pay for it with all its unlocked stake, and say what that means for the next round.
+
+    Print a failure and continue: the account may be enrolled while the node runs. Without its key (`account` is None),
+    only say whether it is enrolled.
+    """
+    from folkmoot.errors import FolkmootError
+    from folkmoot.ledger.stakes import chance_text, next_quota
+    from folkmoot.rpc.client import LedgerReader, VaultReader
+    from folkmoot.rpc.quorum import open_rpc
+    from folkmoot.runtime.units import format_amount
+
+    with open_rpc(rpc) as endpoint:
+        ledger, vault = LedgerReader(endpoint, deployment.ledger), VaultReader(endpoint, deployment.vault)
+
+        def enrolled() -> int:
+            return vault.members([address])[address].enrolled if ledger.enrolled(address) else 0
+
+        def say_enrolled(since: str) -> None:
+            amount, quota = enrolled(), next_quota(ledger, vault)
+            if amount < quota:
+                text = (
+                    "There is a crowd: more stake is enrolled than a round has places. The chance of a place in the "
+                    f"next round is {chance_text(amount, quota)}. The node trains only in rounds in which it has one."
+                )
+            else:
+                text = "Each round waits for its update, until the commit window ends."
+            note(
+                f"{address} {since} with {format_amount(amount)}. {text} Before a long absence, run `folkmoot leave`.",
+                as_json,
+            )
+
+        before, least = enrolled(), ledger.policy(ledger.current_policy()).min_stake
+        if before >= least:
+            say_enrolled("is enrolled")
+            return
+        lacking = "is not enrolled: no round takes an update of it."
+        if before:
+            lacking = (
+                f"is enrolled with {format_amount(before)}, and the policy asks for {format_amount(least)}: no round "
+                "takes an update of it."
+            )
+        method = "eth_getBalance"
+        coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
+        if account is None:
+            note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
+            return
+        if coins == 0:
+            note(
+                f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
+                as_json,
+            )
+            return
+        try:
+            from folkmoot.cli.options import require_web3
+
+            require_web3()
+            from folkmoot.chain.client import Chain
+
+            chain = Chain.connect(rpc, deployment)
+            try:
+                chain.send(chain.ledger.functions.enrol(chain.unlocked_of(address)), account)
+            finally:
+                chain.close()
+        except FolkmootError as error:
+            text = "To try again, run `folkmoot enrol`."
+            note(f"{address} {lacking} Enrolment failed. {error} {text}", as_json)
+            return
+        say_enrolled("is now enrolled, from the next round on,")
