@@ -199,7 +199,8 @@ def join(
     Give --task, or --app with the folder of the Flower app that the federation trains.
 
     Enrols the account with all its unlocked stake, unless you give --no-enrol: rounds take updates of enrolled accounts
-    only, and wait for them. The coordinator's account, with --root, needs no enrolment.
+    only, and wait for them. Enrols it again if it was removed because it had missed rounds. The coordinator's account,
+    with --root, needs no enrolment.
 
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
 
@@ -208,7 +209,7 @@ def join(
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
     from client import access, admission, apps, drill, node
-    from client.enrolment import enrol
+    from client.enrolment import Return, enrol
     from client.keeper import Keeper
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
@@ -361,6 +362,7 @@ def join(
                 say(f"Checking the arrays that nobody trains, {manifest.file_bytes / 1e6:,.1f} MB ...")
                 keeper.fetch_carried()
             keeper.head()
+        block = endpoint.block_number()
     account = None if key_file is None else unlock(key_file, password_file)
     if account is not None and stake is not None and (lacking or confirmations > 1):
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
@@ -391,11 +393,22 @@ def join(
     for line in access.described(node.rules_for(contributor, granted), granted, signer, privacy):
         say(line)
     say(f"Starting the node in {folder} ...")
-    if json_:
-        transfers.say = on_event = lambda event: typer.echo(json.dumps(event))
-    else:
+    if not json_:
         logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
-        transfers.say = on_event = lambda event: _log(event, address)
+    returning = Return(rpc, addresses, address, None if wallet else account, block, json_)
+
+    def tell(event: dict[str, Any]) -> None:
+        if json_:
+            typer.echo(json.dumps(event))
+        else:
+            _log(event, address)
+
+    def on_event(event: dict[str, object]) -> None:
+        tell(event)
+        if event["event"] == "refused" and not (root or no_enrol):
+            returning.look()
+
+    transfers.say = tell
     node.run_node(contributor, agent, options, on_event=on_event, keeper=keeper)
 
 

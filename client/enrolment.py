@@ -6,7 +6,9 @@ Imports web3 only to send a transaction.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from folkmoot.cli.output import note
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.rpc.client import Rpc
+
+ABSENT = 2
+"""`Absent` of `IRoundLedger.LeaveReason`: somebody removed the account because it had missed rounds."""
+
+LEAST_PAUSE = 10.0
+"""Seconds between two looks. The training code can make a node's log say that it was refused, as often as it likes."""
 
 
 def enrol(
@@ -88,3 +97,69 @@ def enrol(
             note(f"{address} {lacking} Enrolment failed. {error} {text}", as_json)
             return
         say_enrolled("is now enrolled, from the next round on,")
+
+
+@dataclass
+class Return:
+    """Enrols a node's account again if it was removed because it had missed rounds, for example without a connection.
+
+    Whoever left by `folkmoot leave`, lacks stake or is not admitted any more is not enrolled again.
+    """
+
+    rpc: Sequence[str]
+    """The contributor's own RPC endpoints."""
+    deployment: Deployment
+    """Addresses of the contracts."""
+    address: str
+    """The account."""
+    account: LocalAccount | None
+    """Its key; None if another process has it: then the command to run is said."""
+    read: int
+    """Number of the last block in which it is known that the account was enrolled, or was read for why it is not."""
+    as_json: bool = False
+    """Whether the output is JSON, so that notes are."""
+    pause: float = LEAST_PAUSE
+    """Seconds between two looks at least."""
+    _reason: int | None = None
+    _looked: float | None = None
+
+    def look(self) -> None:
+        """Look whether the account was removed, and enrol it. Print a failure; the next look tries again."""
+        from folkmoot.errors import FolkmootError
+
+        if self._looked is not None and time.monotonic() < self._looked + self.pause:
+            return
+        self._looked = time.monotonic()
+        try:
+            if not self._was_removed():
+                return
+        except FolkmootError as error:
+            note(f"Whether {self.address} is still enrolled can't be read. {error}", self.as_json)
+            return
+        note(f"{self.address} was removed from the enrolled accounts: it had missed rounds.", self.as_json)
+        enrol(self.rpc, self.deployment, self.address, self.account, self.as_json)
+
+    def _was_removed(self) -> bool:
+        from folkmoot.ledger.events import Left
+        from folkmoot.ledger.scan import scan
+        from folkmoot.rpc.client import LedgerReader
+        from folkmoot.rpc.quorum import open_rpc
+
+        with open_rpc(self.rpc) as endpoint:
+            newest = endpoint.block_number()
+            if LedgerReader(endpoint, self.deployment.ledger).enrolled(self.address):
+                self.read, self._reason = newest, None
+                return False
+            for event in scan(
+                _Ledger(endpoint, self.deployment), self.read + 1, newest, contracts=("ledger",)
+            ):
+                if isinstance(event, Left) and event.account == self.address:
+                    self._reason = event.reason
+            self.read = newest
+        return self._reason == ABSENT
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    rpc: Rpc
+    deployment: Deployment

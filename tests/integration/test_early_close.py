@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
-from client.enrolment import enrol
+from client.enrolment import Return, enrol
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
@@ -128,9 +128,17 @@ def test_a_round_stays_open_while_an_enrolled_account_is_missing(patient: Runnin
     assert check(patient) == 1
 
 
-def test_an_absent_account_slows_three_rounds_and_no_more(patient: Running) -> None:
+def test_an_absent_account_slows_three_rounds_and_no_more(
+    patient: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its node enrols it again as soon as it is back, but not if it left by itself."""
     world, chain = patient.world, patient.world.chain
     only(world, "ada", "ben", "cleo")
+    nodes = {
+        name: Return([world.anvil.url], world.deployment, world[name].address, world[name], start, pause=0)
+        for start in (chain.block_number(),)
+        for name in ("ada", "ben", "cleo")
+    }
     patient.api.start_run(4, 2, world.coordinator, patient.domain)
     for number in (1, 2, 3):
         submit(patient, "ada", "ben", number=number)
@@ -143,7 +151,29 @@ def test_an_absent_account_slows_three_rounds_and_no_more(patient: Running) -> N
     assert [event.account for event in events(world, Left)][2:] == [world["cleo"].address], (
         "after those who left"
     )
+    chain.send(chain.ledger.functions.leave(), world["ben"])
+    there = Return(
+        [world.anvil.url], world.deployment, world["cleo"].address, None, nodes["cleo"].read, pause=0
+    )
+    there.look()
+    assert "To enrol, run `folkmoot enrol`." in capsys.readouterr().err, "another process has the key"
+    for node in nodes.values():
+        node.look()
+    said = capsys.readouterr().err
+    assert said.count("was removed from the enrolled accounts") == 1
+    assert f"{world['cleo'].address} is now enrolled, from the next round on," in said
+    enrolled = [chain.ledger_reader.enrolled(world[name].address) for name in nodes]
+    assert enrolled == [True, False, True]
     assert check(patient) == 4
+
+
+def test_a_node_without_the_chain_says_so_and_does_not_ask_all_the_time(
+    world: factories.Federation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = Return(["http://127.0.0.1:1"], world.deployment, world["ada"].address, world["ada"], 0)
+    node.look()
+    node.look()
+    assert capsys.readouterr().err.count("is still enrolled can't be read") == 1
 
 
 def test_an_early_end_against_the_rule_fails_the_audit(patient: Running) -> None:
