@@ -52,6 +52,7 @@ class Asking:
         progress: Receives the nodes that were asked, and those that are disconnected.
         by_clock: Whether nodes train until shortly before the window's end. Then they are silent until then, and none
             is asked again for that reason: it would handle the second message before that of the next round.
+        least: Connected nodes with fewer than which no further node is asked.
     """
 
     def __init__(
@@ -64,10 +65,12 @@ class Asking:
         batch: int,
         progress: Progress,
         by_clock: bool = False,
+        least: int = 1,
     ) -> None:
         self._grid = grid
         self._progress = progress
         self._by_clock = by_clock
+        self._least = least
         self._write = write
         self._least_silence = silence
         self._batch = batch
@@ -125,7 +128,8 @@ class Asking:
         """
         present = set(self._grid.get_node_ids())
         again = self._lost.keys() & present | self._silent(present)
-        joined = {node for node in present if node not in self._asked} if joining else set()
+        enough = joining and len(present) >= self._least
+        joined = {node for node in present if node not in self._asked} if enough else set()
         self._lost = {node: since for node, since in self._lost.items() if node not in again}
         for node in [node for node, since in self._lost.items() if self._is_gone(since)]:
             self._lost[node] = math.inf  # Reported once. If the node returns, it is asked again.

@@ -137,6 +137,8 @@ class Base:
     """Fetches the weights."""
     files: Files
     """Fetches the values of a carried file."""
+    least: int = 1
+    """Connected nodes with fewer than which no node is asked."""
 
     @property
     def theta(self) -> I64:
@@ -310,9 +312,25 @@ class Relay:
         data = self.retry(lambda: self.api.artifact(current.manifest))
         manifest = Manifest.from_json(data)
         self.base = Base(
-            current, manifest, data, lambda: self.fetch_theta(current.base_state, manifest), self.file
+            current,
+            manifest,
+            data,
+            lambda: self.fetch_theta(current.base_state, manifest),
+            self.file,
+            self._least(current, manifest),
         )
         return self.base
+
+    def _least(self, current: CurrentRound, manifest: Manifest) -> int:
+        """Return the fewest connected nodes that are asked in a round.
+
+        A private training spends a part of the contributor's budget. With fewer nodes than the policy's
+        `minContributors` the round would be cancelled, and these parts were spent for nothing.
+        """
+        if not manifest.private:
+            return 1
+        policy = RoundHeader.decode(current.header).policy_id
+        return int(self.retry(lambda: self.api.get(f"/v1/policies/{policy}"))["minContributors"])
 
     def manifest(self) -> Manifest:
         """Fetch the federation's manifest. This works without an open round."""
@@ -442,6 +460,7 @@ class Relay:
             ),
             progress=self._progress,
             by_clock=pace.by_clock(base.manifest.training),
+            least=base.least,
         )
         asking.ask(first)
         next_look = next_count = 0.0

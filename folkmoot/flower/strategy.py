@@ -247,6 +247,14 @@ class FolkmootStrategy(Strategy):
                 )
             relay.load_base(current)
         nodes = list(grid.get_node_ids()) if self.fraction_train == 1 else self._await_nodes(grid)
+        if relay.base is not None and len(nodes) < relay.base.least:
+            log(
+                INFO,
+                "\tNobody is asked: %d nodes are connected, and the round needs %d",
+                len(nodes),
+                relay.base.least,
+            )
+            return []
         count = min(len(nodes), max(int(len(nodes) * self.fraction_train), self.min_train_nodes))
         return self._messages(random.sample(nodes, count), config, grid)
 

@@ -27,6 +27,7 @@ from folkmoot.flower.strategy import Pacing, mean_metrics
 from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
+from tests.unit.flower.test_mod import private_world
 from tests.unit.flower.world import World, account
 
 Join = Callable[..., Contributor]
@@ -158,6 +159,36 @@ def test_a_node_that_joins_in_the_middle_of_a_round(join: Join) -> None:
         strategy(world).start(grid=grid, initial_arrays=ArrayRecord())
     assert world.run_state == "done"
     assert len(grid.sent) == 3
+
+
+def test_a_private_round_asks_nobody_until_enough_nodes_are_there(join: Join) -> None:
+    """A training spends a part of the budget, in vain if the round is cancelled for too few updates."""
+    silent: ClientApp | None = None
+    with private_world() as world:
+        world.policy, world.expect = replace(world.policy, min_contributors=2), 9
+        grid = LocalGrid()
+        grid.add(silent, None)
+        asked: list[int] = []
+
+        def cancel() -> None:
+            world.rounds[-1].phase = Phase.CANCELLED
+            world.run_state = "failed"
+
+        grid.on_push = lambda: cancel() if grid.sent else None
+        looks = iter(range(100))
+        there = grid.get_node_ids
+
+        def looked() -> Iterable[int]:
+            asked.append(len(grid.sent))
+            if next(looks) == 5:
+                grid.add(silent, None)
+            return there()
+
+        grid.get_node_ids = looked  # type: ignore[method-assign]
+        with pytest.raises(CoordinatorError, match="The run failed"):
+            strategy(world).start(grid=grid, initial_arrays=ArrayRecord())
+    assert asked[:6] == [0] * 6, "one node alone is not asked"
+    assert sorted(message.metadata.dst_node_id for message in grid.sent) == [100, 101]
 
 
 @pytest.mark.parametrize("code", [ErrorCode.CLIENT_APP_CRASHED, ErrorCode.MESSAGE_UNAVAILABLE])

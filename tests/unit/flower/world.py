@@ -354,6 +354,8 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return self._send(200, world.view(world.rounds[int(parts[2])]))
                 if parts[1:] == ["artifacts", "by-keccak", world.genesis.hash.hex()]:
                     return self._send(200, world.genesis.to_json())
+                if parts[1:] == ["policies", "1"]:
+                    return self._send(200, {"minContributors": world.policy.min_contributors})
                 if parts[1] == "runs":
                     return self._send(200, world.run())
                 if parts[1] == "deployment":
