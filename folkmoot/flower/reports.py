@@ -70,6 +70,8 @@ REMEDIES = {
     "stake-too-low": "Its contributor must add stake with `folkmoot stake` and enrol with it, `folkmoot enrol`.",
     "not-enrolled": "Its contributor must run `folkmoot enrol`; it counts from the next round on.",
     "budget-spent": "It has spent its privacy budget. Only a vote for a policy with a higher cap lets it go on.",
+    "own-cap": "Its contributor's own cap on the privacy budget is reached. It should run `folkmoot leave`: else each "
+    "round waits for it.",
     "no-place": "Nothing is wrong: it takes part in a later round without help.",
 }
 """Remedy for each failure code, for the operator."""
