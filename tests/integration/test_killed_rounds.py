@@ -374,7 +374,11 @@ def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
 @pytest.mark.parametrize(
     "point",
     [
-        *(f"mirror.file-placed.{when}:{times}" for when in ("before", "after") for times in (1, 2, 5, 9)),
+        *(
+            f"{one}:{n}"
+            for one in ("mirror.file-placed.before", "mirror.file-placed.after")
+            for n in (1, 2, 5, 9)
+        ),
         "states.rebuilt",
     ],
 )
