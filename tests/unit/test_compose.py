@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -270,6 +271,10 @@ def test_the_probe_finds_what_there_is() -> None:
         assert probe.reached_ends(ends) == ends[:1]
     child = subprocess.Popen(["sleep", "60"], env={"TOKEN": "hunter2", "PATH": os.environ["PATH"]})
     try:
+        while not Path(
+            f"/proc/{child.pid}/environ"
+        ).read_bytes():  # It is empty while the program is being loaded.
+            time.sleep(0.01)
         assert set(SECRET_DIGESTS) <= set(probe.found_words())
     finally:
         child.kill()
