@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.rpc.client import Rpc
 
 ABSENT = 2
 """`Absent` of `IRoundLedger.LeaveReason`: somebody removed the account because it had missed rounds."""
@@ -141,7 +140,7 @@ class Return:
 
     def _was_removed(self) -> bool:
         from folkmoot.ledger.events import Left
-        from folkmoot.ledger.scan import scan
+        from folkmoot.ledger.scan import ChainSource, scan
         from folkmoot.rpc.client import LedgerReader
         from folkmoot.rpc.quorum import open_rpc
 
@@ -150,16 +149,9 @@ class Return:
             if LedgerReader(endpoint, self.deployment.ledger).enrolled(self.address):
                 self.read, self._reason = newest, None
                 return False
-            for event in scan(
-                _Ledger(endpoint, self.deployment), self.read + 1, newest, contracts=("ledger",)
-            ):
+            source = ChainSource(endpoint, self.deployment)
+            for event in scan(source, self.read + 1, newest, contracts=("ledger",)):
                 if isinstance(event, Left) and event.account == self.address:
                     self._reason = event.reason
             self.read = newest
         return self._reason == ABSENT
-
-
-@dataclass(frozen=True)
-class _Ledger:
-    rpc: Rpc
-    deployment: Deployment

@@ -26,7 +26,7 @@ from folkmoot.ledger.events import (
     UpdatesCommitted,
     VersionActivated,
 )
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
 from folkmoot.rpc.wallets import accepts_digest
@@ -67,12 +67,6 @@ class Anchored:
     """`width` of its policy: the bits of a coordinate in an update file."""
     mean_width: int = 8
     """Bits of a coordinate in its mean file."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Endpoint:
-    rpc: Rpc
-    deployment: Deployment
 
 
 @dataclass
@@ -122,7 +116,7 @@ class Commitments:
             self.rounds, self.block, self._place, self._finals, self._entries = {}, -1, None, {}, {}
             self._policies.clear()
         first = max(self.deployment.block, self.block + 1 - REORG_BLOCKS)
-        events = list(scan(_Endpoint(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
+        events = list(scan(ChainSource(self.rpc, self.deployment), first, newest, contracts=_CONTRACTS))
         rounds = dict(self.rounds)
         self._finals = {number: block for number, block in self._finals.items() if block < first}
         for event in events:

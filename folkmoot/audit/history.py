@@ -38,7 +38,7 @@ from folkmoot.ledger.events import (
     VoteCast,
     VoteCastWithParams,
 )
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import (
     PLACE_BITS,
@@ -267,14 +267,6 @@ class PinnedRpc(Rpc):
         return super().eth_call(to, data, self.block if block is None else block, sender)
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Endpoint and addresses from which events are scanned."""
-
-    rpc: Rpc
-    deployment: Deployment
-
-
 def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = lambda what: None) -> History:
     """Read all data of a federation on the chain up to the endpoint's block.
 
@@ -305,7 +297,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
                 details={"role": role, "address": getattr(deployment, role)},
             )
     progress("events")
-    events = tuple(scan(Endpoint(rpc, deployment), deployment.block, head.number))
+    events = tuple(scan(ChainSource(rpc, deployment), deployment.block, head.number))
     # A full node (go-ethereum) prunes states after about 128 blocks, but no blocks, so the state is read first.
     progress("storage")
     storage = _read_storage(rpc, deployment, head, events, code)

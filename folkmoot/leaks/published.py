@@ -23,7 +23,7 @@ from folkmoot.leaks.rounds import decoded
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import UpdatesCommitted
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
@@ -35,12 +35,6 @@ from folkmoot.tasks import Data, Task, root
 
 MOST_CANDIDATES = 200
 """Most records of a group on the attacker's list."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    rpc: Rpc
-    deployment: Deployment
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +117,9 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
     commitments = Commitments(rpc, deployment)
     commitments.look()
     places: dict[int, int] = {}
-    for event in scan(_Source(rpc, deployment), deployment.block, commitments.block, contracts=("ledger",)):
+    for event in scan(
+        ChainSource(rpc, deployment), deployment.block, commitments.block, contracts=("ledger",)
+    ):
         if isinstance(event, UpdatesCommitted):
             for entry in entries_of(event):
                 if entry.contributor.lower() == account.lower():

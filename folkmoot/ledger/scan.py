@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from eth_utils.address import to_checksum_address
@@ -46,6 +47,16 @@ class Source(Protocol):
     @property
     def deployment(self) -> Deployment:
         """Addresses of the contracts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSource:
+    """An endpoint and the addresses of a federation: a `Source` for those that have no other."""
+
+    rpc: Rpc
+    """Endpoint to ask."""
+    deployment: Deployment
+    """Addresses of the contracts."""
 
 
 def scan(

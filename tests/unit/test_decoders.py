@@ -38,7 +38,7 @@ from folkmoot.flower import records
 from folkmoot.fraud.contracts import challenge, judges
 from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.genesis import Genesis
@@ -213,7 +213,7 @@ NODE_READERS: dict[str, tuple[Callable[[Rpc], Any], Any]] = {
         [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes32"], [b"a", b"b"]).hex()}],
     ),
     "our demands": (lambda rpc: judges.demands_of(rpc, ALICE, 1, ALICE, 0), [FINALIZED]),
-    "events": (lambda rpc: list(scan(history.Endpoint(rpc, FEDERATION), 1, 5)), [FINALIZED]),
+    "events": (lambda rpc: list(scan(ChainSource(rpc, FEDERATION), 1, 5)), [FINALIZED]),
     "events of the index": (
         lambda rpc: [indexer.read_log(ROLES, log) for log in RpcNode(rpc).logs([ALICE], 1, 5)],
         [FINALIZED],

@@ -9,7 +9,7 @@ is moved to `folkmoot.fraud.contracts.pruned`, if enabled, unless an open round 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 
 from folkmoot.aggregation.trajectory import WINDOW
@@ -31,7 +31,7 @@ from folkmoot.ledger.events import (
     RoundSlashed,
     UpdatesCommitted,
 )
-from folkmoot.ledger.scan import scan
+from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.batch import LISTED_BYTES
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
@@ -42,12 +42,6 @@ REORG_DEPTH = 64
 
 MOST_EVENTS = 5_000
 """Number of events and entries after which a long read drops closed rounds: a history need not fit into memory."""
-
-
-@dataclass(frozen=True)
-class _Source:
-    rpc: Rpc
-    deployment: Deployment
 
 
 class Follower:
@@ -140,7 +134,7 @@ class Follower:
         Each block is stored completely, so that a failed long read continues after it.
         """
         fresh: list[Event] = []
-        events = scan(_Source(rpc, self.deployment), self._next, head, contracts=("ledger",))
+        events = scan(ChainSource(rpc, self.deployment), self._next, head, contracts=("ledger",))
         count = 0
         for block, group in groupby(events, key=lambda event: event.block):
             found = list(group)
@@ -265,7 +259,7 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
     if number in record.told or record.past is None:
         return record.told[number].commits
     first, last = record.past.blocks(number)
-    events = scan(_Source(rpc, deployment), first, last, contracts=("ledger",))
+    events = scan(ChainSource(rpc, deployment), first, last, contracts=("ledger",))
     mine = (event for event in events if isinstance(event, UpdatesCommitted) and event.round == number)
     return [entry for event in mine for entry in entries_of(event)]
 
