@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from client.signer_record import SignedRounds
 from folkmoot.errors import ArtifactError, ChainError, InputError, UpdateRefused
-from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
+from folkmoot.flower.signing import SignerError, chain_unavailable
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import UpdateCommitted, entries_of
 from folkmoot.ledger.events import UpdatesCommitted
@@ -412,11 +412,7 @@ def _reading() -> Iterator[None]:
         with within(CHAIN_SECONDS):
             yield
     except ChainError as error:
-        raise SignerError(
-            f"Nothing is signed without a look at the chain. {error.message}",
-            remedy=f"{error.remedy} A new try is safe.",
-            code=CHAIN_UNAVAILABLE,
-        ) from error
+        raise chain_unavailable(error) from error
 
 
 def _check_norm(commitment: Commitment, policy: Policy) -> None:

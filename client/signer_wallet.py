@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from client.signer_keys import Message, OwnerKey, commitment_message, safe_owner_message, wish_message
 from folkmoot.errors import ChainError, InputError
-from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SignerError
+from folkmoot.flower.signing import SignerError, chain_unavailable
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
 from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.signatures import digest
@@ -93,11 +93,7 @@ class WalletKey:
                     if accepted(rpc, signature):
                         return _bounded(signature)
         except ChainError as error:
-            raise SignerError(
-                f"Nothing is signed without a look at the chain. {error.message}",
-                remedy=f"{error.remedy} A new try is safe.",
-                code=CHAIN_UNAVAILABLE,
-            ) from error
+            raise chain_unavailable(error) from error
         keys = " and ".join(key.address for key in self._owners)
         raise SignerError(
             f"The contract {self._account} accepts no signature of {keys}, neither of the message's digest nor of a "

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import ChainError, FolkmootError, InputError
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
 
 if TYPE_CHECKING:
@@ -316,6 +316,15 @@ def read_line(connection: socket.socket, timeout: float = _TIMEOUT) -> bytes:
         if time.monotonic() > end:
             raise TimeoutError("the message did not end in time")
     return data
+
+
+def chain_unavailable(error: ChainError) -> SignerError:
+    """Return the error of a signer that can't read the chain."""
+    return SignerError(
+        f"Nothing is signed without a look at the chain. {error.message}",
+        remedy=f"{error.remedy} A new try is safe.",
+        code=CHAIN_UNAVAILABLE,
+    )
 
 
 def already_signed(round_id: int) -> SignerError:
