@@ -209,7 +209,7 @@ def join(
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
     from client import access, admission, apps, drill, node
-    from client.enrolment import Return, enrol
+    from client.enrolment import Reenrolment, enrol
     from client.keeper import Keeper
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
@@ -395,7 +395,7 @@ def join(
     say(f"Starting the node in {folder} ...")
     if not json_:
         logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
-    returning = Return(rpc, addresses, address, None if wallet else account, block, json_)
+    reenrolment = Reenrolment(rpc, addresses, address, None if wallet else account, block, json_)
 
     def tell(event: dict[str, Any]) -> None:
         if json_:
@@ -406,7 +406,7 @@ def join(
     def on_event(event: dict[str, object]) -> None:
         tell(event)
         if event["event"] == "refused" and not (root or no_enrol):
-            returning.look()
+            reenrolment.look()
 
     transfers.say = tell
     node.run_node(contributor, agent, options, on_event=on_event, keeper=keeper)

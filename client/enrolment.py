@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
     from folkmoot.ledger.deployment import Deployment
 
-ABSENT = 2
-"""`Absent` of `IRoundLedger.LeaveReason`: somebody removed the account because it had missed rounds."""
-
 LEAST_PAUSE = 10.0
 """Seconds between two looks. The training code can make a node's log say that it was refused, as often as it likes."""
 
@@ -99,7 +96,7 @@ def enrol(
 
 
 @dataclass
-class Return:
+class Reenrolment:
     """Enrols a node's account again if it was removed because it had missed rounds, for example without a connection.
 
     Whoever left by `folkmoot leave`, lacks stake or is not admitted any more is not enrolled again.
@@ -139,6 +136,7 @@ class Return:
         enrol(self.rpc, self.deployment, self.address, self.account, self.as_json)
 
     def _was_removed(self) -> bool:
+        from folkmoot.ledger.admission import LeaveReason
         from folkmoot.ledger.events import Left
         from folkmoot.ledger.scan import ChainSource, scan
         from folkmoot.rpc.client import LedgerReader
@@ -154,4 +152,4 @@ class Return:
                 if isinstance(event, Left) and event.account == self.address:
                     self._reason = event.reason
             self.read = newest
-        return self._reason == ABSENT
+        return self._reason == LeaveReason.ABSENT

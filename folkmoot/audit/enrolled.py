@@ -10,22 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
 
 from folkmoot.audit.failure import Subject, require_that
+from folkmoot.ledger.admission import LeaveReason
 from folkmoot.ledger.events import Left
 
 MAX_MISSED = 3
 """Number of rounds missed in a row after which anybody may remove an enrolled account."""
-
-
-class LeaveReason(IntEnum):
-    """Why an account is no longer enrolled, as `IRoundLedger.LeaveReason`."""
-
-    OWN = 0
-    STAKE_TOO_LOW = 1
-    ABSENT = 2
-    NOT_ADMITTED = 3
 
 
 @dataclass(frozen=True)

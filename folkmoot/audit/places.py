@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.audit.enrolled import MAX_MISSED, LeaveReason, Missable, missed_in_a_row
+from folkmoot.audit.enrolled import MAX_MISSED, Missable, missed_in_a_row
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.ledger_state import CHECK, Ledger, Round
 from folkmoot.audit.stakes import Stakes
 from folkmoot.chain.terms import ZERO_ADDRESS
+from folkmoot.ledger.admission import LeaveReason
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import (
     Left,

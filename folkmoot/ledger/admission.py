@@ -7,6 +7,7 @@ Uses plain JSON-RPC.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntEnum
 
 from eth_abi.abi import decode, encode
 from eth_abi.exceptions import DecodingError
@@ -26,6 +27,15 @@ MOST_MEMBERS = 500
 
 _GAS = 200_000
 """Gas that the ledger gives an admission contract for its answer."""
+
+
+class LeaveReason(IntEnum):
+    """Why an account is no longer enrolled, as `IRoundLedger.LeaveReason`."""
+
+    OWN = 0
+    STAKE_TOO_LOW = 1
+    ABSENT = 2
+    NOT_ADMITTED = 3
 
 
 def admits(rpc: Rpc, admission: str, account: str) -> bool | None:

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
-from client.enrolment import Return, enrol
+from client.enrolment import Reenrolment, enrol
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
@@ -135,7 +135,9 @@ def test_an_absent_account_slows_three_rounds_and_no_more(
     world, chain = patient.world, patient.world.chain
     only(world, "ada", "ben", "cleo")
     nodes = {
-        name: Return([world.anvil.url], world.deployment, world[name].address, world[name], start, pause=0)
+        name: Reenrolment(
+            [world.anvil.url], world.deployment, world[name].address, world[name], start, pause=0
+        )
         for start in (chain.block_number(),)
         for name in ("ada", "ben", "cleo")
     }
@@ -152,7 +154,7 @@ def test_an_absent_account_slows_three_rounds_and_no_more(
         "after those who left"
     )
     chain.send(chain.ledger.functions.leave(), world["ben"])
-    there = Return(
+    there = Reenrolment(
         [world.anvil.url], world.deployment, world["cleo"].address, None, nodes["cleo"].read, pause=0
     )
     there.look()
@@ -170,7 +172,7 @@ def test_an_absent_account_slows_three_rounds_and_no_more(
 def test_a_node_without_the_chain_says_so_and_does_not_ask_all_the_time(
     world: factories.Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    node = Return(["http://127.0.0.1:1"], world.deployment, world["ada"].address, world["ada"], 0)
+    node = Reenrolment(["http://127.0.0.1:1"], world.deployment, world["ada"].address, world["ada"], 0)
     node.look()
     node.look()
     assert capsys.readouterr().err.count("is still enrolled can't be read") == 1

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from folkmoot.audit.enrolled import LeaveReason
 from folkmoot.audit.ledger_state import CancelReason
+from folkmoot.ledger.admission import LeaveReason
 from folkmoot.ledger.events import CommitsClosed, Left
 from folkmoot.protocol.places import EVERYBODY, has_place, seed_of
 from folkmoot.rpc.client import Phase
