@@ -161,33 +161,38 @@ def test_a_node_that_joins_in_the_middle_of_a_round(join: Join) -> None:
     assert len(grid.sent) == 3
 
 
+class Growing(LocalGrid):
+    """A second node, as silent as the first, connects when the relay has looked so many times."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+        self.seen: list[int] = []
+        """Messages that were sent, at each look."""
+
+    def get_node_ids(self) -> Iterable[int]:
+        if len(self.seen) == self.at:
+            self.add(None, None)
+        self.seen.append(len(self.sent))
+        return super().get_node_ids()
+
+
 def test_a_private_round_asks_nobody_until_enough_nodes_are_there(join: Join) -> None:
     """A training spends a part of the budget, in vain if the round is cancelled for too few updates."""
-    silent: ClientApp | None = None
     with private_world() as world:
         world.policy, world.expect = replace(world.policy, min_contributors=2), 9
-        grid = LocalGrid()
-        grid.add(silent, None)
-        asked: list[int] = []
+        grid = Growing(at=5)
+        grid.add(None, None)
 
         def cancel() -> None:
-            world.rounds[-1].phase = Phase.CANCELLED
-            world.run_state = "failed"
+            if grid.sent:
+                world.rounds[-1].phase = Phase.CANCELLED
+                world.run_state = "failed"
 
-        grid.on_push = lambda: cancel() if grid.sent else None
-        looks = iter(range(100))
-        there = grid.get_node_ids
-
-        def looked() -> Iterable[int]:
-            asked.append(len(grid.sent))
-            if next(looks) == 5:
-                grid.add(silent, None)
-            return there()
-
-        grid.get_node_ids = looked  # type: ignore[method-assign]
+        grid.on_push = cancel
         with pytest.raises(CoordinatorError, match="The run failed"):
             strategy(world).start(grid=grid, initial_arrays=ArrayRecord())
-    assert asked[:6] == [0] * 6, "one node alone is not asked"
+    assert grid.seen[:6] == [0] * 6, "one node alone is not asked"
     assert sorted(message.metadata.dst_node_id for message in grid.sent) == [100, 101]
 
 

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from eth_abi.abi import encode
@@ -16,7 +14,7 @@ from folkmoot.errors import RpcError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from server.chain.indexer import DeepRollback, Fork, Indexer, by_name, forget
-from server.db import events, schema
+from server.db import events
 from server.db.engine import Database
 from server.db.models import Account
 from tests.unit.server.scripted_node import ScriptedNode
@@ -33,14 +31,6 @@ def activated(version: int) -> dict[str, object]:
         "topics": ["0x" + topic.hex() for topic in topics],
         "data": "0x",
     }
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
-    schema.upgrade(made.engine)
-    yield made
-    made.close()
 
 
 def versions(database: Database) -> list[int]:

@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
@@ -17,20 +15,11 @@ from server.chain import outbox
 from server.chain.fees import offered
 from server.chain.node import Block, Receipt
 from server.chain.outbox import Outbox
-from server.db import schema
 from server.db.engine import Database
 from server.db.models import Transaction
 from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 
 TO = "0x" + "ab" * 20
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
-    schema.upgrade(made.engine)
-    yield made
-    made.close()
 
 
 @pytest.fixture

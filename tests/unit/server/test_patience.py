@@ -3,14 +3,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
 from sqlalchemy import select
 
-from server.db import schema
 from server.db.engine import Database
 from server.db.models import LogEntry, Run
 from server.rounds import patience
@@ -21,14 +18,6 @@ START = datetime(2026, 11, 28, 23, 0, 0, tzinfo=UTC)
 RULES = Patience(limit=3, first=10, longest=600)
 HOURS = 3600
 WHY = "0 of at least 2 contributors committed an update."
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
-    schema.upgrade(made.engine)
-    yield made
-    made.close()
 
 
 def begin(database: Database, seconds: int) -> None:
