@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from folkmoot.apps.apart import StepLimit, scratch
+from folkmoot.apps.apart import scratch
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
+from folkmoot.apps.limit import StepLimit
 from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.artifacts.start import Start, write

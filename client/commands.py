@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from folkmoot.cli.loading import CommandTable, Panel
+from folkmoot.cli.loading import CommandTable
 
 
 def register(table: CommandTable) -> None:
     """Add the contributor's commands."""
-    table.add(Panel.CONTRIBUTE, "client.cli", "join", "submit")
-    table.add(Panel.CONTRIBUTE, "client.deletion_cli", "forget")
-    table.add_group(Panel.CONTRIBUTE, "client.signer_cli", "signer")
-    table.add_group(Panel.CONTRIBUTE, "client.task_cli", "task")
-    table.add(Panel.CHECK, "client.cli", "canary")
-    table.add_group(Panel.CHECK, "client.privacy_cli", "privacy")
-    table.add(Panel.LOCAL, "client.drill_cli", "drill")
+    table.add("client.cli", "join", "submit")
+    table.add("client.deletion_cli", "forget")
+    table.add_group("client.signer_cli", "signer")
+    table.add_group("client.task_cli", "task")
+    table.add("client.cli", "canary")
+    table.add_group("client.privacy_cli", "privacy")
+    table.add("client.drill_cli", "drill")
     # Started by `folkmoot run --simulation`.
-    table.add_hidden(Panel.LOCAL, "client.signers_cli", "signers")
+    table.add_hidden("client.signers_cli", "signers")

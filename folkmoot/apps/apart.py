@@ -14,14 +14,13 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 import folkmoot
 from folkmoot.apps.folder import PROJECT, AppFolder
+from folkmoot.apps.limit import LIMIT_OPTION, StepLimit
 from folkmoot.errors import FolkmootError, InputError, TaskError
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import Supervisor
@@ -29,28 +28,11 @@ from folkmoot.runtime.processes import Supervisor
 OUTCOME = "outcome.json"
 """File with the child's outcome."""
 
-LIMIT = 1800.0
-"""Default time limit of a step in seconds."""
-
 GRACE = 3.0
 """Seconds between the signal to end an app and the kill."""
 
 LOOK = 0.05
 """Seconds between two checks whether a step has ended."""
-
-LIMIT_OPTION = "--app-wait"
-"""Command-line option that sets the limit."""
-
-
-@dataclass(frozen=True)
-class StepLimit:
-    """Time limit of an app's step, and the display of its progress."""
-
-    seconds: float = LIMIT
-    """Seconds after which the app is ended."""
-    show: Callable[[str, Path], AbstractContextManager[object]] = lambda doing, log: nullcontext()
-    """Returns a context manager that shows a step's description and the path of its log while the step runs."""
-
 
 DOING = {"capture": "reading the app", "training": "one training on partition 0"}
 """Description of each step, for people who wait for it."""

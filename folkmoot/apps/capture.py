@@ -22,6 +22,7 @@ import numpy as np
 
 from folkmoot.apps import apart
 from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.limit import StepLimit
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Captured:
     """One sentence for each change in behaviour when the app is anchored."""
 
 
-def capture(app: AppFolder, scratch: Path, nodes: int, limit: apart.StepLimit | None = None) -> Captured:
+def capture(app: AppFolder, scratch: Path, nodes: int, limit: StepLimit | None = None) -> Captured:
     """Run an app's ServerApp in a separate process until it starts its strategy.
 
     Args:

@@ -20,6 +20,7 @@ import numpy as np
 from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
 from folkmoot.apps.folder import AppFolder, of_partition
+from folkmoot.apps.limit import StepLimit
 from folkmoot.artifacts.start import Start
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, width_settings
@@ -58,7 +59,7 @@ def try_training(
     captured: Captured,
     scratch: Path,
     node_config: Mapping[str, Any] | None = None,
-    limit: apart.StepLimit | None = None,
+    limit: StepLimit | None = None,
 ) -> Trial:
     """Call the app's train function once, on partition 0, in a separate process.
 

@@ -1,36 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a command's module when the command is called, or when its help is shown.
 
-A `CommandTable` has the name of each command, the reference to its function, and its panel in ``folkmoot --help``. Each
-part of Folkmoot adds its commands to the table without importing their modules.
+A `CommandTable` has the name of each command and the reference to its function. Each part of Folkmoot adds its commands
+to the table without importing their modules. `PANELS` has the order of ``folkmoot --help``.
 """
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import UserDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import StrEnum
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import typer
 from typer.core import TyperGroup
 
+T = TypeVar("T")
+
 TYPER_SUGGESTS = not hasattr(click.exceptions, "NoSuchCommand")
 """Whether typer must suggest similar commands. A click version with this error does so itself."""
 
-
-class Panel(StrEnum):
-    """Groups of commands in ``folkmoot --help``, in the order shown."""
-
-    CONTRIBUTE = "Contribute"
-    DECIDE = "Decide"
-    CHECK = "Check"
-    OPERATE = "Operate"
-    LOCAL = "Local"
+PANELS = {
+    "Start here": "run demo up join",
+    "Contribute": "account stake enrol balance claim submit signer forget leave unstake withdraw",
+    "Check": "status doctor audit why receipt model export mirror watch challenge demand economics privacy drill",
+    "Decide": "proposals propose vote delegate queue execute veto",
+    "Operate": "task policy deploy superlink coordinator train bundle canary cancel finalize release",
+    "Local chain": "prepare chain fund advance",
+}
+"""Groups of commands in ``folkmoot --help``, and their commands, in the order shown."""
 
 
 @dataclass(frozen=True)
@@ -41,50 +44,55 @@ class _Reference:
     """
 
     target: str
-    panel: Panel
     group: bool
     hidden: bool
 
-    def load(self, name: str) -> click.Command:
+    def _function(self) -> Callable[[], Any]:
         module, _, function = self.target.partition(":")
-        loaded = getattr(import_module(module), function)
+        loaded: Callable[[], Any] = getattr(import_module(module), function)
+        return loaded
+
+    def summary(self) -> str:
+        """Return the first sentence of the command's help, without building its options."""
+        text = self._function()().info.help if self.group else self._function().__doc__
+        return re.split(r"(?<=[.]) (?=[A-Z])", " ".join(str(text).split()), maxsplit=1)[0]
+
+    def load(self, name: str) -> click.Command:
+        loaded = self._function()
         if self.group:
             command = typer.main.get_group(loaded())
-            command.name, command.rich_help_panel = name, self.panel.value
+            command.name = name
             command.suggest_commands = TYPER_SUGGESTS
             return command
         holder = typer.Typer(add_completion=False)
-        holder.command(name, hidden=self.hidden, rich_help_panel=self.panel.value)(loaded)
+        holder.command(name, hidden=self.hidden)(loaded)
         return typer.main.get_command(holder)
 
 
 class CommandTable(UserDict[str, click.Command]):
-    """Commands by name, sorted by panel. A command is loaded when it is looked up for the first time."""
+    """Commands by name, in the order of `PANELS`. A command is loaded when it is looked up for the first time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._references: dict[str, _Reference] = {}
 
-    def add(self, panel: Panel, module: str, *names: str) -> None:
+    def add(self, module: str, *names: str) -> None:
         """Add commands whose functions, in the same module, have the commands' names."""
         for name in names:
-            self._add(name, _Reference(f"{module}:{name}", panel, group=False, hidden=False))
+            self._add(name, _Reference(f"{module}:{name}", group=False, hidden=False))
 
-    def add_hidden(self, panel: Panel, module: str, name: str) -> None:
+    def add_hidden(self, module: str, name: str) -> None:
         """Add a command that the help does not list."""
-        self._add(name, _Reference(f"{module}:{name}", panel, group=False, hidden=True))
+        self._add(name, _Reference(f"{module}:{name}", group=False, hidden=True))
 
-    def add_group(self, panel: Panel, module: str, name: str) -> None:
+    def add_group(self, module: str, name: str) -> None:
         """Add a command with subcommands, which the module's function ``commands`` returns."""
-        self._add(name, _Reference(f"{module}:commands", panel, group=True, hidden=False))
+        self._add(name, _Reference(f"{module}:commands", group=True, hidden=False))
 
     def _add(self, name: str, reference: _Reference) -> None:
         if name in self._references:
             raise ValueError(f"two commands are called {name}")
         self._references[name] = reference
-        order = list(Panel)
-        names = sorted(self._references, key=lambda key: order.index(self._references[key].panel))
-        self._references = {key: self._references[key] for key in names}
 
     def __getitem__(self, name: str) -> click.Command:
         """Return a command.
@@ -94,19 +102,35 @@ class CommandTable(UserDict[str, click.Command]):
                 and the command is removed from the table.
         """
         if name not in self.data:
-            try:
-                self.data[name] = self._references[name].load(name)
-            except ImportError as error:
-                del self._references[name]
-                print(f"warning: the command {name} is missing: {error}", file=sys.stderr)
-                raise KeyError(name) from error
+            self.data[name] = self._imported(name, lambda reference: reference.load(name))
         return self.data[name]
+
+    def _imported(self, name: str, take: Callable[[_Reference], T]) -> T:
+        try:
+            return take(self._references[name])
+        except ImportError as error:
+            del self._references[name]
+            print(f"warning: the command {name} is missing: {error}", file=sys.stderr)
+            raise KeyError(name) from error
 
     def __contains__(self, name: object) -> bool:
         return name in self._references
 
     def __iter__(self) -> Iterator[str]:
         return iter(list(self._references))
+
+    def panels(self) -> dict[str, list[tuple[str, str]]]:
+        """Return names and summaries of the commands by panel, those of no panel last."""
+        left = dict.fromkeys(name for name, reference in self._references.items() if not reference.hidden)
+        panels: dict[str, list[tuple[str, str]]] = {}
+        for panel, names in (*PANELS.items(), ("Others", " ".join(left))):
+            for name in names.split():
+                if name in left:
+                    del left[name]
+                    with suppress(KeyError):
+                        summary = self._imported(name, _Reference.summary)
+                        panels.setdefault(panel, []).append((name, summary))
+        return panels
 
     def __len__(self) -> int:
         return len(self._references)
@@ -131,3 +155,10 @@ class LazyGroup(TyperGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands without loading them."""
         return list(self.table)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by panel, each with its first sentence, and then the options."""
+        for panel, rows in self.table.panels().items():
+            with formatter.section(panel):
+                formatter.write_dl(rows)
+        click.Command.format_options(self, ctx, formatter)

@@ -19,7 +19,7 @@ import click
 import typer
 
 from folkmoot.cli import output
-from folkmoot.cli.loading import TYPER_SUGGESTS, CommandTable, LazyGroup, Panel
+from folkmoot.cli.loading import TYPER_SUGGESTS, CommandTable, LazyGroup
 from folkmoot.errors import FolkmootError
 
 ENTRY_POINTS = "folkmoot.commands"
@@ -32,30 +32,27 @@ INTERRUPTED = 130
 def command_table() -> CommandTable:
     """Return the table of all commands of all installed parts."""
     table = CommandTable()
-    table.add_group(Panel.CONTRIBUTE, "folkmoot.cli.account", "account")
+    table.add_group("folkmoot.cli.account", "account")
     table.add(
-        Panel.CONTRIBUTE,
         "folkmoot.cli.stake",
         *("stake", "unstake", "enrol", "leave", "withdraw", "claim", "balance"),
     )
-    table.add(
-        Panel.DECIDE, "folkmoot.cli.governance", "propose", "vote", "queue", "execute", "veto", "proposals"
-    )
-    table.add(Panel.DECIDE, "folkmoot.cli.stake", "delegate")
-    table.add(Panel.CHECK, "folkmoot.cli.status", "status")
-    table.add(Panel.CHECK, "folkmoot.cli.doctor", "doctor")
-    table.add(Panel.CHECK, "folkmoot.cli.audit", "audit")
-    table.add(Panel.CHECK, "folkmoot.cli.why", "why")
-    table.add_group(Panel.CHECK, "folkmoot.cli.receipt", "receipt")
-    table.add(Panel.CHECK, "folkmoot.cli.economics", "economics")
-    table.add(Panel.CHECK, "folkmoot.cli.watch", "challenge", "watch")
-    table.add_group(Panel.CHECK, "folkmoot.cli.demand", "demand")
-    table.add(Panel.CHECK, "folkmoot.cli.mirror", "mirror")
-    table.add_group(Panel.CHECK, "folkmoot.cli.export", "export")
-    table.add_group(Panel.CHECK, "folkmoot.cli.model", "model")
-    table.add(Panel.OPERATE, "folkmoot.cli.policy", "policy")
-    table.add(Panel.OPERATE, "folkmoot.cli.deploy", "deploy")
-    table.add(Panel.OPERATE, "folkmoot.cli.rounds", "cancel", "finalize", "release")
+    table.add("folkmoot.cli.governance", "propose", "vote", "queue", "execute", "veto", "proposals")
+    table.add("folkmoot.cli.stake", "delegate")
+    table.add("folkmoot.cli.status", "status")
+    table.add("folkmoot.cli.doctor", "doctor")
+    table.add("folkmoot.cli.audit", "audit")
+    table.add("folkmoot.cli.why", "why")
+    table.add_group("folkmoot.cli.receipt", "receipt")
+    table.add("folkmoot.cli.economics", "economics")
+    table.add("folkmoot.cli.watch", "challenge", "watch")
+    table.add_group("folkmoot.cli.demand", "demand")
+    table.add("folkmoot.cli.mirror", "mirror")
+    table.add_group("folkmoot.cli.export", "export")
+    table.add_group("folkmoot.cli.model", "model")
+    table.add("folkmoot.cli.policy", "policy")
+    table.add("folkmoot.cli.deploy", "deploy")
+    table.add("folkmoot.cli.rounds", "cancel", "finalize", "release")
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:
             register = point.load()
@@ -77,6 +74,7 @@ def build() -> typer.Typer:
     app = typer.Typer(
         name="folkmoot",
         cls=Commands,
+        rich_markup_mode=None,  # The list of commands is plain text. A command's own help has boxes.
         help="People who do not trust each other train one model together, and anyone can check all of it.",
         no_args_is_help=True,
         add_completion=False,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, StepLimit
+from folkmoot.apps.limit import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.cli.output import note, waiting
 from folkmoot.errors import FolkmootError, InputError, KeystoreError
 

@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
-from folkmoot.cli.loading import CommandTable, Panel
+from folkmoot.cli.loading import CommandTable
 
 
 def register(table: CommandTable) -> None:
     """Add the commands of a local federation."""
-    table.add(Panel.LOCAL, "folkmoot.devnet.cli", "demo", "up", "run", "prepare", "chain", "fund")
-    table.add(Panel.LOCAL, "folkmoot.cli.status", "advance")
+    table.add("folkmoot.devnet.cli", "demo", "up", "run", "prepare", "chain", "fund")
+    table.add("folkmoot.cli.status", "advance")

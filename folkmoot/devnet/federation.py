@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.aggregation import policy_file
-from folkmoot.apps.apart import LIMIT
+from folkmoot.apps.limit import LIMIT
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.devnet import anvil
 from folkmoot.devnet import flower_simulation as simulation

@@ -22,9 +22,9 @@ import httpx
 from rich.console import Console
 from rich.markup import escape
 
-from folkmoot.apps.apart import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.apps.capture import Captured, capture
 from folkmoot.apps.folder import AppFolder, read_pairs
+from folkmoot.apps.limit import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
 from folkmoot.artifacts.start import write

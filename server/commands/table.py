@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from folkmoot.cli.loading import CommandTable, Panel
+from folkmoot.cli.loading import CommandTable
 
 
 def register(table: CommandTable) -> None:
     """Add the coordinator's commands."""
-    table.add_group(Panel.OPERATE, "server.commands.main", "coordinator")
-    table.add_group(Panel.OPERATE, "server.commands.superlink", "superlink")
-    table.add(Panel.OPERATE, "server.commands.train", "train")
-    table.add(Panel.OPERATE, "server.commands.bundle", "bundle")
+    table.add_group("server.commands.main", "coordinator")
+    table.add_group("server.commands.superlink", "superlink")
+    table.add("server.commands.train", "train")
+    table.add("server.commands.bundle", "bundle")

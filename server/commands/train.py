@@ -34,8 +34,8 @@ from server.limits import MOST_PATIENCE
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
-    from folkmoot.apps.apart import StepLimit
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.apps.limit import StepLimit
     from folkmoot.cli.live import View
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.protocol.commitment import Domain

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from folkmoot.apps.apart import StepLimit
 from folkmoot.apps.capture import capture
 from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.limit import StepLimit
 from folkmoot.apps.trial import Trial, try_training
 from folkmoot.cli import output
 from folkmoot.cli.main import run as folkmoot
