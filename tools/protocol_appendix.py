@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from folkmoot.ledger.packaged import NAMES, contract, signature_of, type_of
+from folkmoot.ledger.packaged import NAMES, named, signature_of, type_of
 from folkmoot.protocol.hashing import keccak
 from tools import generated
 
@@ -28,8 +28,11 @@ SOURCES = ROOT / "contracts" / "src"
 BEGIN = "<!-- appendix: written by tools/protocol_appendix.py, do not edit below -->"
 END = "<!-- end of the appendix -->"
 
-STANDARD = ("token", "timelock", "governor")
+STANDARD = ("MootToken", "MootTimelock", "MootGovernor")
 """Contracts that are mostly OpenZeppelin's: of their functions only those that read are listed."""
+
+CREATED = ("PolicyLimits", "Odometer", "Attendance")
+"""Contracts that the ledger creates, and that it names by `limits()`, `odometer()` and `attendance()`."""
 
 POLICY = {
     "rule": (
@@ -101,7 +104,7 @@ POLICY = {
     "retainRounds": (
         "rounds",
         "0 for never, else 1 to 2^32 - 1",
-        "-",
+        "12.1",
         "Rounds after which updates may be deleted.",
     ),
     "minStake": (
@@ -220,8 +223,8 @@ def structs() -> dict[str, dict[str, Any]]:
 
 
 def _parameters() -> Iterator[dict[str, Any]]:
-    for role in NAMES:
-        for entry in contract(role).abi:
+    for name in (*NAMES.values(), *CREATED):
+        for entry in named(name).abi:
             yield from entry.get("inputs", ())
             yield from entry.get("outputs", ())
 
@@ -348,11 +351,11 @@ def struct_tables(texts: dict[str, str]) -> list[str]:
 def entries(kind: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
     """Return the ABI entries of a kind, each with the contracts that have it, by signature."""
     found: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    for role, name in NAMES.items():
-        for entry in contract(role).abi:
+    for name in (*NAMES.values(), *CREATED):
+        for entry in named(name).abi:
             if entry["type"] != kind:
                 continue
-            if kind == "function" and role in STANDARD and entry["stateMutability"] not in ("view", "pure"):
+            if kind == "function" and name in STANDARD and entry["stateMutability"] not in ("view", "pure"):
                 continue
             found.setdefault(signature_of(entry), (entry, []))[1].append(name)
     return found
@@ -391,7 +394,8 @@ def function_tables(texts: dict[str, str]) -> list[str]:
         "",
         "The selector is the first 4 bytes of keccak of the canonical signature. `MootToken`, `MootTimelock` and",
         "`MootGovernor` are OpenZeppelin's contracts with few additions; of them only the functions that read are",
-        "listed.",
+        "listed. `limits()`, `odometer()` and `attendance()` of the ledger are the addresses of the `PolicyLimits`,",
+        "the `Odometer` and the `Attendance` that it created.",
         *_table("contract | function | selector | returns", rows),
     ]
 

@@ -45,6 +45,7 @@ def json_cases() -> list[Group]:
         "17 digits": b"0.30000000000000004",
         "the smallest": b"5e-324",
         "64 levels": b"[" * 64 + b"]" * 64,
+        "64 levels around a number, which is no level": b"[" * 64 + b"7" + b"]" * 64,
     }
     bad = {
         "white space after a colon": b'{"a": 1}',
@@ -154,7 +155,12 @@ def document_cases() -> Group:
         "base64 with a line feed": put("data", "+f//////\n//8=", "arrays", 1),
         "a carried array with data and a hash": put("hash", "ab" * 32, "arrays", 1),
         "training that is a list": put("training", []),
+        "an unknown field of an array": put("extra", 1, "arrays", 0),
+        "a tensor and a carried array of one name": put("name", "layer.bias", "arrays", 1),
+        "a task of 65 characters beyond U+FFFF": put("task", "\U0001f600" * 65),
     })  # fmt: skip
+    wide = json.loads(vectors["manifest"]["json"]) | {"task": "\U0001f600" * 64}
+    changed("manifest", canonical_json(wide).decode(), {}, "with a task of 64 characters beyond U+FFFF")
     filed = json.loads(vectors["manifest"]["json"])
     filed["arrays"].append({"name": "table", "shape": [50000, 8], "dtype": "float32", "hash": "ab" * 32})
     changed("manifest", canonical_json(filed).decode(), {

@@ -42,7 +42,9 @@ def round_cases() -> Group:
 
     base, before = state("round base"), state("round before")
     group.common = text({"baseState": base.to_bytes(), "stateBefore": before.to_bytes()})
-    people = [Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address for i in range(8)]
+    people = [
+        Account.from_key(keccak(f"folkmoot vector contributor {i}".encode())).address for i in range(34)
+    ]
     usual = [near(f"round case {i}", 30, 20) for i in range(5)]
     loud = update_file("round loud", manifest, 127)
 
@@ -126,6 +128,20 @@ def round_cases() -> Group:
         coordinator=0,
         flags=["Copy", "Root", "NotDelivered"],
     )
+    many = [update_file(f"round of many {i}", manifest, 1) for i in range(33)]
+    for count, what in (
+        (32, "of 32 updates have a Gram tree"),
+        (33, "of 33 updates have none: gramRoot is 0"),
+    ):
+        add(
+            f"multi_krum; the products {what}",
+            "multi_krum",
+            [1, 0],
+            many[:count],
+            coordinator=33,
+            width=2,
+            flags=["Width", "GramRoot"],
+        )
     add("multi_krum; copies are not weighed", "multi_krum", [1, 0], [loud, *usual, loud], flags=["Copy"])
     add(
         "trimmed_mean; copies are not among the values",

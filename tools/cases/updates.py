@@ -248,4 +248,7 @@ def bytes_cases() -> Group:
     group.valid(
         "N counts blocks of 8 other than 0, without padding", given(packed(row, 2), width=2), ["Width"]
     )
+    row = bytes([129]) + bytes([128]) * 16 + bytes([129]) + bytes([128]) * 750
+    tree = merkle.update_tree(np.frombuffer(row, dtype=np.uint8))
+    group.valid("N: the places 0 and 17 are in two blocks of 8", given(packed(row, 2), width=2), ["Width"])
     return group

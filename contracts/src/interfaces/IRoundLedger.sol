@@ -146,7 +146,7 @@ interface IRoundLedger {
         bytes32 entriesHash;
         /// @notice State root after the round; of the genesis for round 0; zero until anchored.
         bytes32 stateRoot;
-        /// @notice keccak256 of the ABI encoding of the `Anchor`; zero until anchored.
+        /// @notice Hash of the `Anchor`, see section 11 of docs/protocol.md; zero until anchored.
         bytes32 anchorHash;
     }
 
