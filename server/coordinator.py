@@ -101,7 +101,7 @@ class Coordinator:
             comparison,
             pause,
             indexer.check,
-            Deletion(self.storage, self.chain, indexer.check),
+            Deletion(self.storage, self.chain, self.federation, indexer.check),
         )
         return Worker(
             database,

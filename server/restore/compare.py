@@ -21,11 +21,9 @@ from sqlalchemy.orm import Session
 
 from folkmoot.artifacts.carried import files_of
 from folkmoot.errors import ArtifactError, InputError, RpcError
-from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex, sha256_of
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
@@ -33,6 +31,7 @@ from server.db.models import LASTING, Account, Artifact, Base, ChainBlock, Chain
 from server.db.steps import ENDED, Step
 from server.federation import Federation
 from server.model_files import ModelFiles
+from server.restore.listed import Listed, listed
 from server.rounds.outcome import numbers_json
 from server.rounds.queries import recorded_on
 from server.storage import Storage
@@ -83,7 +82,6 @@ class Comparison:
         self, storage: Storage, chain: ChainView, federation: Federation, session: Session | None = None
     ) -> None:
         self._storage, self._chain, self._federation, self._session = storage, chain, federation, session
-        self._documents = StoreSource(storage.store)
         deployment = federation.deployment
         self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
 
@@ -207,34 +205,28 @@ class Comparison:
             if row is None or row.step not in ENDED or view.phase is not Phase.FINAL or not view.settled:
                 return []
             found = _differences(row, number, str(number), _stored(view))
-            anchored = by_name(session, "RoundAnchored", str(number))
-            anchor = _anchor(anchored[-1]) if anchored else None
-            if anchor is None or anchor.hash != view.anchor_hash:
-                return found  # the event was altered: it is compared with its log
-            try:
-                document = self._documents.document(anchor.artifacts_hash.hex())
-                verdicts_file = self._documents.document(anchor.verdict_hash.hex())
-                listed, verdicts = Artifacts.from_json(document), Verdicts.from_json(verdicts_file)
-                header = RoundHeader.decode(listed.header)
-            except (ArtifactError, InputError):
-                return found  # the store tells of it
+            named = listed(session, self._storage.store, number, view)
+            if named is None:
+                return found
+            anchor, document, files = named.anchor, named.document, named.artifacts
+            header = RoundHeader.decode(files.header)
             names: dict[str, Any] = {
                 "anchor": anchor.to_json(),
-                "mean_sha256": listed.mean,
-                "state_sha256": listed.state,
-                "verdicts_sha256": listed.verdicts,
+                "mean_sha256": files.mean,
+                "state_sha256": files.state,
+                "verdicts_sha256": files.verdicts,
                 "artifacts_sha256": sha256_hex(document),
-                "base_state_sha256": listed.base_state,
+                "base_state_sha256": files.base_state,
             }
             if header.hash == view.header_hash:
                 names |= {
-                    "header": listed.header,
+                    "header": files.header,
                     "base_state_root": "0x" + header.base_state_root.hex(),
                     "exponents": list(header.exponents),
                 }
-                found += self._entries(session, view, header, listed, verdicts)
+                found += self._entries(session, view, header, named)
             found += _differences(row, number, str(number), names)
-            found += self._files(session, number, listed, sha256_hex(document), anchor)
+            found += self._files(session, number, named)
         return found
 
     def model(self, number: int) -> list[Altered]:
@@ -284,7 +276,7 @@ class Comparison:
         return found
 
     def _entries(
-        self, session: Session, view: RoundView, header: RoundHeader, listed: Artifacts, verdicts: Verdicts
+        self, session: Session, view: RoundView, header: RoundHeader, named: Listed
     ) -> list[Altered]:
         number = header.round
         recorded = _recorded(session, header)
@@ -296,7 +288,7 @@ class Comparison:
             key = f"round {number}, entry {added.position}"
             found.append(_added(added, (number, added.position), key))
         for verdict, (commitment, event), sha256 in zip(
-            verdicts.verdicts, recorded, listed.updates, strict=False
+            named.verdicts.verdicts, recorded, named.artifacts.updates, strict=False
         ):
             place = (number, verdict.index)
             key = f"round {number}, entry {verdict.index}"
@@ -318,18 +310,17 @@ class Comparison:
                 found += _differences(entry, place, key, true)
         return found
 
-    def _files(
-        self, session: Session, number: int, listed: Artifacts, document: str, anchor: Anchor
-    ) -> list[Altered]:
+    def _files(self, session: Session, number: int, named: Listed) -> list[Altered]:
         found: list[Altered] = []
-        files = [
-            ("mean", listed.mean, None),
-            ("state", listed.state, None),
-            ("verdicts", listed.verdicts, anchor.verdict_hash.hex()),
+        files, anchor, document = named.artifacts, named.anchor, sha256_hex(named.document)
+        listing = [
+            ("mean", files.mean, None),
+            ("state", files.state, None),
+            ("verdicts", files.verdicts, anchor.verdict_hash.hex()),
             ("artifacts", document, anchor.artifacts_hash.hex()),
-            *(("update", sha256, None) for sha256 in listed.updates if sha256 is not None),
+            *(("update", sha256, None) for sha256 in files.updates if sha256 is not None),
         ]
-        for kind, sha256, keccak in files:
+        for kind, sha256, keccak in listing:
             key = f"{kind} {sha256} of round {number}"
             row = session.get(Artifact, sha256)
             if row is not None and (row.deleted is not None or (kind == "update" and row.kind in LASTING)):
@@ -360,17 +351,6 @@ def _stored(view: RoundView) -> dict[str, Any]:
         "header_hash": "0x" + view.header_hash.hex(),
         "entries_hash": "0x" + view.entries_hash.hex(),
     }
-
-
-def _anchor(event: ChainEvent) -> Anchor | None:
-    """Read an anchor from its event; None if the event does not have its form any more."""
-    try:
-        arguments = event.arguments["anchor"]
-        delivered = arguments["delivered"]
-        bits = int(delivered, 0) if isinstance(delivered, str) else int(delivered)
-        return Anchor.from_json({**arguments, "delivered": hex(bits)})
-    except (AttributeError, InputError, KeyError, TypeError, ValueError):
-        return None
 
 
 def _recorded(session: Session, header: RoundHeader) -> list[tuple[Commitment, ChainEvent]]:

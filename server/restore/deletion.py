@@ -3,28 +3,41 @@
 
 First the rows say that the files are deleted: from then on nobody gets them, misses them, or puts them back. Then the
 store deletes them, and the rows say so. A process that is killed in between goes on at the second step.
+
+No row deletes a file: both steps ask the chain whether the time of its round is over, and the round's artifacts file,
+by the hash that the chain has, whether the file is of that round.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import groupby
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.retention import KEPT_EVERY, Reason, Retention
-from folkmoot.errors import RpcError
+from folkmoot.artifacts.wishes import Wishes
+from folkmoot.errors import FolkmootError, RpcError
+from folkmoot.protocol.commitment import Commitment
+from folkmoot.protocol.update_checks import check_bytes
+from folkmoot.protocol.updates import FileUpdate
 from folkmoot.rpc.client import Phase
+from folkmoot.rpc.wallets import accepts_digest
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.logs import fields
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Update, Wish
 from server.db.steps import ENDED, Step
+from server.db.wishes import kept
+from server.federation import Federation
 from server.intake.uploads import round_of
+from server.restore.listed import listed
 from server.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -40,12 +53,20 @@ class Deletion:
     Args:
         storage: Database and store.
         chain: The chain; only what has its confirmations counts.
+        federation: The federation.
         check: Raises a FolkmootError while the chain has lost blocks that had their confirmations: nothing is deleted.
     """
 
-    def __init__(self, storage: Storage, chain: ChainView, check: Callable[[], None] = lambda: None) -> None:
-        self._storage, self._chain, self._check = storage, chain, check
+    def __init__(
+        self,
+        storage: Storage,
+        chain: ChainView,
+        federation: Federation,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._storage, self._chain, self._federation, self._check = storage, chain, federation, check
         self._unbonding: int | None = None
+        self._known: dict[int, Retention] = {}
 
     def __call__(self) -> None:
         """Mark the update files that may be deleted by rule or by wish and the spare states, and delete what is marked.
@@ -56,18 +77,19 @@ class Deletion:
             StoreError: The store can't be used.
         """
         self._check()
+        self._known.clear()
         self._forget_uploads()
         candidates, wished = self._candidates(), self._wished()
         if candidates or wished:
             now = self._now()
             for number in sorted({*candidates, *wished}):
-                retention = self.retention(number)
+                retention = self._of(number)
                 if retention.expired(now):
                     self._mark(number, now, Reason.RETENTION)
                 elif number in wished and retention.free(now):
                     self._mark(number, now, Reason.WISH)
         for number in self._old():
-            if self.retention(number).spare():
+            if self._of(number).spare():
                 self._mark_state(number)
         self._delete()
 
@@ -81,13 +103,31 @@ class Deletion:
         if self._unbonding is None:
             self._unbonding = self._chain.vault.unbonding_period()
         view = self._chain.settled_round(number)
+        if view.phase not in _OVER:
+            return Retention(number, over=False, free_at=0, above=0, retain_rounds=0)
+        free_at, retain = view.opened_at + self._unbonding, self._chain.policy(view.policy).retain_rounds
+        return Retention(number, over=True, free_at=free_at, above=self._above(number), retain_rounds=retain)
+
+    def _of(self, number: int) -> Retention:
+        """The same, asked for once in each call."""
+        if number not in self._known:
+            self._known[number] = self.retention(number)
+        return self._known[number]
+
+    def _above(self, number: int) -> int:
+        """Number of final rounds above one.
+
+        Rows say where to look, and the chain has the place of each among the rounds that stand.
+        """
         with self._storage.database.read() as session:
-            query = select(func.count()).where(Round.step.in_(_FINAL), Round.number > number)
-            above = session.scalars(query).one()
-        free_at = view.opened_at + self._unbonding
-        return Retention(
-            number, view.phase in _OVER, free_at, above, self._chain.policy(view.policy).retain_rounds
-        )
+            query = select(Round.number).where(Round.step.in_(_FINAL), Round.number > number)
+            above = list(session.scalars(query.order_by(Round.number)))
+        first = next(filter(None, map(self._place, above)), 0)
+        return next(filter(None, map(self._place, reversed(above))), 0) - first + 1 if first else 0
+
+    def _place(self, number: int) -> int:
+        view = self._chain.settled_round(number)
+        return view.position if view.phase is Phase.FINAL else 0
 
     def _forget_uploads(self) -> None:
         """Delete the unfinished uploads of rounds that take no files any more."""
@@ -160,30 +200,52 @@ class Deletion:
     def _mark_state(self, number: int) -> None:
         """Let the row say that a round's state file is deleted. A file that another round keeps stays."""
         with self._storage.database.read() as session:
-            row = session.scalars(select(Artifact).where(_kept_of(number, "state"))).first()
-            if row is None:
+            found = session.scalars(select(Artifact.sha256).where(_kept_of(number, "state"))).first()
+            if found is None or not self._true(session, number, "state", {found}):
                 return
-            name = row.sha256
-            same = list(
-                session.scalars(
-                    select(Round.number).where(Round.state_sha256 == name, Round.number != number)
-                )
-            )
-            first = select(Round.number).where(Round.base == 0, Round.base_state_sha256 == name)
-            is_genesis = session.scalars(first.limit(1)).first() is not None
-        keeping = [other for other in same if not self.retention(other).spare()]
+            keeping = self._keeping_state(session, found)
         with self._storage.database.write() as session:
             row = session.scalars(select(Artifact).where(_kept_of(number, "state"))).first()
-            if row is None or row.sha256 != name:
+            if row is None or row.sha256 != found:
                 return  # A newer round has left the same state.
-            if is_genesis:
-                row.round = None
-            elif keeping:
+            if keeping:
                 row.round = max(keeping)
             else:
                 row.deleted = Reason.SPARE
                 events.append(session, "state-deleted", {"round": number, "reason": Reason.SPARE})
                 logger.info("round %d: its state is deleted by rule", number, extra=fields("state-deleted"))
+
+    def _keeping_state(self, session: Session, name: str) -> set[int]:
+        """Rounds that keep a state file, the genesis at 0."""
+        same = session.scalars(select(Round.number).where(Round.state_sha256 == name))
+        genesis = {0} if name == self._federation.genesis.state else set()
+        return genesis | {number for number in same if not self._of(number).spare()}
+
+    def _true(self, session: Session, number: int, kind: str, names: set[str]) -> set[str]:
+        """The files, of some, that are updates or the state of a round for sure, and nothing that stays.
+
+        The chain names those of its entries. An update that never got there is known by its contributor's signature.
+        """
+        view = self._chain.settled_round(number)
+        found = listed(session, self._storage.store, number, view)
+        if kind == "state":
+            return names & {found.artifacts.state} if found is not None else set()
+        sure = names.intersection(filter(None, found.artifacts.updates)) if found is not None else set()
+        others = select(Update).where(Update.round == number, Update.sha256.in_(names - sure))
+        width = self._chain.policy(view.policy).width if view.phase in _OVER else 0
+        sure |= {row.sha256 for row in session.scalars(others) if width and self._is_signed(row, width)}
+        return sure - found.lasting if found is not None else sure
+
+    def _is_signed(self, row: Update, width: int) -> bool:
+        """Whether a file is the update that a contributor signed for a round."""
+        try:
+            commitment = Commitment.from_json(row.commitment)
+            commitment.check_signature(bytes.fromhex(row.signature[2:]), self._federation.domain)
+            file = FileUpdate(self._storage.store.path(row.sha256), width)
+            check_bytes(file, commitment, self._federation.manifest)
+        except (FolkmootError, ValueError):
+            return False
+        return commitment.round == row.round
 
     def _wished(self) -> list[int]:
         """Return the rounds that are old enough by their number and have update files that contributors want gone."""
@@ -215,26 +277,20 @@ class Deletion:
             reason: Why: the time of the whole round is over, or contributors of it want their files gone.
         """
         with self._storage.database.read() as session:
-            names = list(session.scalars(select(Artifact.sha256).where(_kept_of(number))))
-            listed = {listing.round for found in _listings(session, names).values() for listing in found}
-            ended = list(
-                session.scalars(select(Round.number).where(Round.step.in_(ENDED), Round.number.in_(listed)))
-            )
-        retentions = {other: self.retention(other) for other in ended}
-        expired = {other for other, retention in retentions.items() if retention.expired(now)}
-        free = {other for other, retention in retentions.items() if retention.free(now)}
+            names = set(session.scalars(select(Artifact.sha256).where(_kept_of(number))))
+            names = self._true(session, number, "update", names)
+            wishes = self._wishes(session)
+            judged = {
+                listing: self._keeps(listing, now, wishes)
+                for listings in _listings(session, names).values()
+                for listing in listings
+            }
         count = 0
         with self._storage.database.write() as session:
-            wishes = {wish.contributor: wish.last_round for wish in session.scalars(select(Wish))}
-            rows = list(session.scalars(select(Artifact).where(_kept_of(number))))
-            listings = _listings(session, [row.sha256 for row in rows])
+            rows = session.scalars(select(Artifact).where(_kept_of(number), Artifact.sha256.in_(names)))
+            listings = _listings(session, names)
             for row in rows:
-                keeping = {
-                    listing.round
-                    for listing in listings.get(row.sha256, ())
-                    if listing.round not in expired
-                    and not (listing.round in free and listing.round <= wishes.get(listing.contributor, 0))
-                }
+                keeping = {one.round for one in listings.get(row.sha256, ()) if judged.get(one, True)}
                 if not keeping:
                     row.deleted = reason
                     count += 1
@@ -248,12 +304,33 @@ class Deletion:
             text = "round %d: %d update files are deleted by %s"
             logger.info(text, number, count, _BY[reason], extra=fields("updates-deleted"))
 
+    def _wishes(self, session: Session) -> Wishes:
+        return Wishes(kept(session), self._federation.domain, partial(accepts_digest, self._chain.rpc))
+
+    def _keeps(self, listing: _Listing, now: int, wishes: Wishes) -> bool:
+        """Whether a file stays because of an entry or an accepted update."""
+        retention = self._of(listing.round)
+        if retention.expired(now):
+            return False
+        return not (retention.free(now) and wishes.cover(listing.contributor, listing.round))
+
     def _delete(self) -> None:
-        """Delete the files whose rows say so from the store."""
+        """Delete the files whose rows say so from the store, if their rounds let them go."""
         with self._storage.database.read() as session:
-            names = list(
-                session.scalars(select(Artifact.sha256).where(Artifact.deleted.is_not(None), ~Artifact.gone))
-            )
+            query = select(Artifact).where(Artifact.deleted.is_not(None), ~Artifact.gone)
+            rows = list(session.scalars(query.order_by(Artifact.round, Artifact.kind)))
+            now, wishes = self._now() if rows else 0, self._wishes(session)
+            names: list[str] = []
+            for (number, kind), group in groupby(rows, key=lambda row: (row.round or 0, row.kind)):
+                found = self._true(session, number, kind, {row.sha256 for row in group})
+                if kind == "state":
+                    names += [name for name in found if not self._keeping_state(session, name)]
+                    continue
+                listings = _listings(session, found)
+                keeping = {
+                    n for n, ones in listings.items() if any(self._keeps(o, now, wishes) for o in ones)
+                }
+                names += sorted(found - keeping)
         for name in names:
             with self._storage.database.write() as session:
                 row = session.get(Artifact, name)

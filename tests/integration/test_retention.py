@@ -9,6 +9,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.state import State
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
-from server.db.models import Artifact, Entry, LogEntry
+from server.chain.view import ChainView
+from server.db.models import Artifact, Entry, LogEntry, Round, Update, Wish
+from server.federation import Federation
 from server.restore.deletion import Deletion
 from server.restore.repair import is_whole, repair
 from server.restore.restore import restore
@@ -335,6 +338,10 @@ def come_of_age(world: World) -> None:
     world.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
 
 
+def parts(here: Running) -> tuple[Storage, ChainView, Federation]:
+    return here.coordinator.storage, here.coordinator.chain, here.coordinator.federation
+
+
 def in_store(settings: Settings, names: list[str]) -> list[str]:
     store = settings.open_store()
     return [name for name in names if store.has(name)]
@@ -359,7 +366,7 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
     led(settings, young)
     before = {path.name for path in store.glob("??/*")}
     with serving(settings, young.federation) as here:
-        deletion = Deletion(here.coordinator.storage, here.coordinator.chain)
+        deletion = Deletion(*parts(here))
         deletion()
         assert in_store(settings, gone) == gone, "a fault can still be proven"
         come_of_age(young)
@@ -439,8 +446,48 @@ def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_pa
         with here.coordinator.storage.database.write() as session:
             for number in (2, 3):
                 session.get_one(Entry, (number, 0)).sha256 = shared
-        ByRound(here.coordinator.storage, here.coordinator.chain)()
+        ByRound(*parts(here))()
         assert in_store(settings, [shared, lone]) == [shared]
+
+
+@pytest.mark.parametrize("altered", ["artifacts", "every row that names it", "kind", "rounds", "wishes"])
+def test_no_row_deletes_a_file_that_the_chain_keeps(altered: str, world: World, tmp_path: Path) -> None:
+    settings = home_of(world, tmp_path / "home")
+    (name,) = updates_of(world, ALONE + 1)[:1]
+    (mean,) = updates_of(world, ALONE)
+    storage, old, other = Storage.open(settings), EXPIRED[0], factories.account("cleo").address
+    with storage.database.write() as session:
+        row = session.get_one(Artifact, name)
+        match altered:
+            case "artifacts":
+                row.deleted = "expired"
+            case "every row that names it":
+                row.round = old
+                for entry in session.scalars(select(Entry).where(Entry.sha256 == name)):
+                    entry.sha256 = None
+                for update in session.scalars(select(Update).where(Update.sha256 == name)):
+                    update.round, update.contributor = old, other
+            case "kind":
+                for kept in (mean, sha256_hex(MANIFEST.to_json())):
+                    values = {"kind": "update", "size": 1, "round": old, "deleted": "expired", "gone": False}
+                    session.merge(Artifact(sha256=kept, public_from=0, **values))
+                session.get_one(Artifact, world.states[KEPT].sha256()).round = 1
+            case "rounds":
+                first = session.get_one(Round, ROUNDS)
+                values = {column.name: getattr(first, column.name) for column in Round.__table__.columns}
+                for number in range(100, 100 + RETAIN):
+                    session.add(Round(**{**values, "number": number}))
+            case "wishes":
+                for account in (factories.account(one).address for one in NAMES):
+                    moment = datetime.now(UTC)
+                    session.add(
+                        Wish(contributor=account, last_round=99, signature="0x12", received_at=moment)
+                    )
+    storage.database.close()
+    before = {path.name for path in settings.store_folder.glob("??/*")}
+    with serving(settings, world.federation) as here:
+        Deletion(*parts(here))()
+        assert before == {path.name for path in settings.store_folder.glob("??/*")}
 
 
 def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
@@ -552,7 +599,7 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
         account = factories.account("ada").address
         assert operator.call(*wanted) == {"contributor": account, "lastRound": ROUNDS}
         assert operator.call(*wanted, "--last-round", "1")["lastRound"] == ROUNDS, "for good"
-        Deletion(here.coordinator.storage, here.coordinator.chain)()
+        Deletion(*parts(here))()
         assert in_store(settings, ada) == ada, "a fault can still be proven"
         come_of_age(young)
         until(lambda: not in_store(settings, ada), what="the deletion")
@@ -581,7 +628,7 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
         for number in FREE:
             model = young.states[number].to_safetensors(MANIFEST, number, files=carried.files)
             assert here.api.model(str(number)) == model
-        Deletion(here.coordinator.storage, here.coordinator.chain)()
+        Deletion(*parts(here))()
         assert here.api.artifact(ben)
         assert here.api.artifact(mean)
         assert repair(here.coordinator.storage.database, again.open_store(), None).lacking == []
