@@ -112,6 +112,14 @@ def task_init(
             show_default=False,
         ),
     ] = None,
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content",
+            help="--epsilon limits what can be found out about what a record says, not only whether it is there. "
+            "Needs twice the noise.",
+        ),
+    ] = False,
     from_: Annotated[
         Path | None,
         typer.Option(
@@ -148,8 +156,9 @@ def task_init(
     one = one_subject(task, app, run_config)
     check_width(width)
     asked = feedback_settings(feedback, width)
-    if records is not None and epsilon is None:
-        raise InputError("--records belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
+    if (records is not None or content) and epsilon is None:
+        name = "--content" if content else "--records"
+        raise InputError(f"{name} belongs to --epsilon.", remedy="Leave it out, or add --epsilon EPS.")
     if app is not None:
         if epsilon is not None:
             raise InputError(
@@ -171,7 +180,7 @@ def task_init(
     loaded = load_task(one)
     check_memory(loaded)
     if epsilon is not None:
-        loaded = private.declaring(loaded, epsilon, budget_rounds, records)
+        loaded = private.declaring(loaded, epsilon, budget_rounds, records, content=content)
     weights = evaluation.mapped_weights(from_) if from_ is not None else None
     if weights is not None:  # Before the task is tried, which takes as long as a round.
         pretrained.load(loaded, trial.model_of(loaded), weights)
@@ -202,8 +211,8 @@ def task_init(
         shown["root set"] = committed
     if settings is not None:
         shown["privacy"] = (
-            f"noise1024 {settings.noise1024}, {settings.steps} steps a round, B0 {settings.divisor}: epsilon "
-            f"{settings.epsilon(budget_rounds):.2f} at delta {settings.delta:g} after {budget_rounds} rounds"
+            f"noise1024 {settings.noise1024}, {settings.steps} steps a round, B0 {settings.divisor}: "
+            f"{settings.described(budget_rounds)}"
         )
     document = {
         "genesis": str(out / "genesis.json"),

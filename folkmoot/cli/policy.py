@@ -165,8 +165,7 @@ def policy(
     first, manifest = _first(genesis)
     if settings := PrivacySettings.of(manifest.training):
         note(
-            f"A contributor's budget is for {budget_rounds} rounds: epsilon {settings.epsilon(budget_rounds):.2f} at "
-            f"delta {settings.delta:g}.",
+            f"A contributor's budget is for {budget_rounds} rounds: {settings.described(budget_rounds)}.",
             json_,
         )
     if not suggested.min_sum_squares:

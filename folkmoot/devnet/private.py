@@ -39,10 +39,7 @@ class PrivateDemo(Demo):
     def _intro(self) -> str:
         budget = ""
         if settings := PrivacySettings.of(load_task(self.plan.task).training):
-            budget = (
-                f"That spends the privacy budget of each: epsilon {settings.epsilon(self.rounds):.2f} at delta "
-                f"{settings.delta:g} for one record. "
-            )
+            budget = f"That spends the privacy budget of each: {settings.described(self.rounds)}. "
         return (
             f"{self.plan.contributors} clinics train [bold]{self.plan.task}[/] for {self.rounds} rounds. {budget}"
             "Nobody trusts anybody.\n"

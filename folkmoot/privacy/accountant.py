@@ -36,6 +36,10 @@ def rho_of(noise1024: int, rounds: int, steps: int) -> float:
     return rounds * cost_of(noise1024, steps) / UNITS_OF_RHO
 
 
+CONTENT = 2
+"""Records that differ if one changes what it says: one goes, another one comes."""
+
+
 def delta_of(rho: float, epsilon: float) -> float:
     """Return the smallest delta with which a Gaussian mechanism of this rho is (epsilon, delta)-private.
 
@@ -50,17 +54,22 @@ def delta_of(rho: float, epsilon: float) -> float:
     return max(0.0, _tail(low) - math.exp(-low * low / 2) / math.sqrt(2 * math.pi) * _mills(high))
 
 
-def epsilon_of(rho: float, delta: float) -> float:
+def epsilon_of(rho: float, delta: float, records: int = 1) -> float:
     """Return the smallest epsilon with which a Gaussian mechanism of this rho is (epsilon, delta)-private.
 
+    Adjacent are data sets of which one has ``records`` more (add-remove). With `CONTENT`, epsilon also limits what can
+    be found out about the content of one record that is known to be there (replacement).
+
     Args:
-        rho: Of all rounds, above 0.
+        rho: Of all rounds, above 0, for one record that is added or removed.
         delta: Above 0, below 1.
+        records: Number of records that are added or removed together: they cost its square times rho.
 
     Raises:
         InputError: An argument is out of its range.
     """
     _check_delta(delta)
+    rho *= records**2
     if not (rho > 0 and math.isfinite(rho)):
         raise InputError(f"A rho of {rho} has no epsilon.", remedy="Use a positive number.")
     if delta_of(rho, 0.0) <= delta:
@@ -98,7 +107,7 @@ def rho_for(epsilon: float, delta: float) -> float:
     return low
 
 
-def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
+def noise_for(epsilon: float, delta: float, rounds: int, steps: int, records: int = 1) -> int:
     """Return the smallest noise1024 with which some rounds are (epsilon, delta)-private.
 
     Args:
@@ -106,6 +115,7 @@ def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
         delta: Above 0, below 1.
         rounds: Number of rounds that a contributor takes part in.
         steps: Steps of a round.
+        records: As for `epsilon_of`: `CONTENT` for an epsilon of what one record says.
 
     Raises:
         InputError: An argument is out of its range, or the noise would be above MOST_NOISE.
@@ -113,7 +123,7 @@ def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
     _check_delta(delta)
     _check_epsilon(epsilon)
     low, high = 0, MOST_NOISE
-    if epsilon_of(rho_of(high, rounds, steps), delta) > epsilon:
+    if epsilon_of(rho_of(high, rounds, steps), delta, records) > epsilon:
         raise InputError(
             f"Epsilon {epsilon:g} at delta {delta:g} over {rounds} rounds of {steps} steps needs a noise1024 above "
             f"{MOST_NOISE}.",
@@ -121,7 +131,7 @@ def noise_for(epsilon: float, delta: float, rounds: int, steps: int) -> int:
         )
     while high - low > 1:
         middle = (low + high) // 2
-        if epsilon_of(rho_of(middle, rounds, steps), delta) <= epsilon:
+        if epsilon_of(rho_of(middle, rounds, steps), delta, records) <= epsilon:
             high = middle
         else:
             low = middle

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from folkmoot.errors import InputError, TaskError
-from folkmoot.privacy.accountant import MOST_NOISE, epsilon_of, rho_of
+from folkmoot.privacy.accountant import CONTENT, MOST_NOISE, epsilon_of, rho_of
 from folkmoot.privacy.noise import MOST_DEVIATION
 from folkmoot.protocol.manifest import PRIVACY
 
@@ -152,9 +152,16 @@ class PrivacySettings:
                 f"A learning rate of {rate} is too large.", remedy="Use a smaller one in the manifest."
             )
 
-    def epsilon(self, rounds: int) -> float:
-        """Return the epsilon of taking part in some rounds, at ``delta``."""
-        return epsilon_of(rho_of(self.noise1024, rounds, self.steps), self.delta)
+    def epsilon(self, rounds: int, records: int = 1) -> float:
+        """Return the epsilon of taking part in some rounds, at ``delta``; ``records`` as for `epsilon_of`."""
+        return epsilon_of(rho_of(self.noise1024, rounds, self.steps), self.delta, records)
+
+    def described(self, rounds: int) -> str:
+        """Return in words what some rounds cost: for presence, and for the content of a record."""
+        return (
+            f"epsilon {self.epsilon(rounds):.2f} for whether a record is there, "
+            f"{self.epsilon(rounds, CONTENT):.2f} for what it says, at delta {self.delta:g} after {rounds} rounds"
+        )
 
 
 def check_grid(elements: int, bound: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings, noise_for
+from folkmoot.privacy.accountant import CONTENT
 from folkmoot.protocol.manifest import PRIVACY
 from folkmoot.tasks import Task
 
@@ -34,7 +35,7 @@ def training(*, divisor: int, clip: float, rate: float, steps: int = 1) -> dict[
     return {"learning_rate": rate, "split_seed": 7, PRIVACY: settings.to_json()}
 
 
-def declaring(task: Task, epsilon: float, rounds: int, records: int | None) -> Task:
+def declaring(task: Task, epsilon: float, rounds: int, records: int | None, *, content: bool = False) -> Task:
     """Return a task whose training settings declare privacy, with the noise for an epsilon.
 
     Settings that the task declares itself stay, apart from the noise and ``B0``. For a task that declares none, a round
@@ -45,6 +46,7 @@ def declaring(task: Task, epsilon: float, rounds: int, records: int | None) -> T
         epsilon: Of a contributor that takes part in all rounds.
         rounds: Rounds that the budget is for.
         records: ``B0``, about the number of records of a contributor; None if the task declares it.
+        content: Whether epsilon is for what a record says (replacement), and not only for whether it is there.
 
     Raises:
         InputError: There is no ``B0``, a value is out of its range, or the noise would be too large.
@@ -58,7 +60,7 @@ def declaring(task: Task, epsilon: float, rounds: int, records: int | None) -> T
             code="no-records",
         )
     settings = own or _settings(1, CLIP, 1)
-    noise = noise_for(epsilon, settings.delta, rounds, settings.steps)
+    noise = noise_for(epsilon, settings.delta, rounds, settings.steps, CONTENT if content else 1)
     settings = replace(settings, noise1024=noise, divisor=records or settings.divisor)
     other = copy.copy(task)
     try:

@@ -253,7 +253,8 @@ def test_a_task_of_one_s_own_trains_privately_with_the_noise_for_an_epsilon(
     assert run(["task", "init", "--task", f"{__name__}:Ward", *words, "--out", str(out)]) == 0
     shown = capsys.readouterr()
     assert "with --budget-rounds 7" in shown.err
-    assert "B0 40: epsilon 2.00 at delta 1e-05 after 7 rounds" in " ".join(shown.out.split())
+    said = "B0 40: epsilon 2.00 for whether a record is there, 4.39 for what it says, at delta 1e-05 after 7 rounds"
+    assert said in " ".join(shown.out.split())
     genesis = Genesis.from_json((out / "genesis.json").read_bytes())
     manifest = Manifest.from_json((out / genesis.manifest[:2] / genesis.manifest).read_bytes())
     settings = PrivacySettings.of(manifest.training)
@@ -278,6 +279,7 @@ def test_a_task_of_one_s_own_trains_privately_with_the_noise_for_an_epsilon(
 @pytest.mark.parametrize(
     ("task", "words", "said"),
     [
+        ("Ward", ["--content"], "--content belongs to --epsilon"),
         ("Ward", ["--epsilon", "3"], "--records"),
         ("Ward", ["--epsilon", "0", "--records", "40"], "epsilon of 0"),
         ("Ward", ["--epsilon", "nan", "--records", "40"], "epsilon of nan"),
@@ -292,6 +294,19 @@ def test_an_epsilon_that_a_task_can_not_keep(
     assert run(["task", "init", "--task", f"{__name__}:{task}", *words, "--out", str(tmp_path / "out")]) == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_an_epsilon_of_what_a_record_says_needs_twice_the_noise() -> None:
+    presence, content = (
+        PrivacySettings.of(declaring(load_task("digits-private"), 3, 20, None, content=content).training)
+        for content in (False, True)
+    )
+    assert presence is not None
+    assert content is not None
+    assert abs(content.noise1024 - 2 * presence.noise1024) <= 2
+    assert content.described(20) == (
+        "epsilon 1.38 for whether a record is there, 3.00 for what it says, at delta 1e-05 after 20 rounds"
+    )
 
 
 def test_an_epsilon_changes_only_the_noise_of_a_task_that_declares_privacy() -> None:
