@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import folkmoot
-from client.signer_record import OLD_FILE, RECORD_FILE
+from client.signer_record import OLD_FILE, RECORD_FILE, SignedRounds
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
-from folkmoot.privacy.accountant import epsilon_of
+from folkmoot.privacy.accountant import CONTENT, epsilon_of
 from folkmoot.privacy.settings import WARNING, PrivacySettings, check_matches_policy
 from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import NO_BUNDLE
@@ -358,13 +358,14 @@ def pinned(access: Access, voted: bytes) -> Access:
     return replace(access, bundle=voted.hex(), voted=True)
 
 
-def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
+def privacy_of(manifest: Manifest, policy: Policy, spent: int, own: SignedRounds | None = None) -> str:
     """Return what taking part says of one's records, for the screen of `join`.
 
     Args:
         manifest: The federation's.
         policy: The current policy.
-        spent: Privacy budget that the account has spent, in units of 2^-32 rho.
+        spent: Privacy budget that the account has spent by the ledger, in units of 2^-32 rho.
+        own: What the signing record says; None if nothing was read of it.
 
     Raises:
         InputError: The policy does not have the noise that the manifest declares (``wrong-privacy``), or the account
@@ -383,13 +384,22 @@ def privacy_of(manifest: Manifest, policy: Policy, spent: int) -> str:
             code="budget-spent",
         )
 
-    def epsilon(units: int) -> str:
-        return f"{epsilon_of(units / UNITS_OF_RHO, settings.delta):.2f}" if units else "0"
+    def epsilon(units: int, records: int = 1) -> str:
+        return f"{epsilon_of(units / UNITS_OF_RHO, settings.delta, records):.2f}" if units else "0"
 
+    own = own or SignedRounds()
+    cap = policy.privacy_cap if own.cap is None else own.cap
+    left = max(0, min(left, (cap - max(own.spent, spent)) // policy.cost))
+    limit = (
+        f"spends at most epsilon {epsilon(cap)}, which no vote raises (`folkmoot signer record cap`)"
+        if own.cap is not None
+        else "has no cap of its own (`folkmoot signer record cap`)"
+    )
     return (
-        f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy; spent {epsilon(spent)}, "
-        f"{left} rounds are left, by the ledger. The signer also counts trainings that the ledger never saw (`folkmoot "
-        "signer record show`). No vote raises its own cap (`folkmoot signer record cap`)"
+        f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy for whether a record is "
+        f"there, {epsilon(policy.privacy_cap, CONTENT)} for what the record of someone known to be there says; spent "
+        f"{epsilon(spent)} by the ledger, {epsilon(own.spent)} by the signer, which also counts trainings that the "
+        f"ledger never saw; {left} rounds are left. The signer {limit}"
     )
 
 

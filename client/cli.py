@@ -214,12 +214,14 @@ def join(
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer_checks import SigningRules
     from client.signer_keys import LocalKey, SigningKey
+    from client.signer_record import SignedRounds, adopt_cap
     from client.signer_wallet import WalletKey, check_options
     from client.transfers import Transfers
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
+    from folkmoot.flower.signing import budget_of_agent
     from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.manifest import PRIVACY
@@ -348,7 +350,8 @@ def join(
         ledger = LedgerReader(endpoint, addresses.ledger)
         policy = ledger.policy(ledger.current_policy())
         granted = access.pinned(granted, policy.bundle_hash)
-        privacy = access.privacy_of(manifest, policy, ledger.spent(address) if policy.noise1024 else 0)
+        spent = ledger.spent(address) if policy.noise1024 else 0
+        access.privacy_of(manifest, policy, spent)  # Join ends here if the budget is spent.
         if subject is None:
             say(f"Checking that the task {task} has the federation's model ...")
             node.check_task_apart(one, manifest, root)
@@ -368,7 +371,11 @@ def join(
         _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
         enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
+    own = SignedRounds()
     if account is None:
+        if policy.noise1024:
+            counted, cap = budget_of_agent(signer or contributor.socket)
+            own = SignedRounds(other_costs=counted, cap=cap)
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
     else:
         lie = partial(drill.claim, contributor) if attack == drill.FALSE_NORM else None
@@ -379,6 +386,8 @@ def join(
             more = [LocalKey(unlock(file, password_file)) for file in owners]
             key = WalletKey(address, [LocalKey(account), *more], contributor.rpc)
             key.check(rules.domain)
+        if policy.noise1024:
+            own = adopt_cap(place, address, rules.domain, policy.privacy_cap)
         agent = SignerAgent(key, rules, contributor.rpc, contributor.socket, place)
     options = node.NodeOptions(
         superlink=meeting_place,
@@ -390,6 +399,7 @@ def join(
         key=node_key and node_key.resolve(),
         access=granted,
     )
+    privacy = access.privacy_of(manifest, policy, spent, own)
     for line in access.described(node.rules_for(contributor, granted), granted, signer, privacy):
         say(line)
     say(f"Starting the node in {folder} ...")

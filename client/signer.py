@@ -205,7 +205,10 @@ class SignerAgent:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _malformed("The request can't be read.") from error
         if kind == ACCOUNT_TYPE:
+            rounds = self._record.record.of(domain)
             return {
+                "spent": str(rounds.spent),
+                "cap": None if rounds.cap is None else str(rounds.cap),
                 "account": self._key.address,
                 "chainId": domain.chain_id,
                 "ledger": domain.verifying_contract,

@@ -36,7 +36,7 @@ CHAIN_SECONDS = 30.0
 """Timeout in seconds for what a request reads from the chain."""
 
 COMPARED_ROUNDS = 256
-"""Newest rounds in which the record is compared with the commitments on the chain."""
+"""Newest rounds in which the record is compared with the commitments on the chain, and not only with its events."""
 
 COMPARED_DIGESTS = 4
 """Newest recorded rounds whose digests are compared with the chain's events."""
@@ -323,7 +323,7 @@ class ChainCheck:
 
     def _compare(self, rounds: SignedRounds) -> None:
         newest = self._ledger.next_round() - 1
-        last = max((*rounds.signed, *rounds.costs), default=0)
+        last = max((*rounds.signed, *rounds.trainings), default=0)
         if last > newest:
             raise SignerError(
                 f"The signing record has a signature or a cost in round {last}, and the newest round of the ledger is "
@@ -333,7 +333,10 @@ class ChainCheck:
                 code="record-ahead",
             )
         digests = sorted(rounds.signed)[-COMPARED_DIGESTS:]
-        for number in range(max(rounds.mark, newest - COMPARED_ROUNDS, self._compared) + 1, newest + 1):
+        first = max(rounds.mark, self._compared) + 1
+        recent = max(first, newest - COMPARED_ROUNDS + 1)
+        older = (number for number in sorted(self._own) if first <= number < recent)
+        for number in (*older, *range(recent, newest + 1)):
             if number in rounds.signed:
                 if number in digests and number in self._own:
                     self._compare_digest(number, rounds.signed[number], newest)

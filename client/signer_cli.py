@@ -119,9 +119,11 @@ def signer_run(
     from client.signer import SignerAgent
     from client.signer_checks import SigningRules
     from client.signer_keys import RemoteKey
+    from client.signer_record import adopt_cap
     from client.signer_wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.rpc.client import LedgerReader
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.processes import Supervisor
     from folkmoot.runtime.units import parse_address, parse_bundle
@@ -138,6 +140,8 @@ def signer_run(
         with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
             node.check_chain(endpoint, addresses)
             _, manifest = node.read_genesis(endpoint, api, addresses)
+            ledger = LedgerReader(endpoint, addresses.ledger)
+            policy = ledger.policy(ledger.current_policy())
         keys: list[OwnerKey] = []
         if remote_signer is not None:
             named = [parse_address(one) for one in (account or "", *(owner or ()))]
@@ -151,6 +155,10 @@ def signer_run(
             key = WalletKey(wallet, keys, ",".join(rpc))
             key.check(rules.domain)
         folder = _record_folder(record, key.address, addresses)
+        limit = ""
+        if policy.noise1024:
+            own = adopt_cap(folder, key.address, rules.domain, policy.privacy_cap)
+            limit = f" It spends at most {_epsilon(own.cap or 0, 1e-5)} at delta 1e-05, which no vote raises."
         # Supervises no process; it handles SIGTERM.
         supervisor = stack.enter_context(Supervisor(folder))
         stack.enter_context(
@@ -160,7 +168,7 @@ def signer_run(
             typer.echo(json.dumps({"event": "signs", "account": key.address, "socket": str(socket)}))
         else:
             note(
-                f"Signs for {key.address} at {socket}. The signing record is in {folder}. Ctrl-C ends it.",
+                f"Signs for {key.address} at {socket}. The signing record is in {folder}.{limit} Ctrl-C ends it.",
                 json_,
             )
         supervisor.watch(lambda: False)
@@ -181,7 +189,7 @@ def record_show(
 
     Example: folkmoot signer record show
     """
-    from client.signer_record import RECORD_FILE, SigningRecord
+    from client.signer_record import LOST, RECORD_FILE, SigningRecord
 
     folder = record
     if folder is None:
@@ -199,7 +207,9 @@ def record_show(
     ledgers = []
     lines = []
     for (chain_id, ledger), rounds in sorted(found.ledgers.items()):
-        unsigned = sorted(rounds.costs.keys() - rounds.signed.keys())
+        lost = sorted(number for number, named in rounds.trainings.items() if set(named) == {LOST})
+        known = {*rounds.signed, *lost, *range(rounds.mark + 1)}  # No digest is kept up to the mark.
+        unsigned = sorted(rounds.trainings.keys() - known)
         ledgers.append(
             {
                 "chainId": chain_id,
@@ -209,6 +219,7 @@ def record_show(
                 "spent": str(rounds.spent),
                 "cap": None if rounds.cap is None else str(rounds.cap),
                 "unsigned": unsigned,
+                "lost": lost,
             }
         )
         lines.append(
@@ -219,16 +230,23 @@ def record_show(
             lines.append(f"  Spent {_epsilon(rounds.spent, delta)} at delta {delta:g}, {limit}.")
         if unsigned:
             lines.append(f"  Charged and not signed: rounds {', '.join(map(str, unsigned))}.")
+        if lost:
+            lines.append(
+                f"  Counted because a lost record may have charged them: rounds {', '.join(map(str, lost))}."
+            )
     emit({"account": found.account, "file": str(path), "ledgers": ledgers}, json_, found.account, *lines)
 
 
 def _epsilon(units: int, delta: float) -> str:
-    """Return units of 2^-32 rho in words."""
-    from folkmoot.privacy.accountant import epsilon_of
+    """Return units of 2^-32 rho in words: epsilon for presence, and for the content of a record."""
+    from folkmoot.privacy.accountant import CONTENT, epsilon_of
     from folkmoot.protocol.budget import UNITS_OF_RHO
 
     rho = units / UNITS_OF_RHO
-    return f"epsilon {epsilon_of(rho, delta):.2f} ({rho:.4f} rho)" if units else "epsilon 0"
+    if not units:
+        return "epsilon 0"
+    content = epsilon_of(rho, delta, CONTENT)
+    return f"epsilon {epsilon_of(rho, delta):.2f} ({content:.2f} for what a record says; {rho:.4f} rho)"
 
 
 def record_export(
@@ -270,9 +288,10 @@ def record_import(
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
-    """Add another signing record to this one: all its digests and costs, and the higher low-water mark.
+    """Add another signing record to this one: all its digests and trainings, and the higher low-water mark.
 
-    Never lowers a mark, or what is spent.
+    Each training counts once, however often records are imported. Never lowers a mark, or what is spent. A file has
+    nothing that was charged after it was written: if it is all that is left, run `folkmoot signer record raise` too.
 
     Example: folkmoot signer record import record.json
     """
@@ -290,34 +309,92 @@ def record_import(
     with RecordFolder(folder, address) as opened:
         opened.store(opened.record.merged(imported))
         document = json.loads(opened.record.to_json())
-    emit(document, json_, f"Imported {file} into the signing record of {address} in {folder}.")
+    newest = max((max(one.trainings, default=0) for one in imported.ledgers.values()), default=0)
+    backup = (
+        f"Its newest training is of round {newest}. If it is a backup, and the record went on after it and is lost: "
+        f"wait until the open round has closed, and run `folkmoot signer record raise ROUND --since {newest + 1}`."
+    )
+    said = f"Imported {file} into the signing record of {address} in {folder}."
+    emit(document, json_, said, *([backup] if newest else []))
 
 
 def record_raise(
     round_: Annotated[int, typer.Argument(metavar="ROUND", min=0, help="Newest round that was closed.")],
+    since: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="ROUND",
+            help="With a privacy budget: the first round that a lost record may have charged. 1 if nobody knows.",
+            show_default=False,
+        ),
+    ] = None,
     record: RecordPath = None,
     account: AccountOption = None,
+    rpc: RpcUrl = RPC_DEFAULT,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     keystore: KeystorePath = None,
     json_: Json = False,
 ) -> None:
     """Raise the low-water mark: sign nothing in this round or an earlier one. To start anew after a lost record.
 
-    Wait until the round has closed. The mark never falls.
+    Wait until the round has closed. The mark never falls. With a privacy budget, each round that this record does not
+    know counts as trained once, if it is one from --since on or the ledger has an update in it: nobody can tell what a
+    lost record had charged. A record that is found and imported later replaces these by what it knows.
 
     Example: folkmoot signer record raise 41
+
+    Example: folkmoot signer record raise 41 --since 30
     """
-    from client.signer_record import RecordFolder
+    from functools import cache
+
+    from client.node import check_chain
+    from client.signer_record import LOST, RecordFolder, SignedRounds
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.protocol.budget import UNITS_OF_RHO
     from folkmoot.protocol.commitment import Domain
+    from folkmoot.rpc.client import LedgerReader
+    from folkmoot.rpc.quorum import open_rpc
 
     addresses = Deployment.load(deployment)
     domain = Domain(addresses.chain_id, addresses.ledger)
     address = _address(account, keystore)
-    with RecordFolder(_record_folder(record, address, addresses), address) as opened:
-        opened.store(opened.record.with_rounds(domain, opened.record.of(domain).raised(round_)))
-        mark = opened.record.of(domain).mark
-    emit({"account": address, "lowWaterMark": mark}, json_, f"{address} signs nothing up to round {mark}.")
+    folder = _record_folder(record, address, addresses)
+    with open_rpc(rpc) as endpoint, RecordFolder(folder, address) as opened:
+        check_chain(endpoint, addresses)
+        ledger = LedgerReader(endpoint, addresses.ledger)
+        rounds = opened.record.of(domain)
+        if since is None and (rounds.cap is not None or ledger.policy(ledger.current_policy()).noise1024):
+            raise InputError(
+                "This federation has a privacy budget, and a lost record may have charged trainings that the ledger "
+                "never saw.",
+                remedy="Nothing was changed. Add --since with the first round that it may have charged: each round "
+                "from there on that this record does not know counts as trained once. Use --since 1 if nobody knows, "
+                f"and --since {round_ + 1} if you know that nothing was lost.",
+                code="since-needed",
+            )
+        policy, lost = cache(ledger.policy), {}
+        first = since or round_ + 1
+        for number in () if since is None else range(1, min(round_ + 1, ledger.next_round())):
+            if number in rounds.trainings or not (number >= first or ledger.has_committed(number, address)):
+                continue
+            if cost := policy(ledger.round(number).policy).cost:
+                lost[number] = {LOST: cost}
+        rounds = rounds.merged(SignedRounds(round_, trainings=lost))
+        opened.store(opened.record.with_rounds(domain, rounds))
+    said = f"{address} signs nothing up to round {rounds.mark}."
+    if lost:
+        said += (
+            f" Counted as trained once each, as a lost record may have charged them: rounds "
+            f"{', '.join(map(str, lost))}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent."
+        )
+    document = {
+        "account": address,
+        "lowWaterMark": rounds.mark,
+        "lost": sorted(lost),
+        "spent": str(rounds.spent),
+    }
+    emit(document, json_, said)
 
 
 def record_cap(
@@ -325,6 +402,12 @@ def record_cap(
         str, typer.Argument(metavar="EPSILON|none", help="Most epsilon that the account spends, or none.")
     ],
     delta: Annotated[float, typer.Option(help="The delta that epsilon is for.")] = 1e-5,
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content", help="Epsilon is for what a record says, not only for whether it is there."
+        ),
+    ] = False,
     record: RecordPath = None,
     account: AccountOption = None,
     deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
@@ -333,9 +416,8 @@ def record_cap(
 ) -> None:
     """Set the account's own cap on its privacy budget in a federation. No vote can raise it. Stop the signer before.
 
-    Without this command, the cap is that of the policy under which the account first trains. An account with a cap
-    signs nothing under a policy without noise. `none` removes the cap, until the next training under a policy with
-    noise.
+    Without this command, the cap is that of the policy under which `join` or `signer run` first starts. An account with
+    a cap signs nothing under a policy without noise. `none` removes the cap, until one of them starts again.
 
     Example: folkmoot signer record cap 3
     """
@@ -343,11 +425,12 @@ def record_cap(
 
     from client.signer_record import MAX_NUMBER, RecordFolder
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.privacy.accountant import rho_for
+    from folkmoot.privacy.accountant import CONTENT, rho_for
     from folkmoot.protocol.budget import UNITS_OF_RHO
     from folkmoot.protocol.commitment import Domain
 
-    cap = None if epsilon == "none" else int(rho_for(_parse_epsilon(epsilon), delta) * UNITS_OF_RHO)
+    per_rho = UNITS_OF_RHO // (CONTENT**2 if content else 1)
+    cap = None if epsilon == "none" else int(rho_for(_parse_epsilon(epsilon), delta) * per_rho)
     if cap is not None and cap > MAX_NUMBER:
         raise InputError(
             f"An epsilon of {epsilon} is more than a signing record can hold.",
@@ -360,7 +443,11 @@ def record_cap(
         rounds = replace(opened.record.of(domain), cap=cap)
         opened.store(opened.record.with_rounds(domain, rounds))
     document = {"account": address, "cap": cap and str(cap), "spent": str(rounds.spent)}
-    limit = "has no cap of its own" if cap is None else f"spends at most epsilon {epsilon} at delta {delta:g}"
+    limit = (
+        "has no cap of its own"
+        if cap is None
+        else f"spends at most {_epsilon(cap, delta)} at delta {delta:g}"
+    )
     emit(document, json_, f"{address} {limit}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent.")
 
 

@@ -8,13 +8,16 @@ signature leaves, so a kill at any point leaves the old record or the new one.
 
 It is also the account's own odometer: it has what private trainings cost, and a cap on the sum that no vote can raise
 (folkmoot.protocol.budget has the units). A training is charged before it draws its noise, so it counts whatever becomes
-of it; a round may have been trained several times. Knows no keys, sockets or models.
+of it; a round may have been trained several times. Each training has a random name of its own and is never dropped. A
+merge is the union of both records' trainings, so it counts each one once, in whatever order records are merged. Knows
+no keys, sockets or models.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -28,14 +31,18 @@ from folkmoot.protocol.hashing import canonical_json, parse_json
 from folkmoot.runtime import locks
 from folkmoot.runtime.files import write_whole
 
-FORMAT = "folkmoot/signing-record/2"
+FORMAT = "folkmoot/signing-record/3"
 RECORD_FILE = "signing-record.json"
 LOCK_FILE = "signing-record.lock"
 OLD_FILE = "signed.jsonl"
-"""Record of releases before this format, in the node's folder."""
+"""Record of releases before these formats, in the node's folder."""
+OLD_FORMAT = "folkmoot/signing-record/2"
 
 KEPT_ROUNDS = 512
 """Digests that a record keeps for each ledger. The mark rises to the newest digest that is dropped."""
+
+LOST = "lost"
+"""Name of a training that a lost record may have charged. It counts unless a training of its round is known."""
 
 MAX_NUMBER = 2**64 - 1
 """Largest number of a record: a round, a chain id, a cost or a cap."""
@@ -49,18 +56,22 @@ class SignedRounds:
     """Low-water mark: nothing is signed in this round or an earlier one."""
     signed: Mapping[int, str] = field(default_factory=dict)
     """EIP-712 digests that were signed, hex, by round. All rounds are above the mark."""
-    costs: Mapping[int, int] = field(default_factory=dict)
-    """What private rounds have cost, above 0, in units of 2^-32 rho; all trainings of a round together, signed or not.
-    All rounds are above the mark."""
-    spent_before: int = 0
-    """Sum of the costs of the rounds up to the mark."""
+    trainings: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """Costs of all private trainings, signed or not, above 0, in units of 2^-32 rho; by round and name."""
+    other_costs: int = 0
+    """What the ledger has counted beyond the trainings."""
     cap: int | None = None
-    """The account's own cap on the sum of all costs; None before the first cost."""
+    """The account's own cap on the sum of all costs; None if there is none yet."""
+
+    @property
+    def costs(self) -> dict[int, int]:
+        """What each round has cost."""
+        return {number: _cost(named) for number, named in self.trainings.items()}
 
     @property
     def spent(self) -> int:
         """Sum of all costs."""
-        return self.spent_before + sum(self.costs.values())
+        return self.other_costs + sum(self.costs.values())
 
     def check(self, round_id: int, digest: bytes) -> None:
         """Check that a digest may be signed.
@@ -92,46 +103,42 @@ class SignedRounds:
             )
 
     def raised(self, mark: int) -> SignedRounds:
-        """Return the same with at least this mark, without the digests up to it. What they cost stays spent."""
+        """Return the same with at least this mark, without the digests up to it. All trainings stay."""
         mark = max(mark, self.mark)
-        dropped = sum(cost for number, cost in self.costs.items() if number <= mark)
-        return SignedRounds(
-            mark,
-            {number: digest for number, digest in self.signed.items() if number > mark},
-            {number: cost for number, cost in self.costs.items() if number > mark},
-            self.spent_before + dropped,
-            self.cap,
-        )
+        signed = {number: digest for number, digest in self.signed.items() if number > mark}
+        return replace(self, mark=mark, signed=signed)
 
     def merged(self, other: SignedRounds) -> SignedRounds:
-        """Return the union of the digests and costs, of at most `KEPT_ROUNDS`, and the higher mark.
+        """Return the union of the trainings and of at most `KEPT_ROUNDS` digests, the higher mark and the lower cap.
 
         If the two have different digests of a round, the mark rises to that round: two were signed already, and a third
-        one must not follow. Both cost what they cost. Otherwise the higher cost of a round counts, and the lower cap.
+        one must not follow.
         """
-        conflicts = [
-            number for number, digest in self.signed.items() if other.signed.get(number, digest) != digest
-        ]
-        mark = max(self.mark, other.mark)
-        one, two = self.raised(mark), other.raised(mark)
-        costs = dict(one.costs)
-        for number, cost in two.costs.items():
-            costs[number] = max(cost, costs.get(number, 0))
-        caps = [cap for cap in (one.cap, two.cap) if cap is not None]
-        again = sum(min(self.costs.get(number, 0), other.costs.get(number, 0)) for number in conflicts)
-        before = max(one.spent_before, two.spent_before) + again
-        union = SignedRounds(mark, {**two.signed, **one.signed}, costs, before, min(caps, default=None))
-        dropped = sorted({*union.signed, *union.costs})[:-KEPT_ROUNDS]
-        return union.raised(max([*conflicts, *dropped], default=0))
+        marks = [number for number, one in self.signed.items() if other.signed.get(number, one) != one]
+        signed = {**other.signed, **self.signed}
+        marks += [self.mark, other.mark, *sorted(signed)[:-KEPT_ROUNDS]]
+        trainings = {number: dict(named) for number, named in self.trainings.items()}
+        for number, named in other.trainings.items():
+            ours = trainings.setdefault(number, {})
+            for name, cost in named.items():
+                ours[name] = max(cost, ours.get(name, 0))
+        costs = max(self.other_costs, other.other_costs)
+        caps = [cap for cap in (self.cap, other.cap) if cap is not None]
+        return SignedRounds(0, signed, trainings, costs, min(caps, default=None)).raised(max(marks))
 
     def with_signature(self, round_id: int, digest: bytes, cost: int) -> SignedRounds:
         """Return the same with one more signature, at most `KEPT_ROUNDS`. A round that was charged costs no more."""
-        return self.merged(SignedRounds(0, {round_id: digest.hex()}, {round_id: cost} if cost else {}))
+        charged = self if self.costs.get(round_id, 0) >= cost else self.with_training(round_id, cost)
+        return charged.merged(SignedRounds(0, {round_id: digest.hex()}))
 
-    def with_training(self, round_id: int, cost: int) -> SignedRounds:
-        """Return the same with one more private training of a round, at most `KEPT_ROUNDS`."""
-        costs = {**self.costs, round_id: self.costs.get(round_id, 0) + cost}
-        return replace(self, costs=costs).merged(SignedRounds())
+    def with_training(self, round_id: int, cost: int, name: str | None = None) -> SignedRounds:
+        """Return the same with one more private training of a round; by default with a name that no other one has."""
+        return self.merged(SignedRounds(trainings={round_id: {name or secrets.token_hex(8): cost}}))
+
+
+def _cost(named: Mapping[str, int]) -> int:
+    """Return what the trainings of a round cost together."""
+    return max(named.get(LOST, 0), sum(cost for name, cost in named.items() if name != LOST))
 
 
 @dataclass(frozen=True)
@@ -175,16 +182,16 @@ class SigningRecord:
                     "ledger": ledger,
                     "lowWaterMark": str(rounds.mark),
                     "privacyCap": None if rounds.cap is None else str(rounds.cap),
-                    "spentBefore": str(rounds.spent_before),
+                    "otherCosts": str(rounds.other_costs),
                     "signed": [
-                        {
-                            "round": str(number),
-                            "digest": "0x" + digest,
-                            "cost": str(rounds.costs.get(number, 0)),
-                        }
+                        {"round": str(number), "digest": "0x" + digest}
                         for number, digest in sorted(rounds.signed.items())
                     ],
-                    **_unsigned(rounds),
+                    "trainings": [
+                        {"round": str(number), "name": name, "cost": str(cost)}
+                        for number, named in sorted(rounds.trainings.items())
+                        for name, cost in sorted(named.items())
+                    ],
                 }
                 for (chain_id, ledger), rounds in sorted(self.ledgers.items())
             ],
@@ -200,29 +207,29 @@ class SigningRecord:
             source: Name of the file, for the error.
 
         Raises:
-            SignerError: ``record-damaged``.
+            SignerError: ``record-damaged``, or ``record-old-format``.
         """
         try:
             document = parse_json(data)
+            if document["format"] == OLD_FORMAT:
+                raise _old_format(source)
             if document["format"] != FORMAT:
                 raise ValueError(f"its format is {document['format']!r}, not {FORMAT!r}")
             ledgers = {}
             for entry in document["ledgers"]:
-                signed, costs = {}, {}
+                signed: dict[int, str] = {}
+                trainings: dict[int, dict[str, int]] = {}
                 for one in entry["signed"]:
                     digest = one["digest"].removeprefix("0x")
                     if len(bytes.fromhex(digest)) != 32:
                         raise ValueError("a digest has not 32 bytes")
-                    number = _number(one["round"])
-                    signed[number] = digest
-                    if cost := _number(one["cost"]):
-                        costs[number] = cost
-                for one in entry.get("charged", ()):
-                    costs[_number(one["round"])] = _number(one["cost"])
+                    signed[_number(one["round"])] = digest
+                for one in entry["trainings"]:
+                    trainings.setdefault(_number(one["round"]), {})[str(one["name"])] = _number(one["cost"])
                 key = (_number(entry["chainId"]), checksum_address(entry["ledger"]))
                 cap = None if entry["privacyCap"] is None else _number(entry["privacyCap"])
                 ledgers[key] = SignedRounds(
-                    _number(entry["lowWaterMark"]), signed, costs, _number(entry["spentBefore"]), cap
+                    _number(entry["lowWaterMark"]), signed, trainings, _number(entry["otherCosts"]), cap
                 )
             record = cls(checksum_address(document["account"]), ledgers)
             if record.to_json() != data.rstrip(b"\n"):
@@ -238,17 +245,13 @@ class SigningRecord:
         return record
 
 
-def _unsigned(rounds: SignedRounds) -> dict[str, list[dict[str, str]]]:
-    """Return the rounds that were charged and not signed, for the file; nothing if there are none.
-
-    Releases that charge signatures only refuse a record with this field as damaged, and so can't lower what is spent.
-    """
-    charged = [
-        {"round": str(number), "cost": str(cost)}
-        for number, cost in sorted(rounds.costs.items())
-        if number not in rounds.signed
-    ]
-    return {"charged": charged} if charged else {}
+def _old_format(file: str) -> SignerError:
+    return SignerError(
+        f"The file {file} is a signing record of an earlier release.",
+        remedy="Wait until the open round has closed, and move the file away. Then start a new record with `folkmoot "
+        "signer record raise ROUND`: --since counts what the old one may have charged.",
+        code="record-old-format",
+    )
 
 
 def _number(text: str) -> int:
@@ -339,11 +342,7 @@ class RecordFolder:
     def _read(self) -> None:
         old = self._folder.parent / OLD_FILE
         if old.exists() and not self.path.exists():
-            raise SignerError(
-                f"The file {old} is a signing record of an earlier release.",
-                remedy="Wait until the open round has closed, then remove it.",
-                code="record-old-format",
-            )
+            raise _old_format(str(old))
         try:
             self._stored = self.path.read_bytes()
         except FileNotFoundError:
@@ -409,7 +408,7 @@ class RecordFolder:
         if round_id in rounds.signed:
             return
         rounds = _counted(rounds, cap, before).with_signature(round_id, digest, cost)
-        self._write(domain, rounds, "signed")
+        self.change(domain, rounds, "signed")
 
     def charge(self, domain: Domain, round_id: int, cost: int, cap: int | None, before: int) -> None:
         """Store what a private training costs, before it draws its noise. Each call is another training.
@@ -427,9 +426,14 @@ class RecordFolder:
         self.check_unchanged()
         rounds = self._record.of(domain)
         rounds.check_unsigned(round_id)
-        self._write(domain, _counted(rounds, cap, before).with_training(round_id, cost), "trained")
+        self.change(domain, _counted(rounds, cap, before).with_training(round_id, cost), "trained")
 
-    def _write(self, domain: Domain, rounds: SignedRounds, what: str) -> None:
+    def change(self, domain: Domain, rounds: SignedRounds, what: str) -> None:
+        """Replace the rounds of a ledger, as `store`; ``what`` was not done if that fails.
+
+        Raises:
+            SignerError: The record can't be written.
+        """
         try:
             self.store(self._record.with_rounds(domain, rounds))
         except OSError as error:
@@ -440,8 +444,23 @@ class RecordFolder:
             ) from error
 
 
+def adopt_cap(folder: Path, account: str, domain: Domain, cap: int) -> SignedRounds:
+    """Store the account's own cap if it has none yet, before anything is trained; return what the record then has.
+
+    Raises:
+        LocalError: The record's folder is in use, or can't be used.
+        SignerError: The signing record can't be used.
+    """
+    with RecordFolder(folder, account) as opened:
+        rounds = opened.record.of(domain)
+        if rounds.cap is None:
+            rounds = replace(rounds, cap=cap)
+            opened.change(domain, rounds, "stored")
+    return rounds
+
+
 def _counted(rounds: SignedRounds, cap: int | None, before: int) -> SignedRounds:
     """Return the same with a cap, if there is none yet, and with at least so much spent."""
     missing = max(0, before - rounds.spent)
     cap = cap if rounds.cap is None else rounds.cap
-    return replace(rounds, cap=cap, spent_before=rounds.spent_before + missing)
+    return replace(rounds, cap=cap, other_costs=rounds.other_costs + missing)

@@ -34,7 +34,7 @@ MESSAGE_TYPE = "Commitment"
 CHARGE_TYPE = "Charge"
 """Type of a request to charge the privacy budget for a training that has not begun."""
 ACCOUNT_TYPE = "Account"
-"""Type of a request for the account and the ledger that an agent signs for."""
+"""Type of a request for the account and the ledger that an agent signs for, and for the account's budget."""
 DRAFT_KEY_TYPE = "DraftKey"
 """Type of a request for the key with which a node encrypts updates that are not signed yet."""
 DRAFT_KEY_BYTES = 32
@@ -224,6 +224,19 @@ class AgentSigner:
                 remedy="Restart the node with the right --keystore.",
             ) from error
         return signature
+
+
+def budget_of_agent(path: Path) -> tuple[int, int | None]:
+    """Return what an agent's account has spent, and its own cap (None if it has none), in units of 2^-32 rho.
+
+    Raises:
+        SignerError: No agent answers at the socket, or it is one of another release.
+    """
+    answer = _ask(path, {"type": ACCOUNT_TYPE})
+    try:
+        return int(answer["spent"]), None if answer["cap"] is None else int(answer["cap"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_an_agent(path) from error
 
 
 def account_of_agent(path: Path) -> tuple[str, Domain]:

@@ -101,6 +101,7 @@ def test_the_record_counts_what_the_ledger_never_saw(
             "spent": str(2 * COST),
             "cap": str(CAP),
             "unsigned": [2],
+            "lost": [],
         }
     text = shown(record, capsys)
     assert "Spent epsilon " in text
@@ -119,7 +120,9 @@ def test_the_record_counts_what_the_ledger_never_saw(
     assert shown(copy, capsys, "--json")["ledgers"][0]["unsigned"] == [2, 3]
 
 
-def test_a_lost_record_starts_at_the_ledgers_count(world: World, tmp_path: Path) -> None:
+def test_what_a_lost_record_may_have_charged_is_counted(
+    world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with agent_of(world, tmp_path / "signer") as agent:
         charge(world, agent)
         commitment, data = world.train(1, "ada")
@@ -131,14 +134,46 @@ def test_a_lost_record_starts_at_the_ledgers_count(world: World, tmp_path: Path)
     with pytest.raises(SignerError) as behind, agent_of(world, tmp_path / "new" / "signer"):
         pass
     assert behind.value.code == "record-behind"
-    words = ["--account", ADA.address, "--record", str(tmp_path / "new" / "signer"), "--deployment"]
     file = tmp_path / "deployment.json"
     file.write_text(json.dumps(world.federation.deployment.to_json()))
-    assert run(["signer", "record", "raise", "1", *words, str(file)]) == 0
+    words = [
+        "--account",
+        ADA.address,
+        "--record",
+        str(tmp_path / "new" / "signer"),
+        "--deployment",
+        str(file),
+    ]
+    raise_it = ["signer", "record", "raise", "2", *words, "--rpc", world.federation.anvil.url]
+    assert run(raise_it) == 1
+    assert "Use --since 1 if nobody knows, and --since 3 if you know that nothing was lost." in flat(capsys)
+    world.cancel(2)
+    world.open()
+    assert run([*raise_it, "--since", "3"]) == 0
+    assert "as a lost record may have charged them: rounds 1." in flat(capsys), (
+        "the ledger has an update in round 1"
+    )
+    assert run([*raise_it, "--since", "1"]) == 0
+    (ledger,) = shown(tmp_path / "new" / "signer", capsys, "--json")["ledgers"]
+    assert (ledger["lost"], ledger["spent"], ledger["lowWaterMark"]) == ([1, 2], str(2 * COST), 2)
+    assert "Counted because a lost record may have charged them: rounds 1, 2." in shown(
+        tmp_path / "new" / "signer", capsys
+    )
     with agent_of(world, tmp_path / "new" / "signer") as agent:
-        assert charge(world, agent) == Charged(COST, 2 * COST, CAP), (
-            "the second training is lost with the record"
-        )
+        assert charge(world, agent) == Charged(COST, 3 * COST, CAP)
+    exported = tmp_path / "found.json"
+    old = ["--account", ADA.address, "--record", str(tmp_path / "signer")]
+    assert run(["signer", "record", "export", "--out", str(exported), *old]) == 0
+    assert run(["signer", "record", "import", str(exported), *words]) == 0
+    assert "run `folkmoot signer record raise ROUND --since 3`" in flat(capsys)
+    (ledger,) = shown(tmp_path / "new" / "signer", capsys, "--json")["ledgers"]
+    assert (ledger["lost"], ledger["spent"]) == ([], str(3 * COST)), "found, they count as what they were"
+
+
+def flat(capsys: pytest.CaptureFixture[str]) -> str:
+    """What was printed on either stream, in one line."""
+    printed = capsys.readouterr()
+    return " ".join((printed.out + printed.err).split())
 
 
 def test_show_needs_a_record_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -378,6 +378,7 @@ def test_a_lost_record_is_started_anew_above_the_newest_round(
     with committed_in_round_2(world, tmp_path) as path:
         path.unlink()
         words = ["--record", str(path.parent), "--account", DORA.address, "--deployment", str(deployment_of)]
+        words += ["--rpc", world.federation.anvil.url]
         assert folkmoot(["signer", "record", "raise", "3", *words]) == 0
         assert "signs nothing up to round 3" in capsys.readouterr().out
         assert folkmoot(["signer", "record", "raise", "2", *words, "--json"]) == 0

@@ -26,6 +26,7 @@ from client.access import (
     training_environment,
 )
 from client.executor import TrainingExecutor
+from client.signer_record import SignedRounds
 from client.task import Task, check_bundle
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
@@ -292,9 +293,15 @@ def test_the_screen_says_what_the_privacy_budget_is_and_join_ends_where_it_is_sp
     text = privacy_of(manifest, private, 5 * private.cost)
     spent_epsilon = epsilon_of(rho_of(GOOD["noise1024"], 5, 1), GOOD["delta"])
     assert 1 < spent_epsilon < 1.5, "a quarter of the rho has about half of the epsilon"
-    assert text.startswith(
-        f"epsilon 3.00 at delta 1e-05 by the policy; spent {spent_epsilon:.2f}, 15 rounds are left"
+    assert text == (
+        "epsilon 3.00 at delta 1e-05 by the policy for whether a record is there, 6.71 for what the record of "
+        f"someone known to be there says; spent {spent_epsilon:.2f} by the ledger, 0 by the signer, which also counts "
+        "trainings that the ledger never saw; 15 rounds are left. The signer has no cap of its own (`folkmoot signer "
+        "record cap`)"
     )
+    own = SignedRounds(other_costs=6 * private.cost, cap=10 * private.cost)
+    text = privacy_of(manifest, private, 5 * private.cost, own)
+    assert "4 rounds are left. The signer spends at most epsilon 2.03, which no vote raises" in text
     assert privacy_of(Manifest.from_arrays("digits", model), policy, 0) == f"none. {WARNING}"
     for spent, noise, code in ((20, private.noise1024, "budget-spent"), (0, 1, "wrong-privacy")):
         with pytest.raises(InputError) as refused:

@@ -15,9 +15,9 @@ import pytest
 from client.signer import SignerAgent
 from client.signer_checks import Charge, RoundOnChain, SigningRules
 from client.signer_keys import LocalKey
-from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord
+from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord, adopt_cap
 from folkmoot.cli.main import run
-from folkmoot.flower.signing import AgentSigner, SignerError
+from folkmoot.flower.signing import AgentSigner, SignerError, budget_of_agent
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.privacy.accountant import rho_for
 from folkmoot.protocol.budget import UNITS_OF_RHO
@@ -61,9 +61,9 @@ def test_a_federation_without_noise_costs_nothing() -> None:
 
 
 def test_no_vote_raises_the_accounts_own_cap() -> None:
-    rounds = SignedRounds(0, {8: "ab"}, {8: COST}, 0, 2 * COST)
+    rounds = SignedRounds(0, {8: "ab"}, {8: {"a": COST}}, 0, 2 * COST)
     assert rules().charge(RoundOnChain(VOTED, 0), 9, rounds).cost == COST
-    rounds = replace(rounds, spent_before=1)
+    rounds = replace(rounds, other_costs=1)
     assert refusal(replace(VOTED, privacy_cap=2**64 - 1), rounds) == "own-cap"
 
 
@@ -74,7 +74,7 @@ def test_what_the_chain_counts_is_spent_although_the_record_is_new() -> None:
 
 def test_the_signature_of_a_charged_round_passes_no_cap() -> None:
     """Not even one that was lowered since: what the training cost is spent already."""
-    rounds = SignedRounds(0, {}, {9: COST}, 0, COST - 1)
+    rounds = SignedRounds(0, {}, {9: {"a": COST}}, 0, COST - 1)
     assert rules().charge(RoundOnChain(VOTED, 0), 9, rounds) == Charge(COST, COST - 1, COST)
     with pytest.raises(SignerError, match="at most") as refused:
         rules().charge(RoundOnChain(VOTED, 0), 9, replace(rounds, cap=2 * COST - 1), training=True)
@@ -86,7 +86,7 @@ def test_what_the_ledger_would_refuse_is_refused() -> None:
 
 
 def test_the_same_update_is_signed_again_without_a_charge() -> None:
-    rounds = SignedRounds(0, {9: "ab"}, {9: COST}, 0, COST)
+    rounds = SignedRounds(0, {9: "ab"}, {9: {"a": COST}}, 0, COST)
     assert rules().charge(RoundOnChain(VOTED, COST), 9, rounds).cost == COST
 
 
@@ -140,6 +140,24 @@ def test_an_agent_records_what_a_signature_costs(world: World, tmp_path: Path) -
     assert (record.spent, record.cap) == (COST, VOTED.privacy_cap)
 
 
+def test_the_cap_that_join_shows_is_stored_before_anything_is_trained(world: World, tmp_path: Path) -> None:
+    """A vote between the start of the node and its first training raises nothing."""
+    shown = adopt_cap(tmp_path, ADA.address, world.domain, COST - 1)
+    world.policy = replace(VOTED, privacy_cap=2**60)
+    with pytest.raises(SignerError) as refused:
+        request(world, tmp_path)
+    assert refused.value.code == "own-cap"
+    assert adopt_cap(tmp_path, ADA.address, world.domain, 2**60) == shown == record_of(world, tmp_path)
+
+
+def test_an_agent_says_what_its_account_may_spend(world: World, tmp_path: Path) -> None:
+    the_rules = SigningRules(Deployment.from_json(world.deployment), PRIVATE)
+    for budget in ((0, None), (0, 7)):
+        with SignerAgent(LocalKey(ADA), the_rules, world.url, tmp_path / "signer.sock", tmp_path) as agent:
+            assert budget_of_agent(agent.path) == budget
+        adopt_cap(tmp_path, ADA.address, world.domain, 7)
+
+
 def test_a_new_record_adds_to_what_the_chain_counts(world: World, tmp_path: Path) -> None:
     """The chain's count stays where it is while rounds are cancelled, and the record must not begin at zero."""
     world.spent = 3 * COST
@@ -179,12 +197,17 @@ def test_the_accounts_owner_sets_its_cap(
         request(world, tmp_path / "record")
     assert refused.value.code == "own-cap"
     assert cap("3") == 0
-    assert "spends at most epsilon 3 at delta 1e-05" in capsys.readouterr().out
+    assert (
+        "spends at most epsilon 3.00 (6.71 for what a record says; 0.2586 rho) at delta 1e-05"
+        in capsys.readouterr().out
+    )
     request(world, tmp_path / "record")
     assert record_of(world, tmp_path / "record").spent == COST
     for wrong in ("1e300", "nan", "0", "much"):
         assert cap(wrong) == 1
         assert "error: " in capsys.readouterr().err
     assert record_of(world, tmp_path / "record").cap == int(rho_for(3, 1e-5) * UNITS_OF_RHO)
+    assert run(["signer", "record", "cap", "3", "--content", *words]) == 0
+    assert "epsilon 1.38 (3.00 for what a record says" in capsys.readouterr().out
     assert cap("none") == 0
     assert record_of(world, tmp_path / "record").cap is None
