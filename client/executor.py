@@ -15,7 +15,6 @@ import argparse
 import multiprocessing
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -36,9 +35,10 @@ from folkmoot.flower.contributor import MEMORY_FOLDER
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
-from folkmoot.sandbox.monitor import Monitor, addresses_of, size_of
+from folkmoot.sandbox.monitor import Monitor, addresses_of
 from folkmoot.sandbox.process import Sandboxed, keep, make_scratch
-from folkmoot.sandbox.rules import FILES, Rules
+from folkmoot.sandbox.rules import DEPTH, FILES, Rules
+from folkmoot.sandbox.trees import remove, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -129,18 +129,18 @@ class TrainingExecutor(SubprocessExecutor):
             return LaunchResult.failed("the bundle's hash is malformed")
         if self._pinned and not bundle:
             return LaunchResult.failed("the SuperLink did not announce the bundle's hash, and one is pinned")
-        if bundle != self._last:
-            self._last = bundle
-            self._home.mkdir(parents=True, exist_ok=True)
-            write_whole(self._home / BUNDLE_FILE, bundle.encode())
         try:
+            if bundle != self._last:
+                self._home.mkdir(parents=True, exist_ok=True)
+                write_whole(self._home / BUNDLE_FILE, bundle.encode())
+                self._last = bundle
             unpacked = self._new_folder(self._home / (bundle or UNNAMED))
             memory = self._memory_of(bundle or UNNAMED)
             task = Task(
                 spec.runtime_api_address, spec.token, bundle or None, self._pinned, str(unpacked), str(memory)
             )
             self._running.append(replace(self._start(task), folder=unpacked))
-        except (OSError, EOFError) as error:
+        except Exception as error:  # Whatever one message does, the node takes the next.
             return LaunchResult.failed(f"the task can't be started: {error}")
         self._started()
         return LaunchResult.accepted()
@@ -154,7 +154,7 @@ class TrainingExecutor(SubprocessExecutor):
         used = {running.folder for running in self._running if not running.over()}
         for old in bundle.iterdir():
             if old not in used:
-                shutil.rmtree(old, ignore_errors=True)
+                remove(old)
         return Path(tempfile.mkdtemp(prefix="task-", dir=bundle))
 
     def _memory_of(self, bundle: str) -> Path:
@@ -164,15 +164,17 @@ class TrainingExecutor(SubprocessExecutor):
         counts what one task writes, so a folder to which several tasks have written more than its limit is removed.
         """
         folder = self._memories / bundle
-        size, files = size_of([folder])
-        if self._rules is not None and (size > self._rules.disk or files > FILES):
-            shutil.rmtree(folder, ignore_errors=True)
+        found = size_of([folder])
+        if self._rules is not None and (
+            found.size > self._rules.disk or found.files > FILES or found.depth > DEPTH or found.closed
+        ):
+            remove(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.utime(folder)
         others = [path for path in self._memories.iterdir() if path != folder]
         others.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
         for old in others[KEPT_MEMORIES - 1 :]:
-            shutil.rmtree(old, ignore_errors=True)
+            remove(old)
         return folder
 
     def _start(self, task: Task) -> Running:
@@ -196,14 +198,13 @@ class TrainingExecutor(SubprocessExecutor):
     def reconcile(self) -> None:
         """Remove tasks that have ended."""
         for running in [running for running in self._running if running.over()]:
-            running.close()
             self._running.remove(running)
+            _close(running)
 
     def close(self) -> None:
         """End all tasks that still run."""
-        for running in self._running:
-            running.close()
-        self._running.clear()
+        while self._running:
+            _close(self._running.pop())
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,13 @@ class Running:
     """Ends it if it runs, and removes what it leaves behind."""
     folder: Path | None = None
     """Folder with its unpacked bundle."""
+
+
+def _close(running: Running) -> None:
+    try:
+        running.close()
+    except Exception as error:  # As in `launch`.
+        _write(f"What a task has left behind could not be removed: {error!r}.\n".encode())
 
 
 def _start_without_sandbox(context: ForkServerContext | None, task: Task) -> Running:
@@ -259,7 +267,7 @@ def _start_in_sandbox(context: ForkServerContext | None, task: Task, rules: Rule
     def close() -> None:
         _end(child)
         monitor.wait(5)
-        shutil.rmtree(scratch, ignore_errors=True)
+        remove(scratch)
 
     return Running(lambda: monitor.over, close)
 

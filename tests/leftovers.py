@@ -18,9 +18,10 @@ from types import ModuleType
 from client import executor
 from client.task import Task
 from folkmoot.sandbox.rules import Rules
+from tests import hostile_trees
 
-LEAVE, LOOK = "leave", "look"
-"""Tokens of the two kinds of tasks."""
+LEAVE, LOOK, RUIN = "leave", "look", "ruin"
+"""Tokens of the kinds of tasks. A number may follow that of ruin."""
 
 FOUND = "found.json"
 """Name of the file with what a task found, in its bundle's memory."""
@@ -30,7 +31,8 @@ NAME = "left_behind"
 
 def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: socket.socket) -> None:
     """Do as the executor's own function, with the code of this module in the place of Flower's."""
-    vars(executor)["run"] = _leave if task.token == LEAVE else _look
+    kinds = {LEAVE: _leave, LOOK: _look, RUIN: _ruin}
+    vars(executor)["run"] = kinds[task.token.rstrip("0123456789")]
     executor.run_in_sandbox(task, rules, control, output)
 
 
@@ -86,3 +88,9 @@ def _look(task: Task) -> None:
         "atexit": Path(task.memory, "atexit").exists(),
     }
     Path(task.memory, FOUND).write_text(json.dumps(found))
+
+
+def _ruin(task: Task) -> None:
+    """Make folders that are hard to remove in all that a task may write."""
+    for folder in (task.flower_home, task.scratch, task.memory):
+        hostile_trees.grow(Path(folder), int(task.token.removeprefix(RUIN)), Path("/"))

@@ -26,7 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from folkmoot.sandbox.kernel import libc, number_of
-from folkmoot.sandbox.rules import FILES, THREADS, Rules
+from folkmoot.sandbox.rules import DEPTH, FILES, THREADS, Rules
+from folkmoot.sandbox.trees import size_of
 
 LOOK = 0.25
 """Seconds between two measurements of memory, disk and threads."""
@@ -93,21 +94,6 @@ def memory_of(pids: list[int]) -> int:
         except (OSError, KeyError, ValueError, IndexError):
             memory += usage_of([pid]).memory
     return memory
-
-
-def size_of(folders: list[Path]) -> tuple[int, int]:
-    """Return the bytes and the number of files in folders. Stops counting at `FILES` files."""
-    size, files = 0, 0
-    waiting = [str(folder) for folder in folders]
-    while waiting and files <= FILES:
-        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
-            for entry in entries:
-                files += 1
-                with contextlib.suppress(OSError):
-                    size += 512 * entry.stat(follow_symlinks=False).st_blocks
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-    return size, files
 
 
 def _parent(pid: int) -> int | None:
@@ -337,11 +323,15 @@ class Monitor:
             return f"it used more than {rules.memory / 1e9:.1f} GB of memory"
         if used.threads > THREADS:
             return f"it had more than {THREADS} threads"
-        size, files = size_of(self._folders)
-        if size - self._before[0] > rules.disk:
+        found = size_of(self._folders)
+        if found.size - self._before.size > rules.disk:
             return f"it wrote more than {rules.disk / 1e9:.1f} GB"
-        if files - self._before[1] > FILES:
+        if found.files - self._before.files > FILES:
             return f"it made more than {FILES:,} files"
+        if found.depth > max(DEPTH, self._before.depth):
+            return f"it made more than {DEPTH} folders inside each other"
+        if found.closed > self._before.closed:
+            return "it made a folder that can't be read, so nobody could measure what is in it"
         return ""
 
     def _kill(self) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -25,6 +24,7 @@ from typing import NoReturn, Self
 from folkmoot.sandbox.kernel import PDEATHSIG, SUBREAPER, enter, libc
 from folkmoot.sandbox.monitor import Monitor, addresses_of, tree_of
 from folkmoot.sandbox.rules import Rules
+from folkmoot.sandbox.trees import remove
 
 _ENDED_BY_SIGNAL = 128
 
@@ -135,7 +135,7 @@ class Sandboxed(contextlib.AbstractContextManager["Sandboxed"]):
         """End all processes of the sandbox and remove its folder."""
         self._process.terminate()
         self.wait(10)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove(self.scratch)
 
     @property
     def output(self) -> str:

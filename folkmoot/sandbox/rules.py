@@ -23,6 +23,9 @@ THREADS = 1024
 FILES = 100_000
 """Limit of files that a process may make."""
 
+DEPTH = 128
+"""Limit of folders inside each other, below a folder that a process may write."""
+
 DISK = 10 * GIB
 """Default limit of the files that a process may write."""
 

@@ -187,6 +187,14 @@ def test_a_pinned_node_starts_no_bundle_without_a_hash(
     assert started == []
 
 
+def run_to_the_end(executor: TrainingExecutor) -> None:
+    end = time.monotonic() + 100
+    while executor.busy and time.monotonic() < end:
+        select.select([], [], [], 0.02)
+        executor.reconcile()
+    assert not executor.busy
+
+
 @pytest.mark.skipif(bool(support().missing), reason="there is no sandbox here")
 def test_a_message_finds_nothing_that_an_earlier_one_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -197,11 +205,7 @@ def test_a_message_finds_nothing_that_an_earlier_one_left(
 
     def found(bundle: str, token: str) -> dict[str, Any]:
         assert executor.launch(spec(bundle, token)).status is LaunchResultStatus.ACCEPTED
-        end = time.monotonic() + 120
-        while executor.busy and time.monotonic() < end:
-            select.select([], [], [], 0.02)
-            executor.reconcile()
-        assert not executor.busy
+        run_to_the_end(executor)
         return dict(json.loads((memories / bundle / leftovers.FOUND).read_text()))
 
     left = found(HASH, leftovers.LEAVE)
@@ -213,3 +217,29 @@ def test_a_message_finds_nothing_that_an_earlier_one_left(
     for bundle in (HASH, "ef" * 32):
         seen = found(bundle, leftovers.LOOK)
         assert seen == dict.fromkeys(seen, False)
+
+
+@pytest.mark.skipif(bool(support().missing), reason="there is no sandbox here")
+def test_whatever_a_message_leaves_the_next_one_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_module, "run_in_sandbox", leftovers.run_in_sandbox)
+    bundles, memories = tmp_path / "bundles", tmp_path / "memory"
+    executor = TrainingExecutor(bundles, memories, Rules(readable=(str(ROOT),)))
+    for token in (*(f"{leftovers.RUIN}{seed}" for seed in range(2)), leftovers.LOOK):
+        answer = executor.launch(spec(HASH, token))
+        assert answer.status is LaunchResultStatus.ACCEPTED, answer
+        run_to_the_end(executor)
+    assert (memories / HASH / leftovers.FOUND).exists()
+    assert len(list((bundles / HASH).iterdir())) == 1, "the folders of the other messages are gone"
+
+
+def test_no_error_of_a_message_ends_the_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> NoReturn:
+        raise RecursionError("hostile")
+
+    executor = TrainingExecutor(tmp_path, tmp_path / "memory", fork=False)
+    monkeypatch.setattr(TrainingExecutor, "_start", lambda *_: Running(lambda: True, fail))
+    assert executor.launch(spec(HASH)).status is LaunchResultStatus.ACCEPTED
+    executor.reconcile()
+    assert not executor.busy
+    monkeypatch.setattr(TrainingExecutor, "_start", fail)
+    assert executor.launch(spec(HASH)).status is LaunchResultStatus.FAILED
