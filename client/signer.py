@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import struct
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,8 @@ from folkmoot.flower.signing import (
     CHARGE_TYPE,
     DRAFT_KEY_TYPE,
     MESSAGE_TYPE,
+    SIGNER_BUSY,
+    UNSIGNED_TYPE,
     SignerError,
     read_line,
 )
@@ -47,6 +51,12 @@ from folkmoot.runtime.fault_points import fault_point
 
 RECORD_FOLDER = "signer"
 """Default folder of the signing record, in the node's folder."""
+
+CLIENTS = 64
+"""Limit of requests at a time."""
+
+CLIENTS_OF_PROCESS = 8
+"""Limit of requests of one process at a time."""
 
 _SLOWEST = 1 << 20
 """Bytes of an update in a second that a sender must at least reach."""
@@ -91,8 +101,26 @@ class _SentUpdate:
         return unpack(self.packed(first, last), self.width)
 
 
+@dataclass
+class _Client:
+    """A request that is being served."""
+
+    connection: socket.socket
+    process: int
+    """Id of the process that connected; 0 where the system does not say."""
+    silent: bool = True
+    """Whether the agent waits for its bytes."""
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+
 class SignerAgent:
-    """Serves signatures and charges on a Unix socket, in a thread; a context manager.
+    """Serves signatures and charges on a Unix socket, in a thread for each request; a context manager.
+
+    The record and the chain are looked at by one request at a time, and never while a client has to send something. Who
+    sends nothing is served for `REQUEST_SECONDS`, or until others need its place.
 
     Args:
         key: The account's key, or what signs for a contract account.
@@ -125,7 +153,8 @@ class SignerAgent:
         self._lock = threading.Lock()
         self._cleanup = contextlib.ExitStack()
         self._server: socket.socket | None = None
-        self._connection: socket.socket | None = None
+        self._clients: list[_Client] = []
+        self._clients_lock = threading.Lock()
 
     def __enter__(self) -> SignerAgent:
         """Start serving.
@@ -160,10 +189,12 @@ class SignerAgent:
     def __exit__(self, *_: object) -> None:
         """Stop serving and remove the socket."""
         server, self._server = self._server, None
-        for open_socket in (server, self._connection):
-            if open_socket is not None:
-                with contextlib.suppress(OSError):
-                    open_socket.shutdown(socket.SHUT_RDWR)
+        if server is not None:
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)
+        with self._clients_lock:
+            for client in self._clients:
+                client.close()
         with self._lock:
             self._cleanup.close()
 
@@ -173,26 +204,62 @@ class SignerAgent:
                 connection, _ = server.accept()
             except OSError:
                 return
-            with connection, contextlib.suppress(OSError, ValueError):
-                connection.settimeout(REQUEST_SECONDS)
-                self._connection = connection
-                send(connection, self._answer(connection))
+            client = _Client(connection, _process_of(connection))
+            with self._clients_lock:
+                if self._has_room(client.process):
+                    self._clients.append(client)
+                    threading.Thread(target=self._talk, args=(client,), name="signer", daemon=True).start()
+                    continue
+            with connection, contextlib.suppress(OSError):
+                send(connection, _answer_of(_busy()))
 
-    def _answer(self, connection: socket.socket) -> dict[str, Any]:
-        request = read_line(connection, REQUEST_SECONDS)
+    def _has_room(self, process: int) -> bool:
+        """Return whether another request can be served, in the place of one that is silent if need be."""
+        crowd = [client for client in self._clients if process and client.process == process]
+        if len(crowd) < CLIENTS_OF_PROCESS:
+            crowd = self._clients
+            if len(crowd) < CLIENTS:
+                return True
+        for client in crowd:
+            if client.silent:
+                client.close()
+                self._clients.remove(client)
+                return True
+        return False
+
+    def _talk(self, client: _Client) -> None:
         try:
-            with self._lock:
-                if self._server is None:
-                    raise SignerError(
-                        "The signer agent is stopping.",
-                        remedy="Start the node again with `folkmoot join`.",
-                        code="signer-unreachable",
-                    )
-                return self._handle(request, connection)
-        except FolkmootError as error:
-            return {"error": error.message, "remedy": error.remedy, "code": error.code}
+            with client.connection as connection, contextlib.suppress(OSError, ValueError):
+                send(connection, self._answer(client))
+        finally:
+            with self._clients_lock, contextlib.suppress(ValueError):
+                self._clients.remove(client)
 
-    def _handle(self, request: bytes, connection: socket.socket) -> dict[str, Any]:
+    def _answer(self, client: _Client) -> dict[str, Any]:
+        request = read_line(client.connection, REQUEST_SECONDS)
+        client.silent = False
+        try:
+            return self._handle(request, client)
+        except FolkmootError as error:
+            return _answer_of(error)
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait for the record and the chain, which one request at a time may use.
+
+        Raises:
+            SignerError: The agent is stopping.
+        """
+        with self._lock:
+            if self._server is None:
+                raise SignerError(
+                    "The signer agent is stopping.",
+                    remedy="Start the node again with `folkmoot join`.",
+                    code="signer-unreachable",
+                )
+            yield
+
+    def _handle(self, request: bytes, client: _Client) -> dict[str, Any]:
         """Return the last answer to a request.
 
         Raises:
@@ -216,7 +283,13 @@ class SignerAgent:
         if kind == DRAFT_KEY_TYPE:
             return {"key": self._key.draft_key.hex()}
         if kind == CHARGE_TYPE:
-            return self._charge(self._requested(asked))
+            with self._turn():
+                return self._charge(self._requested(asked))
+        if kind == UNSIGNED_TYPE:
+            number = self._requested(asked).round
+            with self._turn():
+                self._record.record.of(domain).check_unsigned(number)
+            return {"unsigned": number}
         if kind != MESSAGE_TYPE:
             raise SignerError(
                 f"The signer signs only commitments, not {kind!r}.", remedy=_OTHERS_REMEDY, code="wrong-type"
@@ -225,13 +298,14 @@ class SignerAgent:
         if not isinstance(size, int):
             raise _malformed("The request lacks a field.")
         digest = commitment.digest(domain)
-        rounds = self._record.record.of(domain)
         self._rules.check_bundle(commitment)
-        self._record.check_unchanged()
-        rounds.check(commitment.round, digest)
-        view = self._chain.check(commitment, rounds)
-        self._rules.check_memory(commitment, view.policy)
-        charge = self._rules.charge(view, commitment.round, rounds)
+        with self._turn():
+            self._record.check_unchanged()
+            rounds = self._record.record.of(domain)
+            rounds.check(commitment.round, digest)
+            view = self._chain.check(commitment, rounds)
+            self._rules.check_memory(commitment, view.policy)
+            self._rules.charge(view, commitment.round, rounds)
         needed = self._rules.manifest.update_file_size(view.policy.width)
         if size != needed:
             raise SignerError(
@@ -239,9 +313,13 @@ class SignerAgent:
                 remedy="Encode the update with the federation's manifest, at the policy's width.",
                 code="wrong-size",
             )
-        send(connection, {"send": size})
-        self._rules.check_update(commitment, _SentUpdate(connection, size, view.policy.width))
-        self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap, charge.before)
+        client.silent = True
+        send(client.connection, {"send": size})
+        self._rules.check_update(commitment, _SentUpdate(client.connection, size, view.policy.width))
+        client.silent = False
+        with self._turn():  # Others may have had theirs in the meantime: what they wrote counts.
+            charge = self._rules.charge(view, commitment.round, self._record.record.of(domain))
+            self._record.remember(domain, commitment.round, digest, charge.cost, charge.cap, charge.before)
         fault_point("node.remembered")
         signature = self._key.sign(commitment, domain)
         return {"signature": signature.hex(), "contract": isinstance(self._key, WalletKey)}
@@ -298,6 +376,25 @@ class SignerAgent:
                 code="wrong-account",
             )
         return commitment
+
+
+def _process_of(connection: socket.socket) -> int:
+    """Return the id of the process at the other end; 0 where the system does not say."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return 0
+    return int(struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0])
+
+
+def _answer_of(error: FolkmootError) -> dict[str, Any]:
+    return {"error": error.message, "remedy": error.remedy, "code": error.code}
+
+
+def _busy() -> SignerError:
+    return SignerError(
+        f"The signer serves {CLIENTS} requests already, {CLIENTS_OF_PROCESS} of a process at most.",
+        remedy="Request the signature again in a few seconds.",
+        code=SIGNER_BUSY,
+    )
 
 
 def _malformed(reason: str) -> SignerError:

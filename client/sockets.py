@@ -62,7 +62,7 @@ def listening(
         raise
     finally:
         os.umask(before)
-    server.listen(8)
+    server.listen(64)
     return server
 
 

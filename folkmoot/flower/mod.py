@@ -46,7 +46,7 @@ from folkmoot.flower.drafting import Claim, Drafting
 from folkmoot.flower.encoding import hide_examples
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, deliver
 from folkmoot.flower.memory import commit_memory
-from folkmoot.flower.signing import CHAIN_UNAVAILABLE, AgentSigner, Signer
+from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SIGNER_BUSY, AgentSigner, Signer
 from folkmoot.flower.training import App
 from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -55,9 +55,9 @@ from folkmoot.runtime.fault_points import fault_point
 _CARRIED = "carried"
 """Why a node does not deliver an update: the relay does it."""
 
-_PASSING = frozenset({CHAIN_UNAVAILABLE, "round-ahead"})
-"""Codes of refusals while the signer can't read the chain, or while its endpoint is a block behind. The same request
-may be made again."""
+_PASSING = frozenset({CHAIN_UNAVAILABLE, SIGNER_BUSY, "round-ahead"})
+"""Codes of refusals while the signer can't read the chain or serves others, or while its endpoint is a block behind.
+The same request may be made again."""
 
 
 def folkmoot_mod(
@@ -164,6 +164,9 @@ def _anchored(
         drafting = Drafting(app, checked, signer.account, draft_key)
         if checked.policy.noise1024:
             _charge(drafting.untrained, signer, contributor)
+        else:
+            domain = Domain(contributor.chain_id, contributor.ledger)
+            signer.check_unsigned(drafting.untrained, domain)
         draft = drafting.draft(options.claim, configs=options.configs)
         if isinstance(draft, Message):
             return draft

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 MESSAGE_TYPE = "Commitment"
 CHARGE_TYPE = "Charge"
 """Type of a request to charge the privacy budget for a training that has not begun."""
+UNSIGNED_TYPE = "Unsigned"
+"""Type of a request that is refused if the signer would sign no new update of a round."""
 ACCOUNT_TYPE = "Account"
 """Type of a request for the account and the ledger that an agent signs for, and for the account's budget."""
 DRAFT_KEY_TYPE = "DraftKey"
@@ -43,6 +45,9 @@ MAX_MESSAGE = 16_384
 
 CHAIN_UNAVAILABLE = "chain-unavailable"
 """Code of a refusal because the signer could not read the chain. The same request may succeed later."""
+
+SIGNER_BUSY = "signer-busy"
+"""Code of a refusal because the signer serves too many requests. The same request may succeed later."""
 
 _TIMEOUT = 180.0
 """Timeout in seconds for an answer: the agent reads the chain, and a person may have to confirm on a device."""
@@ -82,6 +87,17 @@ class Signer(Protocol):
 
         Raises:
             SignerError: The signer refuses or can't be reached. Then nothing may be trained.
+        """
+
+    def check_unsigned(self, commitment: Commitment, domain: Domain) -> None:
+        """Check that a new update of a round can be signed: otherwise it would be trained in vain.
+
+        Args:
+            commitment: As for `charge`.
+            domain: The ledger of the federation.
+
+        Raises:
+            SignerError: ``already-signed`` or ``below-mark``, or the signer can't be reached.
         """
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
@@ -135,9 +151,17 @@ class LocalSigner:
         Raises:
             SignerError: A commitment was signed in this round.
         """
+        self.check_unsigned(commitment, domain)
+        return None
+
+    def check_unsigned(self, commitment: Commitment, domain: Domain) -> None:
+        """Check that no commitment of the round was signed.
+
+        Raises:
+            SignerError: One was.
+        """
         if (domain.separator, commitment.round) in self._signed:
             raise already_signed(commitment.round)
-        return None
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Sign a commitment. The update is not looked at: who calls this has the key anyway.
@@ -203,6 +227,14 @@ class AgentSigner:
             ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise _not_an_agent(self._path) from error
+
+    def check_unsigned(self, commitment: Commitment, domain: Domain) -> None:
+        """Ask whether a new update of a round can be signed.
+
+        Raises:
+            SignerError: It can't, or the agent does not run.
+        """
+        _ask(self._path, _request(UNSIGNED_TYPE, commitment, domain))
 
     def sign(self, commitment: Commitment, domain: Domain, data: bytes) -> bytes:
         """Request a signature for a commitment.
@@ -281,10 +313,11 @@ def _ask(path: Path, request: dict[str, Any], data: bytes = b"") -> dict[str, An
             connection.settimeout(_TIMEOUT)
             # A long path does not fit into a socket address. The agent then writes a link to a short path.
             connection.connect(str(path.resolve()))
-            connection.sendall(json.dumps(request).encode() + b"\n")
+            # An agent that refuses in the middle has closed its side, and its answer can be read.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.sendall(json.dumps(request).encode() + b"\n")
             answer = _answer(connection)
             if "send" in answer:
-                # An agent that refuses the update in the middle has closed its side, and its answer can be read.
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                     connection.sendall(data)
                 answer = _answer(connection)

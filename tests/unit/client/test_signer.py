@@ -6,7 +6,9 @@ On a scripted chain. What it refuses on a real one is in tests/integration/test_
 
 from __future__ import annotations
 
+import contextlib
 import json
+import select
 import socket
 import stat
 import threading
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client import signer as signer_module
 from client.signer import SignerAgent
 from client.signer_checks import SigningRules
 from client.signer_keys import LocalKey
@@ -144,13 +147,7 @@ def ask(agent: SignerAgent, request: bytes) -> dict[str, Any]:
 def test_anything_but_a_commitment_is_refused(
     agent: SignerAgent, world: World, change: dict[str, Any], code: str
 ) -> None:
-    request = {
-        "type": "Commitment",
-        "chainId": 31337,
-        "ledger": world.domain.verifying_contract,
-        "commitment": committed(world, update()).to_json(),
-        "size": MANIFEST.size,
-    }
+    request = json.loads(wanted(world, update()))
     assert ask(agent, json.dumps(request).encode()) == {"send": MANIFEST.size}
     assert ask(agent, json.dumps({**request, **change}).encode())["code"] == code
     del request["size"]
@@ -226,19 +223,92 @@ def test_two_agents_with_one_record(agent: SignerAgent, start: Start) -> None:
 
 
 def test_an_agent_ends_although_somebody_sends_half_an_update(start: Start, world: World) -> None:
-    with start() as agent, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(str(agent.path))
-        request = {
-            "type": "Commitment",
-            "chainId": 31337,
-            "ledger": world.domain.verifying_contract,
-            "commitment": committed(world, update()).to_json(),
-            "size": MANIFEST.size,
-        }
-        connection.sendall(json.dumps(request).encode() + b"\n")
+    with start() as agent, connected(agent, wanted(world, update()) + b"\n") as connection:
         assert json.loads(connection.recv(4096)) == {"send": MANIFEST.size}
         connection.sendall(update()[:300])
     assert not agent.path.exists()
+
+
+def connected(agent: SignerAgent, said: bytes = b"") -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(30)
+    connection.connect(str(agent.path.resolve()))
+    connection.sendall(said)
+    return connection
+
+
+def wanted(world: World, data: bytes) -> bytes:
+    return json.dumps(
+        {
+            "type": "Commitment",
+            "chainId": 31337,
+            "ledger": world.domain.verifying_contract,
+            "commitment": committed(world, data).to_json(),
+            "size": MANIFEST.size,
+        }
+    ).encode()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("said", [b"", b"{", "half an update"])
+@pytest.mark.parametrize("of_process", [True, False])
+def test_silent_clients_do_not_keep_an_honest_one_waiting(
+    agent: SignerAgent, world: World, monkeypatch: pytest.MonkeyPatch, said: Any, of_process: bool
+) -> None:
+    """However long each may be silent. The limits are what one process and what all may hold."""
+    monkeypatch.setattr(signer_module, "REQUEST_SECONDS", 1000.0)
+    monkeypatch.setattr(signer_module, "CLIENTS_OF_PROCESS" if of_process else "CLIENTS", 4)
+    line = said if isinstance(said, bytes) else wanted(world, update()) + b"\n"
+    with contextlib.ExitStack() as stack:
+        silent = []
+        for _ in range(7):
+            silent.append(stack.enter_context(connected(agent, line)))
+            if line.endswith(b"\n"):
+                assert json.loads(silent[-1].recv(4096)) == {"send": MANIFEST.size}
+        sign(agent, world, update(0))
+        for seed in range(1, 3):
+            with pytest.raises(SignerError, match="was signed already"):
+                sign(agent, world, update(seed))
+        assert len(agent._clients) <= 4
+        gone = [connection.recv(4096) for connection in silent[:3]]
+        assert not any(b"signature" in answer for answer in gone)
+
+
+def test_a_request_is_refused_when_no_place_is_silent(
+    agent: SignerAgent, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signer_module, "CLIENTS", 2)
+    with agent._lock, contextlib.ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(connected(agent, wanted(world, update()) + b"\n"))
+        while sum(not client.silent for client in agent._clients) < 2:
+            select.select([], [], [], 0.01)
+        with pytest.raises(SignerError, match="serves 2 requests already") as refused:
+            AgentSigner(agent.path, ADA.address).draft_key()
+    assert refused.value.code == "signer-busy"
+    while agent._clients:
+        select.select([], [], [], 0.01)
+    sign(agent, world, update())
+
+
+def test_of_two_updates_at_once_one_is_signed(agent: SignerAgent, world: World) -> None:
+    with contextlib.ExitStack() as stack:
+        both = [stack.enter_context(connected(agent, wanted(world, update(n)) + b"\n")) for n in (1, 2)]
+        readers = [stack.enter_context(connection.makefile()) for connection in both]
+        assert [json.loads(reader.readline()) for reader in readers] == [{"send": MANIFEST.size}] * 2
+        for number, connection in enumerate(both, 1):
+            connection.sendall(update(number))
+        answers = [json.loads(reader.readline()) for reader in readers]
+    assert sorted(answer.get("code", "signed") for answer in answers) == ["already-signed", "signed"]
+
+
+def test_what_was_signed_is_said_before_training(agent: SignerAgent, world: World) -> None:
+    signer = AgentSigner(agent.path, ADA.address)
+    signer.check_unsigned(committed(world, update()), world.domain)
+    sign(agent, world, update())
+    with pytest.raises(SignerError) as refused:
+        signer.check_unsigned(committed(world, update(2)), world.domain)
+    assert refused.value.code == "already-signed"
 
 
 def test_a_record_of_an_earlier_release_is_refused(start: Start, tmp_path: Path) -> None:
