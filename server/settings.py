@@ -8,6 +8,7 @@ the home folder, defaults.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +23,12 @@ from folkmoot.runtime.files import write_whole
 from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"
+
+LONGEST_NAME = 40
+"""Maximum number of characters of a contributor's name."""
+
+_LIKE_ANOTHER = re.compile(r"0x[0-9a-f]{4}|^member\s*\d", re.IGNORECASE)
+"""Names that could be taken for an account, or for what an account without a name is called."""
 
 
 class Settings(BaseSettings):
@@ -131,6 +138,8 @@ class Settings(BaseSettings):
     """Whether every request becomes a line of the log."""
     trust_proxy: bool = False
     """Take the client's address from the last entry of X-Forwarded-For; only behind a proxy that sets it."""
+    names: dict[str, str] = {}
+    """Names of contributors by account, as the page and `/v1/contributors` show them. Nobody else vouches for them."""
 
     @field_validator("rpc_url", mode="before")
     @classmethod
@@ -148,6 +157,22 @@ class Settings(BaseSettings):
     def _listed(cls, value: Any) -> Any:
         several = isinstance(value, list | tuple) and all(isinstance(part, str) for part in value)
         return ",".join(value) if several else value
+
+    @field_validator("names")
+    @classmethod
+    def _told_apart(cls, names: dict[str, str]) -> dict[str, str]:
+        try:
+            names = {checksum_address(account): name.strip() for account, name in names.items()}
+        except InputError as exc:
+            raise ValueError(str(exc)) from exc
+        for name in names.values():
+            if not (1 <= len(name) <= LONGEST_NAME and name.isprintable()):
+                raise ValueError(f"a name has 1 to {LONGEST_NAME} printable characters: {name!r} has not")
+            if _LIKE_ANOTHER.search(name):
+                raise ValueError(f"{name!r} looks like an address or a member number, which names must not")
+        if len({name.casefold() for name in names.values()}) < len(names):
+            raise ValueError("two accounts have the same name")
+        return names
 
     @field_validator("canary_evaluator")
     @classmethod

@@ -347,12 +347,15 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     rpc.close()
     report.deployment.save(plan.deployment_file)
     say("coordinator")
+    word = "contributor" if plan.app is None else "node"
+    names = {accounts[name].address: f"{word} {number}" for number, name in enumerate(plan.names(), 1)}
     run_folkmoot(
         [
             *("coordinator", "init", "--home", plan.coordinator_home),
             *("--deployment", plan.deployment_file, "--genesis", plan.genesis, "--rpc", rpc_url),
             *("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file),
-        ]
+        ],
+        {"FOLKMOOT_COORDINATOR_NAMES": json.dumps(names)},
     )
     return Prepared(report.deployment, {name: account.address for name, account in accounts.items()}, report)
 

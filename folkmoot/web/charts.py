@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from folkmoot.web.markup import Markup, tag
 
 WIDTH, HEIGHT = 480, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 30
+LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 30
 """Margins for the numbers of the axes, in units of the SVG."""
 
 LINES = 4
@@ -37,13 +37,16 @@ class Line:
     """Pairs of round and finite value, by ascending round."""
 
 
-def chart(title: str, lines: Sequence[Line], show: Callable[[float], str]) -> Markup:
+def chart(
+    title: str, lines: Sequence[Line], show: Callable[[float], str], *, from_zero: bool = False
+) -> Markup:
     """Return a chart with its legend.
 
     Args:
         title: Short title.
         lines: Lines, of which at most `LINES` with points are drawn.
         show: Function that formats a value for people.
+        from_zero: Whether the axis begins at zero, for amounts that are compared with each other.
 
     Returns:
         A `figure`; empty if no line has a point.
@@ -54,7 +57,7 @@ def chart(title: str, lines: Sequence[Line], show: Callable[[float], str]) -> Ma
     rounds = [number for line in drawn for number, _ in line.points]
     values = [value for line in drawn for _, value in line.points]
     across = _Scale(min(rounds), max(rounds), LEFT, WIDTH - RIGHT)
-    steps = ticks(min(values), max(values))
+    steps = ticks(min(0.0, *values), max(values)) if from_zero else ticks(min(values), max(values))
     up = _Scale(steps[0], steps[-1], HEIGHT - BOTTOM, TOP)
     last = ", ".join(
         f"{line.name} {show(line.points[-1][1])} in round {line.points[-1][0]}" for line in drawn

@@ -25,6 +25,7 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,"S
 header,main,footer{max-width:68rem;margin:0 auto;padding:0 1.25rem}
 header{padding-top:1.75rem}
 header p{margin:.25rem 0;color:var(--soft)}
+header .now{font-size:1.1rem;color:var(--ink)}
 .brand{font-size:.8rem;letter-spacing:.12em;text-transform:uppercase;font-weight:600;color:var(--deep)}
 h1{font-size:1.7rem;line-height:1.2;margin:.1rem 0;overflow-wrap:anywhere}
 h2{font-size:1.15rem;margin:2.25rem 0 .75rem}
@@ -53,17 +54,18 @@ color:var(--soft);overflow-wrap:anywhere}
 .wide{overflow-x:auto;background:var(--card);border:1px solid var(--edge);border-radius:.6rem}
 .wide:focus-visible{outline:3px solid var(--deep)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}
-th,td{padding:.45rem .9rem;text-align:left;white-space:nowrap;vertical-align:top}
+th,td{padding:.45rem .9rem;text-align:left;vertical-align:top}
 thead th{font-size:.8rem;font-weight:600;color:var(--soft);border-bottom:1px solid var(--edge)}
 tbody tr+tr>*{border-top:1px solid var(--edge)}
 tbody th{font-weight:600}
-td.text{white-space:normal;min-width:14rem;overflow-wrap:anywhere}
-.note{display:block;white-space:normal;max-width:22rem;min-width:12rem;font-size:.85rem;color:var(--soft)}
+td.text{min-width:14rem;overflow-wrap:anywhere}
+.note{display:block;max-width:22rem;min-width:12rem;font-size:.85rem;color:var(--soft)}
 .number{text-align:right;font-variant-numeric:tabular-nums}
+td.number{white-space:nowrap}tbody th{overflow-wrap:anywhere}
 .soft{color:var(--soft)}.good{color:var(--good)}.warn{color:var(--warn)}.bad{color:var(--bad)}
 .good,.warn,.bad{font-weight:600}
 .bar{width:72px;height:8px;vertical-align:middle;margin-right:.5rem}
-.bar .whole{fill:var(--edge)}.bar .part{fill:var(--c0)}
+.share{white-space:nowrap}.bar .whole{fill:var(--edge)}.bar .part{fill:var(--c0)}
 code,pre{font:13px/1.55 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 pre{background:var(--code);border-radius:.4rem;padding:.7rem .9rem;margin:.5rem 0;overflow-x:auto;white-space:pre-wrap;
 overflow-wrap:anywhere}
@@ -71,10 +73,20 @@ overflow-wrap:anywhere}
 .box p{margin:.6rem 0}
 .box+.wide,.wide+.wide,.box+p{margin-top:.75rem}
 .links{display:flex;flex-wrap:wrap;gap:.3rem 1.4rem;list-style:none;padding:0;margin:.6rem 0}
+summary{cursor:pointer}.copied{display:inline-block;vertical-align:top;max-width:100%}
+details>.wide{margin-top:.5rem}.wide+details{margin-top:.6rem}
+.whole-name{user-select:all;overflow-wrap:anywhere}
 .notice{border-left:4px solid var(--warn);padding:.5rem .9rem;background:var(--card);border-radius:.3rem}
 footer{margin-top:2.5rem;padding-bottom:2rem;color:var(--soft);font-size:.85rem}
 @media(max-width:30rem){header,main,footer{padding-left:.85rem;padding-right:.85rem}th,td{padding:.4rem .6rem}
 .cards{grid-template-columns:1fr 1fr}}
+@media(max-width:48rem){.wide{overflow:visible}table,tbody,tr,tbody th,td{display:block}
+thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+tbody tr{padding:.55rem .9rem}tbody tr+tr{border-top:1px solid var(--edge)}tbody tr+tr>*{border-top:0}
+tbody th,td{padding:0;white-space:normal!important;overflow-wrap:anywhere}
+td{display:inline-block;margin:.1rem 1.1rem .1rem 0}
+td::before,tbody th::before{content:attr(data-label) " ";font-size:.82rem;font-weight:400;color:var(--soft)}
+tbody th:has(*)::before{content:none}td.text{min-width:0}.number{text-align:left}}
 @media print{.wide,pre{overflow:visible}}
 """
 
@@ -143,24 +155,32 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
     ]
     lines = []
     for row in rows:
-        first, *rest = zip(row, classes, strict=True)
-        cells = [tag("td", cell, class_=kind) for cell, kind in rest]
-        lines.append(tag("tr", tag("th", first[0], scope="row"), cells))
+        first, *rest = zip(row, columns, classes, strict=True)
+        # On a narrow screen a row is a card, whose values have the heading beside them.
+        cells = [tag("td", cell, class_=kind, data_label=name.lstrip('#"')) for cell, name, kind in rest]
+        lines.append(tag("tr", tag("th", first[0], scope="row", data_label=columns[0].lstrip('#"')), cells))
     element = tag("table", tag("thead", tag("tr", heads)), tag("tbody", lines))
-    # A table wider than the screen can be scrolled, also by keyboard.
     return tag("div", element, class_="wide", role="region", aria_label=caption, tabindex=0)
 
 
-def bar(share: float) -> Markup:
-    """Return a bar for a share between 0 and 1. It is decorative: the number is next to it."""
+def bar(share: float, text: str = "") -> Markup:
+    """Return a bar for a share between 0 and 1, with a text: by default its percentage."""
     width = max(0.0, min(1.0, share)) * 72
-    return tag(
+    drawn = tag(
         "svg",
         tag("rect", width=72, height=8, rx=4, class_="whole"),
         tag("rect", width=f"{width:g}", height=8, rx=4, class_="part") if width else None,
         viewBox="0 0 72 8",
         class_="bar",
         aria_hidden="true",
+    )
+    return tag("span", drawn, text or f"{share:.0%}", class_="share")
+
+
+def copied(name: str) -> Markup:
+    """Return a hash or address shortened, and in full where it is opened: one click marks it for copying."""
+    return tag(
+        "details", tag("summary", short(name)), tag("code", name, class_="whole-name"), class_="copied"
     )
 
 

@@ -6,15 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from folkmoot.evaluation import app_metrics as measures
+from folkmoot.export import metric_charts
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount, format_duration, format_time
-from folkmoot.web import charts, pages
+from folkmoot.web import pages
 from folkmoot.web.markup import Markup, tag
-from server.api.overview import Overview
+from server.api.overview import Overview, Person
 from server.api.schemas import ProposalView, RoundView
 
 SHOWN = 12
 """Rounds in the table; the charts have more."""
+
+FIRST_PEOPLE, SHOWN_PEOPLE = 12, 100
+"""Contributors whom the page shows at once, and all whom it has."""
 
 LONGEST = 240
 """Characters of a text that are shown."""
@@ -23,7 +27,6 @@ _NONE = "\N{EN DASH}"
 """In place of a value that is not there."""
 
 _TONES = {
-    "ok": "good",
     "final": "good",
     "anchored": "good",
     "executed": "good",
@@ -34,6 +37,7 @@ _TONES = {
     "degraded": "bad",
     "slashed": "bad",
     "failed": "bad",
+    "refused": "bad",
     "cancelled": "warn",
     "defeated": "warn",
     "expired": "warn",
@@ -58,11 +62,12 @@ def front(found: Overview, url: str, reload: int, links: Mapping[str, str]) -> b
             "main",
             _warnings(found),
             _cards(found),
+            _section("Contributors", _people(found)),
             _charts(found),
             _section("Rounds", _rounds(found)),
-            _section(_weights_title(found), _weights(found)),
             _section("Models and votes", _decided(found)),
             _section("Check this yourself", _check(found, url)),
+            _section("Addresses", _addresses(found)),
             _section("More", _links(links)),
         ),
         _footer(found, reload),
@@ -71,27 +76,45 @@ def front(found: Overview, url: str, reload: int, links: Mapping[str, str]) -> b
 
 
 def _header(found: Overview) -> Markup:
-    local = ", a local test chain" if found.chain_id == LOCAL_CHAIN_ID else ""
     return tag(
         "header",
         tag("p", "Folkmoot federation", class_="brand"),
         tag("h1", found.task),
-        tag(
-            "p",
-            "Coordinator ",
-            pages.short(found.health.coordinator, 42),
-            " is ",
-            _state(found.health.status),
-            ".",
-        ),
-        tag("p", f"Chain {found.chain_id}{local}, ledger ", pages.short(found.ledger, 42), "."),
+        tag("p", _now(found), class_="now", role="status"),
     )
+
+
+def _now(found: Overview) -> Markup:
+    """Say what happens now, or what is waited for, and for how long."""
+    run, newest = found.run, found.rounds[0] if found.rounds else None
+    if found.health.status != "ok":
+        return Markup.of(_state("degraded"), ": a part of the coordinator is down.")
+    if run is not None and run.waiting:
+        return Markup.of(tag("span", "waiting", class_="warn"), f": {run.waiting}")
+    people = f"{found.contributors} {'contributor' if found.contributors == 1 else 'contributors'}"
+    if run is None:
+        enrolled = sum(bool(one.enrolled) for one in found.people)
+        ready = f"{enrolled} of {people} enrolled"
+        if any(one.enrolled is None for one in found.people):
+            ready = f"{people} staked"
+        return Markup.of(
+            tag("span", "waiting", class_="warn"), ": for the operator to start a run. ", ready, " so far."
+        )
+    if run.state == "running":
+        if newest is None or newest.run != run.id:
+            return Markup.of(_state("running"), f": the first of {run.rounds} rounds is being opened.")
+        place = min(run.completed + (newest.phase in _OPEN), run.rounds)
+        standing = _standing(newest, found.health.chain_time)
+        return Markup.of(f"Round {newest.round} ({place} of {run.rounds} in this run): ", standing, ".")
+    ended = Markup.of(_state(run.state), f": {run.completed} of {run.rounds} rounds of the last run.")
+    return Markup.of(ended, f" {_cut(run.error)}" if run.error else None)
+
+
+_OPEN = ("opening", "open", "committed")
 
 
 def _warnings(found: Overview) -> Markup:
     said = [found.health.error, *found.health.warnings]
-    if found.run is not None:
-        said.append(found.run.waiting)
     if not found.health.chain:
         said.append("The chain does not answer. This page lacks the values that come from the chain.")
     return Markup.of(tag("p", text, class_="notice", role="status") for text in said if text)
@@ -99,29 +122,24 @@ def _warnings(found: Overview) -> Markup:
 
 def _cards(found: Overview) -> Markup:
     newest = found.rounds[0] if found.rounds else None
-    measured = max(found.metrics, default=None)
-    metrics = found.metrics[measured] if measured is not None else {}
-    loss, accuracy = measures.headline(metrics)
+    last = max(found.metrics, default=None)
+    metrics = found.metrics[last] if last is not None else {}
+    run = found.run
+    of_run = f"{run.completed} of {run.rounds} in this run" if run else "none yet in a run"
     values: list[tuple[str, object, object]] = [
         (
-            "Current round" if newest and newest.phase in ("opening", "open", "committed") else "Last round",
+            "Current round" if newest and newest.phase in _OPEN else "Last round",
             newest.round if newest else "none yet",
-            _standing(newest, found.health.chain_time)
-            if newest
-            else "The operator starts one with folkmoot train",
+            f"{of_run} done" if run and newest else "the operator starts one with folkmoot train",
         )
     ]
-    for name, key in (("Loss", loss), ("Accuracy", accuracy)):
+    for name, key in zip(("Loss", "Accuracy"), measures.headline(metrics), strict=True):
         if key is not None:
-            values.append((name, measures.shown(key, metrics[key]), f"{key}, round {measured}"))
-    run = found.run
+            values.append((name, measures.shown(key, metrics[key]), f"{key}, round {last}"))
+    answers = [one.answer for one in found.people]
+    answered = f"{answers.count('accepted')} answered this round" if newest else "without the coordinator"
     values += [
-        (
-            "Run",
-            f"{run.completed} of {run.rounds}" if run else "none yet",
-            Markup.of("rounds, ", _state(run.state)) if run else None,
-        ),
-        ("Contributors", found.contributors, "accounts that have ever staked"),
+        ("Contributors", found.contributors, answered),
         (
             "Active model",
             f"version {found.active.version}" if found.active else "none yet",
@@ -147,40 +165,18 @@ def _standing(round_: RoundView, now: int | None) -> Markup:
 
 
 def _charts(found: Overview) -> Markup | None:
-    groups = (
-        ("Loss", measures.is_loss, measures.number),
-        ("Accuracy", measures.is_share, measures.percent),
-    )
-    names = sorted({name for metrics in found.metrics.values() for name in metrics}, key=measures.rank)
-    drawn = []
-    for title, belongs, show in groups:
-        lines = [
-            charts.Line(
-                name,
-                [
-                    (number, found.metrics[number][name])
-                    for number in sorted(found.metrics)
-                    if name in found.metrics[number]
-                ],
-            )
-            for name in names
-            if belongs(name)
-        ]
-        drawn.append(charts.chart(title, lines, show))
-    made = Markup.of(drawn)
+    made = metric_charts.loss_and_accuracy(found.metrics)
     if not made:
         return None
     word = "The operator reports these numbers. Nobody can recompute them. The audit below checks models and weights."
-    return _section(
-        "Loss and accuracy", Markup.of(tag("div", made, class_="charts"), tag("p", word, class_="soft"))
-    )
+    return _section("Loss and accuracy", Markup.of(made, tag("p", word, class_="soft")))
 
 
 def _rounds(found: Overview) -> Markup:
     if not found.rounds:
         return tag("p", "No round has opened yet.", class_="soft")
     rows = [_round(round_, found.metrics.get(round_.round, {})) for round_ in found.rounds[:SHOWN]]
-    columns = ("Round", "Phase", "#Loss", "#Accuracy", "#Entries", "#Accepted", "#Refused", "Opened", "#Gas")
+    columns = ("Round", "Phase", "#Loss", "#Accuracy", "#Updates", "#Refused", "Opened")
     return Markup.of(
         pages.table("Rounds, newest first", columns, rows),
         tag("p", tag("a", "All rounds", href="/v1/rounds"), class_="soft")
@@ -200,50 +196,63 @@ def _round(round_: RoundView, metrics: Mapping[str, float]) -> Sequence[object]:
         ),
         _NONE if loss is None else measures.shown(loss, metrics[loss]),
         _NONE if accuracy is None else measures.shown(accuracy, metrics[accuracy]),
-        round_.entries if round_.entries or counted else f"{round_.received} received",
-        _NONE if accepted is None else accepted,
+        f"{round_.received} received" if accepted is None else f"{accepted} of {round_.entries} accepted",
         round_.refused,
         _NONE if round_.opened_at is None else _time(round_.opened_at),
-        f"{int(round_.gas):,}",
     )
 
 
-def _weights_title(found: Overview) -> str:
-    return "Contributors" if found.judged is None else f"Weights in round {found.judged}"
-
-
-def _weights(found: Overview) -> Markup:
-    if found.judged is None:
-        return tag(
-            "p",
-            f"{found.contributors} accounts have staked. No round has been computed yet. ",
-            tag("a", "All contributors", href="/v1/contributors"),
-            class_="soft",
-        )
-    rows = []
-    for share in found.shares:
-        part = share.weight / share.largest if share.largest else 0.0
-        compared = share.reason == "root"
-        rows.append(
-            (
-                tag("a", pages.short(share.contributor, 18), href=f"/v1/contributors/{share.contributor}"),
-                "compared only" if compared else Markup.of(pages.bar(part), f"{part:.0%}"),
-                _state(share.reason),
-            )
-        )
-    return Markup.of(
-        pages.table(
-            f"Weights in round {found.judged}", ("Contributor", "Weight (of the largest)", "Verdict"), rows
-        ),
-        tag(
-            "p",
-            "To see why an update got its weight: ",
+def _people(found: Overview) -> Markup:
+    """Return a table of the contributors: the answer to the newest round, and the last weight and verdict."""
+    if not found.people:
+        return tag("p", "Nobody has staked yet. To take part: folkmoot join.", class_="soft")
+    newest = found.rounds[0] if found.rounds else None
+    columns = ["Contributor", f"Answer to round {newest.round}" if newest else "Enrolled"]
+    if found.judged is not None:
+        columns += [f"Weight in round {found.judged}", "Verdict"]
+    rows = [_person(one, found, newest) for one in found.people[:SHOWN_PEOPLE]]
+    first, more = rows[:FIRST_PEOPLE], rows[FIRST_PEOPLE:]
+    left = found.contributors - len(rows)
+    named = any(one.name for one in found.people)
+    words = Markup.of(
+        "The names are the operator's; the addresses are on the chain. " if named else None,
+        "Weights are relative to the largest of the round. " if found.judged is not None else None,
+        tag("a", f"{left} more contributors" if left > 0 else "All contributors", href="/v1/contributors"),
+        ". ",
+        Markup.of(
+            "Why an update got its weight: ",
             tag("code", f"folkmoot why ACCOUNT --round {found.judged} --coordinator URL"),
-            ". ",
-            tag("a", "All contributors", href="/v1/contributors"),
-            class_="soft",
-        ),
+        )
+        if found.judged is not None
+        else None,
     )
+    return Markup.of(
+        pages.table("Contributors", columns, first),
+        tag("details", tag("summary", f"{len(more)} more"), pages.table("More contributors", columns, more))
+        if more
+        else None,
+        tag("p", words, class_="soft"),
+    )
+
+
+def _person(one: Person, found: Overview, newest: RoundView | None) -> list[object]:
+    name = one.name or (f"member {one.number}" if one.number else "contributor")
+    enrolled = {None: _NONE, True: "yes", False: tag("span", "not enrolled", class_="warn")}[one.enrolled]
+    answer: object = enrolled
+    if newest is not None and one.enrolled is not False:
+        late = "awaited" if newest.phase in ("opening", "open") else _NONE
+        answer = tag("span", late, class_="soft")
+    if one.answer:
+        answer = _state(one.answer)
+    account = tag("a", pages.short(one.account, 8), href=f"/v1/contributors/{one.account}")
+    cells: list[object] = [Markup.of(tag("b", name), " ", account), answer]
+    if found.judged is not None:
+        share = one.share
+        part = share.weight / share.largest if share and share.largest else 0.0
+        weight = _NONE if share is None else pages.bar(part)
+        root = share is not None and share.reason == "root"
+        cells += ["compared only" if root else weight, _state(share.reason) if share else _NONE]
+    return cells
 
 
 def _decided(found: Overview) -> Markup:
@@ -309,6 +318,19 @@ def _check(found: Overview, url: str) -> Markup:
             f"First compare deployment.json with the file of another member of the federation.{where}",
             class_="soft",
         ),
+        class_="box",
+    )
+
+
+def _addresses(found: Overview) -> Markup:
+    local = ", a local test chain" if found.chain_id == LOCAL_CHAIN_ID else ""
+    return tag(
+        "div",
+        tag("p", f"Chain {found.chain_id}{local}."),
+        [
+            tag("div", f"{name} ", pages.copied(address))
+            for name, address in (("Coordinator", found.health.coordinator), ("Ledger", found.ledger))
+        ],
         class_="box",
     )
 

@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from fastapi import Response
@@ -18,18 +19,22 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import ChainError
 from folkmoot.evaluation import app_metrics as measures
+from folkmoot.rpc.client import Member
 from server.api.pages import Window
 from server.api.parts import AppState
 from server.api.problems import Problem
 from server.api.routes import health, models, proposals, rounds, runs
 from server.api.schemas import HealthView, ProposalView, RoundView, RunView, VersionView
-from server.db.models import Account, Entry, RoundReport
+from server.db.models import Account, Entry, Refusal, Round, RoundReport, Update
 
 FRESH = 2.0
 """Seconds for which a look is shown again: many who look at once cost one."""
 
 ROUNDS, PROPOSALS = 200, 5
 """Rounds in the charts, and proposals, the newest."""
+
+PEOPLE = 100
+"""Contributors of whom the page tells more than their number."""
 
 _LOCAL = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d{1,5}/?")
 """An endpoint of this machine without a path: no key is in it."""
@@ -39,11 +44,27 @@ _LOCAL = re.compile(r"http://(?:127\.0\.0\.1|localhost):\d{1,5}/?")
 class Share:
     """What one entry of a round got."""
 
-    contributor: str
     weight: int
     largest: int
     """Largest weight of the round."""
     reason: str
+
+
+@dataclass(frozen=True)
+class Person:
+    """A contributor."""
+
+    account: str
+    name: str
+    """The operator's name of it; empty if there is none."""
+    number: int | None
+    """Its member number; None while the chain does not answer."""
+    enrolled: bool | None
+    """Whether the next round takes its update; None while the chain does not answer."""
+    answer: str
+    """What came of it in the newest round: accepted, refused, or nothing."""
+    share: Share | None
+    """What it got in the newest round with weights."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +84,11 @@ class Overview:
     """By round, of those that somebody reported, as `measures.flat` returns them."""
     judged: int | None
     """The newest round with weights."""
-    shares: Sequence[Share]
-    """Its entries."""
+    people: Sequence[Person]
+    """Contributors, at most `PEOPLE`: those who took part lately first, then by member number. The coordinator is one
+    only if it has an entry."""
     contributors: int
-    """Accounts that ever staked."""
+    """Number of accounts that ever staked, without the coordinator's."""
     active: VersionView | None
     proposals: Sequence[ProposalView] | None
     """Newest first; None while the chain does not answer."""
@@ -103,9 +125,15 @@ def overview(here: AppState) -> Overview:
     with here.database.read() as session:
         weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
         judged = session.scalar(weighed.limit(1))
-        shares = [] if judged is None else _shares(session, judged)
+        shares = {} if judged is None else _shares(session, judged)
+        answers = _answers(session)
         metrics = reported(session)
-        contributors = session.scalar(select(func.count()).where(Account.staked)) or 0
+        others = Account.staked & (Account.address != here.federation.coordinator)
+        contributors = session.scalar(select(func.count()).where(others)) or 0
+        staked = session.scalars(
+            select(Account.address).where(others).order_by(Account.address).limit(PEOPLE)
+        )
+        accounts = list(dict.fromkeys([*shares, *answers, *staked]))[:PEOPLE]
     return Overview(
         task=here.federation.manifest.task,
         chain_id=here.federation.deployment.chain_id,
@@ -116,7 +144,7 @@ def overview(here: AppState) -> Overview:
         rounds=rounds.rounds(here, Window(ROUNDS)).items,
         metrics=metrics,
         judged=judged,
-        shares=shares,
+        people=_people(here, accounts, shares, answers),
         contributors=contributors,
         active=_active(here),
         proposals=_proposals(here),
@@ -130,11 +158,36 @@ def reported(session: Session) -> dict[int, dict[str, float]]:
     return {number: metrics for number, metrics in found.items() if metrics}
 
 
-def _shares(session: Session, number: int) -> list[Share]:
+def _shares(session: Session, number: int) -> dict[str, Share]:
     query = select(Entry).where(Entry.round == number).order_by(Entry.position)
-    entries = [(entry.contributor, entry.weight or 0, entry.reason or "") for entry in session.scalars(query)]
-    largest = max((weight for _, weight, _ in entries), default=0)
-    return [Share(contributor, weight, largest, reason) for contributor, weight, reason in entries]
+    entries = list(session.scalars(query))
+    largest = max((entry.weight or 0 for entry in entries), default=0)
+    return {entry.contributor: Share(entry.weight or 0, largest, entry.reason or "") for entry in entries}
+
+
+def _answers(session: Session) -> dict[str, str]:
+    """Answers to the newest round, by contributor."""
+    newest = select(func.max(Round.number)).scalar_subquery()
+    refused = select(Refusal.contributor).where(Refusal.round == newest, Refusal.authenticated)
+    taken = select(Update.contributor).where(Update.round == newest, Update.dropped.is_(None))
+    return dict.fromkeys(session.scalars(refused), "refused") | dict.fromkeys(
+        session.scalars(taken), "accepted"
+    )
+
+
+def _people(
+    here: AppState, accounts: list[str], shares: Mapping[str, Share], answers: Mapping[str, str]
+) -> list[Person]:
+    members: Mapping[str, Member] = {}
+    with suppress(ChainError):
+        members = here.chain.vault.members(accounts) if accounts else {}
+    people = []
+    for account in accounts:
+        member = members.get(account)
+        number, enrolled = (None, None) if member is None else (member.number, member.enrolled > 0)
+        name = here.settings.names.get(account, "")
+        people.append(Person(account, name, number, enrolled, answers.get(account, ""), shares.get(account)))
+    return sorted(people, key=lambda one: (one.share is None and not one.answer, one.number or 0))
 
 
 def _run(here: AppState) -> RunView | None:

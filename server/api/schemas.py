@@ -385,6 +385,8 @@ class ContributorView(View):
 
     address: str
     """The account."""
+    name: str
+    """Its name in the words of the operator; empty if the operator gave none."""
     stake: str
     """Its stake now."""
     member: int

@@ -131,6 +131,7 @@ def kept(here: Running, number: int, metrics: Any) -> None:
 
 
 def test_an_empty_federation_has_a_page(own: Running) -> None:
+    until(lambda: len(list(own.api.items("/v1/contributors"))) == 6, what="the events of all stakes")
     answer = get(own)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -139,6 +140,10 @@ def test_an_empty_federation_has_a_page(own: Running) -> None:
     assert "No round has opened yet." in page.text
     assert "There are no proposals yet." in page.text
     assert "<figure" not in answer.text, "no chart without metrics"
+    start = page.text[: page.text.index("Contributors")]
+    assert "waiting: for the operator to start a run. 5 of 5 contributors enrolled so far." in page.text
+    assert not re.search("0x[0-9a-fA-F]{20}", page.text[: page.text.index("Check this yourself")])
+    assert "ok" not in start.split(), "nothing goes on"
 
 
 def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
@@ -166,6 +171,30 @@ def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
     assert command in page.text
     for link in page.links - {"/v1/events", "?reload=0", "/v1/models/active/download"}:
         assert get(here, link).status_code == 200, link
+
+
+def test_the_page_begins_with_people_and_what_is_waited_for(tmp_path: Path) -> None:
+    accounts = {name: factories.account(name).address for name in ("ada", "ben", "coordinator")}
+    names = {accounts["ada"]: f"Clinic {EVIL[:30]}".strip(), accounts["ben"].lower(): "Charit\u00e9"}
+    with Anvil() as anvil:
+        world = federation(anvil)
+        with running(tmp_path / "home", world, names=names) as here:
+            here.api.start_run(2, 3, here.world.coordinator, here.domain)
+            until(lambda: len(list(here.api.items("/v1/contributors"))) == 6, what="the events of all stakes")
+            _, header, state = open_round(here.api, 1)
+            signed = train(world, "ben", header, state)
+            here.api.submit_update(1, signed.wire, signed.data)
+            page = read(get(here).text)
+            named = {view["address"]: view["name"] for view in here.api.items("/v1/contributors")}
+        world.chain.close()
+    text = " ".join(page.text.split())
+    assert named[accounts["ben"]] == "Charit\u00e9"
+    assert re.search(r"Round 1 \(1 of 2 in this run\): open, takes updates until .* left\)\.", text)
+    assert text.index("Charit\u00e9") < text.index("Clinic </script>") < text.index("Check this yourself")
+    assert re.search(f"Charit\u00e9 {accounts['ben'][:8]}\u2026\\s*accepted", text)
+    assert re.search(f"{accounts['ada'][:8]}\u2026\\s*awaited", text)
+    assert f"/v1/contributors/{accounts['coordinator']}" not in page.links, "it does not contribute"
+    assert "member 4" in text, "an account without a name has its number on the chain"
 
 
 def test_words_of_strangers_stay_words(here: Running) -> None:

@@ -9,10 +9,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.explain.reputation import reputation
-from folkmoot.rpc.client import VaultReader
 from server.api import verdict_queries as judged
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, Here
+from server.api.parts import Address, AppState, Here
 from server.api.problems import Problem
 from server.api.routes.updates import refusal_view
 from server.api.schemas import (
@@ -43,14 +42,14 @@ def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
         found = session.scalars(query).all()
         part = list(found[: window.limit])
         cursor = encode(int(part[-1], 16)) if len(found) > window.limit else None
-        return Page(items=_views(here.chain.vault, session, part), next_cursor=cursor)
+        return Page(items=_views(here, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/contributors/{address}")
 def contributor(here: Here, address: Address) -> ContributorDetailView:
     """One account, with its latest rounds and refusals."""
     with here.database.read() as session:
-        (view,) = _views(here.chain.vault, session, [address])
+        (view,) = _views(here, session, [address])
         refusals = session.scalars(
             select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
         ).all()
@@ -101,10 +100,10 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         return Page(items=items, next_cursor=cursor)
 
 
-def _views(vault: VaultReader, session: Session, addresses: list[str]) -> list[ContributorView]:
+def _views(here: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
-    members = vault.members(addresses)
+    members = here.chain.vault.members(addresses)
     kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
     rewards = {row.address: row.rewards for row in kept}
 
@@ -123,6 +122,7 @@ def _views(vault: VaultReader, session: Session, addresses: list[str]) -> list[C
     return [
         ContributorView(
             address=address,
+            name=here.settings.names.get(address, ""),
             stake=str(members[address].stake),
             member=members[address].number,
             rounds=entries.get(address, (0, 0))[0],

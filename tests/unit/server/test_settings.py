@@ -9,6 +9,7 @@ import pytest
 
 from folkmoot.errors import InputError
 from server.settings import Settings, load
+from tests import factories
 
 
 @pytest.fixture
@@ -63,3 +64,34 @@ def test_endpoints_that_are_none_or_twice_are_named(home: Path, wrong: str) -> N
     (home / "coordinator.json").write_text(f'{{"rpc_url": {wrong}, "keystore": "k"}}')
     with pytest.raises(InputError, match="'rpc_url' is wrong"):
         load(home)
+
+
+ACCOUNTS = ["0x" + digit * 40 for digit in "12"]
+
+
+def test_names_are_kept_by_the_account_that_the_chain_writes(home: Path) -> None:
+    account = factories.account("ada").address
+    found = load(home, names={account.lower(): " Charit\u00e9 <Berlin> "})
+    assert found.names == {account: "Charit\u00e9 <Berlin>"}
+    found.save()
+    assert load(home).names == found.names
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["Ada", "ADA"], "same name"),
+        (["0x1234abcd"], "looks like an address"),
+        (["clinic 0xAB12"], "looks like an address"),
+        (["Member 3"], "looks like an address or a member number"),
+        (["\u202eadA"], "printable"),
+        (["a\nb"], "printable"),
+        ([""], "1 to 40"),
+        (["x" * 41], "1 to 40"),
+    ],
+)
+def test_a_name_that_misleads_is_refused(home: Path, names: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=f"'names' is wrong.*{said}"):
+        load(home, names=dict(zip(ACCOUNTS, names, strict=False)))
+    with pytest.raises(InputError, match="'names' is wrong"):
+        load(home, names={"ada": "Ada"})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from folkmoot.evaluation import app_metrics as measures
 from folkmoot.web import charts
-from folkmoot.web.charts import HEIGHT, LINES, POINTS, WIDTH, Line, chart, round_ticks, ticks
+from folkmoot.web.charts import HEIGHT, LEFT, LINES, POINTS, WIDTH, Line, chart, round_ticks, ticks
 
 values = st.floats(-measures.LARGEST, measures.LARGEST, exclude_min=True, exclude_max=True)
 points = st.dictionaries(st.integers(1, 10**12), values, max_size=30).map(lambda found: sorted(found.items()))
@@ -55,7 +55,7 @@ def test_a_long_run_is_drawn_thinner_and_to_its_end() -> None:
         "Loss", [Line("loss", [(number, 1 / number) for number in range(1, 10_001)])], measures.number
     )
     root = ET.fromstring(made)  # noqa: S314  we made it ourselves
-    (path,) = [one.get("d", "") for one in root.iter("path") if "M52" in one.get("d", "")]
+    (path,) = [one.get("d", "") for one in root.iter("path") if f"M{LEFT}" in one.get("d", "")]
     assert 200 <= path.count("L") <= POINTS
     assert path.endswith(f"{WIDTH - charts.RIGHT} {HEIGHT - charts.BOTTOM}")
     assert "loss 0.0001 in round 10000" in made

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Charts of the metrics that an app reports, from untrusted names and values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from folkmoot.evaluation import app_metrics as measures
+from folkmoot.web.charts import Line, chart
+from folkmoot.web.markup import Markup, tag
+
+ByRound = Mapping[int, Mapping[str, float]]
+"""Metrics in the form of `app_metrics.flat`, by round."""
+
+
+def loss_and_accuracy(metrics: ByRound) -> Markup | None:
+    """Return a chart of all losses and one of all accuracies and other shares; None if there are none."""
+    names = _names(metrics)
+    losses = [name for name in names if measures.is_loss(name)]
+    shares = [name for name in names if measures.is_share(name) and name not in losses]
+    drawn = Markup.of(
+        chart("Loss", _lines(metrics, losses), measures.number),
+        chart("Accuracy", _lines(metrics, shares), measures.percent),
+    )
+    return tag("div", drawn, class_="charts") if drawn else None
+
+
+def others(metrics: ByRound, most: int) -> Markup | None:
+    """Return a chart of each other metric, at most so many; None if there are none."""
+    names = [name for name in _names(metrics) if not (measures.is_loss(name) or measures.is_share(name))]
+    drawn = [chart(name, _lines(metrics, [name]), measures.number) for name in names[:most]]
+    return tag("div", drawn, class_="charts") if drawn else None
+
+
+def _names(metrics: ByRound) -> list[str]:
+    return sorted({name for values in metrics.values() for name in values}, key=measures.rank)
+
+
+def _lines(metrics: ByRound, names: list[str]) -> list[Line]:
+    return [
+        Line(name, [(number, metrics[number][name]) for number in sorted(metrics) if name in metrics[number]])
+        for name in names
+    ]
