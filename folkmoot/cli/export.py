@@ -45,6 +45,16 @@ Rpc = Annotated[
     ),
 ]
 
+From = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="FOLDER",
+        help="Folder of a `folkmoot run` to read from. Nothing of it needs to be running any more.",
+        show_default=False,
+    ),
+]
+
 
 def commands() -> typer.Typer:
     """Return the group of commands."""
@@ -60,6 +70,7 @@ def commands() -> typer.Typer:
 
 def export_csv(
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File; it is replaced.")],
+    from_: From = None,
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
     rpc: Rpc = None,
@@ -74,12 +85,13 @@ def export_csv(
     """
     from folkmoot.export import csv_file
 
-    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    record = _read(from_, coordinator, artifacts, rpc, deployment, json_)
     _file(to, csv_file.written(record), record, json_)
 
 
 def export_html(
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="File; it is replaced.")],
+    from_: From = None,
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
     rpc: Rpc = None,
@@ -88,11 +100,15 @@ def export_html(
 ) -> None:
     """Write one HTML file with charts of all metrics and a table of all rounds. It needs no network.
 
+    Example: folkmoot export html --from .folkmoot/runs/my-app-20260131-120000 --to run.html
+
     Example: folkmoot export html --artifacts mirror/ --rpc URL --deployment deployment.json --to run.html
     """
-    from folkmoot.export import html_page
+    from folkmoot.export import history, html_page
 
-    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    record = _read(from_, coordinator, artifacts, rpc, deployment, json_)
+    if from_ is not None:
+        record = history.beside(record, from_, to)
     _file(to, html_page.written(record), record, json_)
 
 
@@ -100,6 +116,7 @@ def export_tensorboard(
     to: Annotated[
         Path, typer.Option("--to", metavar="FOLDER", help="Log folder. New rounds are added to it.")
     ],
+    from_: From = None,
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
     rpc: Rpc = None,
@@ -112,7 +129,7 @@ def export_tensorboard(
     """
     from folkmoot.export import tensorboard
 
-    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    record = _read(from_, coordinator, artifacts, rpc, deployment, json_)
     path, added = tensorboard.export(record, to)
     document = {**_result_fields(record), "file": str(path), "added": added}
     emit(
@@ -129,6 +146,7 @@ def export_mlflow(
     experiment: Annotated[
         str, typer.Option(help="Name of the MLflow experiment. Created if it does not exist.")
     ] = "folkmoot",
+    from_: From = None,
     coordinator: Coordinator = None,
     artifacts: Artifacts = None,
     rpc: Rpc = None,
@@ -143,13 +161,14 @@ def export_mlflow(
     """
     from folkmoot.export import mlflow_run
 
-    record = _read(coordinator, artifacts, rpc, deployment, json_)
+    record = _read(from_, coordinator, artifacts, rpc, deployment, json_)
     run, added = mlflow_run.export(record, to, experiment)
     document = {**_result_fields(record), "run": run, "experiment": experiment, "added": added}
     emit(document, json_, f"{added} new values of {len(record.rounds)} rounds are in the run {run} at {to}.")
 
 
 def _read(
+    folder: Path | None,
     coordinator: str | None,
     artifacts: list[str] | None,
     rpc: list[str] | None,
@@ -161,6 +180,12 @@ def _read(
     Raises:
         InputError: The options give no source, or two.
     """
+    if folder is not None and (coordinator or artifacts):
+        raise InputError(
+            "--from is a source of its own.",
+            remedy="Leave out --coordinator and --artifacts (and FOLKMOOT_COORDINATOR), or --from.",
+            code="source-twice",
+        )
     if artifacts and not rpc:
         raise InputError(
             "--artifacts needs the chain too.",
@@ -168,7 +193,11 @@ def _read(
             code="source-missing",
         )
     with working("Reading rounds ...", as_json):
-        if artifacts and rpc:
+        if folder is not None:
+            from folkmoot.export import history
+
+            record = history.read(folder)
+        elif artifacts and rpc:
             record = _from_ledger(artifacts, rpc, deployment)
         elif coordinator:
             from folkmoot.coordinator_api import CoordinatorApi
@@ -179,7 +208,8 @@ def _read(
         else:
             raise InputError(
                 "There is no source for the rounds.",
-                remedy="Give --coordinator URL, or --artifacts with --rpc and --deployment.",
+                remedy="Give --coordinator URL, --from with the folder of a run, or --artifacts with --rpc and "
+                "--deployment.",
                 code="source-missing",
             )
     for warning in record.warnings:

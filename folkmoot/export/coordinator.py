@@ -36,7 +36,8 @@ def read(api: CoordinatorApi) -> FederationRecord:
         _with_retries(lambda: api.document(deployment.genesis_hash.removeprefix("0x")))
     )
     manifest = Manifest.from_json(_with_retries(lambda: api.artifact(genesis.manifest)))
-    rewards, reasons, weights = _verdicts(api)
+    contributors = list(_items(api, "/v1/contributors"))
+    rewards, reasons, weights = _verdicts(api, [str(one["address"]) for one in contributors])
     records = []
     policies: dict[int, dict[str, Any]] = {}
     for view in _items(api, "/v1/rounds"):
@@ -77,19 +78,19 @@ def read(api: CoordinatorApi) -> FederationRecord:
         ledger=deployment.ledger,
         source=api.url,
         rounds=tuple(sorted(records, key=lambda one: one.number)),
+        names={str(one["address"]): str(one["name"]) for one in contributors if one.get("name")},
     )
 
 
 _ByRound = dict[int, dict[str, Any]]
 
 
-def _verdicts(api: CoordinatorApi) -> tuple[_ByRound, _ByRound, _ByRound]:
+def _verdicts(api: CoordinatorApi, accounts: list[str]) -> tuple[_ByRound, _ByRound, _ByRound]:
     """Return rewards, reasons and weights by round and contributor."""
     rewards: _ByRound = {}
     reasons: _ByRound = {}
     weights: _ByRound = {}
-    for contributor in _items(api, "/v1/contributors"):
-        account = str(contributor["address"])
+    for account in accounts:
         for verdict in _items(api, f"/v1/contributors/{account}/verdicts"):
             number = int(verdict["round"])
             weights.setdefault(number, {})[account] = int(verdict["weight"])

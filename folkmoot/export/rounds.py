@@ -87,6 +87,22 @@ class RoundRecord:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What is known of a run beside its rounds."""
+
+    audit: str = ""
+    """What an audit found if everything matches; empty if none was run, or did not pass."""
+    failure: str = ""
+    """What an audit found that does not match."""
+    interrupted: str = ""
+    """Why the run ended early; empty if it did not."""
+    model: str = ""
+    """Path of the model's file, relative to the folder of the run."""
+    sha256: str = ""
+    """SHA-256 of that file."""
+
+
+@dataclass(frozen=True)
 class FederationRecord:
     """A federation and its rounds."""
 
@@ -102,6 +118,10 @@ class FederationRecord:
     """Rounds by ascending number."""
     warnings: tuple[str, ...] = ()
     """Warnings about missing data, with reasons."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Names of contributors by account, in the operator's words."""
+    outcome: Outcome = Outcome()
+    """What a run left."""
 
     @property
     def contributors(self) -> list[str]:

@@ -37,7 +37,7 @@ a:focus-visible{outline:3px solid var(--deep);outline-offset:2px}
 dt,.cards dd+dd{font-size:.82rem;color:var(--soft)}
 dd{margin:0}
 .cards dd:first-of-type{font-size:1.35rem;font-weight:600;line-height:1.3;overflow-wrap:anywhere}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(22rem,100%),1fr));gap:.75rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(22rem,100%),1fr));gap:.75rem}
 figure{margin:0;padding:.75rem .9rem}
 figcaption{font-weight:600}
 .chart{display:block;width:100%;height:auto}
@@ -161,6 +161,17 @@ def table(caption: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
         lines.append(tag("tr", tag("th", first[0], scope="row", data_label=columns[0].lstrip('#"')), cells))
     element = tag("table", tag("thead", tag("tr", heads)), tag("tbody", lines))
     return tag("div", element, class_="wide", role="region", aria_label=caption, tabindex=0)
+
+
+def folded(caption: str, columns: Sequence[str], rows: Sequence[Sequence[object]], first: int = 12) -> Markup:
+    """Return a table of the first rows, and of the others in a part that a reader opens."""
+    more = rows[first:]
+    rest = (
+        tag("details", tag("summary", f"{len(more)} more"), table(f"More: {caption}", columns, more))
+        if more
+        else None
+    )
+    return Markup.of(table(caption, columns, rows[:first]), rest)
 
 
 def bar(share: float, text: str = "") -> Markup:

@@ -17,9 +17,6 @@ from server.api.schemas import ProposalView, RoundView
 SHOWN = 12
 """Rounds in the table; the charts have more."""
 
-FIRST_PEOPLE, SHOWN_PEOPLE = 12, 100
-"""Contributors whom the page shows at once, and all whom it has."""
-
 LONGEST = 240
 """Characters of a text that are shown."""
 
@@ -210,8 +207,7 @@ def _people(found: Overview) -> Markup:
     columns = ["Contributor", f"Answer to round {newest.round}" if newest else "Enrolled"]
     if found.judged is not None:
         columns += [f"Weight in round {found.judged}", "Verdict"]
-    rows = [_person(one, found, newest) for one in found.people[:SHOWN_PEOPLE]]
-    first, more = rows[:FIRST_PEOPLE], rows[FIRST_PEOPLE:]
+    rows = [_person(one, found, newest) for one in found.people]
     left = found.contributors - len(rows)
     named = any(one.name for one in found.people)
     words = Markup.of(
@@ -227,10 +223,7 @@ def _people(found: Overview) -> Markup:
         else None,
     )
     return Markup.of(
-        pages.table("Contributors", columns, first),
-        tag("details", tag("summary", f"{len(more)} more"), pages.table("More contributors", columns, more))
-        if more
-        else None,
+        pages.folded("Contributors", columns, rows),
         tag("p", words, class_="soft"),
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +17,8 @@ from folkmoot.artifacts.sources import open_source
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import CoordinatorError
+from folkmoot.devnet.report import write_report
+from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.export import coordinator, ledger
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
@@ -85,6 +87,29 @@ def test_the_chain_and_a_mirror_say_the_same(here: Running, tmp_path: Path) -> N
     assert found.rounds[0].reward > 0
     assert run(["export", "html", "--artifacts", str(mirror), *chain, "--to", str(tmp_path / "a.html")]) == 0
     assert "100%" in (tmp_path / "a.html").read_text()
+
+
+def test_a_run_leaves_a_report_that_is_made_again_without_it(here: Running, tmp_path: Path) -> None:
+    model = tmp_path / "model.safetensors"
+    model.write_bytes(b"a model")
+    audit = {"entries": {"signed": 6}, "updates": 6, "recomputed": 2}
+    page = write_report(tmp_path, here.api.url, app="my-app", model=model, audit=audit)
+    text = page.read_text()
+    for words in ("my-app", "The audit passed", "6 updates in 2 rounds recomputed to the bit", "50.0%"):
+        assert words in text, words
+    assert hashlib.sha256(b"a model").hexdigest() in text
+    assert '<a href="model.safetensors">' in text
+    assert run(["export", "html", "--from", str(tmp_path), "--to", str(tmp_path / "again.html")]) == 0
+    assert (tmp_path / "again.html").read_text() == text
+    assert run(["export", "csv", "--from", str(tmp_path), "--to", str(tmp_path / "rounds.csv")]) == 0
+    assert [line["round"] for line in lines(tmp_path / "rounds.csv")] == ["1", "2", "3"]
+    write_report(tmp_path, here.api.url, app="my-app", model=None, interrupted="Ctrl-C ended it in round 3.")
+    assert "No audit</span> is behind this page" in page.read_text()
+    assert "Ctrl-C ended it in round 3." in page.read_text()
+    (tmp_path / "taken").write_text("a file in the place of a folder")
+    with pytest.raises(LocalError, match="can't be written") as caught:
+        write_report(tmp_path / "taken", here.api.url, app="my-app", model=None)
+    assert caught.value.code == "report-unwritable"
 
 
 def test_a_mirror_that_lacks_files_is_a_warning(

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import struct
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.cli import main
 from folkmoot.errors import FolkmootError, InputError
-from folkmoot.export import csv_file, html_page, mlflow_run, tensorboard
-from folkmoot.export.rounds import FederationRecord, RoundRecord
+from folkmoot.export import csv_file, history, html_page, mlflow_run, tensorboard
+from folkmoot.export.rounds import FederationRecord, Outcome, RoundRecord
 from tests import factories
 
 ADA, BEN = (factories.account(name).address for name in ("ada", "ben"))
@@ -92,6 +95,97 @@ def test_html_is_whole_and_has_a_chart_a_group() -> None:
 def test_html_of_a_federation_without_rounds() -> None:
     found = replace(federation(), warnings=("Round 1: its files are missing.",))
     assert "its files are missing" in html_page.written(found).decode()
+
+
+RAN = replace(
+    federation(round_(1), round_(2, weights={ADA: 0, BEN: 512}), OPEN),
+    names={ADA: f"Ada {EVIL}"},
+    outcome=Outcome(audit="6 signatures checked", model="model.safetensors", sha256="ab" * 32),
+)
+
+
+def test_html_is_for_people_first_and_costs_last() -> None:
+    page = html_page.written(RAN).decode()
+    order = (
+        "The audit passed",
+        "Loss and accuracy",
+        "Who contributed how much",
+        "Model and audit",
+        "<h2>Rounds",
+    )
+    places = [page.index(words) for words in (*order, "What it cost on the chain")]
+    assert places == sorted(places)
+    assert '<a href="model.safetensors">' in page
+    assert "ab" * 32 in page
+    assert page.index("<title>Gas by round") > places[-1]
+    gas = page[page.index("<title>Gas by round") :]
+    assert ">0</text>" in gas[: gas.index("</svg>")], "the axis of gas begins at zero"
+    assert re.search(r"<b>Ada =HYPERLINK.*?&lt;script&gt;.*?33%.*?1 of 2", page, re.DOTALL), (
+        "its part of both rounds"
+    )
+    assert not re.search(r"(?:src|href)=\"(?:https?:)?//|<script", page)
+
+
+def test_html_says_when_no_audit_passed() -> None:
+    assert "No audit</span> is behind this page" in html_page.written(federation(round_(1))).decode()
+    failed = replace(
+        RAN, outcome=Outcome(failure="Round 2 has another mean.", interrupted="Ctrl-C ended it.")
+    )
+    page = html_page.written(failed).decode()
+    for words in (
+        "The audit failed",
+        "Round 2 has another mean.",
+        "Ctrl-C ended it.",
+        "Do not use this model",
+    ):
+        assert words in page, words
+    assert "The audit passed" not in page
+
+
+def test_a_finished_run_is_exported_from_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history.write(RAN, tmp_path)
+    assert history.read(tmp_path) == RAN
+    words = ["export", "html", "--from", str(tmp_path), "--to"]
+    assert main.run([*words, str(tmp_path / "report.html")]) == 0
+    assert (tmp_path / "report.html").read_bytes() == html_page.written(RAN)
+    (tmp_path / "elsewhere").mkdir()
+    assert main.run([*words, str(tmp_path / "elsewhere" / "a.html")]) == 0
+    assert str(tmp_path / "model.safetensors") in (tmp_path / "elsewhere" / "a.html").read_text()
+    capsys.readouterr()
+    assert main.run([*words, str(tmp_path / "b.html"), "--coordinator", "http://127.0.0.1:9", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "source-twice"
+
+
+@pytest.mark.parametrize("path", sorted(history.PLAIN) + sorted(f"rounds/0/{name}" for name in history.ROUND))
+@pytest.mark.parametrize("value", [[], {"a": []}, "x", 1.5, {"a": {}}])
+def test_a_damaged_history_is_refused_or_shown(path: str, value: object, tmp_path: Path) -> None:
+    """Whatever is in a place of the file: one clear error, or a page; never a defect."""
+    history.write(RAN, tmp_path)
+    file = tmp_path / history.FILE
+    content = json.loads(file.read_text())
+    *folders, name = path.split("/")
+    place = content
+    for folder in folders:
+        place = place[int(folder) if folder.isdigit() else folder]
+    place[name] = value
+    file.write_text(json.dumps(content))
+    code = "shown"
+    try:
+        assert html_page.written(history.read(tmp_path))
+    except InputError as error:
+        code = error.code
+    assert code in ("history-damaged", "shown")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"rounds": 3}', '{"rounds": [{}]}', "\x00"])
+def test_a_history_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no history\.json"):
+        history.read(tmp_path)
+    (tmp_path / history.FILE).write_text(text)
+    with pytest.raises(InputError, match="can't be read"):
+        history.read(tmp_path)
 
 
 def test_the_checksum_is_that_of_the_standard() -> None:
