@@ -11,7 +11,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 SITE := $(VENV)/.installed-docs
 RELEASE := $(VENV)/.installed-release
 LOCK := deploy/lock
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python tools/pip_install.py
 
 # The packages are those of deploy/lock, by hash, which the tests passed with; torch is a range (tools/lock.py says why).
 # LOCKED=0: the newest releases that pyproject.toml admits, as a user's `pip install` takes them.
@@ -35,7 +35,7 @@ install: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
 $(SETUP): pyproject.toml $(LOCK)/everything.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Folkmoot needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the Python packages (about two minutes the first time) ..."
+	@echo "Installing the Python packages (about two minutes the first time; pip's output goes to $(VENV)/install.log) ..."
 	@$(PIP) --upgrade 'pip>=25.1'
 ifeq ($(LOCKED),1)
 	@$(PIP) --require-hashes --requirement $(LOCK)/everything.txt

