@@ -54,14 +54,14 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
     METRICS: {"round": (int,), "train": _RECORD, "evaluate": _RECORD, "server": _RECORD},
 }
 
-NODE_LOG = "FOLDER/logs/supernode.log"
-"""Path of a node's log. FOLDER is the one that `folkmoot join` prints; nodes do not send its real path."""
+NODE_LOG = "the log that `folkmoot join` names on that machine"
+"""Where a node's log is, for readers on other machines: nodes do not send its path."""
 
 REMEDIES = {
-    "training-failed": f"The traceback is in the log {NODE_LOG} on that machine.",
-    "node-crashed": f"Its process ended, often for lack of memory. Read the log {NODE_LOG} on that machine.",
+    "training-failed": "The traceback is in {log}.",
+    "node-crashed": "Its process ended, often for lack of memory. Read {log}.",
     "node-lost": "Check the machine and its connection. The node takes part again when it is back.",
-    "app-not-loaded": f"A package may be missing on that machine. Its log {NODE_LOG} names the package.",
+    "app-not-loaded": "A package may be missing on that machine. Its name is in {log}.",
     "not-anchored": "Start the node with `folkmoot join`, and an app that uses the mod of Folkmoot.",
     "non-finite-update": "Lower the learning rate, or check the data of that node.",
     "round-closed": "It takes part in the next round. If this happens in each round, train fewer local steps.",
@@ -75,7 +75,7 @@ REMEDIES = {
     "no-place": "Nothing is wrong: it takes part in a later round without help.",
 }
 """Remedy for each failure code, for the operator."""
-_OTHERWISE = f"For more, read the log {NODE_LOG} on that machine."
+_OTHERWISE = "For more, read {log}."
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ def numbers(metrics: Mapping[str, Any] | None) -> dict[str, float] | None:
     return dict(sorted(kept.items())[:MOST_METRICS]) or None
 
 
-def remedy(code: str) -> str:
+def remedy(code: str, log: str = NODE_LOG) -> str:
     """Return the operator's remedy for a node's failure."""
-    return REMEDIES.get(code, _OTHERWISE)
+    return REMEDIES.get(code, _OTHERWISE).format(log=log)
 
 
-def explained(state: str, code: str, detail: str) -> str:
+def explained(state: str, code: str, detail: str, log: str = NODE_LOG) -> str:
     """Return sentences on why a node has no accepted update, and what to do."""
     what = "was refused" if state == REFUSED else "failed"
-    return f"{what} ({code}). {sentence(detail[:1].upper() + detail[1:])} {remedy(code)}"
+    return f"{what} ({code}). {sentence(detail[:1].upper() + detail[1:])} {remedy(code, log)}"
 
 
 class Progress:

@@ -6,10 +6,13 @@ This module reads no chain, encodes nothing, and keeps nothing.
 
 from __future__ import annotations
 
+import sysconfig
 import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 from logging import ERROR
+from pathlib import Path
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
@@ -108,7 +111,8 @@ class App:
         """Call the app. Replace an exception, whose text Flower would send to the server: it may hold private data.
 
         Raises:
-            RefusedError: The app raised an exception. The message names only its type; the rest stays on this machine.
+            RefusedError: The app raised an exception. The message names its type and, without a privacy budget, the
+                file and line; the text stays on this machine.
                 Or it answered with an error of its own, in a federation with a privacy budget: its text stays here,
                 too.
         """
@@ -119,8 +123,9 @@ class App:
         except Exception as error:
             log(ERROR, "The app failed", exc_info=error)
             reason = sentence(plain(f"{type(error).__name__}: {error}")) if str(error) else ""
+            where = "" if self.contributor.private else _place(error)
             raise RefusedError(
-                f"training raised {type(error).__name__}.",
+                f"training raised {type(error).__name__}{where}.",
                 remedy=f"{reason} The traceback is in {self.contributor.log}.",
                 code="training-failed",
             ) from error
@@ -131,6 +136,21 @@ class App:
                 code="training-failed",
             )
         return reply
+
+
+def _place(error: Exception) -> str:
+    """Return file and line of the innermost frame outside of libraries. No folder: it may tell of this machine."""
+    paths = sysconfig.get_paths()
+    libraries = (
+        *(paths[name] for name in ("stdlib", "purelib", "platlib")),
+        str(Path(__file__).parent.parent),
+    )
+    own = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(libraries)
+    ]
+    return f" at {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
 
 
 def _plain_message(

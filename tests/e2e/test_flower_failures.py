@@ -55,6 +55,8 @@ class Task:
 
 task = Task()
 """
+LINE = TASK[: TASK.index("raise RuntimeError")].count("\n") + 1
+RAISED = f"training raised RuntimeError at raising.py, line {LINE}."
 
 
 class Scene:
@@ -125,7 +127,7 @@ def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:
     (failed,) = events(ended.stdout, "node-failed")
     number = failed["round"]
     assert failed["code"] == "training-failed"
-    assert failed["detail"] == "training raised RuntimeError."
+    assert failed["detail"] == RAISED
     assert len(events(ended.stdout, "node-answered")) == 2
     assert "patient" not in ended.stdout + ended.stderr
     view = scene.api.get(f"/v1/rounds/{number}")
@@ -137,7 +139,7 @@ def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:
     # Its own machine is told more, with the log that has the traceback.
     log = scene.federation.plan.node_home("contributor-3") / "logs" / "supernode.log"
     joined = (scene.federation.plan.logs / "contributor-3.log").read_text()
-    wanted = f"Refused: training raised RuntimeError. RuntimeError: patient 2 has no age. The traceback is in {log}."
+    wanted = f"Refused: {RAISED} RuntimeError: patient 2 has no age. The traceback is in {log}."
     assert wanted in joined
     assert "Traceback (most recent call last)" in log.read_text()
     steps = (
@@ -156,7 +158,7 @@ def test_all_nodes_fail_and_the_run_ends_within_a_minute(scene: Scene) -> None:
     error = json.loads(ended.stdout[ended.stdout.rindex('{\n  "error"') :])["error"]
     assert error["code"] == "run-failed"
     assert "3 rounds in a row were cancelled." in error["message"]
-    assert "3 nodes failed (training-failed). Training raised RuntimeError." in error["message"]
+    assert f"3 nodes failed (training-failed). T{RAISED[1:]}" in error["message"]
     assert "FOLDER/logs/supernode.log" in error["message"]
     assert len(events(ended.stdout, "node-failed")) == 9
     assert seconds < 60 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))

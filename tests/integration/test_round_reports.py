@@ -94,7 +94,7 @@ def test_a_run_of_failed_rounds_ends_at_once_and_says_why(here: Running) -> None
     run = until(lambda: (run := here.api.run()) and run.state == "failed" and run, what="the run's failure")
     wanted = (
         "0 of at least 2 contributors committed an update. 2 nodes failed (training-failed). Training raised "
-        "RuntimeError. The traceback is in the log FOLDER/logs/supernode.log on that machine. 1 node failed "
+        "RuntimeError. The traceback is in the log that `folkmoot join` names on that machine. 1 node failed "
         "(node-lost). The connection to the node ended. Check the machine and its connection. The node takes part "
         "again when it is back."
     )

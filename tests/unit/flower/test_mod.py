@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -390,9 +391,12 @@ def test_what_an_app_raises_is_told_to_its_own_node_only(
 ) -> None:
     contributor = join(world)
     reply = run(contributor, train_message(world), App(error=ValueError("patient 17 has no age")))
-    assert reason(reply) == "training-failed: training raised ValueError."
+    place = re.fullmatch(
+        r"training-failed: (training raised ValueError at \w+\.py, line \d+\.)", reason(reply)
+    )
+    assert place
     assert caplog.messages[-1] == (
-        "Refused: training raised ValueError. ValueError: patient 17 has no age. "
+        f"Refused: {place[1]} ValueError: patient 17 has no age. "
         f"The traceback is in {contributor.home}/logs/supernode.log."
     )
 

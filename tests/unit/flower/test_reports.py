@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,9 @@ def logged(caplog: pytest.LogCaptureFixture) -> list[Report]:
 
 def kinds(found: Iterable[Report]) -> list[str]:
     return [report.kind for report in found]
+
+
+RAISE = '        raise error or RuntimeError("patient 17 has no age")'
 
 
 def raising(name: str, error: Exception | None = None) -> ClientApp:
@@ -137,10 +141,11 @@ def test_the_relay_tells_of_every_node(join: Join, caplog: pytest.LogCaptureFixt
     found = logged(caplog)
     assert sorted(kinds(found)) == ["answered", "answered", "asked", "complete", "failed", "metrics"]
     (failed,) = (report for report in found if report.kind == "failed")
+    raises = Path(__file__).read_text().splitlines().index(RAISE) + 1
     assert failed.values == {
         "node": bad,
         "code": "training-failed",
-        "detail": "training raised RuntimeError.",
+        "detail": f"training raised RuntimeError at test_reports.py, line {raises}.",
     }
     answered = {
         report.values["node"]: report.values["account"] for report in found if report.kind == "answered"

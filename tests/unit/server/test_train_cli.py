@@ -33,13 +33,13 @@ DONE = RunView("run", "done", 1, 1, 1, None)
                 "detail": "training raised KeyError.",
             },
             "round 3: node 7 failed (training-failed). Training raised KeyError. The traceback is in the log "
-            "FOLDER/logs/supernode.log on that machine.",
+            "that `folkmoot join` names on that machine.",
         ),
         (
             "node-failed",
             {"node": "7", "account": ADA, "state": "refused", "code": "wrong-root", "detail": "another root"},
             "round 3: node 7 (0xababab…) was refused (wrong-root). Another root. "
-            "For more, read the log FOLDER/logs/supernode.log on that machine.",
+            "For more, read the log that `folkmoot join` names on that machine.",
         ),
         ("round-reported", {"complete": True, "metrics": {"train": None}}, ""),
         (
