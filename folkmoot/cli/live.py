@@ -130,7 +130,7 @@ class View:
             return
         if line and (self._live is None or kind in NOTEWORTHY):
             self.say(line)
-        if not line and kind in ("round-reported", "round-measured") and self._live is None and self._rounds:
+        if not line and kind == "round-measured" and self._live is None and self._rounds:
             self._say_metrics(data)
         if self._live is not None and self._rounds:
             self._scroll()

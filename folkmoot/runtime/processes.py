@@ -31,6 +31,9 @@ GRACE = 10.0
 LOG_TAIL = 15
 """Lines of a log that an error shows."""
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""Signals that end a program."""
+
 _PR_SET_PDEATHSIG = 1
 
 Probe = Callable[[], bool]
@@ -86,9 +89,9 @@ class Child:
 class Supervisor:
     """Starts named processes and ends all of them, in reverse order, when its block is left.
 
-    Use as a context manager, in the main thread: Linux ends children with the thread that started them. SIGTERM and
-    SIGINT are turned into `KeyboardInterrupt` inside the block, so that the processes are ended on these as well.
-    If the parent is killed, Linux ends the direct children.
+    Use as a context manager, in the main thread: Linux ends children with the thread that started them. Signals of
+    `ENDING` become `KeyboardInterrupt` inside the block, so that the processes are ended on these as well. If this
+    process is killed, Linux ends the direct children.
 
     Args:
         logs: Folder for the log files, one a process, `<name>.log`.
@@ -101,24 +104,17 @@ class Supervisor:
         self.children: list[Child] = []
         self.after = contextlib.ExitStack()
         """Left when all processes have ended."""
-        self._previous: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+        self._signals = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self._previous[number] = signal.signal(number, _interrupt)
+        self._signals.enter_context(interruptible())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            with self.after:
-                self.stop()
-        finally:
-            for number, handler in self._previous.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
-            self._previous.clear()
+        with self._signals, self.after:
+            self.stop()
 
     def start(
         self,
@@ -148,7 +144,7 @@ class Supervisor:
             LocalError: the program can't be started, ends before it is ready, or is not ready in time. The error shows
                 the end of its log.
         """
-        with _interrupts_deferred():  # an interrupt between the two would leave a process that nobody ends
+        with interrupts_deferred():  # an interrupt between the two would leave a process that nobody ends
             child = spawn(name, command, self.logs / f"{name}.log", environment=environment, folder=folder)
             self.children.append(child)
         child.expected_to_end, child.wave = expected_to_end, wave or name
@@ -190,7 +186,7 @@ class Supervisor:
 
     def stop(self) -> None:
         """End all processes, the youngest wave first. Interrupts that come meanwhile wait until all are ended."""
-        with _interrupts_held():
+        with interrupts_held():
             while self.children:
                 together = self._youngest_wave()
                 for child in together:
@@ -205,7 +201,7 @@ class Supervisor:
 
     def stop_one(self, name: str) -> None:
         """End the processes of this name, if there are any."""
-        with _interrupts_held():
+        with interrupts_held():
             for child in [child for child in self.children if child.name == name]:
                 child.stop(self.grace)
                 self.children.remove(child)
@@ -373,7 +369,22 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_deferred() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
+    """Raise `KeyboardInterrupt` on a signal of `ENDING` inside the block, in the main thread."""
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in ENDING:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # else: nohup
+                before[number] = signal.signal(number, _interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def interrupts_deferred() -> Iterator[None]:
     """Raise an interrupt that comes inside the block at its end. Unlike a mask, it is not inherited by children."""
     _deferral.depth += 1
     try:
@@ -391,13 +402,12 @@ def _signal_group(group: int, number: signal.Signals) -> None:
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back: ending the children must not be cut short."""
+def interrupts_held() -> Iterator[None]:
+    """Hold `ENDING` signals back: ending the children must not be cut short."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    held = {signal.SIGINT, signal.SIGTERM}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

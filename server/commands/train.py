@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,9 +147,9 @@ def train(
 ) -> None:
     """Start a run of several rounds and show its progress until it ends. Needs the coordinator's key.
 
-    If it is killed, start it again: it continues the run that it began. With --superlink it starts the relay, and
-    starts another relay if one ends early. It prints a line per node, with the reason of a failure, and reports the
-    nodes to the coordinator.
+    Ctrl-C ends it with its relay, and the coordinator keeps the run. Start it again to continue the run, also after a
+    kill. With --superlink it starts the relay, and starts another relay if one ends early. It prints a line per node,
+    with the reason of a failure, and reports the nodes to the coordinator.
 
     With --patience, a run survives an outage: while rounds are cancelled in a row, the coordinator waits before it
     opens the next one. The pause doubles each time, up to ten minutes.
@@ -167,6 +168,7 @@ def train(
     from folkmoot.cli.progress import RunProgress
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.protocol.commitment import Domain
+    from folkmoot.runtime.processes import interruptible
     from folkmoot.runtime.superlink import SuperLink
     from server.relay import training
 
@@ -181,7 +183,7 @@ def train(
     meeting_place = SuperLink(superlink, root_certificates, insecure, simulated) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
-    with CoordinatorApi(coordinator) as api:
+    with interruptible(), CoordinatorApi(coordinator) as api:
         found = api.deployment()
         account = unlock(keystore, password_file)
         if rounds is None:
@@ -376,6 +378,7 @@ class _Follower(threading.Thread):
         self._coordinator, self._begun, self._last = coordinator, run, last
         self._view, self._as_json = view, as_json
         self._told_unavailable = False
+        self._told: dict[tuple[int, str], object] = {}
         self.broken: FolkmootError | None = None
         self.anchored = 0
         """The newest round that was seen to be anchored."""
@@ -442,7 +445,18 @@ class _Follower(threading.Thread):
             with self._view.progress.lock:  # what is measured comes from another thread
                 sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
                 sys.stdout.flush()
-        self._view.event(kind, data, describe(event) if event is not None else "")
+        self._view.event(kind, data, describe(self._fresh(event)) if event is not None else "")
+
+    def _fresh(self, event: Event) -> Event:
+        """Return an event without metrics that were shown: each report on a round has all that is known."""
+        if event.type != "round-reported":
+            return event
+        metrics = {}
+        for kind, values in event.data["metrics"].items():
+            key = (event.data["round"], kind)
+            if self._told.get(key) != values:
+                self._told[key] = metrics[kind] = values
+        return replace(event, data={**event.data, "metrics": metrics})
 
 
 def _listed(numbers: Sequence[int]) -> str:

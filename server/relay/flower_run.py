@@ -20,18 +20,21 @@ import sysconfig
 import tempfile
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError, LocalError
+from folkmoot.runtime.processes import interrupts_deferred, interrupts_held
 from folkmoot.runtime.superlink import SuperLink
 
 APP_FOLDER = "folkmoot"
 CONNECTION = "folkmoot"
 SIMULATED_NODE = "client-resources-num-cpus=1"
 """What each simulated node takes: Flower's default of two cores leaves none to a machine with one."""
+STOP = 30.0
+"""Seconds for which an interrupted call tries to end its run."""
 _STARTED = re.compile(r"Successfully started run (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _KNOWN, _NO_KEY = "[code: 23]", "Exit Code: 500"
@@ -207,21 +210,28 @@ def run(
             words += ["--federation-config", f"num-supernodes={superlink.simulated} {SIMULATED_NODE}"]
         run_id: int | None = None
         tail: list[str] = []
-        for line in _said(words, variables):
-            tail = [*tail[-20:], line]
-            if run_id is None and (found := _STARTED.search(line)):
-                run_id = int(found.group(1))
+        with contextlib.closing(_said(words, variables)) as lines:
+            with interrupts_deferred():  # Until the number is known by which the run can be ended.
+                for line in lines:
+                    tail = [*tail[-20:], line]
+                    if on_line is not None:
+                        on_line(line)
+                    if found := _STARTED.search(line):
+                        run_id = int(found.group(1))
+                        break
+            if run_id is None:
+                raise LocalError(
+                    f"Flower did not start a run on {superlink.address}: {' '.join(tail[-4:]).strip() or 'no output'}.",
+                    remedy="Check that the SuperLink runs at that address.",
+                    code="flower-run",
+                )
+            with _ended_with_us(run_id, variables):
                 if on_start is not None:
                     on_start(run_id)
-            if on_line is not None:
-                on_line(line)
-        if run_id is None:
-            raise LocalError(
-                f"Flower did not start a run on {superlink.address}: {' '.join(tail[-4:]).strip() or 'no output'}.",
-                remedy="Check that the SuperLink runs at that address.",
-                code="flower-run",
-            )
-        return RunResult(run_id, _status(run_id, variables))
+                for line in lines:
+                    if on_line is not None:
+                        on_line(line)
+                return RunResult(run_id, _status(run_id, variables))
 
 
 def follow(
@@ -244,10 +254,12 @@ def follow(
     """
     with _home(superlink, flower_home) as home:
         variables = environment(home)
-        for line in _said(["log", str(run_id), CONNECTION, "--stream"], variables):
-            if on_line is not None:
-                on_line(line)
-        return RunResult(run_id, _status(run_id, variables))
+        words = ["log", str(run_id), CONNECTION, "--stream"]
+        with _ended_with_us(run_id, variables), contextlib.closing(_said(words, variables)) as lines:
+            for line in lines:
+                if on_line is not None:
+                    on_line(line)
+            return RunResult(run_id, _status(run_id, variables))
 
 
 def online_nodes(superlink: SuperLink) -> int | None:
@@ -322,7 +334,24 @@ def _home(superlink: SuperLink, given: Path | None) -> Iterator[Path]:
         yield home
 
 
-def _said(words: Sequence[str], variables: dict[str, str]) -> Iterator[str]:
+@contextlib.contextmanager
+def _ended_with_us(run_id: int, variables: dict[str, str]) -> Iterator[None]:
+    """End a Flower run if this call is interrupted: its ServerApp would go on alone."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with interrupts_held(), contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(
+                [_program("flwr"), "stop", str(run_id), CONNECTION],
+                env=variables,
+                capture_output=True,
+                check=False,
+                timeout=STOP,
+            )
+        raise
+
+
+def _said(words: Sequence[str], variables: dict[str, str]) -> Generator[str]:
     """Run `flwr` and yield the lines that it prints; it ends with the iteration."""
     process = subprocess.Popen(
         [_program("flwr"), *words],

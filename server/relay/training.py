@@ -240,6 +240,9 @@ class Carrier:
                     raise
                 why = error.message
                 counts = error.code != NO_ANSWER
+            except KeyboardInterrupt:  # The relay was ended.
+                self._note(0)
+                raise
             self._note(0)
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()

@@ -17,7 +17,7 @@ DEMO = (sys.executable, "-m", "folkmoot", "demo")
 
 
 def processes_of(home: Path) -> list[str]:
-    """Return the command lines of processes that name this folder in their arguments or environment."""
+    """Return id and command line of the processes that name this folder in their arguments or environment."""
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
@@ -25,7 +25,7 @@ def processes_of(home: Path) -> list[str]:
         try:
             command = (folder / "cmdline").read_bytes()
             if os.fsencode(home) in command + (folder / "environ").read_bytes():
-                found.append(command.replace(b"\0", b" ").decode(errors="replace"))
+                found.append(f"{folder.name} " + command.replace(b"\0", b" ").decode(errors="replace"))
         except OSError:
             continue
     return found

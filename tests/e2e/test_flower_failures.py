@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import Supervisor
+from tests.e2e.test_demo import processes_of
 
 NODES = 3
 WINDOW = 600
@@ -67,17 +69,20 @@ class Scene:
         self.api = CoordinatorApi(federation.api_url)
         self._failing = failing
 
+    def words(self, rounds: int) -> list[str]:
+        plan = self.federation.plan
+        return folkmoot_command(
+            *("train", "--rounds", str(rounds), "--expect", str(NODES), "--json"),
+            *("--coordinator", self.federation.api_url, "--superlink", self.federation.superlink),
+            *("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file),
+        )
+
     def train(self, *failing: int, rounds: int = 1) -> tuple[subprocess.CompletedProcess[str], float]:
         """Run `folkmoot train`; return how it ended and how many seconds it took."""
         self._failing.write_text(" ".join(str(number) for number in failing))
-        plan = self.federation.plan
         began = time.monotonic()
         ended = subprocess.run(
-            folkmoot_command(
-                *("train", "--rounds", str(rounds), "--expect", str(NODES), "--json"),
-                *("--coordinator", self.federation.api_url, "--superlink", self.federation.superlink),
-                *("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file),
-            ),
+            self.words(rounds),
             env=self.federation.environment("train"),
             capture_output=True,
             text=True,
@@ -118,6 +123,37 @@ def events(output: str, kind: str) -> list[dict[str, Any]]:
             if event["event"] == kind:
                 found.append(event)
     return found
+
+
+def relays(home: Path) -> list[str]:
+    return [line for line in processes_of(home) if "flwr-serverapp" in line or "flwr run" in line]
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_call_that_a_signal_ends_leaves_nothing_running(scene: Scene, how: signal.Signals) -> None:
+    plan = scene.federation.plan
+    process = subprocess.Popen(
+        scene.words(2),
+        env=scene.federation.environment("train"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        end = time.monotonic() + WINDOW
+        while not any("flwr-serverapp" in line for line in relays(plan.home)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert relays(plan.home)
+        process.send_signal(how)
+        said = process.communicate(timeout=WINDOW)[0]
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    while relays(plan.home) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert relays(plan.home) == []
+    ended, _ = scene.train(rounds=2)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert events(ended.stdout, "run-done")
 
 
 def test_one_node_fails_and_the_round_goes_on_without_it(scene: Scene) -> None:

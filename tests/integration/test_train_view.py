@@ -91,7 +91,9 @@ def contribute(here: Running, first: int, between: Callable[[], object] = lambda
             if name == NAMES[0]:
                 between()
         until(lambda number=number: here.api.get(f"/v1/rounds/{number}")["phase"] in ("anchored", "final"))
-        report(here, number, {"server": {"loss": 1.5 / number, "accuracy": 0.25}})
+        training = {"train": {"loss": 2.5 / number}}
+        report(here, number, training)
+        report(here, number, {**training, "server": {"loss": 1.5 / number, "accuracy": 0.25}})
 
 
 def next_round(here: Running) -> int:
@@ -161,7 +163,10 @@ def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
     assert process.returncode == 0, said
     assert not [char for char in said if not char.isprintable() and char != "\n"], "no control codes"
     assert f"round {first}: open, nodes train from version" in said
-    assert re.search(rf"^round {first}: .*loss {1.5 / first:.4g}", said, re.MULTILINE)
+    for number in range(first, first + ROUNDS):
+        assert said.count(f"round {number}: training: loss {2.5 / number:.4g}\n") == 1, said
+        assert len(re.findall(rf"^round {number}: .*loss", said, re.MULTILINE)) == 2, said
+        assert f"round {number}: server's evaluation: loss {1.5 / number:.4g}, accuracy 0.25\n" in said
     assert said.endswith(f"{ROUNDS} of {ROUNDS} rounds are done.\n")
 
 
