@@ -32,26 +32,21 @@ from folkmoot.protocol.commitment import NO_BUNDLE
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.sandbox.kernel import support
-from folkmoot.sandbox.rules import DISK, PROCESSES, SYSTEM, Rules, half_of_memory, python_paths, real, without
+from folkmoot.sandbox.rules import (
+    DISK,
+    PROCESSES,
+    SYSTEM,
+    VARIABLES,
+    Rules,
+    half_of_memory,
+    python_paths,
+    real,
+    without,
+)
 from folkmoot.tasks import SHIPPED
 
 PACKAGES = ("folkmoot", "client", "server")
 """Our packages: an app that is anchored by two lines imports them."""
-
-VARIABLES = frozenset(
-    {
-        *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LANG", "LANGUAGE", "TZ"),
-        *("SSL_CERT_FILE", "SSL_CERT_DIR", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
-        *(
-            "CUDA_VISIBLE_DEVICES",
-            "NVIDIA_VISIBLE_DEVICES",
-            "FLWR_TELEMETRY_ENABLED",
-            "FLWR_DISABLE_UPDATE_CHECK",
-        ),
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL",
-    }
-)
-"""Environment variables that the training code gets."""
 
 CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 """Variables of `VARIABLES` that name files: without these files no connection over TLS is made."""

@@ -27,14 +27,17 @@ from folkmoot.cli.options import (
     AppPath,
     AppWait,
     Confirmations,
+    DataPaths,
     DeploymentPath,
     Json,
     KeystorePath,
     LogFormat,
     NodeConfig,
+    PassEnv,
     PasswordFile,
     RpcUrl,
     RunConfig,
+    WritableFolders,
 )
 from folkmoot.cli.output import emit, note
 from folkmoot.errors import InputError
@@ -131,31 +134,9 @@ def join(
             "--no-fork", help="Start a new Python process for each message, as Flower does. Slower."
         ),
     ] = False,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--data",
-            metavar="PATH",
-            help="File or folder that the training code may read. Repeat it for several. Paths with a slash "
-            "in --node-config count as well.",
-            show_default=False,
-        ),
-    ] = None,
-    writable: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FOLDER", help="Folder that the training code may also write.", show_default=False
-        ),
-    ] = None,
-    pass_env: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--pass-env",
-            metavar="NAME",
-            help="Environment variable that the training code gets. It gets no other of yours.",
-            show_default=False,
-        ),
-    ] = None,
+    data: DataPaths = None,
+    writable: WritableFolders = None,
+    pass_env: PassEnv = None,
     bundle: Annotated[
         str,
         typer.Option(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Protocol
 
 from folkmoot.aggregation.interface import Rule
@@ -89,8 +90,9 @@ def rule(name: str) -> Rule:
     try:
         return _RULES[name]
     except KeyError:
+        near = get_close_matches(name, _RULES, 1, 0.5)
         raise InputError(
-            f"There is no aggregation rule {name!r}.",
+            f"There is no aggregation rule {name!r}.{f' Did you mean {near[0]}?' if near else ''}",
             remedy=f"The rules are {', '.join(_RULES)}; a newer release may have more.",
             code="unknown-rule",
         ) from None

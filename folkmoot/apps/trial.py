@@ -11,7 +11,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +21,7 @@ from folkmoot.apps import apart
 from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.apps.limit import StepLimit
+from folkmoot.apps.observed import Observer
 from folkmoot.artifacts.start import Start
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, width_settings
@@ -53,6 +54,8 @@ class Trial:
     """Metrics that the app returned with the arrays."""
     seconds: float
     """Duration in seconds, including imports and data."""
+    reached: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What its code reached on this machine, as `folkmoot.apps.observed` says."""
 
 
 def try_training(
@@ -85,7 +88,7 @@ def try_training(
     )
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(outcome["names"])}
-    return Trial(arrays, outcome["metrics"], time.monotonic() - began)
+    return Trial(arrays, outcome["metrics"], time.monotonic() - began, outcome["reached"])
 
 
 def start_of_app(
@@ -170,8 +173,9 @@ def _main(arguments: Sequence[str]) -> NoReturn:
     folder, place, node, overrides, kind = arguments
     scratch, given = Path(place), json.loads(overrides)
     app = AppFolder.read(Path(folder)).with_overrides(given)
+    observer = Observer(app.path, scratch)
     try:
-        outcome = _train(app, scratch, json.loads(node), kind)
+        outcome = {**_train(app, scratch, json.loads(node), kind), "reached": observer.found()}
     except InputError as error:
         apart.fail(scratch, error)
     except BaseException as error:

@@ -63,13 +63,18 @@ def new(
         account = keystore.create(out or folder, password)
     emit({"address": account.address, "path": str(account.path)}, json_, f"{account.address}\n{account.path}")
     note("Back this file up: without it or its password, stake and rewards of the account are lost.", json_)
+    if account.path.parent != folder:
+        note(f"Give it to commands by --keystore {account.path}, or set FOLKMOOT_KEYSTORE.", json_)
 
 
 @app.command("list")
 def list_(
     folder: Annotated[
         Path | None,
-        typer.Argument(help="Folder to look in. Default: this user's key folder.", show_default=False),
+        typer.Argument(
+            help="Folder to look in. Default: this user's key folder, and the current one.",
+            show_default=False,
+        ),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -79,10 +84,17 @@ def list_(
     """
     from folkmoot.runtime import keystore
 
-    files = keystore.files_in(folder or keystore_folder())
+    places = [folder] if folder else [place for place in (keystore_folder(), Path.cwd()) if place.is_dir()]
+    files = [file for place in places for file in keystore.files_in(place)]
     document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in files]}
     shown = table(["account", "file"], [(file.address, str(file.path)) for file in files])
-    emit(document, json_, shown if files else f"There is no key file in {folder or keystore_folder()}.")
+    emit(
+        document,
+        json_,
+        shown
+        if files
+        else f"There is no key file in {folder or f'{keystore_folder()} and the current folder'}.",
+    )
 
 
 @app.command()

@@ -200,6 +200,38 @@ def step_limit(app_wait: float, as_json: bool) -> StepLimit:
     return StepLimit(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
 
 
+DataPaths = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        metavar="PATH",
+        help="File or folder that the training code may read. Repeat it for several. Paths with a slash "
+        "in --node-config count as well.",
+        show_default=False,
+    ),
+]
+
+WritableFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--writable",
+        metavar="FOLDER",
+        help="Folder that the training code may also write.",
+        show_default=False,
+    ),
+]
+
+PassEnv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pass-env",
+        metavar="NAME",
+        help="Environment variable that the training code gets. It gets no other of yours.",
+        show_default=False,
+    ),
+]
+
+
 def keystore_folder() -> Path:
     """Return the folder of this user's key files."""
     from platformdirs import user_data_path
@@ -221,11 +253,17 @@ def keystore_file(path: Path | None) -> Path:
     place = path if path is not None else keystore_folder()
     if path is not None and not path.is_dir():
         return path
-    files = keystore.files_in(place)
+    files = keystore.files_in(place) if place.is_dir() else []
     if not files:
+        here = keystore.files_in(Path.cwd()) if path is None else []
+        keys = (
+            f"Give --keystore {here[0].path.name}, or another key file"
+            if here
+            else "Give a key file by --keystore"
+        )
         raise KeystoreError(
             f"There is no key file in {place}.",
-            remedy="Create one with `folkmoot account new`, or give --keystore (or FOLKMOOT_KEYSTORE).",
+            remedy=f"{keys} (or FOLKMOOT_KEYSTORE), or create one with `folkmoot account new`.",
             code="keystore-missing",
         )
     if len(files) > 1:

@@ -39,6 +39,21 @@ SYSTEM = (
 )
 """Programs, libraries and facts of the machine that every process may read."""
 
+VARIABLES = frozenset(
+    {
+        *("PATH", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE", "LANG", "LANGUAGE", "TZ"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
+        *(
+            "CUDA_VISIBLE_DEVICES",
+            "NVIDIA_VISIBLE_DEVICES",
+            "FLWR_TELEMETRY_ENABLED",
+            "FLWR_DISABLE_UPDATE_CHECK",
+        ),
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL",
+    }
+)
+"""Environment variables that the training code gets."""
+
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 """Devices that every process may read and write."""
 
