@@ -6,6 +6,8 @@ For demos, drills and tests. Does not depend on Folkmoot's contracts.
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import platform
 import re
@@ -20,6 +22,7 @@ from typing import Any, Self
 from folkmoot.errors import FolkmootError, LocalError, RpcError
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.local_chain import FUNDS, LOCAL_CHAIN_ID, advance, fund
+from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import Child, died, free_port, require_free_port, spawn
 
 ANVIL_VARIABLE = "FOLKMOOT_ANVIL"
@@ -107,6 +110,40 @@ def anvil_command(
             # ones.
             command += ["--timestamp", str(last + 1)]
     return command
+
+
+def keep(rpc: Rpc, state: Path) -> None:
+    """Write a copy of a running chain beside its state file, as a whole: Anvil's own writing may be cut short.
+
+    Raises:
+        RpcError: Anvil gave no answer.
+        OSError: The file can't be written. The older copy stays.
+    """
+    packed = bytes.fromhex(str(rpc.call("anvil_dumpState", []))[2:])
+    write_whole(_kept(state), gzip.decompress(packed))
+
+
+def take_newest(state: Path) -> bool:
+    """Let a state file be the newest whole one of itself and its copy; return whether there is one."""
+    blocks = {path: _last_block(path) for path in (state, _kept(state))}
+    newest = max(blocks, key=lambda path: blocks[path])
+    if blocks[newest] < 0:
+        return False
+    if newest != state:
+        write_whole(state, newest.read_bytes())
+    return True
+
+
+def _kept(state: Path) -> Path:
+    return state.with_name(f"{state.name}.kept")
+
+
+def _last_block(state: Path) -> int:
+    """Return the number of the newest block of a saved chain; -1 if there is no whole one."""
+    try:
+        return int(json.loads(state.read_bytes())["best_block_number"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
 
 
 def _last_time(state: Path) -> int:

@@ -16,13 +16,16 @@ from folkmoot.cli.options import (
     RPC_DEFAULT,
     AppWait,
     Clock,
+    DataPaths,
     Feedback,
     Json,
     NodeConfig,
+    PassEnv,
     RpcUrl,
     RunConfig,
     Start,
     Width,
+    WritableFolders,
 )
 from folkmoot.cli.output import emit
 from folkmoot.cli.policy import DEFAULT_RULE, PRIVATE_RULE, parse_rule
@@ -115,11 +118,19 @@ def run(
             help="Train with Flower's simulation engine (Ray), without a process for each node.",
         ),
     ] = False,
+    sandbox: Annotated[
+        bool,
+        typer.Option("--sandbox", help="Train in the sandbox of `folkmoot join`, with the options below."),
+    ] = False,
+    data: DataPaths = None,
+    writable: WritableFolders = None,
+    pass_env: PassEnv = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for keys, logs, the model and the app's files. Default: a new one in .folkmoot/runs.",
+            help="Folder for keys, logs, the model and the app's files. Default: a new one in .folkmoot/runs. With "
+            "that of an interrupted run, the run goes on.",
             show_default=False,
         ),
     ] = None,
@@ -131,6 +142,9 @@ def run(
     partition 0. Then starts a local chain, the contracts, a coordinator, a SuperLink and the nodes, and trains the app
     on them. Refuses an app that can't be anchored before anything starts, and says why.
 
+    Ctrl-C keeps what is done: the same command with --home and the folder of the run goes on. With a run that is
+    complete, --keep starts its page again.
+
     To run the same app on several machines: `task init --app`, `deploy`, `join --app`, `train --app`.
 
     Example: folkmoot run ./quickstart-pytorch --nodes 3
@@ -141,9 +155,19 @@ def run(
     from folkmoot.devnet.flower_simulation import check_simulation
     from folkmoot.devnet.run import AppRun
     from folkmoot.protocol.packing import check_width
+    from folkmoot.sandbox.kernel import require_support
 
     if simulation:
         check_simulation(node_config)
+    given = {"--data": data, "--writable": writable, "--pass-env": pass_env}
+    words = [word for option, values in given.items() for value in values or () for word in (option, value)]
+    if sandbox:
+        require_support()
+    if (words and not sandbox) or (sandbox and simulation):
+        raise InputError(
+            "--data, --writable and --pass-env are for --sandbox, which Flower's simulation engine has not.",
+            remedy="Give --sandbox, without --simulation.",
+        )
     name, parameters = parse_rule(rule)
     plan = Plan(
         home=(home or _new_home(app)).absolute(),
@@ -155,6 +179,7 @@ def run(
         node_config=tuple(node_config or ()),
         app_wait=app_wait,
         simulation=simulation,
+        sandbox=tuple(words) if sandbox else None,
         width=check_width(width),
         feedback=feedback,
     )

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -453,7 +453,7 @@ class Demo:
             else:
                 share = _share(verdict, progress)
                 style = "green" if share >= 0.5 else "yellow" if share else "red"
-                reason = f"[{style}]{verdict['reason']}[/]{_numbers(verdict, share)}"
+                reason = f"[{style}]{verdict['reason']}[/][dim]{why_low(verdict, share)}[/]"
                 table.add_row(name, size, *told, "yes", f"[{style}]{share:.0%}[/]", reason)
         self.console.print(table)
 
@@ -658,8 +658,8 @@ def _metric_text(metrics: dict[str, float]) -> str:
     )
 
 
-def _numbers(verdict: dict[str, Any], share: float) -> str:
-    """Return a short reason for the low weight of an update."""
+def why_low(verdict: Mapping[str, Any], share: float) -> str:
+    """Return a short reason for the low weight of an update, in parentheses; nothing if there is none."""
     numbers = verdict.get("numbers") or {}
     reason = ""
     if "krumScore" in numbers and not share:
@@ -669,7 +669,7 @@ def _numbers(verdict: dict[str, Any], share: float) -> str:
         reason = f"cosine with the model's trajectory {int(numbers['trajectoryCosine']) / UNIT:.2f}"
     elif "coreSimilarity" in numbers and share < 0.5:
         reason = f"cosine with the majority's core {int(numbers['coreSimilarity']) / UNIT:.2f}"
-    return f" [dim]({reason})[/]" if reason else ""
+    return f" ({reason})" if reason else ""
 
 
 def _share(verdict: dict[str, Any], progress: RoundProgress) -> float:

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.aggregation import policy_file
+from folkmoot.aggregation.registry import fewest_contributors
 from folkmoot.apps.limit import LIMIT
 from folkmoot.apps.staging import OUTPUT
 from folkmoot.devnet import anvil
 from folkmoot.devnet import flower_simulation as simulation
 from folkmoot.devnet.lines import Line
-from folkmoot.errors import InputError
+from folkmoot.errors import InputError, LocalError
 from folkmoot.protocol import feedback
 from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
@@ -110,6 +111,9 @@ class Plan:
     """Number of contributors per round, if the app selects fewer than all; otherwise 0."""
     simulation: bool = False
     """Whether Flower's simulation engine trains the app instead of SuperNodes."""
+    sandbox: tuple[str | Path, ...] | None = None
+    """Options of `join` for the sandbox in which the nodes of an app train; None for no sandbox. Those of a task always
+    have one, if the system can."""
     commit_window: int = 0
     """Minimum length of the commit window in seconds. The profile's window is used if it is longer. By the clock, this
     is the length."""
@@ -139,8 +143,10 @@ class Plan:
         """Check the numbers.
 
         Raises:
-            InputError: There is no contributor, an attacker is not a contributor, or two options exclude each other.
+            InputError: There is no contributor, an attacker is not a contributor, there is no such rule, or two options
+                exclude each other.
         """
+        fewest_contributors(self.rule, self.parameters)
         feedback.settings(self.feedback, self.width)
         if not 1 <= self.contributors <= 64:
             raise InputError(
@@ -167,6 +173,11 @@ class Plan:
     def deployment_file(self) -> Path:
         """Path of the file with the contracts' addresses."""
         return self.home / "deployment.json"
+
+    @property
+    def chain_file(self) -> Path:
+        """State of the chain, which Anvil writes."""
+        return self.home / "chain.json"
 
     @property
     def genesis(self) -> Path:
@@ -219,7 +230,7 @@ class Plan:
         """Options of the commands for the task or app: ``--task``, or ``--app`` with its run config."""
         if self.app is None:
             return ["--task", self.task]
-        return ["--app", self.app, *_repeated("--run-config", self.run_config)]
+        return ["--app", self.app, *repeated("--run-config", self.run_config)]
 
     def names(self) -> list[str]:
         """Names of the contributors, in order."""
@@ -266,7 +277,6 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
         LocalError: The chain is not a local one, or a program failed.
         ChainError: A transaction failed.
     """
-    from folkmoot.aggregation.registry import fewest_contributors
     from folkmoot.chain.client import Chain, connect_web3
     from folkmoot.chain.deploy import deploy_and_report
     from folkmoot.chain.terms import PROFILES
@@ -412,7 +422,11 @@ class LocalFederation:
         return f"127.0.0.1:{self.superlink_port}"
 
     def start_chain(self) -> None:
-        """Start Anvil. Its state is saved in the federation's folder."""
+        """Start Anvil. Its state is saved in the federation's folder.
+
+        Raises:
+            LocalError: The chain of a federation that was made is lost (``chain-lost``), or Anvil can't be started.
+        """
         from folkmoot.errors import RpcError
         from folkmoot.rpc.client import Rpc
 
@@ -425,11 +439,29 @@ class LocalFederation:
                 return False
 
         self.plan.home.mkdir(parents=True, exist_ok=True)
+        if not anvil.take_newest(self.plan.chain_file) and self.plan.deployment_file.exists():
+            raise LocalError(
+                f"The chain of the federation is lost: {self.plan.chain_file} is damaged or missing.",
+                remedy="Start another federation with another --home. Models and logs stay in this one.",
+                code="chain-lost",
+            )
         command = anvil.anvil_command(
-            self.chain_port, host=self.host, block_time=1, mixed=True, state=self.plan.home / "chain.json"
+            self.chain_port, host=self.host, block_time=1, mixed=True, state=self.plan.chain_file
         )
         with probe:
             self.supervisor.start("chain", command, ready=answers, timeout=30)
+
+    def keep_chain(self) -> None:
+        """Write a copy of the chain to disk: the state from which it goes on if Anvil is killed.
+
+        Raises:
+            RpcError: Anvil gave no answer.
+            OSError: The disk is full, or can't be written.
+        """
+        from folkmoot.rpc.client import Rpc
+
+        with Rpc(self.rpc_url) as rpc:
+            anvil.keep(rpc, self.plan.chain_file)
 
     def start_superlink(self) -> None:
         """Start the SuperLink. It does not need the other processes, so it can start before them."""
@@ -498,14 +530,16 @@ class LocalFederation:
             attack = self.plan.attackers.get(number)
             share: tuple[str | Path, ...] = ("--partition", f"{number - 1}/{self.plan.contributors}")
             if self.plan.app is not None:
-                share += ("--layout", self.plan.layout, *_repeated("--node-config", self.plan.node_config))
+                share += ("--layout", self.plan.layout, *repeated("--node-config", self.plan.node_config))
             self._start_node(name, name, *share, *(("--attack", attack) if attack else ()))
         if self.plan.root:
             self._start_node("root", "coordinator", "--root", self.plan.root)
 
     def _start_node(self, name: str, key: str, *words: str | Path) -> None:
         # An app is the user's own: it may download its data. Its code has run already, when it was read.
-        sandbox = [] if self.plan.app is None and not support().missing else ["--without-sandbox"]
+        sandbox = self.plan.sandbox
+        if sandbox is None:
+            sandbox = () if self.plan.app is None and not support().missing else ("--without-sandbox",)
         rpc, coordinator, superlink = self.rpc_url, self.api_url, self.superlink
         if self.plan.link and name != "root":
             line = Line(self.plan.link, (self.chain_port, self.api_port, self.superlink_port))
@@ -581,7 +615,7 @@ class LocalFederation:
         }
 
 
-def _repeated(option: str, values: Sequence[str]) -> list[str]:
+def repeated(option: str, values: Sequence[str]) -> list[str]:
     """Return an option repeated with each of its values."""
     return [word for value in values for word in (option, value)]
 
