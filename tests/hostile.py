@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import platform
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +26,8 @@ MARK = "ATTACK "
 
 FORKS = 150
 """Processes that count as forking without end."""
+
+LOCK = fcntl.LOCK_EX | fcntl.LOCK_NB
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _X86 = platform.machine() == "x86_64"
@@ -65,6 +69,23 @@ def attack(targets: dict[str, Any]) -> dict[str, bool]:
         "connect to another Unix socket": lambda: _connect(socket.AF_UNIX, targets["unix"]),
         "use io_uring": lambda: _libc.syscall(425, 1, ctypes.create_string_buffer(120)) >= 0,
         "join a kernel keyring": lambda: _libc.syscall(250 if _X86 else 219, 0, -3, 1) >= 0,
+        "read a message of another program": lambda: _message(int(targets["queue"])),
+        "change a semaphore of another program": lambda: (
+            _libc.semctl(int(targets["semaphore"]), 0, 16, 5) == 0
+        ),
+        "look at shared memory of another program": lambda: _shared(int(targets["shared"])),
+        "change the priority of the node": lambda: _priority(pid),
+        "look at the network's connections": lambda: _read("/proc/self/net/tcp"),
+        "look at a thread's network": lambda: _read(f"/proc/self/task/{os.getpid()}/net/unix"),
+        "look at the network's names": _interface,
+        "look at the mounts": lambda: _read("/proc/self/mountinfo"),
+        "lock a file that it may read": lambda: _on_itself(lambda file: fcntl.flock(file, LOCK)),
+        "keep others from opening a file": lambda: _on_itself(
+            lambda file: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        ),
+        "read the flags of a file": lambda: _on_itself(lambda file: fcntl.ioctl(file, 0x80086601, bytes(8))),
+        "send an open file": _send_file,
+        "watch a folder": lambda: _libc.inotify_add_watch(_libc.inotify_init(), b"/", 0x100) >= 0,
         "make shared memory": lambda: _libc.syscall(29 if _X86 else 194, 0, 4096, 0o1600) >= 0,
         "leave a program behind": lambda: _daemon(targets["left"]),
         "fork without end": _forks,
@@ -100,8 +121,140 @@ def fill_disk(size: int) -> None:
     time.sleep(1)  # As above.
 
 
+def _pause() -> None:
+    time.sleep(0.02)
+
+
+def fill_removed(size: int, keep: str = "open") -> None:
+    """Write files that no folder has any more: they stay open, or in memory only."""
+    kept = []
+    for number in range(size >> 24):
+        path = Path(os.environ["TMPDIR"], f"file-{number}")
+        with path.open("w+b", buffering=0) as file:
+            file.write(bytes(1 << 24))
+            if keep == "open":
+                kept.append(os.dup(file.fileno()))
+            else:
+                _libc.mmap.restype = ctypes.c_void_p
+                _libc.mmap(None, ctypes.c_size_t(4096), 1, 1, file.fileno(), ctypes.c_long(0))
+        path.unlink()
+        _pause()
+    time.sleep(1)  # As above.
+
+
+def fill_deep(size: int) -> None:
+    """Write files below a path that is longer than the system takes."""
+    at = os.open(os.environ["TMPDIR"], os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("x" * 255, dir_fd=at)
+        at = os.open("x" * 255, os.O_RDONLY, dir_fd=at)
+    for number in range(size >> 24):
+        file = os.open(f"file-{number}", os.O_CREAT | os.O_WRONLY, dir_fd=at)
+        os.write(file, bytes(1 << 24))
+        os.close(file)
+        _pause()
+    time.sleep(1)  # As above.
+
+
+def without_first_thread(what: Callable[[], None]) -> None:
+    """Do something in a second thread, and end the first, whose place in /proc then shows nothing."""
+
+    def work() -> None:
+        time.sleep(0.2)
+        what()
+        os.write(1, b"done\n")
+        os._exit(0)
+
+    threading.Thread(target=work).start()
+    _libc.syscall(60 if _X86 else 93, 0)
+
+
+def fill_sockets(size: int) -> None:
+    """Let data wait in sockets: it is the kernel's memory, and no process's."""
+    kept: list[socket.socket] = []
+    for number in range(size >> 18):
+        pair = socket.socketpair()
+        kept += pair
+        for one in pair:
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    one.send(bytes(1 << 16))
+        if number % 50 == 0:
+            _pause()
+    time.sleep(1)  # As above.
+
+
+def fill_tables(size: int) -> None:
+    """Read where no memory is: each 2 MiB cost a page of the kernel's tables."""
+    _libc.mmap.restype = ctypes.c_void_p
+    step = 2 << 20
+    start = _libc.mmap(None, ctypes.c_size_t(step * (size >> 12)), 1, 0x4022, -1, ctypes.c_long(0))
+    for number in range(size >> 12):
+        _ = ctypes.c_char.from_address(start + number * step).value
+    time.sleep(1)  # As above.
+
+
+def fill_depth(size: int) -> None:
+    """Make folders inside each other."""
+    at = os.open(os.environ["TMPDIR"], os.O_RDONLY)
+    for _ in range(size >> 20):
+        os.mkdir("x", dir_fd=at)
+        below = os.open("x", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    time.sleep(1)  # As above.
+
+
+LIMITS: dict[str, Callable[[int], None]] = {
+    "memory": fill_memory,
+    "memory without a first thread": lambda size: without_first_thread(lambda: fill_memory(size)),
+    "memory in sockets": fill_sockets,
+    "memory in tables": fill_tables,
+    "disk": fill_disk,
+    "disk below a long path": fill_deep,
+    "disk in removed files": fill_removed,
+    "disk in removed files without a first thread": lambda size: without_first_thread(
+        lambda: fill_removed(size)
+    ),
+    "disk in files in memory": lambda size: fill_removed(size, "mapped"),
+    "folders": fill_depth,
+}
+"""What to do with more than a limit."""
+
+
 def _read(path: str) -> bool:
     return bool(Path(path).read_text())
+
+
+def _message(queue: int) -> bool:
+    return _libc.msgrcv(queue, ctypes.create_string_buffer(64), 8, 0, 0o4000 | 0o10000) >= 0
+
+
+def _shared(segment: int) -> bool:
+    return _libc.shmctl(segment, 2, ctypes.create_string_buffer(256)) == 0
+
+
+def _priority(pid: int) -> bool:
+    os.setpriority(os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid))
+    return True
+
+
+def _interface() -> bool:
+    with socket.socket() as one:
+        return bool(fcntl.ioctl(one, 0x8910, bytes(16) + (1).to_bytes(4, sys.byteorder) + bytes(20)))
+
+
+def _on_itself(action: Callable[[Any], object]) -> bool:
+    with Path(__file__).open("rb") as file:
+        action(file)
+    return True
+
+
+def _send_file() -> bool:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        return socket.send_fds(ours, [b"x"], [0]) == 1
 
 
 def _environment(pid: str) -> str:
@@ -191,10 +344,8 @@ def _forks() -> bool:
 
 if __name__ == "__main__":
     what, argument = sys.argv[1:]
-    if what == "memory":
-        fill_memory(int(argument))
-    elif what == "disk":
-        fill_disk(int(argument))
+    if what in LIMITS:
+        LIMITS[what](int(argument))
     else:
         sys.stdout.write(MARK + json.dumps(attack(json.loads(argument))) + "\n")
     sys.stdout.write("done\n")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import socket
@@ -40,6 +41,7 @@ def victims(home: Path) -> Iterator[Targets]:
         udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         udp.bind(("127.0.0.1", tcp.getsockname()[1]))
         short = stack.enter_context(tempfile.TemporaryDirectory())  # The path of a socket may not be long.
+        queue, semaphore, shared = _of_system_v(stack)
         addresses = (f"\0folkmoot-test-{node.pid}", f"{short}/socket")
         for address in addresses:
             server = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -61,6 +63,9 @@ def victims(home: Path) -> Iterator[Targets]:
             return {
                 **{what: str(home / file) for what, file in files.items()},
                 "pid": node.pid,
+                "queue": queue(),
+                "semaphore": semaphore,
+                "shared": shared,
                 "secret": SECRET,
                 "outside": str(home),
                 "victim": str(home / "victim"),
@@ -74,6 +79,22 @@ def victims(home: Path) -> Iterator[Targets]:
         yield fresh
 
 
+def _of_system_v(stack: ExitStack) -> tuple[Callable[[], int], int, int]:
+    """Make a message queue, a semaphore and shared memory; return what sends a message and names the queue, and ids."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    queue, semaphore, shared = libc.msgget(0, 0o1600), libc.semget(0, 1, 0o1600), libc.shmget(0, 4096, 0o1600)
+    assert min(queue, semaphore, shared) >= 0
+    stack.callback(libc.msgctl, queue, 0, None)
+    stack.callback(libc.semctl, semaphore, 0, 0)
+    stack.callback(libc.shmctl, shared, 0, None)
+
+    def send() -> int:
+        assert libc.msgsnd(queue, (1).to_bytes(8, "little") + b"secret", 6, 0o4000) == 0
+        return int(queue)
+
+    return send, semaphore, shared
+
+
 def results(output: str) -> dict[str, bool]:
     """Return what the hostile code has printed."""
     (line,) = [line for line in output.splitlines() if line.startswith(hostile.MARK)]
@@ -85,4 +106,4 @@ def refused_to_all() -> set[str]:
     scope = Path("/proc/sys/kernel/yama/ptrace_scope")
     free = os.getuid() == 0 or not scope.exists() or scope.read_text().strip() == "0"
     tracing = set() if free else {"read the memory of the node", "trace the node"}
-    return tracing | {"use io_uring", "join a kernel keyring"}
+    return tracing | {"use io_uring", "join a kernel keyring", "read the flags of a file"}

@@ -27,14 +27,18 @@ PROMISES = {
     SANDBOX: "The training code runs in a sandbox of the Linux kernel, which this machine has.",
     "files": "The training code can't read your home folder, your key file or the node's folder, apart from what "
     "`join` shows.",
-    "writing": "The training code can't write outside of the folders that `join` shows.",
+    "writing": "The training code can't write outside of the folders that `join` shows, change the flags of files "
+    "there, or keep your other programs from reading them.",
     "environment": "The training code gets none of your environment variables that you did not name, apart from the "
     "search paths of programs and Python, language, time zone, certificates, and settings of threads, GPUs and Flower.",
-    "network": "The training code can't connect to an address that `join` does not show, send UDP, or open a port.",
+    "network": "The training code can't connect to an address that `join` does not show, send UDP, or open a port, and "
+    "does not see your network's connections and addresses, or the mounts.",
     "sockets": "The training code can't connect to Unix sockets of your other programs.",
-    "programs": "The training code can't read the memory of your other programs, and can't send them signals.",
+    "programs": "The training code can't read the memory of your other programs, change their priority, or use the "
+    "queues, semaphores and shared memory that they have with each other, and can't send them signals.",
     "processes": "The training code can't start more processes than its limit.",
     "memory": "The training code is ended when it uses more memory than its limit.",
+    "disk": "The training code is ended when it writes more than its limit, also in files that it has removed.",
     "leftovers": "The training code is ended with all that it started when its message is done.",
 }
 """The sentences of docs/joining.md, by the name of their check."""
@@ -43,7 +47,7 @@ TIMEOUT = 60.0
 """Seconds that the probe may take."""
 
 _REMEDY = "Do not join on this machine. Tell the authors of Folkmoot, with the kernel's version (`uname -r`)."
-_MEMORY = 128 << 20
+_LIMIT = 128 << 20
 
 
 def training_checks(key: Callable[[], Path], home: Callable[[], Path]) -> list[Check]:
@@ -56,7 +60,12 @@ def training_checks(key: Callable[[], Path], home: Callable[[], Path]) -> list[C
         home: Function that returns the node's folder, which need not exist. It may raise a FolkmootError.
     """
     training = _Training(key, home)
-    own = {SANDBOX: training.sandbox, "memory": training.memory, "leftovers": training.leftovers}
+    own = {
+        SANDBOX: training.sandbox,
+        "memory": training.memory,
+        "disk": training.disk,
+        "leftovers": training.leftovers,
+    }
     return [
         Check(name, own.get(name, partial(training.tried, name)), () if name == SANDBOX else (SANDBOX,))
         for name in PROMISES
@@ -85,14 +94,26 @@ class _Training:
         return ok(PROMISES[name])
 
     def memory(self) -> Finding:
-        code = f"import mmap\nblock = mmap.mmap(-1, {4 * _MEMORY})\nblock.write(bytes({4 * _MEMORY}))\nwhile True: pass"
-        with Sandboxed([sys.executable, "-I", "-c", code], Rules(memory=_MEMORY), {}) as program:
-            program.wait(TIMEOUT)
-            ended = "memory" in program.monitor.reason
-            ended = ended or "MemoryError" in program.output
-        return (
-            ok(PROMISES["memory"]) if ended else failed(f"{PROMISES['memory']} This does not hold.", _REMEDY)
+        code = f"import mmap\nblock = mmap.mmap(-1, {4 * _LIMIT})\nblock.write(bytes({4 * _LIMIT}))\nwhile True: pass"
+        reason, output = self._at_limit(code)
+        return self._ended("memory", "memory" in reason or "MemoryError" in output)
+
+    def disk(self) -> Finding:
+        code = (
+            "import tempfile\nfiles = [tempfile.TemporaryFile(buffering=0) for _ in range(8)]\n"
+            f"for file in files: file.write(bytes({_LIMIT // 4}))\nwhile True: pass"
         )
+        return self._ended("disk", "wrote" in self._at_limit(code)[0])
+
+    def _at_limit(self, code: str) -> tuple[str, str]:
+        """Return why the sandbox ended code, and what it printed."""
+        command = [sys.executable, "-I", "-c", code]
+        with Sandboxed(command, Rules(memory=_LIMIT, disk=_LIMIT), {}) as program:
+            program.wait(TIMEOUT)
+            return program.monitor.reason, program.output
+
+    def _ended(self, name: str, ended: bool) -> Finding:
+        return ok(PROMISES[name]) if ended else failed(f"{PROMISES[name]} This does not hold.", _REMEDY)
 
     def leftovers(self) -> Finding:
         left = int(self._found["left"])

@@ -25,12 +25,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from folkmoot.sandbox.kernel import libc, number_of
+from folkmoot.sandbox.calls import CALLS
+from folkmoot.sandbox.kernel import libc
 from folkmoot.sandbox.rules import DEPTH, FILES, THREADS, Rules
 from folkmoot.sandbox.trees import size_of
 
 LOOK = 0.25
 """Seconds between two measurements of memory, disk and threads."""
+
+SOCKET = 1 << 19
+"""Bytes of memory that a socket counts as: what may wait in it."""
+
+_REMOVED = " (deleted)"
 
 OUTPUT = 4 << 20
 """Limit of a process's output that is passed on, in bytes."""
@@ -51,6 +57,8 @@ class Usage:
     """Number of threads."""
     memory: int
     """Memory in bytes. What a process shares with the one that it was forked from counts in both."""
+    tables: int
+    """Bytes of the tables of its pages, which are there for pages without memory too."""
 
 
 def tree_of(root: int) -> list[int]:
@@ -68,16 +76,78 @@ def tree_of(root: int) -> list[int]:
 
 def usage_of(pids: list[int]) -> Usage:
     """Return what processes use together; one that has ended uses nothing."""
-    memory = threads = 0
+    memory = threads = tables = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-                name, _, value = line.partition(":")
-                if name in ("RssAnon", "RssShmem"):
-                    memory += 1024 * int(value.split()[0])
-                elif name == "Threads":
-                    threads += int(value)
-    return Usage(len(pids), threads, memory)
+            found = _status(Path(f"/proc/{pid}"))
+            threads += int(found["Threads"])
+            if "RssAnon" not in found:  # Its first thread has ended.
+                found = next((one for task in _tasks(pid) if "RssAnon" in (one := _status(task))), {})
+            memory += 1024 * sum(int(found.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
+            tables += 1024 * int(found.get("VmPTE", "0").split()[0])
+    return Usage(len(pids), threads, memory, tables)
+
+
+def _status(process: Path) -> dict[str, str]:
+    lines = (process / "status").read_text().splitlines()
+    return {name: value for name, _, value in (line.partition(":") for line in lines)}
+
+
+def _tasks(pid: int) -> list[Path]:
+    """Return the folders of a process's threads. What they share is empty in that of one which has ended."""
+    return sorted(Path(f"/proc/{pid}/task").iterdir())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What the processes of a sandbox have open."""
+
+    size: int
+    """Bytes on the disk of files that no folder has any more."""
+    files: int
+    """Number of these files."""
+    sockets: int
+    """Number of sockets."""
+    unknown: bool
+    """Whether there is such a file in memory only, where nobody can see its size."""
+    hidden: frozenset[int]
+    """Ids of processes that do not let their open files be seen."""
+
+
+def opened_by(pids: list[int], folders: list[Path]) -> Opened:
+    """Return what processes have open; removed files count below these folders only."""
+    removed: dict[tuple[int, int], int] = {}
+    sockets: set[str] = set()
+    mapped: set[tuple[int, int]] = set()
+    hidden: set[int] = set()
+    below = tuple(f"{folder.resolve()}/" for folder in folders)
+    for pid in pids:
+        try:
+            for task in _tasks(pid):  # All threads share them, which the filter sees to.
+                descriptors = list((task / "fd").iterdir())
+                for descriptor in descriptors:
+                    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                        target = os.fsdecode(descriptor.readlink())
+                        if target.startswith("socket:"):
+                            sockets.add(target)
+                        elif target.endswith(_REMOVED) and target.startswith(below):
+                            found = descriptor.stat()
+                            removed[found.st_dev, found.st_ino] = 512 * found.st_blocks
+                maps = (task / "maps").read_bytes()
+                for line in maps.splitlines() if os.fsencode(_REMOVED) in maps else ():
+                    words = os.fsdecode(line).split(maxsplit=5)
+                    if line.endswith(os.fsencode(_REMOVED)) and words[-1].startswith(below):
+                        device = os.makedev(*(int(part, 16) for part in words[3].split(":")))
+                        mapped.add((device, int(words[4])))
+                if descriptors or maps:
+                    break
+        except PermissionError:
+            hidden.add(pid)
+        except (OSError, ValueError):
+            continue  # It has ended.
+    return Opened(
+        sum(removed.values()), len(removed), len(sockets), bool(mapped - set(removed)), frozenset(hidden)
+    )
 
 
 def memory_of(pids: list[int]) -> int:
@@ -155,6 +225,7 @@ class Monitor:
         self._rules = rules
         self._folders = [scratch, *(Path(path) for path in rules.writable)]
         self._before = size_of(self._folders)
+        self._hidden: frozenset[int] = frozenset()
         self._sockets = {os.fsencode(path) for path in rules.sockets}
         self._ends = {
             (ipaddress.ip_address(address.partition("%")[0]), port)
@@ -217,8 +288,10 @@ class Monitor:
         cookie, tid, _, call, _, _, *arguments = struct.unpack("=QIIiIQ6Q", request)
         error, flags = 0, 0
         try:
-            if call == number_of("connect"):
+            if call == CALLS["connect"]:
                 error = self._connect(listener, cookie, tid, arguments)
+            elif call == CALLS["flock"]:
+                error = self._lock(listener, cookie, tid, arguments)
             elif self.reason or len(self._processes()) >= self._rules.processes:
                 error = errno.EAGAIN
             else:
@@ -236,24 +309,35 @@ class Monitor:
             address = os.pread(memory, length, arguments[1])
         finally:
             os.close(memory)
-        group = os.pidfd_open(_group(tid))
+        if not self._allowed(address):
+            return errno.EACCES
+        wanted = arguments[0] & 0xFFFFFFFF
         try:
-            # Fails if the thread is no longer the one that asked.
-            fcntl.ioctl(listener, _VALID, struct.pack("=Q", cookie))
-            if not self._allowed(address):
-                return errno.EACCES
-            wanted = arguments[0] & 0xFFFFFFFF
-            theirs = int(libc.syscall(_PIDFD_GETFD, group, ctypes.c_int(wanted), 0))
-            if theirs >= 0:
-                try:
-                    return _connect(theirs, address)
-                finally:
-                    os.close(theirs)
-            if ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
-                return ctypes.get_errno()
+            theirs = _borrow(listener, cookie, tid, wanted)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOSYS):
+                raise
             return self._connect_another(listener, cookie, tid, wanted, address)
+        try:
+            return _connect(theirs, address)
         finally:
-            os.close(group)
+            os.close(theirs)
+
+    def _lock(self, listener: int, cookie: int, tid: int, arguments: list[int]) -> int:
+        """Lock a file of the process for it, if the process may write the file; return the error number, 0 for none.
+
+        A lock that is not free is not waited for, and a container that may not borrow the file has no such locks.
+        """
+        theirs = _borrow(listener, cookie, tid, arguments[0] & 0xFFFFFFFF)
+        try:
+            if fcntl.fcntl(theirs, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+                return errno.EBADF  # As on NFS.
+            fcntl.flock(theirs, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return errno.EWOULDBLOCK if arguments[1] & fcntl.LOCK_NB else errno.ENOLCK
+        finally:
+            os.close(theirs)
+        return 0
 
     def _connect_another(self, listener: int, cookie: int, tid: int, wanted: int, address: bytes) -> int:
         """Connect a new socket and put it in the place of the process's own, which a container may not share."""
@@ -318,20 +402,26 @@ class Monitor:
     def _excess(self) -> str:
         """Return the limit that is exceeded; empty if none is."""
         rules, processes = self._rules, self._processes()
-        used = usage_of(processes)
-        if used.memory > rules.memory and memory_of(processes) > rules.memory:
+        used, opened = usage_of(processes), opened_by(processes, self._folders)
+        of_kernel = used.tables + SOCKET * opened.sockets
+        if used.memory + of_kernel > rules.memory and memory_of(processes) + of_kernel > rules.memory:
             return f"it used more than {rules.memory / 1e9:.1f} GB of memory"
         if used.threads > THREADS:
             return f"it had more than {THREADS} threads"
         found = size_of(self._folders)
-        if found.size - self._before.size > rules.disk:
+        if found.size + opened.size - self._before.size > rules.disk:
             return f"it wrote more than {rules.disk / 1e9:.1f} GB"
-        if found.files - self._before.files > FILES:
+        if found.files + opened.files - self._before.files > FILES:
             return f"it made more than {FILES:,} files"
         if found.depth > max(DEPTH, self._before.depth):
             return f"it made more than {DEPTH} folders inside each other"
         if found.closed > self._before.closed:
             return "it made a folder that can't be read, so nobody could measure what is in it"
+        if opened.unknown:
+            return "it kept a removed file in its memory only, so nobody could measure that file"
+        before, self._hidden = self._hidden, opened.hidden
+        if before & opened.hidden:  # Twice, since the kernel hides them for a moment while a program starts.
+            return "it hid its open files, so nobody could measure them"
         return ""
 
     def _kill(self) -> None:
@@ -341,6 +431,24 @@ class Monitor:
         for pid in self._processes():
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _borrow(listener: int, cookie: int, tid: int, descriptor: int) -> int:
+    """Return another descriptor of an open file of the process that asks.
+
+    Raises:
+        OSError: There is none, the process has ended, or a container does not allow it.
+    """
+    group = os.pidfd_open(_group(tid))
+    try:
+        # Fails if the thread is no longer the one that asked.
+        fcntl.ioctl(listener, _VALID, struct.pack("=Q", cookie))
+        theirs = int(libc.syscall(_PIDFD_GETFD, group, ctypes.c_int(descriptor), 0))
+        if theirs < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return theirs
+    finally:
+        os.close(group)
 
 
 def _connect(descriptor: int, address: bytes) -> int:

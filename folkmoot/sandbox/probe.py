@@ -7,6 +7,8 @@ It imports nothing of Folkmoot, because it runs as a program of its own.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import fcntl
 import json
 import os
 import signal
@@ -22,6 +24,8 @@ from typing import Any
 FORKS = 32
 """Processes that the probe tries to start: more than its rules allow."""
 
+_GET_FLAGS, _GET_INTERFACE, _IPC_INFO = 0x80086601, 0x8910, 3
+
 SIGNAL = "send a signal"
 """The attempt that works on kernels before Linux 6.12."""
 
@@ -32,7 +36,16 @@ def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]
     local = ("127.0.0.1", int(given["port"]))
     return {
         "files": {f"read {path}": partial(_read, Path(path)) for path in given["hidden"]},
-        "writing": {f"write in {folder}": partial(_write, folder) for folder in given["folders"]},
+        "writing": {
+            **{f"write in {folder}": partial(_write, folder) for folder in given["folders"]},
+            "lock a file": lambda: _on_itself(lambda file: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)),
+            "keep others from opening a file": lambda: _on_itself(
+                lambda file: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+            ),
+            "use the flags of a file": lambda: _on_itself(
+                lambda file: fcntl.ioctl(file, _GET_FLAGS, bytes(8))
+            ),
+        },
         "environment": {
             "read your variables": lambda: _require(given["variable"] in os.environ),
             "read your variables from /proc": lambda: _require(given["variable"] in _first_environment()),
@@ -40,6 +53,9 @@ def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]
         "network": {
             "connect to a TCP port": lambda: _connect(socket.AF_INET, local),
             "send a datagram": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", local),
+            "see your connections": partial(_read, Path("/proc/self/net/tcp")),
+            "see your addresses": _interface,
+            "see your mounts": partial(_read, Path("/proc/self/mountinfo")),
             "open a port": lambda: socket.create_server(("127.0.0.1", 0)).close(),
         },
         "sockets": {
@@ -49,6 +65,12 @@ def attempts(given: dict[str, Any]) -> dict[str, dict[str, Callable[[], object]]
         "programs": {
             SIGNAL: lambda: os.kill(pid, signal.SIGCONT),
             "read an environment": lambda: Path(f"/proc/{pid}/environ").read_bytes(),
+            "change a priority": lambda: os.setpriority(
+                os.PRIO_PROCESS, pid, os.getpriority(os.PRIO_PROCESS, pid)
+            ),
+            **{
+                f"use {what} of System V": partial(_system_v, what) for what in ("msgctl", "semctl", "shmctl")
+            },
             "read memory": lambda: Path(f"/proc/{pid}/maps").read_bytes(),
         },
         "processes": {f"start {FORKS} processes": _fork},
@@ -60,6 +82,25 @@ def _read(path: Path) -> None:
         list(path.iterdir())
     else:
         path.read_bytes()
+
+
+def _on_itself(action: Callable[[Any], object]) -> None:
+    """Do something to this file, which may only be read."""
+    with Path(__file__).open("rb") as file:
+        action(file)
+
+
+def _interface() -> None:
+    with socket.socket() as one:
+        fcntl.ioctl(one, _GET_INTERFACE, bytes(16) + (1).to_bytes(4, sys.byteorder) + bytes(20))
+
+
+def _system_v(call: str) -> None:
+    """Ask for the limits of a kind of communication between processes: that changes nothing."""
+    buffer = ctypes.create_string_buffer(256)
+    function = getattr(ctypes.CDLL(None, use_errno=True), call)
+    if function(0, *([0] if call == "semctl" else []), _IPC_INFO, buffer) < 0:
+        raise OSError(ctypes.get_errno(), call)
 
 
 def _write(folder: str) -> None:

@@ -54,6 +54,12 @@ VARIABLES = frozenset(
 )
 """Environment variables that the training code gets."""
 
+OF_ITSELF = (
+    *("auxv", "cmdline", "comm", "environ", "fd", "fdinfo", "limits", "maps", "numa_maps", "smaps"),
+    *("smaps_rollup", "stat", "statm", "status"),
+)
+"""What a process may read of itself below /proc. Other names there tell the network's connections and the mounts."""
+
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 """Devices that every process may read and write."""
 

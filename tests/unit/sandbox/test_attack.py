@@ -68,26 +68,69 @@ def test_hostile_code_gets_nothing_in_a_sandbox_and_everything_without(
     assert not sandboxed.exists()  # It began before the other one, so it would be there by now.
 
 
-@pytest.mark.parametrize(
-    ("what", "rules", "reason"),
-    [
-        ("memory", Rules(memory=200 << 20), "it used more than 0.2 GB of memory"),
-        ("disk", Rules(disk=100 << 20), "it wrote more than 0.1 GB"),
-    ],
-)
-def test_a_limit_ends_the_sandbox(what: str, rules: Rules, reason: str, tmp_path: Path) -> None:
+def _sees_all() -> bool:
+    status = Path("/proc/self/status")
+    return not status.exists() or f"CapEff:\t{0:016x}" not in status.read_text()
+
+
+MEMORY, DISK = "it used more than 0.2 GB of memory", "it wrote more than 0.1 GB"
+REASONS = {
+    "disk in files in memory": "it kept a removed file in its memory only, so nobody could measure that file",
+    "folders": "it made more than 128 folders inside each other",
+}
+
+
+@pytest.mark.parametrize("what", hostile.LIMITS)
+def test_a_limit_ends_the_sandbox(what: str, tmp_path: Path) -> None:
     size = str(400 << 20)
-    status, output, said = in_sandbox(what, size, rules=rules)
-    assert (status, said) == (137, reason)
+    status, output, said = in_sandbox(what, size, rules=Rules(memory=200 << 20, disk=100 << 20))
+    assert said == REASONS.get(what, MEMORY if what.startswith("memory") else DISK)
+    assert status == 137
     assert "done" not in output
-    done = subprocess.run(
-        [sys.executable, SCRIPT, what, size],
-        env={"TMPDIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=True,
+    if what in ("memory", "disk"):
+        done = subprocess.run(
+            [sys.executable, SCRIPT, what, size],
+            env={"TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "done" in done.stdout
+
+
+@pytest.mark.skipif(_sees_all(), reason="root sees the open files of every process")
+def test_a_program_that_hides_its_open_files_is_ended() -> None:
+    """A program that its user may not read, only execute, is hidden by the kernel."""
+    code = (
+        "import os, shutil, sys, time\n"
+        "path = os.path.join(os.environ['TMPDIR'], 'sleep')\n"
+        "file = os.open(path, os.O_CREAT | os.O_WRONLY, 0o111)\n"
+        "os.write(file, open(shutil.which('sleep'), 'rb').read()); os.close(file)\n"
+        "os.execv(path, ['sleep', '60'])\n"
     )
-    assert "done" in done.stdout
+    with Sandboxed([sys.executable, "-c", code], Rules(), {"PATH": os.defpath}) as program:
+        assert program.wait(50) == 137
+        assert program.monitor.reason == "it hid its open files, so nobody could measure them"
+
+
+def test_an_exclusive_lock_is_for_files_that_it_may_write(tmp_path: Path) -> None:
+    code = (
+        "import errno, fcntl, os, sys\n"
+        "both = fcntl.LOCK_EX | fcntl.LOCK_NB\n"
+        "own = [open(os.path.join(os.environ['TMPDIR'], 'own'), 'w') for _ in range(2)]\n"
+        "fcntl.flock(own[0], fcntl.LOCK_EX)\n"
+        "def lock(file, how):\n"
+        "    try: fcntl.flock(file, how)\n"
+        "    except OSError as error: return errno.errorcode[error.errno]\n"
+        "print(lock(own[1], both), lock(own[1], fcntl.LOCK_EX), lock(own[1], fcntl.LOCK_SH | fcntl.LOCK_NB))\n"
+        "data = open(sys.argv[1])\n"
+        "print(lock(data, both), lock(data, fcntl.LOCK_SH), lock(data, fcntl.LOCK_UN))\n"
+    )
+    data = tmp_path / "data"
+    data.touch()
+    with Sandboxed([sys.executable, "-c", code, data], Rules(readable=(str(data),)), {}) as program:
+        assert program.wait(60) == 0, program.output
+    assert program.output == "EAGAIN ENOLCK EAGAIN\nEBADF None None\n"
 
 
 @pytest.mark.parametrize("call", [438, 100_000])
