@@ -206,14 +206,36 @@ def fill_depth(size: int) -> None:
     time.sleep(1)  # As above.
 
 
+def fill_nameless(size: int) -> None:
+    """Take memory under a name that is no text."""
+    _libc.prctl(15, b"\xff\xfe", 0, 0, 0)
+    fill_memory(size)
+
+
+def fill_removed_deep(size: int) -> None:
+    """Write removed files below a path that is longer than the system takes."""
+    at = os.open(os.environ["TMPDIR"], os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("x" * 255, dir_fd=at)
+        at = os.open("x" * 255, os.O_RDONLY, dir_fd=at)
+    for _ in range(size >> 24):
+        file = os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=at)
+        os.write(file, bytes(1 << 24))
+        os.unlink("file", dir_fd=at)
+        _pause()
+    time.sleep(1)  # As above.
+
+
 LIMITS: dict[str, Callable[[int], None]] = {
     "memory": fill_memory,
     "memory without a first thread": lambda size: without_first_thread(lambda: fill_memory(size)),
+    "memory under a name that is no text": fill_nameless,
     "memory in sockets": fill_sockets,
     "memory in tables": fill_tables,
     "disk": fill_disk,
     "disk below a long path": fill_deep,
     "disk in removed files": fill_removed,
+    "disk in removed files below a long path": fill_removed_deep,
     "disk in removed files without a first thread": lambda size: without_first_thread(
         lambda: fill_removed(size)
     ),

@@ -108,7 +108,7 @@ _PRCTL = (2, 3, 15, 16, 21, 23, 27, 29, 30, 38, 39, 41, 42, 52, 0x41555856, 0x53
 _FCNTL = (
     *(fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL),
     *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW, 36, 37, 38),  # locks of a process, and of an open file
-    *(fcntl.F_SETPIPE_SZ, fcntl.F_GETPIPE_SZ, 1034),  # 1034: seals
+    *(fcntl.F_GETPIPE_SZ, 1034),  # 1034: seals
 )
 """Commands of `fcntl`. Leases would keep other programs from opening a file, owners and signals reach them."""
 

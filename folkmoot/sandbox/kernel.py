@@ -138,7 +138,9 @@ def enter(rules: Rules, scratch: Path, control: socket.socket) -> None:
 
 def _limit(rules: Rules) -> None:
     limits = {
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CORE: 1,  # With 0, a crash reports its memory to a program that collects dumps (core(5)).
+        resource.RLIMIT_RTPRIO: 0,
+        resource.RLIMIT_NICE: 0,
         resource.RLIMIT_FSIZE: rules.disk,
         resource.RLIMIT_NOFILE: OPEN_FILES,
         resource.RLIMIT_MSGQUEUE: 0,

@@ -17,6 +17,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import threading
 import time
@@ -36,6 +37,10 @@ LOOK = 0.25
 SOCKET = 1 << 19
 """Bytes of memory that a socket counts as: what may wait in it."""
 
+PIPE = 1 << 16
+"""The same of a pipe."""
+
+_MEMORY = ("RssAnon", "RssShmem", "HugetlbPages")
 _REMOVED = " (deleted)"
 
 OUTPUT = 4 << 20
@@ -83,13 +88,14 @@ def usage_of(pids: list[int]) -> Usage:
             threads += int(found["Threads"])
             if "RssAnon" not in found:  # Its first thread has ended.
                 found = next((one for task in _tasks(pid) if "RssAnon" in (one := _status(task))), {})
-            memory += 1024 * sum(int(found.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
+            memory += 1024 * sum(int(found.get(name, "0").split()[0]) for name in _MEMORY)
             tables += 1024 * int(found.get("VmPTE", "0").split()[0])
     return Usage(len(pids), threads, memory, tables)
 
 
 def _status(process: Path) -> dict[str, str]:
-    lines = (process / "status").read_text().splitlines()
+    # A process names itself, also in bytes that are no text.
+    lines = (process / "status").read_text(errors="replace").splitlines()
     return {name: value for name, _, value in (line.partition(":") for line in lines)}
 
 
@@ -106,8 +112,8 @@ class Opened:
     """Bytes on the disk of files that no folder has any more."""
     files: int
     """Number of these files."""
-    sockets: int
-    """Number of sockets."""
+    waiting: int
+    """Bytes of the kernel's memory that may wait in sockets and pipes."""
     unknown: bool
     """Whether there is such a file in memory only, where nobody can see its size."""
     hidden: frozenset[int]
@@ -115,9 +121,9 @@ class Opened:
 
 
 def opened_by(pids: list[int], folders: list[Path]) -> Opened:
-    """Return what processes have open; removed files count below these folders only."""
+    """Return what processes have open. A file in memory only counts if it was below one of these folders."""
     removed: dict[tuple[int, int], int] = {}
-    sockets: set[str] = set()
+    waiting: dict[tuple[int, int], int] = {}
     mapped: set[tuple[int, int]] = set()
     hidden: set[int] = set()
     below = tuple(f"{folder.resolve()}/" for folder in folders)
@@ -127,12 +133,14 @@ def opened_by(pids: list[int], folders: list[Path]) -> Opened:
                 descriptors = list((task / "fd").iterdir())
                 for descriptor in descriptors:
                     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                        target = os.fsdecode(descriptor.readlink())
-                        if target.startswith("socket:"):
-                            sockets.add(target)
-                        elif target.endswith(_REMOVED) and target.startswith(below):
-                            found = descriptor.stat()
-                            removed[found.st_dev, found.st_ino] = 512 * found.st_blocks
+                        found = descriptor.stat()  # A link's name may be longer than the system takes.
+                        key = found.st_dev, found.st_ino
+                        if stat.S_ISSOCK(found.st_mode):
+                            waiting[key] = SOCKET
+                        elif stat.S_ISFIFO(found.st_mode):
+                            waiting[key] = PIPE
+                        elif stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                            removed[key] = 512 * found.st_blocks
                 maps = (task / "maps").read_bytes()
                 for line in maps.splitlines() if os.fsencode(_REMOVED) in maps else ():
                     words = os.fsdecode(line).split(maxsplit=5)
@@ -146,7 +154,11 @@ def opened_by(pids: list[int], folders: list[Path]) -> Opened:
         except (OSError, ValueError):
             continue  # It has ended.
     return Opened(
-        sum(removed.values()), len(removed), len(sockets), bool(mapped - set(removed)), frozenset(hidden)
+        sum(removed.values()),
+        len(removed),
+        sum(waiting.values()),
+        bool(mapped - set(removed)),
+        frozenset(hidden),
     )
 
 
@@ -176,10 +188,7 @@ def _parent(pid: int) -> int | None:
 
 def _group(tid: int) -> int:
     """Return the process of a thread."""
-    for line in Path(f"/proc/{tid}/status").read_text().splitlines():
-        if line.startswith("Tgid:"):
-            return int(line.split()[1])
-    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+    return int(_status(Path(f"/proc/{tid}"))["Tgid"])
 
 
 def addresses_of(rules: Rules) -> dict[str, list[str]]:
@@ -403,7 +412,7 @@ class Monitor:
         """Return the limit that is exceeded; empty if none is."""
         rules, processes = self._rules, self._processes()
         used, opened = usage_of(processes), opened_by(processes, self._folders)
-        of_kernel = used.tables + SOCKET * opened.sockets
+        of_kernel = used.tables + opened.waiting
         if used.memory + of_kernel > rules.memory and memory_of(processes) + of_kernel > rules.memory:
             return f"it used more than {rules.memory / 1e9:.1f} GB of memory"
         if used.threads > THREADS:
