@@ -139,7 +139,7 @@ class RunView:
     next_round_at: int | None = None
     """Unix time on the coordinator's wall clock before which it opens no round; None if it does not wait."""
     waiting: str | None = None
-    """Sentence that says why it waits; None if it does not."""
+    """What keeps it from going on that does not belong to every round, and what ends that; None if there is nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -696,7 +696,7 @@ class CoordinatorApi:
                 patience=int(view.get("patience", 0)),
                 cancelled=int(view.get("cancelled", 0)),
                 next_round_at=None if view.get("nextRoundAt") is None else int(view["nextRoundAt"]),
-                waiting=None if view.get("waiting") is None else str(view["waiting"]),
+                waiting=next((_wait(one) for one in view.get("waits", ()) if not one["normal"]), None),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/runs") from error
@@ -789,6 +789,10 @@ def passing(error: FolkmootError) -> bool:
     status = error.details.get("status")
     asked = isinstance(error, CoordinatorError)
     return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
+
+
+def _wait(one: Mapping[str, Any]) -> str:
+    return f"{one['message']} {one['remedy']}".strip()
 
 
 def _hex_bytes(text: str) -> bytes:

@@ -9,11 +9,15 @@ another coordinator that took the database while this one had lost it.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
 
 from folkmoot.errors import DatabaseError, FolkmootError, RpcError, WrongChainError
 from folkmoot.runtime.backoff import Backoff
@@ -21,11 +25,15 @@ from folkmoot.runtime.logs import fields
 from server.chain.indexer import ROLLED_BACK, DeepRollback, Indexer
 from server.chain.outbox import Outbox, under_way
 from server.chain.view import AWAY, ChainView
+from server.db import events
 from server.db.engine import Database
 from server.db.holding import FENCED
+from server.db.models import Round
 from server.restore.upkeep import Upkeep
 from server.rounds import queries as services
 from server.rounds.engine import Engine
+from server.rounds.runs import stopping
+from server.waiting import Waiting, Why, wait
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +117,7 @@ class Worker:
         self._rewind = rewind
         self._poll_interval = poll_interval
         self._check = check
+        self._told: Waiting | None = None
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -210,16 +219,23 @@ class Worker:
     @property
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
-        endpoints = self._chain.rpc.warnings
-        found = (*endpoints, *self._outbox.warnings, self._indexer.warning, *self._upkeep.warnings)
+        waiting = [one.sentence for one in self.waiting if not one.normal and one.why is not Why.LOOK_FAILED]
+        found = (*self._chain.rpc.warnings, *waiting, self._indexer.warning, *self._upkeep.warnings)
         return [warning for warning in found if warning]
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """All that is waited for, what is no matter of time first."""
+        failed = (wait(Why.LOOK_FAILED, problem=error),) if (error := self.status.error) else ()
+        found = dict.fromkeys((*failed, *self._outbox.waiting, *self._engine.waiting))
+        return sorted(found, key=lambda one: one.normal)
 
     def _run(self) -> None:
         backoff = Backoff(self._poll_interval, LONGEST_PAUSE)
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                wait = 0.0 if self.step() else self.pause
+                pause = 0.0 if self.step() else self.pause
             except Refusal as exc:
                 self.refusal = exc.why
                 self.status.error = str(exc.why)
@@ -229,17 +245,42 @@ class Worker:
                 if self.status.error != str(exc):
                     logger.warning("%s", exc, extra=fields("look-failed", code=exc.code))
                 self.status.error = str(exc)
+                self._tell()
                 self._wake.wait(backoff.next())
                 continue
             except Exception as exc:
                 logger.exception("a defect stopped this step; it is tried again", extra=fields("defect"))
                 self.status.error = f"Unexpected {type(exc).__name__}."
+                self._tell()
                 self._stop.wait(backoff.next())
                 continue
             backoff.reset()
             self.status.error = None
             self.status.succeeded_time = time.time()
-            self._wake.wait(wait)
+            self._tell()
+            self._wake.wait(pause)
+
+    def _tell(self) -> None:
+        """Append an event if something keeps the run from going on that is no matter of time: once a round each."""
+        try:
+            with self._database.read() as session:
+                run, newest = services.running_run(session), session.scalar(select(func.max(Round.number)))
+                found = [] if run is None else stopping(session, self.waiting)
+                identifier = "" if run is None else run.id
+            first = next((one for one in found if not one.normal), None)
+            known, self._told = self._told, first
+            if first is None or first == known or first.why is Why.CANCELLED_ROUNDS:
+                return
+            data: dict[str, Any] = {"run": identifier, "code": str(first.why), "message": first.sentence}
+            if first.until is not None:
+                left = first.until - self._chain.now()
+                data |= {"secondsLeft": left, "until": int(time.time()) + left}
+            said = hashlib.sha256(first.message.encode()).hexdigest()[:16]
+            with self._database.write("wait-told") as session:
+                events.append(session, "run-waiting", data, key=f"run-waiting:{identifier}:{newest}:{said}")
+        except FolkmootError as error:
+            self._told = None  # the next look tells
+            logger.debug("%s", error)
 
 
 def _as_refusal(error: Exception) -> Exception:

@@ -49,7 +49,7 @@ _COLOURS = {"answered": "cyan", "committed": "cyan", "refused": "red", "failed":
 _PHASES = {
     "open": "contributors train",
     "committed": "computing and anchoring",
-    "anchored": "waiting for the end of the challenge window",
+    "anchored": "waiting for the next round",
     "final": "waiting for the next round",
     "cancelled": "waiting for the next round",
     "slashed": "waiting for the next round",
@@ -183,7 +183,12 @@ class View:
         if progress.activity:
             parts.append(progress.activity)
         elif progress.waiting:
-            parts.append(progress.waiting[:1].lower() + progress.waiting[1:].rstrip("."))
+            left = (
+                ""
+                if time_left.waiting is None
+                else f" (for another {format_duration(int(time_left.waiting))})"
+            )
+            parts.append(progress.waiting[:1].lower() + progress.waiting[1:].rstrip(".") + left)
         elif current is None:
             parts.append("waiting for the first round")
         else:

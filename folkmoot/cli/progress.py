@@ -76,6 +76,8 @@ class TimeLeft:
     """Estimated seconds until the last round is anchored."""
     window: float | None
     """Seconds until the round takes no more updates."""
+    waiting: float | None = None
+    """Seconds until what is waited for ends by itself."""
 
 
 class RunProgress:
@@ -106,6 +108,7 @@ class RunProgress:
         """Sentence of the coordinator on why it opens no round; empty if it does not wait."""
         self._clock = clock
         self._window_end: float | None = None
+        self._waiting_end: float | None = None
         self._last_anchor: float | None = None
         self._asked: dict[int, list[int]] = {}
         """Nodes that were asked in a round before its opening was seen."""
@@ -126,6 +129,8 @@ class RunProgress:
             return
         try:
             with self.lock:
+                if kind in _GOES_ON:
+                    self.waiting = ""
                 handle(data)
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             return
@@ -150,7 +155,12 @@ class RunProgress:
                 run = max(0.0, (self.total - self.completed) * sum(took) / len(took) - done)
             window = self._window_end
             is_open = self.current is not None and self.current.phase == "open"
-            return TimeLeft(run, max(0.0, window - now) if window is not None and is_open else None)
+            waiting = self._waiting_end if self.waiting else None
+            return TimeLeft(
+                run,
+                max(0.0, window - now) if window is not None and is_open else None,
+                max(0.0, waiting - now) if waiting is not None else None,
+            )
 
     def shown(self) -> list[Node]:
         """Return the nodes for the display.
@@ -184,7 +194,6 @@ class RunProgress:
         line = self._line(data)
         line.opened, line.phase = self._clock(), "open"
         self.current = line
-        self.waiting = ""
         seconds = data.get("secondsLeft")
         self._window_end = self._clock() + float(seconds) if isinstance(seconds, int | float) else None
         for node in self.nodes:
@@ -247,6 +256,8 @@ class RunProgress:
 
     def _run_waiting(self, data: Mapping[str, Any]) -> None:
         self.waiting = str(data["message"])
+        seconds = data.get("secondsLeft")
+        self._waiting_end = self._clock() + float(seconds) if isinstance(seconds, int | float) else None
 
     # Reports of the relay, and measurements.
 
@@ -325,6 +336,11 @@ class RunProgress:
             node.detail = detail
         node.state = state
 
+
+_GOES_ON = frozenset(
+    {"round-opened", "updates-committed", "round-computed", "round-anchored", "round-cancelled"}
+)
+"""Events after which the run does not wait any more for what it waited for before."""
 
 _KINDS = frozenset(
     {

@@ -12,7 +12,8 @@ from folkmoot.runtime.units import format_amount, format_duration, format_time
 from folkmoot.web import pages
 from folkmoot.web.markup import Markup, tag
 from server.api.overview import Overview, Person
-from server.api.schemas import ProposalView, RoundView
+from server.api.schemas import ProposalView, RoundView, WaitView
+from server.waiting import Why
 
 SHOWN = 12
 """Rounds in the table; the charts have more."""
@@ -86,8 +87,10 @@ def _now(found: Overview) -> Markup:
     run, newest = found.run, found.rounds[0] if found.rounds else None
     if found.health.status != "ok":
         return Markup.of(_state("degraded"), ": a part of the coordinator is down.")
-    if run is not None and run.waiting:
-        return Markup.of(tag("span", "waiting", class_="warn"), f": {run.waiting}")
+    if (stall := _stall(found)) is not None:
+        now, until = found.health.chain_time, None if stall.code == Why.CANCELLED_ROUNDS else stall.until
+        left = f" ({format_duration(until - now)} left)" if now and until and until > now else ""
+        return Markup.of(tag("span", "waiting", class_="warn"), f": {stall.message}{left} {stall.remedy}")
     people = f"{found.contributors} {'contributor' if found.contributors == 1 else 'contributors'}"
     if run is None:
         enrolled = sum(bool(one.enrolled) for one in found.people)
@@ -110,8 +113,16 @@ def _now(found: Overview) -> Markup:
 _OPEN = ("opening", "open", "committed")
 
 
+def _stall(found: Overview) -> WaitView | None:
+    """Return what keeps the run from going on, if that is more than a matter of time."""
+    waits = found.run.waits if found.run is not None else ()
+    return next((one for one in waits if not one.normal), None)
+
+
 def _warnings(found: Overview) -> Markup:
-    said = [found.health.error, *found.health.warnings]
+    stall = _stall(found) if found.health.status == "ok" else None
+    shown = None if stall is None else f"{stall.message} {stall.remedy}".strip()  # at the top of the page
+    said = [text for text in (found.health.error, *found.health.warnings) if text != shown]
     if not found.health.chain:
         said.append("The chain does not answer. This page lacks the values that come from the chain.")
     return Markup.of(tag("p", text, class_="notice", role="status") for text in said if text)

@@ -8,7 +8,6 @@ paths and keys of RPC endpoints that are nobody's business.
 from __future__ import annotations
 
 import logging
-import re
 import secrets
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -81,8 +80,6 @@ SHOWN = 200
 """Characters of a request that an answer repeats."""
 
 
-_PATH = re.compile(r"sqlite:/+[^\s']+|(?<![\w:/.>])/(?!v1/)[\w.@+~-]+(?:/[\w.@+~-]+)*")
-
 PROBLEM = {"$ref": "#/components/schemas/ProblemView"}
 """Schema of a problem, for OpenAPI."""
 
@@ -124,11 +121,6 @@ class Problem(FolkmootError):
     def __init__(self, status: int, code: str, message: str, remedy: str = "", **details: Any) -> None:
         super().__init__(message, remedy=remedy, code=code, details=details)
         self.status = status
-
-
-def without_paths(text: str) -> str:
-    """Return a text without paths of this machine; paths of the API and URLs stay."""
-    return _PATH.sub("<path>", text)
 
 
 def status_of(error: FolkmootError) -> int:

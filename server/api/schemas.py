@@ -11,6 +11,7 @@ from pydantic.alias_generators import to_camel
 
 from server.api.codes import CODES
 from server.limits import MOST_PATIENCE
+from server.waiting import Why
 
 T = TypeVar("T")
 
@@ -335,6 +336,8 @@ class RoundView(View):
     """Transactions of the coordinator by what they did."""
     error: str | None
     """What went wrong, if something did."""
+    waiting: str | None
+    """What it waits for now, and what ends that, in sentences; none if nothing is left to do."""
 
 
 class CurrentRoundView(View):
@@ -676,6 +679,24 @@ class RunIdView(View):
     """Its identifier."""
 
 
+class WaitView(View):
+    """Something that is waited for."""
+
+    code: str = Field(json_schema_extra={"enum": [*sorted(map(str, Why))]})
+    """Stable identifier of the reason."""
+    round: int | None
+    """Round that waits; none if it is no round."""
+    message: str
+    """What is waited for, a sentence or two."""
+    remedy: str
+    """What ends it, or ends it sooner; empty if nothing is to be done."""
+    until: int | None
+    """Unix time at which it ends by itself, the chain's, and for `cancelled-rounds` on the wall; none if nobody knows.
+    """
+    normal: bool
+    """Whether it belongs to every round. If not, somebody should know of it."""
+
+
 class RunView(View):
     """A run."""
 
@@ -696,9 +717,11 @@ class RunView(View):
     cancelled: int
     """Rounds in a row that were cancelled."""
     next_round_at: int | None
-    """Unix time on the wall before which no round is opened; none if it does not wait."""
+    """Unix time on the wall before which no round is opened, because rounds were cancelled; none if it may be."""
     waiting: str | None
-    """Why it waits, a sentence; none if it does not."""
+    """What the run waits for now, and what ends that, in sentences; none if it is over or does not wait."""
+    waits: list[WaitView]
+    """The same, each reason with its code; the first is the one of `waiting`."""
 
 
 class IndexView(View):

@@ -38,11 +38,13 @@ from folkmoot.chain.client import TX_GAS_LIMIT
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.runtime import logs
 from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.units import format_time
 from server.chain import fees
 from server.chain.node import FEE_TOO_LOW, TURNED_AWAY, Block, Node, Receipt
 from server.db import events
 from server.db.engine import Database
 from server.db.models import SentTransaction, Transaction
+from server.waiting import Waiting, Why, wait
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ LOST_LOOKS = 3
 answer for contradict themselves for a moment."""
 NO_CEILING = 1 << 255
 """A ceiling for fees that none reaches."""
+LONG_SECONDS = 600
+"""Seconds after which a transaction that is in no block is worth a warning."""
 FILL_GAS = 21_000
 """Gas of a transaction that does nothing."""
 FILLER = "fill:"
@@ -137,7 +141,7 @@ class Outbox:
         gas_limits: Most gas that a call may take, by the four bytes of its function, if not what any may.
 
     Attributes:
-        warnings: What keeps transactions from leaving now, each a sentence for the operator; replaced at every look.
+        waiting: Why each transaction that is not settled waits; replaced at every look.
     """
 
     def __init__(
@@ -150,7 +154,7 @@ class Outbox:
         max_fee: int = NO_CEILING,
         gas_limits: Mapping[bytes, int] = MappingProxyType({}),
     ) -> None:
-        self.warnings: tuple[str, ...] = ()
+        self.waiting: tuple[Waiting, ...] = ()
         self._database = database
         self._node = node
         self._account = account
@@ -159,7 +163,7 @@ class Outbox:
         self._max_fee = max_fee
         self._gas_limits = gas_limits
         self._changed = False
-        self._said: list[str] = []
+        self._said: dict[int, Waiting] = {}  # by row, what is more than a matter of time
         self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
         self._refused: set[int] = set()  # rows whose fees the pool did not take
 
@@ -172,7 +176,7 @@ class Outbox:
         Raises:
             RpcError: The chain gave no answer; the rows are as good as before, call again later.
         """
-        self._changed, self._said = False, []
+        self._changed, self._said = False, {}
         try:
             latest = self._node.latest()
             for row in self._rows("signed", "mined"):
@@ -180,15 +184,40 @@ class Outbox:
             self._fill_gap(latest)
             for row in self._rows("queued"):
                 self._sign(row, latest)
+            for row in self._rows("queued", "signed", "mined"):
+                self._said.setdefault(row.id, self._waits(row, latest))
         finally:
-            self._tell()
+            known, self.waiting = self.warnings, tuple(self._said.values())
+            for warning in self.warnings:
+                if warning not in known:
+                    logger.warning("%s", warning, extra=logs.fields("outbox-waits"))
         return self._changed
 
-    def _tell(self) -> None:
-        for warning in self._said:
-            if warning not in self.warnings:
-                logger.warning("%s", warning, extra=logs.fields("outbox-waits"))
-        self.warnings = tuple(self._said)
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What keeps transactions from leaving now, and is no matter of time; each a sentence for the operator."""
+        return tuple(one.sentence for one in self.waiting if not one.normal)
+
+    def _waits(self, row: Transaction, latest: Block) -> Waiting:
+        """Say what a transaction waits for that nothing else was said of."""
+        if row.state == "queued":
+            return wait(Why.QUEUED, row.round, purpose=row.purpose)
+        if row.state == "mined":
+            depth = latest.number - (row.block_number or 0) + 1
+            return wait(
+                Why.MINED, row.round, purpose=row.purpose, depth=depth, confirmations=self._confirmations
+            )
+        form = self._forms(row)[-1]
+        if latest.timestamp - form.block_time < LONG_SECONDS:
+            return wait(Why.IN_POOL, row.round, purpose=row.purpose)
+        return wait(
+            Why.NOT_MINED,
+            row.round,
+            purpose=row.purpose,
+            sent=format_time(form.block_time),
+            fee=_gwei(fees.offered(row.raw or b"").cap),
+            hash=row.hash or "",
+        )
 
     def _rows(self, *states: str) -> list[Transaction]:
         with self._database.read() as session:
@@ -304,10 +333,14 @@ class Outbox:
             return
         new = fees.outbid(old, latest.base_fee, tip, self._max_fee)
         if new is None:
-            self._said.append(
-                f"Transaction {row.purpose} waits with {_gwei(old.cap)} gwei a unit of gas, and more than "
-                f"max_fee_gwei = {_gwei(self._max_fee)} would be needed to replace it (base fee "
-                f"{_gwei(latest.base_fee)}, tip {_gwei(tip)}). Raise max_fee_gwei, or wait for the fees to fall."
+            self._said[row.id] = wait(
+                Why.REPLACEMENT_FEES,
+                row.round,
+                purpose=row.purpose,
+                fee=_gwei(old.cap),
+                max_fee=_gwei(self._max_fee),
+                base_fee=_gwei(latest.base_fee),
+                tip=_gwei(tip),
             )
             return
         fields = TypedTransaction.from_bytes(HexBytes(form.raw)).as_dict()
@@ -338,7 +371,9 @@ class Outbox:
                 raise
             if error.code == FEE_TOO_LOW:
                 self._refused.add(row.id)
-            self._said.append(f"Transaction {row.purpose} is not taken: {error}")
+            self._said[row.id] = wait(
+                Why.NOT_TAKEN, row.round, purpose=row.purpose, problem=error.message, remedy=error.remedy
+            )
 
     def _settle(self, row: Transaction, form: SentTransaction, receipt: Receipt, latest: Block) -> None:
         seen: dict[str, Any] = {
@@ -433,9 +468,12 @@ class Outbox:
             return
         offer = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
         if offer is None:
-            self._said.append(
-                f"Transaction {row.purpose} waits: the base fee is {_gwei(latest.base_fee)} gwei a unit of gas, and "
-                f"max_fee_gwei allows {_gwei(self._max_fee)}. Raise it, or wait for the fees to fall."
+            self._said[row.id] = wait(
+                Why.FEES,
+                row.round,
+                purpose=row.purpose,
+                base_fee=_gwei(latest.base_fee),
+                max_fee=_gwei(self._max_fee),
             )
             return
         with self._database.read() as session:

@@ -21,7 +21,8 @@ from server.rounds import queries as services
 from server.rounds.deliveries import Deliveries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, numbers_json, record
-from server.rounds.phase import StepHandler
+from server.rounds.phase import StepHandler, refused
+from server.waiting import DONE, Progress, Why, wait
 
 SPENT_ATTEMPTS = 3
 """Times that a transaction is sent anew after it reverted on the chain."""
@@ -72,23 +73,23 @@ class AnchorWindow(StepHandler):
         self._computations.clear()
         self._delivery_since.clear()
 
-    def await_delivery(self, round_: Round) -> bool:
-        """Take the step `delivery`; whether something changed."""
+    def await_delivery(self, round_: Round) -> Progress:
+        """Take the step `delivery`."""
         if round_.commit_deadline is None or round_.anchor_deadline is None:
             raise AssertionError(f"round {round_.number} has no deadlines")
         self._deliveries.take(round_)
         with self._database.read() as session:
-            missing = bool(services.awaited(session, round_.number))
+            missing = len(services.awaited(session, round_.number))
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
         until = round_.commit_deadline + int(window * self._delivery_share)
         hurried = self._chain.time_travel and time.monotonic() - since >= TIME_TRAVEL_DELIVERY_SECONDS
         if missing and not hurried and self._chain.now() < until:
-            return False
+            return wait(Why.DELIVERY, round_.number, until, missing=missing)
         return self._step("delivery-over", round_, Step.COMPUTING)
 
-    def compute(self, round_: Round) -> bool:
-        """Take the step `computing`; whether something changed."""
+    def compute(self, round_: Round) -> Progress:
+        """Take the step `computing`."""
         if round_.anchor_deadline is not None and self._chain.now() >= round_.anchor_deadline:
             return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         running = self._computations.get(round_.number)
@@ -96,10 +97,11 @@ class AnchorWindow(StepHandler):
             policy = self._chain.policy(round_.policy_id)
             future = self._pool.submit(self._compute, round_.number, policy)
             future.add_done_callback(lambda _: self._wake())
-            self._computations[round_.number] = future
-            return False
+            self._computations[round_.number] = running = future
         if not running.done():
-            return False
+            if round_.error:  # of the computation before, which may fail again
+                return wait(Why.STUCK, round_.number, problem=round_.error)
+            return wait(Why.COMPUTING, round_.number)
         del self._computations[round_.number]
         try:
             outcome = running.result()
@@ -130,17 +132,21 @@ class AnchorWindow(StepHandler):
             events.append(
                 session, "round-computed", told, key=f"round-computed:{round_.number}:{stored.recomputed}"
             )
-        return True
+        return DONE
 
-    def anchor(self, round_: Round, view: RoundView) -> bool:
-        """Take the step `anchoring`; whether something changed."""
+    def anchor(self, round_: Round, view: RoundView) -> Progress:
+        """Take the step `anchoring`."""
         transaction = self._transaction(f"anchor:{round_.number}")
+        if pending := self._under_way(transaction):
+            if round_.error:  # the chain refused the anchor before, and may again
+                return wait(Why.ANCHOR_REFUSED, round_.number, problem=round_.error, remedy="")
+            return pending
         if view.phase in (Phase.ANCHORED, Phase.FINAL):
-            if outbox.is_pending(transaction):
-                return False
             return self._anchored(round_, view, transaction)
-        if transaction is None or transaction.state != "failed":
-            return False
+        if transaction is None:
+            return wait(Why.NO_TRANSACTION, round_.number, step=round_.step)
+        if transaction.state == "confirmed":
+            return self._confirmations(round_)  # the endpoint answers from an older block
         reason = (transaction.error or {}).get("message", "")
         if round_.anchor_deadline is not None and self._chain.now() >= round_.anchor_deadline:
             return self._step(
@@ -158,9 +164,9 @@ class AnchorWindow(StepHandler):
                 # Nothing was lost: what forbids the anchor (a bond, say) may be put right before the
                 # deadline.
                 outbox.enqueue(session, transaction.purpose, round_.number, transaction.to, transaction.data)
-        return False
+        return refused(Why.ANCHOR_REFUSED, transaction)
 
-    def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> bool:
+    def _anchored(self, round_: Round, view: RoundView, transaction: Transaction | None) -> Progress:
         with self._database.read() as session:
             absent = removable(session, self._ledger, round_.number)
         with self._database.write("round-anchored") as session:
@@ -182,4 +188,4 @@ class AnchorWindow(StepHandler):
                 **outbox.told(transaction),
             }
             events.append(session, "round-anchored", data, key=f"round-anchored:{round_.number}")
-        return True
+        return DONE

@@ -10,6 +10,7 @@ events and transactions in the database, so a restart forgets and repeats nothin
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
@@ -26,6 +27,7 @@ from server.db.models import ChainEvent
 from server.federation import Federation
 from server.rounds.phase import StepHandler
 from server.storage import Storage
+from server.waiting import DONE, Progress, Waiting, Why, wait
 
 RETRY_SECONDS = 5.0
 """Seconds on the wall until an answer that failed is tried again."""
@@ -59,41 +61,50 @@ class Answers(StepHandler):
         self._contract = federation.deployment.data_availability
         self._conduct = conduct
         self._tried: dict[int, float] = {}
+        self._failed: dict[int, Waiting] = {}
 
     def forget(self) -> None:
         """Remember nothing of the demands."""
         self._tried.clear()
+        self._failed.clear()
 
-    def answer(self) -> bool:
-        """Send what is missing; whether something changed."""
+    def answer(self) -> Iterator[Progress]:
+        """Send what is missing, demand after demand."""
         with self._database.read() as session:
             found = open_demands(session)
             session.expunge_all()
-        changed = False
-        for event in found:
-            changed |= self._answer(event)
-        return changed
+        yield from map(self._answer, found)
 
-    def _answer(self, event: ChainEvent) -> bool:
+    def _answer(self, event: ChainEvent) -> Progress:
         demand, number = int(event.arguments["demand"]), int(event.arguments["round"])
         purpose = f"answer:{demand}"
         known = self._transaction(purpose)
-        if known is not None and known.state != "failed":
-            return False
-        if time.monotonic() - self._tried.get(demand, -RETRY_SECONDS) < RETRY_SECONDS:
-            return False
+        if pending := self._under_way(known):
+            return pending
+        if known is not None and known.state == "confirmed":
+            return wait(Why.EVENTS, number)  # the demand is over once its event is read
         if self._conduct.withholds(number):
-            return False
+            return wait(Why.DEMAND_WITHHELD, number, demand=demand)
+        until = int(event.arguments["answerBy"])
+        if self._chain.now() >= until:
+            return wait(Why.DEMAND_LATE, number, demand=demand)
+        if time.monotonic() - self._tried.get(demand, -RETRY_SECONDS) < RETRY_SECONDS:
+            return self._failed.get(demand) or wait(Why.DEMAND_RETRIED, number, demand=demand)
         self._tried[demand] = time.monotonic()
-        if self._chain.now() >= int(event.arguments["answerBy"]):
-            return False
+        self._failed.pop(demand, None)
         try:
             call = self._call(event, demand, number)
         except FolkmootError as error:
-            return self._tell(demand, number, error)
+            self._tell(demand, number, error)
+            problem = str(error)
+            self._failed[demand] = wait(
+                Why.DEMAND_UNANSWERABLE, number, until, demand=demand, problem=problem
+            )
+            return self._failed[demand]
         data = encode_call("data_availability", call.function, *call.arguments)
         with self._database.write("answer-queued") as session:
-            return outbox.enqueue(session, purpose, number, self._contract, data)
+            outbox.enqueue(session, purpose, number, self._contract, data)
+        return DONE
 
     def _call(self, event: ChainEvent, demand: int, number: int) -> Call:
         arguments = event.arguments
@@ -110,9 +121,8 @@ class Answers(StepHandler):
         about = Node(what, int(arguments["entry"]), int(arguments["level"]), int(arguments["index"]))
         return answer_call(demand, about, files, self._manifest, document)
 
-    def _tell(self, demand: int, number: int, error: FolkmootError) -> bool:
+    def _tell(self, demand: int, number: int, error: FolkmootError) -> None:
         """Say that a demand can't be answered: the operator loses the bond unless the file is put back."""
         with self._database.write("answer-impossible") as session:
             data = {"demand": demand, "round": number, "error": str(error)}
             events.append(session, "demand-unanswerable", data, key=f"demand-unanswerable:{demand}")
-        return False

@@ -27,6 +27,7 @@ from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
 from server.rounds.phase import StepHandler
+from server.waiting import DONE, Progress, Why, wait
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,8 @@ class _Seen:
     """Contributors whose updates stand and are not on the chain yet."""
     complete: bool
     """Whether the operator expects nobody else."""
+    answered: int
+    """How many of those who are expected have answered, by signed answers."""
     everyone: bool
     """Whether everybody who is expected has answered, by signed answers."""
     may_skip: bool
@@ -113,20 +116,22 @@ class CommitWindow(StepHandler):
         """Remember nothing of the rounds."""
         self._one_by_one.clear()
 
-    def collect(self, round_: Round, view: RoundView) -> bool:
-        """Take the step `collecting`; whether something changed."""
+    def collect(self, round_: Round, view: RoundView) -> Progress:
+        """Take the step `collecting`."""
         if round_.commit_deadline is None:
             raise AssertionError(f"round {round_.number} collects without a deadline")
-        if self._follow_deadline(round_, view):
-            return True
+        if round_.commit_deadline != view.commit_deadline and self._follow_deadline(round_, view):
+            return DONE
         now = self._chain.now()
         batches = self._batches(round_.number)
         if any(batch.state == "failed" for batch in batches):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
-            return True
-        changed = self._tell_committed(round_, batches)
-        is_closing = outbox.is_pending(self._transaction(f"close:{round_.number}"))
-        under_way = is_closing or any(batch.state != "confirmed" for batch in batches)
+            return DONE
+        told = self._tell_committed(round_, batches)
+        closing = self._transaction(f"close:{round_.number}")
+        under_way = self._under_way(
+            next((one for one in (closing, *batches) if outbox.is_pending(one)), None)
+        )
         seen = self._look(round_)
         pending, on_chain = seen.pending, seen.on_chain
         most = places_of(self._chain, round_.number, view.policy)
@@ -139,26 +144,44 @@ class CommitWindow(StepHandler):
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
             due = seen.everyone or full or ending or (seen.may_skip and self._chain.time_travel)
-            # Who has a place can be told only if all commitments of the chain are known here.
-            told = len(wanted) <= places or len(on_chain) == view.entries
-            if pending and due and told and not under_way and not round_.error:
+            # Who has a place can be said only if all commitments of the chain are known here.
+            known = len(wanted) <= places or len(on_chain) == view.entries
+            if pending and due and known and not under_way and not round_.error:
                 self._send_batch(round_, pending, on_chain, places)
-                return True
+                return DONE
             # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
             censors = self._conduct.censors(round_.number)
             if self._chain.time_travel and seen.may_skip and not pending and not under_way and not censors:
                 self._chain.node.move_clock(round_.commit_deadline)
-                return True
-            if seen.complete and not view.entries and not seen.claims and not under_way:
-                return self._end_empty(round_) or changed
+                return DONE
+            ended = False
             full = view.entries >= most
             done = seen.everyone and round_.expect > 0 and not pending
-            if (done or full) and not under_way and not round_.error and not censors:
-                return self._end_window(round_.number) or changed
-            return changed
-        if under_way or not self._sealed(round_.commit_deadline):
-            return changed
-        return self._close(round_, view, pending) or changed
+            if seen.complete and not view.entries and not seen.claims and not under_way:
+                ended = self._end_empty(round_)
+            elif (done or full) and not under_way and not round_.error and not censors:
+                ended = self._end_window(round_.number)
+            if ended or told:
+                return DONE
+            if round_.error:
+                return wait(Why.TO_BE_CANCELLED, round_.number, round_.commit_deadline, problem=round_.error)
+            if pending and due and not known:
+                return wait(Why.NOT_COMMITTED, round_.number)
+            return under_way or wait(
+                Why.ENROLLED if done else Why.UPDATES,
+                round_.number,
+                round_.commit_deadline,
+                answered=seen.answered,
+                expect=round_.expect,
+                entries=view.entries,
+            )
+        if told:
+            return DONE
+        if under_way:
+            return under_way
+        if not self._sealed(round_.commit_deadline):
+            return self._confirmations(round_)
+        return DONE if self._close(round_, view, pending) else wait(Why.EVENTS, round_.number)
 
     def _look(self, round_: Round) -> _Seen:
         """Read who is in a round by now."""
@@ -174,13 +197,15 @@ class CommitWindow(StepHandler):
             # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
             complete = reported.is_complete(session, round_.number)
             enough = max(1, round_.expect)
+            answered = len(services.answered(session, round_, forgeable=False))
             seen = _Seen(
                 on_chain,
                 pending,
                 outdone=_outdone(session, round_.number, on_chain),
                 claims={update.contributor for update in accepted} - on_chain,
                 complete=complete,
-                everyone=complete or len(services.answered(session, round_, forgeable=False)) >= enough,
+                answered=answered,
+                everyone=complete or answered >= enough,
                 may_skip=complete or len(services.answered(session, round_, forgeable=True)) >= enough,
             )
             session.expunge_all()
@@ -205,8 +230,6 @@ class CommitWindow(StepHandler):
 
     def _follow_deadline(self, round_: Round, view: RoundView) -> bool:
         """Take over the deadlines that the chain has now, once no reorg changes them any more."""
-        if round_.commit_deadline == view.commit_deadline:
-            return False
         settled = self._chain.settled_round(round_.number)
         if settled.commit_deadline != view.commit_deadline:
             return False

@@ -15,7 +15,8 @@ from server.db.steps import Step
 from server.rounds import queries as services
 from server.rounds import reported
 from server.rounds.patience import Patience
-from server.rounds.phase import StepHandler
+from server.rounds.phase import StepHandler, refused
+from server.waiting import DONE, Progress, Why, wait
 
 _ANCHORED = (Step.ANCHORED, Step.FINALIZING)
 """Steps of a round that is anchored and not final: its bond is held until it is released."""
@@ -36,8 +37,8 @@ class Ending(StepHandler):
         self._address = address
         self._patience = patience
 
-    def cancel(self, round_: Round, view: RoundView) -> bool:
-        """Take the step `cancelling`; whether something changed."""
+    def cancel(self, round_: Round, view: RoundView) -> Progress:
+        """Take the step `cancelling`."""
         if view.phase in (Phase.ANCHORED, Phase.FINAL):
             return self._note(
                 round_,
@@ -45,8 +46,8 @@ class Ending(StepHandler):
                 "with this one's artifacts and a mirror that has them.",
             )
         transaction = self._transaction(f"cancel:{round_.number}")
-        if outbox.is_pending(transaction):
-            return False
+        if pending := self._under_way(transaction):
+            return pending
         now = self._chain.now()
         late = now >= view.anchor_deadline
         few = (
@@ -55,17 +56,23 @@ class Ending(StepHandler):
         )
         ours = view.coordinator == self._address
         if not late and not few and not (ours and view.phase is Phase.OPEN and view.entries == 0):
-            return False  # the window still runs: only one's own empty round, or a late anchor, may go
+            # Only one's own empty round, or a late anchor, may go while the window runs.
+            until = view.commit_deadline if now < view.commit_deadline else view.anchor_deadline
+            return wait(Why.WINDOW_OPEN, round_.number, until)
         function = "cancel" if late or few else "cancelEmpty"
         with self._database.write("cancel-queued") as session:
             self._send(session, f"cancel:{round_.number}", round_.number, function, round_.number)
-        return transaction is None
+        if transaction is None:
+            return DONE
+        if transaction.state == "confirmed":
+            return self._confirmations(round_)  # the endpoint answers from an older block
+        return refused(Why.CANCEL_REFUSED, transaction)
 
-    def end(self, round_: Round, step: Step) -> bool:
+    def end(self, round_: Round, step: Step) -> Progress:
         """The chain has ended the round, by our transaction or by somebody else's."""
         transaction = self._transaction(f"cancel:{round_.number}")
-        if outbox.is_pending(transaction):
-            return False
+        if pending := self._under_way(transaction):
+            return pending
         with self._database.write("round-ended") as session:
             stored = session.get_one(Round, round_.number)
             stored.step = step
@@ -85,7 +92,7 @@ class Ending(StepHandler):
                 events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
             run = services.running_run(session)
             if run is None or run.id != stored.run_id:
-                return True
+                return DONE
             if step is Step.SLASHED:
                 run.cancelled += 1
                 services.fail_run(
@@ -94,4 +101,4 @@ class Ending(StepHandler):
             else:
                 now = datetime.now(UTC)
                 self._patience.note_cancelled(session, run, round_.number, stored.error or "", now)
-        return True
+        return DONE

@@ -16,7 +16,7 @@ remembered in the process but what can be computed again.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase
@@ -41,6 +41,7 @@ from server.rounds.runs import Runs
 from server.settings import Settings
 from server.storage import Storage
 from server.telemetry.metrics import Metrics, StepClock
+from server.waiting import DONE, Progress, Waiting, Why, wait
 
 _ENDS = {Phase.SLASHED: Step.SLASHED, Phase.CANCELLED: Step.CANCELLED}
 """Phases in which the chain has ended a round, and the step that follows."""
@@ -60,6 +61,9 @@ class Engine:
         metrics: Told how long steps and computations take.
         wake: Called when a computation in another thread is done, so that nobody has to wait for the next
             look.
+
+    Attributes:
+        waiting: Why each step that did nothing at the last look did nothing.
     """
 
     def __init__(
@@ -97,6 +101,7 @@ class Engine:
         self._answers = Answers(storage, chain, federation, conduct)
         self._runs = Runs(storage, chain, federation, Patience.of(settings))
         self._clock = StepClock(metrics)
+        self.waiting: tuple[Waiting, ...] = ()
 
     def close(self) -> None:
         """Wait for a computation that is under way; its result is not used."""
@@ -111,7 +116,8 @@ class Engine:
         """Take every step that can be taken now.
 
         Returns:
-            Whether something changed, so that looking again at once makes sense.
+            Whether something changed, so that looking again at once makes sense. What did nothing has its reason in
+            `waiting`.
 
         Raises:
             ChainError: The chain gave no answer; call again later.
@@ -119,12 +125,21 @@ class Engine:
         with self._database.read() as session:
             numbers = services.unfinished(session)
         self._clock.only(numbers)
-        changed = self._answers.answer()  # first: their time is short, and a bond hangs on it
-        for number in numbers:
-            changed |= self._advance(number)
-        return self._runs.advance() or changed
+        results: list[Progress] = []
+        try:
+            for result in self._steps(numbers):
+                results.append(result)  # noqa: PERF402  what was said before a failure counts
+        finally:
+            self.waiting = tuple(result for result in results if result is not DONE)
+        return DONE in results
 
-    def _advance(self, number: int) -> bool:
+    def _steps(self, numbers: Sequence[int]) -> Iterator[Progress]:
+        yield from self._answers.answer()  # first: their time is short, and a bond hangs on it
+        for number in numbers:
+            yield self._advance(number)
+        yield self._runs.advance()
+
+    def _advance(self, number: int) -> Progress:
         with self._database.read() as session:
             round_ = session.get_one(Round, number)
             session.expunge(round_)
@@ -135,9 +150,8 @@ class Engine:
         view = self._chain.ledger.round(number)
         if view.phase in _ENDS:
             if self._chain.settled_round(number).phase is not view.phase:
-                return (
-                    False  # a reorg may take it yet, and a round that was ended here is not looked at again
-                )
+                # A reorg may take it yet, and a round that was ended here is not looked at again.
+                return wait(Why.CONFIRMATIONS, number, confirmations=self._chain.confirmations)
             return self._ending.end(round_, _ENDS[view.phase])
         match step:
             case Step.COLLECTING:
@@ -160,5 +174,5 @@ class Engine:
                 return self._challenge_window.settle(round_, view)
             case Step.CANCELLING:
                 return self._ending.cancel(round_, view)
-            case _:
-                return False
+            case Step.SETTLED | Step.CANCELLED | Step.SLASHED:
+                raise AssertionError(f"round {number} is over, and was looked at")

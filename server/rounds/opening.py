@@ -11,23 +11,30 @@ from server.db import events
 from server.db.models import Artifact, Round, Transaction
 from server.db.steps import Step
 from server.rounds import queries as services
-from server.rounds.phase import StepHandler
+from server.rounds.phase import StepHandler, refused
+from server.waiting import DONE, Progress, Waiting, Why, wait
 
 
 class Opening(StepHandler):
     """Follows the transaction that opens a round."""
 
-    def open(self, round_: Round) -> bool:
-        """Take the step `opening`; whether something changed."""
+    _refused: Waiting | None = None
+    """Why the chain refused the last opening, until one succeeds."""
+
+    def open(self, round_: Round) -> Progress:
+        """Take the step `opening`."""
         transaction = self._transaction(f"open:{round_.number}")
-        if transaction is None or outbox.is_pending(transaction):
-            return False
+        if transaction is None:
+            return wait(Why.NO_TRANSACTION, round_.number, step=round_.step)
+        if pending := self._under_way(transaction):
+            return self._refused or pending
         view = self._ledger.round(round_.number)
         header_hash = "0x" + view.header_hash.hex()
         if header_hash != round_.header_hash:
             if transaction.state == "failed":
                 return self._fail(round_, transaction)
-            return False  # the endpoint answers from before the block that opened it
+            return self._confirmations(round_)  # the endpoint answers from before the block that opened it
+        self._refused = None
         with self._database.write("round-opened") as session:
             stored = session.get_one(Round, round_.number)
             stored.step = Step.COLLECTING
@@ -51,9 +58,9 @@ class Opening(StepHandler):
                 **outbox.told(transaction),
             }
             events.append(session, "round-opened", data, key=f"round-opened:{round_.number}")
-        return True
+        return DONE
 
-    def _fail(self, round_: Round, transaction: Transaction) -> bool:
+    def _fail(self, round_: Round, transaction: Transaction) -> Progress:
         error = transaction.error or {}
         refusal = error.get("details", {}).get("error")
         passing = refusal in (
@@ -78,4 +85,7 @@ class Opening(StepHandler):
                     f"Round {round_.number} can't be opened. {error.get('message')} {error.get('remedy')}"
                 )
                 services.fail_run(session, run, message)
-        return not passing
+        if not passing:
+            return DONE
+        self._refused = refused(Why.OPENING_REFUSED, transaction)
+        return self._refused

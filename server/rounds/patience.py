@@ -9,7 +9,7 @@ chain's clock by days.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,7 @@ from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
 from server.settings import Settings
+from server.waiting import Waiting, Why, wait
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,10 @@ class Patience:
             data = {
                 "run": run.id,
                 "round": number,
+                "code": str(Why.CANCELLED_ROUNDS),
                 "cancelled": run.cancelled,
                 "until": unix(run.next_round_at),
-                "message": told(run.next_round_at, run.cancelled),
+                "message": told(run.next_round_at, run.cancelled).sentence,
             }
             events.append(session, "run-waiting", data, key=f"run-waiting:{number}")
             return
@@ -97,11 +99,10 @@ def reset(run: Run) -> None:
     run.cancelled, run.cancelled_since, run.next_round_at = 0, None, None
 
 
-def told(until: datetime, cancelled: int) -> str:
+def told(until: datetime, cancelled: int) -> Waiting:
     """Say why a run waits."""
     rounds = "1 round was" if cancelled == 1 else f"{cancelled} rounds in a row were"
-    clock = datetime.fromtimestamp(unix(until), UTC)
-    return f"Waiting until {clock:%H:%M:%S} UTC for the next round: {rounds} cancelled."
+    return wait(Why.CANCELLED_ROUNDS, until=unix(until), cancelled=rounds)
 
 
 def unix(moment: datetime) -> int:

@@ -20,6 +20,7 @@ from server.chain.view import ChainView
 from server.db.engine import Database
 from server.db.models import Round, Transaction
 from server.db.steps import Step
+from server.waiting import DONE, Progress, Waiting, Why, wait
 
 logger = logging.getLogger(__name__)
 
@@ -60,20 +61,36 @@ class StepHandler:
         self._enqueue(session, stored.number, "anchor", stored.number, entries, anchor)
         stored.step = Step.ANCHORING
 
-    def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> bool:
+    def _under_way(self, transaction: Transaction | None) -> Waiting | None:
+        """Return the wait for a transaction on its way to the chain; None if there is none. The outbox knows more."""
+        if transaction is None or not outbox.is_pending(transaction):
+            return None
+        return wait(Why.TRANSACTION, transaction.round, purpose=transaction.purpose)
+
+    def _confirmations(self, round_: Round) -> Waiting:
+        return wait(Why.CONFIRMATIONS, round_.number, confirmations=self._chain.confirmations)
+
+    def _step(self, name: str, round_: Round, step: Step, *, error: str | None = None) -> Progress:
         """Write a new step, and nothing else; `name` is that of the transaction."""
         with self._database.write(name) as session:
             stored = session.get_one(Round, round_.number)
             stored.step = step
             if error:
                 stored.error = error
-        return True
+        return DONE
 
-    def _note(self, round_: Round, error: str) -> bool:
+    def _note(self, round_: Round, error: str) -> Waiting:
         if round_.error != error:
             with self._database.write("problem-noted") as session:
                 session.get_one(Round, round_.number).error = error
             logger.error(
                 "round %d: %s", round_.number, error, extra=fields("round-stuck", round=round_.number)
             )
-        return False
+        return wait(Why.STUCK, round_.number, problem=error)
+
+
+def refused(why: Why, transaction: Transaction) -> Waiting:
+    """Return the wait for another try of a transaction that the chain refused."""
+    error = transaction.error or {}
+    problem, remedy = error.get("message") or "it gave no reason.", error.get("remedy") or ""
+    return wait(why, transaction.round, problem=problem, remedy=remedy)

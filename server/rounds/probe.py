@@ -21,6 +21,7 @@ from server.db.models import Round
 from server.db.steps import Step
 from server.rounds.canary import report_deadline
 from server.rounds.phase import StepHandler
+from server.waiting import DONE, Progress, Why, wait
 
 TIME_TRAVEL_PROBE_SECONDS = 60.0
 """Seconds on the wall that a report may take when the operator is in a hurry."""
@@ -42,16 +43,16 @@ class Probe(StepHandler):
         self._share = share
         self._since: dict[tuple[int, Step], float] = {}
 
-    def probe(self, round_: Round) -> bool:
-        """Take the step `probing`; whether something changed."""
+    def probe(self, round_: Round) -> Progress:
+        """Take the step `probing`."""
         now = self._chain.now()
         if round_.anchor_deadline is not None and now >= round_.anchor_deadline:
             return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         verdict = (round_.canary or {}).get("verdict", "waiting")
         if verdict == "waiting":
-            waits = self._share is not None and now < report_deadline(round_, self._share)
-            if waits and not self._hurried(round_, TIME_TRAVEL_PROBE_SECONDS):
-                return False
+            until = now if self._share is None else report_deadline(round_, self._share)
+            if now < until and not self._hurried(round_, TIME_TRAVEL_PROBE_SECONDS):
+                return wait(Why.CANARY, round_.number, until)
         with self._database.write("canary-judged") as session:
             stored = session.get_one(Round, round_.number)
             canary = dict(stored.canary or {})
@@ -64,9 +65,9 @@ class Probe(StepHandler):
                 events.append(session, "canary-missing", told, key=f"canary-missing:{round_.number}")
             elif canary["verdict"] == "fell" and not canary.get("released"):
                 self._withhold(session, stored, canary)
-                return True
+                return DONE
             self._send_anchor(session, stored)
-        return True
+        return DONE
 
     def _withhold(self, session: Session, stored: Round, canary: dict[str, Any]) -> None:
         stored.step = Step.WITHHELD
@@ -82,8 +83,8 @@ class Probe(StepHandler):
         key = f"round-withheld:{stored.number}:{stored.recomputed}"
         events.append(session, "round-withheld", told, key=key)
 
-    def withhold(self, round_: Round) -> bool:
-        """Take the step `withheld`; whether something changed."""
+    def withhold(self, round_: Round) -> Progress:
+        """Take the step `withheld`."""
         deadline = round_.anchor_deadline
         if deadline is not None and self._chain.now() >= deadline:
             return self._step("round-late", round_, Step.CANCELLING)
@@ -92,11 +93,11 @@ class Probe(StepHandler):
                 stored = session.get_one(Round, round_.number)
                 stored.error = None
                 self._send_anchor(session, stored)
-            return True
+            return DONE
         if deadline is not None and self._hurried(round_, TIME_TRAVEL_RELEASE_SECONDS):
             self._chain.node.move_clock(deadline)
-            return True
-        return False
+            return DONE
+        return wait(Why.WITHHELD, round_.number, deadline or 0, problem=round_.error or "")
 
     def _hurried(self, round_: Round, seconds: float) -> bool:
         since = self._since.setdefault((round_.number, Step(round_.step)), time.monotonic())

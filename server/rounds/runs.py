@@ -3,21 +3,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
+from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import format_amount
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Round, Run
-from server.db.steps import Step
+from server.db.steps import UNSETTLED, Step
 from server.federation import Federation
 from server.rounds import queries as services
 from server.rounds.base import make_header, read_base
-from server.rounds.patience import Patience
+from server.rounds.patience import Patience, told
 from server.rounds.phase import StepHandler
 from server.storage import Storage
+from server.waiting import DONE, STOPS_ALL, Progress, Waiting, Why, wait
 
 
 class Runs(StepHandler):
@@ -38,24 +45,26 @@ class Runs(StepHandler):
         self._federation = federation
         self._patience = patience
 
-    def advance(self) -> bool:
-        """Open the next round or end the run, if it is time; whether something changed."""
+    def advance(self) -> Progress:
+        """Open the next round or end the run, if it is time."""
         with self._database.read() as session:
             run = services.running_run(session)
-            if run is None or services.open_round(session) is not None:
-                return False
-            waiting = self._chain.time_travel and bool(services.unfinished(session))
+            if run is None:
+                return wait(Why.NO_RUN)
+            if (open_ := services.open_round(session)) is not None:
+                return wait(Why.NOT_ANCHORED, open_.number)
+            if self._chain.time_travel and (unfinished := services.unfinished(session)):
+                # Moving the clock for the old round would close the new one.
+                return wait(Why.CLOCK_TO_MOVE, before=unfinished[-1])
             session.expunge(run)
-        if waiting:
-            return False  # moving the clock for the old round would close the new one
         if run.completed >= run.rounds:
             with self._database.write("run-done") as session:
                 session.get_one(Run, run.id).state = "done"
                 data = {"run": run.id, "rounds": run.rounds}
                 events.append(session, "run-done", data, key=f"run-done:{run.id}")
-            return True
-        if self._patience.waits_until(run, datetime.now(UTC)) is not None:
-            return False
+            return DONE
+        if (until := self._patience.waits_until(run, datetime.now(UTC))) is not None:
+            return told(until, run.cancelled)
         try:
             return self._plan(run)
         except (RpcError, StoreError, DatabaseError, ArtifactError):
@@ -63,9 +72,9 @@ class Runs(StepHandler):
         except FolkmootError as exc:
             with self._database.write("run-failed") as session:
                 services.fail_run(session, session.get_one(Run, run.id), str(exc))
-            return True
+            return DONE
 
-    def _plan(self, run: Run) -> bool:
+    def _plan(self, run: Run) -> Progress:
         """Write down the next round, with the transaction that opens it."""
         number, head, policy_id = (
             self._ledger.next_round(),
@@ -73,8 +82,11 @@ class Runs(StepHandler):
             self._ledger.current_policy(),
         )
         policy = self._chain.policy(policy_id)
-        if check_entitled(self._chain, self._federation.coordinator, policy) < policy.bond:
-            return False  # until a round that holds a bond is final
+        if (short := self._short_of_stake(policy)) is not None:
+            return short
+        pending = self._ledger.pending_rounds()
+        if pending >= MAX_PENDING_ROUNDS:
+            return wait(Why.TOO_MANY_PENDING, pending=pending, most=MAX_PENDING_ROUNDS)
         base = read_base(self._storage, self._federation, head.round, head.state_root)
         header = make_header(self._federation, number, base, policy_id, policy.width)
         with self._database.write("round-planned") as session:
@@ -98,18 +110,45 @@ class Runs(StepHandler):
             )
             opening = ("openRound", number, base.state_root, header.hash)
             self._send(session, f"open:{number}", number, *opening)
-        return True
+        return DONE
+
+    def _short_of_stake(self, policy: Policy) -> Waiting | None:
+        """Return why there is no stake for another bond, and when there will be; None if there is."""
+        account = self._federation.coordinator
+        check_appointed(self._chain, account)
+        stake, locked = self._chain.vault.stake_of(account), self._chain.vault.bond_of(account)
+        missing = policy.bond - (stake - locked)
+        if missing <= 0:
+            return None
+        said = {"bond": policy.bond, "stake": stake, "locked": locked, "missing": missing}
+        data: dict[str, Any] = {name: format_amount(value) for name, value in said.items()}
+        data["amount"] = data["missing"].split()[0]
+        if stake < policy.bond:
+            return wait(Why.BOND_TOO_LOW, account=account, **data)
+        with self._database.read() as session:
+            holds = (Round.step.in_(UNSETTLED)) & (Round.step != Step.SETTLING)
+            query = select(Round.number, Round.policy_id, Round.challenge_deadline).where(holds)
+            held = session.execute(query.order_by(Round.number)).all()
+        for number, policy_id, deadline in held:
+            missing -= self._chain.policy(policy_id).bond
+            if missing <= 0:
+                return wait(Why.BOND_LOCKED, until=deadline or 0, held_by=number, **data)
+        return wait(Why.BOND_OF_VOID, **data)
 
 
-def check_entitled(chain: ChainView, address: str, policy: Policy) -> int:
-    """Make sure that an account may open and anchor rounds, once those that hold its stake are over.
+def stopping(session: Session, waiting: Sequence[Waiting]) -> list[Waiting]:
+    """Return what of all that is waited for keeps the run from going on, the reason to name first."""
+    open_ = services.open_round(session)
+    rounds = (None, open_.number if open_ else None)
+    found = [one for one in waiting if one.round in rounds or one.why in STOPS_ALL]
+    return [one for one in found if one.why is not Why.NO_RUN]
 
-    Returns:
-        The stake of the account that no round holds, in units of 1e-18 tokens.
+
+def check_appointed(chain: ChainView, address: str) -> None:
+    """Make sure that an account is the ledger's coordinator.
 
     Raises:
-        FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
-            (`bond-too-low`).
+        FolkmootError: Another account is (`not-coordinator`).
     """
     appointed = chain.ledger.coordinator()
     if appointed != address:
@@ -118,6 +157,16 @@ def check_entitled(chain: ChainView, address: str, policy: Policy) -> int:
             remedy="Use the keystore of the appointed account, or appoint this one by a vote.",
             code="not-coordinator",
         )
+
+
+def check_entitled(chain: ChainView, address: str, policy: Policy) -> None:
+    """Make sure that an account may open and anchor rounds, once those that hold its stake are over.
+
+    Raises:
+        FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
+            (`bond-too-low`).
+    """
+    check_appointed(chain, address)
     stake = chain.vault.stake_of(address)
     if stake < policy.bond:
         raise FolkmootError(
@@ -126,4 +175,3 @@ def check_entitled(chain: ChainView, address: str, policy: Policy) -> int:
             code="bond-too-low",
             details={"stake": str(stake), "bond": str(policy.bond)},
         )
-    return stake - chain.vault.bond_of(address)

@@ -112,6 +112,7 @@ def test_why_a_run_waits_is_said_everywhere_and_it_can_be_ended(slow: Running) -
     assert event == {
         "run": run.id,
         "round": 1,
+        "code": "cancelled-rounds",
         "cancelled": 1,
         "until": run.next_round_at,
         "message": run.waiting,

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from server.api.problems import without_paths
+from server.waiting import without_paths
 from tests import factories
 from tests.integration.coordinator_world import Running, open_round, running, train, until
 

@@ -12,9 +12,9 @@ from fastapi import APIRouter, Response
 from folkmoot.errors import ChainError
 from folkmoot.ledger import clock
 from server.api.parts import Here
-from server.api.problems import without_paths
 from server.api.schemas import HealthView
 from server.chain.node import Block
+from server.waiting import without_paths
 
 router = APIRouter(tags=["health"])
 

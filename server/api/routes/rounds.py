@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
-from server.api.parts import Here, RoundNumber
+from server.api.parts import AppState, Here, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
@@ -33,7 +33,7 @@ def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
         found = list(session.scalars(query))
         part = found[: window.limit]
         cursor = encode(part[-1].number) if len(found) > window.limit else None
-        return Page(items=_views(here.canary, session, part), next_cursor=cursor)
+        return Page(items=_views(here, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/rounds/current")
@@ -64,7 +64,7 @@ def current(here: Here) -> CurrentRoundView:
 def one(here: Here, round_number: RoundNumber) -> RoundView:
     """One round."""
     with here.database.read() as session:
-        (view,) = _views(here.canary, session, [known(session, round_number)])
+        (view,) = _views(here, session, [known(session, round_number)])
         return view
 
 
@@ -127,12 +127,13 @@ class _Counted:
         )
 
 
-def _views(canary: Canary, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
+def _views(here: AppState, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
     found = _Counted.of(session, [round_.number for round_ in rounds])
-    return [_view(canary, round_, found) for round_ in rounds]
+    waiting = {one.round: one.sentence for one in reversed(here.worker.waiting)}
+    return [_view(here.canary, round_, found, waiting.get(round_.number)) for round_ in rounds]
 
 
-def _view(canary: Canary, round_: Round, counted: _Counted) -> RoundView:
+def _view(canary: Canary, round_: Round, counted: _Counted, waiting: str | None) -> RoundView:
     anchor = round_.anchor or {}
     return RoundView(
         round=round_.number,
@@ -170,4 +171,5 @@ def _view(canary: Canary, round_: Round, counted: _Counted) -> RoundView:
         gas=str(counted.gas.get(round_.number, 0)),
         transactions=counted.transactions.get(round_.number, {}),
         error=round_.error,
+        waiting=waiting,
     )

@@ -16,13 +16,13 @@ from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
 from server.api.parts import AppState, Here
 from server.api.problems import WRITES, Problem
-from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView
+from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView, WaitView
 from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
 from server.rounds.patience import Patience, told, unix
-from server.rounds.runs import check_entitled
+from server.rounds.runs import check_entitled, stopping
 
 router = APIRouter(tags=["runs"])
 
@@ -88,7 +88,7 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
             services.fail_run(session, run, f"The operator ended it: {wish.reason}")
-        return _view(here, run)
+        return _view(here, session, run)
 
 
 def _require_unused(session: Session, signed: str) -> None:
@@ -112,7 +112,7 @@ def current(here: Here) -> RunView:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
             raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
-        return _view(here, run)
+        return _view(here, session, run)
 
 
 @router.get("/v1/runs/{run_id}")
@@ -122,11 +122,14 @@ def one(here: Here, run_id: RunIdentifier) -> RunView:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
-        return _view(here, run)
+        return _view(here, session, run)
 
 
-def _view(here: AppState, run: Run) -> RunView:
+def _view(here: AppState, session: Session, run: Run) -> RunView:
     until = Patience.of(here.settings).waits_until(run, datetime.now(UTC))
+    waits = [] if run.state != "running" else stopping(session, here.worker.waiting)
+    if until is not None and (pause := told(until, run.cancelled)) not in waits:
+        waits.insert(0, pause)  # not looked at yet
     return RunView(
         id=run.id,
         state=run.state,
@@ -137,5 +140,16 @@ def _view(here: AppState, run: Run) -> RunView:
         patience=run.patience,
         cancelled=run.cancelled,
         next_round_at=None if until is None else unix(until),
-        waiting=None if until is None else told(until, run.cancelled),
+        waiting=waits[0].sentence if waits else None,
+        waits=[
+            WaitView(
+                code=one.why,
+                round=one.round,
+                message=one.message,
+                remedy=one.remedy,
+                until=one.until,
+                normal=one.normal,
+            )
+            for one in waits
+        ],
     )

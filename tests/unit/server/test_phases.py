@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.ledger.admission import NOBODY
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Draw, Phase, RoundView, Rpc
+from folkmoot.rpc.client import Draw, Head, Phase, RoundView, Rpc
 from server.api.routes.health import clock_warning
 from server.chain import outbox
 from server.chain.calls import encode_call
@@ -30,12 +33,24 @@ from server.chain.view import ChainView
 from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
-from server.db.models import Artifact, ChainEvent, LogEntry, Round, Run, Transaction, Update
-from server.db.steps import Step
+from server.db.models import (
+    Artifact,
+    ChainEvent,
+    LogEntry,
+    Round,
+    Run,
+    SentTransaction,
+    Transaction,
+    Update,
+)
+from server.db.steps import OPEN, UNSETTLED, Step
 from server.federation import Federation
+from server.rounds import runs
 from server.rounds.engine import Engine
+from server.rounds.runs import stopping
 from server.settings import Settings
 from server.storage import Storage
+from server.waiting import DONE
 from server.worker import IDLE_FACTOR
 from tests import factories
 from tests.unit import worlds
@@ -606,3 +621,137 @@ def test_an_empty_round_that_is_given_up_is_cancelled_at_once(scene: _Scene) -> 
     scene.ledger.newest = scene.ledger.deep = replace(VIEW, phase=Phase.CANCELLED)
     assert scene.tick()
     assert scene.round().step == Step.CANCELLED
+
+
+TRANSACTIONS = ("none", "queued", "mined", "confirmed", "failed", "reverted")
+PURPOSES = {
+    Step.OPENING: "open",
+    Step.COLLECTING: "close",
+    Step.ANCHORING: "anchor",
+    Step.FINALIZING: "finalize",
+    Step.SETTLING: "settle",
+    Step.CANCELLING: "cancel",
+}
+"""The transaction that a step waits for. A round at another step has none."""
+TIMES = (10, 1_500, 3_500)
+"""In the commit, anchor and challenge windows of the script, and after them."""
+OUTCOME = {"anchor": Anchor((), 0, *[bytes(32)] * 6).to_json(), "entries_hash": "0x" + "00" * 32}
+"""Of a round that was computed."""
+EVERYTHING = [
+    (step, state, phase, now)
+    for step in (*OPEN, *UNSETTLED)
+    if step is not Step.COMPUTING  # computes; test_coordinator_round does it with real updates
+    for state in (TRANSACTIONS if step in PURPOSES else ("none",))
+    for phase, now in product(Phase, TIMES)
+]
+
+
+def test_no_state_of_a_round_is_silent(scene: _Scene) -> None:
+    """Every step with every state of its transaction, phase on the chain, time, and an endpoint that lags or not."""
+    silent, reasons = [], set()
+    engine = _engine(scene)
+    try:
+        for (step, state, phase, now), lags in product(EVERYTHING, (False, True)):
+            _set(scene, step, state, now)
+            view = replace(VIEW, phase=phase) if phase is not Phase.NONE else NOTHING
+            scene.ledger.newest, scene.ledger.deep = view, VIEW if lags else view
+            try:
+                if engine.tick():
+                    continue
+            except (FolkmootError, AssertionError):  # said in health
+                continue
+            said = [one for one in engine.waiting if one.round == 1]
+            reasons |= {one.why for one in said}
+            if not all(one.message for one in said) or not said:
+                silent.append((step, state, phase.name, now, lags))
+    finally:
+        engine.close()
+    assert not silent
+    assert len(reasons) >= 12, reasons
+
+
+def _engine(scene: _Scene) -> Engine:
+    parts = scene.coordinator
+    return Engine(parts.settings, parts.federation, parts.chain, parts.storage, parts.conduct, parts.metrics)
+
+
+def _set(scene: _Scene, step: Step, state: str, now: int) -> None:
+    """Put one round at a step, and nothing else, into the database."""
+    scene.node.step = -(-now // (len(scene.node.blocks) - 1))
+    _clear(scene)
+    with scene.database.write() as session:
+        session.add(round_at(step, expect=1, anchor_deadline=2_000, **OUTCOME))
+        if state != "none":
+            spent = {"gas_used": 1, "error": {"message": "No."}} if state == "reverted" else {}
+            if state == "failed":
+                spent = {"error": {"message": "No.", "details": {"error": "StakeVaultInsufficientStake"}}}
+            stored = "failed" if state == "reverted" else state
+            session.add(transaction(f"{PURPOSES[step]}:1", stored, **spent))
+
+
+def _clear(scene: _Scene) -> None:
+    with scene.database.write() as session:
+        for table in (SentTransaction, Transaction, LogEntry, Round, Run):
+            session.execute(delete(table))
+
+
+class _Opens(Exception):
+    """The run has passed everything that could keep its next round from opening."""
+
+
+@dataclass
+class _Stakes:
+    """A vault and what else the ledger says before a round opens."""
+
+    stake: int
+    locked: int
+    pending: int
+    appointed: str
+
+    def put(self, scene: _Scene) -> None:
+        ledger = cast(Any, scene.ledger)
+        ledger.current_policy = ledger.next_round = lambda: 1
+        ledger.coordinator, ledger.pending_rounds = lambda: self.appointed, lambda: self.pending
+        ledger.head = lambda: Head(0, bytes(32))
+        ledger.rules = factories.policy(bond=500)
+        vault = SimpleNamespace(stake_of=lambda _: self.stake, bond_of=lambda _: self.locked)
+        object.__setattr__(scene.coordinator.chain, "vault", vault)
+
+
+def test_no_run_stands_still_in_silence(scene: _Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every stake, locked bond, number of pending rounds, appointment, pause, and round before it."""
+
+    def opens(*_: Any) -> None:
+        raise _Opens
+
+    monkeypatch.setattr(runs, "read_base", opens)
+    engine, found = _engine(scene), dict[tuple[Any, ...], str]()
+    stakes = ((1_000, 500), (500, 500), (499, 0), (0, 0))
+    space = product(stakes, (0, 256), (ACCOUNT.address, ADA), (0, 5), (None, *Step), (False, True))
+    try:
+        for case in space:
+            (stake, locked), pending, appointed, cancelled, before, travels = case
+            _Stakes(stake, locked, pending, appointed).put(scene)
+            object.__setattr__(scene.coordinator.chain, "time_travel", travels)
+            _clear(scene)
+            waiting = run()
+            if cancelled:
+                waiting.patience, waiting.cancelled = 3_600, cancelled
+                waiting.next_round_at = datetime.now(UTC) + timedelta(seconds=60)
+            scene.add(waiting, *([round_at(before)] if before else []))
+            try:
+                result: Any = engine._runs.advance()
+            except _Opens:
+                found[case] = "opens"
+                continue
+            with scene.database.read() as session:
+                said = [] if result is DONE else stopping(session, [result])
+            assert result is DONE or said, case
+            found[case] = said[0].why if said else "failed"
+    finally:
+        engine.close()
+    assert set(found.values()) == {
+        *("opens", "failed", "not-anchored", "clock-to-move", "cancelled-rounds"),
+        *("bond-locked", "bond-of-void", "bond-too-low", "too-many-pending"),
+    }
+    assert all(case[2] == ADA for case, what in found.items() if what == "failed")

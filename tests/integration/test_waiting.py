@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run that stands still says why and what ends it, everywhere, and goes on by itself. Nobody moves its clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from folkmoot.devnet.anvil import Anvil
+from folkmoot.runtime.units import UNIT, format_amount
+from tests import factories
+from tests.integration.coordinator_world import (
+    Running,
+    federation,
+    make_home,
+    open_round,
+    running,
+    serving,
+    train,
+    until,
+)
+
+BOND = factories.BOND
+"""The policy's bond is the coordinator's whole stake: one round at a time."""
+PEOPLE = ("ada", "ben")
+CHALLENGES = 1_800
+
+
+@pytest.fixture
+def few(anvil: Anvil) -> Iterator[factories.Federation]:
+    """A federation of few people, whose rounds end as soon as these have committed."""
+    world = federation(anvil, bond=BOND, challenge_window=CHALLENGES)
+    for name in factories.CONTRIBUTORS:
+        if name not in PEOPLE:
+            world.chain.send(world.chain.ledger.functions.leave(), world[name])
+    yield world
+    world.chain.close()
+
+
+@pytest.fixture
+def poor(few: factories.Federation, tmp_path: Path) -> Iterator[Running]:
+    """A coordinator whose stake is enough for one bond."""
+    with running(tmp_path / "home", few, time_travel=False) as found:
+        yield found
+
+
+def contribute(here: Running, number: int) -> None:
+    _, header, state = open_round(here.api, number)
+    for name in PEOPLE:
+        signed = train(here.world, name, header, state)
+        here.api.submit_update(number, signed.wire, signed.data)
+
+
+def stalled(here: Running, code: str) -> dict[str, Any]:
+    """Wait until the run waits for this, and return the reason."""
+
+    def first() -> dict[str, Any] | None:
+        waits: list[dict[str, Any]] = here.api.get("/v1/runs/current")["waits"]
+        return waits[0] if waits and waits[0]["code"] == code else None
+
+    found: dict[str, Any] = until(first, what=code)
+    return found
+
+
+def told_everywhere(here: Running, reason: dict[str, Any]) -> None:
+    """Look for a reason in the API, on the page, in health and in the events."""
+    said = f"{reason['message']} {reason['remedy']}".strip()
+    run = here.api.run()
+    assert run is not None
+    assert (run.state, run.waiting) == ("running", said)
+    assert here.api.get("/v1/runs/current")["waiting"] == said
+    assert said in here.api.health()["warnings"]
+    page = httpx.get(here.api.url, headers={"Accept": "text/html"}, timeout=20).text
+    assert reason["message"].replace("'", "&#x27;") in page or reason["message"] in page
+    until(lambda: said in [event["message"] for event in events(here, "run-waiting")], what="the event")
+
+
+def events(here: Running, kind: str) -> list[dict[str, Any]]:
+    found, newest = [], here.api.newest_event()
+    for event in here.api.events(0):
+        if event.type == kind:
+            found.append(event.data)
+        if event.id >= newest:
+            break
+    return found
+
+
+def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(poor: Running) -> None:
+    poor.api.start_run(3, 2, poor.world.coordinator, poor.domain)
+    contribute(poor, 1)
+    reason = stalled(poor, "bond-locked")
+    view = poor.world.chain.round(1)
+    assert (reason["until"], reason["round"]) == (view.challenge_deadline, None)
+    assert reason["message"].startswith(
+        f"The next round can't open: a round needs a bond of {format_amount(BOND)}, and of the coordinator's stake of "
+        f"{format_amount(BOND)}, {format_amount(BOND)} are locked as bonds. Round 1 is final at the earliest at "
+    )
+    assert f"`folkmoot stake {BOND // UNIT} --keystore ...`" in reason["remedy"]
+    told_everywhere(poor, reason)
+    assert poor.api.get("/v1/rounds/1")["waiting"].startswith("Round 1 can be challenged until ")
+    (event,) = events(poor, "run-waiting")
+    assert 0 < event["secondsLeft"] <= CHALLENGES
+
+    factories.stake(poor.world.chain, poor.world.coordinator, BOND)
+    contribute(poor, 2)
+    stalled(poor, "bond-locked")
+    poor.world.anvil.advance(CHALLENGES + 1)  # the first round is final, and frees its bond
+    contribute(poor, 3)
+    run = until(lambda: (run := poor.api.run()) and run.state == "done" and run, what="the run's end")
+    assert (run.completed, run.waiting) == (3, None)
+
+
+def test_a_stake_that_ends_in_the_middle_of_a_run_stops_it_until_it_is_back(
+    few: factories.Federation, tmp_path: Path
+) -> None:
+    world = few
+    settings = make_home(tmp_path / "home", world, time_travel=False)
+    with serving(settings, world) as here:
+        run = here.api.start_run(2, 2, world.coordinator, here.domain)
+        contribute(here, 1)
+        stalled(here, "bond-locked")
+    world.anvil.advance(CHALLENGES + 1)
+    world.chain.send(world.chain.ledger.functions.finalize(1), world.coordinator)
+    world.chain.send(world.chain.vault.functions.requestUnbond(BOND - UNIT), world.coordinator)
+    with serving(settings, world) as here:
+        reason = stalled(here, "bond-too-low")
+        assert reason["remedy"] == (
+            f"The run goes on once {format_amount(BOND - UNIT)} more are at stake: `folkmoot stake "
+            f"{BOND // UNIT - 1} --keystore ...` with the coordinator's key."
+        )
+        told_everywhere(here, reason)
+        factories.stake(world.chain, world.coordinator, BOND - UNIT)
+        contribute(here, 2)
+        until(lambda: here.api.get(f"/v1/runs/{run.id}")["state"] == "done", what="the run's end")
