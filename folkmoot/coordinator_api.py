@@ -438,6 +438,22 @@ class CoordinatorApi:
             )
         self._checked(response)
 
+    def needs(self, rounds: int, expect: int) -> list[dict[str, str]]:
+        """Return what a run of some rounds needs: `check`, `state` (ok, warning, failed), `text`, `remedy` of each.
+
+        Args:
+            rounds: Number of rounds to open.
+            expect: Number of contributors after whose updates a round stops waiting.
+        """
+        answer = self._checked(
+            self._send("GET", "/v1/runs/needs", params={"rounds": rounds, "expect": expect})
+        )
+        try:
+            names = ("check", "state", "text", "remedy")
+            return [{name: str(line[name]) for name in names} for line in parse_json(answer.content)]
+        except (InputError, ValueError, KeyError, TypeError) as error:
+            raise self._nonsense(answer.path) from error
+
     def start_run(
         self, rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0
     ) -> RunView:

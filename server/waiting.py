@@ -89,8 +89,8 @@ REASONS: Mapping[Why, Reason] = {
         "The next round opens once round {round} is anchored or cancelled.", normal=True
     ),
     Why.CLOCK_TO_MOVE: Reason(
-        "The next round opens once round {before} is final: this coordinator moves the chain's clock, which would close "
-        "an open round.",
+        "The next round opens once round {before} is final: this coordinator moves the chain's clock, which would "
+        "close an open round.",
         normal=True,
     ),
     Why.CANCELLED_ROUNDS: Reason(

@@ -6,7 +6,7 @@ settings, of a SuperLink, and of a contributor's machine. `server.doctor` has th
 No check changes anything.
 """
 
-from folkmoot.doctor.chain import chain_checks
+from folkmoot.doctor.chain import chain_checks, run_checks
 from folkmoot.doctor.check import Check, Finding, Line, State, examine, failed, ok, warning
 from folkmoot.doctor.contributor import contributor_checks
 from folkmoot.doctor.coordinator import api_checks
@@ -25,6 +25,7 @@ __all__ = [
     "failed",
     "ok",
     "privacy_checks",
+    "run_checks",
     "superlink_checks",
     "warning",
 ]

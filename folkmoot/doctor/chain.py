@@ -17,14 +17,17 @@ from folkmoot.ledger import clock, costs, packaged
 from folkmoot.ledger.admission import NOBODY, admits
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.packaged import is_runtime_of
-from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS, bonded_rounds, rounds_within
+from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS, bonded_rounds, rounds_within, standstill
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
-from folkmoot.runtime.units import format_amount
+from folkmoot.runtime.units import format_amount, format_duration
 
 MANY_PENDING = 200
 """Number of anchored, not final rounds from which the check warns. With 256, no round can be opened."""
+
+LONG_STANDSTILL = 3_600
+"""Seconds for which a run may stand still because of locked bonds before a check says so."""
 
 SHOWN_VOID = 8
 """Number of void rounds that the check of the bond names."""
@@ -59,14 +62,40 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
     ]
 
 
+def run_checks(
+    rpc: Rpc, deployment: Path, *, rounds: int, expect: int, enrolled: int, moves_clock: bool
+) -> list[Check]:
+    """Return the checks of what a run of some rounds needs.
+
+    Args:
+        rpc: The endpoint.
+        deployment: The deployment file.
+        rounds: Number of rounds.
+        expect: Number of updates that a round waits for.
+        enrolled: Number of enrolled accounts.
+        moves_clock: Whether the coordinator moves a local chain's clock, so that no bond stays locked.
+    """
+    chain = _Chain(rpc, deployment, None, rounds, expect)
+    bond = [] if moves_clock else [Check("coordinator's bond", chain.bond)]
+    return [
+        *bond,
+        Check("gas money", chain.money),
+        Check("pending rounds", chain.pending),
+        Check("contributors", lambda: chain.contributors(enrolled)),
+    ]
+
+
 class _Chain:
     """Reads one chain. Values that several checks need are read once."""
 
-    def __init__(self, rpc: Rpc, path: Path, account: str | None, rounds: int) -> None:
+    def __init__(
+        self, rpc: Rpc, path: Path, account: str | None, rounds: int, expect: int | None = None
+    ) -> None:
         self._rpc = rpc
         self._path = path
         self._account = account
         self._rounds = rounds
+        self._expect = expect
 
     @cached_property
     def _deployment(self) -> Deployment:
@@ -202,6 +231,20 @@ class _Chain:
             numbers = ", ".join(str(one.round) for one in void[:SHOWN_VOID])
             text += f" {amount} of the locked stake are the bonds of void rounds, which answer for nothing."
             return warning(text, f"Anybody may release them: `folkmoot release N`, N being {numbers}.")
+        still = standstill(stake, locked, self._policy, self._rounds)
+        if still >= LONG_STANDSTILL:
+            missing = (self._rounds - rounds) * least
+            told = (
+                f"{_rounds(self._rounds)} lock {format_amount(self._rounds * least)}, each {format_amount(least)} "
+                f"until its challenge window of {format_duration(self._policy.challenge_window)} is over. The "
+                f"coordinator has {format_amount(stake - locked)} free: enough for {_rounds(rounds)}. A run of "
+                f"{_rounds(self._rounds)} stands still for about {format_duration(still)}."
+            )
+            remedy = (
+                f"Stake {format_amount(missing)} more: `folkmoot stake {format_amount(missing).split()[0]}` with the "
+                f"key of {self._coordinator}. Or train fewer rounds, or use a policy whose challenge window is shorter."
+            )
+            return warning(told, remedy) if self._expect is None else failed(told, remedy)
         if rounds == 0:
             return warning(
                 f"{text} No round can be opened until one is over.",
@@ -211,9 +254,12 @@ class _Chain:
 
     def money(self) -> Finding:
         balance = costs.balance_of(self._rpc, self._coordinator)
-        gas = costs.round_gas(self._policy.max_contributors)
+        most = self._policy.max_contributors
+        entries = most if self._expect is None else min(most, self._expect)
+        gas = costs.round_gas(entries)
         paid = int(costs.rounds_affordable(balance, gas, costs.gas_price(self._rpc)))
-        text = f"{balance / costs.COIN:.6g} coins pay {paid:,} full rounds at the present price of gas."
+        full = "full rounds" if self._expect is None else f"rounds of {entries} updates"
+        text = f"{balance / costs.COIN:.6g} coins pay {paid:,} {full} at the present price of gas."
         remedy = (
             f"Send coins of the chain to {self._coordinator}: without them nothing is anchored or answered."
         )
@@ -228,6 +274,27 @@ class _Chain:
         if waiting >= MAX_PENDING_ROUNDS:
             return failed(f"{text} No round can be opened.", remedy)
         return warning(text, remedy) if waiting >= MANY_PENDING else ok(text)
+
+    def contributors(self, enrolled: int) -> Finding:
+        least, most, expect = self._policy.min_contributors, self._policy.max_contributors, self._expect or 0
+        if enrolled < least:
+            return warning(
+                f"{enrolled} accounts are enrolled, and a round needs updates of {least}: with fewer it is cancelled.",
+                "Each contributor stakes and enrols before a round opens: `folkmoot stake`, `folkmoot enrol`.",
+            )
+        if not least <= expect <= most:
+            return warning(
+                f"A round waits for {expect} updates (--expect), and the policy takes {least} to {most}: each round "
+                "lasts until the end of its commit window.",
+                f"Give --expect the number of contributors, {least} to {most}.",
+            )
+        if expect > enrolled + 1:  # one may be of a root set, whose account need not be enrolled
+            return warning(
+                f"A round waits for {expect} updates (--expect), and {enrolled} accounts are enrolled: it lasts until "
+                "the end of its commit window unless more enrol.",
+                "Start `train` when all have enrolled, or give a smaller --expect.",
+            )
+        return ok(f"{enrolled} accounts are enrolled; a round needs {least} to {most}.")
 
     def verifier(self) -> Finding:
         verifier, arbiter = self._policy.verifier, self._deployment.arbiter

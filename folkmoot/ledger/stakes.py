@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from folkmoot.ledger.admission import NOBODY
 from folkmoot.protocol.places import quota_of
+from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import LedgerReader, Phase, RoundView, VaultReader
 
 MAX_PENDING_ROUNDS = 256
@@ -75,6 +76,21 @@ def bonded_rounds(ledger: LedgerReader, vault: VaultReader, account: str) -> lis
 def rounds_within(unlocked: int, bond: int) -> int:
     """Return for how many rounds unlocked stake is enough; 0 if the bond is 0, which no ledger's policy has."""
     return unlocked // bond if bond > 0 else 0
+
+
+def standstill(stake: int, locked: int, policy: Policy, rounds: int) -> int:
+    """Return about how many seconds a run stands still because all stake is locked as bonds.
+
+    A bond is locked until the challenge window of its round is over.
+
+    Args:
+        stake: Stake of the coordinator, at least a bond.
+        locked: Part of it that is locked.
+        policy: The policy of the rounds.
+        rounds: Rounds of the run.
+    """
+    missing = rounds - rounds_within(stake - locked, policy.bond)
+    return max(0, -(-missing // max(1, rounds_within(stake, policy.bond)))) * policy.challenge_window
 
 
 def chance_text(enrolled: int, quota: int) -> str:

@@ -672,6 +672,19 @@ class EndRunRequest(View):
     """EIP-712 signature of `EndRun(bytes16 run,string reason,uint64 deadline)`."""
 
 
+class CheckView(View):
+    """Something that a run needs, and whether it is there."""
+
+    check: str
+    """What was looked at."""
+    state: str = Field(json_schema_extra={"enum": ["ok", "warning", "failed"]})
+    """failed if a run should not be started."""
+    text: str
+    """What was found, a sentence or more."""
+    remedy: str
+    """What to do about it; empty if nothing is to be done."""
+
+
 class RunIdView(View):
     """A run was started."""
 

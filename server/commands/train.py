@@ -133,6 +133,13 @@ def train(
             show_default=False,
         ),
     ] = "",
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway",
+            help="Start the run although something that it needs is missing, e.g. stake for its bonds: it then waits.",
+        ),
+    ] = False,
     simulated: Annotated[
         int,
         typer.Option(
@@ -150,6 +157,9 @@ def train(
     Ctrl-C ends it with its relay, and the coordinator keeps the run. Start it again to continue the run, also after a
     kill. With --superlink it starts the relay, and starts another relay if one ends early. It prints a line per node,
     with the reason of a failure, and reports the nodes to the coordinator.
+
+    Before it starts a run, it checks what the run needs: stake for the bonds, coins for gas, contributors. It refuses
+    a run that would stand still for an hour or more, unless you give --anyway.
 
     With --patience, a run survives an outage: while rounds are cancelled in a row, the coordinator waits before it
     opens the next one. The pause doubles each time, up to ten minutes.
@@ -193,6 +203,8 @@ def train(
         under_way = api.run()
         if meeting_place and not memory.begun and (under_way is None or under_way.state != "running"):
             training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
+        if not memory.begun and (under_way is None or under_way.state != "running"):
+            _check_needs(api, rounds, expect, anyway, json_)
         last = api.newest_event()
         run = training.begin(
             api,
@@ -340,6 +352,24 @@ def _carry_app(
             api.end_run(run.id, "The app's ServerApp ended early each time.", *signer)
             carrier.memory.forget()
         raise
+
+
+def _check_needs(api: CoordinatorApi, rounds: int, expect: int, anyway: bool, as_json: bool) -> None:
+    """Tell what a run needs and does not have.
+
+    Raises:
+        FolkmootError: Without it the run can't go on, or stands still for long.
+    """
+    lines = [line for line in api.needs(rounds, expect) if line["state"] != "ok"]
+    for line in lines:
+        if line["state"] == "failed" and not anyway:
+            raise FolkmootError(
+                line["text"],
+                remedy=f"{line['remedy']} Or start it all the same with --anyway: it then waits, and says for what.",
+                code="run-would-wait",
+                details={"check": line["check"]},
+            )
+        note(f"Warning: {line['text']} {line['remedy']}", as_json)
 
 
 def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:

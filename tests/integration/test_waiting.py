@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from folkmoot.cli.main import run as folkmoot
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.units import UNIT, format_amount
 from tests import factories
@@ -136,3 +137,41 @@ def test_a_stake_that_ends_in_the_middle_of_a_run_stops_it_until_it_is_back(
         factories.stake(world.chain, world.coordinator, BOND - UNIT)
         contribute(here, 2)
         until(lambda: here.api.get(f"/v1/runs/{run.id}")["state"] == "done", what="the run's end")
+
+
+def test_what_a_run_needs_is_told_before_it_starts(poor: Running) -> None:
+    """The policy's windows are of half an hour: three rounds with one bond stand still for one hour."""
+    bond, *others = poor.api.needs(3, 2)
+    assert (bond["check"], bond["state"]) == ("coordinator's bond", "failed")
+    assert bond["text"] == (
+        "3 rounds lock 1500 MOOT, each 500 MOOT until its challenge window of 30m is over. The coordinator has "
+        "500 MOOT free: enough for 1 round. A run of 3 rounds stands still for about 1h."
+    )
+    assert bond["remedy"].startswith("Stake 1000 MOOT more: `folkmoot stake 1000` with the key of 0x")
+    assert {line["check"]: line["state"] for line in others} == {
+        "gas money": "ok",
+        "pending rounds": "ok",
+        "contributors": "ok",
+    }
+    assert poor.api.needs(2, 2)[0]["state"] == "ok", "half an hour is told while it passes"
+    assert poor.api.needs(1, 9)[-1]["text"].startswith(
+        "A round waits for 9 updates (--expect), and 2 accounts are enrolled: it lasts until"
+    )
+    (contributors,) = [line for line in poor.api.needs(1, 33) if line["check"] == "contributors"]
+    assert contributors["text"] == (
+        "A round waits for 33 updates (--expect), and the policy takes 2 to 32: each round lasts until the end of its "
+        "commit window."
+    )
+
+
+def test_train_refuses_a_run_that_would_stand_still(
+    poor: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = poor.coordinator.settings.home
+    words = ["train", "--rounds", "3", "--expect", "2", "--coordinator", poor.api.url]
+    words += ["--keystore", str(home / "key.json"), "--password-file", str(home / "password")]
+    assert folkmoot(words) == 1
+    said = capsys.readouterr().err
+    assert "A run of 3 rounds stands still for about 1h." in said
+    assert "Or start it all the same with --anyway" in said
+    assert poor.api.run() is None

@@ -7,25 +7,29 @@ import uuid
 from datetime import UTC, datetime
 from typing import Annotated
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.doctor import examine, run_checks
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
 from server.api.parts import AppState, Here
 from server.api.problems import WRITES, Problem
-from server.api.schemas import EndRunRequest, RunIdView, RunRequest, RunView, WaitView
+from server.api.schemas import CheckView, EndRunRequest, RunIdView, RunRequest, RunView, WaitView
 from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries as services
+from server.rounds.enrolment import enrolled
 from server.rounds.patience import Patience, told, unix
 from server.rounds.runs import check_entitled, stopping
 
 router = APIRouter(tags=["runs"])
 
+Count = Annotated[int, Query(ge=1, le=2**31 - 1)]
+"""A number of rounds or updates, as `POST /v1/runs` takes it."""
 RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Identifier of a run.")]
 
 
@@ -74,6 +78,23 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
         identifier = run.id
     here.worker.wake()
     return RunIdView(id=identifier)
+
+
+@router.get("/v1/runs/needs")
+def needs(here: Here, rounds: Count, expect: Count) -> list[CheckView]:
+    """What a run of so many rounds needs, before anybody starts it: bonds, coins for gas, contributors."""
+    with here.database.read() as session:
+        enrolled_now = len(enrolled(session))
+    settings = here.settings
+    checks = run_checks(
+        here.chain.rpc,
+        settings.resolve(settings.deployment),
+        rounds=rounds,
+        expect=expect,
+        enrolled=enrolled_now,
+        moves_clock=here.chain.time_travel,
+    )
+    return [CheckView(**line.to_json()) for line in examine(checks)]
 
 
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
