@@ -637,21 +637,21 @@ TIMES = (10, 1_500, 3_500)
 """In the commit, anchor and challenge windows of the script, and after them."""
 OUTCOME = {"anchor": Anchor((), 0, *[bytes(32)] * 6).to_json(), "entries_hash": "0x" + "00" * 32}
 """Of a round that was computed."""
-EVERYTHING = [
-    (step, state, phase, now)
-    for step in (*OPEN, *UNSETTLED)
-    if step is not Step.COMPUTING  # computes; test_coordinator_round does it with real updates
-    for state in (TRANSACTIONS if step in PURPOSES else ("none",))
-    for phase, now in product(Phase, TIMES)
-]
 
 
-def test_no_state_of_a_round_is_silent(scene: _Scene) -> None:
-    """Every step with every state of its transaction, phase on the chain, time, and an endpoint that lags or not."""
+@pytest.mark.parametrize("step", [step for step in (*OPEN, *UNSETTLED) if step is not Step.COMPUTING])
+def test_no_state_of_a_round_is_silent(scene: _Scene, step: Step) -> None:
+    """Every state of its transaction, phase on the chain, time, and an endpoint that lags or not.
+
+    What `computing` waits for, `test_coordinator_round.py` meets with real updates.
+    """
     silent, reasons = [], set()
     engine = _engine(scene)
+    states = TRANSACTIONS if step in PURPOSES else ("none",)
     try:
-        for (step, state, phase, now), lags in product(EVERYTHING, (False, True)):
+        for state, phase, now, lags in product(states, Phase, TIMES, (False, True)):
+            if lags and now != TIMES[-1]:
+                continue
             _set(scene, step, state, now)
             view = replace(VIEW, phase=phase) if phase is not Phase.NONE else NOTHING
             scene.ledger.newest, scene.ledger.deep = view, VIEW if lags else view
@@ -662,12 +662,12 @@ def test_no_state_of_a_round_is_silent(scene: _Scene) -> None:
                 continue
             said = [one for one in engine.waiting if one.round == 1]
             reasons |= {one.why for one in said}
-            if not all(one.message for one in said) or not said:
-                silent.append((step, state, phase.name, now, lags))
+            if not said or not all(one.message for one in said):
+                silent.append((state, phase.name, now, lags))
     finally:
         engine.close()
     assert not silent
-    assert len(reasons) >= 12, reasons
+    assert reasons
 
 
 def _engine(scene: _Scene) -> Engine:
@@ -693,6 +693,10 @@ def _clear(scene: _Scene) -> None:
     with scene.database.write() as session:
         for table in (SentTransaction, Transaction, LogEntry, Round, Run):
             session.execute(delete(table))
+
+
+BEFORE = (None, Step.COLLECTING, Step.ANCHORED, Step.SETTLED)
+"""The step of the round before: none, one that takes updates, one that holds a bond, one that is over."""
 
 
 class _Opens(Exception):
@@ -727,7 +731,7 @@ def test_no_run_stands_still_in_silence(scene: _Scene, monkeypatch: pytest.Monke
     monkeypatch.setattr(runs, "read_base", opens)
     engine, found = _engine(scene), dict[tuple[Any, ...], str]()
     stakes = ((1_000, 500), (500, 500), (499, 0), (0, 0))
-    space = product(stakes, (0, 256), (ACCOUNT.address, ADA), (0, 5), (None, *Step), (False, True))
+    space = product(stakes, (0, 256), (ACCOUNT.address, ADA), (0, 5), BEFORE, (False, True))
     try:
         for case in space:
             (stake, locked), pending, appointed, cancelled, before, travels = case
