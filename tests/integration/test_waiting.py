@@ -141,6 +141,7 @@ def test_a_stake_that_ends_in_the_middle_of_a_run_stops_it_until_it_is_back(
 
 def test_what_a_run_needs_is_told_before_it_starts(poor: Running) -> None:
     """The policy's windows are of half an hour: three rounds with one bond stand still for one hour."""
+    until(lambda: poor.api.health()["chainLag"] == 0, what="the reading of who is enrolled")
     bond, *others = poor.api.needs(3, 2)
     assert (bond["check"], bond["state"]) == ("coordinator's bond", "failed")
     assert bond["text"] == (
