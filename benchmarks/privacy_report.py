@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Attack the updates of shipped tasks, and write tables and charts into docs/privacy-report.md (`make privacy-report`).
+"""Attack the updates of shipped tasks (`make privacy-report`), the private ones with their own settings.
+
+Writes tables and charts into docs/privacy-report.md.
 
 The tasks run side by side, each in a process with one thread. The attacks are those of `folkmoot privacy report`, with
 more trainings for the strong adversary: its interval then is narrow beside the limit.
@@ -20,10 +22,10 @@ from folkmoot.web.intervals import alone, intervals
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE = DOCS / "privacy-report.md"
-TASKS = ("breast-cancer", "digits")
+TASKS = ("breast-cancer-private", "digits-private", "breast-cancer", "digits")
 TARGETS, TRIALS = 4, 100
 """Records that the strong adversary asks for, and trainings with each."""
-CHARTS = ("canaries", "average", "strong")
+CHARTS = ("canaries", "average", "strong", "content")
 """Names of the files of `page.charts`, in its order."""
 
 BEGIN = "<!-- privacy-report: begin. Written by `make privacy-report`; do not edit. -->"
@@ -36,11 +38,13 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=Plan.runs, help="federations for the membership attack")
     parser.add_argument("--targets", type=int, default=TARGETS, help="records of the strong adversary")
     parser.add_argument("--trials", type=int, default=TRIALS, help="trainings with each of them, and without")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS, help="tasks that are attacked")
     parser.add_argument("--seed", type=int, default=Plan.seed)
     options = parser.parse_args()
     plan = Plan(runs=options.runs, targets=options.targets, trials=options.trials, seed=options.seed)
-    with ProcessPoolExecutor(len(TASKS)) as pool:
-        studies = list(pool.map(_studied, TASKS, [plan] * len(TASKS)))
+    with ProcessPoolExecutor(len(options.tasks)) as pool:
+        studies = list(pool.map(_studied, options.tasks, [plan] * len(options.tasks)))
+    options.tasks = " ".join(options.tasks)
     amounts = " ".join(f"--{name} {value}" for name, value in vars(options).items())
     made = page.Made.now(f"make privacy-report ARGS='{amounts}'")
     for one in studies:

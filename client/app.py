@@ -7,10 +7,12 @@ start from. The mod does all checks and the signing. Torch is imported when a me
 
 from __future__ import annotations
 
+from logging import WARNING
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.supercore import log
 
 from client.drill import claim, drill_mod
 from folkmoot.errors import TaskError
@@ -20,7 +22,7 @@ from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import StateMemory
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.tasks import Task, load_task, pretrained, root
+from folkmoot.tasks import Task, load_task, pretrained, private, root
 from folkmoot.tasks.training import train_once
 
 app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True, whole=False), drill_mod()])
@@ -45,6 +47,8 @@ def train(message: Message, context: Context) -> Message:
         data = root.load(task, contributor.root, seed)
     else:
         data = task.load(contributor.partition, contributor.partitions, seed)
+    for warning in private.warnings_of(data, manifest.training):
+        log(WARNING, warning)
     memory = StateMemory(context.state)
     report: dict[str, float] = {}
     examples = train_once(

@@ -17,7 +17,7 @@ from client.evaluation import fetch_manifest, fetch_state, measured_state
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement
-from folkmoot.evaluation.canary import NOTHING, CanaryReport, compared, sign_canary
+from folkmoot.evaluation.canary import NOTHING, CanaryReport, check_public, compared, sign_canary
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.manifest import Files, Manifest, no_files
 from folkmoot.runtime.backoff import Backoff
@@ -36,18 +36,27 @@ class Evaluator:
         api: Client of the coordinator.
         account: Account of the evaluator.
         files: Gives the values of carried files.
+        public_records: Whether the task's held-out records are public.
 
     Raises:
         TaskError: The coordinator has another task.
+        InputError: The federation declares privacy, and the records are not public (``records-not-public``).
     """
 
     def __init__(
-        self, task: Task, api: CoordinatorApi, account: LocalAccount, files: Files = no_files
+        self,
+        task: Task,
+        api: CoordinatorApi,
+        account: LocalAccount,
+        files: Files = no_files,
+        *,
+        public_records: bool = False,
     ) -> None:
         self._task, self._api, self._account, self._files = task, api, account, files
         deployment = api.deployment()
         self._domain = Domain(deployment.chain_id, deployment.ledger)
         self._manifest: Manifest = fetch_manifest(api)
+        check_public(self._manifest, public_records)
         self._measured: dict[str, Measurement] = {}
         if self._manifest.task != task.name:
             raise TaskError(

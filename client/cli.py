@@ -668,6 +668,13 @@ def _deliver(
 def canary(
     coordinator: CoordinatorUrl,
     task: TaskName,
+    public_records: Annotated[
+        bool,
+        typer.Option(
+            "--public-records",
+            help="In a federation with privacy: the held-out records are public. Exact counts of them are published.",
+        ),
+    ] = False,
     keystore: KeystorePath = None,
     password_file: PasswordFile = None,
     json_: Json = False,
@@ -689,7 +696,7 @@ def canary(
     loaded = load_task(task)
     account = unlock(keystore, password_file)
     with CoordinatorApi(coordinator) as api, CoordinatorSource(coordinator) as source:
-        evaluator = Evaluator(loaded, api, account, files_of(source))
+        evaluator = Evaluator(loaded, api, account, files_of(source), public_records=public_records)
         note(f"{account.address} watches {coordinator}; Ctrl-C ends it.", json_)
         for line in evaluator.run():
             typer.echo(json.dumps(line) if json_ else _result_line(line))

@@ -27,7 +27,7 @@ from folkmoot.evaluation.canary import NOTHING, compared
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
 from folkmoot.privacy.mechanism import checked
-from folkmoot.tasks import Data, Task, optional, pretrained, training
+from folkmoot.tasks import Data, Task, optional, pretrained, private, training
 
 if TYPE_CHECKING:
     import torch
@@ -167,7 +167,8 @@ def _try_data(task: Task) -> tuple[Any, Step]:
             f"The method load of the task {task.name!r} returned no examples.",
             remedy="Check which file it reads and which rows it selects.",
         )
-    return data, Step("data", OK, f"{_described(data)}.")
+    warned = private.warnings_of(data, task.training)
+    return data, Step("data", WARNING if warned else OK, " ".join([f"{_described(data)}.", *warned]))
 
 
 def _try_train(task: Task, model: torch.nn.Module, data: Any) -> Step:

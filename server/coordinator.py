@@ -15,6 +15,7 @@ from eth_account.signers.local import LocalAccount
 from fastapi import FastAPI
 
 from folkmoot.errors import DatabaseError, FolkmootError, StoreError
+from folkmoot.evaluation.canary import check_public
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.quorum import open_rpc
@@ -175,6 +176,8 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
         undo.callback(storage.database.close)
         genesis = read_genesis(storage.store, deployment.genesis_hash)
         manifest = Manifest.from_json(storage.store.read(genesis.manifest))
+        if settings.canary:
+            check_public(manifest, settings.canary_public_records)
         require_memory(
             COORDINATOR * manifest.size,
             "The coordinator",

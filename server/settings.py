@@ -92,6 +92,8 @@ class Settings(BaseSettings):
     """Seconds of the longest such pause."""
     canary: bool = False
     """Wait for an evaluator's report before a round is anchored, and withhold a model that fell."""
+    canary_public_records: bool = False
+    """In a federation with privacy: the evaluator's held-out records are public, so their exact counts may be, too."""
     canary_evaluator: str = ""
     """Account whose reports count; empty for the coordinator's own."""
     canary_share: float = Field(default=0.75, ge=0.05, le=0.9)

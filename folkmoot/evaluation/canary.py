@@ -22,6 +22,7 @@ from folkmoot.errors import InputError
 from folkmoot.evaluation import BY_LOSS, Losses, Measurement, rounded
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.signatures import recover
 
 FORMAT = "folkmoot/canary/2"
@@ -195,6 +196,26 @@ class CanaryReport:
                 code="invalid-report",
             )
         return report
+
+
+def check_public(manifest: Manifest, public_records: bool) -> None:
+    """Check that a canary of a private federation may publish what it counts.
+
+    Args:
+        manifest: The federation's.
+        public_records: Whether somebody has said that the held-out records are public.
+
+    Raises:
+        InputError: Nobody has (``records-not-public``).
+    """
+    if manifest.private and not public_records:
+        raise InputError(
+            "This federation declares privacy, and a canary publishes exact counts of the held-out records in each "
+            "round, by class and by group, without noise.",
+            remedy="Nothing was started. Only if the held-out records are public, or are nobody's: give `folkmoot "
+            "canary` --public-records, and set canary_public_records in the coordinator's settings.",
+            code="records-not-public",
+        )
 
 
 def compared(base: Measurement) -> str:

@@ -189,13 +189,12 @@ def _charge(untrained: Commitment, signer: Signer, contributor: Contributor) -> 
     domain = Domain(contributor.chain_id, contributor.ledger)
     # An agent that can't read the chain has charged nothing. After other failures it may have.
     charged = repeat(lambda: signer.charge(untrained, domain), _PASSING)
-    if charged is not None:
-        log(
-            INFO,
-            "Round %d: training is charged %.4f rho; %.4f of at most %.4f rho are spent",
-            untrained.round,
-            *(units / UNITS_OF_RHO for units in (charged.cost, charged.spent, charged.cap)),
-        )
+    log(
+        INFO,
+        "Round %d: training is charged %.4f rho; %.4f of at most %.4f rho are spent",
+        untrained.round,
+        *(units / UNITS_OF_RHO for units in (charged.cost, charged.spent, charged.cap)),
+    )
 
 
 def _signed(draft: DraftUpdate, number: int, signer: Signer, contributor: Contributor) -> KeptUpdate:

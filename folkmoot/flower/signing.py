@@ -73,7 +73,7 @@ class Signer(Protocol):
             SignerError: The signer can't be reached.
         """
 
-    def charge(self, commitment: Commitment, domain: Domain) -> Charged | None:
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged:
         """Charge the account's privacy budget for one private training, which has not drawn its noise yet.
 
         Each call charges another training. Only a node in a federation with a privacy budget calls this.
@@ -83,7 +83,7 @@ class Signer(Protocol):
             domain: The ledger of the federation.
 
         Returns:
-            What was charged; None if the signer keeps no count of its own.
+            What was charged.
 
         Raises:
             SignerError: The signer refuses or can't be reached. Then nothing may be trained.
@@ -126,7 +126,9 @@ class Charged:
 
 
 class LocalSigner:
-    """Signs with an account in this process; at most one commitment per round. Only the ledger counts what it spends.
+    """Signs with an account in this process; at most one commitment per round, and nothing private.
+
+    It has no record that outlives the process, so it could not count what private trainings cost.
 
     Args:
         account: The account, from eth-account.
@@ -145,14 +147,18 @@ class LocalSigner:
         """Return the key for drafts."""
         return draft_key_of(self._account)
 
-    def charge(self, commitment: Commitment, domain: Domain) -> Charged | None:
-        """Charge nothing, unless the round has a commitment.
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged:
+        """Refuse to charge.
 
         Raises:
-            SignerError: A commitment was signed in this round.
+            SignerError: ``no-record``, always.
         """
-        self.check_unsigned(commitment, domain)
-        return None
+        raise SignerError(
+            "This program signs with a LocalSigner, which has no signing record: nothing would count what a private "
+            "training costs.",
+            remedy="Nothing was trained. Run `folkmoot signer run`, and give the mod an AgentSigner with its socket.",
+            code="no-record",
+        )
 
     def check_unsigned(self, commitment: Commitment, domain: Domain) -> None:
         """Check that no commitment of the round was signed.

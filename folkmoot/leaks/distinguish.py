@@ -4,7 +4,8 @@
 It is the adversary against whom differential privacy is defined. It repeats each round's training from the published
 base, with the record and without it, and takes the logarithm of the likelihood ratio of the published update between
 the two, as normal distributions with the same variances. The ratios of the rounds are added up. What the contributor
-draws in secret (order of the records, noise) the adversary does not know.
+draws in secret (order of the records, noise) the adversary does not know. In the same way it asks which of two contents
+a record has that is known to be there: then it repeats the training with one content and with the other.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ def ratios(
     Args:
         learner: The task.
         published: Rounds, of which the bases and exponents are used.
-        known: The records that the adversary knows.
+        known: The records that the adversary knows; or these and the record in question with the other content.
         together: The same and the record in question.
-        trials: How often the contributor trains all rounds with the record, and how often without it.
+        trials: How often the contributor trains all rounds with the one, and how often with the other.
         adversary: How it prepares.
         rng: Draws all seeds.
 

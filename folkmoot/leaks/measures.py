@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from folkmoot.errors import InputError
+from folkmoot.privacy.accountant import CONTENT
 from folkmoot.protocol.arrays import F64, I64
 
 FALSE_ALARMS = 0.01
@@ -194,6 +195,11 @@ class Limit:
         return _NORMAL.cdf(self.mu / math.sqrt(2))
 
     @property
+    def content(self) -> Limit:
+        """The limit for what one record says that is known to be there: it is removed, and another one is added."""
+        return Limit(CONTENT * self.mu)
+
+    @property
     def advantage(self) -> float:
         """Largest difference between the rates of true finds and of false alarms."""
         return 2 * _NORMAL.cdf(self.mu / 2) - 1
@@ -206,4 +212,5 @@ class Limit:
     def to_json(self) -> dict[str, float]:
         """JSON numbers, rounded to 4 digits."""
         found = {"mu": self.mu, "auc": self.auc, "advantage": self.advantage, "tpr": self.tpr}
+        found |= {"contentAuc": self.content.auc, "contentTpr": self.content.tpr}
         return {name: round(value, 4) for name, value in found.items()}

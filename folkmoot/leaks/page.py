@@ -38,6 +38,12 @@ METHODS = (
         "Was the last record, a canary, there too? Differential privacy is a promise against this adversary.",
     ),
     (
+        "Content",
+        "all other records of the contributor, and that somebody's record is there",
+        "What does it say: has it its own label or another one (healthy or ill)? Real records, no canaries: the one "
+        "that shows most, and the median one. Changing a record counts twice, so the limit is a higher one.",
+    ),
+    (
         "Inversion",
         "an update, the state it started from, and the mean record",
         "What are the records? No list of candidates is needed.",
@@ -49,8 +55,10 @@ CAVEATS = (
     "These are attacks that we know and ran. A better attack finds more; only the limit of differential privacy holds "
     "against attacks that nobody knows yet.",
     "The limit holds if the contributor's own machine ran the mechanism as written. Nobody else can prove that it did.",
-    "The limit is for one record. A person with k records has k squared times the cost rho, and relatives or repeated "
-    "visits can be as telling.",
+    "The limits are for one record. A person with k records has k squared times the cost rho, which is more than k "
+    "times the epsilon, and relatives or repeated visits can be as telling.",
+    "The exact number of records is hidden within a few records. About how many there are, and of which classes, can "
+    "be estimated from the updates, and what is true of patients in general is not hidden at all.",
     "A measured value may be above its limit by chance: its interval, in brackets, must reach down to the limit. More "
     "trials make the interval narrower.",
     "Membership is measured on a simulated federation with the real training, codec and outer step, under the rule "
@@ -182,14 +190,21 @@ def charts(study: Study) -> list[tuple[str, list[Row]]]:
         (f"Average records: {auc}", [one.average.auc for one in study.findings]),
         (f"Strong adversary: {auc}", [one.several_rounds.auc for one in study.findings]),
     )
-    return [
+    drawn = [
         (title, [_row(*pair) for pair in zip(study.findings, values, strict=True)])
         for title, values in measured
     ]
+    content = (
+        "What a known record says, the worst record: how often the attacker names the right one of two labels"
+    )
+    rows = [_row(one, one.worst_content.auc, content=True) for one in study.findings]
+    return [*drawn, (f"{content} (50 % is chance)", rows)]
 
 
-def _row(one: Finding, measured: Interval) -> Row:
+def _row(one: Finding, measured: Interval, *, content: bool = False) -> Row:
     limit = one.setting.limit
+    if content and limit is not None:
+        limit = limit.content
     return Row(
         one.setting.name, measured.value, measured.low, measured.high, None if limit is None else limit.auc
     )
@@ -216,13 +231,19 @@ def _told(one: Finding) -> str:
         + ("" if accuracy is None else f" (accuracy {percent(accuracy)})")
         + f": who reads only what is published ranks an unusual record that was trained on above one that was not in "
         f"{ranked} of all pairs, and finds {tpr} of them at {percent(FALSE_ALARMS)} false alarms. Who knows all other "
-        f"records is right in {ranged(one.several_rounds.auc)} of all pairs after {one.attacked_rounds} rounds"
+        f"records is right in {ranged(one.several_rounds.auc)} of all pairs after {one.attacked_rounds} rounds about "
+        f"whether a record is there. Who knows that it is there is right about its label in "
+        f"{ranged(one.worst_content.auc)} for the record that shows most, in {ranged(one.median_content.auc)} for the "
+        "median one"
     )
     limit = one.setting.limit
     if limit is None:
         text += "; nothing bounds what a better attacker finds."
     else:
-        text += f"; no attack at all can be right in more than {percent(limit.auc)}."
+        text += (
+            f"; no attack at all can be right in more than {percent(limit.auc)} about whether a record is there, and "
+            f"in more than {percent(limit.content.auc)} about what it says."
+        )
     worst = max(one.inverted, key=lambda inverted: inverted.found.value)
     few = "1 record" if worst.records == 1 else f"{worst.records} records"
     return f"{text} Inversion found at most {percent(worst.found.value)} of the records of an update (from {few})."
@@ -291,6 +312,9 @@ def result_columns() -> tuple[str, ...]:
         "Strong adversary, several rounds: AUC",
         "Limit of the AUC",
         f"Limit of what is found at {at} false alarms",
+        "Content of a known record, worst: AUC",
+        "Content of a known record, median: AUC",
+        "Limit of the AUC for content",
     )
 
 
@@ -309,6 +333,9 @@ def result_rows(study: Study) -> list[tuple[str, ...]]:
                 ranged(one.one_round.auc),
                 f"{ranged(one.several_rounds.auc)}, {one.attacked_rounds} rounds",
                 *(("none", "none") if limit is None else (percent(limit.auc), percent(limit.tpr))),
+                ranged(one.worst_content.auc),
+                ranged(one.median_content.auc),
+                "none" if limit is None else percent(limit.content.auc),
             )
         )
     return rows

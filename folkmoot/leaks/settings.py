@@ -60,6 +60,8 @@ def settings_of(training: Mapping[str, Any], rounds: int, records: int) -> list[
         rest, model = training, own
     for epsilon in EPSILONS:
         noisy = replace(model, noise1024=noise_for(epsilon, model.delta, rounds, model.steps))
+        if noisy == own:
+            continue
         found.append(_private(f"epsilon {epsilon:g}", rest, noisy, rounds))
     return found
 

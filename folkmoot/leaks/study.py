@@ -18,6 +18,7 @@ from folkmoot.leaks.learner import Learner, canaries, joined, pick, records_of
 from folkmoot.leaks.measures import Interval, Separation, separation, separation_of_sums, share
 from folkmoot.leaks.rounds import PublishedRound, decoded, encoded, first_exponents, simulate
 from folkmoot.leaks.settings import Setting
+from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.tasks import Data, Task
 
@@ -104,6 +105,10 @@ class Finding:
     """The strong adversary, from the last round alone."""
     several_rounds: Separation
     """The strong adversary, from ``attacked_rounds`` rounds together."""
+    worst_content: Separation
+    """The adversary who knows that a record is there, and asks what it says: for the record that shows most."""
+    median_content: Separation
+    """The same for the record in the middle."""
     attacked_rounds: int
     """All rounds where there is a limit; else the last LAST_ROUNDS, which are enough for the adversary to be right."""
     inverted: tuple[Inverted, ...]
@@ -123,6 +128,7 @@ class Finding:
                 "severalRounds": self.several_rounds.to_json(),
                 "rounds": self.attacked_rounds,
             },
+            "content": {"worst": self.worst_content.to_json(), "median": self.median_content.to_json()},
             "inversion": [one.to_json() for one in self.inverted],
         }
 
@@ -258,6 +264,8 @@ def _find(
     own = sorted(shares, key=len)[len(shares) // 2]
     attacked = published if setting.limit is not None else published[-LAST_ROUNDS:]
     one_round, several_rounds = _strong(learner, setting, own, attacked, plan, rng)
+    progress(f"{setting.name}: what a known record says")
+    worst, median = contents(learner, setting, own, attacked, plan, rng)
     progress(f"{setting.name}: inversion")
     return Finding(
         setting,
@@ -266,6 +274,8 @@ def _find(
         separation(known, unknown, rng),
         one_round,
         several_rounds,
+        worst,
+        median,
         len(attacked),
         tuple(_inverted(learner, own, published[0].base, count, plan, rng) for count in _sizes(learner, own)),
     )
@@ -296,9 +306,7 @@ def _strong(
     plan: Plan,
     rng: np.random.Generator,
 ) -> tuple[Separation, Separation]:
-    adversary = distinguish.Adversary()
-    if setting.nearly_without_noise is not None:
-        adversary = distinguish.Adversary(1, setting.nearly_without_noise)
+    adversary = _adversary(setting)
     present, absent = [], []
     for _ in range(plan.targets):
         order: I64 = rng.permutation(len(own))
@@ -309,6 +317,52 @@ def _strong(
         absent.append(found[1])
     there, gone = (np.concatenate([one[:, -1] for one in scores]) for scores in (present, absent))
     return separation(there, gone, rng), separation_of_sums(present, absent, rng)
+
+
+def _adversary(setting: Setting) -> distinguish.Adversary:
+    if setting.nearly_without_noise is None:
+        return distinguish.Adversary()
+    return distinguish.Adversary(1, setting.nearly_without_noise)
+
+
+def contents(
+    learner: Learner,
+    setting: Setting,
+    own: Data,
+    published: Sequence[PublishedRound],
+    plan: Plan,
+    rng: np.random.Generator,
+) -> tuple[Separation, Separation]:
+    """Ask which of two labels a record has: its own, or another one. All records are real, none is a canary.
+
+    Of all records, those are attacked whose two gradients are farthest apart, and in the middle.
+    """
+    wrong = canaries(own, learner, rng)
+    private = PrivacySettings.of(learner.training)
+    apart = np.zeros(len(own))
+    for one in published:
+        gradients = [learner.gradients(one.base, data).astype(np.float64) for data in (own, wrong)]
+        if private is not None:
+            for rows in gradients:
+                norms = np.linalg.norm(rows, axis=1, keepdims=True)
+                rows /= np.maximum(1, norms / private.clip)
+        apart += np.square(gradients[0] - gradients[1]).sum(axis=1)
+    found = []
+    for place in np.argsort(apart)[[-1, len(own) // 2]]:
+        rest = pick(own, np.delete(np.arange(len(own)), place))
+        here = np.array([place])
+        other, own_content = (joined(rest, pick(data, here)) for data in (wrong, own))
+        told = distinguish.ratios(
+            learner,
+            published,
+            other,
+            own_content,
+            plan.trials * plan.targets,
+            _adversary(setting),
+            rng,
+        )
+        found.append(separation_of_sums([told[0]], [told[1]], rng))
+    return found[0], found[1]
 
 
 def _sizes(learner: Learner, own: Data) -> list[int]:

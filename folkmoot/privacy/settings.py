@@ -21,7 +21,12 @@ UNIT, ADJACENCY = "record", "add-remove"
 """What is protected: that one record is among a contributor's data, or is not."""
 
 MOST_DELTA = 1e-3
-"""Largest delta. With one near 1, a small epsilon promises nothing."""
+"""Largest delta, whatever the number of records."""
+
+DELTA_OF_RECORDS = 10
+"""Delta is at most one divided by so many times the number of records. A mechanism that publishes each record with the
+probability delta, and nothing else, is (0, delta)-private: with one divided by the records, it publishes one in each
+training."""
 
 _SQUARES = 1 << 63
 """Sums of squares must stay below it."""
@@ -49,7 +54,7 @@ class PrivacySettings:
     grid: int
     """A record's norm of ``clip`` is ``1024 * 2^grid`` steps of the grid: 0 to 16."""
     delta: float
-    """Delta at which epsilon is stated, above 0 and at most MOST_DELTA."""
+    """Delta at which epsilon is stated, above 0 and at most MOST_DELTA, and 1 / (10 B0)."""
 
     def __post_init__(self) -> None:
         for name, value, most in (
@@ -65,6 +70,14 @@ class PrivacySettings:
             _refuse("clip", self.clip, "a number above 0 and at most 1,000,000")
         if not _is_positive(self.delta) or self.delta > MOST_DELTA:
             _refuse("delta", self.delta, f"a number above 0 and at most {MOST_DELTA}")
+        if self.delta > most_delta(self.divisor):
+            _refuse(
+                "delta",
+                self.delta,
+                f"at most one divided by ten times the number of records, {most_delta(self.divisor):g} with a B0 of "
+                f"{self.divisor}. Delta is the probability with which epsilon promises nothing for a record: with many "
+                "records and a larger delta, some could be published",
+            )
         if self.deviation > MOST_DEVIATION:
             _refuse("grid", self.grid, f"so small that noise1024 * 2^grid is at most {MOST_DEVIATION}")
 
@@ -162,6 +175,11 @@ class PrivacySettings:
             f"epsilon {self.epsilon(rounds):.2f} for whether a record is there, "
             f"{self.epsilon(rounds, CONTENT):.2f} for what it says, at delta {self.delta:g} after {rounds} rounds"
         )
+
+
+def most_delta(records: int) -> float:
+    """Return the largest delta for a number of records."""
+    return min(MOST_DELTA, 1 / (DELTA_OF_RECORDS * records))
 
 
 def check_grid(elements: int, bound: int) -> None:

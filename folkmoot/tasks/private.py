@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings, noise_for
 from folkmoot.privacy.accountant import CONTENT
+from folkmoot.privacy.settings import most_delta
 from folkmoot.protocol.manifest import PRIVACY
-from folkmoot.tasks import Task
+from folkmoot.tasks import Data, Task
 
 EPSILON, ROUNDS, DELTA = 3.0, 20, 1e-5
 """What the shipped noise is for: an epsilon of 3 at this delta, for a contributor that takes part in 20 rounds."""
@@ -38,8 +41,9 @@ def training(*, divisor: int, clip: float, rate: float, steps: int = 1) -> dict[
 def declaring(task: Task, epsilon: float, rounds: int, records: int | None, *, content: bool = False) -> Task:
     """Return a task whose training settings declare privacy, with the noise for an epsilon.
 
-    Settings that the task declares itself stay, apart from the noise and ``B0``. For a task that declares none, a round
-    has one step, a record's gradient is clipped to the norm CLIP, and delta is DELTA.
+    Settings that the task declares itself stay, apart from the noise, ``B0``, and a delta that is too large for it. For
+    a task that declares none, a round has one step, a record's gradient is clipped to the norm CLIP, and delta is
+    DELTA, or the largest one for ``B0``.
 
     Args:
         task: The task. Its ``train`` must call the mechanism, as ``supervised.train`` does.
@@ -60,8 +64,10 @@ def declaring(task: Task, epsilon: float, rounds: int, records: int | None, *, c
             code="no-records",
         )
     settings = own or _settings(1, CLIP, 1)
-    noise = noise_for(epsilon, settings.delta, rounds, settings.steps, CONTENT if content else 1)
-    settings = replace(settings, noise1024=noise, divisor=records or settings.divisor)
+    divisor = records or settings.divisor
+    delta = min(settings.delta, most_delta(divisor))
+    noise = noise_for(epsilon, delta, rounds, settings.steps, CONTENT if content else 1)
+    settings = replace(settings, noise1024=noise, divisor=divisor, delta=delta)
     other = copy.copy(task)
     try:
         object.__setattr__(other, "training", {**task.training, PRIVACY: settings.to_json()})
@@ -71,6 +77,39 @@ def declaring(task: Task, epsilon: float, rounds: int, records: int | None, *, c
             remedy="Make `training` an attribute, or declare privacy in it (docs/privacy.md).",
         ) from error
     return other
+
+
+def warnings_of(data: Any, training: Mapping[str, Any]) -> list[str]:
+    """Return what a contributor has to know of its records before it trains with privacy; nothing without it.
+
+    The sentences say something about the records: show them on this machine only.
+
+    Args:
+        data: What ``load`` returned; only `Data` is looked at.
+        training: Training settings.
+    """
+    settings = PrivacySettings.of(training)
+    if settings is None or not isinstance(data, Data) or not len(data):
+        return []
+    rows = [
+        one.detach().cpu().flatten(1).numpy() for one in (data.inputs, data.labels.reshape(len(data), -1))
+    ]
+    times = Counter(zip(*([row.tobytes() for row in part] for part in rows), strict=True))
+    warned = []
+    if copies := len(data) - len(times):
+        most = max(times.values())
+        warned.append(
+            f"{copies} of {len(data)} records are copies of others, the most frequent one is there {most} times. If "
+            f"they are of one person, {most} records cost it more than {most} times the epsilon: over {ROUNDS} rounds "
+            f"{settings.epsilon(ROUNDS, most):.2f} in the place of {settings.epsilon(ROUNDS):.2f}. Make one record of "
+            "them."
+        )
+    if settings.delta > most_delta(len(data)):
+        warned.append(
+            f"The federation's delta is {settings.delta:g}, and with {len(data)} records it should be at most "
+            f"{most_delta(len(data)):g}: a tenth of one divided by the records. Ask for a smaller delta."
+        )
+    return warned
 
 
 def _settings(divisor: int, clip: float, steps: int) -> PrivacySettings:

