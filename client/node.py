@@ -88,6 +88,9 @@ LARGEST_DESCRIPTION = 1 << 20
 FOLLOW_PAUSE = 2.0
 """Seconds between two requests for the status of an update."""
 
+FOLLOWED = 8
+"""Limit of updates whose status is followed at a time: the training code may write any number of them."""
+
 
 @dataclass(frozen=True)
 class NodeOptions:
@@ -547,7 +550,7 @@ class NodeWatcher:
                 except (OSError, ValueError, KeyError, TypeError, RecursionError):
                     continue
                 on_event({"event": "update", "round": number, "updateRoot": root})
-                self._under_way.append(number)
+                self._under_way = [*self._under_way, number][-FOLLOWED:]
         if self.log.exists() and self.log.stat().st_size > self._at:
             with self.log.open("rb") as file:
                 file.seek(self._at)

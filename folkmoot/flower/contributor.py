@@ -292,7 +292,7 @@ def kept_update(home: Path, round_id: int, limit: int | None = None) -> KeptUpda
         data = _read(update, limit)
         reply = bytes.fromhex(described["said"])
         return KeptUpdate(str(described["headerHash"]), str(described["commitment"]), data, reply)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -256,8 +256,9 @@ def test_kept_updates_are_the_last_ones_and_whole(tmp_path: Path) -> None:
     assert [number for number in range(10) if kept_update(tmp_path, number)] == [4, 5, 6]
     (tmp_path / "updates" / "6.update").unlink()
     assert kept_update(tmp_path, 6) is None
-    (tmp_path / "updates" / "5.json").write_text("half")
-    assert kept_update(tmp_path, 5) is None
+    for text in ("half", "[" * 100_000):
+        (tmp_path / "updates" / "5.json").write_text(text)
+        assert kept_update(tmp_path, 5) is None
 
 
 def test_a_genesis_is_a_mirror_and_always_the_same(tmp_path: Path) -> None:
@@ -340,6 +341,21 @@ def test_the_watcher_reports_the_bundle_and_survives_what_the_training_code_writ
         (updates / "4.json").write_text("0" * (node.LARGEST_DESCRIPTION + 1))
         watcher.look(events.append)
     assert events == [{"event": "bundle", "hash": "ab" * 32}]
+
+
+def test_the_newest_updates_are_followed_however_many_there_are(tmp_path: Path, world: World) -> None:
+    who = Contributor(
+        tmp_path, world.url, world.url, world.deployment, account("ada").address, "digits", 0, 1
+    )
+    (tmp_path / "updates").mkdir()
+    with node.NodeWatcher(who, tmp_path / "log") as watcher:
+        watcher._next = float("inf")
+        for number in range(1000, 1100):
+            (tmp_path / "updates" / f"{number}.json").write_text(
+                '{"commitment": "{\\"updateRoot\\": \\"0x\\"}"}'
+            )
+        watcher.look(lambda event: None)
+        assert watcher._under_way == list(range(1100 - node.FOLLOWED, 1100))
 
 
 def test_a_file_of_any_name_does_not_keep_a_node_from_starting(tmp_path: Path, world: World) -> None:
