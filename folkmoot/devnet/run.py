@@ -40,6 +40,8 @@ from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.demo import command_name, why_low
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare, repeated
+from folkmoot.devnet.report import FILE as REPORT
+from folkmoot.devnet.report import write_report
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError, RpcError, sentence
 from folkmoot.explain.reasons import words_of
 from folkmoot.flower.contributor import LOG_FILE
@@ -267,6 +269,8 @@ class AppRun:
         kept = f"{note.done} of {self.rounds} rounds are kept"
         if note.model:
             kept += f", and the model after round {note.model} in {self.plan.home / MODEL_FILE}"
+        if (self.plan.home / REPORT).exists():
+            kept += f". The report is {self.plan.home / REPORT}"
         again = f"{command_name()} run {given_again(self.plan, self.given_rounds)}"
         return f"{kept}. To go on: `{again} --home {shlex.quote(str(self.plan.home))}`"
 
@@ -274,11 +278,20 @@ class AppRun:
         note = self.note = self._begin()
         federation = LocalFederation(self.plan, supervisor)
         self._set_up(federation, note)
-        self._train(federation, note)
-        model = self._model(federation)
-        audit = self._audit(federation)
-        summary = self._summary(note, model, audit)
-        self._next(federation, model)
+        model = None
+        try:
+            self._train(federation, note)
+            model = self._model(federation)
+            audit = self._audit(federation)
+        except (FolkmootError, KeyboardInterrupt) as error:
+            with suppress(
+                FolkmootError
+            ):  # The coordinator may be gone; what ended the run is told in any case.
+                self._report_early(federation, note, error, audited=model is not None)
+            raise
+        report = write_report(self.plan.home, federation.api_url, app=note.name, model=model, audit=audit)
+        summary = {**self._summary(note, model, audit), "report": str(report)}
+        self._next(federation, model, report)
         if self.keep:
             supervisor.watch(lambda: False)
         return summary
@@ -606,6 +619,22 @@ class AppRun:
         )
         return audit
 
+    def _report_early(
+        self, federation: LocalFederation, note: RunNote, error: BaseException, *, audited: bool
+    ) -> None:
+        """Leave a report on the rounds that are anchored, if there are any."""
+        if not note.done:
+            return
+        why = "It was interrupted." if isinstance(error, KeyboardInterrupt) else str(error)
+        write_report(
+            self.plan.home,
+            federation.api_url,
+            app=note.name,
+            model=self.plan.home / MODEL_FILE if note.model else None,
+            failure=why if audited and not isinstance(error, KeyboardInterrupt) else "",
+            interrupted="" if audited else f"The run ended after {note.done} of {self.rounds} rounds. {why}",
+        )
+
     def _summary(self, note: RunNote, model: Path, audit: Mapping[str, Any]) -> dict[str, Any]:
         output = sorted(str(path) for path in self.plan.output.rglob("*") if path.is_file())
         return {
@@ -636,9 +665,10 @@ class AppRun:
             "home": str(self.plan.home),
         }
 
-    def _next(self, federation: LocalFederation, model: Path) -> None:
+    def _next(self, federation: LocalFederation, model: Path, report: Path) -> None:
         """Print where the files are, and the next commands."""
         self.console.print(f"\nmodel           {model}", soft_wrap=True, highlight=False)
+        self.console.print(f"report          {report}", soft_wrap=True, highlight=False)
         written = [path for path in self.plan.output.rglob("*") if path.is_file()]
         if written:
             folder = written[0].parent

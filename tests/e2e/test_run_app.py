@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -56,6 +57,11 @@ def test_an_app_runs_unchanged_and_its_history_audits(tmp_path: Path) -> None:
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert after == before, "nothing of the app was changed"
+
+    report = Path(summary["report"]).read_text()
+    digest = hashlib.sha256(Path(summary["model"]).read_bytes()).hexdigest()
+    for words in ("The audit passed", "<b>node 3</b>", '<a href="model.safetensors">', digest):
+        assert words in report, words
 
     model = load_file(summary["model"])
     written = {Path(path).name: Path(path) for path in summary["output"]}

@@ -95,6 +95,11 @@ def test_a_run_that_is_interrupted_anywhere_goes_on(tmp_path: Path) -> None:
         assert (done > 0) == (note["model"] > 0), said
         if note["model"]:
             assert load_file(home / MODEL_FILE), said
+        report = home / "report.html"
+        if report.exists():
+            assert re.search("The run ended after [12] of 2 rounds|The audit passed", report.read_text()), (
+                said
+            )
     assert "audit: everything matches" in text, said
     assert "in 2 rounds recomputed to the bit" in text, said
     assert json.loads((home / NOTE).read_text())["done"] == 2, said
