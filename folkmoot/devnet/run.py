@@ -45,7 +45,7 @@ from folkmoot.devnet.report import write_report
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError, RpcError, sentence
 from folkmoot.explain.reasons import words_of
 from folkmoot.flower.contributor import LOG_FILE
-from folkmoot.flower.reports import explained
+from folkmoot.flower.reports import NODE_LOG, explained
 from folkmoot.protocol import feedback
 from folkmoot.protocol.packing import WIDTHS
 from folkmoot.runtime.commands import run_folkmoot
@@ -266,9 +266,9 @@ class AppRun:
         note = self.note
         if note is None:
             return "Nothing was trained in rounds yet. The same command begins again."
-        kept = f"{note.done} of {self.rounds} rounds are kept"
+        kept = f"Kept: {note.done} of {self.rounds} rounds"
         if note.model:
-            kept += f", and the model after round {note.model} in {self.plan.home / MODEL_FILE}"
+            kept += f", and the model after round {note.model}, {self.plan.home / MODEL_FILE}"
         if (self.plan.home / REPORT).exists():
             kept += f". The report is {self.plan.home / REPORT}"
         again = f"{command_name()} run {given_again(self.plan, self.given_rounds)}"
@@ -321,7 +321,7 @@ class AppRun:
         else:
             self._check_same(note, app)
             self.rounds = note.rounds = self.rounds or note.rounds
-            self._done(f"going on with {app.name}: {note.done} of {self.rounds} rounds are done")
+            self._done(f"going on with {app.name}, rounds done: {note.done} of {self.rounds}")
             if note.bundle != bundle:
                 note.bundle = bundle
                 self._hint("The app has changed since it was started last. It goes on with the new code.")
@@ -454,7 +454,7 @@ class AppRun:
                     case "run-failed" if running:
                         self._await_train(federation)  # `folkmoot train` has the reason if it ended the run.
                         raise LocalError(
-                            f"The run failed. {event.data.get('error', '')}".strip(),
+                            f"The run failed. {_local(event.data.get('error', ''))}".strip(),
                             remedy=f"Read the logs in {self.plan.logs}.",
                             code="run-failed",
                         )
@@ -506,7 +506,7 @@ class AppRun:
             case "round-reported" if summary:
                 self._measured(summary, data.get("metrics") or {})
             case "round-cancelled":
-                self._say(data, f"cancelled. {data.get('reason', '')}")
+                self._say(data, f"cancelled. {_local(data.get('reason', ''))}")
                 self._forget(data["round"])
             case "rewards-settled" if summary:
                 summary.settled = True
@@ -574,7 +574,7 @@ class AppRun:
             ) from None
         # Its own remedy is for a run on several machines.
         raise LocalError(
-            str(error["message"]),
+            _local(error["message"]),
             remedy=f"Correct it. The ServerApp's log is {self.plan.app_log}. The other logs are in {self.plan.logs}.",
             code=str(error["code"]),
         )
@@ -797,6 +797,11 @@ class AppRun:
 
 def _numbers(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+
+
+def _local(text: Any) -> str:
+    """Return a text of the coordinator, which knows no paths of nodes, for a reader who has seen them."""
+    return str(text).replace(NODE_LOG, "the node's log, see above")
 
 
 def _shown(value: Any) -> str:

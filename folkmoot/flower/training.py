@@ -144,6 +144,7 @@ def _place(error: Exception) -> str:
     libraries = (
         *(paths[name] for name in ("stdlib", "purelib", "platlib")),
         str(Path(__file__).parent.parent),
+        "<",  # A module of Python that has no file.
     )
     own = [
         frame

@@ -188,7 +188,7 @@ def test_a_folder_goes_on_only_with_the_same_app_and_options(tmp_path: Path) -> 
     said = io.StringIO()
     console = Console(file=said, width=200)
     assert AppRun(plan, None, console)._begin().done == 1
-    assert "going on with small-app: 1 of 2 rounds are done" in said.getvalue()
+    assert "going on with small-app, rounds done: 1 of 2" in said.getvalue()
     with pytest.raises(
         InputError,
         match=r"started with --nodes 2 \(now 3\), --width 8 \(now 2\), --feedback false \(now true\)\.",

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -399,6 +401,19 @@ def test_what_an_app_raises_is_told_to_its_own_node_only(
         f"Refused: {place[1]} ValueError: patient 17 has no age. "
         f"The traceback is in {contributor.home}/logs/supernode.log."
     )
+
+
+def test_the_place_is_where_the_app_called_a_library(
+    world: World, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spoil(arrays: dict[str, Any]) -> None:
+        os.environ["NOT_SET_HERE"]  # It is raised in Python's own code, which has no file.
+
+    monkeypatch.delenv("NOT_SET_HERE", raising=False)
+    said = reason(run(join(world), train_message(world), App(spoil=spoil)))
+    lines = Path(__file__).read_text().splitlines()
+    line = 1 + next(place for place, text in enumerate(lines) if 'os.environ["NOT_SET_HERE"]' in text)
+    assert said == f"training-failed: training raised KeyError at test_mod.py, line {line}."
 
 
 def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
