@@ -57,7 +57,7 @@ def init(
     """
     bundle_of(app)  # `flwr run` would refuse it only after the chain and the nodes have been started.
     with scratch() as folder:
-        captured = capture(app, folder, nodes, limit)
+        captured = capture(app, folder, nodes, limit, node_config)
         trial = try_training(captured, folder, node_config, limit)
     start = start_of_app(captured, trial, width, settings)
     write(start, out)

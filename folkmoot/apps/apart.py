@@ -28,6 +28,9 @@ from folkmoot.runtime.processes import Supervisor
 OUTCOME = "outcome.json"
 """File with the child's outcome."""
 
+WORK = "work"
+"""Folder below the scratch folder in which a ServerApp runs, so that its files do not mix with others."""
+
 GRACE = 3.0
 """Seconds between the signal to end an app and the kill."""
 
@@ -61,10 +64,11 @@ def run_apart(
     scratch: Path,
     words: Sequence[str],
     what: str,
-    folder: Path | None = None,
     limit: StepLimit | None = None,
 ) -> dict[str, Any]:
     """Run a module of Folkmoot in a separate process. Its first arguments are the app's folder and the scratch folder.
+
+    It begins in the current folder, like the processes that run the app later, so that relative paths of data work.
 
     The app's output goes to a log in the scratch folder. When this function returns or raises, also by Ctrl-C, the
     process and its session have ended. Call it in the main thread, like a `Supervisor`.
@@ -75,8 +79,6 @@ def run_apart(
         scratch: Folder for all files that the process writes; created if it does not exist.
         words: Further arguments of the command line.
         what: Name of the step in messages and of its log, a key of `DOING`.
-        folder: Working folder; by default a new one in the scratch folder, so that the app's files do not mix with
-            others.
         limit: Time limit.
 
     Returns:
@@ -87,10 +89,9 @@ def run_apart(
         TaskError: The app ended its process (``app-ended``), or exceeded the limit (``app-too-slow``).
     """
     limit = limit or StepLimit()
-    work = scratch / "work"
     log = scratch / f"{what}.log"
     try:
-        work.mkdir(parents=True, exist_ok=True)
+        (scratch / WORK).mkdir(parents=True, exist_ok=True)
         (scratch / OUTCOME).unlink(missing_ok=True)
         log.unlink(missing_ok=True)
     except OSError as error:
@@ -103,7 +104,7 @@ def run_apart(
         child = supervisor.start(
             what,
             [sys.executable, "-P", "-m", module, str(app.path), str(scratch), *words],
-            folder=folder or work,
+            folder=Path.cwd(),
             expected_to_end=True,
             environment={
                 "OMP_NUM_THREADS": "1",

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from folkmoot.apps import apart
-from folkmoot.apps.folder import AppFolder
+from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.apps.limit import StepLimit
 from folkmoot.errors import InputError
 
@@ -44,10 +46,6 @@ OTHERS_RULE = frozenset(
     | {"FedAvgM", "FedOpt", "FedAdam", "FedYogi", "FedAdagrad"}
 )
 """Strategies of Flower whose aggregation is replaced by the policy's rule and the outer step."""
-
-TREES = frozenset({"FedXgbBagging", "FedXgbCyclic"})
-"""Strategies of Flower that aggregate trees."""
-
 
 WAITS = 15
 """Number of times that an app may list the nodes without a start. After more, it probably waits for more nodes."""
@@ -76,6 +74,8 @@ class Captured:
     """Name of Flower's class from which the strategy is derived."""
     own_start: bool
     """Whether the strategy has a `start` of its own."""
+    legacy: bool
+    """Whether the app uses Flower's old interface: `server_fn`, or a strategy of `flwr.server.strategy`."""
     evaluates: bool
     """Whether the app evaluates on the server (`evaluate_fn`)."""
     settings: Mapping[str, Any]
@@ -90,7 +90,13 @@ class Captured:
     """One sentence for each change in behaviour when the app is anchored."""
 
 
-def capture(app: AppFolder, scratch: Path, nodes: int, limit: StepLimit | None = None) -> Captured:
+def capture(
+    app: AppFolder,
+    scratch: Path,
+    nodes: int,
+    limit: StepLimit | None = None,
+    node_config: Mapping[str, Any] | None = None,
+) -> Captured:
     """Run an app's ServerApp in a separate process until it starts its strategy.
 
     Args:
@@ -98,34 +104,19 @@ def capture(app: AppFolder, scratch: Path, nodes: int, limit: StepLimit | None =
         scratch: Folder for logs and results.
         nodes: Number of nodes that it sees.
         limit: How long it may take.
+        node_config: Further entries of the node config, for a strategy that asks a client before its first round.
 
     Raises:
         InputError: The app can't be anchored, or its own code failed; codes are ``app-...``.
         TaskError: The app ended the process, or exceeded the limit.
     """
-    words = [str(nodes), json.dumps(dict(app.overrides))]
+    words = [str(nodes), json.dumps(dict(app.overrides)), json.dumps(dict(node_config or {}))]
     outcome = apart.run_apart("folkmoot.apps.capture", app, scratch, words, "capture", limit=limit)
     with np.load(scratch / ARRAYS, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(outcome.pop("names"))}
     message = (scratch / MESSAGE).read_bytes()
     outcome["notes"] = tuple(outcome["notes"])
-    captured = Captured(app=app, arrays=arrays, message=message, nodes=nodes, **outcome)
-    _check_enough(captured)
-    return captured
-
-
-def _check_enough(captured: Captured) -> None:
-    """Check that the app does not wait for more nodes than exist."""
-    required = max(
-        [int(captured.settings.get(name, 0)) for name in ("min_available_nodes", "min_train_nodes")] or [0]
-    )
-    if required > captured.nodes:
-        raise InputError(
-            f"The strategy of the app {captured.app.name} waits for {required} nodes, but there are {captured.nodes}.",
-            remedy=f"Start {required} nodes (--nodes {required}), or lower min_available_nodes and min_train_nodes.",
-            code="app-nodes",
-            details={"wanted": required},
-        )
+    return Captured(app=app, arrays=arrays, message=message, nodes=nodes, **outcome)
 
 
 # The child process
@@ -138,10 +129,12 @@ class _Examiner:
         app: The app.
         scratch: Folder for the results.
         nodes: Number of nodes that the ServerApp sees.
+        node_config: Further entries of the node config.
     """
 
-    def __init__(self, app: AppFolder, scratch: Path, nodes: int) -> None:
-        self.app, self.scratch, self.nodes = app, scratch, nodes
+    def __init__(self, app: AppFolder, scratch: Path, nodes: int, node_config: Mapping[str, Any]) -> None:
+        self.app, self.scratch, self.nodes, self.node_config = app, scratch, nodes, node_config
+        self.started_in = Path.cwd()
         self.counts: list[float] = []
         """Times at which the app listed the nodes."""
 
@@ -158,6 +151,7 @@ class _Examiner:
         from flwr.app import Context, RecordDict
         from flwr.serverapp import ServerApp
 
+        from folkmoot.flower.legacy import servers_replaced
         from folkmoot.flower.starts import starts_replaced
 
         apart.take_identity()
@@ -168,34 +162,48 @@ class _Examiner:
                 remedy="Correct [tool.flwr.app.components].",
                 code="app-component",
             )
-        if server._main is None:
-            raise _legacy(self.app, "server_fn, or a strategy given to ServerApp")
-        self._refuse_workflows()
+        os.chdir(self.scratch / apart.WORK)
         context = Context(
             run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config=dict(self.app.run_config)
         )
-        with starts_replaced(partial(_noting, self)):
-            server(self._grid(), context)
+        grid = self._grid()
+        self._watch_waiting()
+        with starts_replaced(partial(_noting, self)), servers_replaced(grid, ask=True):
+            server(grid, context)
         raise InputError(
             f"The ServerApp of {self.app.name} ended without starting a strategy.",
             remedy="Call `strategy.start(...)` in it: Folkmoot can anchor only training by a strategy.",
             code="app-no-strategy",
         )
 
-    def _refuse_workflows(self) -> None:
-        """Refuse the workflows of Flower's old interface when the app runs one: they wait endlessly for nodes."""
-        workflows: Any = sys.modules.get("flwr.server.workflow")
-        if workflows is None:
-            return
+    def _watch_waiting(self) -> None:
+        """End the process if a client manager of the old interface would wait for more nodes: it waits for a day."""
+        from flwr.server.client_manager import SimpleClientManager
 
-        def run(workflow: Any, *_: Any) -> NoReturn:
-            secure = isinstance(getattr(workflow, "fit_workflow", None), workflows.SecAggPlusWorkflow)
-            apart.fail(self.scratch, _secure(self.app) if secure else _legacy(self.app, "a workflow"))
+        def wait_for(manager: Any, num_clients: int, timeout: int = 86400) -> bool:
+            if num_clients > self.nodes:
+                apart.fail(self.scratch, self._too_few(num_clients))
+            return True
 
-        workflows.DefaultWorkflow.__call__ = run
+        kind: Any = SimpleClientManager
+        kind.wait_for = wait_for
+
+    def _too_few(self, wanted: int) -> InputError:
+        return InputError(
+            f"The strategy of the app {self.app.name} waits for {wanted} nodes, but there are {self.nodes}.",
+            remedy=f"Start {wanted} nodes (--nodes {wanted}), or lower the app's own minimum, for example "
+            "min_available_nodes (min_available_clients) and min_train_nodes (min_fit_clients).",
+            code="app-nodes",
+            details={"wanted": wanted},
+        )
 
     def counted(self) -> None:
-        """Record that the app counts its nodes. End the process if it only waits for more of them."""
+        """Record that the app counts its nodes. End the process if it only waits for more of them.
+
+        A thread of Flower's old interface counts them forever.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
         now = time.monotonic()
         self.counts.append(now)
         if len(self.counts) > WAITS and now - self.counts[0] > WAIT_TIMEOUT:
@@ -211,6 +219,8 @@ class _Examiner:
     def _grid(self) -> Any:
         """Return a grid that has nodes but sends nothing."""
         from flwr.serverapp import Grid
+
+        from folkmoot.flower.legacy import ASKING
 
         examiner = self
 
@@ -234,16 +244,49 @@ class _Examiner:
             def pull_messages(self, *_: Any, **__: Any) -> Any:
                 return examiner.driven()
 
-            def send_and_receive(self, *_: Any, **__: Any) -> Any:
-                return examiner.driven()
+            def send_and_receive(self, messages: Iterable[Any], **__: Any) -> Any:
+                listed = list(messages)
+                if not listed or any(one.metadata.message_type not in ASKING for one in listed):
+                    return examiner.driven()
+                return [examiner.answered(message) for message in listed]
 
         return ShownGrid()
 
+    def answered(self, message: Any) -> Any:
+        """Return what the app's own client answers, with the data of its partition."""
+        from flwr.app import Context, RecordDict
+
+        partition = message.metadata.dst_node_id - FIRST_NODE
+        node = {**of_partition(self.node_config, partition), "partition-id": partition}
+        context = Context(
+            run_id=1,
+            node_id=message.metadata.dst_node_id,
+            node_config={"num-partitions": self.nodes, **node},
+            state=RecordDict(),
+            run_config=dict(self.app.run_config),
+        )
+        os.chdir(self.started_in)
+        try:
+            return apart.load_component(self.app, self.app.clientapp, "The ClientApp")(message, context)
+        except InputError as error:
+            apart.fail(self.scratch, error)
+        except BaseException as error:
+            failure = apart.raised(self.app, error, "The ClientApp")
+            kind = message.metadata.message_type
+            failure.remedy = (
+                f"The strategy asks a client for this before the first round ({kind}). {failure.remedy}"
+            )
+            apart.fail(self.scratch, failure)
+        finally:
+            os.chdir(self.scratch / apart.WORK)
+
     def driven(self) -> NoReturn:
         """End the process with an error, because the app sends messages itself."""
+        from folkmoot.flower.legacy import secure
+
         frames = inspect.stack()
         if any("secure_aggregation" in frame.filename for frame in frames):
-            apart.fail(self.scratch, _secure(self.app))
+            apart.fail(self.scratch, secure(f"The app {self.app.name}"))
         own = [frame for frame in frames if Path(frame.filename).is_relative_to(self.app.path)]
         where = f" ({apart._short(self.app, own[0].filename)}, line {own[0].lineno})" if own else ""
         apart.fail(
@@ -271,13 +314,28 @@ class _Examiner:
         from flwr.app import ConfigRecord
         from flwr.common.serde import recorddict_to_proto
 
-        bases = [cls for cls in type(strategy).__mro__ if cls.__module__.startswith("flwr.")]
-        names = {cls.__name__ for cls in type(strategy).__mro__}
-        _refuse_noise(self.app, names, type(strategy).__name__)
-        record: Any = given.get("initial_arrays")
-        arrays = _values(self.app, record)
-        _refuse_trees(self.app, names, arrays)
+        from folkmoot.flower.legacy import described
+        from folkmoot.flower.server_app import NOISE, TREES, refusal
+
+        kind = type(described(strategy))
+        legacy = kind is not type(strategy)
+        bases = [cls for cls in kind.__mro__ if cls.__module__.startswith("flwr.")]
+        reason = refusal(kind)
+        if reason == NOISE:
+            raise _noisy(self.app, kind.__name__)
+        record: Any = _record_of(given)
+        arrays = {} if reason == TREES else _values(self.app, record)
+        if all(array.dtype.kind == "u" and array.ndim <= 1 for array in arrays.values()):
+            raise _trees(self.app)
         self._check_client()
+        settings = {
+            name: value
+            for name, value in sorted(vars(strategy).items())
+            if name.startswith(("fraction_", "min_")) and isinstance(value, int | float)
+        }
+        required = max(int(settings.get(name, 0)) for name in ("min_available_nodes", "min_train_nodes"))
+        if required > self.nodes:
+            raise self._too_few(required)
         config = given.get("train_config") or ConfigRecord()
         messages, problem = self._messages(strategy, record, config)
         (self.scratch / MESSAGE).write_bytes(
@@ -285,11 +343,6 @@ class _Examiner:
         )
         with (self.scratch / ARRAYS).open("wb") as file:
             np.savez(file, *arrays.values())
-        settings = {
-            name: value
-            for name, value in sorted(vars(strategy).items())
-            if name.startswith(("fraction_", "min_")) and isinstance(value, int | float)
-        }
         rounds = given.get("num_rounds", 3)
         if not isinstance(rounds, int) or rounds < 1:
             raise InputError(
@@ -301,14 +354,15 @@ class _Examiner:
             "names": list(arrays),
             "num_rounds": rounds,
             "asked": len(messages),
-            "strategy": type(strategy).__name__,
+            "strategy": kind.__name__,
             "base": bases[0].__name__ if bases else "Strategy",
-            "own_start": not type(strategy).start.__module__.startswith("flwr."),
+            "own_start": not legacy and not kind.start.__module__.startswith("flwr."),
+            "legacy": legacy,
             "evaluates": given.get("evaluate_fn") is not None,
             "settings": settings,
             "train_config": {key: value for key, value in config.items() if not isinstance(value, bytes)},
             "message_type": messages[0].metadata.message_type,
-            "notes": [*_notes(type(strategy), bases), *([problem] if problem else [])],
+            "notes": [*_notes(strategy, bases), *([problem] if problem else [])],
         }
 
     def _messages(self, strategy: Any, record: ArrayRecord, config: Any) -> tuple[list[Any], str]:
@@ -317,10 +371,10 @@ class _Examiner:
 
         try:
             copy = ArrayRecord(dict(record.items()))
-            messages = list(
-                strategy.configure_train(1, copy, ConfigRecord(dict(config)), self._patient_grid(strategy))
-            )
+            messages = list(strategy.configure_train(1, copy, ConfigRecord(dict(config)), self._grid()))
             problem = ""
+        except InputError:
+            raise
         except Exception as error:
             print("configure_train failed before start:", repr(error), file=sys.stderr)  # noqa: T201  goes to the log
             problem = f"configure_train raised {type(error).__name__} when it was called before start."
@@ -331,17 +385,11 @@ class _Examiner:
         default = [Message(content, dst_node_id=FIRST_NODE, message_type="train")]
         return default * self.nodes, problem
 
-    def _patient_grid(self, strategy: Any) -> Any:
-        """Return a grid with as many nodes as the strategy requires, so that it does not wait endlessly."""
-        minimums = [getattr(strategy, name, 0) for name in ("min_available_nodes", "min_train_nodes")]
-        shown = max([self.nodes, *(value for value in minimums if isinstance(value, int))])
-        grid = self._grid()
-        grid.get_node_ids = lambda: list(range(FIRST_NODE, FIRST_NODE + shown))
-        return grid
-
     def _check_client(self) -> None:
         """Check that the app has a train function, and no mod that masks its result."""
         from flwr.clientapp import ClientApp
+
+        from folkmoot.flower.legacy import secure
 
         client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
         if not isinstance(client, ClientApp):
@@ -351,23 +399,20 @@ class _Examiner:
                 code="app-component",
             )
         if any(getattr(mod, "__name__", "") in ("secagg_mod", "secaggplus_mod") for mod in client._mods):
-            raise _secure(self.app)
-        if client._call is not None:
-            raise InputError(
-                f"The ClientApp of {self.app.name} uses Flower's old interface (client_fn and NumPyClient).",
-                remedy="Change it to `@app.train()`. Flower's documentation explains the upgrade to the Message API.",
-                code="app-legacy",
-            )
-        if not any(name.startswith("train.") for name in client._registered_funcs):
+            raise secure(f"The app {self.app.name}")
+        if client._call is None and not any(name.startswith("train.") for name in client._registered_funcs):
             raise InputError(
                 f"The ClientApp of {self.app.name} has no train function.",
-                remedy="Add a function under `@app.train()`: Folkmoot can anchor only apps that train.",
+                remedy="Add a function under `@app.train()`, or a client_fn: Folkmoot can anchor only apps that train.",
                 code="app-no-train",
             )
 
 
 def _noting(examiner: _Examiner, original: Start) -> Start:
-    """Return a replacement for a `start` that records its arguments by name."""
+    """Return a replacement for a `start` that records its arguments by name.
+
+    A `start` of the app's own without arrays runs: it calls its parent's with them, or `configure_train`.
+    """
     signature = inspect.signature(original)
 
     def start(self: Any, *args: Any, **more: Any) -> Any:
@@ -377,10 +422,25 @@ def _noting(examiner: _Examiner, original: Start) -> Start:
         for parameter in signature.parameters.values():
             if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 given.update(given.pop(parameter.name))
-        examiner.caught(self, given)
+        if _record_of(given) is not None or original.__module__.startswith("flwr."):
+            examiner.caught(self, given)
+
+        def configure(server_round: int, arrays: Any, config: Any, grid: Any) -> NoReturn:
+            del self.configure_train
+            examiner.caught(self, {"train_config": config, **given, "initial_arrays": arrays})
+
+        self.configure_train = configure
+        return original(self, *args, **more)
 
     start.__module__ = original.__module__
     return start
+
+
+def _record_of(given: Mapping[str, Any]) -> ArrayRecord | None:
+    """Return the first record of arrays among the arguments of a `start`, whatever its name is."""
+    from flwr.app import ArrayRecord
+
+    return next((value for value in given.values() if isinstance(value, ArrayRecord)), None)
 
 
 def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
@@ -409,58 +469,42 @@ def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
     return values
 
 
-def _refuse_trees(app: AppFolder, names: set[str], arrays: Mapping[str, NDArray[Any]]) -> None:
-    blob = all(array.dtype.kind == "u" and array.ndim <= 1 for array in arrays.values())
-    if names & TREES or blob:
-        raise InputError(
-            f"The app {app.name} sends its model as bytes of changing length (trees, XGBoost, CatBoost).",
-            remedy="Trees can't be anchored: there are no weights to sum. Use a model of float arrays.",
-            code="app-trees",
-        )
-
-
-def _refuse_noise(app: AppFolder, names: set[str], strategy: str) -> None:
-    if any(name.startswith("DifferentialPrivacy") for name in names):
-        raise InputError(
-            f"The app {app.name} adds noise on the server ({strategy}), so nobody could recompute the sum.",
-            remedy="Use the strategy inside it, and add the noise on the clients, with a mod of the ClientApp.",
-            code="app-server-noise",
-        )
-
-
-def _legacy(app: AppFolder, what: str) -> InputError:
+def _trees(app: AppFolder) -> InputError:
     return InputError(
-        f"The app {app.name} uses Flower's old interface ({what}).",
-        remedy="Change it to `@app.main()` and `strategy.start(...)`. The Flower documentation explains how to "
-        "upgrade to the Message API.",
-        code="app-legacy",
+        f"The app {app.name} sends its model as bytes of changing length (trees, XGBoost, CatBoost).",
+        remedy="Trees can't be anchored: there are no weights to sum. Use a model of float arrays.",
+        code="app-trees",
     )
 
 
-def _secure(app: AppFolder) -> InputError:
+def _noisy(app: AppFolder, strategy: str) -> InputError:
     return InputError(
-        f"The app {app.name} masks its updates (secure aggregation), so nobody could check a single update.",
-        remedy="Remove the SecAgg workflow and mod.",
-        code="app-secure-aggregation",
+        f"The app {app.name} adds noise on the server ({strategy}), so nobody could recompute the sum.",
+        remedy="Use the strategy inside it, and add the noise on the clients, with a mod of the ClientApp.",
+        code="app-server-noise",
     )
 
 
 def _notes(strategy: Any, bases: Sequence[Any]) -> list[str]:
+    from folkmoot.flower.legacy import own_method
+
     notes = []
     flowers = next((cls.__name__ for cls in bases if cls.__name__ in OTHERS_RULE), None)
     if flowers:
         notes.append(f"The policy's rule and outer step aggregate instead of {flowers}.")
-    if not strategy.aggregate_train.__module__.startswith("flwr."):
+    if own := own_method(strategy, "aggregate_train"):
         notes.append(
-            "The app's own aggregate_train only computes metrics. The policy's rule makes the new model."
+            f"The policy's rule replaces {own} in making the new model, so that anybody can recompute it. The app's "
+            "method still runs: it gets the trained arrays, and its metrics are shown. If the app depends on how it "
+            "combines arrays, choose a similar rule (--rule), move that step to the ClientApp, or use plain Flower."
         )
     return notes
 
 
 def _main(arguments: Sequence[str]) -> NoReturn:
-    folder, scratch, nodes, overrides = arguments
+    folder, scratch, nodes, overrides, node_config = arguments
     app = AppFolder.read(Path(folder)).with_overrides(json.loads(overrides))
-    _Examiner(app, Path(scratch), int(nodes)).run()
+    _Examiner(app, Path(scratch), int(nodes), json.loads(node_config)).run()
 
 
 if __name__ == "__main__":

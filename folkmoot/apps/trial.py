@@ -66,8 +66,6 @@ def try_training(
 ) -> Trial:
     """Call the app's train function once, on partition 0, in a separate process.
 
-    It runs in the current folder, like the nodes, so that relative paths of data work.
-
     Args:
         captured: The captured app. It must have used the same scratch folder.
         scratch: Folder for logs and results.
@@ -83,9 +81,7 @@ def try_training(
     node = {**of_partition(node_config or {}, 0), "partition-id": 0, "num-partitions": captured.nodes}
     words = [json.dumps(node), json.dumps(dict(captured.app.overrides)), captured.message_type]
     began = time.monotonic()
-    outcome = apart.run_apart(
-        "folkmoot.apps.trial", captured.app, scratch, words, "training", Path.cwd(), limit
-    )
+    outcome = apart.run_apart("folkmoot.apps.trial", captured.app, scratch, words, "training", limit)
     with np.load(scratch / TRAINED, allow_pickle=False) as file:
         arrays = {name: file[f"arr_{number}"] for number, name in enumerate(outcome["names"])}
     return Trial(arrays, outcome["metrics"], time.monotonic() - began, outcome["reached"])
@@ -107,7 +103,9 @@ def start_of_app(
         InputError: The training returned other arrays, or numbers that are not finite.
     """
     training = {**(settings or {}), **width_settings(width)}
-    manifest = Manifest.from_arrays(captured.app.name, captured.arrays, training)
+    manifest = Manifest.from_arrays(
+        captured.app.name, captured.arrays, training, carry=_kept_back(captured, trial)
+    )
     state = State.genesis(manifest, captured.arrays)
     exponents = (LOW_GUESS,) * len(manifest.tensors)
     if trial is not None:
@@ -116,6 +114,13 @@ def start_of_app(
     guessed = "" if trial is not None else "the training was left out"
     root = state.root(manifest.hash)
     return Start(manifest, state, genesis, root, guessed, lambda entry: captured.arrays[entry.name])
+
+
+def _kept_back(captured: Captured, trial: Trial | None) -> list[str]:
+    """Return the arrays that a client of the old interface does not return, because each node has its own."""
+    if trial is None or not captured.legacy:
+        return []
+    return list(captured.arrays)[len(trial.arrays) :]
 
 
 def _calibrated(captured: Captured, trial: Trial, manifest: Manifest, width: int) -> tuple[int, ...]:
@@ -151,15 +156,27 @@ def unshared(captured: Captured, trial: Trial, manifest: Manifest) -> list[str]:
         one.name
         for one in manifest.carried
         if one.name in trial.arrays
-        and not one.name.endswith(COUNTER)
+        and not (
+            one.name.endswith(COUNTER) or trial.arrays[one.name].size == 1
+        )  # Lists of arrays have no names.
         and not np.array_equal(trial.arrays[one.name], captured.arrays[one.name])
     ]
-    if not names:
-        return []
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return [
-        f"Training changes integer arrays that are not shared. The model keeps their first values: {shown}."
-    ]
+    notes = []
+    if kept := _kept_back(captured, trial):
+        notes.append(
+            f"The clients do not return the arrays {_some(kept)}: each node keeps its own. The shared model has their "
+            "first values, which each train message repeats."
+        )
+    if names:
+        notes.append(
+            "Training changes integer arrays that are not shared. The model keeps their first values: "
+            f"{_some(names)}."
+        )
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _float(array: NDArray[Any]) -> NDArray[Any]:
@@ -188,6 +205,9 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
     from flwr.common.serde import recorddict_from_proto
     from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
+    from folkmoot.flower.encoding import failure
+    from folkmoot.flower.legacy import PARAMETERS, metrics_of
+
     apart.take_identity()
     client = apart.load_component(app, app.clientapp, "The ClientApp")
     content = recorddict_from_proto(ProtoRecordDict.FromString((scratch / MESSAGE).read_bytes()))
@@ -199,23 +219,42 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
         state=RecordDict(),
         run_config=dict(app.run_config),
     )
-    reply = client(message, context)
+    try:
+        reply = client(message, context)
+    except KeyError as error:
+        if (client._call is not None) == (PARAMETERS in content):
+            raise
+        raise _mixed(app, error, legacy=client._call is not None) from error
     if not isinstance(reply, Message) or not reply.has_content():
         reason = reply.error.reason if isinstance(reply, Message) and reply.has_error() else "no message"
         raise _no_arrays(app, f"returned an error: {reason}" if reason else "returned an error")
+    if reason := failure(reply.content):
+        raise _no_arrays(app, f"returned an error: {reason}")
     records = reply.content.array_records
     if "arrays" not in records and len(records) != 1:
         raise _no_arrays(app, f"returned {len(records)} ArrayRecords, none of them named 'arrays'")
     record = records["arrays"] if "arrays" in records else next(iter(records.values()))
     with (scratch / TRAINED).open("wb") as file:
         np.savez(file, *[array.numpy() for array in record.values()])
-    metrics = {
+    metrics = metrics_of(reply.content) or {
         name: value
         for one in reply.content.metric_records.values()
         for name, value in one.items()
         if isinstance(value, int | float)
     }
     return {"names": list(record), "metrics": metrics}
+
+
+def _mixed(app: AppFolder, error: KeyError, *, legacy: bool) -> InputError:
+    client, server = (
+        ("client_fn", "a strategy of flwr.serverapp") if legacy else ("@app.train()", "server_fn")
+    )
+    return InputError(
+        f"The app {app.name} mixes Flower's two interfaces: its ClientApp uses {client} and its ServerApp {server}. "
+        f"The client finds no record {error} in the train message, with plain Flower too.",
+        remedy="Use client_fn together with server_fn, or @app.train() together with @app.main().",
+        code="app-mixed",
+    )
 
 
 def _no_arrays(app: AppFolder, what: str) -> InputError:

@@ -355,7 +355,7 @@ class AppRun:
         node = read_pairs(plan.node_config, "node config")
         scratch = plan.home / CAPTURE
         limit = StepLimit(plan.app_wait, lambda doing, log: waiting(doing, log, self.console))
-        captured = capture(app, scratch, plan.contributors, limit)
+        captured = capture(app, scratch, plan.contributors, limit, node)
         self.rounds = self.rounds or captured.num_rounds
         self._done(
             f"{app.name}: {captured.strategy}, {captured.num_rounds} rounds, {len(captured.arrays)} arrays, "

@@ -29,6 +29,7 @@ from flwr.supercore import log
 
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import records
+from folkmoot.flower.legacy import own_method
 from folkmoot.flower.relay import MADE, Base, Relay, RoundReport, arrays_of, check_layout, report_metrics
 from folkmoot.flower.reports import plain
 from folkmoot.protocol.codec import decode_update
@@ -64,6 +65,8 @@ class Anchor:
         self._own_configure_evaluate = strategy.configure_evaluate
         self._own_aggregate_evaluate = strategy.aggregate_evaluate
         self._strategy: Any = strategy
+        self._aggregates = bool(own_method(strategy, "aggregate_train"))
+        self._selects = bool(own_method(strategy, "configure_train"))
         self._relay, self._nodes, self._grid = relay, nodes, grid
         self._manifest: Manifest | None = None
         self._run, self._expect = "", 1
@@ -79,22 +82,17 @@ class Anchor:
         self._repeating = False
         self._newest: ArrayRecord | None = None
         self._told = False
+        self._replaced: set[str] = set()
 
-    def begin(self, initial: ArrayRecord | None) -> ArrayRecord:
+    def begin(self) -> None:
         """Wait for the run, and find its initial model.
-
-        Args:
-            initial: The app's own model; only its layout is used.
 
         Raises:
             CoordinatorError: There is no run, or it has ended.
-            InputError: The app's model is not the federation's.
         """
         run = self._relay.await_run()
         self._run, self.rounds, self._expect = run.id, run.rounds, run.expect
         self._manifest = self._relay.manifest()
-        if initial is not None:
-            check_layout(initial, self._manifest)
         past = self._past_rounds(run.completed)
         if past:
             self._past, self._last = [view["state"] for view in past], int(past[-1]["round"])
@@ -110,7 +108,36 @@ class Anchor:
                 )
             first, self._first = current.base_state, current.round - 1
         self._newest = self._arrays(first)
-        return self._newest
+
+    def replace(self, given: dict[str, Any]) -> None:
+        """Replace arguments of a `start`: its arrays, its rounds, and its evaluation. Each is replaced once.
+
+        Args:
+            given: The arguments by name.
+
+        Raises:
+            InputError: The app's model is not the federation's.
+        """
+        name = next((name for name, value in given.items() if isinstance(value, ArrayRecord)), None)
+        if name is not None and "arrays" not in self._replaced:
+            if len(given[name]):  # An app of the old interface may have none.
+                check_layout(given[name], self._layout)
+            self._replaced.add("arrays")
+            given[name] = self._newest
+        if callable(given.get("evaluate_fn")) and "evaluate_fn" not in self._replaced:
+            self._replaced.add("evaluate_fn")
+            given["evaluate_fn"] = self.evaluated(given["evaluate_fn"])
+        rounds = given.get("num_rounds")
+        if rounds is not None and "num_rounds" not in self._replaced:
+            self._replaced.add("num_rounds")
+            if rounds != self.rounds:
+                log(
+                    INFO,
+                    "The coordinator's run has %d rounds; they replace the app's %s",
+                    self.rounds,
+                    rounds,
+                )
+            given["num_rounds"] = self.rounds
 
     def _past_rounds(self, completed: int) -> list[dict[str, Any]]:
         """Return the coordinator's data on the run's completed rounds, oldest first."""
@@ -215,7 +242,8 @@ class Anchor:
 
         # Nodes that join later get a message too if all nodes are selected and get the same message.
         alike = messages[0] if len(anchored) == 1 else None
-        joining = alike is not None and getattr(self._strategy, "fraction_train", None) == 1
+        all_asked = not self._selects or by_node.keys() >= set(self._nodes.get_node_ids())
+        joining = alike is not None and all_asked and getattr(self._strategy, "fraction_train", None) == 1
 
         def write(nodes: list[int]) -> list[Message]:
             given = [by_node.get(node, messages[0]) for node in nodes]
@@ -258,9 +286,7 @@ class Anchor:
                 for name, record in content.items()
             }
         )
-        anchored[records.ROUND] = self._relay.round_record(
-            self._nodes, key, update_in_reply=self._overridden("aggregate_train")
-        )
+        anchored[records.ROUND] = self._relay.round_record(self._nodes, key, update_in_reply=self._aggregates)
         return anchored
 
     def _arrays_key(self, content: RecordDict) -> str:
@@ -279,7 +305,7 @@ class Anchor:
     def _restore(self, reply: Message, base: Base) -> None:
         """Replace a reply's content by what the app's node wrote, as far as it was sent."""
         content, restored = reply.content, RecordDict()
-        if self._overridden("aggregate_train"):
+        if self._aggregates:
             data = records.update_of(content.array_records[records.UPDATE])
             key = getattr(self._strategy, "arrayrecord_key", records.ARRAYS)
             restored[key] = _trained(base, data)
@@ -291,10 +317,6 @@ class Anchor:
             if name != records.COMMITMENT:
                 restored.setdefault(name, record)
         reply.content = restored
-
-    def _overridden(self, method: str) -> bool:
-        """Return whether the app defines this method itself."""
-        return not getattr(type(self._strategy), method).__module__.startswith("flwr.")
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -315,7 +337,7 @@ class Anchor:
     def _metrics(self, server_round: int, replies: list[Message]) -> MetricRecord | None:
         """Return the strategy's metrics. A failure is logged, so that one node's metrics can't stop the run."""
         try:
-            if self._overridden("aggregate_train") or not hasattr(self._strategy, "train_metrics_aggr_fn"):
+            if self._aggregates or not hasattr(self._strategy, "train_metrics_aggr_fn"):
                 return self._own_aggregate_train(server_round, replies)[1]
             key = self._strategy.weighted_by_key
             contents = [

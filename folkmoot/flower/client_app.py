@@ -9,19 +9,13 @@ signed update is sent instead of them.
 
 from __future__ import annotations
 
-from flwr.app import Context, Error, Message
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.clientapp.typing import Mod
-from flwr.common.constant import ErrorCode
 
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import Signer
-
-LEGACY = (
-    "unsupported-app: the ClientApp uses Flower's old interface (client_fn, NumPyClient). "
-    "Change it to functions under @app.train() and @app.evaluate()"
-)
 
 
 def anchored_client(
@@ -60,6 +54,4 @@ class AnchoredClientApp(ClientApp):
 
     def __call__(self, message: Message, context: Context) -> Message:
         """Handle a message."""
-        if self._app._call is not None:
-            return Message(Error(ErrorCode.MOD_FAILED_PRECONDITION, LEGACY), reply_to=message)
         return self._mod(message, context, self._app)

@@ -11,7 +11,7 @@ from logging import INFO, WARNING
 from typing import Any
 
 import numpy as np
-from flwr.app import RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from flwr.supercore import log
 from numpy.typing import NDArray
 
@@ -36,6 +36,12 @@ MOST_COUNTERS = 8
 
 def end_of(content: RecordDict, arrays_key: str, manifest: Manifest, files: Files) -> F32:
     """Return the weights after training, float32[256 n], from the arrays of the app's reply."""
+    if reason := failure(content):
+        raise RefusedError(
+            "the app's client says that its training failed.",
+            remedy=f"It says: {reason}",
+            code="training-failed",
+        )
     trained = content.array_records.get(arrays_key)
     if trained is None:
         if len(content.array_records) != 1:
@@ -52,6 +58,12 @@ def end_of(content: RecordDict, arrays_key: str, manifest: Manifest, files: File
         raise RefusedError(error.message, remedy=error.remedy, code="wrong-reply") from error
     _check_carried(values, manifest, files)
     return end
+
+
+def failure(content: RecordDict) -> str:
+    """Return why a client of Flower's old interface says that its training failed; empty for all other replies."""
+    status = content.config_records.get("fitres.status", ConfigRecord())
+    return str(status.get("message") or "no message") if status.get("code", 0) else ""
 
 
 def encoded(
@@ -129,9 +141,11 @@ def hide_examples(content: RecordDict) -> None:
 
     Flower's strategies weigh metrics by it and refuse replies without it, so it is not left out.
     """
-    for metrics in content.metric_records.values():
-        if records.NUM_EXAMPLES in metrics:
-            metrics[records.NUM_EXAMPLES] = 1
+    for record, metrics in content.metric_records.items():
+        legacy = record.endswith(f".{records.LEGACY_EXAMPLES}")
+        name = records.LEGACY_EXAMPLES if legacy else records.NUM_EXAMPLES
+        if name in metrics:
+            metrics[name] = 1
 
 
 def sent_records(content: RecordDict, *, configs: bool) -> RecordDict:

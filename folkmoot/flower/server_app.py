@@ -14,10 +14,10 @@ import inspect
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from logging import INFO, WARNING
+from logging import WARNING
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Error, Message
+from flwr.app import Context, Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
@@ -26,18 +26,14 @@ from flwr.supercore import log
 from folkmoot.errors import InputError
 from folkmoot.flower import records
 from folkmoot.flower.anchor import Anchor, plain_error
+from folkmoot.flower.legacy import described, owner, servers_replaced
 from folkmoot.flower.relay import Pacing, Relay
 from folkmoot.flower.starts import Start, starts_replaced
 
 NOISE = "it adds noise to the sum at the server, and nobody could recompute that"
 TREES = "it sends trees, and a federation trains arrays of floats that keep their shape"
-REFUSED = {
-    "DifferentialPrivacyFixedClippingBase": NOISE,
-    "DifferentialPrivacyAdaptiveBase": NOISE,
-    "FedXgbBagging": TREES,
-    "FedXgbCyclic": TREES,
-}
-"""Strategies of Flower that can't be anchored, and the reasons."""
+REFUSED = {"DifferentialPrivacy": NOISE, "DPFedAvg": NOISE, "FedXgb": TREES}
+"""Beginnings of the names of Flower's strategies that can't be anchored, and the reasons."""
 
 _NO_REPLY = Error(
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE, "The node's update did not come in time, or was refused."
@@ -83,11 +79,6 @@ class AnchoredServerApp(ServerApp):
         Raises:
             InputError: The app can't be anchored (`unsupported-app`), or the coordinator's URL is missing.
         """
-        if self._app._main is None:
-            raise unsupported(
-                "The app has no main function: it uses Flower's old interface (server_fn)",
-                "Change it to the Message API: a function under @app.main() that starts a strategy.",
-            )
         settings = context.run_config
         relay = Relay(
             str(settings.get(records.COORDINATOR, "")),
@@ -96,14 +87,14 @@ class AnchoredServerApp(ServerApp):
         )
         anchored = AnchoredGrid(grid, relay)
         try:
-            with starts_replaced(functools.partial(_anchoring, anchored)):
+            with starts_replaced(functools.partial(_anchoring, anchored)), servers_replaced(anchored):
                 self._app(anchored, context)
         finally:
             relay.close()
         if not anchored.started:
             raise unsupported(
-                "The app's main function started no strategy",
-                "Start a flwr.serverapp.strategy.Strategy in it: Folkmoot can anchor only its rounds.",
+                "The app started no strategy",
+                "Start a strategy of Flower in its main function: Folkmoot can anchor only its rounds.",
             )
 
 
@@ -118,24 +109,31 @@ def check_strategy(strategy: Strategy) -> None:
     Raises:
         InputError: The strategy can't be anchored (code `unsupported-app`).
     """
-    kind = type(strategy)
-    for base in kind.__mro__:
-        if base.__module__.startswith("flwr.") and base.__name__ in REFUSED:
-            raise unsupported(
-                f"{kind.__name__} can't be anchored: {REFUSED[base.__name__]}",
-                "Use FedAvg or another strategy that averages. Contributors may add noise on their nodes.",
-            )
+    kind = type(described(strategy))
+    reason = refusal(kind)
+    if reason:
+        raise unsupported(
+            f"{kind.__name__} can't be anchored: {reason}",
+            "Use FedAvg or another strategy that averages. Contributors may add noise on their nodes.",
+        )
     if getattr(strategy, "fraction_train", 1) == 0:
         raise unsupported(
             f"{kind.__name__} trains on no node: its fraction_train is 0", "Give it a fraction_train above 0."
         )
-    owner = next(base for base in kind.__mro__ if "aggregate_train" in vars(base))
-    if owner.__name__ not in AVERAGES or not owner.__module__.startswith("flwr."):
+    kind, name = owner(strategy, "aggregate_train")
+    if kind.__name__ not in AVERAGES or not kind.__module__.startswith("flwr."):
         log(
             WARNING,
-            "The arrays of %s.aggregate_train are not used: the federation's policy combines the updates",
-            owner.__name__,
+            "The arrays of %s.%s are not used: the federation's policy combines the updates",
+            kind.__name__,
+            name,
         )
+
+
+def refusal(kind: type) -> str:
+    """Return why strategies of a class can't be anchored; empty if they can."""
+    names = [base.__name__ for base in kind.__mro__ if base.__module__.startswith("flwr.")]
+    return next((REFUSED[start] for start in REFUSED if any(name.startswith(start) for name in names)), "")
 
 
 class AnchoredGrid(Grid):
@@ -274,35 +272,28 @@ def _is_train(message: Message) -> bool:
 
 
 def _anchoring(grid: AnchoredGrid, own: Start) -> Start:
-    """Return a `start` that anchors the strategy and calls its own `start`."""
+    """Return a `start` that anchors the strategy and calls its own `start`.
+
+    A `start` may call its parent's, and only the parent's may have the arrays among its arguments. So what the outer
+    one does not have is replaced in the inner one.
+    """
     signature = inspect.signature(own)
 
     @functools.wraps(own)
     def start(strategy: Strategy, *args: Any, **kwargs: Any) -> Any:
-        if isinstance(getattr(strategy.configure_train, "__self__", None), Anchor):
-            return own(strategy, *args, **kwargs)  # A start that calls its parent's start.
         bound = signature.bind(strategy, *args, **kwargs)
         bound.apply_defaults()
-        given = bound.arguments
+        anchor = getattr(strategy.configure_train, "__self__", None)
+        if isinstance(anchor, Anchor):
+            anchor.replace(bound.arguments)
+            return own(*bound.args, **bound.kwargs)
         check_strategy(strategy)
-        if isinstance(given.get("timeout"), int | float):
-            grid.timeout = float(given["timeout"])
-        with grid.anchoring(strategy) as anchor:
-            name = next((name for name, value in given.items() if isinstance(value, ArrayRecord)), None)
-            head = anchor.begin(None if name is None else given[name])
-            if name is not None:
-                given[name] = head
-            if callable(given.get("evaluate_fn")):
-                given["evaluate_fn"] = anchor.evaluated(given["evaluate_fn"])
-            rounds = given.get("num_rounds")
-            if rounds is not None and rounds != anchor.rounds:
-                log(
-                    INFO,
-                    "The coordinator's run has %d rounds; they replace the app's %s",
-                    anchor.rounds,
-                    rounds,
-                )
-                given["num_rounds"] = anchor.rounds
+        timeout = bound.arguments.get("timeout")
+        if isinstance(timeout, int | float):
+            grid.timeout = float(timeout)
+        with grid.anchoring(strategy) as anchored:
+            anchored.begin()
+            anchored.replace(bound.arguments)
             return own(*bound.args, **bound.kwargs)
 
     return start

@@ -96,3 +96,69 @@ def make(
     (package / "server_app.py").write_text(server)
     (package / "client_app.py").write_text(client)
     return package.parent
+
+
+LEGACY_SERVER = '''\
+"""Averages a small linear model, by the interface that Flower had before."""
+
+import numpy as np
+from flwr.common import Context, ndarrays_to_parameters
+from flwr.server import Server, ServerApp, ServerAppComponents, ServerConfig, SimpleClientManager
+from flwr.server.strategy import FedProx
+
+
+class Saves(Server):
+    def fit(self, num_rounds, timeout):
+        history, seconds = super().fit(num_rounds, timeout)
+        with open("history.txt", "w") as file:
+            file.write(str(history))
+        return history, seconds
+
+
+def server_fn(context: Context) -> ServerAppComponents:
+    parameters = ndarrays_to_parameters([np.arange(6, dtype=np.float32).reshape(2, 3), np.array(3), np.zeros(3)])
+    strategy = FedProx(
+        proximal_mu=0.25,
+        initial_parameters=parameters,
+        fit_metrics_aggregation_fn=lambda metrics: {"rate": max(one["rate"] for _, one in metrics)},
+    )
+    server = Saves(client_manager=SimpleClientManager(), strategy=strategy)
+    return ServerAppComponents(server=server, config=ServerConfig(num_rounds=context.run_config["num-server-rounds"]))
+
+
+app = ServerApp(server_fn=server_fn)
+'''
+
+LEGACY_CLIENT = '''\
+"""Moves the model towards ones. A counter is in the middle, as in the lists of nets with BatchNorm."""
+
+import numpy as np
+from flwr.client import ClientApp, NumPyClient
+from flwr.common import Context
+
+
+class Moves(NumPyClient):
+    def __init__(self, context):
+        self.partition = context.node_config["partition-id"]
+
+    def get_parameters(self, config):
+        return [np.full((2, 3), 5 + self.partition, np.float32), np.array(3), np.ones(3)]
+
+    def get_properties(self, config):
+        return {"partition": self.partition}
+
+    def fit(self, parameters, config):
+        rate = config["proximal_mu"]
+        moved = [a + a.dtype.type(rate) * (1 - a) if a.dtype.kind == "f" else a + 1 for a in parameters]
+        return moved, 10, {"rate": rate, "where": "here"}
+
+    def evaluate(self, parameters, config):
+        return float(parameters[0].sum()), 10, {}
+
+
+def client_fn(context: Context):
+    return Moves(context).to_client()
+
+
+app = ClientApp(client_fn)
+'''

@@ -169,11 +169,6 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping a
             "app-server-noise",
             "DifferentialPrivacyServerSideFixedClipping",
         ),
-        (
-            "from flwr.serverapp import ServerApp\napp = ServerApp(server_fn=print)\n",
-            "app-legacy",
-            "old interface",
-        ),
         ("app = 5\n", "app-component", "is of the type int, not a ServerApp"),
         ("application = 5\n", "app-component", "has no app"),
         (server("num-server-rounds", "rounds"), "app-raised", "KeyError: 'rounds'."),
@@ -225,10 +220,6 @@ def test_an_app_that_catches_everything_is_captured_all_the_same(tmp_path: Path)
     ("text", "code"),
     [
         ("from flwr.clientapp import ClientApp\napp = ClientApp()\n", "app-no-train"),
-        (
-            "from flwr.clientapp import ClientApp\napp = ClientApp(client_fn=lambda context: None)\n",
-            "app-legacy",
-        ),
         ("app = None\n", "app-component"),
         (
             "from flwr.client.mod.secure_aggregation.secaggplus_mod import secaggplus_mod\n"
@@ -291,9 +282,10 @@ def main(grid: Grid, context: Context) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fit", "code"), [("SecAggPlusWorkflow(3, 2)", "app-secure-aggregation"), ("", "app-legacy")]
+    ("fit", "code"),
+    [("SecAggPlusWorkflow(3, 2)", "app-secure-aggregation"), ("print", "app-drives-grid"), ("", "app-nodes")],
 )
-def test_a_workflow_of_the_old_interface_is_refused_and_not_run(tmp_path: Path, fit: str, code: str) -> None:
+def test_a_workflow_of_the_old_interface_is_read_and_not_run(tmp_path: Path, fit: str, code: str) -> None:
     """Run, it would wait for its five clients for a day."""
     assert refused(tmp_path, server=WORKFLOW.replace("FIT", fit)).code == code
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +38,8 @@ class LocalGrid(Grid):
         self.sent: list[Message] = []
         self.pulled: list[int] = []
         self.on_push: Callable[[], None] = lambda: None
-        self._run = SimpleNamespace(fab_hash=fab_hash)
+        self._run = SimpleNamespace(fab_hash=fab_hash, run_id=1)
+        self._lock = threading.Lock()
 
     def add(self, app: ClientApp | None, contributor: Contributor | None) -> int:
         node = 100 + len(self.nodes)
@@ -59,8 +61,9 @@ class LocalGrid(Grid):
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
         identifiers = []
         for message in messages:
-            identifier = f"message-{len(self.sent)}"
-            self.sent.append(number(message, identifier))
+            with self._lock:  # Flower's old interface sends from several threads.
+                identifier = f"message-{len(self.sent)}"
+                self.sent.append(number(message, identifier))
             identifiers.append(identifier)
             app, where = self.nodes[message.metadata.dst_node_id]
             if app is not None:

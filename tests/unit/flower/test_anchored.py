@@ -526,26 +526,6 @@ def test_an_app_without_a_strategy() -> None:
     assert "started no strategy" in refused(lambda grid, context: None)
 
 
-def test_an_app_of_the_older_interface() -> None:
-    with pytest.raises(InputError, match="old interface"):
-        anchored_server(ServerApp(server_fn=lambda context: None))(LocalGrid(), context("http://127.0.0.1:9"))
-
-
-def test_a_client_of_the_older_interface(join: Join) -> None:
-    from flwr.client import NumPyClient
-
-    legacy = ClientApp(client_fn=lambda context: NumPyClient().to_client())
-
-    def main(grid: Grid, context: Context) -> None:
-        FedAvg(min_train_nodes=1, min_available_nodes=1).start(grid, fresh())
-
-    with federation(join, Node(), expect=2) as (world, grid):
-        grid.add(anchored_client(legacy), join(world, "ben"))
-        reply = grid.nodes[101][0](Message(RecordDict(), 101, "train"), grid.nodes[101][1])
-    assert reply.error.reason is not None
-    assert reply.error.reason.startswith("unsupported-app: the ClientApp uses Flower's old interface")
-
-
 def test_no_coordinator_is_said_at_once() -> None:
     assert refused(lambda grid, context: None, "").startswith(
         "no-coordinator: The coordinator's URL is empty"
