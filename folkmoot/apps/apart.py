@@ -15,11 +15,12 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
 
 import folkmoot
-from folkmoot.apps.folder import PROJECT, AppFolder
+from folkmoot.apps.folder import PROJECT, AppFolder, distribution_of
 from folkmoot.apps.limit import LIMIT_OPTION, StepLimit
 from folkmoot.errors import FolkmootError, InputError, TaskError
 from folkmoot.runtime.files import write_whole
@@ -27,6 +28,9 @@ from folkmoot.runtime.processes import Supervisor
 
 OUTCOME = "outcome.json"
 """File with the child's outcome."""
+
+OF_TORCH = frozenset({"torchvision", "torchaudio", "torchtext", "torchdata"})
+"""Distributions of which each version demands one version of torch."""
 
 WORK = "work"
 """Folder below the scratch folder in which a ServerApp runs, so that its files do not mix with others."""
@@ -236,14 +240,32 @@ def _missing(app: AppFolder, module: str, who: str) -> InputError:
         )
     first, lacking = app.missing(module)
     others = [text for text in lacking if text not in first]
-    quoted = " ".join(f"'{text}'" if set(text) & set("<>[]; *") else text for text in [*first, *others])
     more = f" Not installed either: {', '.join(others)}." if others else ""
+    wanted, torch = [*first, *others], _version("torch")
+    note = ""
+    if torch:  # Folkmoot's locked version must stay; pip then chooses a torchvision that fits it.
+        tied = [text for text in wanted if distribution_of(text) in OF_TORCH]
+        wanted = [distribution_of(text) if text in tied else text for text in wanted] + [f"torch=={torch}"]
+        if pinned := [text for text in tied if text != distribution_of(text)]:
+            note = (
+                f" The app asks for {', '.join(pinned)}. The command lets pip choose the version that fits the "
+                f"installed torch {torch}."
+            )
+    quoted = " ".join(f"'{text}'" if set(text) & set("<>[]; *") else text for text in wanted)
+    doubt = "".join(f"First decide whether you need it: {found}. " for found in app.doubts())
     return InputError(
         f"{who} imports {module}, which is not installed here.{more}",
-        remedy=f"Install it with `{sys.executable} -m pip install {quoted}`.",
+        remedy=f"{doubt}Install it with `{sys.executable} -m pip install {quoted}`.{note}",
         code="app-dependency",
         details={"module": module, "missing": [*first, *others]},
     )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def take_identity() -> None:

@@ -33,6 +33,20 @@ DISTRIBUTIONS = {
 }
 """Distributions of modules with another name."""
 
+_TREES = "and an app that trains trees can't be anchored"
+_NOISE = "and an app that adds noise on the server can't be anchored"
+_MASKS = "and an app that masks its updates can't be anchored"
+DOUBTS = {
+    "xgboost": _TREES,
+    "catboost": _TREES,
+    "FedXgb": _TREES,
+    "DifferentialPrivacy": _NOISE,
+    "DPFedAvg": _NOISE,
+    "SecAgg": _MASKS,
+    "secagg": _MASKS,
+}
+"""Beginnings of imported names, and what an app that uses them is refused for."""
+
 FORKABLE = frozenset(
     {
         "PIL",
@@ -156,6 +170,19 @@ class AppFolder:
             names.update(TORCH)
         return sorted(name for name in names if importlib.util.find_spec(name.partition(".")[0]) is not None)
 
+    def doubts(self) -> list[str]:
+        """Return why Folkmoot may refuse the app, as far as its source says it: a clause for each reason.
+
+        An app may have a strategy in its source that it does not use, so this is no refusal.
+        """
+        found: dict[str, str] = {}
+        for path in sorted(self.path.rglob("*.py")):
+            for name in _names(path):
+                for start, reason in DOUBTS.items():
+                    if name.startswith(start):
+                        found.setdefault(reason, f"{path.relative_to(self.path)} imports {name}, {reason}")
+        return list(found.values())
+
     def missing(self, module: str) -> tuple[list[str], list[str]]:
         """Return the packages to install after a module could not be imported.
 
@@ -168,8 +195,8 @@ class AppFolder:
         top = module.partition(".")[0]
         distribution = DISTRIBUTIONS.get(top, top)
         lacking = [text for text in self.dependencies if not _installed(text)]
-        named = [text for text in lacking if _same(_distribution(text), distribution)]
-        variants = [text for text in lacking if _like(_distribution(text)).startswith(f"{_like(top)}-")]
+        named = [text for text in lacking if _same(distribution_of(text), distribution)]
+        variants = [text for text in lacking if _like(distribution_of(text)).startswith(f"{_like(top)}-")]
         return named or variants[:1] or [distribution], lacking
 
 
@@ -284,19 +311,32 @@ def _check_known(overrides: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
         )
 
 
-def _imported(path: Path) -> Iterator[str]:
+def _parsed(path: Path) -> Iterator[ast.AST]:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        yield from ast.walk(ast.parse(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError, SyntaxError):
         return  # The import itself reports this mistake.
-    for node in ast.walk(tree):
+
+
+def _names(path: Path) -> Iterator[str]:
+    """Yield the modules and names that a file imports."""
+    for node in _parsed(path):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.name for alias in node.names)
+
+
+def _imported(path: Path) -> Iterator[str]:
+    for node in _parsed(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             yield node.module
 
 
-def _distribution(requirement: str) -> str:
+def distribution_of(requirement: str) -> str:
+    """Return the name of the distribution that a requirement is for; empty if it is none."""
     match = re.match(r"[A-Za-z0-9._-]+", requirement.strip())
     return match.group(0) if match else ""
 
@@ -318,7 +358,7 @@ def _installed(requirement: str) -> bool:
         marker = Requirement(requirement).marker
         if marker is not None and not marker.evaluate():
             return True
-        metadata.version(_distribution(requirement))
+        metadata.version(distribution_of(requirement))
     except (InvalidRequirement, metadata.PackageNotFoundError, ValueError):
         return False
     return True

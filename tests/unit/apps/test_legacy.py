@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -273,3 +275,42 @@ def test_a_start_with_other_names_for_its_arrays(tmp_path: Path, loop: str) -> N
     found = captured(tmp_path, server=text, client=apps.CLIENT)
     assert list(found.arrays) == ["0.0", "0.1", "1.0", "1.1"]
     assert (found.strategy, found.num_rounds, found.train_config) == ("Clusters", 2, {"lr": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("asked", "command", "note"),
+    [
+        (
+            "nothing_of_this_name",
+            "nothing_of_this_name 'torch==TORCH'",
+            "",
+        ),
+        (
+            "torchvision==0.23.0",
+            "nothing_of_this_name torchvision 'torch==TORCH'",
+            " The app asks for torchvision==0.23.0. The command lets pip choose the version that fits the installed "
+            "torch TORCH.",
+        ),
+    ],
+)
+def test_no_advice_replaces_the_installed_torch(tmp_path: Path, asked: str, command: str, note: str) -> None:
+    torch = metadata.version("torch")
+    text = "import nothing_of_this_name\n" + apps.LEGACY_SERVER
+    folder = AppFolder.read(apps.make(tmp_path, server=text, dependencies=f'"{asked}", "torch==2.0.0"'))
+    with pytest.raises(FolkmootError) as raised:
+        capture(folder, tmp_path / "scratch", 3)
+    assert raised.value.code == "app-dependency"
+    said = f"Install it with `{sys.executable} -m pip install {command}`.{note}".replace("TORCH", torch)
+    assert raised.value.remedy == said.replace(f"'torch=={torch}'", f"torch=={torch}")
+
+
+def test_the_source_is_read_before_anything_is_advised_to_be_installed(tmp_path: Path) -> None:
+    text = (
+        "from flwr.server.strategy import FedXgbBagging\nimport nothing_of_this_name\n" + apps.LEGACY_SERVER
+    )
+    error = refused(tmp_path, server=text)
+    assert error.code == "app-dependency"
+    assert error.remedy.startswith(
+        "First decide whether you need it: small/server_app.py imports FedXgbBagging, and an app that trains trees "
+        "can't be anchored. Install it with `"
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.client import Client, NumPyClient
 from flwr.clientapp import ClientApp
 from flwr.common import (
@@ -28,6 +28,7 @@ from flwr.server.history import History
 from flwr.server.server import Server
 from flwr.server.strategy import DPFedAvgFixed, FedAvg, FedProx, FedXgbBagging
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg as Averages
 
 from folkmoot.errors import InputError
 from folkmoot.flower import anchored_client, anchored_server
@@ -36,6 +37,7 @@ from folkmoot.flower.encoding import failure
 from folkmoot.flower.server_app import AnchoredServerApp
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
+from tests.unit.flower import test_anchored
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.test_anchored import QUICK, context
 from tests.unit.flower.world import World, account
@@ -361,6 +363,43 @@ def test_a_strategy_that_sends_each_client_another_model_is_refused(join: Join) 
         with pytest.raises(InputError, match="sends a client other arrays than the model") as caught:
             run(world, grid, legacy(Parts(initial_parameters=zeros()))[0])
         assert caught.value.code == "unsupported-app"
+
+
+def test_a_start_with_other_names_for_its_arrays_is_anchored(join: Join) -> None:
+    """Its own loop, and one that calls its parent's: only that has the arrays as a record."""
+    seen: list[tuple[int, ArrayRecord]] = []
+
+    class Packs(Averages):
+        def start(self, grid: Grid, models: list[ArrayRecord], rounds: int) -> Any:  # type: ignore[override]
+            return super().start(
+                grid, models[0], rounds, evaluate_fn=lambda n, arrays: seen.append((n, arrays))
+            )
+
+    class Loops(Averages):
+        def start(self, grid: Grid, models: list[ArrayRecord], rounds: int) -> Any:  # type: ignore[override]
+            messages = self.configure_train(1, models[0], ConfigRecord(), grid)
+            arrays, _ = self.aggregate_train(1, grid.send_and_receive(messages))
+            seen.append((1, arrays))  # type: ignore[arg-type]
+
+    for kind, numbers in ((Packs, [0, 1]), (Loops, [1])):
+        seen.clear()
+        app = ServerApp()
+
+        @app.main()
+        def main(grid: Grid, context: Context, kind: Any = kind) -> None:
+            first = ArrayRecord(
+                {name: Array(np.zeros_like(value)) for name, value in test_anchored.LIST.items()}
+            )
+            kind(fraction_evaluate=0.0).start(grid, [first], 9)
+
+        nodes = test_anchored.Node(), test_anchored.Node()
+        with test_anchored.federation(join, *nodes, rounds=1) as (world, grid):
+            run(world, grid, app)
+            assert world.run_state == "done"
+            assert [number for number, _ in seen] == numbers
+            assert all(
+                test_anchored.same(arrays, test_anchored.model(world, number)) for number, arrays in seen
+            )
 
 
 def test_a_reply_without_a_status_is_no_failure() -> None:
