@@ -267,7 +267,10 @@ class _Examiner:
         )
         os.chdir(self.started_in)
         try:
-            return apart.load_component(self.app, self.app.clientapp, "The ClientApp")(message, context)
+            client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
+            if client._call is None:
+                raise mixed(self.app, f"no answer to {message.metadata.message_type}", legacy=False)
+            return client(message, context)
         except InputError as error:
             apart.fail(self.scratch, error)
         except BaseException as error:
@@ -467,6 +470,25 @@ def _values(app: AppFolder, record: Any) -> dict[str, NDArray[Any]]:
                 code="app-arrays",
             )
     return values
+
+
+def mixed(app: AppFolder, missing: str, *, legacy: bool) -> InputError:
+    """Return the error for an app of both interfaces.
+
+    Args:
+        app: The app.
+        missing: What the client does not find, or does not have.
+        legacy: Whether the client is of the old interface.
+    """
+    client, server = (
+        ("client_fn", "a strategy of flwr.serverapp") if legacy else ("@app.train()", "server_fn")
+    )
+    return InputError(
+        f"The app {app.name} mixes Flower's two interfaces: its ClientApp uses {client} and its ServerApp {server}. "
+        f"The client has {missing}, with plain Flower too.",
+        remedy="Use client_fn together with server_fn, or @app.train() together with @app.main().",
+        code="app-mixed",
+    )
 
 
 def _trees(app: AppFolder) -> InputError:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from folkmoot.apps import apart
-from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured
+from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured, mixed
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.apps.limit import StepLimit
 from folkmoot.apps.observed import Observer
@@ -224,7 +224,9 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
     except KeyError as error:
         if (client._call is not None) == (PARAMETERS in content):
             raise
-        raise _mixed(app, error, legacy=client._call is not None) from error
+        raise mixed(
+            app, f"no record {error} in the train message", legacy=client._call is not None
+        ) from error
     if not isinstance(reply, Message) or not reply.has_content():
         reason = reply.error.reason if isinstance(reply, Message) and reply.has_error() else "no message"
         raise _no_arrays(app, f"returned an error: {reason}" if reason else "returned an error")
@@ -243,18 +245,6 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
         if isinstance(value, int | float)
     }
     return {"names": list(record), "metrics": metrics}
-
-
-def _mixed(app: AppFolder, error: KeyError, *, legacy: bool) -> InputError:
-    client, server = (
-        ("client_fn", "a strategy of flwr.serverapp") if legacy else ("@app.train()", "server_fn")
-    )
-    return InputError(
-        f"The app {app.name} mixes Flower's two interfaces: its ClientApp uses {client} and its ServerApp {server}. "
-        f"The client finds no record {error} in the train message, with plain Flower too.",
-        remedy="Use client_fn together with server_fn, or @app.train() together with @app.main().",
-        code="app-mixed",
-    )
 
 
 def _no_arrays(app: AppFolder, what: str) -> InputError:

@@ -287,7 +287,8 @@ def main(grid: Grid, context: Context) -> None:
 )
 def test_a_workflow_of_the_old_interface_is_read_and_not_run(tmp_path: Path, fit: str, code: str) -> None:
     """Run, it would wait for its five clients for a day."""
-    assert refused(tmp_path, server=WORKFLOW.replace("FIT", fit)).code == code
+    text = WORKFLOW.replace("FIT", fit)
+    assert refused(tmp_path, server=text, client=apps.LEGACY_CLIENT).code == code
 
 
 def test_an_app_that_waits_for_more_nodes_than_there_are(tmp_path: Path) -> None:

@@ -183,6 +183,10 @@ def test_what_can_not_be_anchored(tmp_path: Path, old: str, new: str, code: str,
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
+        (
+            {"client": apps.CLIENT, "server": apps.LEGACY_SERVER.replace(PARAMETERS, "")},
+            "no answer to get_parameters",
+        ),
         ({"client": apps.CLIENT}, "its ClientApp uses @app.train() and its ServerApp server_fn"),
         (
             {"server": apps.SERVER},
