@@ -23,7 +23,7 @@ def status(
             "--coordinator",
             envvar="FOLKMOOT_COORDINATOR",
             metavar="URL",
-            help="Also show the result of the coordinator's canary.",
+            help="Also show what the coordinator's run waits for, and the result of its canary.",
             show_default=False,
         ),
     ] = None,
@@ -85,6 +85,9 @@ def status(
         canary = _canary(coordinator_url, current["round"], json_)
         if canary is not None:
             document["canary"] = canary
+        waiting_for = _waiting(coordinator_url, json_)
+        if coordinator_url is not None:
+            document["waiting"] = waiting_for
         standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
         note_warnings(chain, standing, json_)
     lines = {
@@ -116,6 +119,8 @@ def status(
         lines["disputes"] = "; ".join(
             f"round {each.round}, {_left(each.decide_by, now)} to decide" for each in disputes
         )
+    if waiting_for:
+        lines["waiting"] = waiting_for
     if canary is not None:
         lines["canary"] = _canary_text(canary, current["round"])
     rows = [proposal_row(each, now) for each in standing]
@@ -207,6 +212,23 @@ def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, An
         return None
     canary: dict[str, Any] | None = view.get("canary")
     return None if canary is None else {**canary, "withheld": view.get("step") == "withheld"}
+
+
+def _waiting(coordinator: str | None, as_json: bool) -> str | None:
+    """Return what the coordinator's run waits for; None if it does not wait, or does not answer."""
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.errors import CoordinatorError
+
+    if coordinator is None:
+        return None
+    try:
+        with CoordinatorApi(coordinator) as api:
+            said = api.get("/v1/runs/current").get("waiting")
+    except CoordinatorError as error:
+        if error.code != "unknown-run":
+            note(str(error), as_json)
+        return None
+    return None if said is None else str(said)
 
 
 def _canary_text(canary: dict[str, Any], number: int) -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,9 @@ def events(here: Running, kind: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(poor: Running) -> None:
+def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(
+    poor: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
     poor.api.start_run(3, 2, poor.world.coordinator, poor.domain)
     contribute(poor, 1)
     reason = stalled(poor, "bond-locked")
@@ -103,6 +106,14 @@ def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(poor: Running) -> No
     assert f"`folkmoot stake {BOND // UNIT} --keystore ...`" in reason["remedy"]
     told_everywhere(poor, reason)
     assert poor.api.get("/v1/rounds/1")["waiting"].startswith("Round 1 can be challenged until ")
+    place = [
+        "--rpc",
+        poor.world.anvil.url,
+        "--deployment",
+        str(poor.coordinator.settings.home / "deployment.json"),
+    ]
+    assert folkmoot(["status", "--json", "--coordinator", poor.api.url, *place]) == 0
+    assert json.loads(capsys.readouterr().out)["waiting"] == f"{reason['message']} {reason['remedy']}"
     (event,) = events(poor, "run-waiting")
     assert 0 < event["secondsLeft"] <= CHALLENGES
 
