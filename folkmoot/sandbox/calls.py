@@ -16,7 +16,6 @@ import fcntl
 import itertools
 import platform
 import socket
-import termios
 from collections.abc import Iterable
 
 from folkmoot.sandbox.rules import gpu_devices
@@ -105,18 +104,13 @@ _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _PRCTL = (2, 3, 15, 16, 21, 23, 27, 29, 30, 38, 39, 41, 42, 52, 0x41555856, 0x53564D41)
 """Options of `prctl`: questions, the name, timer slack, huge pages, no new privileges, and names of memory."""
 
-_FCNTL = (
-    *(fcntl.F_DUPFD, fcntl.F_DUPFD_CLOEXEC, fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL),
-    *(fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW, 36, 37, 38),  # locks of a process, and of an open file
-    *(fcntl.F_GETPIPE_SZ, 1034),  # 1034: seals
-)
-"""Commands of `fcntl`. Leases would keep other programs from opening a file, owners and signals reach them."""
+_FCNTL = (0, 1030, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1032, 1034)
+"""Commands of `fcntl`: copies, flags, locks of a process and of an open file, the size of a pipe, seals. Leases would
+keep other programs from opening a file; owners and signals reach them."""
 
-_IOCTL = (
-    *(termios.TCGETS, 0x802C542A, termios.TIOCGWINSZ, termios.FIONREAD, termios.FIONBIO),  # TCGETS2
-    *(termios.FIOCLEX, termios.FIONCLEX),
-)
-"""Requests of `ioctl`. Others change the flags of files that may only be read, or tell the network's addresses."""
+_IOCTL = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5451, 0x5450)
+"""Requests of `ioctl`: whether it is a terminal (two), its size, what can be read, blocking, and closing at a start.
+Others change the flags of files that may only be read, or tell the network's addresses."""
 
 _GPU_IOCTL = (0, ord("F"), ord("m"), ord("d"), ord("K"))
 """Types of requests to GPUs: NVIDIA's memory, its driver and its screens; DRM; AMD."""
