@@ -201,10 +201,11 @@ def train(
         memory = training.Memory.of(found)
         domain = Domain(found.chain_id, found.ledger)
         under_way = api.run()
-        if meeting_place and not memory.begun and (under_way is None or under_way.state != "running"):
-            training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
-        if not memory.begun and (under_way is None or under_way.state != "running"):
+        is_new = not memory.begun and (under_way is None or under_way.state != "running")
+        if is_new:
             _check_needs(api, rounds, expect, anyway, json_)
+        if meeting_place and is_new:
+            training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
         last = api.newest_event()
         run = training.begin(
             api,
