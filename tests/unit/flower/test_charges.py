@@ -127,7 +127,7 @@ def test_without_room_for_the_charge_nothing_is_trained(node: Node, monkeypatch:
 
 def test_a_signature_without_a_charge_is_charged(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle of an earlier release requests no charge."""
-    monkeypatch.setattr(AgentSigner, "charge", lambda *_: None)
+    monkeypatch.setattr(AgentSigner, "charge", lambda *_: Charged(0, 0, 0))
     with node.agent():
         assert not node.train().has_error()
     assert node.trainings == 1
