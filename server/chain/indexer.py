@@ -17,7 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import delete, select
@@ -67,11 +67,14 @@ class Fork:
     """Newest of them that the chain has, too."""
     proven: bool = True
     """Whether the chain has another block in the place of one that it lost."""
+    first: int = field(default=0, compare=False)
+    """Oldest block that it is known to have lost. Those between it and `common`, if there are any, were read at once
+    with it, and had no events: whether they were lost makes no difference."""
 
     @property
     def lost(self) -> int:
-        """Number of blocks that the chain has lost."""
-        return self.known - self.common
+        """Number of blocks that the chain has lost, as far as it makes a difference."""
+        return self.known - max(self.common, self.first - 1)
 
 
 class DeepRollback(RpcError):
@@ -185,7 +188,8 @@ class Indexer:
             else:
                 above = middle
         common = known[below][0] if below < len(known) else start
-        fork = Fork(newest_number, common, self._node.block(known[above][0]) is not None)
+        first = known[above][0]
+        fork = Fork(newest_number, common, self._node.block(first) is not None, first)
         if self._confirmations is not None and fork.lost >= self._confirmations:
             if not fork.proven and self._may_lag(fork):
                 raise RpcError(

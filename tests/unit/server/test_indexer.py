@@ -141,6 +141,31 @@ def test_d3_a_rollback_beyond_the_confirmations_drops_nothing_by_itself(database
     assert versions(database) == []
 
 
+def test_a_lost_block_is_not_taken_for_all_that_were_read_with_it(database: Database) -> None:
+    """A coordinator that was away reads many blocks at once, and remembers the newest."""
+    node, _ = two_versions(database)
+    indexer = Indexer(database, node, DEPLOYMENT, confirmations=4)
+    for _ in range(6):
+        node.mine()
+    assert indexer.poll() == 8
+    node.reorganise(1)
+    node.mine()
+    indexer.check()
+    assert indexer.poll() == 8
+    assert versions(database) == [1, 2]
+    node.reorganise(4)
+    for _ in range(4):
+        node.mine()
+    node.logs_of[node.blocks[5][0]] = [activated(3)]
+    indexer.check()  # nothing that anybody could rely on was lost
+    indexer.poll()
+    assert versions(database) == [1, 2, 3], "what came in the place of the others is read"
+    node.reorganise(4)
+    node.mine()
+    with pytest.raises(DeepRollback):
+        indexer.check()
+
+
 @pytest.mark.parametrize(("chain_id", "patience"), [(1, "BEHIND_SECONDS"), (31337, "LOCAL_BEHIND_SECONDS")])
 def test_d3_a_head_that_went_back_beyond_the_confirmations_gets_its_time(
     database: Database, monkeypatch: pytest.MonkeyPatch, chain_id: int, patience: str
