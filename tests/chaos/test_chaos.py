@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +38,18 @@ def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> Non
     assert found.wrong == [], "and the audit, which recomputes the round, found nothing"
     assert [facts.phase for facts in found.rounds.values()] == ["FINAL"]
     assert found.left == Plan(), "all of the harm was done"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_round_goes_through_harm_that_nobody_has_chosen(tmp_path: Path) -> None:
+    """Another one each time. `CHAOS_SEED` plays one again; kills may follow each other while it starts."""
+    seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
+
+    found = play(tmp_path, (("plain",),), Plan(kills=4, reorgs=2, outages=1), seed)
+
+    assert found.wrong == [], f"CHAOS_SEED={seed}"
+    assert [facts.phase for facts in found.rounds.values()] == ["FINAL"], f"CHAOS_SEED={seed}"
 
 
 @pytest.mark.slow

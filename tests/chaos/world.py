@@ -44,7 +44,7 @@ Story = tuple[tuple[str, ...], ...]
 STORIES: dict[str, Story] = {
     "people": (("mixed",), ("closing",), ("alone", "fallen", "released", "plain")),
     "money": (("penniless",), ("unopened",), ("early", "leaving", "crowded"), ("deep",)),
-    "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("plain",)),
+    "chain": (("silent", "lost", "stolen", "retaken"), ("void",), ("sent",)),
     "rollback": (("sent", "undone"), ("rolled",)),
     "files": (("spoilt", "spoilt", "plain"),),
     "database": (("forsaken", "upcoming", "committing", "delivering", "pending", "unsettled"),),
@@ -52,7 +52,8 @@ STORIES: dict[str, Story] = {
 """All ways in, an early end of a commit window, too few, a canary's two endings, a stranger's final word, demands for
 data; stakes that go and come, fees, gaps, and a deep reorg; final words and anchors that are lost, a round that nobody
 delivers to, and a void one; rounds that the chain loses as a whole; files of the store that are lost, and repaired;
-databases that are lost, and restored."""
+databases that are lost, and restored. Who is absent from three rounds in a row may be removed: who commits by itself
+does so in the first rounds."""
 SHORT_STORY: Story = (("alone", "mixed"),)
 
 
