@@ -114,6 +114,13 @@ class CurrentRound:
     """Chain time of the answer."""
     received: int
     """Number of updates accepted so far."""
+    opened_at: int
+    """Chain time of the opening."""
+
+    @property
+    def opening(self) -> tuple[int, int]:
+        """Number and chain time of the opening: a chain that went back may open the same round again."""
+        return self.round, self.opened_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +290,7 @@ class CoordinatorApi:
                 commit_deadline=int(view["commitDeadline"]),
                 chain_time=int(view["chainTime"]),
                 received=int(view["received"]),
+                opened_at=int(view["openedAt"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._nonsense("/v1/rounds/current") from error

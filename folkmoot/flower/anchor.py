@@ -27,6 +27,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
 
+from folkmoot.coordinator_api import CurrentRound
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import records
 from folkmoot.flower.legacy import own_method
@@ -75,6 +76,7 @@ class Anchor:
         ] = []  # State files of the run's rounds that were completed before this relay started.
         self._at = 0  # Completed rounds of the app.
         self._last = -1  # Newest completed round of the ledger.
+        self._ended: CurrentRound | None = None  # The round that ended last.
         self._first = 0  # Round whose model the run starts from, while no round of the run is completed.
         self._base: Base | None = None
         self._call: _Call | None = None
@@ -99,7 +101,7 @@ class Anchor:
             log(INFO, "%d rounds of the run are done: continuing after them", len(past))
             first = past[0]["baseState"]
         else:
-            current = self._relay.await_round(self._run, self._last)
+            current = self._relay.await_round(self._run, None)
             if current is None:
                 raise CoordinatorError(
                     "The coordinator's run has ended.",
@@ -194,7 +196,7 @@ class Anchor:
 
     def _open(self) -> bool:
         """Wait for the next round and load its base. Return whether there is a next round."""
-        current = self._relay.await_round(self._run, self._last)
+        current = self._relay.await_round(self._run, self._ended)
         self._base = None if current is None else self._relay.load_base(current)
         if current is None and not self._told:
             log(WARNING, "The coordinator's run has ended: the app's further rounds train nothing")
@@ -213,12 +215,12 @@ class Anchor:
             base = self._base
             assert base is not None  # noqa: S101  a round is open
             number = base.current.round
-            replies = self._carry(base, messages) if self._relay.still_open(number) else []
-            self._made = self._relay.await_end(self._run, number)
-            self._base, self._last = None, number
+            replies = self._carry(base, messages) if self._relay.still_open(base.current) else []
+            self._made = self._relay.await_end(self._run, base.current)
+            self._base, self._last, self._ended = None, number, base.current
             if self._made is not None:
                 return replies
-            log(WARNING, "\tRound %d was cancelled and does not count. The app's round starts again", number)
+            log(WARNING, "\tRound %d has no outcome and does not count. The app's round starts again", number)
             if self._call is not None:
                 messages = self._configured()
         return []

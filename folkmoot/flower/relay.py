@@ -243,10 +243,11 @@ class Relay:
                 logged = True
             time.sleep(self.pacing.coordinator)
 
-    def await_round(self, run_id: str, last: int) -> CurrentRound | None:
+    def await_round(self, run_id: str, last: CurrentRound | None) -> CurrentRound | None:
         """Wait for another round than `last` that takes updates, and return it; None if the run has ended.
 
-        A chain that lost blocks can have a lower one.
+        A chain that lost blocks can have a lower one, or the same one, opened again. Nodes that have signed an update
+        of it send that one again.
 
         Raises:
             CoordinatorError: The run failed.
@@ -254,7 +255,8 @@ class Relay:
         began = time.monotonic()
         while True:
             current = self.retry(self.api.current_round)
-            if current is not None and current.round != last and current.phase == OPEN:
+            new = current is not None and (last is None or current.opening != last.opening)
+            if current is not None and new and current.phase == OPEN:
                 return current
             if self.running(run_id).state == "done":
                 return None
@@ -275,15 +277,20 @@ class Relay:
             )
         return run
 
-    def await_end(self, run_id: str, number: int) -> str | None:
+    def await_end(self, run_id: str, current: CurrentRound) -> str | None:
         """Wait until a round is anchored or void. Return the state file that it produced, if any.
+
+        None, too, if the chain lost its opening: then it may be opened again, or another one in its place.
 
         Raises:
             CoordinatorError: The run failed before the round ended.
         """
         began = time.monotonic()
         while True:
-            view = self.retry(lambda: self.api.get(f"/v1/rounds/{number}"))
+            view = self.retry(lambda: self._round(current.round))
+            if view is None or view.get("openedAt") != current.opened_at:
+                log(WARNING, "\tRound %d: the chain went back, and lost its opening", current.round)
+                return None
             if view.get("phase") in MADE and view.get("state"):
                 return str(view["state"])
             if view.get("phase") in VOID:
@@ -291,7 +298,16 @@ class Relay:
             self.running(run_id)
             time.sleep(self.pacing.pause(self.pacing.coordinator, began))  # The coordinator pushes nothing.
 
-    def still_open(self, round_id: int) -> bool:
+    def _round(self, number: int) -> dict[str, Any] | None:
+        """Return a round, according to the coordinator; None if the chain went back to before it."""
+        try:
+            return self.api.get(f"/v1/rounds/{number}")
+        except FolkmootError as error:
+            if error.code != "round-unknown":
+                raise
+            return None
+
+    def still_open(self, round_: CurrentRound) -> bool:
         """Return whether a round takes updates. Assume so while the coordinator is unavailable."""
         try:
             current = self.api.current_round()
@@ -299,7 +315,7 @@ class Relay:
             if passing(error):
                 return True
             raise
-        return current is not None and current.round == round_id and current.phase == OPEN
+        return current is not None and current.opening == round_.opening and current.phase == OPEN
 
     # Models
 
@@ -480,7 +496,7 @@ class Relay:
             self._progress.look()
             if now >= next_look:
                 next_look = now + self.pacing.pause(self.pacing.coordinator, last)
-                if not self.still_open(current.round):
+                if not self.still_open(current):
                     yield from self._late_replies(asking, current.round, answered)
                     if asking.owed:
                         text = "\tRound %d is closed; %d nodes have not answered in time"

@@ -57,7 +57,11 @@ _FIELDS: dict[str, dict[str, tuple[type, ...]]] = {
 NODE_LOG = "the log that `folkmoot join` names on that machine"
 """Where a node's log is, for readers on other machines: nodes do not send its path."""
 
+ALREADY_SIGNED = "already-signed"
+"""Code of a node whose signer has signed another commitment for a round of this number."""
+
 REMEDIES = {
+    ALREADY_SIGNED: "It signed for a round of this number that the chain has lost, and takes part in the next one.",
     "training-failed": "The traceback is in {log}.",
     "node-crashed": "Its process ended, often for lack of memory. Read {log}.",
     "node-lost": "Check the machine and its connection. The node takes part again when it is back.",

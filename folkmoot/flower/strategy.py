@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from flwr.supercore import log
 
-from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.coordinator_api import CoordinatorApi, CurrentRound
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.flower import records, reports
 from folkmoot.flower.relay import Base, Pacing, Relay, RoundReport, arrays_of, check_layout, report_metrics
@@ -172,13 +172,14 @@ class FolkmootStrategy(Strategy):
         result = Result()
         run = self._relay.await_run()
         self._expect = max(run.expect, self.min_available_nodes)
-        last, carried = -1, 0
+        last: CurrentRound | None = None
+        carried = 0
         while carried < num_rounds:
             current = self._relay.await_round(run.id, last)
             if current is None:
                 log(INFO, "The run is done")
                 break
-            last = current.round
+            last = current
             log(INFO, "")
             log(INFO, "[ROUND %d]", current.round)
             base = self._relay.load_base(current)
@@ -190,7 +191,7 @@ class FolkmootStrategy(Strategy):
             if metrics is not None:
                 result.train_metrics_clientapp[current.round] = metrics
                 report_metrics(current.round, train=metrics)
-            carried += self._relay.await_end(run.id, current.round) is not None
+            carried += self._relay.await_end(run.id, current) is not None
         else:
             log(INFO, "Carried %d rounds", num_rounds)
         self._finish(run.id, result, evaluate_fn)
@@ -371,7 +372,7 @@ class FolkmootStrategy(Strategy):
         waiting = {identifier for identifier in grid.push_messages(messages) if identifier}
         replies: list[Message] = []
         last = time.monotonic()
-        while waiting and self._relay.still_open(base.current.round):
+        while waiting and self._relay.still_open(base.current):
             for reply in grid.pull_messages(list(waiting)):
                 waiting.discard(reply.metadata.reply_to_message_id)
                 replies.append(reply)

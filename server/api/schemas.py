@@ -355,6 +355,8 @@ class CurrentRoundView(View):
     """sha256 of the base's state file."""
     momentum_root: str
     """Root of the base's momentum tree."""
+    opened_at: int
+    """Chain time of the opening. It is another one if the chain went back, and the round was opened again."""
     commit_deadline: int
     """Chain time from which no update is taken."""
     chain_time: int

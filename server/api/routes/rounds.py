@@ -54,6 +54,7 @@ def current(here: Here) -> CurrentRoundView:
             manifest=here.federation.genesis.manifest,
             base_state=found.base_state_sha256,
             momentum_root=found.base_momentum_root,
+            opened_at=found.opened_at or 0,
             commit_deadline=found.commit_deadline,
             chain_time=here.chain.now(),
             received=_Counted.of(session, [found.number]).received.get(found.number, 0),

@@ -471,9 +471,17 @@ def test_no_coordinator_is_said_at_once() -> None:
 def test_d3_a_round_below_the_last_one_is_served_after_a_rollback_of_the_chain(world: World) -> None:
     relay = Relay(world.url, pacing=QUICK)
     run = world.run()["id"]
-    served = relay.await_round(run, 7)
+    served = relay.await_round(run, None)
     assert served is not None
-    assert served.round == 1
+    assert (served.round, relay.still_open(served)) == (1, True)
+    above = replace(served, round=7)
+    assert relay.await_round(run, above) == served
+    world.opened_at += 1
+    again = relay.await_round(run, served)
+    assert again is not None
+    assert (again.round, relay.still_open(again), relay.still_open(served)) == (1, True, False)
+    assert relay.await_end(run, served) is None, "nobody waits for the end of what the chain lost"
+    assert relay.await_end(run, above) is None
     world.run_state = "done"
-    assert relay.await_round(run, 1) is None, "the same one is not served twice"
+    assert relay.await_round(run, again) is None, "the same one is not served twice"
     relay.api.close()

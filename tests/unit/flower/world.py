@@ -85,6 +85,7 @@ class World:
         self.refusals: list[str] = []
         self.times: list[float] = []
         self.run_state = "running"
+        self.opened_at = 100
         self.down = False
         cap = MEAN_SQUARE_CAPS[8] * manifest.elements
         self.policy = Policy("mean", (), cap, 1, 8, 8, 1024, 0, 600, 600, 600, 0, 0, 0)
@@ -257,6 +258,7 @@ class World:
             "commitDeadline": 1_000_000,
             "chainTime": 0,
             "received": len(last.updates),
+            "openedAt": self.opened_at,
         }
 
     def run(self) -> dict[str, Any]:
@@ -279,6 +281,7 @@ class World:
             "header": "0x" + one.header.encoded.hex(),
             "mean": one.mean,
             "received": len(one.updates),
+            "openedAt": self.opened_at,
         }
 
     def delivered(self, number: int, address: str) -> dict[str, Any] | None:
@@ -362,7 +365,8 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                     return self._send(200, world.deployment)
                 if parts[1] == "artifacts" and parts[2] in world.artifacts:
                     return self._send(200, world.artifacts[parts[2]])
-                return self._send(*_problem(404, "not-found", self.path))
+                code = "round-unknown" if self.path.startswith("/v1/rounds/") else "not-found"
+                return self._send(*_problem(404, code, self.path))
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") != "chunked":
