@@ -41,6 +41,7 @@ from server.rounds.canary import Canary
 from server.rounds.engine import Engine
 from server.settings import Settings
 from server.storage import Storage
+from server.telemetry.failing import Failing
 from server.telemetry.log import log_event
 from server.telemetry.metrics import Metrics
 from server.worker import Worker
@@ -103,6 +104,7 @@ class Coordinator:
             pause,
             indexer.check,
             Deletion(self.storage, self.chain, self.federation, indexer.check),
+            failing := Failing(),
         )
         return Worker(
             database,
@@ -111,10 +113,11 @@ class Coordinator:
             outbox,
             engine,
             upkeep,
-            Rewinder(self.federation, self.chain, self.storage, engine.forget),
+            Rewinder(self.federation, self.chain, self.storage, engine.forget, outbox.withdraw),
             self.settings.poll_interval,
             wake=wake,
             check=None if ready else self.check_chain,
+            failing=failing,
         )
 
     def make_app(self, worker: Worker) -> FastAPI:

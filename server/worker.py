@@ -14,8 +14,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import func, select
 
@@ -33,9 +34,11 @@ from server.restore.upkeep import Upkeep
 from server.rounds import queries as services
 from server.rounds.engine import Engine
 from server.rounds.runs import stopping
+from server.telemetry.failing import Failing
 from server.waiting import Waiting, Why, wait
 
 logger = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 LONGEST_PAUSE = 30.0
 """Seconds between two tries of a step that fails."""
@@ -54,6 +57,8 @@ class Status:
     """Unix time of the last look that went well."""
     error: str | None = None
     """What went wrong in the last look."""
+    failing: Failing = field(default_factory=Failing)
+    """What becomes of each background step."""
     code: str | None = None
     """Why the database does not say what the chain has now: `chain-rolled-back`, `deployment-lost`; None if it does."""
     ready: bool = True
@@ -83,6 +88,7 @@ class Worker:
         poll_interval: Seconds between two looks while something is under way.
         wake: Set by whoever has something new, so that nobody has to wait for the next look.
         check: Makes sure that the chain is the right one; done first, at every look until it passes. None if it has.
+        failing: Told what becomes of each step.
 
     Attributes:
         refusal: Why this coordinator must not go on; the thread has ended then.
@@ -102,8 +108,9 @@ class Worker:
         *,
         wake: threading.Event,
         check: Callable[[], None] | None = None,
+        failing: Failing | None = None,
     ) -> None:
-        self.status = Status(ready=check is None)
+        self.status = Status(ready=check is None, failing=failing or Failing())
         self.refusal: FolkmootError | None = None
         self.on_refusal: Callable[[], None] = lambda: None
         self._wake = wake
@@ -150,29 +157,42 @@ class Worker:
                 database meanwhile.
             FolkmootError: A part could not do its work, e.g. because the chain gave no answer: the first that it was.
         """
-        try:
-            self._database.claim()
-        except DatabaseError as exc:
-            raise _as_refusal(exc) from exc
+        self._do("database", self._database.claim)
         if self._check is not None:
-            self._look_at_chain(self._check)
-        self._look_back()
+            self._do("chain", partial(self._look_at_chain, self._check))
+        self._do("chain", self._look_back)
         changed = False
         failures: list[Exception] = []
-        parts: tuple[Callable[[], bool], ...] = (self._outbox.tick, self._index, self._engine.tick)
-        for part in parts:
+        parts: dict[str, Callable[[], bool]] = {
+            "transactions": self._outbox.tick,
+            "events": self._index,
+            "rounds": self._engine.tick,
+        }
+        for name, part in parts.items():
             if self._stop.is_set():
                 break
             try:
-                changed |= part()
+                changed |= self._do(name, part)
+            except Refusal:
+                raise
             except Exception as exc:
-                failures.append(_as_refusal(exc))
-        for later in failures[1:]:
-            if str(later) != str(failures[0]):
-                logger.warning("%s", later, extra=fields("look-failed"))
+                failures.append(exc)
         if failures:
-            raise next((failure for failure in failures if isinstance(failure, Refusal)), failures[0])
+            raise failures[0]
         return changed
+
+    def _do(self, name: str, deed: Callable[[], _T]) -> _T:
+        """Do one step, and take note of what becomes of it."""
+        try:
+            done = deed()
+        except Exception as exc:
+            if isinstance(exc, DatabaseError) and exc.code == FENCED:
+                raise Refusal(exc) from exc
+            if not isinstance(exc, Refusal):
+                self.status.failing.failed(name, exc)
+            raise
+        self.status.failing.passed(name)
+        return done
 
     @property
     def pause(self) -> float:
@@ -235,21 +255,18 @@ class Worker:
         while not self._stop.is_set():
             self._wake.clear()
             try:
-                pause = 0.0 if self.step() else self.pause
+                pause = 0.0 if self.step() else self._do("pause", lambda: self.pause)
             except Refusal as exc:
                 self.refusal = exc.why
                 self.status.error = str(exc.why)
                 self.on_refusal()
                 return
             except FolkmootError as exc:
-                if self.status.error != str(exc):
-                    logger.warning("%s", exc, extra=fields("look-failed", code=exc.code))
                 self.status.error = str(exc)
                 self._tell()
                 self._wake.wait(backoff.next())
                 continue
             except Exception as exc:
-                logger.exception("a defect stopped this step; it is tried again", extra=fields("defect"))
                 self.status.error = f"Unexpected {type(exc).__name__}."
                 self._tell()
                 self._stop.wait(backoff.next())
@@ -281,10 +298,3 @@ class Worker:
         except FolkmootError as error:
             self._told = None  # the next look tells
             logger.debug("%s", error)
-
-
-def _as_refusal(error: Exception) -> Exception:
-    """Return what a part's failure means for the worker: whoever was fenced off must end."""
-    if isinstance(error, DatabaseError) and error.code == FENCED:
-        return Refusal(error)
-    return error

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -86,6 +87,11 @@ class _Coordinator:
                 "Wait: it goes back with the chain by itself. After a minute, do what the error says."
                 if health["code"] == "chain-rolled-back"
                 else "Start the chain again with the state that it had, or deploy the federation anew.",
+            )
+        for step in health.get("failing", ())[:1]:
+            since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(step["since"]))
+            return failed(
+                f"Its step `{step['step']}` fails since {since} UTC: {step['error']}", step["remedy"]
             )
         if health.get("error"):
             return failed(f"The coordinator's last look failed: {health['error']}", "Its log says more.")

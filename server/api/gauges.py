@@ -68,7 +68,7 @@ GAUGES = {
     "folkmoot_worker_success_timestamp_seconds": Gauge(
         "Unix time at which the worker last did all of its work."
     ),
-    "folkmoot_worker_failing": Gauge("1 if the worker's last look failed."),
+    "folkmoot_worker_failing": Gauge("1 if the worker's last look failed, or another background step fails."),
     "folkmoot_run_rounds_left": Gauge("Rounds that the run under way still has to anchor; 0 without a run."),
     "folkmoot_rounds": Gauge("Rounds by the step that they are in.", ("step",)),
     "folkmoot_round_newest": Gauge("Number of the newest round."),
@@ -175,7 +175,9 @@ class Gauges(Collector):
         """Give a scrape what was read last."""
         now = Numbers()
         now.set("folkmoot_build_info", 1, version("folkmoot"))
-        now.set("folkmoot_worker_failing", self._status.error is not None)
+        now.set(
+            "folkmoot_worker_failing", self._status.error is not None or bool(self._status.failing.lasting)
+        )
         now.set("folkmoot_worker_success_timestamp_seconds", self._status.succeeded_time)
         now.set("folkmoot_indexed_block", self._status.indexed_block)
         for endpoint in self._chain.rpc.endpoints:
@@ -211,14 +213,15 @@ class Gauges(Collector):
         try:
             read(numbers)
         except Exception as error:
-            about = fields("no-numbers", part=part)
             if not isinstance(error, (FolkmootError, OSError)):
-                logger.exception("a defect kept the numbers of the %s from being read", part, extra=about)
+                self._status.failing.failed(f"numbers of the {part}", error)
             elif self._look.up.get(part, True):
+                about = fields("no-numbers", part=part)
                 logger.warning("The numbers of the %s can't be read: %s", part, error, extra=about)
             self._look.up[part] = False
             self._look.parts.pop(part, None)
         else:
+            self._status.failing.passed(f"numbers of the {part}")
             self._look.up[part] = True
             self._look.parts[part] = numbers.values
 

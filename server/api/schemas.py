@@ -50,11 +50,26 @@ class ProblemView(View):
     """What to do next."""
 
 
+class FailingView(View):
+    """A background step that fails."""
+
+    step: str
+    """Its name: `rounds`, `transactions`, `chain`, ..."""
+    error: str
+    """What failed when it was last tried."""
+    remedy: str
+    """What to do about it."""
+    since: int
+    """Unix time of the first failure in a row."""
+    times: int
+    """Failures in a row."""
+
+
 class HealthView(View):
     """State of the coordinator's parts."""
 
     status: str
-    """ok, or degraded if a part is down."""
+    """ok, or degraded if a part is down or a step fails."""
     database: bool
     """Whether the database answers."""
     store: bool
@@ -75,7 +90,9 @@ class HealthView(View):
     """`chain-rolled-back` while the database goes back with a chain that lost blocks which had their confirmations;
     `deployment-lost` if the contracts are gone with them."""
     error: str | None
-    """What went wrong in the last step."""
+    """What went wrong in the last step, and what to do about it."""
+    failing: list[FailingView]
+    """Background steps that fail: those that failed twice in a row, and defects at once."""
     warnings: list[str]
     """What the operator should know though the work goes on: fees at their ceiling, a node that lags."""
     version: str

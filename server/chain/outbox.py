@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -128,6 +129,16 @@ def describe(error: FolkmootError) -> dict[str, Any]:
     return {"code": error.code, "message": error.message, "remedy": error.remedy, "details": error.details}
 
 
+@dataclass
+class _Pending:
+    """A nonce that the pool of the node holds while the chain has lost blocks."""
+
+    since: Block
+    """Newest block when the form that has it now was seen or sent."""
+    fees: fees.Fees | None
+    """What that form offers; None if another process signed it."""
+
+
 class Outbox:
     """Carries queued transactions to the chain.
 
@@ -166,6 +177,7 @@ class Outbox:
         self._said: dict[int, Waiting] = {}  # by row, what is more than a matter of time
         self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
         self._refused: set[int] = set()  # rows whose fees the pool did not take
+        self._pool: dict[int, _Pending] = {}  # by nonce, while the chain has lost blocks
 
     def tick(self) -> bool:
         """Look after every transaction under way, then sign and send the queued ones, oldest first.
@@ -218,6 +230,64 @@ class Outbox:
             fee=_gwei(fees.offered(row.raw or b"").cap),
             hash=row.hash or "",
         )
+
+    def withdraw(self) -> str:
+        """Let every pending transaction of the account end: those that stay are replaced by ones that do nothing.
+
+        Called in the place of `tick` while the chain has lost blocks. Nothing is written: whoever starts again begins
+        anew, and the rows are put right when nothing is pending.
+
+        Returns:
+            What is waited for and what ends it, sentences; empty if nothing is pending.
+
+        Raises:
+            RpcError: The chain gave no answer.
+        """
+        latest, own = self._node.latest(), self._account.address
+        first, end = (self._node.transaction_count(own, at) for at in ("latest", "pending"))
+        self._pool = {nonce: seen for nonce, seen in self._pool.items() if first <= nonce < end}
+        waits = ""
+        for nonce in range(first, end):
+            seen = self._pool.setdefault(nonce, _Pending(latest, self._offered(nonce)))
+            if not _has_waited(seen.since.number, seen.since.timestamp, latest):
+                continue
+            tip = self._node.priority_fee()
+            if seen.fees is None:
+                new = fees.offer(latest.base_fee, tip, self._max_fee)
+            else:
+                new = fees.outbid(seen.fees, latest.base_fee, tip, self._max_fee)
+            if new is None:
+                waits = f" More than max_fee_gwei = {_gwei(self._max_fee)} would be needed now: raise it."
+                continue
+            form = self._signed(latest, nonce, to_bytes(hexstr=HexStr(own)), b"", FILL_GAS, new)
+            logger.warning(
+                "nonce %d is withdrawn, for %s gwei", nonce, _gwei(new.cap), extra=logs.fields("nonce-filled")
+            )
+            try:
+                self._node.send(form.raw)
+            except RpcError as error:
+                if error.code not in TURNED_AWAY:
+                    raise
+                waits = f" The node does not take the replacement: {error}"
+                if (
+                    error.code == FEE_TOO_LOW
+                ):  # at the next look more is offered, soon as much as a stranger did
+                    self._pool[nonce] = _Pending(seen.since, fees.Fees(2 * new.tip, 2 * new.cap))
+            else:
+                self._pool[nonce] = _Pending(latest, new)
+        if first >= end:
+            return ""
+        return (
+            f"{end - first} transactions of {own} are pending, from nonce {first} on. The next blocks end them; "
+            f"each that stays for {fees.REPLACE_BLOCKS} blocks and {fees.REPLACE_SECONDS} s of the chain's time is "
+            f"replaced by one that does nothing and offers more.{waits}"
+        )
+
+    def _offered(self, nonce: int) -> fees.Fees | None:
+        """The most that this coordinator has offered for a nonce."""
+        with self._database.read() as session:
+            raws = session.scalars(select(SentTransaction.raw).where(SentTransaction.nonce == nonce))
+            return max((fees.offered(raw) for raw in raws), key=lambda offer: offer.cap, default=None)
 
     def _rows(self, *states: str) -> list[Transaction]:
         with self._database.read() as session:
@@ -323,10 +393,7 @@ class Outbox:
 
     def _outbid(self, row: Transaction, form: SentTransaction, latest: Block) -> None:
         """Offer more if the newest form has waited and the market has moved on."""
-        if (
-            latest.number - form.block_number < fees.REPLACE_BLOCKS
-            or latest.timestamp - form.block_time < fees.REPLACE_SECONDS
-        ):
+        if not _has_waited(form.block_number, form.block_time, latest):
             return
         old, tip = fees.offered(form.raw), self._node.priority_fee()
         if row.id not in self._refused and not fees.risen(old, latest.base_fee, tip):
@@ -535,6 +602,12 @@ class Outbox:
             block_number=latest.number,
             block_time=latest.timestamp,
         )
+
+
+def _has_waited(number: int, timestamp: int, latest: Block) -> bool:
+    """Whether what was offered at a block has waited long enough to be replaced."""
+    long = latest.timestamp - timestamp >= fees.REPLACE_SECONDS
+    return long and latest.number - number >= fees.REPLACE_BLOCKS
 
 
 def _gwei(wei: int) -> str:

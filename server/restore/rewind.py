@@ -34,7 +34,7 @@ from server.chain import outbox
 from server.chain.indexer import ROLLED_BACK, DeepRollback, Fork, forget
 from server.chain.view import ChainView
 from server.db import events
-from server.db.models import Artifact, Entry, LogEntry, Refusal, Round, RoundReport, Run, Transaction, Update
+from server.db.models import Artifact, Entry, LogEntry, Round, RoundReport, Run, Transaction, Update
 from server.db.steps import OPEN, Step
 from server.db.wishes import kept
 from server.federation import Federation
@@ -76,11 +76,18 @@ class Rewinder:
         chain: The chain.
         storage: Database and store.
         restart: Called when rounds have changed, so that nothing is remembered of them in this process.
+        withdraw: Lets the pending transactions end; says what is waited for, nothing if none is pending.
     """
 
     def __init__(
-        self, federation: Federation, chain: ChainView, storage: Storage, restart: Callable[[], None]
+        self,
+        federation: Federation,
+        chain: ChainView,
+        storage: Storage,
+        restart: Callable[[], None],
+        withdraw: Callable[[], str],
     ) -> None:
+        self._withdraw = withdraw
         self._federation = federation
         self._chain = chain
         self._storage = storage
@@ -105,7 +112,7 @@ class Rewinder:
             raise found
         if not self._chain.local and not (fork.proven and time.monotonic() - self._since >= SURE_SECONDS):
             raise found  # a node may lag: it lacks blocks, and shows no others in their place
-        self._require_no_pending()
+        self._require_no_pending(fork)
         history = self._read(settled, fork)
         if self._chain.ledger.next_round() != history.storage.next_round:  # it goes on while we read
             raise found
@@ -120,9 +127,9 @@ class Rewinder:
         leave_out(importer, ledger, wishes)
         with importer.states:
             files = {
-                number: _import(importer, past, origin)
+                number: _import(importer, past, origin, fork.common)
                 for number, past in ledger.rounds.items()
-                if past.anchor is not None and not _is_same(history, known.get(number), past)
+                if past.anchored is not None and not _is_kept(history, known.get(number), past, fork.common)
             }
         rows = Rows(history, origin, self._chain.node, self._federation.coordinator)
         with self._storage.database.write("chain-rewound") as session:
@@ -134,19 +141,17 @@ class Rewinder:
         self._chain.forget()
         self._restart()
 
-    def _require_no_pending(self) -> None:
+    def _require_no_pending(self, fork: Fork) -> None:
         """Check that nothing of what was lost comes back by itself: the pool of a node keeps what a reorg took.
 
         Raises:
             RpcError: Transactions of the coordinator are pending.
         """
-        account, node = self._federation.coordinator, self._chain.node
-        waiting = node.transaction_count(account, "pending") - node.transaction_count(account, "latest")
-        if waiting > 0:
+        if waits := self._withdraw():
             raise RpcError(
-                f"The chain has lost blocks that had their confirmations, and {waiting} transactions of {account} are "
-                "pending. The coordinator waits for their end before it goes back with the chain.",
-                remedy="If they stay pending, replace the first: send a transaction with its nonce and a higher fee.",
+                f"The chain has lost its blocks from {fork.common + 1} to {fork.known}. The coordinator goes back with "
+                f"it when none of its transactions is pending. {waits}",
+                remedy="Check that the chain makes blocks, and that the account can pay gas.",
                 code=ROLLED_BACK,
             )
 
@@ -167,8 +172,14 @@ class Rewinder:
             ) from error
 
 
-def _is_same(history: History, row: Round | None, past: Past) -> bool:
-    """Whether the database has the round that the chain has, with the same anchor if there is one."""
+def _is_kept(history: History, row: Round | None, past: Past, common: int) -> bool:
+    """Whether the database has the round that the chain has, with the same anchor if there is one.
+
+    What was anchored in a block that the chain never lost is the same. If its row differs, somebody has altered it: the
+    scrub says so, and going back needs none of its files.
+    """
+    if row is not None and past.anchored is not None and past.anchored.block <= common:
+        return True
     if row is None or row.header_hash != "0x" + past.opened.header_hash.hex():
         return False
     entries = "0x" + history.storage.rounds[past.number].entries_hash.hex()
@@ -179,7 +190,7 @@ def _is_same(history: History, row: Round | None, past: Past) -> bool:
     return past.anchor is None or (anchor, row.entries_hash) == (past.anchor, entries)
 
 
-def _import(importer: Importer, past: Past, origin: Origin) -> RoundFiles | None:
+def _import(importer: Importer, past: Past, origin: Origin, common: int) -> RoundFiles | None:
     """Read the files of a round that the database does not have as the chain has it; None of a void one without files.
 
     Raises:
@@ -190,10 +201,12 @@ def _import(importer: Importer, past: Past, origin: Origin) -> RoundFiles | None
     except ArtifactError as error:
         if past.voided:
             return None
+        lost = past.anchored is None or past.anchored.block <= common
+        why = "The database lacks this round." if lost else "Another process with this key anchored it."
         raise ArtifactError(
             error.message,
-            remedy="It was anchored by another coordinator. Stop this one, and rebuild it in another folder from a "
-            "mirror: `folkmoot coordinator restore --home ... --mirror ...`.",
+            remedy=f"{why} Put the file back into the store: `folkmoot coordinator repair --mirror ...`. Or stop this "
+            "coordinator, and rebuild it in another folder: `folkmoot coordinator restore --home ... --mirror ...`.",
             code=error.code,
             details=error.details,
         ) from error
@@ -227,7 +240,7 @@ class _Rewriting:
         lost = list(session.scalars(select(Transaction.id).where(above).order_by(Transaction.id)))
         for past in self.ledger.rounds.values():
             row = session.get(Round, past.number)
-            if row is not None and _is_same(self.rows.history, row, past):
+            if row is not None and _is_kept(self.rows.history, row, past, self.common):
                 self._follow(row, past)
             else:
                 self._write_anew(row, past)
@@ -262,6 +275,8 @@ class _Rewriting:
             if step is not Step.CANCELLING or target is Step.COLLECTING:
                 self._uncount(row)
                 self._clear(row, target)
+                if row.opened_at != past.opened_at:
+                    self._ask_again(row.number)
                 self._hide(row.number, past.commit_deadline)
                 row.opened_at, row.error = past.opened_at, error
                 row.commit_deadline, row.anchor_deadline = past.commit_deadline, past.anchor_deadline
@@ -315,8 +330,13 @@ class _Rewriting:
             self._clear(row, Step.OPENING)
             row.error = row.opened_at = row.commit_deadline = row.anchor_deadline = None
             self.session.execute(update(Update).where(Update.round == row.number).values(batch=None))
+            self._ask_again(row.number)
             self._hide(row.number, _HIDDEN)
         self._wanted[row.number] = ("open:",)
+
+    def _ask_again(self, number: int) -> None:
+        """Forget what was reported of a round that opens again: the relay asks its nodes once more."""
+        self.session.execute(delete(RoundReport).where(RoundReport.round == number))
 
     def _hide(self, number: int, until: int) -> None:
         """Keep the updates of a round from everybody until a time: its window is open once more."""
@@ -333,16 +353,9 @@ class _Rewriting:
 
     def _remove(self, row: Round) -> None:
         """Delete a round and what belongs to it."""
-        for table in (Entry, Update, RoundReport, Refusal):
-            self.session.execute(delete(table).where(table.round == row.number))
-        files = (Artifact.kind == "update") & (Artifact.round == row.number)
-        # Sent again, they are hidden until another deadline.
-        self.session.execute(delete(Artifact).where(files))
-        self._forget_model(row.number)
         for transaction in self.session.scalars(select(Transaction).where(Transaction.round == row.number)):
             self._drop(transaction)
-        self.session.delete(row)
-        self.session.flush()
+        services.remove_round(self.session, row)
 
     def _forget_model(self, number: int) -> None:
         made = (Artifact.kind == "model") & (Artifact.round == number)

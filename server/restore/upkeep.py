@@ -26,7 +26,7 @@ from itertools import chain as concatenated
 from sqlalchemy import select
 
 from folkmoot.artifacts.sources import ArtifactSource, SeveralSources, open_source
-from folkmoot.errors import ArtifactError, FolkmootError
+from folkmoot.errors import ArtifactError, DatabaseError, RpcError, StoreError
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.logs import fields
@@ -40,6 +40,7 @@ from server.restore.compare import Altered, Comparison, Scrub
 from server.restore.deletion import Deletion
 from server.restore.repair import Lack, is_whole, look, put_back, relink
 from server.storage import Storage
+from server.telemetry.failing import Failing
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,7 @@ class Upkeep:
         check: Raises a FolkmootError while the chain has lost blocks that the rows are about. Then the rows wait for
             the worker to go back with the chain, and none is told.
         deletion: Deletes files; None for not.
+        failing: Told what becomes of each step.
     """
 
     def __init__(
@@ -114,7 +116,9 @@ class Upkeep:
         pause: float = 10.0,
         check: Callable[[], None] = lambda: None,
         deletion: Deletion | None = None,
+        failing: Failing | None = None,
     ) -> None:
+        self._failing = failing or Failing()
         self._storage, self._federation, self._mirrors = storage, federation, mirrors
         self._models, self._deletion = ModelFiles(storage, federation, policy), deletion
         self._pause, self._check = pause, check
@@ -179,24 +183,34 @@ class Upkeep:
             for name in self._due():
                 if self._stop.is_set():
                     return
-                self._try(partial(self._tend, name))
+                self._try("files", partial(self._tend, name))
             if self._scrub is not None and time.monotonic() >= scrub_at:
-                pause = self._try(self._scrub)
+                pause = self._try("rows", self._scrub)
                 scrub_at = time.monotonic() + (LONGEST_PAUSE if pause is None else pause)
             if self._deletion is not None and time.monotonic() >= delete_at:
-                self._try(partial(self._bring_back, self._deletion))
-                self._try(self._deletion)
+                self._try("states", partial(self._bring_back, self._deletion))
+                self._try("deletion", self._deletion)
                 delete_at = time.monotonic() + self._pause
             self._wake.wait(min(1.0, self._pause))
 
-    def _try(self, deed: Callable[[], float | None]) -> float | None:
+    def _try(self, step: str, deed: Callable[[], float | None]) -> float | None:
         """Do something that may fail. The next time comes by itself."""
         try:
-            return deed()
-        except FolkmootError as exc:
-            logger.warning("%s", exc, extra=fields("upkeep-failed", code=exc.code))
-        except Exception:
-            logger.exception("a defect stopped the upkeep; it is tried again", extra=fields("defect"))
+            done = deed()
+        except (
+            RpcError,
+            DatabaseError,
+            StoreError,
+        ) as exc:  # what is away, the worker and health say themselves
+            logger.debug("%s", exc, extra=fields("upkeep-failed", code=exc.code))
+        except Exception as exc:
+            if not (
+                step == "files" and isinstance(exc, ArtifactError)
+            ):  # what nobody has is among the warnings
+                self._failing.failed(step, exc)
+        else:
+            self._failing.passed(step)
+            return done
         return None
 
     def _due(self) -> list[str]:

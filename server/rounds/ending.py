@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 
 from folkmoot.rpc.client import Phase, RoundView
+from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.view import ChainView
 from server.db import events
@@ -17,6 +19,8 @@ from server.rounds import reported
 from server.rounds.patience import Patience
 from server.rounds.phase import StepHandler, refused
 from server.waiting import DONE, Progress, Why, wait
+
+logger = logging.getLogger(__name__)
 
 _ANCHORED = (Step.ANCHORED, Step.FINALIZING)
 """Steps of a round that is anchored and not final: its bond is held until it is released."""
@@ -97,6 +101,13 @@ class Ending(StepHandler):
                 run.cancelled += 1
                 services.fail_run(
                     session, run, f"Round {round_.number} was slashed: its anchor was proven wrong."
+                )
+            elif reported.lost_by_rollback(session, round_.number):
+                logger.warning(
+                    "round %d does not count towards the end of its run: the chain lost a round of this number, which "
+                    "nodes had signed for",
+                    round_.number,
+                    extra=fields("cancel-not-counted", round=round_.number),
                 )
             else:
                 now = datetime.now(UTC)

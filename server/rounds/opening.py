@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
+from folkmoot.rpc.client import Phase
 from server.chain import outbox
 from server.chain.calls import encode_call
 from server.db import events
@@ -32,7 +33,7 @@ class Opening(StepHandler):
         header_hash = "0x" + view.header_hash.hex()
         if header_hash != round_.header_hash:
             if transaction.state == "failed":
-                return self._fail(round_, transaction)
+                return self._follow_refusal(round_, transaction)
             return self._confirmations(round_)  # the endpoint answers from before the block that opened it
         self._refused = None
         with self._database.write("round-opened") as session:
@@ -60,9 +61,21 @@ class Opening(StepHandler):
             events.append(session, "round-opened", data, key=f"round-opened:{round_.number}")
         return DONE
 
-    def _fail(self, round_: Round, transaction: Transaction) -> Progress:
+    def _follow_refusal(self, round_: Round, transaction: Transaction) -> Progress:
+        """Try again when the round before has ended, if that is why; else give the round up."""
+        refusal = (transaction.error or {}).get("details", {}).get("error")
+        if refusal != "RoundLedgerRoundStillOpen":
+            return self._fail(round_, transaction, refusal)
+        before = round_.number - 1
+        if self._ledger.round(before).phase is Phase.OPEN:  # this one may have updates: nobody can sign twice
+            return wait(Why.NOT_ANCHORED, before)
+        roots = bytes.fromhex(round_.base_state_root[2:]), bytes.fromhex(round_.header_hash[2:])
+        with self._database.write("round-planned") as session:
+            self._send(session, f"open:{round_.number}", round_.number, "openRound", round_.number, *roots)
+        return DONE
+
+    def _fail(self, round_: Round, transaction: Transaction, refusal: str | None) -> Progress:
         error = transaction.error or {}
-        refusal = error.get("details", {}).get("error")
         passing = refusal in (
             "RoundLedgerTooManyPending",
             "RoundLedgerWrongBase",
@@ -73,7 +86,7 @@ class Opening(StepHandler):
         if refusal == "StakeVaultDrawTooEarly" and self._chain.local:
             self._chain.node.move_clock(self._chain.now() + 1)  # Anvil makes no block by itself
         with self._database.write("opening-failed") as session:
-            session.delete(session.get_one(Round, round_.number))
+            services.remove_round(session, session.get_one(Round, round_.number))
             if refusal == "StakeVaultDrawTooOld":
                 # The purpose has the opening's hash: another one is sent if this one is too old again, weeks later.
                 purpose = f"redraw:{transaction.hash or transaction.id}"

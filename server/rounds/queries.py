@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.ledger import costs
@@ -14,7 +14,17 @@ from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
 from server.chain.indexer import by_name
 from server.db import events
-from server.db.models import ChainEvent, Entry, Refusal, Round, Run, Transaction, Update
+from server.db.models import (
+    Artifact,
+    ChainEvent,
+    Entry,
+    Refusal,
+    Round,
+    RoundReport,
+    Run,
+    Transaction,
+    Update,
+)
 from server.db.steps import OPEN, UNSETTLED
 
 SAMPLED_ROUNDS = 10
@@ -22,8 +32,11 @@ SAMPLED_ROUNDS = 10
 
 
 def open_round(session: Session) -> Round | None:
-    """The round that is open, or on its way to its anchor."""
-    return session.scalar(select(Round).where(Round.step.in_(OPEN)).order_by(Round.number.desc()).limit(1))
+    """The round that is open, or on its way to its anchor.
+
+    There are two after a rollback that took the end of one and the opening of the next: the first comes first.
+    """
+    return session.scalar(select(Round).where(Round.step.in_(OPEN)).order_by(Round.number).limit(1))
 
 
 def unfinished(session: Session) -> list[int]:
@@ -120,6 +133,17 @@ def refuse(
         "authenticated": authenticated,
     }
     events.append(session, "update-refused", data)
+
+
+def remove_round(session: Session, row: Round) -> None:
+    """Delete a round that the chain does not have, and what belongs to it. Its transactions stay."""
+    for table in (Entry, Update, RoundReport, Refusal):
+        session.execute(delete(table).where(table.round == row.number))
+    # Updates that are sent again are hidden until another deadline; a model is made of another state.
+    files = Artifact.kind.in_(("update", "model")) & (Artifact.round == row.number)
+    session.execute(delete(Artifact).where(files))
+    session.delete(row)
+    session.flush()
 
 
 def fail_run(session: Session, run: Run, error: str) -> None:

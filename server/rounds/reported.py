@@ -11,12 +11,13 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import InputError
-from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, explained
+from folkmoot.flower.reports import ALREADY_SIGNED, ANSWERED, ASKED, FAILED, REFUSED, explained
 from server.db import events
-from server.db.models import Round, RoundReport
+from server.db.models import LogEntry, Round, RoundReport
 from server.db.steps import Step
 
 MOST_REASONS = 3
@@ -97,6 +98,18 @@ def too_few(session: Session, number: int, entries: int, needed: int) -> str:
     """Say why a round is cancelled that has fewer entries than its policy needs."""
     said = f"{entries} of at least {needed} contributors committed an update."
     return f"{said} {reasons(session, number)}".strip()
+
+
+def lost_by_rollback(session: Session, number: int) -> bool:
+    """Whether nodes could not take part because they had signed for a round with this number that the chain lost.
+
+    A node's word alone is not believed: a round of this number must have been lost.
+    """
+    found = session.get(RoundReport, number)
+    if found is None or not any(node["code"] == ALREADY_SIGNED for node in found.document["nodes"]):
+        return False
+    rewound = session.scalars(select(LogEntry.data).where(LogEntry.type == "chain-rewound"))
+    return any(number in (*data["back"], *data["gone"]) for data in rewound)
 
 
 def reasons(session: Session, number: int) -> str:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -238,13 +238,20 @@ def until(condition: Callable[[], Any], seconds: float = 60.0, what: str = "it")
     raise AssertionError(f"{what} did not happen in {seconds} seconds")
 
 
-def report(here: Running, number: int, metrics: dict[str, Any]) -> None:
+def report(
+    here: Running,
+    number: int,
+    metrics: dict[str, Any],
+    nodes: Sequence[dict[str, Any]] = (),
+    *,
+    complete: bool = True,
+) -> None:
     """Report on a round, as the operator's `folkmoot train` does."""
     known = here.api.round_report(number)
     content = {
         "round": number,
-        "complete": True,
-        "nodes": [],
+        "complete": complete,
+        "nodes": list(nodes),
         "metrics": {"train": None, "evaluate": None, "server": None, **metrics},
     }
     after = int(time.time()) + 1200 if known else 0

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import signal
@@ -14,6 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from web3.exceptions import TransactionNotFound
 
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import FolderSource
@@ -21,6 +24,7 @@ from folkmoot.audit.audit import audit
 from folkmoot.chain import governance
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.doctor.coordinator import api_checks
 from folkmoot.errors import CoordinatorError, UpdateRefused
 from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
 from folkmoot.fraud.contracts.pruned import PrunedRounds
@@ -31,12 +35,14 @@ from folkmoot.runtime.units import UNIT
 from server.db.models import Artifact, LogEntry, Round, Transaction
 from server.settings import load
 from tests import factories
+from tests.chaos.shelves import FolderShelf
 from tests.integration.coordinator_world import (
     Process,
     Running,
     Signed,
     federation,
     open_round,
+    report,
     running,
     serving,
     train,
@@ -442,3 +448,154 @@ def test_d3_a_mirror_and_a_watcher_follow_a_chain_that_lost_more_than_they_read_
     assert mirrored.rounds == {}
     assert follower.read(rpc).told == {}
     past.close()
+
+
+def test_a_file_of_a_round_that_the_chain_still_has_keeps_nobody_from_going_back(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(2, len(NAMES), world.coordinator, here.domain)
+        made = play(here, 1)
+        settled(here.api, 1)
+        until(lambda: open_round(here.api, 2), what="round 2")
+        snapshot = world.anvil.snapshot()
+        play(here, 2)
+        second = settled(here.api, 2)
+        shelf, names = FolderShelf(Path(here.coordinator.storage.store.location)), []
+        with here.coordinator.storage.database.write() as session:
+            for signed in made:
+                name = hashlib.sha256(signed.data).hexdigest()
+                session.get_one(Artifact, name).deleted = "expired"
+                names.append(name)
+            row = session.get_one(Round, 1)
+            row.anchor = {**(row.anchor or {}), "meanRoot": row.base_state_root}
+        for name in names:
+            shelf.replace(name, None)
+        world.anvil.revert(snapshot)
+        world.anvil.call("evm_mine")
+        until(lambda: "chain-rewound" in told_by(here), 30, "the way back")
+        assert settled(here.api, 2)["stateRoot"] == second["stateRoot"]
+
+
+def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    """Nobody mines it: it does not fit into the blocks."""
+    anvil, node = world.anvil, world.chain.w3.eth
+    with running(tmp_path / "home", world) as here:
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        open_round(here.api, 1)
+        snapshot = anvil.snapshot()
+        play(here, 1)
+        first = settled(here.api, 1)
+    anvil.revert(snapshot)
+    anvil.call("evm_setAutomine", False)
+    nonce = node.get_transaction_count(world.coordinator.address)
+    limit = node.get_block("latest")["gasLimit"]
+    large: Any = {
+        "to": world["outsider"].address,
+        "value": 0,
+        "gas": 200_000,
+        "nonce": nonce,
+        "chainId": node.chain_id,
+        "maxFeePerGas": 3 * 10**9,
+        "maxPriorityFeePerGas": 1,
+    }
+    pending = node.send_raw_transaction(world.coordinator.sign_transaction(large).raw_transaction)
+
+    def block() -> bool:
+        anvil.advance(11)
+        return node.get_transaction_count(world.coordinator.address) > nonce
+
+    anvil.call("evm_setBlockGasLimit", hex(100_000))
+    for _ in range(4):
+        block()
+    with serving(load(tmp_path / "home"), world) as here:
+        said = until(
+            lambda: (
+                str(health(here.api.url)[1]["error"]).partition(" are pending")[1] and health(here.api.url)[1]
+            )
+        )
+        assert (said["status"], said["code"]) == ("degraded", "chain-rolled-back")
+        assert [step["step"] for step in said["failing"]] == ["chain"]
+        until(
+            lambda: block() or node.get_transaction(pending)["blockHash"], what="the replacement in a block"
+        )
+        with pytest.raises(TransactionNotFound):
+            node.get_transaction_receipt(pending)
+        anvil.call("evm_setBlockGasLimit", hex(limit))
+        anvil.call("evm_setAutomine", True)
+        until(lambda: healthy(here.api.url), what="green health")
+        assert settled(here.api, 1)["stateRoot"] == first["stateRoot"], "nobody had to hand in anything twice"
+        require_agreement(here.api, world)
+
+
+@pytest.mark.parametrize("part", ["_outbox.tick", "_index", "_engine.tick", "_look_back"])
+def test_a_defect_of_any_step_makes_health_red_and_says_what_to_do(
+    world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    names = {
+        "_outbox.tick": "transactions",
+        "_index": "events",
+        "_engine.tick": "rounds",
+        "_look_back": "chain",
+    }
+    with running(tmp_path / "home", world) as here:
+        until(lambda: healthy(here.api.url), what="green health")
+        owner: Any = here.worker
+        *parents, name = part.split(".")
+        for parent in parents:
+            owner = getattr(owner, parent)
+
+        def fail() -> bool:
+            raise IntegrityError("DELETE FROM rounds", {}, Exception("FOREIGN KEY constraint failed"))
+
+        with monkeypatch.context() as broken:
+            broken.setattr(owner, name, fail)
+            here.worker.wake()
+            status, said = until(
+                lambda: (found := health(here.api.url))[0] == 503 and found, what="red health"
+            )
+            assert (status, said["status"], said["chain"]) == (503, "degraded", True)
+            step = said["failing"][0]
+            assert (step["step"], "FOREIGN KEY" in step["error"]) == (names[part], True)
+            assert step["since"] <= time.time()
+            assert "report the defect" in step["remedy"]
+            assert step["remedy"] in said["error"]
+            checks = api_checks(here.api, tmp_path / "home" / "deployment.json")
+            finding = next(check for check in checks if check.name == "coordinator's health").run()
+            assert (finding.state.value, names[part] in finding.text, finding.remedy) == (
+                "failed",
+                True,
+                step["remedy"],
+            )
+        here.worker.wake()
+        until(lambda: healthy(here.api.url), what="green health")
+
+
+def test_a_round_that_nodes_have_signed_for_before_is_cancelled_early_and_does_not_end_the_run(
+    world: factories.Federation, tmp_path: Path
+) -> None:
+    """Its opening was lost, with the base that they had trained from: they may not sign another update."""
+    with running(tmp_path / "home", world, cancelled_limit=1) as here:
+        snapshot = world.anvil.snapshot()
+        here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
+        first, _, _ = open_round(here.api, 1)
+        report(here, 1, {}, complete=False)
+        world.anvil.revert(snapshot)
+        world.anvil.advance(60)
+        until(lambda: "chain-rewound" in told_by(here), what="the way back")
+        again, _, _ = open_round(here.api, 1)
+        assert again.opening != first.opening
+        assert here.api.round_report(1) is None, "the nodes are asked once more"
+        node = {"node": "1", "account": None, "state": "failed", "seconds": None}
+        node |= {"code": "already-signed", "detail": "Another commitment of round 1 was signed already."}
+        report(here, 1, {}, nodes=[node])
+        open_round(here.api, 2)
+        ended, run = here.api.get("/v1/rounds/1"), here.api.run()
+        assert (ended["phase"], run is not None and (run.state, run.cancelled)) == (
+            "cancelled",
+            ("running", 0),
+        )
+        assert "1 node failed (already-signed)" in ended["error"]
+        assert "takes part in the next one" in ended["error"]

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Response
 from folkmoot.errors import ChainError
 from folkmoot.ledger import clock
 from server.api.parts import Here
-from server.api.schemas import HealthView
+from server.api.schemas import FailingView, HealthView
 from server.chain.node import Block
 from server.waiting import without_paths
 
@@ -39,12 +39,16 @@ def clock_warning(now: float, newest: Block) -> str | None:
     )
 
 
-_DOWN = "A part is down, or the chain lost blocks that the database rests on."
+_DOWN = "A part is down, a background step fails, or the chain lost blocks that the database rests on."
 
 
 @router.get("/v1/health", responses={503: {"model": HealthView, "description": _DOWN}})
 def health(here: Here, response: Response) -> HealthView:
-    """State of database, store and chain; 503 when one is down, or the chain lost blocks that the database rests on."""
+    """State of database, store, chain and background steps; 503 when one is down or fails.
+
+    A step counts as failing from the second failure in a row on, and at once if the error is a defect. It is 503, too,
+    when the chain lost blocks that the database rests on.
+    """
     status = here.worker.status
     latest, now = None, None
     warnings = here.worker.warnings
@@ -55,9 +59,11 @@ def health(here: Here, response: Response) -> HealthView:
         warnings += [skew] if skew else []
     database, store = here.database.problem(), here.store.problem()
     fine = database is None and store is None and latest is not None and status.ready and status.code is None
+    failing = status.failing.lasting
+    fine &= not failing
     if not fine:
         response.status_code = 503
-    error = status.error or next((str(found) for found in (database, store) if found), None)
+    error = next((str(found) for found in (*failing, status.error, database, store) if found), None)
     return HealthView(
         status="ok" if fine else "degraded",
         database=database is None,
@@ -70,6 +76,16 @@ def health(here: Here, response: Response) -> HealthView:
         coordinator=here.federation.coordinator,
         code=status.code,
         error=None if error is None else without_paths(error),
+        failing=[
+            FailingView(
+                step=one.step,
+                error=without_paths(one.error),
+                remedy=without_paths(one.remedy),
+                since=int(one.since),
+                times=one.times,
+            )
+            for one in failing
+        ],
         warnings=[without_paths(warning) for warning in warnings],
         version=version("folkmoot"),
     )
