@@ -14,6 +14,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -189,7 +190,7 @@ class Worker:
             if isinstance(exc, DatabaseError) and exc.code == FENCED:
                 raise Refusal(exc) from exc
             if not isinstance(exc, Refusal):
-                self.status.failing.failed(name, exc)
+                self.status.failing.failed(name, self._named(exc))
             raise
         self.status.failing.passed(name)
         return done
@@ -267,7 +268,7 @@ class Worker:
                 self._wake.wait(backoff.next())
                 continue
             except Exception as exc:
-                self.status.error = f"Unexpected {type(exc).__name__}."
+                self.status.error = self._unexpected(exc)
                 self._tell()
                 self._stop.wait(backoff.next())
                 continue
@@ -298,3 +299,17 @@ class Worker:
         except FolkmootError as error:
             self._told = None  # the next look tells
             logger.debug("%s", error)
+        except Exception as error:  # a cell that can't be read must not end the thread
+            self._told = None
+            self.status.error = self._unexpected(error)
+            logger.warning("%s", error, exc_info=error, extra=fields("defect"))
+
+    def _named(self, error: Exception) -> Exception:
+        """Return a defect as what it comes from, if that is a cell of the database that can't be read."""
+        with suppress(DatabaseError):
+            return error if isinstance(error, FolkmootError) else self._database.unreadable() or error
+        return error
+
+    def _unexpected(self, error: Exception) -> str:
+        named = self._named(error)
+        return str(named) if isinstance(named, FolkmootError) else f"Unexpected {type(error).__name__}."

@@ -104,7 +104,7 @@ def create_app(here: AppState, gauges: Gauges) -> FastAPI:
         allow_headers=["Last-Event-ID", "If-None-Match", "Range"],
         expose_headers=["ETag", "Retry-After"],
     )
-    app.add_middleware(problems.Defects)
+    app.add_middleware(problems.Defects, database=here.database)
     app.add_middleware(Observed, metrics=here.metrics, log=here.settings.access_log)  # the outermost
     return app
 

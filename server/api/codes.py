@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "database-unreachable": "The database can't be reached.",
     "database-locked": "The database is locked by another process.",
     "database-full": "The database has no room left.",
+    "row-unreadable": "A cell of the database has a value that can't be read; the answer names row, column and remedy.",
     "store-failed": "The store can't be used.",
     "store-full": "The store has no room left.",
     "store-checksum": "The store gave other bytes than it was given.",

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -33,6 +34,8 @@ from folkmoot.errors import (
 )
 from folkmoot.protocol.verdict import Reason
 from folkmoot.runtime.logs import fields
+from server.db.cells import UNREADABLE
+from server.db.engine import Database
 
 logger = logging.getLogger(__name__)
 
@@ -190,7 +193,8 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     @app.exception_handler(FolkmootError)
     async def _expected(_request: Request, error: FolkmootError) -> JSONResponse:
         status = status_of(error)
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, Problem):
+        public = isinstance(error, Problem) or error.code == UNREADABLE
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not public:
             return _ours(status, error.code, error, trace=False)
         retry = error.details.get("retryAfter")
         headers = {} if retry is None else {"Retry-After": str(retry)}
@@ -250,10 +254,11 @@ class Defects:
 
     Args:
         app: What may go wrong.
+        database: May have a cell that nobody can read, of which all that is unexpected may come.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, database: Database) -> None:
+        self._app, self._database = app, database
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, and catch."""
@@ -270,8 +275,19 @@ class Defects:
         try:
             await self._app(scope, receive, sent)
         except Exception as error:
-            answer = _ours(500, "defect", error, trace=True)
+            cell = await to_thread.run_sync(self._unreadable)
+            if cell is not None:
+                logger.error("%s", cell, extra=fields("row-unreadable", **cell.details))
+                answer = response(503, cell.code, cell.message, cell.remedy, **cell.details)
+            else:
+                answer = _ours(500, "defect", error, trace=True)
             if (
                 not started
             ):  # else the web server closes the connection in the middle, so that nobody takes it for whole
                 await answer(scope, receive, send)
+
+    def _unreadable(self) -> DatabaseError | None:
+        try:
+            return self._database.unreadable()
+        except DatabaseError:
+            return None

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from folkmoot.errors import DatabaseError
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.urls import without_secrets
+from server.db.cells import unreadable
 from server.db.failures import named
 from server.db.holding import Hold
 
@@ -120,6 +121,7 @@ class Database:
         self.listeners: list[Listener] = []
         self._hold = Hold(engine)
         self._trouble: tuple[float, DatabaseError] | None = None
+        self._unreadable: DatabaseError | None = None
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -181,16 +183,29 @@ class Database:
         self._hold.take()
 
     def problem(self) -> DatabaseError | None:
-        """What is wrong with the database now: it can't be read, or the newest write failed a moment ago."""
+        """What is wrong with the database now: it or a cell of it can't be read, or a write failed a moment ago."""
         try:
             with self.read() as session:
                 session.execute(text("SELECT 1"))
+            if self._unreadable is not None and (cell := self.unreadable()) is not None:
+                return cell
         except DatabaseError as exc:
             return exc
         trouble = self._trouble
         if trouble is not None and time.monotonic() - trouble[0] < TROUBLE_SECONDS:
             return trouble[1]
         return None
+
+    def unreadable(self) -> DatabaseError | None:
+        """The first cell that can't be read, for whoever met something unexpected: it names row, column and remedy.
+
+        Raises:
+            DatabaseError: The database can't be used.
+        """
+        with self.read() as session:
+            cell = next(iter(unreadable(session.connection())), None)
+        self._unreadable = None if cell is None else cell.error()
+        return self._unreadable
 
     def close(self) -> None:
         """Close all connections."""

@@ -5,28 +5,32 @@ The chain is the truth; a file counts only under the hash that the chain has. On
 compared: events with their confirmations, and rounds that are final and settled. So what differs was altered, or was
 lost by the disk, and can be put right from the truth. A coordinator that runs only tells of it: an endpoint that lags
 or lies must not make it change a row.
+
+A cell that can't be read is one finding, and ends nothing but the step that reads it.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from sqlalchemy import func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from folkmoot.artifacts.carried import files_of
-from folkmoot.errors import ArtifactError, InputError, RpcError
+from folkmoot.errors import ArtifactError, DatabaseError, InputError, RpcError
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex, sha256_of
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.rpc.client import Phase, RoundView
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
+from server.db.cells import Cell, unreadable
 from server.db.models import LASTING, Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
 from server.db.steps import ENDED, Step
 from server.federation import Federation
@@ -54,13 +58,18 @@ class Altered:
     """What the database has."""
     expected: Any
     """What is true."""
-    mend: Callable[[Session], None]
-    """Puts it right."""
+    mend: Callable[[Session], bool | None]
+    """Puts it right; returns False if nothing here says what is right."""
 
     def __str__(self) -> str:
         """Return it as a sentence."""
         where = f"{self.table} {self.key}" + (f", column {self.column}" if self.column else "")
         return f"{where}: the database has {_short(self.found)}, and the truth is {_short(self.expected)}."
+
+    @property
+    def where(self) -> tuple[str, str, str]:
+        """Table, row and column."""
+        return self.table, self.key, self.column
 
     def to_json(self) -> dict[str, Any]:
         """Return what an event tells of it."""
@@ -89,7 +98,8 @@ class Comparison:
         """Return the numbers of the rounds that ended, oldest first."""
         with self._read() as session:
             query = select(Round.number).where(Round.step.in_(ENDED)).order_by(Round.number)
-            return list(session.scalars(query))
+            numbers: list[Any] = list(session.scalars(query))
+            return [number for number in numbers if isinstance(number, int)]
 
     def everything(self, rounds: list[int]) -> Iterator[Altered]:
         """Compare all events, the accounts, and some rounds.
@@ -99,8 +109,12 @@ class Comparison:
             DatabaseError: The database can't be used.
             StoreError: The store can't be used.
         """
+        told: set[tuple[str, str, str]] = set()
         for step in self.steps(rounds):
-            yield from step()
+            for altered in step():
+                if altered.where not in told:
+                    yield altered
+                told.add(altered.where)
 
     def steps(self, rounds: list[int]) -> list[Callable[[], list[Altered]]]:
         """Return the parts of that, none of which takes long. One that fails says nothing of the others.
@@ -110,11 +124,39 @@ class Comparison:
             DatabaseError: The database can't be used.
         """
         first = self._federation.deployment.block
-        return [
+        steps: list[Callable[[], list[Altered]]] = [
             self.strays,
             *(partial(self.events, start) for start in range(first, self._settled() + 1, BATCH_BLOCKS)),
             self.accounts,
             *(partial(self.round, number) for number in rounds),
+        ]
+        return [self.cells, *(partial(self._readable, step) for step in steps)]
+
+    def _readable(self, step: Callable[[], list[Altered]]) -> list[Altered]:
+        """Do a step; one that meets a cell that can't be read finds that cell."""
+        try:
+            return step()
+        except (DatabaseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            found = self.cells()
+            if not found:
+                raise
+            return found
+
+    def cells(self) -> list[Altered]:
+        """Return the cells of all tables that can't be read, whether their columns are compared or not."""
+        ended = set(self.rounds())
+        with self._read() as session:
+            found = unreadable(session.connection())
+        return [
+            Altered(
+                cell.table.name,
+                cell.key,
+                cell.column.name,
+                f"a value of type {cell.found} that can't be read",
+                cell.expected,
+                partial(_convert, cell, _is_restored(cell, ended)),
+            )
+            for cell in found
         ]
 
     def strays(self) -> list[Altered]:
@@ -172,7 +214,7 @@ class Comparison:
         """Newest block that has its confirmations and whose events were read; -1 if there is none."""
         with self._read() as session:
             known = session.scalar(select(func.max(ChainBlock.number)))
-        return -1 if known is None else min(known, self._chain.settled_block())
+        return min(known, self._chain.settled_block()) if isinstance(known, int) else -1
 
     def _true(self, logs: list[dict[str, Any]]) -> dict[tuple[int, int], ChainEvent]:
         """The events that logs are, by block and place in it."""
@@ -336,6 +378,35 @@ class Comparison:
             else:
                 found += _differences(row, sha256, key, true)
         return found
+
+
+_UNKNOWN = {"run_id", "expect", "base_momentum_root", "challenge_deadline", "canary", "recomputed", "error"}
+"""Columns of rounds that are not compared."""
+
+
+def _is_restored(cell: Cell, ended: set[int]) -> bool:
+    """Whether the steps after it find what a cell should have."""
+    table, number = cell.table.name, cell.key.partition(",")[0]
+    if table not in ("rounds", "entries"):
+        return table in ("chain_events", "accounts")
+    return (
+        number.isdecimal()
+        and int(number) in ended
+        and (table == "entries" or cell.column.name not in _UNKNOWN)
+    )
+
+
+def _convert(cell: Cell, restored: bool, session: Session) -> bool:
+    """Make a cell readable. What its value should be, the next steps find."""
+    connection = session.connection()
+    session.expire_all()
+    with suppress(IntegrityError), connection.begin_nested():
+        if (restored or cell.lossless) and cell.convert(connection):
+            return True
+    if restored and cell.column.primary_key:
+        cell.delete(connection)
+        return True
+    return restored and cell.convert(connection, empty=True)
 
 
 def _stored(view: RoundView) -> dict[str, Any]:

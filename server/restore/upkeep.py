@@ -63,22 +63,41 @@ def repair_rows(
 
     Raises:
         DeepRollback: The chain has lost blocks that had their confirmations. Nothing was changed.
+        DatabaseError: Nothing on the chain says what is right in some cells (`rows-not-restored`); the rest is right.
         FolkmootError: Chain, database or store gave no answer. Nothing was changed.
     """
     indexer = Indexer(storage.database, chain.node, federation.deployment, chain.confirmations)
     indexer.check()
-    done: list[Altered] = []
+    done: dict[tuple[str, str, str], Altered] = {}
+    left: dict[tuple[str, str, str], Altered] = {}
     with storage.database.write("rows-repaired") as session:
         comparison = Comparison(storage, chain, federation, session)
-        rounds = comparison.rounds()
-        models = (altered for number in (0, *rounds) for altered in comparison.model(number))
-        for altered in concatenated(comparison.everything(rounds), models):
-            progress(str(altered))
-            altered.mend(session)
+
+        def rest() -> Iterator[Altered]:
+            rounds = comparison.rounds()
+            yield from comparison.everything(rounds)
+            for number in (0, *rounds):
+                yield from comparison.model(number)
+
+        for altered in concatenated(comparison.cells(), rest()):  # a cell that can't be read hides others
+            if altered.where not in {*done, *left}:
+                progress(str(altered))
+            (left if altered.mend(session) is False else done)[altered.where] = altered
             session.flush()
-            done.append(altered)
         indexer.check()  # else the answers may be of a chain that is gone
-    return done
+    if left:
+        raise DatabaseError(
+            f"{len(done)} values were put right. Of others nothing on the chain says what is right: "
+            f"{' '.join(map(str, list(left.values())[:5]))}",
+            remedy="Correct these by hand, put back a backup, or rebuild the database from the chain and a mirror: "
+            "`folkmoot coordinator restore --home ANOTHER`.",
+            code="rows-not-restored",
+            details={
+                "altered": [one.to_json() for one in done.values()],
+                "left": [one.to_json() for one in left.values()],
+            },
+        )
+    return list(done.values())
 
 
 @dataclass
@@ -159,12 +178,14 @@ class Upkeep:
         """What is missing or damaged now; a sentence, without paths."""
         with self._lock:
             lacks = [case.lack for case in reversed(self._cases.values()) if case.lack is not None]
-            rows = {(table, key) for table, key, _ in self._told}
+            rows = sorted(self._told)
         found = []
         if rows:
+            cells = [f"{table} {key}" + (f", column {name}" if name else "") for table, key, name in rows[:3]]
+            others = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
             found.append(
-                f"{len(rows)} rows of the database differ from the chain. Find out who writes to the database, stop "
-                "the coordinator and run `folkmoot coordinator repair --rows`."
+                f"Values in rows of the database differ from what they should be: {'; '.join(cells)}{others}. Find out "
+                "who writes to the database, stop the coordinator and run `folkmoot coordinator repair --rows`."
             )
         if not lacks:
             return found

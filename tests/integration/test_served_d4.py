@@ -11,10 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from sqlalchemy import select, text
 
 from folkmoot.cli import main
 from folkmoot.errors import RpcError
+from server.db.models import Round
 from server.home import only_process
 from server.restore.compare import Altered, Comparison, Scrub
 from tests import factories
@@ -99,6 +102,14 @@ ALTERATIONS = {
         "UPDATE rounds SET exponents = json_array(1, 1) WHERE number = 1",
         ("rounds 1", "exponents"),
     ),
+    "header of a round as text": (
+        "UPDATE rounds SET header = 'abc' WHERE number = 1",
+        ("rounds 1", "header"),
+    ),
+    "commitment that is no JSON": (
+        "UPDATE entries SET commitment = '{' WHERE position = 0",
+        ("entries 1, 0", "commitment"),
+    ),
     "entry that is gone": (
         "DELETE FROM entries WHERE position = 1",
         ("entries round 1, entry 1", "no such row"),
@@ -153,6 +164,27 @@ def test_d4_an_altered_row_is_named_and_put_right(
         assert named in found["text"], what
     assert main.run(["coordinator", "repair", "--rows", "--home", str(home)]) == 0
     assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok", "it was put right"
+
+
+def test_f10_api_health_and_doctor_name_the_same_cell(
+    origin: Running, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, told = origin.coordinator, ("rounds 1, column header", "coordinator repair --rows")
+    with here.storage.database.read() as session:
+        good = session.scalars(select(Round.header)).one()
+    with here.storage.database.write() as session:
+        session.execute(text("UPDATE rounds SET header = 'abc'"))
+    answer = httpx.get(f"{origin.api.url}/v1/rounds/1")
+    assert (answer.status_code, answer.json()["code"]) == (503, "row-unreadable")
+    health = httpx.get(f"{origin.api.url}/v1/health")
+    assert health.status_code == 503
+    found = diagnose(here.settings.home, origin.api.url, capsys)["database rows"]
+    for said in (answer.json()["detail"] + answer.json()["remedy"], health.json()["error"]):
+        assert all(part in said for part in told), said
+    assert all(part in found["text"] + found["remedy"] for part in told), found
+    with here.storage.database.write() as session:
+        session.execute(text("UPDATE rounds SET header = :good"), {"good": good})
+    assert httpx.get(f"{origin.api.url}/v1/health").json()["status"] == "ok"
 
 
 def comparison_of(origin: Running) -> Comparison:
