@@ -423,14 +423,20 @@ class AppRun:
 
     def _train(self, federation: LocalFederation, note: RunNote) -> None:
         """Show one line per round, until all rounds are final and the ServerApp has ended."""
-        progress = RunProgress(self.rounds, note.done, names=self.names)
         with CoordinatorApi(federation.api_url) as api:
             newest, run = api.newest_event(), api.run()
             if newest:
                 self._read_earlier(api, newest)
         running = run is not None and run.state == "running"
         if run is not None and running:
+            whole = sum(summary.anchored for summary in self.summaries) - run.completed + run.rounds
+            if whole > self.rounds:
+                self._hint(
+                    f"The interrupted run has {whole} rounds. It can't be shortened, and goes on to its end."
+                )
+                self.rounds = note.rounds = whole
             federation.start_training(run.rounds)
+        progress = RunProgress(self.rounds, note.done, names=self.names)
         progress.activity = "nodes join the first round"
         events = self._events(federation, newest)
         with View(progress, self.console, rounds=False) as view, asking(view, federation.api_url):

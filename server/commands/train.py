@@ -232,8 +232,9 @@ def train(
                     )
                 follower.join()
                 meter.wait_for(follower.anchored)
-            if follower.broken is not None:
+            if isinstance(follower.broken, FolkmootError):
                 follower.broken.remedy = f"{follower.broken.remedy} {AGAIN}".strip()
+            if follower.broken is not None:
                 raise follower.broken
         final = _ended(api, run.id)
         memory.forget()
@@ -410,7 +411,8 @@ class _Follower(threading.Thread):
         self._view, self._as_json = view, as_json
         self._told_unavailable = False
         self._told: dict[tuple[int, str], object] = {}
-        self.broken: FolkmootError | None = None
+        self.broken: Exception | None = None
+        """What ended it before the run was over; raised in the thread of the command."""
         self.anchored = 0
         """The newest round that was seen to be anchored."""
 
@@ -440,7 +442,7 @@ class _Follower(threading.Thread):
                         self.anchored = int(event.data["round"])
                     if event.data.get("run") == run.id and event.type in ("run-done", "run-failed"):
                         return
-        except FolkmootError as exc:
+        except Exception as exc:
             self.broken = exc
 
     def _say(self, text: str) -> None:

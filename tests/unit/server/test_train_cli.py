@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from folkmoot.cli.live import View
+from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
 from folkmoot.errors import CoordinatorError
 from server.commands import train as train_cli
@@ -90,3 +92,16 @@ def test_the_last_look_ends_some_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_cli, "END_TIMEOUT", 0.1)
     with pytest.raises(CoordinatorError, match="It is away"):
         train_cli._ended(cast(CoordinatorApi, Coordinator(away())), "run")
+
+
+def test_a_defect_of_the_display_is_not_swallowed() -> None:
+    """It ended the thread that follows the run, and `train` said that all was done."""
+
+    class Broken(View):
+        def event(self, *_: object, **__: object) -> None:
+            raise NameError("progress")
+
+    run = RunView("1", "running", 2, 1, 1, None, waiting="The chain is away.")
+    follower = train_cli._Follower("http://127.0.0.1:9", run, None, Broken(RunProgress(2)), as_json=False)
+    follower.run()
+    assert isinstance(follower.broken, NameError)
