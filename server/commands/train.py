@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -219,6 +220,7 @@ def train(
         )
         if run.state == "running":
             with (
+                _said_if_interrupted(json_),
                 View(RunProgress(run.rounds, run.completed), quiet=json_) as view,
                 measuring(evaluate, coordinator) as meter,
             ):
@@ -400,6 +402,15 @@ def _rounds_of(app: AppFolder | None, nodes: int, limit: StepLimit) -> int:
     assert app is not None  # noqa: S101  without an app rounds are given
     with scratch() as folder:
         return capture(app, folder, nodes, limit).num_rounds
+
+
+@contextmanager
+def _said_if_interrupted(as_json: bool) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        note(f"Interrupted. Anchored rounds stay. {AGAIN}", as_json)
+        raise
 
 
 class _Follower(threading.Thread):
