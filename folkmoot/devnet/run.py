@@ -29,7 +29,7 @@ from folkmoot.apps.capture import capture
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.apps.limit import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.apps.observed import refused
-from folkmoot.apps.staging import bundle_of
+from folkmoot.apps.staging import OUTPUT_LINE, bundle_of
 from folkmoot.apps.trial import start_of_app, try_training, unshared
 from folkmoot.artifacts.start import write
 from folkmoot.cli.live import View
@@ -220,6 +220,8 @@ class AppRun:
         self.started = time.monotonic()
         self.note_file = plan.home / NOTE
         self.note: RunNote | None = None
+        self.heard = 0
+        """Size in bytes of the part of `folkmoot train`'s log that was read."""
 
     def run(self) -> dict[str, Any]:
         """Run the app to the end; return a summary.
@@ -428,6 +430,8 @@ class AppRun:
             if newest:
                 self._read_earlier(api, newest)
         running = run is not None and run.state == "running"
+        earlier = self.plan.logs / "train.log"
+        self.heard = earlier.stat().st_size if earlier.exists() else 0
         if run is not None and running:
             whole = sum(summary.anchored for summary in self.summaries) - run.completed + run.rounds
             if whole > self.rounds:
@@ -568,10 +572,11 @@ class AppRun:
         train = next((child for child in federation.supervisor.children if child.name == "train"), None)
         if train is None:
             return True
+        self._hear(train.log)
         status = train.process.poll()
         if not status:
             return status is not None
-        text = train.log.read_text(encoding="utf-8", errors="replace")
+        text = _text(train.log)
         try:
             error = json.loads(text[text.rindex('{\n  "error"') :])["error"]
         except (ValueError, KeyError):
@@ -584,6 +589,19 @@ class AppRun:
             remedy=f"Correct it. The ServerApp's log is {self.plan.app_log}. The other logs are in {self.plan.logs}.",
             code=str(error["code"]),
         )
+
+    def _hear(self, log: Path) -> None:
+        """Show the new remarks of `folkmoot train` on the ServerApp, for example why it ended."""
+        with log.open("rb") as file:
+            file.seek(self.heard)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self.heard += len(whole)
+        for line in whole.splitlines():
+            if line.startswith(b'{"event": "relay-remark"'):
+                text = json.loads(line)["message"]
+                if not text.startswith(OUTPUT_LINE):
+                    self._hint(f"{text} Its log is {self.plan.app_log}.")
 
     def _await_train(self, federation: LocalFederation) -> None:
         if not federation.supervisor.watch(lambda: self._check_train(federation), timeout=LAST_WORDS):

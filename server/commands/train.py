@@ -29,7 +29,7 @@ from folkmoot.cli.options import (
     unlock,
 )
 from folkmoot.cli.output import emit, note
-from folkmoot.errors import FolkmootError, InputError
+from folkmoot.errors import FolkmootError, InputError, sentence
 from folkmoot.runtime.backoff import Backoff, retry
 from server.limits import MOST_PATIENCE
 
@@ -54,6 +54,9 @@ AGAIN = (
     "The run has not ended: start `folkmoot train` again to continue it, or end it with "
     "`folkmoot coordinator end-run`."
 )
+
+RELAY_EVENT = "relay-remark"
+"""Event in the JSON output for what a person is told about the relay, for example why it ended."""
 
 DEFAULT_URL = "http://127.0.0.1:8800"
 
@@ -218,6 +221,7 @@ def train(
             lambda text: note(text, json_),
             patience=patience,
         )
+        raised = ""
         if run.state == "running":
             with (
                 _said_if_interrupted(json_),
@@ -229,7 +233,7 @@ def train(
                 meter.say = view.say
                 follower.start()
                 if meeting_place is not None:
-                    _carry(
+                    raised = _carry(
                         meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log
                     )
                 follower.join()
@@ -242,7 +246,7 @@ def train(
         memory.forget()
     if final is None or final.state == "failed":
         raise FolkmootError(
-            f"The run failed. {final.error if final and final.error else ''}".strip(),
+            f"The run failed. {sentence(final.error if final and final.error else '')} {raised}".strip(),
             remedy="Anchored rounds stay. Start another run with `folkmoot train`.",
             code="run-failed",
         )
@@ -297,8 +301,8 @@ def _carry(
     as_json: bool,
     app: AppFolder | None = None,
     app_log: Path | None = None,
-) -> None:
-    """Keep a relay running on a SuperLink until the run is over.
+) -> str:
+    """Keep a relay running on a SuperLink until the run is over. Return what an app's last ServerApp raised.
 
     Raises:
         FolkmootError: Flower can't be reached. The coordinator's run is still under way.
@@ -323,11 +327,12 @@ def _carry(
                 reporter.take(line)
                 follower.heard(line)
 
-            carrier = training.Carrier(superlink, memory, settings, over, say, heard)
-            if app is None:
-                carrier.carry()
-            else:
-                _carry_app(app, carrier, api, run, signer, app_log)
+            carrier = training.Carrier(superlink, memory, settings, over, follower.remark, heard)
+            carrier.rounds = lambda: follower.anchored
+            if app is not None:
+                return _carry_app(app, carrier, api, run, signer, app_log)
+            carrier.carry()
+            return ""
     except FolkmootError as exc:
         if exc.code != "relay-ended":  # then the run is over
             exc.remedy = f"{exc.remedy} {AGAIN}".strip()
@@ -341,8 +346,10 @@ def _carry_app(
     run: RunView,
     signer: tuple[LocalAccount, Domain],
     log: Path | None,
-) -> None:
+) -> str:
     """Run an app's ServerApp; if it ends early each time, end the coordinator's run as well.
+
+    The reason given to the coordinator is public, so it has nothing of the exception.
 
     Raises:
         FolkmootError: The ServerApp was given up, or Flower can't be reached.
@@ -350,7 +357,7 @@ def _carry_app(
     from server.relay import app_run
 
     try:
-        app_run.carry(app, carrier, api.url, run.id, log)
+        return app_run.carry(app, carrier, api.url, run.id, log)
     except FolkmootError as error:
         if error.code == "relay-ended":
             api.end_run(run.id, "The app's ServerApp ended early each time.", *signer)
@@ -455,6 +462,13 @@ class _Follower(threading.Thread):
                         return
         except Exception as exc:
             self.broken = exc
+
+    def remark(self, text: str) -> None:
+        """Print a line on the relay; with --json, as an event."""
+        if self._as_json:
+            self.show(RELAY_EVENT, {"message": text})
+        else:
+            note(text, self._as_json)
 
     def _say(self, text: str) -> None:
         """Print a line, above the display if there is one; with --json, on standard error."""

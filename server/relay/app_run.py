@@ -12,15 +12,17 @@ from typing import Self
 from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import COORDINATOR_KEY, OUTPUT_LINE, RUN_KEY, stage_app
 from folkmoot.errors import LocalError
-from server.relay.training import Carrier
+from server.relay.training import Carrier, Raised
 
 TRIES = 3
 """Number of ServerApps in a row that may end early. An app that fails each time would fail again."""
 
-_RAISED = re.compile(r"^(\w+\.)*\w*(Error|Exception|Exit|Interrupt)\b.*")
+_TRACEBACK = "Traceback (most recent call last):"
+_FRAME = re.compile(r'^  File "(?:.*/apps/[^/]+/)?([^"]+)", (line \d+)')
+"""A frame of a traceback. Flower unpacks an app into a folder of `apps`, so only its own files get a relative path."""
 
 
-def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Path | None = None) -> None:
+def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Path | None = None) -> str:
     """Run an app's ServerApp, anchored, until the coordinator's run is over.
 
     Args:
@@ -29,6 +31,9 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
         coordinator: URL of the coordinator.
         run: The coordinator's run.
         log: File for the ServerApp's log, begun anew; one beside the carrier's note if left out.
+
+    Returns:
+        What the last ServerApp raised, and its log, in sentences; empty if it raised nothing.
 
     Raises:
         InputError: Flower can't bundle the app.
@@ -46,17 +51,16 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
                 if others is not None:
                     others(line)
 
-            carrier.on_line = take
+            carrier.on_line, carrier.raised = take, kept.take_raised
             try:
                 carrier.carry()
             except LocalError as error:
-                if error.code == "relay-ended":
-                    error.message = f"{error.message} {kept.raised}".strip()
                 error.remedy = f"{error.remedy} The ServerApp's log is {kept.path}.".strip()
                 error.details["log"] = str(kept.path)
                 raise
         if kept.output:
             carrier.say(f"{OUTPUT_LINE}{kept.output}.")
+        return f"The ServerApp failed. {carrier.last} Its log is {kept.path}." if carrier.last else ""
 
 
 class AppLog:
@@ -69,7 +73,9 @@ class AppLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.output = ""
-        self.raised = ""
+        self._raised: Raised | None = None
+        self._place: str | None = None
+        """Place of the newest frame of a traceback that is being read, if possible of one of the app."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = path.open("w", encoding="utf-8")
 
@@ -88,6 +94,16 @@ class AppLog:
         self._file.flush()
         if OUTPUT_LINE in line:
             self.output = line.partition(OUTPUT_LINE)[2].strip()
-        elif found := _RAISED.match(line.strip()):
-            text = found.group(0)
-            self.raised = f"It raised {text}" if text.endswith(".") else f"It raised {text}."
+        elif line.startswith(_TRACEBACK):
+            self._place = ""
+        elif self._place is not None and (found := _FRAME.match(line)):
+            if not self._place or self._place.startswith("/") or not found[1].startswith("/"):
+                self._place = f"{found[1]}, {found[2]}"
+        elif self._place is not None and line and not line[0].isspace():
+            self._raised = Raised(" ".join(line.split())[:500], self._place)
+            self._place = None
+
+    def take_raised(self) -> Raised | None:
+        """Return the newest exception since the last call."""
+        raised, self._raised = self._raised, None
+        return raised

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.coordinator_api import CoordinatorApi, RunView, sign_run
-from folkmoot.errors import CoordinatorError, LocalError
+from folkmoot.errors import CoordinatorError, LocalError, sentence
 from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
@@ -38,6 +38,9 @@ LOOK_FOR_NODES = 1.0
 
 NO_ANSWER = "flower-run"
 """Code of the error that the SuperLink starts no run, or does not say how one ended."""
+
+PASSING = ("grpc.", "httpx.", "folkmoot.errors.CoordinatorError")
+"""Beginnings of the types of exceptions that another relay may not meet: something could not be reached."""
 
 Say = Callable[[str], None]
 
@@ -200,6 +203,29 @@ def _taken_up(api: CoordinatorApi, begun: Begun) -> RunView | None:
         raise
 
 
+@dataclass(frozen=True)
+class Raised:
+    """An exception that ended a relay."""
+
+    text: str
+    """Type and text."""
+    place: str
+    """File and line."""
+
+    def __str__(self) -> str:
+        place = f" Place: {self.place}." if self.place else ""
+        return f"It raised {sentence(self.text)}{place}"
+
+    def same(self, other: Raised | None) -> bool:
+        """Return whether another relay failed in the same way, which is not that something was unavailable."""
+        kind = self.text.partition(":")[0]
+        return (
+            other is not None
+            and (kind, self.place) == (other.text.partition(":")[0], other.place)
+            and not kind.startswith(PASSING)
+        )
+
+
 @dataclass
 class Carrier:
     """Keeps a relay going on a SuperLink as long as a run lasts."""
@@ -221,20 +247,29 @@ class Carrier:
     tries: int = 0
     """Relays that may end early, one after the other, before it is given up; 0 for any number. An unavailable SuperLink
     does not count."""
+    raised: Callable[[], Raised | None] = lambda: None
+    """Returns what the relay that has just ended raised, if its log says so."""
+    rounds: Callable[[], int] = lambda: 0
+    """Returns the newest round that was made."""
+    last: Raised | None = field(default=None, init=False)
+    """What the last relay raised."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
         """Run relays, one after the other, until the run is over.
 
         Raises:
-            LocalError: Not even the first could be started, or too many ended early. The run is still under way.
+            LocalError: Not even the first could be started, too many ended early, or two raised the same exception
+                without a new round in between. The run is still under way.
         """
-        backoff, early = Backoff(FIRST_PAUSE, LONGEST_PAUSE), 0
+        backoff, early, made = Backoff(FIRST_PAUSE, LONGEST_PAUSE), 0, -1
+        what = "ServerApp" if self.app is not None else "relay"
         while True:
-            began, counts = time.monotonic(), True
+            began, counts, failed = time.monotonic(), True, True
             try:
                 result = self._relay()
                 why = f"Flower's run {result.run_id} ended as {result.status}."
+                failed = not result.completed
             except LocalError as error:
                 if not self.started:
                     raise
@@ -244,11 +279,23 @@ class Carrier:
                 self._note(0)
                 raise
             self._note(0)
+            raised, earlier = self.raised(), self.last
+            self.last = raised if failed else None
+            repeated = self.last is not None and self.last.same(earlier) and self.rounds() == made
+            made = self.rounds()
+            if self.last is not None:
+                why = f"{why} {self.last}"
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
                 early = 0
             if self.over(FIRST_PAUSE):
                 return
+            if repeated:
+                raise LocalError(
+                    f"The {what} failed twice in the same way, without a round in between. {why}",
+                    remedy="Correct the app, and start another run.",
+                    code="relay-ended",
+                )
             early += counts
             if counts and early == self.tries:
                 raise LocalError(
@@ -257,7 +304,7 @@ class Carrier:
                     code="relay-ended",
                 )
             pause = backoff.next()
-            self.say(f"The relay has ended before the run. {why} Another relay starts in {pause:g} s.")
+            self.say(f"The {what} has ended before the run. {why} Another {what} starts in {pause:g} s.")
             if self.over(pause):
                 return
 

@@ -103,10 +103,13 @@ def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_p
     server = apps.SERVER.replace("        num_rounds=", "        evaluate_fn=fail,\n        num_rounds=")
     server += '\n\ndef fail(server_round, arrays):\n    raise OSError("the disk of the app is full")\n'
     app = apps.make(tmp_path, server=server)
-    status, answer, _ = run(app, tmp_path / "home", "--nodes", "2")
+    status, answer, said = run(app, tmp_path / "home", "--nodes", "2")
     assert status == 1
     assert answer["error"]["code"] == "relay-ended"
-    assert "OSError: the disk of the app is full" in answer["error"]["message"]
+    raised = "It raised OSError: the disk of the app is full. Place: small/server_app.py, line 29."
+    assert raised in answer["error"]["message"]
+    assert "failed twice in the same way" in answer["error"]["message"]
+    assert raised in " ".join(said.split()), "it is told when it happens, too"
     log = tmp_path / "home" / "logs" / "serverapp.log"
     assert str(log) in answer["error"]["remedy"]
     assert "Traceback" in log.read_text()
