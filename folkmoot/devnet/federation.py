@@ -467,6 +467,8 @@ class LocalFederation:
         """Start the SuperLink. It does not need the other processes, so it can start before them."""
         self._has_superlink = True
         simulated = simulation.superlink_environment(self.plan) if self.plan.simulation else {}
+        if self.plan.simulation:
+            self.supervisor.after.callback(simulation.end_strays, self.plan)
         self.supervisor.start(
             "superlink",
             [

@@ -7,8 +7,13 @@ Ray's workers train; the keys stay in one process, `folkmoot signers`. This modu
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from folkmoot.errors import InputError
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
 
 RAY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"}
 """Environment variables for Ray: no telemetry, and the lines of all nodes in the log."""
+
+LONGEST_END = 10.0
+"""Seconds after which a process that does not end is left to the system."""
 
 
 def check_simulation(node_config: Sequence[str] | None) -> None:
@@ -45,6 +53,34 @@ def check_simulation(node_config: Sequence[str] | None) -> None:
 def superlink_environment(plan: Plan) -> dict[str, str]:
     """Return the environment variables that the SuperLink passes on to simulated nodes."""
     return {HOMES: str(plan.node_homes), **RAY}
+
+
+def end_strays(plan: Plan) -> list[int]:
+    """End the processes of Flower's simulation engine and of Ray that outlived the SuperLink; return their ids.
+
+    They are known by a variable of their environment that only this federation has. Flower's engine and Ray start
+    processes in sessions of their own. Each ends with its parent only if it gets far enough to look for it.
+    """
+    ended: list[int] = []
+    mark = f"{HOMES}={plan.node_homes}".encode()
+    end = time.monotonic() + LONGEST_END
+    while (found := _with_variable(mark)) and time.monotonic() < end:
+        for pid in found:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        ended += [pid for pid in found if pid not in ended]
+        time.sleep(0.1)  # One of them may have started another one.
+    return ended
+
+
+def _with_variable(variable: bytes) -> list[int]:
+    """Return the ids of processes with a variable in their environment; none on a system without `/proc`."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # It has ended, or is another user's.
+            if variable in (folder / "environ").read_bytes().split(b"\0"):
+                found.append(int(folder.name))
+    return [pid for pid in found if pid != os.getpid()]
 
 
 def signers_command(plan: Plan, rpc_url: str, api_url: str) -> list[str]:

@@ -99,18 +99,25 @@ def test_an_app_that_fails_to_train_stops_before_anything_starts(tmp_path: Path)
 
 @pytest.mark.timeout(400)
 def test_an_app_whose_serverapp_fails_later_is_given_up_with_its_exception(tmp_path: Path) -> None:
-    """It starts its strategy, and raises in its own evaluation."""
-    server = apps.SERVER.replace("        num_rounds=", "        evaluate_fn=fail,\n        num_rounds=")
-    server += '\n\ndef fail(server_round, arrays):\n    raise OSError("the disk of the app is full")\n'
-    app = apps.make(tmp_path, server=server)
+    """It is of the old interface, and its strategy raises when it measures the model of the first round."""
+    server = apps.LEGACY_SERVER.replace(
+        "proximal_mu=0.25,", "proximal_mu=0.25,\n        evaluate_fn=measure,"
+    )
+    server += (
+        '\n\ndef measure(server_round, parameters, config):\n    return 0.0, {"kept": {0: 1}[server_round]}\n'
+    )
+    app = apps.make(tmp_path, server=server, client=apps.LEGACY_CLIENT)
     status, answer, said = run(app, tmp_path / "home", "--nodes", "2")
     assert status == 1
     assert answer["error"]["code"] == "relay-ended"
-    raised = "It raised OSError: the disk of the app is full. Place: small/server_app.py, line 29."
+    line = next(number for number, text in enumerate(server.splitlines(), 1) if "kept" in text)
+    raised = f"It raised KeyError: 1. Place: small/server_app.py, line {line}."
     assert raised in answer["error"]["message"]
-    assert "failed twice in the same way" in answer["error"]["message"]
+    assert "failed twice in the same way, without a round in between" in answer["error"]["message"]
     assert raised in " ".join(said.split()), "it is told when it happens, too"
     log = tmp_path / "home" / "logs" / "serverapp.log"
     assert str(log) in answer["error"]["remedy"]
     assert "Traceback" in log.read_text()
+    assert "round 1 (1 of 2)  2 updates" in said
+    assert (tmp_path / "home" / "model.safetensors").exists(), "the model of the round is kept"
     assert left_behind(tmp_path / "home") == []

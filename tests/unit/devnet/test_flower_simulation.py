@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from importlib import util
@@ -67,6 +69,36 @@ def test_simulated_nodes_are_made_by_the_run_and_not_waited_for(
     words.unlink()
     assert flower_run.run(SuperLink("127.0.0.1:1"), {}, app=tmp_path).completed
     assert "--federation-config" not in words.read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_what_outlives_the_superlink_is_ended_and_nothing_else(tmp_path: Path) -> None:
+    """Engines in sessions of their own that take no polite signal, and one of another federation."""
+    plan, other = (Plan(tmp_path / name, simulation=True) for name in ("one", "one-more"))
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); "
+    engines = [
+        subprocess.Popen(
+            [sys.executable, "-c", f"{stubborn} time.sleep(60)"],
+            env={**os.environ, **simulation.superlink_environment(owner)},
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+        )
+        for owner in (plan, plan, other)
+    ]
+    try:
+        for engine in engines:
+            assert engine.stdout is not None
+            engine.stdout.readline()
+        assert sorted(simulation.end_strays(plan)) == sorted(engine.pid for engine in engines[:2])
+        assert [engine.wait(10) for engine in engines[:2]] == [-signal.SIGKILL] * 2
+        assert engines[2].poll() is None
+        assert simulation.end_strays(plan) == []
+    finally:
+        for engine in engines:
+            engine.kill()
+            engine.wait()
+            assert engine.stdout is not None
+            engine.stdout.close()
 
 
 def test_the_signers_are_no_command_of_the_help() -> None:
