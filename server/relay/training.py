@@ -40,7 +40,7 @@ NO_ANSWER = "flower-run"
 """Code of the error that the SuperLink starts no run, or does not say how one ended."""
 
 PASSING = ("grpc.", "httpx.", "folkmoot.errors.CoordinatorError")
-"""Beginnings of the types of exceptions that another relay may not meet: something could not be reached."""
+"""Beginnings of the types of exceptions for what could not be reached."""
 
 Say = Callable[[str], None]
 
@@ -216,13 +216,16 @@ class Raised:
         place = f" Place: {self.place}." if self.place else ""
         return f"It raised {sentence(self.text)}{place}"
 
+    @property
+    def passing(self) -> bool:
+        """Whether something could not be reached: that says nothing about the app."""
+        return self.text.startswith(PASSING)
+
     def same(self, other: Raised | None) -> bool:
-        """Return whether another relay failed in the same way, which is not that something was unavailable."""
-        kind = self.text.partition(":")[0]
-        return (
-            other is not None
-            and (kind, self.place) == (other.text.partition(":")[0], other.place)
-            and not kind.startswith(PASSING)
+        """Return whether it has the type and the place of another one."""
+        return other is not None and (self.text.partition(":")[0], self.place) == (
+            other.text.partition(":")[0],
+            other.place,
         )
 
 
@@ -252,7 +255,7 @@ class Carrier:
     rounds: Callable[[], int] = lambda: 0
     """Returns the newest round that was made."""
     last: Raised | None = field(default=None, init=False)
-    """What the last relay raised."""
+    """What the relays raised last, other than for what could not be reached."""
     started: bool = field(default=False, init=False)
 
     def carry(self) -> None:
@@ -279,12 +282,14 @@ class Carrier:
                 self._note(0)
                 raise
             self._note(0)
-            raised, earlier = self.raised(), self.last
-            self.last = raised if failed else None
-            repeated = self.last is not None and self.last.same(earlier) and self.rounds() == made
-            made = self.rounds()
-            if self.last is not None:
-                why = f"{why} {self.last}"
+            raised, repeated = self.raised(), False
+            if not failed:
+                self.last = None
+            elif raised is not None:
+                why = f"{why} {raised}"
+                if not raised.passing:
+                    repeated = raised.same(self.last) and self.rounds() == made
+                    self.last, made = raised, self.rounds()
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
                 early = 0

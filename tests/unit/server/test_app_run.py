@@ -141,8 +141,9 @@ def test_an_outage_is_no_failure_of_the_app(tmp_path: Path, monkeypatch: pytest.
 def test_what_the_last_serverapp_of_a_run_raised_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The coordinator may end a run of cancelled rounds before the app is given up."""
-    _, error, last = Relays(monkeypatch, (7, "KeyError: '3'", 0)).carry(tmp_path)
+    """The coordinator ends a run of cancelled rounds, which the next ServerApp is told before it can fail."""
+    told = (9, "folkmoot.errors.CoordinatorError: The run failed: too few updates.", 0)
+    _, error, last = Relays(monkeypatch, (7, "KeyError: '3'", 0), told).carry(tmp_path)
     assert not error
     assert last == (
         "The ServerApp failed. It raised KeyError: '3'. Place: small/server_app.py, line 7. "
