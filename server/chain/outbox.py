@@ -278,7 +278,7 @@ class Outbox:
         if first >= end:
             return ""
         return (
-            f"{end - first} transactions of {own} are pending, from nonce {first} on. The next blocks end them; "
+            f"Pending transactions of {own}: {end - first}, from nonce {first} on. The next blocks end them; "
             f"each that stays for {fees.REPLACE_BLOCKS} blocks and {fees.REPLACE_SECONDS} s of the chain's time is "
             f"replaced by one that does nothing and offers more.{waits}"
         )

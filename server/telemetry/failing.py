@@ -87,8 +87,8 @@ def _failure(step: str, error: Exception) -> Failure:
     return Failure(
         step,
         f"A defect stopped it: {type(error).__name__}: {said}.",
-        "It is tried again, and nothing of it was written. If that does not help, start the coordinator again; then "
-        "update Folkmoot, or report the defect with the traceback of the log.",
+        "The step is tried again. What it was writing to the database when it failed was undone. If it fails again, "
+        "start the coordinator again; then update Folkmoot, or report the defect with the traceback of the log.",
         time.time(),
         1,
         True,

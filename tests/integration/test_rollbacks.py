@@ -513,7 +513,7 @@ def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
     with serving(load(tmp_path / "home"), world) as here:
         said = until(
             lambda: (
-                str(health(here.api.url)[1]["error"]).partition(" are pending")[1] and health(here.api.url)[1]
+                "Pending transactions" in str(health(here.api.url)[1]["error"]) and health(here.api.url)[1]
             )
         )
         assert (said["status"], said["code"]) == ("degraded", "chain-rolled-back")
