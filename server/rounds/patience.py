@@ -60,7 +60,7 @@ class Patience:
         run.cancelled += 1
         since = now
         if run.patience:
-            since = run.cancelled_since = run.cancelled_since or now
+            since = run.cancelled_since = min(run.cancelled_since or now, now)  # the clock may be set back
         end = since + timedelta(seconds=run.patience)
         if now < end:
             run.next_round_at = min(now + timedelta(seconds=self.pause(run.cancelled)), end)

@@ -124,6 +124,14 @@ def test_a_pause_ends_with_its_run_and_when_the_clock_is_set_back(database: Data
     assert waits(run, 0) is None
 
 
+def test_a_clock_that_is_set_back_makes_no_run_wait_longer_than_its_patience(database: Database) -> None:
+    begin(database, 60)
+    cancel(database, 1, 0)
+    assert waits(cancel(database, 2, -86_400), -86_400) == 20, "the clock was set back by a day"
+    run = cancel(database, 3, -86_400 + 61)
+    assert run.error == f"3 rounds in a row were cancelled, for 1m 1s (the patience is 1m). {WHY}"
+
+
 def test_times_for_programs_are_not_before_the_moment() -> None:
     assert patience.unix(START) == START.timestamp()
     assert patience.unix(START + timedelta(milliseconds=1)) == START.timestamp() + 1
