@@ -45,7 +45,7 @@ def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> Non
 def test_a_round_goes_through_harm_that_nobody_has_chosen(tmp_path: Path) -> None:
     """Another one each time. `CHAOS_SEED` plays one again; kills may follow each other while it starts."""
     seed = os.environ.get("CHAOS_SEED") or str(random.SystemRandom().randrange(10**6))
-
+    print(f"CHAOS_SEED={seed}")  # also if the test does not come to its end
     found = play(tmp_path, (("plain",),), Plan(kills=4, reorgs=2, outages=1), seed)
 
     assert found.wrong == [], f"CHAOS_SEED={seed}"
