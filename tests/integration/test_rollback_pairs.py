@@ -64,7 +64,7 @@ BUSY = (Step.DELIVERY, Step.COMPUTING, Step.ANCHORING, Step.FINALIZING, Step.SET
 """Steps that end without anybody's help: all files are there."""
 RUNS = ((1, 2), (3, 4), (5,))
 """Rounds of each run."""
-PATIENCE = 40.0
+PATIENCE = 120.0
 """Seconds in which something must happen, on a busy machine."""
 BLOCKS = 60
 """Blocks of the other branch: more than a pair of phases can be apart, so that the loss is sure."""
