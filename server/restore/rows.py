@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from typing import Any
 
 from eth_utils.crypto import keccak
 from sqlalchemy.orm import Session
@@ -188,16 +187,9 @@ class Rows:
             events = list(group)
             hashes = [next(commitments).struct_hash for _ in events]
             purpose = f"commit:{found.number}:{keccak(b''.join(hashes)).hex()}"
-            arguments = self._transaction(session, found, events[0], "commitUpdates", purpose)
-            if arguments is not None:
-                signatures: dict[str, bytes] = {}
-                for entry, signature in read_batch(arguments[2]):
-                    signatures.setdefault(entry.contributor, signature)  # of two, the ledger takes the first
-                sent[hash_] = (purpose, signatures)
-            elif (
-                arguments := self._transaction(session, found, events[0], "commitUpdateFor", purpose)
-            ) is not None:
-                sent[hash_] = (purpose, {events[0].contributor: arguments[1]})
+            for function in ("commitUpdates", "commitUpdateFor"):
+                if data := self._transaction(session, found, events[0], function, purpose):
+                    sent[hash_] = (purpose, signatures_of(data, events[0].contributor))
         empty = found.cancelled is CancelReason.EMPTY
         for event, function, what in (
             (found.closed, "closeCommits", "close"),
@@ -218,15 +210,17 @@ class Rows:
                 return event
         return None
 
-    def _transaction(
-        self, session: Session, found: Past, event: Event, function: str, purpose: str
-    ) -> tuple[Any, ...] | None:
-        """Write the transaction behind an event, if it is a call of the function by the round's coordinator."""
+    def _transaction(self, session: Session, found: Past, event: Event, function: str, purpose: str) -> bytes:
+        """Write the transaction behind an event, if it is a call of the function by the round's coordinator.
+
+        Returns:
+            Its data; none if it was not written.
+        """
         ledger = self.history.deployment.ledger
         sent = self.history.transaction(event.transaction)
         call = decode_call("ledger", sent.input) if sent.to == ledger else None
         if call is None or call.function != function or sent.sender != found.opened.coordinator:
-            return None
+            return b""
         receipt = self.node.receipt("0x" + event.transaction.hex())
         session.add(
             Transaction(
@@ -244,7 +238,7 @@ class Rows:
                 created_at=self._time(event),
             )
         )
-        return call.arguments
+        return sent.input
 
     def _updates(
         self,
@@ -306,6 +300,23 @@ class Rows:
 
     def _time(self, event: Event) -> datetime:
         return datetime.fromtimestamp(self.history.time(event), UTC)
+
+
+def signatures_of(data: bytes, contributor: str) -> dict[str, bytes]:
+    """Return the signatures by contributor in the data of a transaction that recorded entries.
+
+    Args:
+        data: The transaction's data.
+        contributor: Whose entry it is, if it recorded only one.
+    """
+    call = decode_call("ledger", data)
+    if call is not None and call.function == "commitUpdateFor":
+        return {contributor: call.arguments[1]}
+    signatures: dict[str, bytes] = {}
+    if call is not None and call.function == "commitUpdates":
+        for entry, signature in read_batch(call.arguments[2]):
+            signatures.setdefault(entry.contributor, signature)  # of two, the ledger takes the first
+    return signatures
 
 
 def _why_cancelled(found: Past) -> str:
