@@ -28,6 +28,20 @@ _EMPTY = {
     object: "'{}'",
     datetime: "'1970-01-01 00:00:00.000000'",
 }
+_FOUND = {
+    "null": "nothing",
+    "integer": "an integer",
+    "real": "a number that is no integer",
+    "text": "text",
+    "blob": "bytes",
+}
+_NEEDED = {
+    int: "an integer is",
+    bool: "0 or 1 is",
+    bytes: "bytes are",
+    datetime: "a date is",
+    object: "JSON is",
+}
 _DIGITS = "[0-9][0-9]"
 _DATE = f"{_DIGITS}{_DIGITS}-{_DIGITS}-{_DIGITS} {_DIGITS}:{_DIGITS}:{_DIGITS}*"
 
@@ -50,10 +64,12 @@ class Cell:
         return self.column.table
 
     @property
-    def expected(self) -> str:
-        """What belongs there."""
-        kind = self.column.type.python_type
-        return {object: "JSON", datetime: "a date", bool: "0 or 1"}.get(kind, f"{_CLASSES[kind]}")
+    def sentence(self) -> str:
+        """What is there, and what belongs there."""
+        most = getattr(self.column.type, "length", None)
+        text = f"UTF-8 text of at most {most} characters is" if most else "UTF-8 text is"
+        needed = {str: text, **_NEEDED}[self.column.type.python_type]
+        return f"the database has {_FOUND[self.found]}, and {needed} needed."
 
     @property
     def lossless(self) -> bool:
@@ -63,8 +79,7 @@ class Cell:
     def error(self) -> DatabaseError:
         """Say it."""
         return DatabaseError(
-            f"{self.table.name} {self.key}, column {self.column.name} can't be read: SQLite holds {self.found} there, "
-            f"and {self.expected} is needed.",
+            f"{self.table.name} {self.key}, column {self.column.name} can't be read: {self.sentence}",
             remedy="Find out who writes to the database, stop the coordinator and run "
             "`folkmoot coordinator repair --rows`.",
             code=UNREADABLE,

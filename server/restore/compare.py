@@ -2,27 +2,32 @@
 """Comparing the rows of the database with the chain and with the files that the chain names.
 
 The chain is the truth; a file counts only under the hash that the chain has. Only what no reorganisation changes is
-compared: events with their confirmations, and rounds that are final and settled. So what differs was altered, or was
-lost by the disk, and can be put right from the truth. A coordinator that runs only tells of it: an endpoint that lags
-or lies must not make it change a row.
+compared: events and transactions with their confirmations, and rounds that are final and settled. So what differs was
+altered, or was lost by the disk, and can be put right from the truth; what can't is named all the same. A coordinator
+that runs only tells of it: an endpoint that lags or lies must not make it change a row.
 
-A cell that can't be read is one finding, and ends nothing but the step that reads it.
+A cell that can't be read is one finding, and ends nothing but the step that reads it. What is not compared, and why,
+is in `server.db.models.NOT_COMPARED`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import func, or_, select
+from eth_utils.crypto import keccak
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from folkmoot.artifacts.carried import files_of
+from folkmoot.audit.history import read_transaction
 from folkmoot.errors import ArtifactError, DatabaseError, InputError, RpcError
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex, sha256_of
@@ -31,11 +36,25 @@ from folkmoot.rpc.client import Phase, RoundView
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
 from server.chain.view import ChainView
 from server.db.cells import Cell, unreadable
-from server.db.models import LASTING, Account, Artifact, Base, ChainBlock, ChainEvent, Entry, Round
+from server.db.models import (
+    LASTING,
+    Account,
+    Artifact,
+    Base,
+    ChainBlock,
+    ChainEvent,
+    Entry,
+    Round,
+    Transaction,
+    Update,
+    is_compared,
+)
 from server.db.steps import ENDED, Step
 from server.federation import Federation
 from server.model_files import ModelFiles
+from server.restore.deletion import Deletion, listings_of
 from server.restore.listed import Listed, listed
+from server.restore.rows import signatures_of
 from server.rounds.outcome import numbers_json
 from server.rounds.queries import recorded_on
 from server.storage import Storage
@@ -60,11 +79,14 @@ class Altered:
     """What is true."""
     mend: Callable[[Session], bool | None]
     """Puts it right; returns False if nothing here says what is right."""
+    sentence: str = ""
+    """What differs, if that is not just two values."""
 
     def __str__(self) -> str:
         """Return it as a sentence."""
         where = f"{self.table} {self.key}" + (f", column {self.column}" if self.column else "")
-        return f"{where}: the database has {_short(self.found)}, and the truth is {_short(self.expected)}."
+        said = f"the database has {_short(self.found)}, and the truth is {_short(self.expected)}."
+        return f"{where}: {self.sentence or said}"
 
     @property
     def where(self) -> tuple[str, str, str]:
@@ -91,13 +113,14 @@ class Comparison:
         self, storage: Storage, chain: ChainView, federation: Federation, session: Session | None = None
     ) -> None:
         self._storage, self._chain, self._federation, self._session = storage, chain, federation, session
+        self._deletion = Deletion(storage, chain, federation)
         deployment = federation.deployment
         self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
 
     def rounds(self) -> list[int]:
         """Return the numbers of the rounds that ended, oldest first."""
         with self._read() as session:
-            query = select(Round.number).where(Round.step.in_(ENDED)).order_by(Round.number)
+            query = select(Round.number).where(_ended()).order_by(Round.number)
             numbers: list[Any] = list(session.scalars(query))
             return [number for number in numbers if isinstance(number, int)]
 
@@ -128,7 +151,9 @@ class Comparison:
             self.strays,
             *(partial(self.events, start) for start in range(first, self._settled() + 1, BATCH_BLOCKS)),
             self.accounts,
-            *(partial(self.round, number) for number in rounds),
+            self.numbers,
+            self.files,
+            *(partial(step, number) for number in rounds for step in (self.transactions, self.round)),
         ]
         return [self.cells, *(partial(self._readable, step) for step in steps)]
 
@@ -152,9 +177,10 @@ class Comparison:
                 cell.table.name,
                 cell.key,
                 cell.column.name,
-                f"a value of type {cell.found} that can't be read",
-                cell.expected,
+                cell.found,
+                "",
                 partial(_convert, cell, _is_restored(cell, ended)),
+                cell.sentence,
             )
             for cell in found
         ]
@@ -239,14 +265,89 @@ class Comparison:
         """
         return self._accounts() and self._accounts()
 
+    def numbers(self) -> list[Altered]:
+        """Return the settled rounds that have no row, and the rows of rounds that never were."""
+        with self._read() as session:
+            known = set(session.scalars(select(Round.number)))
+            next_round, found = self._chain.ledger.next_round(), list[Altered]()
+            for entry in session.scalars(select(Entry).where(~Entry.round.between(1, next_round))):
+                place = entry.round, entry.position
+                found.append(_added(entry, place, f"round {entry.round}, entry {entry.position}"))
+            for number in session.scalars(select(Round.number).where(_ended())):
+                if not 0 < number <= next_round:
+                    found.append(_unknown("rounds", str(number), "", "a row", "no such round"))
+        lost = set(range(1, next_round)) - known
+        found += [
+            _unknown("rounds", str(number), "", "no such row", "a row")
+            for number in sorted(lost)
+            if (view := self._chain.settled_round(number)).phase is Phase.FINAL and view.settled
+        ]
+        return found
+
+    def files(self) -> list[Altered]:
+        """Compare when files are public and whether they are deleted, as far as no round that ended decides it."""
+        of_round = exists().where(Round.number == Artifact.round, _ended())
+        public = select(Artifact).where(Artifact.public_from != 0, Artifact.kind != "update")
+        with self._read() as session:
+            found = self._deleted(
+                session, session.scalars(select(Artifact).where(_is_deleted(), ~of_round)).all()
+            )
+            for row in session.scalars(public):
+                found += _differences(row, row.sha256, f"{row.kind} {row.sha256}", {"public_from": 0})
+        return found
+
+    def transactions(self, number: int) -> list[Altered]:
+        """Compare the transactions of a round that succeeded with those of the chain."""
+        settled, found = self._settled(), list[Altered]()
+        with self._read() as session:
+            query = select(Transaction).where(Transaction.round == number, Transaction.hash.is_not(None))
+            for row in session.scalars(query).all():
+                names = ["0x" + keccak(row.raw).hex()] if row.raw is not None else []
+                for name in [*names, str(row.hash)]:
+                    receipt = self._chain.node.receipt(name) if _HASH.fullmatch(name) else None
+                    if receipt is not None:
+                        break
+                if receipt is None:  # the node may have forgotten it; the events have not
+                    known = select(ChainEvent.id).where(ChainEvent.transaction_hash == row.hash).limit(1)
+                    if row.state == "confirmed" and session.scalar(known) is None:
+                        expected = "a transaction of the chain"
+                        found.append(_unknown("transactions", row.purpose, "hash", row.hash, expected))
+                elif receipt.succeeded and receipt.block_number <= settled:
+                    sent = read_transaction(self._chain.rpc, bytes.fromhex(name[2:]))
+                    true: dict[str, Any] = {"to": sent.to, "data": sent.input, "nonce": sent.nonce}
+                    true |= {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
+                    true |= {"gas_used": receipt.gas_used, "hash": name}
+                    if [name] != names:
+                        true["raw"] = None  # needed only until it was mined
+                    found += _differences(row, row.id, row.purpose, true)
+        return found
+
+    def _deleted(self, session: Session, rows: Sequence[Artifact]) -> list[Altered]:
+        """Compare what rows say of deleted files with the rules by which files are deleted."""
+        wrong, found = self._deletion.wrong(session, rows), list[Altered]()
+        for row in rows:
+            true = {"deleted": None, "gone": False} if row in wrong else {}
+            if row.gone and self._storage.store.has(row.sha256):
+                true["gone"] = False  # it is deleted then
+            found += _differences(row, row.sha256, f"{row.kind} {row.sha256}", true)
+        return found
+
     def round(self, number: int) -> list[Altered]:
-        """Compare a round that ended, its entries and its files with the chain and the files that the chain names."""
+        """Compare a round that ended, its entries, updates and files with the chain and the files that it names.
+
+        What differs is looked at again: a file may have arrived between two queries.
+        """
+        return self._round(number) and self._round(number)
+
+    def _round(self, number: int) -> list[Altered]:
         view = self._chain.settled_round(number)
         with self._read() as session:
             row = session.get(Round, number)
-            if row is None or row.step not in ENDED or view.phase is not Phase.FINAL or not view.settled:
-                return []
-            found = _differences(row, number, str(number), _stored(view))
+            deleted = select(Artifact).where(Artifact.round == number, _is_deleted())
+            found = self._deleted(session, session.scalars(deleted).all())
+            if row is None or row.step in _UNDER_WAY or view.phase is not Phase.FINAL or not view.settled:
+                return found
+            found += _differences(row, number, str(number), _stored(view))
             named = listed(session, self._storage.store, number, view)
             if named is None:
                 return found
@@ -268,7 +369,7 @@ class Comparison:
                 }
                 found += self._entries(session, view, header, named)
             found += _differences(row, number, str(number), names)
-            found += self._files(session, number, named)
+            found += self._files(session, number, view, named)
         return found
 
     def model(self, number: int) -> list[Altered]:
@@ -324,7 +425,7 @@ class Comparison:
         recorded = _recorded(session, header)
         if entries_hash(commitment for commitment, _ in recorded) != view.entries_hash:
             return []  # an event was altered: it is compared with its log
-        found: list[Altered] = []
+        found, signed = list[Altered](), _signed(session, recorded)
         entries = session.scalars(select(Entry).where(Entry.round == number, Entry.position >= len(recorded)))
         for added in entries:
             key = f"round {number}, entry {added.position}"
@@ -345,6 +446,8 @@ class Comparison:
             }
             if sha256 is not None:
                 true["sha256"] = sha256
+                sent = signed.get((event.transaction_hash, commitment.contributor))
+                found += self._update(session, commitment, sha256, sent)
             entry = session.get(Entry, place)
             if entry is None:
                 found.append(_missing(Entry(round=number, position=verdict.index, **true), key))
@@ -352,7 +455,40 @@ class Comparison:
                 found += _differences(entry, place, key, true)
         return found
 
-    def _files(self, session: Session, number: int, named: Listed) -> list[Altered]:
+    def _update(
+        self, session: Session, commitment: Commitment, sha256: str, sent: tuple[str, bytes] | None
+    ) -> list[Altered]:
+        """Compare an accepted update with its entry.
+
+        Args:
+            session: Reads the row.
+            commitment: What the chain has.
+            sha256: The file that arrived for it.
+            sent: Purpose and signature of this coordinator's transaction that recorded it; None if another did. Then
+                there may be no row, or one that was refused.
+        """
+        number, contributor = commitment.round, commitment.contributor
+        key = f"round {number}, update of {contributor}"
+        row = session.scalar(select(Update).where(Update.round == number, Update.contributor == contributor))
+        if sent is None and (row is None or row.dropped is not None):
+            return []
+        true: dict[str, Any] = {
+            "commitment": commitment.to_json(),
+            "commitment_hash": "0x" + commitment.struct_hash.hex(),
+            "sha256": sha256,
+        }
+        with suppress(ArtifactError, FileNotFoundError):
+            true["size"] = self._storage.store.path(sha256).stat().st_size
+        if sent is not None:
+            true |= {"batch": sent[0], "signature": "0x" + sent[1].hex(), "dropped": None}
+        if row is not None:
+            return _differences(row, row.id, key, true)
+        if "size" not in true:
+            return []  # the store tells of it
+        moment = datetime.now(UTC)
+        return [_missing(Update(round=number, contributor=contributor, received_at=moment, **true), key)]
+
+    def _files(self, session: Session, number: int, view: RoundView, named: Listed) -> list[Altered]:
         found: list[Altered] = []
         files, anchor, document = named.artifacts, named.anchor, sha256_hex(named.document)
         listing = [
@@ -362,26 +498,69 @@ class Comparison:
             ("artifacts", document, anchor.artifacts_hash.hex()),
             *(("update", sha256, None) for sha256 in files.updates if sha256 is not None),
         ]
-        for kind, sha256, keccak in listing:
-            key = f"{kind} {sha256} of round {number}"
+        for kind, sha256, digest in listing:
+            key = f"{kind} {sha256}"
             row = session.get(Artifact, sha256)
-            if row is not None and (row.deleted is not None or (kind == "update" and row.kind in LASTING)):
+            if row is not None and kind == "update" and row.kind in LASTING:
                 continue  # The bytes of one update alone can be those of a mean.
-            try:
-                size = self._storage.store.path(sha256).stat().st_size
-            except (ArtifactError, FileNotFoundError):
-                continue  # the store tells of it
-            true: dict[str, Any] = {"kind": kind, "size": size, "keccak": keccak}
+            true: dict[str, Any] = {"kind": kind, "keccak": digest}
+            with suppress(ArtifactError, FileNotFoundError):  # the store tells of it
+                true["size"] = self._storage.store.path(sha256).stat().st_size
+            public = view.commit_deadline if kind == "update" else 0
             if row is None:
-                made = Artifact(sha256=sha256, round=number, public_from=0, **true)
-                found.append(_missing(made, key))
-            else:
-                found += _differences(row, sha256, key, true)
+                if "size" in true:
+                    made = Artifact(sha256=sha256, round=number, public_from=public, **true)
+                    found.append(_missing(made, key))
+                continue
+            others = self._rounds_with(session, sha256) - {number}
+            if row.round != number and row.round not in others:
+                true["round"] = number
+            deadlines = session.scalars(select(Round.commit_deadline).where(Round.number.in_(others)))
+            if row.public_from not in {public, *deadlines}:
+                true["public_from"] = public
+            found += _differences(row, sha256, key, true)
         return found
 
+    def _rounds_with(self, session: Session, sha256: str) -> set[int]:
+        """Numbers of the rounds whose rows name a file."""
+        columns = Round.mean_sha256, Round.state_sha256, Round.verdicts_sha256, Round.artifacts_sha256
+        named = session.scalars(select(Round.number).where(or_(*(column == sha256 for column in columns))))
+        listed_in = {one.round for one in listings_of(session, [sha256]).get(sha256, ())}
+        return {*named, *listed_in, *({0} if sha256 == self._federation.genesis.state else ())}
 
-_UNKNOWN = {"run_id", "expect", "base_momentum_root", "challenge_deadline", "canary", "recomputed", "error"}
-"""Columns of rounds that are not compared."""
+
+_HASH = re.compile("0x[0-9a-f]{64}")
+_UNDER_WAY = set(Step) - set(ENDED)
+
+
+def _ended() -> ColumnElement[bool]:
+    """The condition that a round ended, or is at a step that there is not."""
+    return Round.step.not_in(_UNDER_WAY)
+
+
+def _is_deleted() -> ColumnElement[bool]:
+    return or_(Artifact.deleted.is_not(None), Artifact.gone)
+
+
+def _unknown(table: str, key: str, column: str, found: Any, expected: str) -> Altered:
+    """What is wrong and can't be put right from here."""
+    return Altered(table, key, column, found, expected, lambda session: False)
+
+
+def _signed(
+    session: Session, recorded: list[tuple[Commitment, ChainEvent]]
+) -> dict[tuple[str, str], tuple[str, bytes]]:
+    """Purpose and signature of the entries that this coordinator sent, by transaction and contributor.
+
+    The data of the transactions are compared with the chain.
+    """
+    found: dict[tuple[str, str], tuple[str, bytes]] = {}
+    senders = {event.transaction_hash: commitment.contributor for commitment, event in recorded}
+    for row in session.scalars(select(Transaction).where(Transaction.hash.in_(senders))):
+        with suppress(InputError):
+            signatures = signatures_of(row.data, senders[str(row.hash)])
+            found |= {(str(row.hash), who): (row.purpose, one) for who, one in signatures.items()}
+    return found
 
 
 def _is_restored(cell: Cell, ended: set[int]) -> bool:
@@ -389,11 +568,7 @@ def _is_restored(cell: Cell, ended: set[int]) -> bool:
     table, number = cell.table.name, cell.key.partition(",")[0]
     if table not in ("rounds", "entries"):
         return table in ("chain_events", "accounts")
-    return (
-        number.isdecimal()
-        and int(number) in ended
-        and (table == "entries" or cell.column.name not in _UNKNOWN)
-    )
+    return number.isdecimal() and int(number) in ended and is_compared(table, cell.column.name)
 
 
 def _convert(cell: Cell, restored: bool, session: Session) -> bool:
@@ -419,6 +594,7 @@ def _stored(view: RoundView) -> dict[str, Any]:
         "opened_at": view.opened_at,
         "commit_deadline": view.commit_deadline,
         "anchor_deadline": view.anchor_deadline,
+        "challenge_deadline": view.challenge_deadline or None,
         "header_hash": "0x" + view.header_hash.hex(),
         "entries_hash": "0x" + view.entries_hash.hex(),
     }

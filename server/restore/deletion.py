@@ -11,7 +11,7 @@ by the hash that the chain has, whether the file is of that round.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import NamedTuple
@@ -92,6 +92,34 @@ class Deletion:
             if self._of(number).spare():
                 self._mark_state(number)
         self._delete()
+
+    def wrong(self, session: Session, rows: Sequence[Artifact]) -> list[Artifact]:
+        """Return those of some rows that say that a file is deleted, though no rule and no wish lets it go.
+
+        Raises:
+            ChainError: The chain gave no answer.
+            DatabaseError: The database can't be used.
+        """
+        self._known.clear()
+        now, wishes = self._now() if rows else 0, self._wishes(session)
+        wanted = (
+            {name for _, name in self.wanted_again() if not self._storage.store.has(name)} if rows else set()
+        )
+        # They are rebuilt by themselves.
+        return [
+            row for row in rows if row.sha256 not in wanted and not self._lets_go(session, row, now, wishes)
+        ]
+
+    def _lets_go(self, session: Session, row: Artifact, now: int, wishes: Wishes) -> bool:
+        """Whether a file may be deleted for the reason that its row has."""
+        if row.kind == "state":
+            return row.deleted == Reason.SPARE and not self._keeping_state(session, row.sha256)
+        if row.kind != "update" or row.deleted not in _BY or not row.round:
+            return False
+        listings = listings_of(session, [row.sha256]).get(row.sha256, set())
+        if not listings:
+            return self._of(row.round).free(now)
+        return not any(self._keeps(one, now, wishes) for one in listings)
 
     def retention(self, number: int) -> Retention:
         """Return what the deletion of a round's files depends on.
@@ -282,13 +310,13 @@ class Deletion:
             wishes = self._wishes(session)
             judged = {
                 listing: self._keeps(listing, now, wishes)
-                for listings in _listings(session, names).values()
+                for listings in listings_of(session, names).values()
                 for listing in listings
             }
         count = 0
         with self._storage.database.write() as session:
             rows = session.scalars(select(Artifact).where(_kept_of(number), Artifact.sha256.in_(names)))
-            listings = _listings(session, names)
+            listings = listings_of(session, names)
             for row in rows:
                 keeping = {one.round for one in listings.get(row.sha256, ()) if judged.get(one, True)}
                 if not keeping:
@@ -307,7 +335,7 @@ class Deletion:
     def _wishes(self, session: Session) -> Wishes:
         return Wishes(kept(session), self._federation.domain, partial(accepts_digest, self._chain.rpc))
 
-    def _keeps(self, listing: _Listing, now: int, wishes: Wishes) -> bool:
+    def _keeps(self, listing: Listing, now: int, wishes: Wishes) -> bool:
         """Whether a file stays because of an entry or an accepted update."""
         retention = self._of(listing.round)
         if retention.expired(now):
@@ -326,7 +354,7 @@ class Deletion:
                 if kind == "state":
                     names += [name for name in found if not self._keeping_state(session, name)]
                     continue
-                listings = _listings(session, found)
+                listings = listings_of(session, found)
                 keeping = {
                     n for n, ones in listings.items() if any(self._keeps(o, now, wishes) for o in ones)
                 }
@@ -351,19 +379,19 @@ def _kept_of(number: int | InstrumentedAttribute[int], kind: str = "update") -> 
     return (Artifact.kind == kind) & (Artifact.round == number) & Artifact.deleted.is_(None)
 
 
-class _Listing(NamedTuple):
+class Listing(NamedTuple):
     """An entry or an accepted update that has a file."""
 
     round: int
     contributor: str
 
 
-def _listings(session: Session, names: Iterable[str]) -> dict[str, set[_Listing]]:
+def listings_of(session: Session, names: Iterable[str]) -> dict[str, set[Listing]]:
     """Return who has a file in which rounds, by the file."""
-    found: dict[str, set[_Listing]] = {}
+    found: dict[str, set[Listing]] = {}
     for table in (Entry, Update):
         query = select(table.sha256, table.round, table.contributor).where(table.sha256.in_(list(names)))
         for name, number, contributor in session.execute(query):
             if name is not None:
-                found.setdefault(name, set()).add(_Listing(number, contributor))
+                found.setdefault(name, set()).add(Listing(number, contributor))
     return found

@@ -43,6 +43,7 @@ from folkmoot.runtime.fault_points import VARIABLE
 from server.chain.view import ChainView
 from server.db.models import Artifact, Entry, LogEntry, Round, Update, Wish
 from server.federation import Federation
+from server.restore.compare import Comparison
 from server.restore.deletion import Deletion
 from server.restore.repair import is_whole, repair
 from server.restore.restore import restore
@@ -384,6 +385,8 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
                 *((name, "retention", True) for name in gone),
                 *((name, "spare", True) for name in spare),
             }
+        comparison = Comparison(*parts(here))
+        assert list(comparison.everything(comparison.rounds())) == [], "the rows say rightly what is deleted"
         found = repair(here.coordinator.storage.database, settings.open_store(), None)
         assert (found.lacking, found.files) == ([], len(before) - len(gone) - len(spare))
         assert not any("Missing" in warning for warning in here.worker.warnings)

@@ -110,6 +110,27 @@ ALTERATIONS = {
         "UPDATE entries SET commitment = '{' WHERE position = 0",
         ("entries 1, 0", "commitment"),
     ),
+    "signature of an update": (
+        "UPDATE updates SET signature = '0x12' WHERE id = 1",
+        ("updates", "signature"),
+    ),
+    "update that is gone": ("DELETE FROM updates WHERE id = 1", ("updates round 1", "no such row")),
+    "update said to be deleted": (
+        "UPDATE artifacts SET deleted = 'retention' WHERE kind = 'update'",
+        ("artifacts update", "deleted"),
+    ),
+    "state said to be deleted": (
+        "UPDATE artifacts SET deleted = 'spare', gone = 1 WHERE kind = 'state'",
+        ("artifacts state", "deleted"),
+    ),
+    "manifest said to be deleted": (
+        "UPDATE artifacts SET deleted = 'wish', public_from = 9000000000 WHERE kind = 'manifest'",
+        ("artifacts manifest", "deleted"),
+    ),
+    "data of a transaction": (
+        "UPDATE transactions SET data = x'00' WHERE purpose LIKE 'anchor%'",
+        ("transactions anchor:1", "data"),
+    ),
     "entry that is gone": (
         "DELETE FROM entries WHERE position = 1",
         ("entries round 1, entry 1", "no such row"),
