@@ -147,6 +147,7 @@ lint: install
 	@$(BIN)/lint-imports --no-cache
 	@git ls-files -z | xargs -0 $(BIN)/codespell || (echo "Remedy: $(BIN)/codespell --write-changes FILE, or ignore-words-list in pyproject.toml" && exit 1)
 	@$(BIN)/python tools/check_words.py
+	@$(BIN)/python tools/line_budget.py
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python tools/contract_cases.py --check
 	@$(BIN)/python tools/economics_table.py --check
