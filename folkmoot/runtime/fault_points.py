@@ -46,6 +46,7 @@ COORDINATOR_WRITES: dict[str, str] = {
     "release-followed": "the anchor of a released round",
     "anchor-again": "an anchor that was refused, once more",
     "round-anchored": "the round is anchored",
+    "wait-told": "it is told what the run waits for",
     "answer-queued": "the answer to a demand for data",
     "answer-impossible": "the event that a demand can't be answered",
     "deadline-moved": "a challenge deadline that was postponed",

@@ -23,7 +23,6 @@ from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import clock, eager, records
 from folkmoot.flower.contributor import Contributor, kept_update
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import to_float32
@@ -34,7 +33,7 @@ from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context
 from tests.unit.flower.test_memory import Counting, Node
 from tests.unit.flower.test_mod import App, train_message
-from tests.unit.flower.world import World, account
+from tests.unit.flower.world import CountingSigner, World, account
 from tests.unit.privacy.test_settings import GOOD
 
 EAGER = replace(MANIFEST, training={**MANIFEST.training, "start": "eager"})
@@ -165,7 +164,7 @@ def test_a_node_that_was_away_for_three_rounds_starts_from_the_base(
     eager.train_on()
     ben = join(node.world, "ben")
     for _ in range(3):
-        mod = folkmoot_mod(signer=LocalSigner(account("ben")))
+        mod = folkmoot_mod(signer=CountingSigner(account("ben")))
         node.commit(mod(train_message(node.world), context(ben), App()))
     base = node.world.states[-1]
     assert node.play().base_state_root == base.root(EAGER.hash)

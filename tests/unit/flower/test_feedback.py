@@ -19,7 +19,6 @@ from folkmoot.flower import eager
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import SENT_RECORD
 from folkmoot.flower.mod import folkmoot_mod
-from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
@@ -31,7 +30,7 @@ from tests.unit.flower.grid import context
 from tests.unit.flower.test_eager import EagerNode
 from tests.unit.flower.test_memory import POINTS, Counting, Node
 from tests.unit.flower.test_mod import App, train_message
-from tests.unit.flower.world import World, account
+from tests.unit.flower.world import CountingSigner, World, account
 from tests.unit.privacy.test_settings import GOOD
 
 ADA = account("ada").address
@@ -101,7 +100,7 @@ def node(world: Coarse, join: Callable[..., Contributor]) -> Node:
 
 def other_ends_the_round(world: World, join: Callable[..., Contributor]) -> None:
     ben = Node(world, join(world, "ben"))
-    mod = folkmoot_mod(signer=LocalSigner(account("ben")))
+    mod = folkmoot_mod(signer=CountingSigner(account("ben")))
     ben.commit(mod(train_message(world), context(ben.contributor), App()))
 
 

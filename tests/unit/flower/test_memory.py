@@ -33,7 +33,7 @@ from folkmoot.runtime import fault_points
 from folkmoot.tasks.memory import Memory, keep_optimizer, resume_optimizer
 from tests.unit.flower.grid import context
 from tests.unit.flower.test_mod import App, private_world, train_message
-from tests.unit.flower.world import World, account
+from tests.unit.flower.world import CountingSigner, World, account
 
 
 def trained(memory: Memory, optimizer_type: type[torch.optim.Optimizer] = torch.optim.AdamW) -> torch.Tensor:
@@ -126,7 +126,7 @@ class Node:
 
     def train(self) -> Message:
         self.context = context(self.contributor)
-        mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+        mod = folkmoot_mod(signer=CountingSigner(account("ada")))
         return mod(train_message(self.world), self.context, self.app)
 
     def commit(self, reply: Message) -> Commitment:
@@ -201,7 +201,7 @@ def test_a_signed_update_that_nobody_got_leaves_its_memory(
     ben = Node(node.world, join(node.world, "ben"))
     node.round()
     assert not node.train().has_error()
-    mod = folkmoot_mod(signer=LocalSigner(account("ben")))
+    mod = folkmoot_mod(signer=CountingSigner(account("ben")))
     ben.commit(mod(train_message(node.world), context(ben.contributor), App()))
     node.round()
     assert node.app.seen == [0, 1, 2]
@@ -232,7 +232,7 @@ def test_a_node_that_dies_and_misses_the_round(
         node.world.cancel_round()
     else:
         ben = Node(node.world, join(node.world, "ben"))
-        mod = folkmoot_mod(signer=LocalSigner(account("ben")))
+        mod = folkmoot_mod(signer=CountingSigner(account("ben")))
         ben.commit(mod(train_message(node.world), context(ben.contributor), App()))
     node.round()
     signed = point == "node.kept" and not void
@@ -361,7 +361,7 @@ def test_an_anchored_app_can_see_the_ledgers_round(
         seen.append(message.content.config_records.get(records.ROUND))
         return App()(message, context)
 
-    signer = LocalSigner(account("ada"))
+    signer = CountingSigner(account("ada"))
     contributor = join(world)
     anchored = anchored_client(app, contributor=contributor, signer=signer, show_round=shown)
     assert not anchored(train_message(world), context(contributor)).has_error()

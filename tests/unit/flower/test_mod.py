@@ -30,7 +30,7 @@ from folkmoot.protocol.merkle import update_tree
 from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import context, number
-from tests.unit.flower.world import CHAIN_ID, World, account
+from tests.unit.flower.world import CHAIN_ID, CountingSigner, World, account
 from tests.unit.privacy.test_settings import GOOD
 
 Join = Callable[..., Contributor]
@@ -90,7 +90,7 @@ def train_message(world: World, theta: Any = None, **changes: Any) -> Message:
 
 
 def run(contributor: Contributor, message: Message, app: App | None = None, name: str = "ada") -> Message:
-    mod = folkmoot_mod(signer=LocalSigner(account(name)))
+    mod = folkmoot_mod(signer=CountingSigner(account(name)))
     return mod(message, context(contributor), app or App())
 
 
@@ -422,7 +422,7 @@ def test_an_error_reply_of_the_app_passes(world: World, join: Join) -> None:
     def app(message: Message, context: Context) -> Message:
         return Message(Error(17, "mine"), reply_to=message)
 
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+    mod = folkmoot_mod(signer=CountingSigner(account("ada")))
     assert reason(mod(train_message(world), context(join(world)), app)) == "mine"
 
 
@@ -528,7 +528,7 @@ def test_an_update_that_comes_too_late_is_not_signed_and_its_contributor_is_told
 
 def test_a_signer_that_refuses(world: World, join: Join) -> None:
     contributor = join(world)
-    signer = LocalSigner(account("ada"))
+    signer = CountingSigner(account("ada"))
     mod = folkmoot_mod(signer=signer)
     mod(train_message(world), context(contributor), App())
     for path in (contributor.home / "updates").iterdir():
@@ -583,7 +583,7 @@ def test_the_message_is_the_one_that_flower_would_send(world: World, join: Join)
             RecordDict({"model": message.content["model"], "more": ArrayRecord()}), reply_to=message
         )
 
-    reply = folkmoot_mod(signer=LocalSigner(account("ada")))(message, context(join(world)), app)
+    reply = folkmoot_mod(signer=CountingSigner(account("ada")))(message, context(join(world)), app)
     assert not reply.has_error()
     assert list(seen[0]) == ["first", "model", "config"]
     assert list(seen[0].array_records["model"]) == list(MODEL)
@@ -591,7 +591,7 @@ def test_the_message_is_the_one_that_flower_would_send(world: World, join: Join)
 
 def test_config_records_leave_only_where_they_may_and_only_small_ones(world: World, join: Join) -> None:
     app = App()
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+    mod = folkmoot_mod(signer=CountingSigner(account("ada")), configs=True)
     reply = mod(train_message(world), context(join(world)), app)
     assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics", "secrets"}
 
@@ -610,7 +610,7 @@ def test_an_app_can_not_put_a_commitment_of_its_own_into_its_reply(world: World,
         said.content[records.COMMITMENT] = ConfigRecord({"commitment": "forged"})
         return said
 
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+    mod = folkmoot_mod(signer=CountingSigner(account("ada")), configs=True)
     reply = mod(train_message(world), context(join(world)), app)
     assert reply.content.config_records[records.COMMITMENT]["commitment"] != "forged"
 
@@ -632,7 +632,7 @@ def private_world() -> World:
 
 def test_nothing_but_the_update_leaves_a_federation_with_a_privacy_budget(join: Join) -> None:
     with private_world() as world:
-        mod = folkmoot_mod(signer=LocalSigner(account("ada")), configs=True)
+        mod = folkmoot_mod(signer=CountingSigner(account("ada")), configs=True)
         reply = mod(train_message(world), context(join(world, private=True)), App())
     assert set(reply.content) == {records.UPDATE, records.COMMITMENT}
 
@@ -641,7 +641,7 @@ def test_the_text_of_an_apps_error_stays_on_a_node_with_a_privacy_budget(join: J
     def failing(message: Message, context: Context) -> Message:
         return Message(Error(1, "row 17 is of a patient"), reply_to=message)
 
-    mod = folkmoot_mod(signer=LocalSigner(account("ada")))
+    mod = folkmoot_mod(signer=CountingSigner(account("ada")))
     with private_world() as world:
         kept = mod(train_message(world), context(join(world, private=True)), failing)
         told = mod(train_message(world), context(join(world, "ben")), failing)
@@ -727,7 +727,7 @@ def test_of_half_precision_the_update_is_what_changed_since_what_the_app_saw(joi
             assert arrays["w"].numpy().dtype == np.float16
             return Message(RecordDict({"arrays": arrays}), reply_to=message)
 
-        reply = folkmoot_mod(signer=LocalSigner(account("ada")))(
+        reply = folkmoot_mod(signer=CountingSigner(account("ada")))(
             train_message(world), context(join(world)), app
         )
         update = decode_update(records.update_of(reply.content.array_records[records.UPDATE]), manifest)

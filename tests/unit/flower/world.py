@@ -23,6 +23,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import FolkmootError
+from folkmoot.flower.signing import Charged, LocalSigner
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
@@ -396,3 +397,11 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                 return self._send(status, answer)
 
     return Handler
+
+
+class CountingSigner(LocalSigner):
+    """A signer that charges private trainings, in memory."""
+
+    def charge(self, commitment: Commitment, domain: Domain) -> Charged:
+        self.check_unsigned(commitment, domain)
+        return Charged(cost=1, spent=1, cap=2)
