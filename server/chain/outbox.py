@@ -438,9 +438,10 @@ class Outbox:
                 raise
             if error.code == FEE_TOO_LOW:
                 self._refused.add(row.id)
-            self._said[row.id] = wait(
+            refused = wait(
                 Why.NOT_TAKEN, row.round, purpose=row.purpose, problem=error.message, remedy=error.remedy
             )
+            self._said.setdefault(row.id, refused)  # That no higher fee is allowed explains more.
 
     def _settle(self, row: Transaction, form: SentTransaction, receipt: Receipt, latest: Block) -> None:
         seen: dict[str, Any] = {
