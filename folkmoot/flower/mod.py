@@ -166,7 +166,7 @@ def _anchored(
             _charge(drafting.untrained, signer, contributor)
         else:
             domain = Domain(contributor.chain_id, contributor.ledger)
-            signer.check_unsigned(drafting.untrained, domain)
+            repeat(lambda: signer.check_unsigned(drafting.untrained, domain), _PASSING)
         draft = drafting.draft(options.claim, configs=options.configs)
         if isinstance(draft, Message):
             return draft
