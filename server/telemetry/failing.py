@@ -15,8 +15,6 @@ logger = logging.getLogger(__name__)
 
 LASTING = 2
 """Failures in a row after which a step counts as failing. A defect counts at once: it does not pass by itself."""
-_TEXT = 200
-"""Characters of the text of a defect that are told."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +31,9 @@ class Failure:
     """Unix time of the first failure in a row."""
     times: int
     """Failures in a row."""
-    defect: bool
-    """Whether the error is none that the coordinator expects."""
+    defect: str = ""
+    """Type and text of an error that the coordinator does not expect; empty for others. For the log only: the text may
+    have the key of an endpoint in it, and everybody reads health."""
 
     def __str__(self) -> str:
         """All of it, for people."""
@@ -57,7 +56,7 @@ class Failing:
             if before is not None:
                 made = replace(made, since=before.since, times=before.times + 1)
             self._failures[step] = made
-        if before is not None and (before.error, before.remedy) == (made.error, made.remedy):
+        if before is not None and replace(made, since=0, times=0) == replace(before, since=0, times=0):
             return
         if isinstance(error, FolkmootError):
             about = fields("look-failed", step=step, code=error.code)
@@ -82,14 +81,13 @@ class Failing:
 
 def _failure(step: str, error: Exception) -> Failure:
     if isinstance(error, FolkmootError):
-        return Failure(step, error.message, error.remedy, time.time(), 1, False)
-    said = (str(error).splitlines() or [""])[0][:_TEXT]
+        return Failure(step, error.message, error.remedy, time.time(), 1)
     return Failure(
         step,
-        f"A defect stopped it: {type(error).__name__}: {said}.",
+        f"A defect stopped it: {type(error).__name__}.",
         "The step is tried again. What it was writing to the database when it failed was undone. If it fails again, "
         "start the coordinator again; then update Folkmoot, or report the defect with the traceback of the log.",
         time.time(),
         1,
-        True,
+        repr(error),
     )
