@@ -214,7 +214,7 @@ class SignerAgent:
                 send(connection, _answer_of(_busy()))
 
     def _has_room(self, process: int) -> bool:
-        """Return whether another request can be served, in the place of one that is silent if need be."""
+        """Return whether another request can be served. At a limit, the oldest silent request is closed for it."""
         crowd = [client for client in self._clients if process and client.process == process]
         if len(crowd) < CLIENTS_OF_PROCESS:
             crowd = self._clients

@@ -325,7 +325,7 @@ def record_raise(
         typer.Option(
             min=1,
             metavar="ROUND",
-            help="With a privacy budget: the first round that a lost record may have charged. 1 if nobody knows.",
+            help="With a privacy budget: the first round that a lost record may have charged. 1 if unknown.",
             show_default=False,
         ),
     ] = None,

@@ -163,10 +163,11 @@ def run(
     words = [word for option, values in given.items() for value in values or () for word in (option, value)]
     if sandbox:
         require_support()
-    if (words and not sandbox) or (sandbox and simulation):
+    if words and not sandbox:
+        raise InputError("--data, --writable and --pass-env need --sandbox.", remedy="Add --sandbox.")
+    if sandbox and simulation:
         raise InputError(
-            "--data, --writable and --pass-env are for --sandbox, which Flower's simulation engine has not.",
-            remedy="Give --sandbox, without --simulation.",
+            "Flower's simulation engine has no sandbox.", remedy="Leave out --simulation or --sandbox."
         )
     name, parameters = parse_rule(rule)
     plan = Plan(

@@ -286,9 +286,8 @@ class AppRun:
             model = self._model(federation)
             audit = self._audit(federation)
         except (FolkmootError, KeyboardInterrupt) as error:
-            with suppress(
-                FolkmootError
-            ):  # The coordinator may be gone; what ended the run is told in any case.
+            # The coordinator may be gone; what ended the run is told in any case.
+            with suppress(FolkmootError):
                 self._report_early(federation, note, error, audited=model is not None)
             raise
         report = write_report(self.plan.home, federation.api_url, app=note.name, model=model, audit=audit)

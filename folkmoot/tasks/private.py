@@ -101,7 +101,7 @@ def warnings_of(data: Any, training: Mapping[str, Any]) -> list[str]:
         warned.append(
             f"{copies} of {len(data)} records are copies of others, the most frequent one is there {most} times. If "
             f"they are of one person, {most} records cost it more than {most} times the epsilon: over {ROUNDS} rounds "
-            f"{settings.epsilon(ROUNDS, most):.2f} in the place of {settings.epsilon(ROUNDS):.2f}. Make one record of "
+            f"{settings.epsilon(ROUNDS, most):.2f} instead of {settings.epsilon(ROUNDS):.2f}. Make one record of "
             "them."
         )
     if settings.delta > most_delta(len(data)):

@@ -333,7 +333,7 @@ def test_copies_of_a_record_and_a_delta_that_is_too_large_are_warned_of() -> Non
     assert warned.startswith(
         f"3 of {len(copied)} records are copies of others, the most frequent one is there 3 times"
     )
-    assert "10.98 in the place of 3.00" in warned
+    assert "10.98 instead of 3.00" in warned
     loose = {**training, "privacy": {**training["privacy"], "delta": 1e-3}}
     (warned,) = warnings_of(Data(data.inputs.repeat(1, 1), data.labels), loose)
     assert "delta is 0.001, and with" in warned
