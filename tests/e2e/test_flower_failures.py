@@ -16,6 +16,7 @@ import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare
+from folkmoot.flower.reports import NODE_LOG
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import ENDING, Supervisor
 from tests.e2e.test_demo import processes_of
@@ -194,7 +195,7 @@ def test_all_nodes_fail_and_the_run_ends_within_a_minute(scene: Scene) -> None:
     assert error["code"] == "run-failed"
     assert "3 rounds in a row were cancelled." in error["message"]
     assert f"3 nodes failed (training-failed). T{RAISED[1:]}" in error["message"]
-    assert "FOLDER/logs/supernode.log" in error["message"]
+    assert NODE_LOG in error["message"]
     assert len(events(ended.stdout, "node-failed")) == 9
     assert seconds < 60 * max(1, os.getloadavg()[0] / (os.cpu_count() or 1))
     # And when they are well again, so is the federation.

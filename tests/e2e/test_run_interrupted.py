@@ -83,7 +83,9 @@ def test_a_run_that_is_interrupted_anywhere_goes_on(tmp_path: Path) -> None:
             break
         assert not ended_itself, said
         if how not in (signal.SIGKILL, CRASH):
-            assert run.returncode == 130 or run.returncode == -how, said
+            # Python ends by SIGINT, which shells call 130 as well, if the interrupt came inside an exec() of text, as
+            # dataclasses do on import, however well it was handled (cpython, run_eval_code_obj).
+            assert run.returncode in (130, -signal.SIGINT, -how), said
             if "Interrupted." in text:
                 assert "To go on: `" in text or "The same command begins again" in text, said
             else:
