@@ -20,6 +20,8 @@ DIAGRAMS := tools/site/node_modules/.installed
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other.
 WORKERS ?= 2
+# The slow ones wait for processes that they start, for blocks and for Flower: one more of them uses the cores better.
+SLOW_WORKERS ?= $(if $(filter 0,$(WORKERS)),0,$(shell expr $(WORKERS) + 1))
 
 .DEFAULT_GOAL := help
 .PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness privacy-report dist docs clean
@@ -87,7 +89,7 @@ test-uncovered: install
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
 test-slow: install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n $(SLOW_WORKERS) --dist loadfile -m slow $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)

@@ -126,7 +126,7 @@ class Guarded(LocalFederation):
         return self.folkmoot("superlink", "admit", *keys, *listed)
 
 
-def until(look: Callable[[], bool], seconds: float = 100) -> None:
+def until(look: Callable[[], bool], seconds: float = 300) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not look():

@@ -25,16 +25,15 @@ ADAPTERS = [f"{name}.lora_{factor}" for name in (*LAYERS, "lm_head") for factor 
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("alternate", [False, True], ids=["both factors", "one factor a round"])
-@pytest.mark.timeout(600)
-def test_adapters_of_a_frozen_transformer_are_trained_and_audited(tmp_path: Path, alternate: bool) -> None:
-    """B starts at zero. If factors alternate, no A moves in the first round, nor in the training before it."""
+@pytest.mark.timeout(900)
+def test_adapters_of_a_frozen_transformer_are_trained_and_audited(tmp_path: Path) -> None:
+    """The harder case, factors that alternate: B starts at zero, and no A moves in the first round."""
     from safetensors.numpy import load_file
 
     app = Path(shutil.copytree(LORA, tmp_path / "app", ignore=shutil.ignore_patterns("__pycache__")))
     assert not any("folkmoot" in path.read_text().lower() for path in app.rglob("*_app.py"))
     home = tmp_path / "home"
-    status, summary, said = run(app, home, "--run-config", f"train.alternate={str(alternate).lower()}")
+    status, summary, said = run(app, home, "--run-config", "train.alternate=true")
     assert status == 0, said
 
     assert (summary["rounds"], summary["nodes"], summary["strategy"]) == (3, 3, "FedAvg")

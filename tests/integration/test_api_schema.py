@@ -161,7 +161,7 @@ def test_every_answer_is_in_the_document(case: schemathesis.Case[Any], api: Api)
 
 @pytest.mark.slow
 @described.parametrize()
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_answer_is_in_the_document_at_length(case: schemathesis.Case[Any], api: Api) -> None:
     ask(case, api)
 
