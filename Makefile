@@ -34,7 +34,7 @@ help: ## Show this list
 install: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
 
 # pip, not uv: the plain client of a plain venv is what everybody has. The bootstrap refuses an old Python by name.
-$(SETUP): pyproject.toml $(LOCK)/everything.txt
+$(SETUP): pyproject.toml lab/pyproject.toml $(LOCK)/everything.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Folkmoot needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}. Try: make PYTHON=python3.11")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the Python packages (about two minutes the first time; pip's output goes to $(VENV)/install.log) ..."
@@ -42,7 +42,7 @@ $(SETUP): pyproject.toml $(LOCK)/everything.txt
 ifeq ($(LOCKED),1)
 	@$(PIP) --require-hashes --requirement $(LOCK)/everything.txt
 endif
-	@$(PIP) --editable '.[all]' --group dev
+	@$(PIP) --editable '.[all]' --editable ./lab --group dev
 	@touch $@
 
 $(TOOLCHAIN): $(SETUP) package.json package-lock.json tools/node_toolchain.py

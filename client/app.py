@@ -13,8 +13,8 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.supercore import log
+from folkmoot_lab.drills.attack import claim, drill_mod
 
-from client.drill import claim, drill_mod
 from folkmoot.errors import TaskError
 from folkmoot.flower import frozen, records
 from folkmoot.flower.clock import time_left

@@ -13,7 +13,5 @@ def register(table: CommandTable) -> None:
     table.add_group("client.signer_cli", "signer")
     table.add_group("client.task_cli", "task")
     table.add("client.cli", "canary")
-    table.add_group("client.privacy_cli", "privacy")
-    table.add("client.drill_cli", "drill")
     # Started by `folkmoot run --simulation`.
     table.add_hidden("client.signers_cli", "signers")

@@ -21,9 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from folkmoot_lab.drills.attack import parse_attack
+
 from client.access import Access, rules_of
 from client.admission import CONNECTED, NodeLog, refusal
-from client.drill import parse_attack
 from client.signer import protect_memory
 from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
 from client.task import BUNDLE_FILE, BUNDLES_FOLDER

@@ -2,7 +2,7 @@
 """How a coordinator behaves where it could lie: honestly, unless a setting names another behaviour.
 
 Demonstrations and tests show what becomes of a coordinator that lies: the setting `conduct` names a behaviour by its
-module, and is refused on every chain but a local Anvil. Nothing here knows a lie (`folkmoot.devnet.lies` does).
+module, and is refused on every chain but a local Anvil. Nothing here knows a lie (`folkmoot_lab.lies` does).
 """
 
 from __future__ import annotations

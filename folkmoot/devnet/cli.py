@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands `run`, `demo`, `up`, `prepare`, `chain` and `fund`: run a whole federation on one machine."""
+"""The commands `run`, `up`, `prepare`, `chain` and `fund`: run a whole federation on one machine."""
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,32 +27,12 @@ from folkmoot.cli.options import (
     WritableFolders,
 )
 from folkmoot.cli.output import emit
-from folkmoot.cli.policy import DEFAULT_RULE, PRIVATE_RULE, parse_rule
+from folkmoot.cli.policy import parse_rule
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEMO_TASK = "mnist"
-DEMO_ATTACK = "sign-flip:2"
-"""Attack of the last contributor of a demo: it sends minus twice its update."""
-
-DEMO_HONEST = 2
-"""Number of honest rounds before a lie."""
-
-
-class _Usual(NamedTuple):
-    """What a demo has where nobody says otherwise."""
-
-    contributors: int
-    rounds: int
-    width: int
-    link: float
-
-
-USUAL_DEMO = _Usual(contributors=5, rounds=5, width=8, link=0)
-TEXT_TASK, TEXT_DEMO = "text", _Usual(contributors=3, rounds=8, width=4, link=5)
-"""A language model on home lines."""
 
 CLOCK_WINDOW = 120
 """Seconds of the commit window of a local federation that trains by the clock."""
@@ -68,15 +47,6 @@ Task = Annotated[
     str, typer.Option(help="Task: mnist, digits, breast-cancer, diabetes, text, or package.module:object.")
 ]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
-Attack = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--attack",
-        metavar="NUMBER=DRILL",
-        help="Make a contributor (from 1) an attacker, e.g. 5=sign-flip; may be repeated; 'none' for nobody.",
-        show_default=False,
-    ),
-]
 Rule = Annotated[
     str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")
 ]
@@ -184,7 +154,7 @@ def run(
         width=check_width(width),
         feedback=feedback,
     )
-    summary = AppRun(plan, rounds, _console(json_), keep=keep).run()
+    summary = AppRun(plan, rounds, console_for(json_), keep=keep).run()
     if json_:
         emit(summary, json_)
 
@@ -197,160 +167,9 @@ def _new_home(app: Path) -> Path:
     return RUNS / f"{app.expanduser().resolve().name}-{stamp}"
 
 
-def demo(
-    rounds: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of rounds (5; 8 for the task text); with --cheat, of honest rounds before the lie (2), or of "
-            "the attack.",
-            min=1,
-            max=1000,
-            show_default=False,
-        ),
-    ] = None,
-    contributors: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of contributors (5; 3 for the task text).", min=1, max=64, show_default=False
-        ),
-    ] = None,
-    task: Task = DEMO_TASK,
-    attack: Attack = None,
-    rule: Rule = "guided_mean",
-    root: Root = "",
-    start: Start = "base",
-    clock: Clock = False,
-    window: Window = None,
-    width: Annotated[
-        int | None,
-        typer.Option(
-            metavar="8|4|2",
-            help="Bits of a coordinate of an update (8; 4 for the task text).",
-            show_default=False,
-        ),
-    ] = None,
-    feedback: Feedback = False,
-    link: Annotated[
-        float | None,
-        typer.Option(
-            metavar="MBIT",
-            help="Limit the line of each contributor's node to so many Mbit/s in each direction (no limit; 5 for the "
-            "task text). 0 is no limit. A proxy before the node does it.",
-            show_default=False,
-        ),
-    ] = None,
-    cheat: Annotated[
-        str,
-        typer.Option(
-            metavar="mean|weights|outer-step|norm|withhold|censor|double-anchor|puppets|copied-proof|spam|capture",
-            help="Make the coordinator lie in one round, and show how it is slashed; or play an attack of several "
-            "accounts or of a vote (the last four), and show what it brings in.",
-        ),
-    ] = "",
-    private: Annotated[
-        bool,
-        typer.Option(
-            "--private",
-            help="Train breast-cancer-private with differential privacy for as many rounds as the budget allows (20), "
-            "and show that the next round is refused.",
-        ),
-    ] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
-    home: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for keys, logs and artifacts. Default: a new temporary one.", show_default=False
-        ),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Show a whole federation: training, a poisoned update, a vote on the release, and an audit of all rounds.
-
-    Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
-    this machine, and ends them all. Takes two to three minutes on two cores.
-
-    With --cheat, the coordinator lies, and a watcher proves it on the chain; or somebody attacks with several accounts
-    (puppets, copied-proof, spam) or by a vote (capture), and the demo ends with what that brought in.
-
-    Example: folkmoot demo --rounds 3 --keep
-
-    Example: folkmoot demo --task text
-
-    Example: folkmoot demo --task text --start eager --clock
-
-    Example: folkmoot demo --cheat mean
-
-    Example: folkmoot demo --private
-    """
-    from folkmoot.devnet.cheat import GAMES, CheatDemo, check_cheat, staged
-    from folkmoot.devnet.demo import Demo
-    from folkmoot.devnet.federation import Plan
-    from folkmoot.devnet.private import ROUNDS as PRIVATE_ROUNDS
-    from folkmoot.devnet.private import TASK as PRIVATE_TASK
-    from folkmoot.devnet.private import PrivateDemo
-    from folkmoot.protocol.packing import check_width
-
-    if cheat:
-        check_cheat(cheat)
-    if private and (cheat or attack or root or feedback or task != DEMO_TASK):
-        raise InputError(
-            "The private demo is shown with its own task, without attacks, root set and error feedback.",
-            remedy="Leave out --cheat, --attack, --root, --feedback and --task.",
-        )
-    if clock and (private or cheat):
-        raise InputError(
-            "The private demo and those of cheats train a fixed number of steps.",
-            remedy="Leave out --clock, or --private and --cheat.",
-        )
-    usual = TEXT_DEMO if task == TEXT_TASK else USUAL_DEMO
-    contributors = usual.contributors if contributors is None else contributors
-    place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
-    name, parameters = parse_rule(PRIVATE_RULE if private and rule == DEFAULT_RULE else rule)
-    plan = Plan(
-        home=place.absolute(),
-        task=PRIVATE_TASK if private else task,
-        contributors=contributors,
-        attackers=parse_attacks(
-            attack, {contributors: DEMO_ATTACK} if contributors > 2 and not cheat and not private else {}
-        ),
-        rule=name,
-        parameters=parameters,
-        root=root,
-        budget_rounds=rounds or PRIVATE_ROUNDS,
-        start=start,
-        clock=clock,
-        commit_window=_window(window, clock),
-        width=check_width(usual.width if width is None else width),
-        feedback=feedback,
-        link=usual.link if link is None else link,
-    )
-    console = _console(json_)
-    if cheat in GAMES:
-        from folkmoot.devnet.games import CLASSES
-
-        if plan.attackers or plan.root:
-            raise InputError(
-                f"The cheat {cheat} is shown without poisoned updates and without a root set.",
-                remedy="Leave out --attack and --root.",
-                code="cheat-not-shown",
-            )
-        game = CLASSES[cheat]
-        summary = game(game.staged(plan), rounds or game.default_rounds, console, keep=keep).run()
-    elif cheat:
-        honest = rounds or DEMO_HONEST
-        summary = CheatDemo(staged(plan, cheat, honest), cheat, honest, console, keep=keep).run()
-    elif private:
-        summary = PrivateDemo(plan, plan.budget_rounds, console, keep=keep).run()
-    else:
-        summary = Demo(plan, rounds or usual.rounds, console, keep=keep).run()
-    if json_:
-        emit(summary, json_)
-
-
 def up(
     contributors: Contributors = 3,
     task: Task = "digits",
-    attack: Attack = None,
     rule: Rule = "guided_mean",
     root: Root = "",
     width: Width = 8,
@@ -378,7 +197,6 @@ def up(
         home.absolute(),
         task,
         contributors,
-        parse_attacks(attack, {}),
         name,
         parameters,
         root,
@@ -386,9 +204,9 @@ def up(
         feedback=feedback,
         start=start,
         clock=clock,
-        commit_window=_window(window, clock),
+        commit_window=window_of(window, clock),
     )
-    console = _console(json_)
+    console = console_for(json_)
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(
             plan, supervisor, api_port=api_port, chain_port=chain_port, superlink_port=superlink_port
@@ -454,7 +272,7 @@ def prepare(
     from folkmoot.devnet.federation import prepare as make
 
     name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, {}, name, parameters, root, hand_out=hand_out)
+    plan = Plan(home.absolute(), task, contributors, name, parameters, root, hand_out=hand_out)
     if plan.deployment_file.exists():
         if hand_out is not None:  # The process that made the federation may have been killed before this.
             copy_deployment(plan, hand_out)
@@ -519,7 +337,7 @@ def fund(
     emit({"account": account, "balance": str(local_chain.FUNDS)}, json_, f"{account} can pay its gas now.")
 
 
-def _window(seconds: int | None, clock: bool) -> int:
+def window_of(seconds: int | None, clock: bool) -> int:
     """Return the commit window of a plan in seconds.
 
     Raises:
@@ -532,7 +350,7 @@ def _window(seconds: int | None, clock: bool) -> int:
     return 0
 
 
-def _console(as_json: bool) -> Console:
+def console_for(as_json: bool) -> Console:
     """Return the console for the output. In a log file, lines may be as long as the tables need."""
     from rich.console import Console
 
@@ -540,24 +358,3 @@ def _console(as_json: bool) -> Console:
     if not console.is_terminal:
         console.width = 120
     return console
-
-
-def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int, str]:
-    """Return the attack of each attacking contributor.
-
-    Raises:
-        InputError: An option is malformed.
-    """
-    if texts is None:
-        return default
-    attacks: dict[int, str] = {}
-    for text in texts:
-        if text == "none":
-            continue
-        number, separator, drill = text.partition("=")
-        if not separator or not number.isdigit() or not drill:
-            raise InputError(
-                f"{text!r} is not an attack.", remedy="Write NUMBER=DRILL, e.g. 5=sign-flip, or none."
-            )
-        attacks[int(number)] = drill
-    return attacks

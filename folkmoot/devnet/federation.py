@@ -87,8 +87,6 @@ class Plan:
     """Task: a shipped one, or ``package.module:object``; not used with an app."""
     contributors: int = 5
     """Number of contributors."""
-    attackers: Mapping[int, str] = field(default_factory=dict)
-    """Attacks by number of the contributor, from 1, e.g. ``{5: "sign-flip"}``."""
     rule: str = "guided_mean"
     """Aggregation rule."""
     parameters: tuple[int, ...] = ()
@@ -97,8 +95,6 @@ class Plan:
     """Root set of a node with the coordinator's account: ``good``, ``biased``, or empty for none."""
     watched: bool = False
     """Whether there is an account for a watcher."""
-    cheat: str = ""
-    """Lie of the coordinator, ``KIND@ROUND``; empty for none."""
     app: Path | None = None
     """Folder of the Flower app that is trained instead of a task."""
     run_config: tuple[str, ...] = ()
@@ -143,8 +139,7 @@ class Plan:
         """Check the numbers.
 
         Raises:
-            InputError: There is no contributor, an attacker is not a contributor, there is no such rule, or two options
-                exclude each other.
+            InputError: There is no contributor, there is no such rule, or two options exclude each other.
         """
         fewest_contributors(self.rule, self.parameters)
         feedback.settings(self.feedback, self.width)
@@ -153,12 +148,6 @@ class Plan:
                 f"A local federation has 1 to 64 contributors, not {self.contributors}.",
                 remedy="Choose another number.",
             )
-        for number in self.attackers:
-            if not 1 <= number <= self.contributors:
-                raise InputError(
-                    f"Contributor {number} can't attack: there are {self.contributors}.",
-                    remedy="Number them from 1.",
-                )
         if not (self.link == 0 or LEAST_LINK <= self.link < math.inf):
             raise InputError(
                 f"A line of {self.link:g} Mbit/s can't be made.",
@@ -478,6 +467,10 @@ class LocalFederation:
             environment={**self.environment("superlink"), OUTPUT: str(self.plan.output), **simulated},
         )
 
+    def coordinator_program(self) -> list[str]:
+        """Return the command of the coordinator, to be followed by ``serve``."""
+        return folkmoot_command("coordinator")
+
     def start_coordinator(self) -> None:
         """Start the coordinator, and wait until it answers, and the SuperLink if it was started."""
         from folkmoot.coordinator_api import CoordinatorApi
@@ -494,16 +487,14 @@ class LocalFederation:
         self.supervisor.start(
             "coordinator",
             [
-                *folkmoot_command("coordinator", "serve", "--home", self.plan.coordinator_home),
+                *self.coordinator_program(),
+                *("serve", "--home", self.plan.coordinator_home),
                 *("--host", self.host, "--port", str(self.api_port)),
                 *("--time-travel", "--password-file", self.plan.password_file),
             ],
             environment={
                 **self.environment("coordinator"),
                 "FOLKMOOT_COORDINATOR_RPC_URL": self.rpc_url,
-                "FOLKMOOT_COORDINATOR_CONDUCT": f"folkmoot.devnet.lies:{self.plan.cheat}"
-                if self.plan.cheat
-                else "",
                 "FOLKMOOT_COORDINATOR_TIME_TRAVEL_AFTER": str(WATCHER_TIMEOUT if self.plan.watched else 0),
             },
             ready=healthy,
@@ -529,13 +520,16 @@ class LocalFederation:
             )
             return
         for number, name in enumerate(self.plan.names(), 1):
-            attack = self.plan.attackers.get(number)
             share: tuple[str | Path, ...] = ("--partition", f"{number - 1}/{self.plan.contributors}")
             if self.plan.app is not None:
                 share += ("--layout", self.plan.layout, *repeated("--node-config", self.plan.node_config))
-            self._start_node(name, name, *share, *(("--attack", attack) if attack else ()))
+            self._start_node(name, name, *share)
         if self.plan.root:
             self._start_node("root", "coordinator", "--root", self.plan.root)
+
+    def node_program(self, name: str) -> list[str]:
+        """Return the command of a node, by its name, to be followed by the options of `folkmoot join`."""
+        return folkmoot_command("join")
 
     def _start_node(self, name: str, key: str, *words: str | Path) -> None:
         # An app is the user's own: it may download its data. Its code has run already, when it was read.
@@ -552,7 +546,8 @@ class LocalFederation:
         self.supervisor.start(
             name,
             [
-                *folkmoot_command("join", "--home", self.plan.node_home(name), *sandbox),
+                *self.node_program(name),
+                *("--home", self.plan.node_home(name), *sandbox),
                 *("--rpc", rpc, "--coordinator", coordinator, "--superlink", superlink),
                 *("--deployment", self.plan.deployment_file, *self.plan.subject),
                 *("--keystore", self.plan.keystore(key), "--password-file", self.plan.password_file),

@@ -38,17 +38,16 @@ from folkmoot.cli.output import waiting
 from folkmoot.cli.policy import DEFAULT_RULE
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
-from folkmoot.devnet.demo import command_name, why_low
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare, repeated
 from folkmoot.devnet.report import FILE as REPORT
 from folkmoot.devnet.report import write_report
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError, RpcError, sentence
-from folkmoot.explain.reasons import words_of
+from folkmoot.explain.reasons import why_low, words_of
 from folkmoot.flower.contributor import LOG_FILE
 from folkmoot.flower.reports import NODE_LOG, explained
 from folkmoot.protocol import feedback
 from folkmoot.protocol.packing import WIDTHS
-from folkmoot.runtime.commands import run_folkmoot
+from folkmoot.runtime.commands import command_name, run_folkmoot
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.keystore import address_of
 from folkmoot.runtime.locks import try_acquire

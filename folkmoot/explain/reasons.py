@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
+from typing import Any
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.registry import PARAMETERS
@@ -255,6 +256,20 @@ def explain(case: Case) -> Explanation:
                 left.pop(name, None)
     details += [f"{name} = {value} (this release has no words for it)." for name, value in left.items()]
     return Explanation(words.summary, tuple(details), _weight(case), _advice(case, words))
+
+
+def why_low(verdict: Mapping[str, Any], share: float) -> str:
+    """Return a short reason for the low weight of an update, in parentheses; nothing if there is none."""
+    numbers = verdict.get("numbers") or {}
+    reason = ""
+    if "krumScore" in numbers and not share:
+        ratio = int(numbers["krumScore"]) / max(1, int(numbers["krumThreshold"]))
+        reason = f"its Krum score is {ratio:.2f} times the largest selected one"
+    elif "trajectoryCosine" in numbers and share < 0.5:
+        reason = f"cosine with the model's trajectory {int(numbers['trajectoryCosine']) / UNIT:.2f}"
+    elif "coreSimilarity" in numbers and share < 0.5:
+        reason = f"cosine with the majority's core {int(numbers['coreSimilarity']) / UNIT:.2f}"
+    return f" ({reason})" if reason else ""
 
 
 def factor_product(case: Case) -> Fraction | None:

@@ -19,6 +19,17 @@ def folkmoot_command(*words: str | Path) -> list[str]:
     return [sys.executable, "-m", "folkmoot", *map(str, words)]
 
 
+def command_name() -> str:
+    """Return the command as a person in this folder types it."""
+    name = "folkmoot.exe" if os.name == "nt" else "folkmoot"
+    if any(Path(folder, name).exists() for folder in os.environ.get("PATH", "").split(os.pathsep)):
+        return "folkmoot"
+    beside = Path(sys.executable).with_name(name)
+    if not beside.exists():
+        return "python -m folkmoot"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
+
+
 def run_folkmoot(words: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Run a `folkmoot` command with ``--json`` and return what it printed.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folkmoot_lab.stories.demo import Demo
+from folkmoot_lab.stories.federation import Story
 from rich.console import Console
 
 from folkmoot.devnet import anvil
-from folkmoot.devnet.demo import Demo
-from folkmoot.devnet.federation import Plan
 from tests import hardhat
 
 pytestmark = [
@@ -28,7 +28,7 @@ def test_strangers_train_and_vote_on_hardhats_chain(tmp_path: Path, monkeypatch:
         return hardhat.command(port, network="mixed")
 
     monkeypatch.setattr(anvil, "anvil_command", command)
-    plan = Plan(tmp_path / "demo", task="digits", contributors=3, attackers={3: "sign-flip:3"})
+    plan = Story(tmp_path / "demo", task="digits", contributors=3, attackers={3: "sign-flip:3"})
     shown = io.StringIO()
     summary = Demo(plan, 2, Console(file=shown, width=120)).run()
     assert summary["rounds"] == 2

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from benchmarks.processes import tree_usage
+
 from client.access import Access
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest

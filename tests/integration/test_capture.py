@@ -7,10 +7,10 @@ import io
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.stories.capture import PASSED, Capture
+from folkmoot_lab.stories.federation import Story
 from rich.console import Console
 
-from folkmoot.devnet.capture import PASSED, Capture
-from folkmoot.devnet.federation import Plan
 from folkmoot.runtime.units import UNIT
 
 FORBIDDEN = {
@@ -35,7 +35,7 @@ FORBIDDEN = {
 @pytest.mark.timeout(300)
 def test_a_captured_vote_takes_no_stake_and_makes_no_token(tmp_path: Path) -> None:
     shown = Console(file=io.StringIO(), width=120)
-    plan = Capture.staged(Plan(tmp_path / "demo", task="digits", contributors=3))
+    plan = Capture.staged(Story(tmp_path / "demo", task="digits", contributors=3))
     summary = Capture(plan, 1, shown).run()
     proposals = summary["proposals"]
     assert {title: end for title, end in proposals.items() if end != PASSED} == FORBIDDEN

@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.lies import Kind, Lie, conduct
 
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.devnet.lies import Kind, Lie, conduct
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.fraud.watcher.journal import Journal
 from folkmoot.fraud.watcher.watch import Options, Watcher
@@ -105,7 +105,7 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
     chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
     stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
     with running(
-        tmp_path / "home", world, conduct=f"folkmoot.devnet.lies:{cheat}@1", time_travel_after=3600
+        tmp_path / "home", world, conduct=f"folkmoot_lab.lies:{cheat}@1", time_travel_after=3600
     ) as here:
         play(here, 1, "cleo" if cheat == "norm" else "")
         said = watch(here)
@@ -134,7 +134,7 @@ def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
 ) -> None:
     world = federation(anvil, verifier=ARBITER, rule="multi_krum", parameters=(1, 0))
     with running(
-        tmp_path / "home", world, conduct="folkmoot.devnet.lies:weights@1", time_travel_after=3600
+        tmp_path / "home", world, conduct="folkmoot_lab.lies:weights@1", time_travel_after=3600
     ) as here:
         play(here, 1, names=factories.CONTRIBUTORS)
         said = watch_of(world, here)
@@ -148,7 +148,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
 ) -> None:
     chain = world.chain
     with running(
-        tmp_path / "home", world, conduct="folkmoot.devnet.lies:censor@1", time_travel_after=3600
+        tmp_path / "home", world, conduct="folkmoot_lab.lies:censor@1", time_travel_after=3600
     ) as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         current, header, state = open_round(here.api, 1)
@@ -172,7 +172,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
 def test_a_false_norm_is_refused_by_an_honest_coordinator(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    with running(tmp_path / "home", world, conduct="folkmoot.devnet.lies:norm@2") as here:
+    with running(tmp_path / "home", world, conduct="folkmoot_lab.lies:norm@2") as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         _, header, state = open_round(here.api, 1)
         false = claimed_small(world, train(world, "ada", header, state), "ada")
@@ -182,14 +182,14 @@ def test_a_false_norm_is_refused_by_an_honest_coordinator(
 
 
 def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
-    settings = make_home(tmp_path / "home", world, conduct="folkmoot.devnet.lies:mean@1")
+    settings = make_home(tmp_path / "home", world, conduct="folkmoot_lab.lies:mean@1")
     account = open_account(settings)
     open_coordinator(settings, account).close()
     with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
         require_anvil(10, rpc)
     assert elsewhere.value.code == "conduct-not-local"
     for name, code in (
-        ("folkmoot.devnet.lies:theft@1", "unknown-cheat"),
+        ("folkmoot_lab.lies:theft@1", "unknown-cheat"),
         ("folkmoot.devnet.lie:mean@1", "unknown-conduct"),
         ("folkmoot.devnet:mean@1", "unknown-conduct"),
         (":", "unknown-conduct"),

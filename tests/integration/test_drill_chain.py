@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from folkmoot_lab.drills.data import workload
+from folkmoot_lab.simulation.chain import BOND, STAKE, ChainReport, ChainRun
+from folkmoot_lab.simulation.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
 
-from client.drill_data import workload
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, InputError
 from folkmoot.runtime.units import UNIT
-from folkmoot.simulation.chain import BOND, STAKE, ChainReport, ChainRun
-from folkmoot.simulation.federation import _FIRST_EXPONENT, REWARD, Outcome, Plan
 
 SMALL = Plan(rule="multi_krum", parameters=(1, 0), attack="sign-flip", contributors=5, malicious=1, rounds=2)
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-
 from benchmarks.links import __main__ as program
 from benchmarks.links import losses
 from benchmarks.links.contributor import BEFORE, NOW, Played, Player
@@ -26,6 +25,7 @@ from benchmarks.links.lines import joined
 from benchmarks.links.models import SIZES
 from benchmarks.links.results import Results, Step, at_step, clock_table, loss_table, picture, traffic_table
 from benchmarks.links.traffic import Exchange
+
 from client.keeper import Keeper
 from client.transfers import Transfers
 from folkmoot.errors import InputError, LocalError

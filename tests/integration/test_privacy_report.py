@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.leaks.learner import Learner
+from folkmoot_lab.leaks.published import attack_own, read_own
 
 from folkmoot.artifacts.sources import FolderSource, open_source
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
-from folkmoot.leaks.learner import Learner
-from folkmoot.leaks.published import attack_own, read_own
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
 from tests import factories

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folkmoot_lab.leaks.published import read_own
 from sqlalchemy import select
 
 from client.evaluation import fetch_weights
@@ -32,7 +33,6 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, FolkmootError, InputError
-from folkmoot.leaks.published import read_own
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis

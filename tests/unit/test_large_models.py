@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from flwr.supercore.task_identity import TaskIdentity
-
 from benchmarks.growth import large, plan, training
 from benchmarks.growth.language import Text3
+from flwr.supercore.task_identity import TaskIdentity
+
 from folkmoot.protocol.manifest import MAX_LEAVES
 from folkmoot.protocol.merkle import depth_of
 

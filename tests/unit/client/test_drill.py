@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from folkmoot_lab.drills.attack import parse_attack, spoil
 
-from client.drill import parse_attack, spoil
 from folkmoot.errors import InputError
 
 

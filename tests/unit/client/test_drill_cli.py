@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.drills.data import workload
 
-from client.drill_data import workload
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
 

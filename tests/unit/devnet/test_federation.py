@@ -11,7 +11,6 @@ import pytest
 from folkmoot.cli.main import run as main
 from folkmoot.cli.policy import parse_rule
 from folkmoot.devnet import federation
-from folkmoot.devnet.cli import parse_attacks
 from folkmoot.devnet.federation import Plan, prepare
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime import keystore
@@ -28,23 +27,6 @@ def test_a_rule_has_a_name_and_numbers() -> None:
 def test_a_malformed_rule_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"multi_krum:1,0"):
         parse_rule(text)
-
-
-def test_attacks_name_contributors_by_number() -> None:
-    assert parse_attacks(["5=sign-flip", "2=sign-flip:3"], {1: "x"}) == {5: "sign-flip", 2: "sign-flip:3"}
-    assert parse_attacks(None, {1: "x"}) == {1: "x"}
-    assert parse_attacks(["none"], {1: "x"}) == {}
-
-
-@pytest.mark.parametrize("text", ["sign-flip", "=sign-flip", "x=sign-flip", "5="])
-def test_a_malformed_attack_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="NUMBER=DRILL"):
-        parse_attacks([text], {})
-
-
-def test_an_attacker_must_be_a_contributor(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Contributor 4"):
-        Plan(tmp_path, contributors=3, attackers={4: "sign-flip"})
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,23 @@ import io
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.stories.capture import ATTACKER, Capture
+from folkmoot_lab.stories.cheat import CHEATS, GAMES, check_cheat
+from folkmoot_lab.stories.copied_proof import CopiedProof
+from folkmoot_lab.stories.federation import Story
+from folkmoot_lab.stories.game import Game, Result, error_of
+from folkmoot_lab.stories.games import CLASSES
+from folkmoot_lab.stories.puppets import Puppets
+from folkmoot_lab.stories.spam import Spam
 from rich.console import Console
 
-from folkmoot.devnet.capture import ATTACKER, Capture
-from folkmoot.devnet.cheat import CHEATS, GAMES, check_cheat
-from folkmoot.devnet.copied_proof import CopiedProof
-from folkmoot.devnet.federation import BOND, CONTRIBUTOR_STAKE, COORDINATOR_STAKE, REWARD, Plan
-from folkmoot.devnet.game import Game, Result, error_of
-from folkmoot.devnet.games import CLASSES
-from folkmoot.devnet.puppets import Puppets
-from folkmoot.devnet.spam import Spam
+from folkmoot.devnet.federation import BOND, CONTRIBUTOR_STAKE, COORDINATOR_STAKE, REWARD
 from folkmoot.errors import ContractRefused, LocalError
 from folkmoot.protocol.places import available, is_crowd, quota_of
 
 
 def game(kind: type[Game], home: Path) -> Game:
-    return kind(kind.staged(Plan(home)), 1, Console(file=io.StringIO()))
+    return kind(kind.staged(Story(home)), 1, Console(file=io.StringIO()))
 
 
 def test_each_game_has_a_class_and_a_name_of_its_own() -> None:
@@ -36,7 +37,7 @@ def test_each_game_has_a_class_and_a_name_of_its_own() -> None:
 def test_puppets_make_a_crowd_in_which_a_contributor_has_a_quota_and_a_puppet_a_fourth(
     tmp_path: Path, contributors: int
 ) -> None:
-    plan = Puppets.staged(Plan(tmp_path, contributors=contributors))
+    plan = Puppets.staged(Story(tmp_path, contributors=contributors))
     puppets = sum(plan.others.values())
     total = contributors * plan.stake + puppets
     assert puppets * 3 == total
@@ -46,7 +47,7 @@ def test_puppets_make_a_crowd_in_which_a_contributor_has_a_quota_and_a_puppet_a_
 
 
 def test_an_attacker_of_the_vote_has_three_tenths_of_the_stake(tmp_path: Path) -> None:
-    plan = Capture.staged(Plan(tmp_path, contributors=4))
+    plan = Capture.staged(Story(tmp_path, contributors=4))
     others = COORDINATOR_STAKE + 4 * CONTRIBUTOR_STAKE
     share = plan.others[ATTACKER]
     assert 10 * share >= 3 * (share + others) > 10 * (share - 1)

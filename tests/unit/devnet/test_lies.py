@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from folkmoot_lab.lies import PLACE, off_by_one
 
-from folkmoot.devnet.lies import PLACE, off_by_one
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.packing import ZERO
 

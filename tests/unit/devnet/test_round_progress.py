@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folkmoot_lab.stories.demo import Demo, RoundProgress
+from folkmoot_lab.stories.federation import Story
 from rich.console import Console
 
 from folkmoot.coordinator_api import Event
-from folkmoot.devnet.demo import Demo, RoundProgress
-from folkmoot.devnet.federation import Plan
 from folkmoot.errors import LocalError
 
 
@@ -40,7 +40,7 @@ def test_events_of_a_round_are_stored() -> None:
 
 
 def test_the_evaluator_measures_a_model_or_says_why_not(tmp_path: Path) -> None:
-    plan = Plan(tmp_path)
+    plan = Story(tmp_path)
     plan.logs.mkdir(parents=True)
     lines = (
         {"version": 1, "metrics": {"loss": 0.5, "auc": None}, "sample": "To  be"},

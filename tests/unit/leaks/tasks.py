@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from folkmoot_lab.leaks.learner import Learner
 
-from folkmoot.leaks.learner import Learner
 from folkmoot.tasks import Data, supervised
 from folkmoot.tasks.memory import Memory
 

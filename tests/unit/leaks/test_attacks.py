@@ -6,12 +6,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from folkmoot_lab.leaks import distinguish, inversion, membership
+from folkmoot_lab.leaks.learner import Learner, canaries, joined, pick, records_of
+from folkmoot_lab.leaks.measures import Limit, auc, separation_of_sums
+from folkmoot_lab.leaks.rounds import PublishedRound, decoded, encoded, first_exponents, simulate
 
 from folkmoot.errors import InputError
-from folkmoot.leaks import distinguish, inversion, membership
-from folkmoot.leaks.learner import Learner, canaries, joined, pick, records_of
-from folkmoot.leaks.measures import Limit, auc, separation_of_sums
-from folkmoot.leaks.rounds import PublishedRound, decoded, encoded, first_exponents, simulate
 from folkmoot.protocol.arrays import F32
 from folkmoot.tasks import Data, Task
 from tests.unit.leaks.tasks import Blobs, Noisy, Pictures, points

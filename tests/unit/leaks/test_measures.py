@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from folkmoot_lab.leaks.measures import Limit, auc, separation, separation_of_sums, share, tpr
 
 from folkmoot.errors import InputError
-from folkmoot.leaks.measures import Limit, auc, separation, separation_of_sums, share, tpr
 
 
 def test_the_auc_counts_pairs() -> None:

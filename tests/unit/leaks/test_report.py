@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from folkmoot_lab.leaks import page
+from folkmoot_lab.leaks.learner import Learner, pick
+from folkmoot_lab.leaks.published import Own, OwnRound, attack_own
+from folkmoot_lab.leaks.rounds import simulate
+from folkmoot_lab.leaks.settings import Setting, settings_of
+from folkmoot_lab.leaks.study import Plan, Study, contents, shares_of, study
 
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
-from folkmoot.leaks import page
-from folkmoot.leaks.learner import Learner, pick
-from folkmoot.leaks.published import Own, OwnRound, attack_own
-from folkmoot.leaks.rounds import simulate
-from folkmoot.leaks.settings import Setting, settings_of
-from folkmoot.leaks.study import Plan, Study, contents, shares_of, study
 from folkmoot.privacy.settings import WARNING
 from folkmoot.tasks import Data, load_task
 from folkmoot.web.intervals import Row, alone, intervals

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from folkmoot.simulation.federation import Examples, Workload
-from folkmoot.simulation.network import Network
+from folkmoot_lab.simulation.federation import Examples, Workload
+from folkmoot_lab.simulation.network import Network
 
 
 def blobs(seed: int, count: int) -> Examples:

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from benchmarks.convergence import __main__ as program
 from benchmarks.convergence import attackers, federation, trials
 from benchmarks.convergence.federation import Course, Integers, Result, compare
 from benchmarks.convergence.results import Key, is_steady, load, markdown, rows, summary, to_json
 from benchmarks.convergence.subjects import QUICKSTART, SUBJECTS
+from folkmoot_lab.simulation import kept
+from folkmoot_lab.simulation.attacks import Attack
+
 from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.policy import MEAN_SCALES
-from folkmoot.simulation import kept
-from folkmoot.simulation.attacks import Attack
 
 
 @pytest.fixture(autouse=True)

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folkmoot_lab.simulation import federation
+from folkmoot_lab.simulation.attacks import ATTACKS, Scene
+from folkmoot_lab.simulation.federation import _FIRST_EXPONENT, Plan, Run, Workload, run
+from folkmoot_lab.simulation.grid import Cell, Table, grid, load, rule_text
+from folkmoot_lab.simulation.network import NAMES, Network
 
 from folkmoot.errors import InputError
 from folkmoot.protocol import feedback
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.packing import WIDTHS, ZERO
 from folkmoot.protocol.verdict import Reason
-from folkmoot.simulation import federation
-from folkmoot.simulation.attacks import ATTACKS, Scene
-from folkmoot.simulation.federation import _FIRST_EXPONENT, Plan, Run, Workload, run
-from folkmoot.simulation.grid import Cell, Table, grid, load, rule_text
-from folkmoot.simulation.network import NAMES, Network
 
 SMALL = Plan(contributors=7, malicious=2, rounds=4, rule="guarded_mean")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folkmoot_lab.simulation import kept
 
 from folkmoot.errors import InputError
-from folkmoot.simulation import kept
 
 ONE, TWO = {"n": 1}, {"n": 2}
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from benchmarks.robustness.noisy import POISONERS, Drill, NoisyRun, load, markdown, private, table
-from client.drill_data import workload
+from folkmoot_lab.drills.data import workload
+from folkmoot_lab.simulation.federation import Plan, Workload
+
 from folkmoot.protocol.arrays import F32
-from folkmoot.simulation.federation import Plan, Workload
 
 
 @pytest.fixture(scope="module")

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.supercore.task_identity import TaskIdentity
-
 from benchmarks.robustness import __main__ as program
 from benchmarks.robustness import contenders, flower
 from benchmarks.robustness.peer import PeerRun
 from benchmarks.robustness.results import Found, Key, Setting, load, markdown, picture, rows, to_json
+from flwr.supercore.task_identity import TaskIdentity
+from folkmoot_lab.simulation import kept
+from folkmoot_lab.simulation.attacks import ATTACKS, Scene
+from folkmoot_lab.simulation.federation import Plan, Run, Workload
+
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
-from folkmoot.simulation import kept
-from folkmoot.simulation.attacks import ATTACKS, Scene
-from folkmoot.simulation.federation import Plan, Run, Workload
 
 PLAN = Plan(contributors=11, malicious=2, rounds=3)
 SETTING = Setting("mnist", 20, 6, 25)

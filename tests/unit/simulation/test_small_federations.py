@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from benchmarks.near_convergence import __main__ as program
 from benchmarks.near_convergence.federation import Found, measure
 from benchmarks.near_convergence.results import Key, load, markdown, to_json
 from benchmarks.near_convergence.sets import SPLITS, TABLES, Setting, deal, workload
-from folkmoot.simulation import kept
-from folkmoot.simulation.federation import Plan
+from folkmoot_lab.simulation import kept
+from folkmoot_lab.simulation.federation import Plan
 
 HONEST = Plan("guided_mean", contributors=5, malicious=0, rounds=20)
 

@@ -1,0 +1,839 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A federation in one process, with attackers in it: the real codec, checks, rules, sums and outer step.
+
+Not simulated is what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is a function
+of its plan. This module knows no command line and reads no file: the workload has the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from folkmoot.aggregation.cosines import UNIT as COSINE_UNIT
+from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.gram import gram_matrix
+from folkmoot.aggregation.interface import Gram, Weighted
+from folkmoot.aggregation.lineage import PastRound, Published
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows, references
+from folkmoot.aggregation.registry import rule, uses
+from folkmoot.aggregation.repeats import compare_earlier
+from folkmoot.aggregation.shares import copies_of
+from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
+from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.aggregation.windows import scaled, windows
+from folkmoot.errors import InputError, UpdateRefused
+from folkmoot.protocol import feedback
+from folkmoot.protocol.arrays import F32, F64, I64
+from folkmoot.protocol.codec import EncodedUpdate, encode_update, rounding_key
+from folkmoot.protocol.commitment import Commitment, checksum_address
+from folkmoot.protocol.exponents import next_exponents
+from folkmoot.protocol.fixed_point import LEAF, to_float32
+from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_values
+from folkmoot.protocol.merkle import leaf_largest, leaf_sums
+from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
+from folkmoot.protocol.outer_step import eager_start, outer_step
+from folkmoot.protocol.packing import ZERO, check_width, largest
+from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS
+from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.state import State
+from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums, used_elements
+from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.protocol.verdict import Reason
+from folkmoot.tasks.pace import BASE, EAGER
+from folkmoot_lab.simulation.attacks import Scene, attack
+from folkmoot_lab.simulation.network import Network
+
+ROOTS = ("none", "good", "biased")
+"""Root sets: none, one of every class, one of half of the classes."""
+
+REWARD = 10 * 10**18
+"""Tokens (1e-18) for a round, as in the demo."""
+
+LAST_ROUNDS = 3
+"""Number of last rounds over which accuracy and backdoor of a drill are averaged."""
+
+_FIRST_EXPONENT = -12
+_ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Labelled examples."""
+
+    inputs: F32
+    """float32[m, d]."""
+    labels: I64
+    """int64[m]."""
+
+    def pick(self, places: I64) -> tuple[F32, I64]:
+        """Examples at places of any shape."""
+        return self.inputs[places], self.labels[places]
+
+
+@dataclass(frozen=True, eq=False)
+class Workload:
+    """Model and data of a drill, from the caller, so that this library needs no data sets."""
+
+    name: str
+    """Name for people."""
+    network: Network
+    """Shape of the model."""
+    train: Examples
+    """Split among the contributors."""
+    root: Examples
+    """The coordinator's own examples, of every class."""
+    test: Examples
+    """Test examples, which no contributor has."""
+    split: Callable[[int, int], Sequence[I64]]
+    """From contributors and seed to the places of each contributor's examples in ``train``."""
+    image: tuple[int, int]
+    """Rows and columns of an example, for the triggers."""
+    rate: float = 0.2
+    """Learning rate."""
+    steps: int = 5
+    """Local steps."""
+    batch: int = 32
+    """Examples of a step."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One drill.
+
+    Raises:
+        InputError: On construction, when it can't be run.
+    """
+
+    rule: str = "mean"
+    """Name of the aggregation rule."""
+    parameters: tuple[int, ...] = ()
+    """Its parameters."""
+    attack: str = "none"
+    """Name of the attack."""
+    strength: float | None = None
+    """Of the attack; None takes its default."""
+    contributors: int = 20
+    """All contributors, n."""
+    malicious: int = 6
+    """Attackers among them, f; none of them attacks if the attack is ``none``."""
+    rounds: int = 25
+    """Rounds."""
+    root: str = "none"
+    """One of ROOTS."""
+    seed: int = 0
+    """Seed of all randomness."""
+    rare: tuple[int, int] | None = None
+    """A class that only some honest contributors hold, and how many; the workload's split must be so."""
+    width: int = 8
+    """Bits of an encoded coordinate."""
+    feedback: bool = False
+    """Whether updates take up what a contributor's earlier ones left out (docs/protocol.md section 5.1). Those of
+    attackers do not."""
+    start: str = BASE
+    """Where contributors train from: the round's ``base``, or the ``eager`` start of their last update
+    (docs/protocol.md section 9.1). Attackers take that of what they trained, whatever they sent. The root-set update
+    is from the base."""
+    outer_rate: int = OUTER_UNIT
+    """The policy's rate, in 1/1024."""
+    outer_momentum: int = 0
+    """The policy's momentum, in 1/1024."""
+
+    def __post_init__(self) -> None:
+        check_width(self.width)
+        feedback.settings(self.feedback, self.width)
+        attack(self.attack)
+        rule(self.rule)
+        if not 0 <= self.malicious < self.contributors or self.rounds < 1:
+            raise InputError(
+                f"{self.malicious} attackers among {self.contributors} contributors in {self.rounds} rounds "
+                "make no drill.",
+                remedy="There must be an honest contributor and a round.",
+            )
+        if self.root not in ROOTS:
+            raise InputError(
+                f"There is no root set {self.root!r}.", remedy=f"Root sets are {', '.join(ROOTS)}."
+            )
+        if self.start not in (BASE, EAGER):
+            raise InputError(
+                f"There is no start {self.start!r}.", remedy=f"Contributors start from {BASE} or {EAGER}."
+            )
+        if self.rare is not None:
+            object.__setattr__(self, "rare", tuple(self.rare))  # a list, if it was read from JSON
+            if not 1 <= self.rare[1] <= self.contributors - self.malicious or self.rare[0] < 0:
+                raise InputError(
+                    f"Class {self.rare[0]} can't be held by {self.rare[1]} of "
+                    f"{self.contributors - self.malicious} honest contributors.",
+                    remedy="At least one honest contributor holds it, and none that attacks.",
+                )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Results of a drill. Shares are from 0 to 1."""
+
+    accuracy: float
+    """On the test set, mean of the last rounds."""
+    backdoor: float | None
+    """Share of triggered test examples that go to the attackers' class, mean of the last rounds."""
+    detected: float | None
+    """Share of the attackers' updates with weight 0; None without attackers."""
+    honest_dropped: float
+    """Share of the honest updates with weight 0."""
+    worst_honest_dropped: float
+    """The largest such share of one contributor."""
+    honest_weight_lost: float
+    """How much less than an equal part of the weight the honest contributors had together."""
+    attacker_reward: float | None
+    """Mean over attackers and rounds of what a round pays, relative to the honest mean. Where honest contributors
+    earn little it can be above 1, although no attacker gains by that: see ``attacker_pay``."""
+    attacker_pay: float | None
+    """The same relative to an equal share of the reward, the most that a round pays anybody: at most 1."""
+    honest_reward_spread: float
+    """Smallest total reward of an honest contributor relative to the honest mean."""
+    curve: tuple[float, ...] = field(repr=False)
+    """Accuracy after each round."""
+    recall: tuple[float, ...] = field(default=(), repr=False)
+    """Share of each class's test examples that are found, mean of the last rounds."""
+    rare_recall: float | None = None
+    """The same for the rare class; None in a drill without one."""
+    holders_dropped: float | None = None
+    """Share of the updates with weight 0 of those who hold the rare class."""
+    holders_pay: float | None = None
+    """Mean over them and over rounds of what a round pays, relative to an equal share of the reward."""
+    slashed: int = 0
+    """Stake lost: statistics never slash, and a drill's attackers break no protocol."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON types, numbers rounded to 4 digits."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, float):
+                values[name] = round(value, 4)
+            elif isinstance(value, tuple):
+                values[name] = [round(one, 4) for one in value]
+            else:
+                values[name] = value
+        return values
+
+
+@dataclass(eq=False)
+class Run:
+    """A drill in progress; ``run`` does all of it."""
+
+    workload: Workload
+    """Model and data."""
+    plan: Plan
+    """The plan."""
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        self.attack = attack(plan.attack)
+        self.strength = self.attack.strength if plan.strength is None else plan.strength
+        self.attackers = 0 if plan.attack == "none" else plan.malicious
+        self.rng = np.random.default_rng([plan.seed, 1])
+        self.attack_rng = np.random.default_rng([plan.seed, 2])
+        self.rule = rule(plan.rule)
+        self.form = form_of(plan.rule, plan.parameters)
+        start = self.workload.network.initial(plan.seed)
+        self.manifest = Manifest.from_arrays("drill", start)
+        self.state = State.genesis(self.manifest, start)
+        self.exponents: tuple[int, ...] = (_FIRST_EXPONENT,) * len(self.manifest.tensors)
+        honest = plan.contributors - self.attackers
+        self.shares = list(self.workload.split(plan.contributors, plan.seed))
+        if plan.rare is not None:
+            self._check_rare(*plan.rare)
+        # Entry order is commit order: attackers are first, or last where they have to see something before.
+        self.honest_places = (
+            list(range(honest)) if self.attack.late else list(range(self.attackers, plan.contributors))
+        )
+        self.attacker_places = sorted(set(range(plan.contributors)) - set(self.honest_places))
+        self.order = np.array(self.honest_places + self.attacker_places)
+        self.weights: list[list[int]] = []
+        self.results: list[list[Weighted]] = []
+        self.curve: list[float] = []
+        self.recalls: list[F64] = []
+        self.backdoors: list[float] = []
+        self.earlier_own: F32 | None = None
+        self.earlier_sent: F32 | None = None
+        self.honest_past: list[F32] = []
+        self.model = self.state.to_float32()  # the base of the next round
+        self.starts: F32 | None = None  # the eager starts of the next round, the honest in front
+        self.models: list[F32] = []  # the last bases, the oldest first
+        self.states: list[State] = []  # the same, exactly
+        self.trajectory: MemoryUpdate | None = None
+        self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
+        self.last_mean: F32 | None = None
+        self.residuals: dict[str, F32] = {}  # by account, with error feedback
+
+    def run(self, progress: Callable[[int, int], None] | None = None) -> Outcome:
+        """Run all rounds.
+
+        Args:
+            progress: Called after each round with how many are done and how many there are.
+        """
+        for number in range(self.plan.rounds):
+            self.round(number)
+            if progress is not None:
+                progress(number + 1, self.plan.rounds)
+        return self.outcome()
+
+    # A round
+
+    def round(self, number: int) -> None:
+        """Train, attack, aggregate."""
+        flat, header = self.model, self.header(number)
+        starts = flat if self.starts is None else self.starts
+        trained = self._train(self._unflatten(starts), starts)
+        honest = trained[: len(self.honest_places)]
+        own = trained[len(self.honest_places) :]
+        root = self._train_root(self._unflatten(flat), flat)
+        sent = trained
+        if self.attackers:
+            seen = Scene(
+                honest,
+                own,
+                self.earlier_own,
+                self.earlier_sent,
+                self.last_mean,
+                root,
+                self.models[0] - flat if self.models else None,
+                self.attack_rng,
+                self.strength,
+                self.objective(honest, root),
+                number,
+                self.honest_past,
+            )
+            self.honest_past = [*self.honest_past, honest][-WINDOW:]
+            self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
+            sent = np.concatenate([honest, self.earlier_sent])
+        updates = np.empty_like(sent)
+        updates[self.order] = sent
+        self.models = [*self.models, flat][-WINDOW:]
+        self.model = self.aggregate(number, updates, root)
+        if self.plan.start == EAGER:
+            self.starts = self._eager_starts(header, flat, own)
+        self.last_mean = np.asarray(flat - self.model, dtype=np.float32)
+        self._test()
+
+    def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
+        """Compute a round: encode, check, weigh, sum, step. Override it for another aggregation.
+
+        Args:
+            number: The round, from 0 on.
+            updates: float32[n, d] in the order of entries; an update is start minus end.
+            root: float32[d], the root-set update, if there is one.
+
+        Returns:
+            float32[d], the next model.
+        """
+        flat = self.model
+        arrived = self._deliver(number, flat, updates)
+        copies = copies_of([None if isinstance(one, Reason) else one[1].root for one in arrived])
+        weighed = [
+            one for place, one in enumerate(arrived) if not isinstance(one, Reason) and place not in copies
+        ]
+        readers, summaries = [reader for reader, _ in weighed], [summary for _, summary in weighed]
+        root_reader = self._root_reader(number, flat, root)
+        published = {
+            self.account_of(place, number): Published(one[0], one[1].sum_squares)
+            for place, one in enumerate(arrived)
+            if not isinstance(one, Reason) and place not in copies
+        }
+        contributors = tuple(published)
+        seed = self.header(number).seed
+        keys = tuple(rounding_key(seed, account) for account in contributors)
+        facts = self._facts(readers, keys, summaries, root_reader, published)
+        weighted = self.rule(facts, self.plan.parameters)
+        weights = [result.weight for result in weighted]
+        verdicts = iter(weighted)
+        results = [
+            Weighted(0, one)
+            if isinstance(one, Reason)
+            else Weighted(0, Reason.COPY, {"copyOfEntry": copies[place]})
+            if place in copies
+            else next(verdicts)
+            for place, one in enumerate(arrived)
+        ]
+        self.results.append(results)
+        self.weights.append([result.weight for result in results])
+        scale = MEAN_SCALES[self.plan.width]
+        mean = mean_values(self.form.mean(readers, weights, scale, 0, self.manifest.leaves))
+        of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
+        theta, momentum = outer_step(
+            self.state.theta,
+            self.state.momentum,
+            mean,
+            scale,
+            of_leaf,
+            self.plan.outer_rate,
+            self.plan.outer_momentum,
+        )
+        self.states = [*self.states, self.state][-WINDOW:]
+        self.state = State(theta, momentum)
+        if root_reader is not None:
+            readers, keys = [*readers, root_reader], (*keys, rounding_key(seed, _ROOT_ACCOUNT))
+            contributors = (*contributors, _ROOT_ACCOUNT)
+        past = PastRound(self.exponents, tuple(readers), keys, contributors, published)
+        self.past = [*self.past, past][-WINDOW:]
+        if not self.manifest.private:
+            self.exponents = next_exponents(
+                self.exponents,
+                [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
+                self.plan.width,
+            )
+        self.trajectory = MemoryUpdate(
+            trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
+        )
+        return self.state.to_float32()
+
+    def _eager_starts(self, header: RoundHeader, flat: F32, own: F32) -> F32:
+        """float32[n, d]: where everybody trains on from after a round, the honest in front, then the attackers.
+
+        Args:
+            header: Header of the round.
+            flat: float32[d], its base.
+            own: float32[f, d], what the attackers trained.
+        """
+        base, number = self.states[-1], header.round - 1
+        updates = dict(zip(self.past[-1].contributors, self.past[-1].updates, strict=True))
+        claim = header.round, header.base_state_root
+        for place, update in zip(self.attacker_places, own, strict=True):
+            account = self.account_of(place, number)
+            updates[account] = self._encode(header, flat, update, account, claim, self.cap())[0]
+        of_leaf = np.array(header.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
+        starts = np.repeat(flat[None], len(self.order), axis=0)
+        for start, place in zip(starts, self.order.tolist(), strict=True):
+            if (known := updates.get(self.account_of(place, number))) is not None:
+                theta = eager_start(
+                    base.theta,
+                    base.momentum,
+                    known.read(0, self.manifest.leaves).reshape(-1).astype(np.int64) - ZERO,
+                    MEAN_SCALES[self.plan.width],
+                    of_leaf,
+                    self.plan.outer_rate,
+                    self.plan.outer_momentum,
+                )
+                start[:] = to_float32(theta)
+        return starts
+
+    def _train(self, model: dict[str, F32], flat: F32) -> F32:
+        """float32[n, d]: everybody's training, the honest in front, then the attackers.
+
+        Args:
+            model: What they start from, by name: one model, or n with n in front of each shape.
+            flat: float32[d] or float32[n, d], the same.
+        """
+        work = self.workload
+        batches = []
+        for _ in range(work.steps):
+            places = np.stack(
+                [self.rng.choice(share, work.batch, replace=len(share) < work.batch) for share in self.shares]
+            )
+            inputs, labels = work.train.pick(places)
+            if self.attackers and self.attack.data:
+                first = len(self.honest_places)
+                self._spoil(inputs[first:], labels[first:])
+            batches.append((inputs, labels))
+        return flat - self._flatten(work.network.train(model, batches, work.rate))
+
+    def _spoil(self, inputs: F32, labels: I64) -> None:
+        """Change the attackers' batches in place."""
+        if self.attack.data == "flip":
+            labels[:] = self.workload.network.classes - 1 - labels
+            return
+        half = labels.shape[1] // 2
+        inputs[:, :half] = self._triggered(inputs[:, :half])
+        labels[:, :half] = 0
+
+    def _triggered(self, inputs: F32) -> F32:
+        """Examples with the trigger: a bright patch of an eighth of the side, in a corner or in the middle."""
+        rows, columns = self.workload.image
+        side = max(1, rows // 8)
+        images = inputs.reshape(*inputs.shape[:-1], rows, columns).copy()
+        at = (0, 0) if self.attack.data == "corner" else (rows // 2, columns // 2)
+        images[..., at[0] : at[0] + side, at[1] : at[1] + side] = 1.0
+        return np.asarray(images.reshape(inputs.shape), dtype=np.float32)
+
+    def _train_root(self, model: dict[str, F32], flat: F32) -> F32 | None:
+        """float32[d], the update that the coordinator trains on its root set, like any other."""
+        if self.plan.root == "none":
+            return None
+        work = self.workload
+        places = np.arange(len(work.root.labels))
+        if self.plan.root == "biased":
+            places = places[work.root.labels < work.network.classes // 2]
+        batches = [
+            work.root.pick(self.rng.choice(places, (1, work.batch), replace=len(places) < work.batch))
+            for _ in range(work.steps)
+        ]
+        return np.asarray(
+            (flat - self._flatten(work.network.train(model, batches, work.rate)))[0], dtype=np.float32
+        )
+
+    def _flatten(self, models: dict[str, F32]) -> F32:
+        """Models by name, k of each, to float32[k, d] with padding."""
+        count = next(iter(models.values())).shape[0]
+        flat = np.zeros((count, self.manifest.size), dtype=np.float32)
+        for place, tensor in zip(self.manifest.places, self.manifest.tensors, strict=True):
+            flat[:, place] = models[tensor.name].reshape(count, -1)
+        return flat
+
+    def _unflatten(self, flat: F32) -> dict[str, F32]:
+        """Models by name, from float32[d] or with padding float32[k, d]; the inverse of ``_flatten``."""
+        return {
+            tensor.name: np.array(flat[..., place]).reshape(*flat.shape[:-1], *tensor.shape)
+            for place, tensor in zip(self.manifest.places, self.manifest.tensors, strict=True)
+        }
+
+    def _deliver(
+        self, number: int, flat: F32, updates: F32
+    ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
+        """Encode and check every update; return its bytes with their summary, or the reason of the refusal."""
+        header = self.header(number)
+        arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
+        for place, update in enumerate(updates):
+            account = self.account_of(place, number)
+            try:
+                claim = self.claim(place, number)
+                honest = place in self.honest_places
+                arrived.append(
+                    self._encode(header, flat, update, account, claim, self.cap(place), honest=honest)
+                )
+            except UpdateRefused as error:
+                arrived.append(Reason(error.code))
+        return arrived
+
+    def header(self, number: int) -> RoundHeader:
+        """Header of the round ``number``, counted from 0; rounds on a ledger begin with 1."""
+        seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+        return RoundHeader(
+            number + 1,
+            self.manifest.hash,
+            self.base_root(number),
+            1,
+            self.plan.width,
+            seed,
+            tuple(self.exponents),
+        )
+
+    def base_root(self, number: int) -> bytes:
+        """Return a substitute for the state root of a round's base: no attack of a drill touches that tree."""
+        return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+
+    def account_of(self, place: int, number: int) -> str:
+        """Account of a contributor in a round."""
+        return checksum_address("0x" + keccak(place.to_bytes(4, "big"))[:20].hex())
+
+    def claim(self, place: int, number: int) -> tuple[int, bytes]:
+        """Round and base that a contributor commits to; an attack may claim those of the round before."""
+        claim = self.attack.claim if place in self.attacker_places else ""
+        if not claim:
+            return number + 1, self.base_root(number)
+        before = self.base_root(number - 1) if number else bytes(32)
+        return number + (claim == "base"), before
+
+    def cap(self, place: int | None = None) -> int | None:
+        """The sum of squares that a contributor fits its update to; None for an attacker that does not fit."""
+        if place in self.attacker_places and not self.attack.fits:
+            return None
+        return MEAN_SQUARE_CAPS[self.plan.width] * self.manifest.elements
+
+    def _encode(
+        self,
+        header: RoundHeader,
+        flat: F32,
+        update: F32,
+        account: str,
+        claim: tuple[int, bytes],
+        cap: int | None,
+        *,
+        honest: bool = False,
+    ) -> tuple[MemoryUpdate, UpdateSummary]:
+        """Encode an update, and check it as a coordinator does.
+
+        Building the tree a second time for the check is most of a drill's work, and a drill's contributors
+        send what they commit to: it is done in the first round, and later only the sums are taken.
+
+        Raises:
+            UpdateRefused: It is for another round or base.
+        """
+        encoded = self.encoded(header, flat, update, account, cap, honest=honest)
+        reader = MemoryUpdate(encoded.data, header.width)
+        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
+        check_base(commitment, header)
+        if header.round == 1:
+            return reader, check_bytes(reader, commitment, self.manifest)
+        leaves = reader.read(0, self.manifest.leaves)
+        used = used_elements(leaves, self.manifest.values_in_leaf)
+        sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), used, self.manifest)
+        return reader, UpdateSummary(encoded.root, encoded.sum_squares, sums, "")
+
+    def encoded(
+        self, header: RoundHeader, flat: F32, update: F32, account: str, cap: int | None, *, honest: bool
+    ) -> EncodedUpdate:
+        """Encode an update, an honest one with the error feedback of the plan."""
+        given = flat, flat - update, header.exponents, self.manifest, header.seed, account
+        if not (honest and self.plan.feedback):
+            return encode_update(*given, width=header.width, max_sum_squares=cap)
+        residual = self.residuals.get(account)
+        made, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
+        self.residuals[account] = feedback.left_out(change, made.data, header.exponents, self.manifest)
+        return made
+
+    def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
+        if root is None:
+            return None
+        header = self.header(number)
+        claim = (header.round, header.base_state_root)
+        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim, self.cap(), honest=True)[0]
+
+    def _facts(
+        self,
+        readers: list[MemoryUpdate],
+        keys: Sequence[int],
+        summaries: list[UpdateSummary],
+        root: MemoryUpdate | None,
+        published: dict[str, Published],
+    ) -> ReferencedFacts:
+        used = uses(self.plan.rule)
+        root, trajectory = (
+            root if ReferenceKind.ROOT in used else None,
+            self.trajectory if ReferenceKind.TRAJECTORY in used else None,
+        )
+        vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
+        compared = list(references(self.manifest, self.exponents, readers, vectors))
+        earlier: tuple[Reference, ...] = ()
+        repeats: tuple[int, ...] = ()
+        if ReferenceKind.EARLIER in used:
+            earlier, repeats = compare_earlier(
+                self.manifest, self.exponents, readers, keys, tuple(published), self.past
+            )
+        return ReferencedFacts(
+            gram_matrix(self.manifest, self.exponents, readers),
+            tuple(summary.sum_squares for summary in summaries),
+            tuple(summary.sum_absolute for summary in summaries),
+            root=None if root is None else compared.pop(0),
+            trajectory=None if trajectory is None else compared.pop(0),
+            earlier=earlier,
+            window=windows(self.manifest, self.exponents, [*self.last_published(), published], trajectory)
+            if ReferenceKind.WINDOW in used
+            else None,
+            repeats=repeats,
+            elements=tuple(tensor.elements for tensor in self.manifest.tensors),
+        )
+
+    def last_published(self) -> list[Mapping[str, Published]]:
+        """What was weighed in the rounds of the window before the present one."""
+        return [past.published or {} for past in self.past[-(WINDOW - 1) :]]
+
+    # The attackers' objective
+
+    def _sizes(self) -> F64:
+        """float64[d]: ``2^(e_b - e_min)`` of each coordinate."""
+        exponents = np.array(self.exponents)
+        leaves = [LEAF * count for count in self.manifest.leaf_counts]
+        return np.asarray(np.repeat(np.ldexp(1.0, exponents - exponents.min()), leaves), dtype=np.float64)
+
+    def _quantized(self, updates: F32) -> F64:
+        """float64[k, d]: the updates as integers, without the rounding's randomness, times 2^(e_b - e_min)."""
+        leaves = [LEAF * count for count in self.manifest.leaf_counts]
+        scale = np.repeat(np.ldexp(np.float32(1), -np.array(self.exponents)), leaves).astype(np.float32)
+        sizes = self._sizes()
+        bound = largest(self.plan.width)
+        return np.asarray(np.clip(np.rint(updates * scale), -bound, bound) * sizes, dtype=np.float64)
+
+    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+        """Build the attackers' objective: the rule's mean of the honest and the candidate updates.
+
+        Args:
+            honest: float32[h, d], the honest updates.
+            root: float32[d], the root-set update, if there is one.
+
+        Returns:
+            An ``Objective``. Override it together with ``aggregate``.
+        """
+        trial = self.trial(honest, root)
+        mean = trial.fixed.mean(axis=0)
+        square = max(float(mean @ mean), 1e-12)
+
+        def objective(sent: F32) -> float:
+            return float(trial(sent) @ mean) / square
+
+        return objective
+
+    def trial(self, honest: F32, root: F32 | None) -> Trial:
+        """Prepare what the attackers try their candidates with; arguments as in ``objective``."""
+        sizes = self._sizes()
+        fixed = self._quantized(honest)
+        vectors: dict[str, F64] = {}
+        if root is not None:
+            vectors["root"] = self._quantized(root[None])[0]
+        if self.trajectory is not None:
+            integers = self.trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+            vectors["trajectory"] = integers * sizes
+        before: F64 | None = None
+        rounds: list[int] = []
+        if ReferenceKind.WINDOW in uses(self.plan.rule):
+            before = np.zeros((self.plan.contributors, self.manifest.size))
+            rounds = [1] * self.plan.contributors
+            for past in self.last_published():
+                found = scaled(past)
+                for number, place in enumerate(self.order.tolist()):
+                    one = found.get(self.account_of(place, len(self.curve)))
+                    if one is not None:
+                        values = (
+                            one.update.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
+                        )
+                        before[number] += values * sizes * (one.factor / COSINE_UNIT)
+                        rounds[number] += 1
+        return Trial(self, fixed, vectors, before, rounds)
+
+    def _formed(self, quantized: F64, weights: list[int]) -> F64:
+        """Return float64[d]: the mean of quantized updates in the rule's form, in their units, not rounded."""
+        sizes = self._sizes()
+        readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
+        total = self.form.divisor(weights)
+        lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)
+        return np.asarray(aggregate_of(lanes, total) * sizes / total, dtype=np.float64)
+
+    # What came of it
+
+    def _test(self) -> None:
+        model = self.manifest.unflatten(self.model)
+        test = self.workload.test
+        guess = self.workload.network.predict(model, test.inputs)
+        self.curve.append(float((guess == test.labels).mean()))
+        right = np.bincount(test.labels[guess == test.labels], minlength=self.workload.network.classes)
+        self.recalls.append(right / np.bincount(test.labels, minlength=self.workload.network.classes))
+        if self.attackers and self.attack.goal == "backdoor":
+            others = test.labels != 0
+            guess = self.workload.network.predict(model, self._triggered(test.inputs[others]))
+            self.backdoors.append(float((guess == 0).mean()))
+
+    def outcome(self) -> Outcome:
+        """Sum up the rounds so far."""
+        weights = np.array(self.weights, dtype=np.int64)
+        zero = weights == 0
+        rewards = np.array([payments(REWARD, row) for row in self.weights], dtype=object)
+        per_round = rewards.astype(np.float64).mean(axis=0)
+        full_pay = REWARD // self.plan.contributors
+        honest = per_round[self.honest_places]
+        equal = len(self.honest_places) / self.plan.contributors
+        share = weights[:, self.honest_places].sum(axis=1) / weights.sum(axis=1)
+        dropped = zero[:, self.honest_places].mean(axis=0)
+        attackers = self.attacker_places
+        recall = np.mean(self.recalls[-LAST_ROUNDS:], axis=0)
+        # The shares are in the order of honest_places.
+        holders = self.honest_places[: 0 if self.plan.rare is None else self.plan.rare[1]]
+        return Outcome(
+            accuracy=float(np.mean(self.curve[-LAST_ROUNDS:])),
+            backdoor=float(np.mean(self.backdoors[-LAST_ROUNDS:])) if self.backdoors else None,
+            detected=float(zero[:, attackers].mean()) if attackers else None,
+            honest_dropped=float(dropped.mean()),
+            worst_honest_dropped=float(dropped.max()),
+            honest_weight_lost=float(max(0.0, 1 - (share / equal).mean())),
+            attacker_reward=float(per_round[attackers].mean() / max(honest.mean(), 1.0))
+            if attackers
+            else None,
+            attacker_pay=float(per_round[attackers].mean() / full_pay) if attackers else None,
+            honest_reward_spread=float(honest.min() / max(honest.mean(), 1.0)),
+            curve=tuple(self.curve),
+            recall=tuple(recall.tolist()),
+            rare_recall=None if self.plan.rare is None else float(recall[self.plan.rare[0]]),
+            holders_dropped=float(zero[:, holders].mean()) if holders else None,
+            holders_pay=float(per_round[holders].mean() / full_pay) if holders else None,
+        )
+
+    def _check_rare(self, label: int, holders: int) -> None:
+        """Raise InputError unless the first ``holders`` shares, which are honest ones', hold the class alone."""
+        held = [bool((self.workload.train.labels[share] == label).any()) for share in self.shares]
+        if held != [place < holders for place in range(len(held))]:
+            raise InputError(
+                f"The class {label} of {self.workload.name} is not held by the first {holders} contributors alone.",
+                remedy="Name a class of the task, and split its examples so.",
+            )
+
+
+@dataclass(eq=False)
+class Trial:
+    """The rule in use, tried out by the attackers: the mean of a candidate and everybody's updates, before it is sent.
+
+    Updates are integers without the rounding's randomness, times ``2^(e_b - e_min)``; window sums are not rounded.
+    """
+
+    run: Run
+    """The drill."""
+    fixed: F64
+    """float64[h, d], the honest updates."""
+    vectors: dict[str, F64]
+    """The references by name, float64[d]."""
+    before: F64 | None
+    """float64[n, d], everybody's window sums without this round's updates, the honest in front; None where the rule
+    does not use them."""
+    rounds: list[int]
+    """The number of updates in each of these sums, this round's too."""
+
+    def weights(self, tried: F64) -> list[int]:
+        """Weights that the rule gives with the attackers' updates float64[f, d]: the honest in front."""
+        run = self.run
+        everybody = np.concatenate([self.fixed, tried])
+        gram = everybody @ everybody.T
+        window = None
+        if self.before is not None:
+            squares = np.diag(gram)
+            factors = np.sqrt(np.sort(squares)[(len(squares) - 1) // 2] / np.maximum(squares, 1e-12))
+            sums = self.before + everybody * np.minimum(1, factors)[:, None]
+            window = Windows(
+                self._integers(sums @ sums.T),
+                self._reference("trajectory", sums),
+                tuple(self.rounds[place] for place in self._entries),
+            )
+        facts = ReferencedFacts(
+            self._integers(gram),
+            tuple(int(value) for value in np.diag(gram)[self._entries]),
+            ((1,),) * len(gram),
+            root=self._reference("root", everybody),
+            trajectory=self._reference("trajectory", everybody),
+            window=window,
+            elements=(run.manifest.elements,),
+        )
+        weights = [result.weight for result in run.rule(facts, run.plan.parameters)]
+        return [weights[place] for place in run.order]
+
+    def __call__(self, sent: F32) -> F64:
+        """float64[d]: the mean with the attackers' updates float32[f, d], in the units of ``fixed``."""
+        tried = self.run._quantized(sent)
+        weights = self.weights(tried)
+        everybody = np.concatenate([self.fixed, tried])
+        if self.run.form.trim is not None:  # the inner products do not determine what is trimmed
+            return self.run._formed(everybody, weights)
+        return np.asarray(np.array(weights, dtype=np.float64) @ everybody / sum(weights), dtype=np.float64)
+
+    @cached_property
+    def _entries(self) -> I64:
+        """Place in ``run.order`` of each entry."""
+        return np.argsort(self.run.order)
+
+    def _integers(self, products: F64) -> Gram:
+        rows = products[self._entries][:, self._entries]
+        return tuple(tuple(int(value) for value in row) for row in rows)
+
+    def _reference(self, name: str, rows: F64) -> Reference | None:
+        vector = self.vectors.get(name)
+        if vector is None:
+            return None
+        products = (rows @ vector)[self._entries]
+        return Reference(tuple(int(value) for value in products), int(vector @ vector))
+
+
+def run(workload: Workload, plan: Plan, progress: Callable[[int, int], None] | None = None) -> Outcome:
+    """Run one drill; arguments as in ``Run``."""
+    return Run(workload, plan).run(progress)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A local federation in which the coordinator or contributors run programs of the laboratory, which lie."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from folkmoot.devnet.federation import LocalFederation, Plan
+from folkmoot.errors import InputError
+
+if TYPE_CHECKING:
+    from folkmoot.runtime.processes import Supervisor
+
+
+@dataclass(frozen=True, slots=True)
+class Story(Plan):
+    """Configuration of a local federation, and who lies in it."""
+
+    attackers: Mapping[int, str] = field(default_factory=dict)
+    """Attacks by number of the contributor, from 1, e.g. ``{5: "sign-flip"}``."""
+    cheat: str = ""
+    """Lie of the coordinator, ``KIND@ROUND``; empty for none."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            InputError: As for a `Plan`, or an attacker is not a contributor.
+        """
+        Plan.__post_init__(self)  # `super()` does not work in a class with slots (cpython issue 90562).
+        for number in self.attackers:
+            if not 1 <= number <= self.contributors:
+                raise InputError(
+                    f"Contributor {number} can't attack: there are {self.contributors}.",
+                    remedy="Number them from 1.",
+                )
+
+
+class StoryFederation(LocalFederation):
+    """The processes of a `Story`."""
+
+    def __init__(self, plan: Story, supervisor: Supervisor) -> None:
+        super().__init__(plan, supervisor)
+        self.story = plan
+
+    def coordinator_program(self) -> list[str]:
+        """Return the command of the coordinator: one that lies, if the story has a cheat."""
+        if not self.story.cheat:
+            return super().coordinator_program()
+        return [sys.executable, "-m", "folkmoot_lab.lies", self.story.cheat]
+
+    def node_program(self, name: str) -> list[str]:
+        """Return the command of a node: one that attacks, if the story says so."""
+        attacks = dict(zip(self.story.names(), map(self.story.attackers.get, range(1, 65)), strict=False))
+        if (attack := attacks.get(name)) is None:
+            return super().node_program(name)
+        return [sys.executable, "-m", "folkmoot_lab.drills.attacker", attack]
