@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# One image a role. A target of this file is a role: node, watcher, coordinator, or trial (all of them, and Anvil).
+# One image a role. A target of this file is a role: node, watcher, coordinator, or trial (all of
+# them, the laboratory and Anvil).
 #
 #     docker build --target node --tag folkmoot-node .
 #
@@ -24,6 +25,8 @@ COPY folkmoot folkmoot
 COPY server server
 COPY client client
 RUN pip wheel --no-deps --wheel-dir /wheels .
+COPY lab lab
+RUN pip wheel --no-deps --wheel-dir /wheels-lab ./lab
 
 # Dependencies before our own wheel, so that a change of ours does not download them again.
 FROM build AS node-packages
@@ -48,6 +51,8 @@ RUN pip --python /opt/folkmoot/bin/python install --no-deps /wheels/*.whl
 FROM node-packages AS trial-packages
 COPY deploy/lock/coordinator.txt ./
 RUN pip --python /opt/folkmoot/bin/python install --require-hashes --requirement coordinator.txt
+COPY --from=wheel /wheels-lab /wheels
+RUN pip --python /opt/folkmoot/bin/python install --no-deps /wheels/folkmoot_lab-*.whl
 
 # Anvil, for trials: pinned by package-lock.json.
 FROM build AS anvil

@@ -191,9 +191,12 @@ bench-robustness: install ## Our rules beside Flower's and byzfl's own code, und
 privacy-report: install ## Attack the updates of shipped tasks, and write docs/privacy-report.md
 	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.privacy_report $(ARGS)
 
-dist: install $(RELEASE) ## Build what a release has, into dist: wheel, sdist, contracts, vectors, SBOMs and their digests
+dist: install $(RELEASE) ## Build what a release has, into dist: wheels, sdists, contracts, vectors, SBOMs and their digests
 	@rm -rf dist
 	@$(BIN)/python -m build --outdir dist .
+	@$(BIN)/python -m build --outdir dist lab
+	@! $(BIN)/python -m zipfile --list dist/folkmoot-$(VERSION)-py3-none-any.whl | grep -E '^(lab|folkmoot_lab|benchmarks|tests|tools)/' || \
+		(echo "The wheel of folkmoot has files of the laboratory. Remedy: correct [tool.hatch.build] in pyproject.toml" && exit 1)
 	@git archive --prefix=folkmoot-contracts-$(VERSION)/ --output=dist/folkmoot-contracts-$(VERSION).tar.gz HEAD \
 		LICENSE contracts/src contracts/foundry.toml contracts/snapshots/storage folkmoot/ledger/abi
 	@git archive --prefix=folkmoot-vectors-$(VERSION)/ --output=dist/folkmoot-vectors-$(VERSION).tar.gz HEAD \

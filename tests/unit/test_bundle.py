@@ -18,6 +18,8 @@ import pytest
 from folkmoot.errors import InputError
 from server.relay import flower_run
 
+OURS = ("folkmoot", "client", "server", "folkmoot_lab")
+
 WHOLE = (
     "protocol",
     "rpc",
@@ -32,7 +34,6 @@ EXPECTED = {
     ".info/CONTENT",
     "client/__init__.py",
     "client/app.py",
-    "client/drill.py",
     "folkmoot/__init__.py",
     "folkmoot/ledger/__init__.py",
     "folkmoot/runtime/__init__.py",
@@ -104,7 +105,7 @@ def test_the_bundle_loads_where_folkmoot_is_not_installed(app: Path) -> None:
         "import client.app, folkmoot.tasks.mnist, folkmoot.tasks.text.texts, server.flower.app, folkmoot.flower\n"
         "folkmoot.tasks.text.texts.encoding()\n"
         "folkmoot.flower.folkmoot_mod, folkmoot.flower.FolkmootStrategy\n"
-        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server')]\n"
+        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server', 'folkmoot_lab')]\n"
         "strange = [m.__file__ for m in ours if not m.__file__.startswith(sys.argv[1])]\n"
         "heavy = {'web3', 'torch', 'fastapi', 'sqlalchemy', 'sklearn', 'numba'} & set(sys.modules)\n"
         "sys.exit(str(strange or heavy) if strange or heavy else 0)\n"
@@ -160,10 +161,10 @@ def imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             modules = [one for one in names if is_module(one)] or [node.module]
-            yield from (one for one in modules if one.partition(".")[0] in ("folkmoot", "client", "server"))
+            yield from (one for one in modules if one.partition(".")[0] in OURS)
         elif isinstance(node, ast.Import):
             ours = (alias.name for alias in node.names)
-            yield from (one for one in ours if one.partition(".")[0] in ("folkmoot", "client", "server"))
+            yield from (one for one in ours if one.partition(".")[0] in OURS)
         yield from imported(node)
 
 

@@ -54,7 +54,7 @@ def test_every_source_file_names_its_licence() -> None:
     assert bare == []
 
 
-@pytest.mark.parametrize("name", ["folkmoot", "server", "client"])
+@pytest.mark.parametrize("name", ["folkmoot", "server", "client", "folkmoot_lab", "benchmarks"])
 def test_no_other_distribution_shadows_our_packages(name: str) -> None:
     spec = find_spec(name)
     assert spec is not None
@@ -66,6 +66,26 @@ def test_the_wheel_leaves_no_module_out() -> None:
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
     modules = tracked(*(f"{package}/*.py" for package in wheel["packages"]))
     assert [path for path in modules for pattern in wheel["exclude"] if fnmatch(path.name, pattern)] == []
+
+
+def test_no_file_of_the_laboratory_is_in_the_wheel_of_the_product() -> None:
+    """`make dist` looks into the wheel itself."""
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]
+    sources = [*build["wheel"]["packages"], *build["wheel"]["shared-data"], *build["sdist"]["include"]]
+    assert {source.strip("/").split("/")[0] for source in sources} == {
+        *("folkmoot", "server", "client"),
+        *("README.md", "LICENSE", "pyproject.toml"),
+    }
+
+
+def test_the_laboratory_has_the_version_of_the_product() -> None:
+    product, lab = (
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"] for folder in (".", "lab")
+    )
+    assert lab["version"] == product["version"]
+    assert lab["dependencies"] == [f"folkmoot[all]=={product['version']}"]
+    assert lab["requires-python"] == product["requires-python"]
+    assert (ROOT / "lab/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
 def pages() -> list[Path]:
