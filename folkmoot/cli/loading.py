@@ -20,6 +20,8 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from folkmoot.errors import InputError
+
 T = TypeVar("T")
 
 TYPER_SUGGESTS = not hasattr(click.exceptions, "NoSuchCommand")
@@ -34,6 +36,9 @@ PANELS = {
     "Local chain": "prepare chain fund advance",
 }
 """Groups of commands in ``folkmoot --help``, and their commands, in the order shown."""
+
+SEPARATE = dict.fromkeys(("demo", "drill", "privacy"), "folkmoot-lab")
+"""Commands that are not part of folkmoot's own distribution, and the distribution that has each."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,17 @@ class LazyGroup(TyperGroup):
         self.commands = self.table
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command; None if it is unknown or can't be loaded."""
+        """Return a command; None if it is unknown or can't be loaded.
+
+        Raises:
+            InputError: The command is part of a distribution that is not installed (`not-installed`).
+        """
+        if cmd_name in SEPARATE and cmd_name not in self.table:
+            raise InputError(
+                f"The command `{cmd_name}` is part of {SEPARATE[cmd_name]}, which is not installed.",
+                remedy=f"Run `pip install {SEPARATE[cmd_name]}`. In a clone of the repository, run `make install`.",
+                code="not-installed",
+            )
         try:
             return self.table[cmd_name]
         except KeyError:
@@ -161,4 +176,9 @@ class LazyGroup(TyperGroup):
         for panel, rows in self.table.panels().items():
             with formatter.section(panel):
                 formatter.write_dl(rows)
+        missing = {name: part for name, part in SEPARATE.items() if name not in self.table}
+        for part in dict.fromkeys(missing.values()):
+            names = ", ".join(name for name in missing if missing[name] == part)
+            formatter.write_paragraph()
+            formatter.write_text(f"Not installed: {names} (`pip install {part}`).")
         click.Command.format_options(self, ctx, formatter)

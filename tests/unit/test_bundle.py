@@ -105,7 +105,7 @@ def test_the_bundle_loads_where_folkmoot_is_not_installed(app: Path) -> None:
         "import client.app, folkmoot.tasks.mnist, folkmoot.tasks.text.texts, server.flower.app, folkmoot.flower\n"
         "folkmoot.tasks.text.texts.encoding()\n"
         "folkmoot.flower.folkmoot_mod, folkmoot.flower.FolkmootStrategy\n"
-        "ours = [m for n, m in sys.modules.items() if n.split('.')[0] in ('folkmoot', 'client', 'server', 'folkmoot_lab')]\n"
+        f"ours = [m for n, m in sys.modules.items() if n.split('.')[0] in {OURS}]\n"
         "strange = [m.__file__ for m in ours if not m.__file__.startswith(sys.argv[1])]\n"
         "heavy = {'web3', 'torch', 'fastapi', 'sqlalchemy', 'sklearn', 'numba'} & set(sys.modules)\n"
         "sys.exit(str(strange or heavy) if strange or heavy else 0)\n"

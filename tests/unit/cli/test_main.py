@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 import typer
 
 from folkmoot.cli import main
-from folkmoot.cli.loading import CommandTable
+from folkmoot.cli.loading import SEPARATE, CommandTable
 from folkmoot.errors import FolkmootError
 from tests.factories import PASSWORD
 
@@ -158,6 +159,47 @@ def test_a_command_that_can_not_be_loaded_is_told_and_the_rest_works(
     assert capsys.readouterr().err == warning + "error: No such command 'lost'. See `folkmoot --help`.\n"
     assert main.run(["vote", "--help"]) == 0
     assert capsys.readouterr().err == ""
+
+
+@pytest.fixture
+def without_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process find no entry point of folkmoot-lab."""
+    monkeypatch.setattr(
+        main,
+        "entry_points",
+        lambda group: [one for one in entry_points(group=group) if not one.value.startswith("folkmoot_lab")],
+    )
+
+
+@pytest.mark.usefixtures("without_lab")
+@pytest.mark.parametrize("name", SEPARATE)
+def test_a_command_of_another_distribution_says_what_to_install(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([name, "--cheat", "mean"]) == 1
+    assert capsys.readouterr().err == (
+        f"error: The command `{name}` is part of folkmoot-lab, which is not installed. "
+        "Run `pip install folkmoot-lab`. In a clone of the repository, run `make install`.\n"
+    )
+    assert main.run([name, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "not-installed"
+
+
+@pytest.mark.usefixtures("without_lab")
+def test_the_help_without_the_laboratory_says_what_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["--help"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert f"Not installed: {', '.join(SEPARATE)} (`pip install folkmoot-lab`)." in printed.out
+    assert "\n  run " in printed.out
+    assert "\n  demo " not in printed.out
+
+
+def test_the_commands_of_other_distributions_are_those_that_they_register() -> None:
+    (point,) = entry_points(group=main.ENTRY_POINTS, name="lab")
+    table = CommandTable()
+    point.load()(table)
+    assert set(table) == set(SEPARATE)
 
 
 @pytest.mark.parametrize(("name", "command"), _all(), ids=[name for name, _ in _all()])
