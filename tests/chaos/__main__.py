@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
-from folkmoot.runtime.fault_points import POINTS
+from folkmoot_lab.faults import POINTS
+
 from tests import s3
 from tests.chaos.commands import COMMAND_POINTS, REPAIR, RESTORE, planned
 from tests.chaos.supervisor import Fault, Plan

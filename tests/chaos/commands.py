@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from folkmoot.runtime.fault_points import POINTS, VARIABLE
+from folkmoot_lab.faults import POINTS
+
+from folkmoot.runtime.fault_points import VARIABLE
 
 _STORE = tuple(point for point in POINTS if point.startswith("coordinator.file-"))
 REPAIR, RESTORE = "repair", "restore"

@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.faults import COORDINATOR_WRITES, POINTS
 
-from folkmoot.runtime.fault_points import COORDINATOR_WRITES, POINTS, VARIABLE
+from folkmoot.runtime.fault_points import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
