@@ -27,8 +27,7 @@ from server.api.parts import AppState
 from server.chain.calls import selector
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
-from server.chain.view import ChainView, check_chain, require_anvil
-from server.conduct import Conduct, load
+from server.chain.view import ChainView, check_chain
 from server.db.failures import is_away
 from server.federation import Federation
 from server.genesis import read_genesis, record_genesis
@@ -59,7 +58,6 @@ class Coordinator:
     federation: Federation
     chain: ChainView
     storage: Storage
-    conduct: Conduct = field(default_factory=Conduct)
     metrics: Metrics = field(default_factory=Metrics)
 
     def check_chain(self) -> None:
@@ -70,8 +68,6 @@ class Coordinator:
             FolkmootError: It is the wrong chain, or none that these settings are for.
         """
         check_chain(self.chain, self.federation)
-        if self.settings.conduct:
-            require_anvil(self.chain.chain_id, self.chain.rpc)
 
     def make_worker(self, *, ready: bool = True) -> Worker:
         """Make the thread that does the work.
@@ -90,9 +86,7 @@ class Coordinator:
             int(self.settings.max_fee_gwei * 10**9),
             {selector("ledger", "commitUpdateFor"): WALLET_GAS},
         )
-        engine = Engine(
-            self.settings, self.federation, self.chain, self.storage, self.conduct, self.metrics, wake.set
-        )
+        engine = self.make_engine(wake.set)
         comparison = Comparison(self.storage, self.chain, self.federation)
         pause = self.settings.scrub_pause
         upkeep = Upkeep(
@@ -120,21 +114,30 @@ class Coordinator:
             failing=failing,
         )
 
+    def make_engine(self, wake: Callable[[], None]) -> Engine:
+        """Make what leads the rounds. `wake` is called when a computation in another thread is done."""
+        return Engine(self.settings, self.federation, self.chain, self.storage, self.metrics, wake)
+
+    def make_intake(self) -> Intake:
+        """Make what takes in updates."""
+        return Intake(self.storage.database, self.chain, self.federation, self.metrics)
+
     def make_app(self, worker: Worker) -> FastAPI:
         """Make the HTTP interface. The worker is started and stopped by whoever made it."""
-        intake = Intake(self.storage.database, self.chain, self.federation, self.conduct, self.metrics)
-        state = AppState(
+        return create_app(self.make_state(worker), self.make_gauges(worker))
+
+    def make_state(self, worker: Worker) -> AppState:
+        """Make what the routes work with."""
+        return AppState(
             settings=self.settings,
             federation=self.federation,
             chain=self.chain,
             storage=self.storage,
-            conduct=self.conduct,
             metrics=self.metrics,
-            intake=intake,
+            intake=self.make_intake(),
             canary=Canary(self.storage, self.federation, self.settings),
             worker=worker,
         )
-        return create_app(state, self.make_gauges(worker))
 
     def make_gauges(self, worker: Worker) -> Gauges:
         """Make the numbers that are read from database, chain and disk."""
@@ -169,7 +172,6 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
     Raises:
         FolkmootError: A part can't be used; the message says which, and what to do.
     """
-    conduct = load(settings.conduct)
     deployment = Deployment.load(settings.resolve(settings.deployment))
     with ExitStack() as undo:
         rpc = open_rpc(settings.rpc_url)
@@ -188,7 +190,7 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
         )
         record_genesis(storage, genesis, manifest, deployment.genesis_hash)
         federation = Federation(deployment, genesis, manifest, account.address)
-        made = Coordinator(settings, account, federation, chain, storage, conduct)
+        made = Coordinator(settings, account, federation, chain, storage)
         storage.database.listeners += [log_event, made.metrics.happened]
         undo.pop_all()  # now the coordinator's
         return made

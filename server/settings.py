@@ -77,8 +77,6 @@ class Settings(BaseSettings):
     """Move the chain's clock to the end of a window when everyone has answered; only on a local Anvil."""
     time_travel_after: float = Field(default=0.0, ge=0, le=3600)
     """Seconds on the wall for which an anchored round is left to watchers before its window is skipped."""
-    conduct: str = ""
-    """Behaviour to take on, ``MODULE:ARGUMENT``: to demonstrate lies, refused on every chain but a local Anvil."""
     commit_margin: int = Field(default=30, ge=1)
     """Seconds before the end of the commit window at which the commitments are sent (at most a third of the
     window)."""

@@ -52,7 +52,6 @@ class Why(StrEnum):
     EVENTS = "events"
     NO_TRANSACTION = "no-transaction"
     # Of a demand for data.
-    DEMAND_WITHHELD = "demand-withheld"
     DEMAND_LATE = "demand-late"
     DEMAND_UNANSWERABLE = "demand-unanswerable"
     DEMAND_RETRIED = "demand-retried"
@@ -184,9 +183,6 @@ REASONS: Mapping[Why, Reason] = {
     Why.NO_TRANSACTION: Reason(
         "Round {round} is at the step {step}, and there is no transaction that would end it.",
         "Stop the coordinator, and rebuild it from the chain: `folkmoot coordinator restore`.",
-    ),
-    Why.DEMAND_WITHHELD: Reason(
-        "Demand {demand} of round {round} is not answered: the setting `conduct` says so."
     ),
     Why.DEMAND_LATE: Reason(
         "Demand {demand} of round {round} was not answered in time, and the bond can be taken."

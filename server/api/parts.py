@@ -22,9 +22,9 @@ from server.api.limits import Buckets, Slots, Stream, Streams, client_of
 from server.api.problems import Problem
 from server.api.verdict_queries import VerdictQueries
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db import events
 from server.db.engine import Database
+from server.db.models import Artifact
 from server.federation import Federation
 from server.intake.intake import Intake
 from server.intake.uploads import Uploads
@@ -110,7 +110,6 @@ class AppState:
     federation: Federation
     chain: ChainView
     storage: Storage
-    conduct: Conduct
     metrics: Metrics
     intake: Intake
     canary: Canary
@@ -143,6 +142,13 @@ class AppState:
     def checking(self) -> CapacityLimiter:
         """Threads for the checks of an update's bytes."""
         return CapacityLimiter(self.settings.uploads)
+
+    def artifact(self, sha256: str) -> Artifact | None:
+        """Return the row of a file that is or was in the store; None if there is none."""
+        with self.database.read() as session:
+            row = session.get(Artifact, sha256)
+            session.expunge_all()
+        return row
 
     def count_write(self, account: str, cost: float = 1) -> None:
         """Count something that bears an account's signature, and nothing else: nobody pays for a forgery.

@@ -131,18 +131,3 @@ def check_chain(chain: ChainView, federation: Federation) -> None:
             "The manifest in the store is not the one that the ledger names.",
             remedy="Run `folkmoot coordinator init` again with the right genesis.",
         )
-
-
-def require_anvil(chain_id: int, rpc: Rpc) -> None:
-    """Make sure that a lie can only be told where it costs nobody anything.
-
-    Raises:
-        InputError: The chain is not a local Anvil (`conduct-not-local`).
-    """
-    client = str(rpc.call("web3_clientVersion"))
-    if chain_id != LOCAL_CHAIN_ID or not client.lower().startswith("anvil"):
-        raise InputError(
-            f"The setting `conduct` is for a local Anvil only; this is chain {chain_id}, {client}.",
-            remedy="Take it out of coordinator.json and unset FOLKMOOT_COORDINATOR_CONDUCT.",
-            code="conduct-not-local",
-        )

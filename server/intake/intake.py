@@ -27,7 +27,6 @@ from folkmoot.protocol.wallets import MAX_SIGNATURE
 from folkmoot.rpc.wallets import accepts
 from folkmoot.runtime.units import format_amount
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
@@ -68,26 +67,18 @@ class Intake:
         database: Where updates and refusals go.
         chain: Asked for policies, stakes and the time.
         federation: The federation.
-        conduct: Asked what is overlooked, and who is censored.
         metrics: Counts refusals of which no row is kept.
     """
 
     def __init__(
-        self,
-        database: Database,
-        chain: ChainView,
-        federation: Federation,
-        conduct: Conduct,
-        metrics: Metrics,
+        self, database: Database, chain: ChainView, federation: Federation, metrics: Metrics
     ) -> None:
         self._database = database
         self._chain = chain
         self._manifest = federation.manifest
         self._domain = federation.domain
         self._sender = federation.coordinator
-        self._conduct = conduct
         self._metrics = metrics
-        self._censored: dict[int, str] = {}
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
         """Check what can be checked before any byte of the update is read; the chain is asked last.
@@ -95,7 +86,6 @@ class Intake:
         Raises:
             UpdateRefused: With the code of the first check that fails, up to `round-full`.
         """
-        self._censor(number, commitment.contributor)
         with self._database.read() as session:
             round_ = session.get(Round, number)
             if round_ is None or round_.step == Step.OPENING:
@@ -159,12 +149,7 @@ class Intake:
         writer.flush()
         if writer.size != self.size(arrival):
             raise self.wrong_size(arrival, writer.size)
-        try:
-            update = FileUpdate(writer.path, arrival.header.width)
-            check_bytes(update, arrival.commitment, self._manifest)
-        except UpdateRefused as refusal:
-            if not self._conduct.overlooks(arrival.round, refusal):
-                raise
+        self.check_file(arrival, FileUpdate(writer.path, arrival.header.width))
         with self._database.read() as session:
             if not self._is_new(session, arrival):
                 writer.discard()
@@ -174,6 +159,14 @@ class Intake:
             return self._accept(arrival, stored)
         except IntegrityError:
             return self._accept(arrival, stored)  # another one of this contributor came first: look again
+
+    def check_file(self, arrival: Arrival, update: FileUpdate) -> None:
+        """Make sure that the bytes of an update are what its commitment says.
+
+        Raises:
+            UpdateRefused: With the code of the first check that fails.
+        """
+        check_bytes(update, arrival.commitment, self._manifest)
 
     def wrong_size(self, arrival: Arrival, size: int) -> UpdateRefused:
         """The refusal of a file that is too short or too long."""
@@ -220,19 +213,6 @@ class Intake:
         return True
 
     # Inside.
-
-    def _censor(self, number: int, contributor: str) -> None:
-        """Take nothing from one contributor, where the conduct says so.
-
-        Raises:
-            UpdateRefused: `round-full`, which is not true.
-        """
-        if not self._conduct.censors(number):
-            return
-        if self._censored.setdefault(number, contributor) == contributor:
-            raise _refused(
-                Reason.ROUND_FULL, f"Round {number} has no place left.", "Take part in the next round."
-            )
 
     def _signed(self, commitment: Commitment, signature: bytes) -> bool:
         try:

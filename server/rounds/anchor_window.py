@@ -18,7 +18,6 @@ from server.db.models import Round, Transaction
 from server.db.steps import Step
 from server.rounds import patience
 from server.rounds import queries as services
-from server.rounds.deliveries import Deliveries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, numbers_json, record
 from server.rounds.phase import StepHandler, refused
@@ -36,7 +35,6 @@ class AnchorWindow(StepHandler):
     Args:
         database: Where rounds and entries are.
         chain: The chain.
-        deliveries: Takes in the updates that are on the chain.
         compute: Computes a round by a policy, and puts its files into the store.
         delivery_share: Part of the anchor window in which files may still arrive.
         canary: Whether an outcome waits for the canary before it is anchored.
@@ -47,7 +45,6 @@ class AnchorWindow(StepHandler):
         self,
         database: Database,
         chain: ChainView,
-        deliveries: Deliveries,
         compute: Callable[[int, Policy], Outcome],
         *,
         delivery_share: float,
@@ -55,7 +52,6 @@ class AnchorWindow(StepHandler):
         wake: Callable[[], None],
     ) -> None:
         super().__init__(database, chain)
-        self._deliveries = deliveries
         self._compute = compute
         self._delivery_share = delivery_share
         self._canary = canary
@@ -77,7 +73,6 @@ class AnchorWindow(StepHandler):
         """Take the step `delivery`."""
         if round_.commit_deadline is None or round_.anchor_deadline is None:
             raise AssertionError(f"round {round_.number} has no deadlines")
-        self._deliveries.take(round_)
         with self._database.read() as session:
             missing = len(services.awaited(session, round_.number))
         since = self._delivery_since.setdefault(round_.number, time.monotonic())

@@ -21,7 +21,6 @@ from server.chain import outbox
 from server.chain.calls import encode_call
 from server.chain.indexer import by_name
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db import events
 from server.db.models import ChainEvent
 from server.federation import Federation
@@ -51,15 +50,13 @@ class Answers(StepHandler):
         storage: Where events and files are.
         chain: The chain.
         federation: The federation.
-        conduct: Asked whether a round's data is kept back.
     """
 
-    def __init__(self, storage: Storage, chain: ChainView, federation: Federation, conduct: Conduct) -> None:
+    def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
         super().__init__(storage.database, chain)
         self._store = storage.store
         self._manifest = federation.manifest
         self._contract = federation.deployment.data_availability
-        self._conduct = conduct
         self._tried: dict[int, float] = {}
         self._failed: dict[int, Waiting] = {}
 
@@ -83,8 +80,6 @@ class Answers(StepHandler):
             return pending
         if known is not None and known.state == "confirmed":
             return wait(Why.EVENTS, number)  # the demand is over once its event is read
-        if self._conduct.withholds(number):
-            return wait(Why.DEMAND_WITHHELD, number, demand=demand)
         until = int(event.arguments["answerBy"])
         if self._chain.now() >= until:
             return wait(Why.DEMAND_LATE, number, demand=demand)

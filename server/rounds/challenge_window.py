@@ -12,7 +12,6 @@ from folkmoot.rpc.client import Phase, RoundView
 from server.chain import outbox
 from server.chain.indexer import by_name
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Entry, Round, Transaction
@@ -29,13 +28,11 @@ class ChallengeWindow(StepHandler):
     Args:
         database: Where rounds and entries are.
         chain: The chain.
-        conduct: Asked whether a round's clock is left alone.
         travel_after: Seconds on the wall that watchers have before the clock is moved to the window's end.
     """
 
-    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, travel_after: float) -> None:
+    def __init__(self, database: Database, chain: ChainView, travel_after: float) -> None:
         super().__init__(database, chain)
-        self._conduct = conduct
         self._travel_after = travel_after
         self._anchored_since: dict[int, float] = {}
         self._refused: dict[int, Waiting] = {}
@@ -70,9 +67,9 @@ class ChallengeWindow(StepHandler):
         return DONE
 
     def _may_travel(self, number: int) -> bool:
-        """Whether watchers have had their time; a round that the conduct delays is never skipped past them."""
+        """Whether watchers have had their time."""
         since = self._anchored_since.setdefault(number, time.monotonic())
-        return time.monotonic() - since >= self._travel_after and not self._conduct.delays(number)
+        return time.monotonic() - since >= self._travel_after
 
     def finalize(self, round_: Round, view: RoundView) -> Progress:
         """Take the step `finalizing`."""

@@ -19,7 +19,6 @@ from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, Round, Transaction, Update
@@ -101,13 +100,11 @@ class CommitWindow(StepHandler):
     Args:
         database: Where rounds and updates are.
         chain: The chain.
-        conduct: Asked whether somebody is censored.
         margin: Seconds before the end of the window in which commitments are sent, whoever is still expected.
     """
 
-    def __init__(self, database: Database, chain: ChainView, conduct: Conduct, margin: int) -> None:
+    def __init__(self, database: Database, chain: ChainView, margin: int) -> None:
         super().__init__(database, chain)
-        self._conduct = conduct
         self._margin = margin
         self._domain = Domain(chain.chain_id, chain.ledger.address)
         self._one_by_one: set[int] = set()
@@ -149,17 +146,14 @@ class CommitWindow(StepHandler):
             if pending and due and known and not under_way and not round_.error:
                 self._send_batch(round_, pending, on_chain, places)
                 return DONE
-            # Whoever is censored on demand has the time that it has on a chain whose clock nobody moves.
-            censors = self._conduct.censors(round_.number)
-            if self._chain.time_travel and seen.may_skip and not pending and not under_way and not censors:
-                self._chain.node.move_clock(round_.commit_deadline)
+            if seen.may_skip and not pending and not under_way and self._skip_window(round_):
                 return DONE
             ended = False
             full = view.entries >= most
             done = seen.everyone and round_.expect > 0 and not pending
             if seen.complete and not view.entries and not seen.claims and not under_way:
                 ended = self._end_empty(round_)
-            elif (done or full) and not under_way and not round_.error and not censors:
+            elif (done or full) and not under_way and not round_.error:
                 ended = self._end_window(round_.number)
             if ended or told:
                 return DONE
@@ -220,6 +214,13 @@ class CommitWindow(StepHandler):
             if services.contributors(session, round_):
                 return False  # one has come since
             return self._send(session, f"cancel:{round_.number}", round_.number, "cancelEmpty", round_.number)
+
+    def _skip_window(self, round_: Round) -> bool:
+        """Move the clock to the end of the commit window, if this chain's clock is moved."""
+        if not self._chain.time_travel or round_.commit_deadline is None:
+            return False
+        self._chain.node.move_clock(round_.commit_deadline)
+        return True
 
     def _end_window(self, number: int) -> bool:
         """End the commit window, if the ledger lets us: everybody who is enrolled and counts has committed."""

@@ -15,7 +15,6 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.packing import pack
 from server.chain.indexer import by_name
-from server.conduct import Conduct
 from server.db.models import Artifact, Entry, Round
 from server.storage import Storage, file_row
 
@@ -26,13 +25,11 @@ class Deliveries:
     Args:
         storage: Where entries and files go.
         manifest: The model's layout.
-        conduct: Asked whether somebody is censored.
     """
 
-    def __init__(self, storage: Storage, manifest: Manifest, conduct: Conduct) -> None:
+    def __init__(self, storage: Storage, manifest: Manifest) -> None:
         self._storage = storage
         self._manifest = manifest
-        self._conduct = conduct
 
     def take(self, round_: Round) -> bool:
         """Take in the updates of a round that are on the chain and did not arrive otherwise; whether there were some.
@@ -40,8 +37,6 @@ class Deliveries:
         The contract has checked integers, padding and root; what is wrong beyond that, the computation of the round
         finds.
         """
-        if self._conduct.censors(round_.number):
-            return False
         width, size = RoundHeader.decode(round_.header).width, self._manifest.size
         with self._storage.database.read() as session:
             missing = select(Entry).where(Entry.round == round_.number, Entry.sha256.is_(None))

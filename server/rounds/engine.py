@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator, Sequence
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase
 from server.chain.view import ChainView
-from server.conduct import Conduct
 from server.db.models import Round
 from server.db.steps import Step
 from server.federation import Federation
@@ -57,7 +56,6 @@ class Engine:
         federation: The federation.
         chain: The chain.
         storage: Database and store.
-        conduct: How the coordinator behaves where it could lie.
         metrics: Told how long steps and computations take.
         wake: Called when a computation in another thread is done, so that nobody has to wait for the next
             look.
@@ -72,33 +70,29 @@ class Engine:
         federation: Federation,
         chain: ChainView,
         storage: Storage,
-        conduct: Conduct,
         metrics: Metrics,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
-        database, manifest = storage.database, federation.manifest
-
-        def compute(number: int, policy: Policy) -> Outcome:
-            with metrics.aggregation.time():
-                return compute_outcome(storage, manifest, conduct, number, policy)
-
-        self._database = database
+        database = storage.database
+        self._storage = storage
+        self._manifest = federation.manifest
+        self._metrics = metrics
         self._chain = chain
         self._opening = Opening(database, chain)
-        self._commit_window = CommitWindow(database, chain, conduct, settings.commit_margin)
+        self._commit_window = CommitWindow(database, chain, settings.commit_margin)
+        self._deliveries = Deliveries(storage, federation.manifest)
         self._anchor_window = AnchorWindow(
             database,
             chain,
-            Deliveries(storage, manifest, conduct),
-            compute,
+            self.compute,
             delivery_share=settings.delivery_share,
             canary=settings.canary,
             wake=wake,
         )
         self._probe = Probe(database, chain, settings.canary_share if settings.canary else None)
-        self._challenge_window = ChallengeWindow(database, chain, conduct, settings.time_travel_after)
+        self._challenge_window = ChallengeWindow(database, chain, settings.time_travel_after)
         self._ending = Ending(database, chain, federation.coordinator, Patience.of(settings))
-        self._answers = Answers(storage, chain, federation, conduct)
+        self._answers = Answers(storage, chain, federation)
         self._runs = Runs(storage, chain, federation, Patience.of(settings))
         self._clock = StepClock(metrics)
         self.waiting: tuple[Waiting, ...] = ()
@@ -112,6 +106,15 @@ class Engine:
         for part in (self._commit_window, self._anchor_window, self._challenge_window, self._answers):
             part.forget()
 
+    def compute(self, number: int, policy: Policy) -> Outcome:
+        """Compute a round by a policy, and put its files into the store. Runs in a thread of its own.
+
+        Raises:
+            FolkmootError: As `server.rounds.outcome.compute` does.
+        """
+        with self._metrics.aggregation.time():
+            return compute_outcome(self._storage, self._manifest, number, policy)
+
     def tick(self) -> bool:
         """Take every step that can be taken now.
 
@@ -122,7 +125,7 @@ class Engine:
         Raises:
             ChainError: The chain gave no answer; call again later.
         """
-        with self._database.read() as session:
+        with self._storage.database.read() as session:
             numbers = services.unfinished(session)
         self._clock.only(numbers)
         results: list[Progress] = []
@@ -140,7 +143,7 @@ class Engine:
         yield self._runs.advance()
 
     def _advance(self, number: int) -> Progress:
-        with self._database.read() as session:
+        with self._storage.database.read() as session:
             round_ = session.get_one(Round, number)
             session.expunge(round_)
         step = Step(round_.step)
@@ -157,6 +160,7 @@ class Engine:
             case Step.COLLECTING:
                 return self._commit_window.collect(round_, view)
             case Step.DELIVERY:
+                self._deliveries.take(round_)
                 return self._anchor_window.await_delivery(round_)
             case Step.COMPUTING:
                 return self._anchor_window.compute(round_)

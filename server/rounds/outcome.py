@@ -17,7 +17,6 @@ from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdict
 from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.runtime.fault_points import fault_point
-from server.conduct import Conduct
 from server.db.models import Entry, Round
 from server.rounds.inputs import RoundInputs, gather
 from server.storage import Storage, file_row
@@ -37,7 +36,7 @@ class Outcome:
     artifacts_file: Stored
 
 
-def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int, policy: Policy) -> Outcome:
+def compute(storage: Storage, manifest: Manifest, number: int, policy: Policy) -> Outcome:
     """Compute a round from the entries in the database and the files in the store.
 
     Raises:
@@ -46,20 +45,23 @@ def compute(storage: Storage, manifest: Manifest, conduct: Conduct, number: int,
     """
     inputs = gather(storage, manifest, policy, number)
     with storage.store.writer() as mean:
-        outcome = compute_round(
-            inputs.manifest,
-            inputs.header,
-            inputs.policy,
-            inputs.base,
-            inputs.commitments,
-            inputs.updates,
-            coordinator=inputs.coordinator,
-            lineage=inputs.lineage,
-            mean_sink=mean,
-            folder=mean.path.parent,
-        )
-        outcome, stored = _published(storage.store, conduct, inputs, outcome, mean)
-    return keep(storage.store, outcome, stored)
+        return keep(storage.store, compute_inputs(inputs, mean), mean.keep())
+
+
+def compute_inputs(inputs: RoundInputs, mean: Writer) -> RoundOutcome:
+    """Compute a round from what was gathered for it; the packed mean goes to a file."""
+    return compute_round(
+        inputs.manifest,
+        inputs.header,
+        inputs.policy,
+        inputs.base,
+        inputs.commitments,
+        inputs.updates,
+        coordinator=inputs.coordinator,
+        lineage=inputs.lineage,
+        mean_sink=mean,
+        folder=mean.path.parent,
+    )
 
 
 def keep(store: Store, outcome: RoundOutcome, mean: Stored) -> Outcome:
@@ -100,24 +102,6 @@ def record(session: Session, round_: Round, outcome: Outcome) -> None:
 def numbers_json(verdict: Verdict) -> dict[str, str]:
     """The integers behind a verdict as rows and events have them: decimal strings."""
     return {name: str(number) for name, number in verdict.numbers.items()}
-
-
-def _published(
-    store: Store, conduct: Conduct, inputs: RoundInputs, outcome: RoundOutcome, mean: Writer
-) -> tuple[RoundOutcome, Stored]:
-    """What is anchored, with its mean file: what was computed, unless the conduct says otherwise."""
-    other = conduct.publish(
-        inputs.manifest,
-        inputs.header,
-        inputs.policy,
-        inputs.base,
-        inputs.commitments,
-        inputs.updates,
-        outcome,
-    )
-    if other is None:
-        return outcome, mean.keep()
-    return other[0], store.put(other[1])
 
 
 def _named(store: Store, data: bytes, digest: bytes) -> Stored:

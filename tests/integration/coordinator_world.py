@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from folkmoot_lab.lies import Lie
+from folkmoot_lab.lies.coordinator import LyingCoordinator
 
 from folkmoot.chain.terms import OPEN, Admission, GenesisRoots, Governance
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, sign_report
@@ -198,17 +200,19 @@ class Running:
 
 @contextmanager
 def running(
-    home: Path, world: factories.Federation, start: Start | None = None, **settings: Any
+    home: Path, world: factories.Federation, start: Start | None = None, *, lie: str = "", **settings: Any
 ) -> Iterator[Running]:
-    """Make a coordinator and run it in this process, on a port of its own."""
-    with serving(make_home(home, world, start, **settings), world) as found:
+    """Make a coordinator and run it in this process, on a port of its own; one that lies, if a lie is given."""
+    with serving(make_home(home, world, start, **settings), world, lie) as found:
         yield found
 
 
 @contextmanager
-def serving(found: Settings, world: factories.Federation) -> Iterator[Running]:
+def serving(found: Settings, world: factories.Federation, lie: str = "") -> Iterator[Running]:
     """Run a coordinator that has its folder."""
     coordinator = open_coordinator(found, open_account(found))
+    if lie:
+        coordinator = LyingCoordinator.of(coordinator, Lie.parse(lie))
     worker = coordinator.make_worker()
     listener = listen("127.0.0.1", 0)
     server = http_server(coordinator.make_app(worker), found)

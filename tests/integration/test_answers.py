@@ -149,7 +149,7 @@ def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
 
 def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_path: Path) -> None:
     chain = world.chain
-    with running(tmp_path / "home", world, conduct="folkmoot_lab.lies:withhold@1") as here:
+    with running(tmp_path / "home", world, lie="withhold@1") as here:
         data = play(here)
         with pytest.raises(CoordinatorError) as hidden:
             here.api.artifact(sha256_hex(data))
@@ -243,7 +243,7 @@ def test_anybody_demands_by_the_command(
 ) -> None:
     deployment = tmp_path / "deployment.json"
     world.deployment.save(deployment)
-    with running(tmp_path / "home", world, conduct="folkmoot_lab.lies:withhold@1") as here:
+    with running(tmp_path / "home", world, lie="withhold@1") as here:
         data = play(here)
         common = ["--rpc", world.anvil.url, "--deployment", str(deployment), "--json"]
         key = ["--keystore", str(keystore("newcomer")), "--password-file", str(password_file)]

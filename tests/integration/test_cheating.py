@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from folkmoot_lab.lies import Kind, Lie, conduct
+from folkmoot_lab.lies import Kind, Lie
+from folkmoot_lab.lies.__main__ import run
+from folkmoot_lab.lies.coordinator import LyingCoordinator
 
+import server.coordinator
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import InputError, UpdateRefused
@@ -22,10 +24,8 @@ from folkmoot.ledger.events import Slashed
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.policy import ARBITER
-from folkmoot.rpc.client import Phase, Rpc
-from server.chain.view import require_anvil
-from server.conduct import Conduct
-from server.coordinator import open_coordinator
+from folkmoot.rpc.client import Phase
+from server.coordinator import Coordinator, open_coordinator
 from server.home import open_account
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -104,9 +104,7 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
 ) -> None:
     chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
     stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
-    with running(
-        tmp_path / "home", world, conduct=f"folkmoot_lab.lies:{cheat}@1", time_travel_after=3600
-    ) as here:
+    with running(tmp_path / "home", world, lie=f"{cheat}@1", time_travel_after=3600) as here:
         play(here, 1, "cleo" if cheat == "norm" else "")
         said = watch(here)
         assert f"{proof} " in said
@@ -133,9 +131,7 @@ def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
     anvil: Anvil, tmp_path: Path, watch_of: Callable[[factories.Federation, Running], str]
 ) -> None:
     world = federation(anvil, verifier=ARBITER, rule="multi_krum", parameters=(1, 0))
-    with running(
-        tmp_path / "home", world, conduct="folkmoot_lab.lies:weights@1", time_travel_after=3600
-    ) as here:
+    with running(tmp_path / "home", world, lie="weights@1", time_travel_after=3600) as here:
         play(here, 1, names=factories.CONTRIBUTORS)
         said = watch_of(world, here)
         assert world.chain.phase(1) is Phase.SLASHED, said
@@ -147,9 +143,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
     world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str]
 ) -> None:
     chain = world.chain
-    with running(
-        tmp_path / "home", world, conduct="folkmoot_lab.lies:censor@1", time_travel_after=3600
-    ) as here:
+    with running(tmp_path / "home", world, lie="censor@1", time_travel_after=3600) as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         current, header, state = open_round(here.api, 1)
         made = {name: train(world, name, header, state) for name in ("ada", "ben", "cleo")}
@@ -172,7 +166,7 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
 def test_a_false_norm_is_refused_by_an_honest_coordinator(
     world: factories.Federation, tmp_path: Path
 ) -> None:
-    with running(tmp_path / "home", world, conduct="folkmoot_lab.lies:norm@2") as here:
+    with running(tmp_path / "home", world, lie="norm@2") as here:
         here.api.start_run(1, 3, world.coordinator, here.domain)
         _, header, state = open_round(here.api, 1)
         false = claimed_small(world, train(world, "ada", header, state), "ada")
@@ -181,51 +175,29 @@ def test_a_false_norm_is_refused_by_an_honest_coordinator(
         assert refused.value.code == "wrong-norm"
 
 
-def test_nobody_can_cheat_on_demand_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
-    settings = make_home(tmp_path / "home", world, conduct="folkmoot_lab.lies:mean@1")
-    account = open_account(settings)
-    open_coordinator(settings, account).close()
-    with Rpc(world.anvil.url) as rpc, pytest.raises(InputError) as elsewhere:
-        require_anvil(10, rpc)
-    assert elsewhere.value.code == "conduct-not-local"
-    for name, code in (
-        ("folkmoot_lab.lies:theft@1", "unknown-cheat"),
-        ("folkmoot.devnet.lie:mean@1", "unknown-conduct"),
-        ("folkmoot.devnet:mean@1", "unknown-conduct"),
-        (":", "unknown-conduct"),
-    ):
-        with pytest.raises(InputError) as unknown:
-            open_coordinator(settings.model_copy(update={"conduct": name}), account)
-        assert unknown.value.code == code
-
-
-def test_without_the_setting_a_coordinator_is_honest(world: factories.Federation, tmp_path: Path) -> None:
+def test_nobody_can_cheat_but_on_a_local_anvil(world: factories.Federation, tmp_path: Path) -> None:
     settings = make_home(tmp_path / "home", world)
-    with contextlib.closing(open_coordinator(settings, open_account(settings))) as coordinator:
-        honest = coordinator.conduct
-    assert type(honest) is Conduct
-    refusal = UpdateRefused("The sum of squares is wrong.", code="wrong-norm")
-    assert not honest.overlooks(1, refusal)
-    assert not any((honest.censors(1), honest.withholds(1), honest.delays(1)))
+    with contextlib.closing(open_coordinator(settings, open_account(settings))) as honest:
+        assert type(honest) is Coordinator
+        liar = LyingCoordinator.of(honest, Lie.parse("mean@1"))
+        liar.check_chain()
+        with pytest.raises(InputError) as elsewhere:
+            replace(liar, chain=replace(liar.chain, chain_id=10)).check_chain()
+        assert elsewhere.value.code == "lie-not-local"
+        engines = [made.make_engine(lambda: None) for made in (honest, liar)]
+        for engine in engines:
+            engine.close()
+        assert vars(engines[1]).keys() - vars(engines[0]).keys() == {"_lie"}, (
+            "each part that lies has its place"
+        )
 
 
-def test_a_lie_is_a_conduct() -> None:
-    """It can't be a subclass, so nothing else compares the two."""
-    for name, method in inspect.getmembers(Conduct, inspect.isfunction):
-        assert inspect.signature(getattr(Lie, name)) == inspect.signature(method), name
-
-
-def test_a_lie_is_a_kind_and_a_round() -> None:
-    assert conduct("outer-step@12") == Lie(Kind.OUTER_STEP, 12)
-    refusal = UpdateRefused("The sum of squares is wrong.", code="wrong-norm")
-    for kind in Kind:
-        lie = conduct(f"{kind}@2")
-        assert lie.delays(2)
-        assert not lie.delays(1)
-        assert lie.censors(2) == (kind is Kind.CENSOR)
-        assert lie.withholds(2) == (kind is Kind.WITHHOLD)
-        assert lie.overlooks(2, refusal) == (kind is Kind.NORM)
-        assert not any((lie.censors(1), lie.withholds(1), lie.overlooks(1, refusal)))
-    for text in ("", "mean", "mean@0", "mean@x", "@1", "lie@1"):
-        with pytest.raises(InputError):
-            conduct(text)
+def test_the_command_line_makes_a_coordinator_that_lies(
+    world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.coordinator, "connect", server.coordinator.connect)  # so that it is put back
+    settings = make_home(tmp_path / "home", world)
+    assert run(["mean@3", "serve", "--help"]) == 0
+    with contextlib.closing(open_coordinator(settings, open_account(settings))) as liar:
+        assert isinstance(liar, LyingCoordinator)
+        assert liar.lie == Lie(Kind.MEAN, 3)

@@ -109,8 +109,8 @@ def staged(plan: Story, cheat: str, honest: int) -> Story:
     attackers = dict(plan.attackers)
     if cheat == "norm" and FALSE_NORM not in attackers.values():
         attackers[plan.contributors] = FALSE_NORM
-    conduct = "" if cheat == DOUBLE_ANCHOR else f"{cheat}@{honest + 1}"
-    return replace(plan, attackers=attackers, watched=True, cheat=conduct)
+    lie = "" if cheat == DOUBLE_ANCHOR else f"{cheat}@{honest + 1}"
+    return replace(plan, attackers=attackers, watched=True, cheat=lie)
 
 
 @dataclass(frozen=True)

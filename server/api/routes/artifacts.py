@@ -122,11 +122,8 @@ def _linked(here: AppState, digest: str) -> str:
 
 
 def _public(here: AppState, request: Request, sha256: str) -> Response:
-    with here.database.read() as session:
-        row = session.get(Artifact, sha256)
-        session.expunge_all()
-    hidden = row is not None and row.kind == "update" and here.conduct.withholds(row.round or 0)
-    if row is None or hidden:
+    row = here.artifact(sha256)
+    if row is None:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
     if row.deleted == Reason.SPARE:
         raise Problem(

@@ -1,12 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A false mean differs in one coordinate, by one, and is in range."""
+"""The parts of a coordinator that lies: what is false, and what is overridden for it."""
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
-from folkmoot_lab.lies import PLACE, off_by_one
+from folkmoot_lab.lies import Kind, Lie, coordinator
+from folkmoot_lab.lies.__main__ import run
+from folkmoot_lab.lies.outcome import PLACE, off_by_one
 
+from folkmoot.errors import InputError
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.packing import ZERO
 
@@ -19,3 +24,46 @@ def test_one_coordinate_of_a_mean_moves_by_one_and_stays_in_range(value: int, ch
     assert int(lie.flat[PLACE]) - ZERO == changed
     assert np.flatnonzero(lie != mean).tolist() == [PLACE]
     assert (mean == ZERO + value).all(), "the true mean is kept"
+
+
+WRONG = ("", "mean", "mean@0", "mean@x", "@1", "lie@1", "theft@1")
+
+
+def test_a_lie_is_a_kind_and_a_round() -> None:
+    assert Lie.parse("outer-step@12") == Lie(Kind.OUTER_STEP, 12)
+    for kind in Kind:
+        lie = Lie.parse(f"{kind}@2")
+        assert [(other, number) for other in Kind for number in (1, 2) if lie.told(other, number)] == [
+            (kind, 2)
+        ]
+    for text in WRONG:
+        with pytest.raises(InputError) as unknown:
+            Lie.parse(text)
+        assert unknown.value.code == "unknown-cheat"
+
+
+@pytest.mark.parametrize("words", [[], *([text, "serve"] for text in WRONG)])
+def test_a_command_line_without_a_lie_is_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: There is no cheat ")
+    assert "Traceback" not in said
+
+
+def test_a_lie_overrides_methods_that_the_product_has() -> None:
+    """A method that is renamed in the product would be honest again, in silence."""
+    liars = [
+        one
+        for _, one in inspect.getmembers(coordinator, inspect.isclass)
+        if one.__module__ == coordinator.__name__
+    ]
+    assert len(liars) == 8
+    for liar in liars:
+        base = liar.__base__
+        assert base is not None
+        assert base.__module__.startswith("server.")
+        methods = {name for name, _ in inspect.getmembers(liar, inspect.isfunction) if name in vars(liar)}
+        assert methods
+        assert methods <= set(dir(base)), liar

@@ -146,10 +146,7 @@ class _Scene:
     coordinator: Coordinator
 
     def tick(self) -> bool:
-        parts = self.coordinator
-        engine = Engine(
-            parts.settings, parts.federation, parts.chain, parts.storage, parts.conduct, parts.metrics
-        )
+        engine = self.coordinator.make_engine(lambda: None)
         try:
             return engine.tick()
         finally:
@@ -671,8 +668,7 @@ def test_no_state_of_a_round_is_silent(scene: _Scene, step: Step) -> None:
 
 
 def _engine(scene: _Scene) -> Engine:
-    parts = scene.coordinator
-    return Engine(parts.settings, parts.federation, parts.chain, parts.storage, parts.conduct, parts.metrics)
+    return scene.coordinator.make_engine(lambda: None)
 
 
 def _set(scene: _Scene, step: Step, state: str, now: int) -> None:
