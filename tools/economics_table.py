@@ -13,13 +13,14 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+from folkmoot_lab.economics import entries, lies
+from folkmoot_lab.economics.capital import capital, most_minted
+from folkmoot_lab.economics.rules import FIRST_COME, PRESENT, VERSION_1
+from folkmoot_lab.economics.setting import Setting
+from folkmoot_lab.economics.table import in_tokens, play_all
+
 from folkmoot.chain.terms import PROFILES
 from folkmoot.cli.policy import default_of
-from folkmoot.economics import entries, lies
-from folkmoot.economics.capital import capital, most_minted
-from folkmoot.economics.rules import FIRST_COME, PRESENT, VERSION_1
-from folkmoot.economics.setting import Setting
-from folkmoot.economics.table import in_tokens, play_all
 from folkmoot.runtime.units import UNIT, format_duration
 from tools import generated
 

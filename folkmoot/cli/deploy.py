@@ -143,8 +143,7 @@ def deploy(
     --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot.aggregation import policy_file
-    from folkmoot.economics.bonds import policy_warning
-    from folkmoot.economics.setting import Setting
+    from folkmoot.chain.bonds import policy_warning
     from folkmoot.protocol.genesis import width_warning
     from folkmoot.runtime.units import parse_address, parse_amount
 
@@ -197,12 +196,10 @@ def deploy(
         )
 
     warning = policy_warning(
-        Setting(
-            policy=rules,
-            gas_price=parse_amount(gas_price),
-            demand_deposit=assembly.demand_deposit,
-            dispute_deposit=assembly.dispute_deposit,
-        )
+        rules,
+        gas_price=parse_amount(gas_price),
+        demand_deposit=assembly.demand_deposit,
+        dispute_deposit=assembly.dispute_deposit,
     )
     if warning:
         note(f"Warning: {warning}", json_)

@@ -522,15 +522,14 @@ def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator
             or a cap that refuses honest updates (`floor-too-high`, `cap-too-small`).
     """
     from folkmoot.aggregation import policy_file
-    from folkmoot.economics.bonds import policy_warning
-    from folkmoot.economics.setting import Setting
+    from folkmoot.chain.bonds import policy_warning
     from folkmoot.runtime.units import parse_amount
 
     if path is None:
         return None
     proposed = policy_file.load(path).resolved(chain.deployment.arbiter)
     found = (
-        policy_warning(Setting(policy=proposed, gas_price=parse_amount(gas_price))),
+        policy_warning(proposed, gas_price=parse_amount(gas_price)),
         _privacy_warning(chain, proposed, coordinator),
         _width_warning(chain, proposed),
     )

@@ -37,7 +37,7 @@ PANELS = {
 }
 """Groups of commands in ``folkmoot --help``, and their commands, in the order shown."""
 
-SEPARATE = dict.fromkeys(("demo", "drill", "privacy"), "folkmoot-lab")
+SEPARATE = dict.fromkeys(("demo", "drill", "economics", "privacy"), "folkmoot-lab")
 """Commands that are not part of folkmoot's own distribution, and the distribution that has each."""
 
 

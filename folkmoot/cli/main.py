@@ -44,7 +44,6 @@ def command_table() -> CommandTable:
     table.add("folkmoot.cli.audit", "audit")
     table.add("folkmoot.cli.why", "why")
     table.add_group("folkmoot.cli.receipt", "receipt")
-    table.add("folkmoot.cli.economics", "economics")
     table.add("folkmoot.cli.watch", "challenge", "watch")
     table.add_group("folkmoot.cli.demand", "demand")
     table.add("folkmoot.cli.mirror", "mirror")

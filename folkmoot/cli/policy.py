@@ -25,7 +25,7 @@ PRIVATE_RULE = "windowed_mean"
 DEFAULT_MIN_STAKE = "100"
 """Tokens that a contributor must have at stake, where nobody says otherwise."""
 DEFAULT_BOND = "500"
-"""Tokens of a bond, where nobody says otherwise: `folkmoot.economics.bonds.least_bond` is below it."""
+"""Tokens of a bond, where nobody says otherwise: `folkmoot.chain.bonds.least_bond` is below it."""
 DEFAULT_REWARD = "100"
 """Tokens for a final round, where nobody says otherwise."""
 PLACES = 64
@@ -117,8 +117,7 @@ def policy(
     import json
 
     from folkmoot.aggregation import policy_file
-    from folkmoot.economics.bonds import policy_warning
-    from folkmoot.economics.setting import Setting
+    from folkmoot.chain.bonds import policy_warning
     from folkmoot.privacy.floor import floor_of
     from folkmoot.privacy.settings import WARNING, PrivacySettings
     from folkmoot.protocol.commitment import NO_BUNDLE
@@ -150,7 +149,7 @@ def policy(
         retain_rounds=retain_rounds,
         bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE,
     )
-    warning = policy_warning(Setting(policy=suggested, gas_price=parse_amount(gas_price)))
+    warning = policy_warning(suggested, gas_price=parse_amount(gas_price))
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}

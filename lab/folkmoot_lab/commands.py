@@ -10,4 +10,5 @@ def register(table: CommandTable) -> None:
     """Add the laboratory's commands."""
     table.add("folkmoot_lab.stories.cli", "demo")
     table.add("folkmoot_lab.drills.cli", "drill")
+    table.add("folkmoot_lab.economics.cli", "economics")
     table.add_group("folkmoot_lab.leaks.cli", "privacy")

@@ -18,11 +18,10 @@ from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain import governance
+from folkmoot.chain.bonds import least_bond
 from folkmoot.cli.main import run
 from folkmoot.cli.why import _not_drawn
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.economics.bonds import least_bond
-from folkmoot.economics.setting import Setting
 from folkmoot.evaluation import Report, measure
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.genesis import Genesis
@@ -182,9 +181,7 @@ def test_the_word_for_the_arbiter_becomes_its_address(
     assert made["proposal"]["actions"][0]["policy"]["verifier"] == federation.deployment.arbiter
     assert made["warning"] is None
     dear = folkmoot("propose", "--policy", str(file), "--title", "Again", "--gas-price-in-tokens", "100")
-    least = least_bond(
-        Setting(policy=factories.policy(verifier=ARBITER, rule="guided_mean"), gas_price=100 * UNIT)
-    )
+    least = least_bond(factories.policy(verifier=ARBITER, rule="guided_mean"), gas_price=100 * UNIT)
     assert f"the bond should be at least {format_amount(least)}" in dear["warning"]
     narrow = factories.policy(verifier=ARBITER, rule="guided_mean", width=4)
     file.write_text(json.dumps(policy_file.to_json(narrow)))

@@ -9,12 +9,12 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.economics import entries
+from folkmoot_lab.economics.rules import PRESENT, Rules
+from folkmoot_lab.economics.setting import DRAW_GAS, Setting
+from folkmoot_lab.economics.table import in_tokens
 
 from folkmoot.cli.policy import default_of
-from folkmoot.economics import entries
-from folkmoot.economics.rules import PRESENT, Rules
-from folkmoot.economics.setting import DRAW_GAS, Setting
-from folkmoot.economics.table import in_tokens
 from folkmoot.runtime.units import UNIT
 from tools import economics_table
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from folkmoot_lab.economics.rules import PRESENT
 
 from folkmoot.aggregation import policy_file
 from folkmoot.cli.main import run
-from folkmoot.economics.rules import PRESENT
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.runtime.units import UNIT
 from tests.factories import policy
@@ -27,7 +27,7 @@ def test_nothing_pays_against_the_default(capsys: pytest.CaptureFixture[str]) ->
 def test_bonds_that_vote_are_counted_in_minimum_stakes(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("folkmoot.economics.rules.RULES", {"present": replace(PRESENT, bonds_vote=True)})
+    monkeypatch.setattr("folkmoot_lab.economics.rules.RULES", {"present": replace(PRESENT, bonds_vote=True)})
     assert run(["economics"]) == 0
     assert "12500 MOOT, which vote like 125 minimum stakes." in capsys.readouterr().out
 

@@ -244,14 +244,13 @@ def test_a_bond_that_is_too_low_is_warned_of_and_the_defaults_are_not(
 def test_windows_in_which_nobody_can_act_are_named(verifier: str) -> None:
     from dataclasses import replace
 
+    from folkmoot.chain.bonds import LEAST_WINDOW, policy_warning
     from folkmoot.cli.policy import default_of
-    from folkmoot.economics.bonds import LEAST_WINDOW, policy_warning
-    from folkmoot.economics.setting import Setting
 
     enough = replace(default_of("l2"), verifier=verifier, commit_window=LEAST_WINDOW)
-    assert "Window" not in (policy_warning(Setting(policy=enough)) or "")
+    assert "Window" not in (policy_warning(enough) or "")
     short = replace(enough, commit_window=1, challenge_window=LEAST_WINDOW - 1)
-    said = policy_warning(Setting(policy=short)) or ""
+    said = policy_warning(short) or ""
     assert "shorter than 60 s: commitWindow 1 s, challengeWindow 59 s." in said
     assert "anchorWindow" not in said
     assert said.startswith("The policy has no verifier" if verifier == NO_VERIFIER else "These windows")

@@ -11,13 +11,13 @@ from itertools import product
 from typing import Any
 
 import pytest
+from folkmoot_lab.economics import entries
+from folkmoot_lab.economics.rules import DROPS_NEAR_COPIES, FIRST_COME, PRESENT, VERSION_1, Rules
+from folkmoot_lab.economics.setting import Setting
 from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation import rules
-from folkmoot.economics import entries
-from folkmoot.economics.rules import DROPS_NEAR_COPIES, FIRST_COME, PRESENT, VERSION_1, Rules
-from folkmoot.economics.setting import Setting
 from folkmoot.protocol.policy import ARBITER
 from tests.factories import policy
 

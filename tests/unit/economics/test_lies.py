@@ -8,13 +8,13 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from folkmoot_lab.economics import lies
+from folkmoot_lab.economics.play import average
+from folkmoot_lab.economics.rules import PRESENT, VERSION_1
+from folkmoot_lab.economics.setting import Setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from folkmoot.economics import lies
-from folkmoot.economics.play import average
-from folkmoot.economics.rules import PRESENT, VERSION_1
-from folkmoot.economics.setting import Setting
 from folkmoot.protocol.policy import ARBITER
 from tests.factories import policy
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from folkmoot_lab.economics import setting as settings
+from folkmoot_lab.economics.rules import PRESENT, VERSION_1
+from folkmoot_lab.economics.setting import Setting
+from folkmoot_lab.economics.table import STRATEGIES, in_tokens, play_all
 
+from folkmoot.chain.bonds import least_bond, policy_warning
 from folkmoot.chain.terms import PROFILES, RAISE
 from folkmoot.cli.policy import default_of
-from folkmoot.economics import setting as settings
-from folkmoot.economics.bonds import least_bond, policy_warning
-from folkmoot.economics.rules import PRESENT, VERSION_1
-from folkmoot.economics.setting import Setting
-from folkmoot.economics.table import STRATEGIES, in_tokens, play_all
 from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
 from folkmoot.runtime.units import UNIT
 from tests.factories import policy
@@ -38,8 +38,8 @@ def test_no_strategy_pays_against_a_shipped_profile(profile: str) -> None:
     rows = play_all(game)
     assert [row.strategy for row in rows if row.pays] == []
     assert len(rows) == len({row.strategy for row in rows}) == len(STRATEGIES)
-    assert policy_warning(game) is None
-    assert least_bond(game) <= game.policy.bond
+    assert policy_warning(game.policy) is None
+    assert least_bond(game.policy) <= game.policy.bond
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from folkmoot_lab.economics.rules import PRESENT, VERSION_1, Rules
+from folkmoot_lab.economics.world import Phase, Refused, World
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.economics.rules import PRESENT, VERSION_1, Rules
-from folkmoot.economics.world import Phase, Refused, World
 from tests.factories import policy
 
 POLICY = policy(reward=100, bond=400, min_stake=10, min_contributors=1, max_contributors=4)

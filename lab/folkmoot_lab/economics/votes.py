@@ -2,7 +2,7 @@
 """Strategies with votes, disputes and demands: capture of a vote, sham disputes, sham demands.
 
 The vote is played in the attacker's best case: it has the votes to decide, and the others sleep. What such a vote can
-have minted later is no part of it (`folkmoot.economics.capital`).
+have minted later is no part of it (`folkmoot_lab.economics.capital`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from folkmoot.economics.lies import NO_PROOF, chance_to_pay, percent
-from folkmoot.economics.play import BOSS, PUPPET, Game, Play, average, counted, lie, lying_game
-from folkmoot.economics.rules import Places
-from folkmoot.economics.setting import ANSWER_GAS, DEMAND_GAS, DISPUTE_GAS, UPHOLD_GAS, Setting, proof_gas
-from folkmoot.economics.world import World
+from folkmoot.chain.bonds import proof_gas
+from folkmoot_lab.economics.lies import NO_PROOF, chance_to_pay, percent
+from folkmoot_lab.economics.play import BOSS, PUPPET, Game, Play, average, counted, lie, lying_game
+from folkmoot_lab.economics.rules import Places
+from folkmoot_lab.economics.setting import ANSWER_GAS, DEMAND_GAS, DISPUTE_GAS, UPHOLD_GAS, Setting
+from folkmoot_lab.economics.world import World
 
 VICTIM = "honest coordinator"
 """A coordinator that does not attack."""

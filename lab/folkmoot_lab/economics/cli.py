@@ -14,9 +14,9 @@ from folkmoot.cli.output import emit, table
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from folkmoot.economics.setting import Setting
-    from folkmoot.economics.table import Row
     from folkmoot.protocol.policy import Policy
+    from folkmoot_lab.economics.setting import Setting
+    from folkmoot_lab.economics.table import Row
 
 HEADERS = ("strategy", "attacker's best choice", "gain", "cost", "profit")
 """Headers of the table. Amounts are tokens, for a round or for the whole row of lies."""
@@ -93,13 +93,13 @@ def economics(
 
     Example: folkmoot economics --policy policy.json --caught 90 --worth 250
     """
-    from folkmoot.economics.capital import capital
-    from folkmoot.economics.lies import percent
-    from folkmoot.economics.play import counted
-    from folkmoot.economics.rules import RULES
-    from folkmoot.economics.setting import Setting
-    from folkmoot.economics.table import play_all
     from folkmoot.runtime.units import format_amount, parse_amount
+    from folkmoot_lab.economics.capital import capital
+    from folkmoot_lab.economics.lies import percent
+    from folkmoot_lab.economics.play import counted
+    from folkmoot_lab.economics.rules import RULES
+    from folkmoot_lab.economics.setting import Setting
+    from folkmoot_lab.economics.table import play_all
 
     if rules not in RULES:
         raise InputError(
@@ -178,7 +178,7 @@ def _policy(path: Path | None, profile: str) -> Policy:
 
 
 def _line(row: Row) -> tuple[str, ...]:
-    from folkmoot.economics.table import in_tokens
+    from folkmoot_lab.economics.table import in_tokens
 
     best = row.best
     return (row.strategy, best.choice, *map(in_tokens, (best.gain, best.cost, best.profit)))

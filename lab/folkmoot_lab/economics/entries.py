@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
 
-from folkmoot.economics.play import BOSS, PUPPET, Game, Play, counted
-from folkmoot.economics.rules import DROPS_NEAR_COPIES, Places
-from folkmoot.economics.setting import COMMIT_GAS, DRAW_GAS, Setting
-from folkmoot.economics.world import World
 from folkmoot.runtime.units import format_amount
+from folkmoot_lab.economics.play import BOSS, PUPPET, Game, Play, counted
+from folkmoot_lab.economics.rules import DROPS_NEAR_COPIES, Places
+from folkmoot_lab.economics.setting import COMMIT_GAS, DRAW_GAS, Setting
+from folkmoot_lab.economics.world import World
 
 RAREST = Fraction(1, 10_000)
 """Least probability of a lot for which a coordinator would go on drawing."""

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from folkmoot.economics.rules import Rules
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.rewards import payments
+from folkmoot_lab.economics.rules import Rules
 
 
 class Refused(Exception):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from folkmoot.economics import entries, lies, votes
-from folkmoot.economics.play import Play, Strategy
-from folkmoot.economics.setting import Setting
+from folkmoot_lab.economics import entries, lies, votes
+from folkmoot_lab.economics.play import Play, Strategy
+from folkmoot_lab.economics.setting import Setting
 
 STRATEGIES = (
     Strategy("spam of places", entries.spam, entries.places_pay_if),

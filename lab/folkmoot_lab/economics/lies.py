@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from folkmoot.economics.play import BOSS, WATCHER, Game, Play, average, counted, lie, lying_game
-from folkmoot.economics.setting import Setting, proof_gas
+from folkmoot.chain.bonds import proof_gas
 from folkmoot.runtime.units import format_amount
+from folkmoot_lab.economics.play import BOSS, WATCHER, Game, Play, average, counted, lie, lying_game
+from folkmoot_lab.economics.setting import Setting
 
 NO_PROOF = "always: a proof costs more than it brings, or nobody accepts one"
 """What to say where the challenger's reward is below the gas of a proof, or the policy has no verifier."""

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from folkmoot.economics.setting import Setting
-from folkmoot.economics.world import Phase, World
+from folkmoot_lab.economics.setting import Setting
+from folkmoot_lab.economics.world import Phase, World
 
 BOSS = "coordinator"
 """The coordinator, where it attacks."""

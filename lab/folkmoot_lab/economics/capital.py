@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from folkmoot.economics.rules import PRESENT, Rules
 from folkmoot.protocol.policy import Policy
+from folkmoot_lab.economics.rules import PRESENT, Rules
 
 DAY = 86_400
 

@@ -6,13 +6,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from folkmoot.economics.capital import capital
-from folkmoot.economics.rules import PRESENT, Rules
+from folkmoot.chain.bonds import MILLION, proof_gas
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
 from folkmoot.runtime.units import UNIT
-
-MILLION = 1_000_000
+from folkmoot_lab.economics.capital import capital
+from folkmoot_lab.economics.rules import PRESENT, Rules
 
 ANSWER_GAS = 87_000
 """Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the mean)."""
@@ -27,22 +26,6 @@ DRAW_GAS = 243_000
 """Gas of drawing a lot again: to cancel an empty round and to open one (contracts/snapshots/RoundLedger.json)."""
 UPHOLD_GAS = 238_000
 """Gas of upholding a dispute (contracts/snapshots/Judges.json)."""
-
-# Measured for a model of 1 M parameters: contracts/snapshots/FraudProofs.json.
-_OUTER_STEP = 1_556_000
-_MEAN = 180_000
-_ENTRY = 36_000
-_TRIMMED_ENTRY = 46_000
-_TRIMMED = ("trimmed_mean", "guarded_trimmed_mean")
-
-
-def proof_gas(policy: Policy) -> int:
-    """Return about what the dearest proof costs in gas, for a full round and a model of 1 M parameters.
-
-    That of a wrong mean brings a leaf of every update; that of a wrong outer step always costs the same.
-    """
-    entry = _TRIMMED_ENTRY if policy.rule in _TRIMMED else _ENTRY
-    return max(_OUTER_STEP, _MEAN + entry * policy.max_contributors)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
