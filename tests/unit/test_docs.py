@@ -34,6 +34,22 @@ def test_only_arrows_without_a_detour_are_drawn() -> None:
     assert circular == [("c", "d"), ("d", "c")]
 
 
+def test_the_page_of_homes_names_files_and_names_that_exist() -> None:
+    """A name belongs to the file before it."""
+    rows = [row for row in (ROOT / "docs/homes.md").read_text().splitlines() if row.startswith("| ")][2:]
+    assert len(rows) > 40
+    for row in rows:
+        file = None
+        for word in re.findall(r"`([^`]+)`", row):
+            if "/" in word and not word.startswith("/"):
+                file = ROOT / word
+                assert file.exists(), word
+            elif word.isidentifier() and file is not None and file.suffix == ".py":
+                assert re.search(rf"^(def |class |){word}\b", file.read_text(), re.MULTILINE), (
+                    f"{word} in {file}"
+                )
+
+
 def enum(name: str) -> set[str]:
     found = re.search(rf"enum {name} \{{([^}}]*)\}}", INTERFACE)
     assert found is not None
