@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import numpy as np
 import pytest
 from folkmoot_lab.lies import Kind, Lie, coordinator
 from folkmoot_lab.lies.__main__ import run
+from folkmoot_lab.lies.coordinator import require_anvil
 from folkmoot_lab.lies.outcome import PLACE, off_by_one
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.packing import ZERO
+from folkmoot.rpc.client import Rpc
+from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 
 
 @pytest.mark.parametrize(("value", "changed"), [(-127, -126), (-1, 0), (0, 1), (1, 0), (7, 6), (127, 126)])
@@ -67,3 +71,23 @@ def test_a_lie_overrides_methods_that_the_product_has() -> None:
         methods = {name for name, _ in inspect.getmembers(liar, inspect.isfunction) if name in vars(liar)}
         assert methods
         assert methods <= set(dir(base)), liar
+
+
+class Answers(Rpc):
+    """An endpoint that names its client, and knows nothing else."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__("http://chain.example")
+        self.client = client
+
+    def call(self, method: str, params: list[Any] | None = None) -> Any:
+        assert method == "web3_clientVersion"
+        return self.client
+
+
+def test_a_lie_is_told_on_a_local_anvil_only() -> None:
+    require_anvil(LOCAL_CHAIN_ID, Answers("anvil/v1.5.0"))
+    for chain_id, client in ((1, "anvil/v1.5.0"), (LOCAL_CHAIN_ID, "Geth/v1.16.0"), (LOCAL_CHAIN_ID, "")):
+        with pytest.raises(InputError) as elsewhere:
+            require_anvil(chain_id, Answers(client))
+        assert elsewhere.value.code == "lie-not-local"
