@@ -114,8 +114,7 @@ def _change(federation: Private, data: Data, settings: PrivacySettings, share: f
 def _squares(federation: Private, change: F32) -> int:
     base = federation.model
     end = np.asarray(base - change, np.float32)
-    cap = federation.cap()
-    assert cap is not None
+    cap = federation.policy.max_sum_squares
     update = encode_update(
         base, end, federation.exponents, federation.manifest, _SEED, _ACCOUNT, max_sum_squares=cap
     )

@@ -16,21 +16,21 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
 import torch
-from folkmoot_lab.simulation.federation import Examples, Plan, Run, Workload
+from folkmoot_lab.simulation.federation import Examples, Plan, Run, Sent, Workload
 
 from folkmoot.privacy import PrivacySettings, noise_for
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.exponents import CUTS
 from folkmoot.protocol.genesis import noise_exponent
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.packing import ZERO
-from folkmoot.protocol.update_checks import UpdateSummary
-from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.protocol.verdict import Reason
+from folkmoot.round import RoundOutcome
 from folkmoot.tasks import Data, Task, load_task
 from folkmoot.tasks.training import train_once
 
@@ -71,6 +71,7 @@ class Private(Run):
         self.exponents = (max(noise, _LEAST_EXPONENT),) * len(self.manifest.tensors)
         if self.fixed:
             self.manifest = replace(self.manifest, training=self.training)
+            self.roots = [self.state.root(self.manifest.hash)]
         count, seed = self.plan.contributors, self.plan.seed
         loaded: list[Data] = [self.task.load(share, count, seed) for share in range(count)]
         self.data = [Data(self._features(data.inputs), data.labels) for data in loaded]
@@ -95,20 +96,17 @@ class Private(Run):
             rows.append(flat - self.manifest.flatten({k: v.numpy() for k, v in trained.state_dict().items()}))
         return np.array(rows, dtype=np.float32)
 
-    def _deliver(
-        self, number: int, flat: F32, updates: F32
-    ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
-        arrived = super()._deliver(number, flat, updates)
-        sent = [one for one in arrived if not isinstance(one, Reason)]
+    def compute(self, header: RoundHeader, entries: Sequence[Sent]) -> RoundOutcome:
+        """Compute a round, and note how large its updates are."""
         at_bound = 0
-        for reader, _ in sent:
-            sizes = np.abs(reader.read(0, self.manifest.leaves).astype(np.int64) - ZERO)
+        for one in entries:
+            sizes = np.abs(one.update.read(0, self.manifest.leaves).astype(np.int64) - ZERO)
             at_bound += int((sizes == max(sizes.max(), CUTS[8])).sum())  # fitting cuts to no less than that
         elements = self.manifest.elements
-        self.clamped.append(at_bound / (len(sent) * elements))
+        self.clamped.append(at_bound / (len(entries) * elements))
         noise = (self.deviation / 2.0 ** self.exponents[0]) ** 2 * elements
-        self.squares.append(min(summary.sum_squares for _, summary in sent) / noise)
-        return arrived
+        self.squares.append(min(one.commitment.sum_squares for one in entries) / noise)
+        return super().compute(header, entries)
 
     def _test(self) -> None:
         if len(self.weights) < self.plan.rounds:

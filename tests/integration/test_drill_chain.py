@@ -77,7 +77,7 @@ def test_the_root_set_update_is_an_entry_that_nobody_is_paid_for(anvil: Anvil) -
     with drill(anvil, replace(SMALL, rule="root_guard", parameters=(), root="good")) as made:
         report = made.report()
         assert made.chain.round(2).entries == 6
-        assert made.chain.claimable(made.coordinator.address) == 0
+        assert made.chain.claimable(made.coordinator) == 0
         assert "rootCosine" in made.results[-1][1].numbers
     assert 0 < max(one.claimable for one in report.holdings) <= 2 * REWARD // 5  # six entries, five are paid
 

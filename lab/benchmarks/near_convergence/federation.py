@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A drill on a small data set, with what each round did to those who are honest.
 
-The codec, exponents, rule, references, sums and outer step are the drill's, which are the product's own.
+Encoding and rounds are the drill's, which are the product's own.
 """
 
 from __future__ import annotations

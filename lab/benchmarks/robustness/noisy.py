@@ -3,7 +3,7 @@
 
 A linear head on gradient histograms of images, as a private task has: public features, few parameters. A round is one
 full-batch step. The gradients of a contributor's records are clipped to norm 1 and summed, Gaussian noise is added, and
-the sum is divided by a public constant, here in floats. Everything else is the drill's: codec, rules, sums, outer step.
+the sum is divided by a public constant, here in floats. Everything else is the drill's.
 
 ``python -m benchmarks.robustness.noisy`` runs the drills and keeps each as a line of JSON; ``--table`` prints what is
 there. There are no backdoors: the triggers of drills are pixels.

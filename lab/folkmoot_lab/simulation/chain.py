@@ -19,13 +19,10 @@ import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.lineage import Lineage, PastRound
 from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
-from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.chain.client import Chain, connect_web3
 from folkmoot.chain.deploy import deploy_and_report
-from folkmoot.chain.terms import FIRST_POLICY, PROFILES, GenesisRoots
+from folkmoot.chain.terms import PROFILES, GenesisRoots
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited
@@ -33,18 +30,16 @@ from folkmoot.ledger.scan import scan
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.batch import pack_batch
-from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, Domain, entries_hash
+from folkmoot.protocol.commitment import NO_BUNDLE, Domain, entries_hash
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.policy import ARBITER, MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
+from folkmoot.protocol.policy import ARBITER
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.update_checks import check_arrival
-from folkmoot.protocol.updates import MemoryUpdate
-from folkmoot.protocol.verdict import Reason
-from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome
 from folkmoot.runtime.units import UNIT
-from folkmoot_lab.simulation.federation import REWARD, Outcome, Plan, Run, Workload
+from folkmoot_lab.simulation.federation import REWARD, Outcome, Plan, Run, Sent, Workload
 
 STAKE = 100 * UNIT
 """Stake of each contributor, and the policy's minimum."""
@@ -148,15 +143,6 @@ class ChainReport:
         }
 
 
-@dataclass(frozen=True, eq=False)
-class _Sent:
-    """An update as its contributor sends it."""
-
-    commitment: Commitment
-    signature: bytes
-    reader: MemoryUpdate
-
-
 @dataclass(eq=False)
 class ChainRun(Run):
     """A drill whose rounds are on a ledger."""
@@ -175,35 +161,27 @@ class ChainRun(Run):
                 remedy=f"Drill with at most {_MOST_CONTRIBUTORS} contributors, or without the chain.",
             )
         windows = _PROFILE.windows
-        self.policy = Policy(
-            rule=plan.rule,
-            parameters=plan.parameters,
-            max_sum_squares=MEAN_SQUARE_CAPS[plan.width] * self.manifest.elements,
+        self.policy = replace(
+            self.policy,
             min_contributors=fewest_contributors(plan.rule, plan.parameters),
-            max_contributors=plan.contributors + 1,  # the root-set update is an entry too
-            width=plan.width,
-            rate=plan.outer_rate,
-            momentum=plan.outer_momentum,
             commit_window=windows.commit,
             anchor_window=windows.anchor,
             challenge_window=windows.challenge,
             min_stake=STAKE,
             bond=BOND,
-            reward=REWARD,
             verifier=ARBITER,
-            mean_scale=MEAN_SCALES[plan.width],
         )
         check_policy_rule(self.policy)
         self.exponents = self._calibrated()
-        self.coordinator = self._account("coordinator")
+        self.opener = self._account("coordinator")
+        self.coordinator = self.opener.address
         self.accounts = [self._account(f"contributor {place}") for place in range(plan.contributors)]
-        self.roots = [self.state.root(self.manifest.hash)]
-        self.past: list[PastRound] = []
+        self.keys = {str(one.address): one for one in (self.opener, *self.accounts)}
         self.refusals: list[Refusal] = []
         self.gas: dict[str, list[int]] = {step: [] for step in STEPS}
         self.expected: dict[str, int] = {account.address: 0 for account in self.accounts}
         self.chain, self.deployment_gas = self._deploy()
-        self.stakes = [self.chain.stake_of(one.address) for one in (self.coordinator, *self.accounts)]
+        self.stakes = [self.chain.stake_of(one.address) for one in (self.opener, *self.accounts)]
         self.domain = Domain(self.chain.deployment.chain_id, self.chain.deployment.ledger)
 
     def account_of(self, place: int, number: int) -> str:
@@ -216,95 +194,41 @@ class ChainRun(Run):
 
     # Rounds
 
-    def base_root(self, number: int) -> bytes:
-        """State root of a round's base, as on the chain."""
-        return self.roots[number]
-
-    def header(self, number: int) -> RoundHeader:
-        """Header of the round ``number``, counted from 0; on the ledger it is ``number + 1``."""
-        place, root = self.chain.deployment, self.base_root(number)
-        seed = derive_seed(place.chain_id, place.ledger, number + 1, root)
-        return RoundHeader(
-            number + 1, self.manifest.hash, root, FIRST_POLICY, self.policy.width, seed, tuple(self.exponents)
-        )
+    def seed(self, number: int) -> bytes:
+        """Seed of a round, as the ledger derives it."""
+        place = self.chain.deployment
+        return derive_seed(place.chain_id, place.ledger, number + 1, self.roots[number])
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
         """Play a round on the ledger; arguments and result as in ``Run``."""
         header = self.header(number)
         self._send("open", "openRound", header.round, header.base_state_root, header.hash)
-        flat = self.model
-        sent = [
-            self._sign(
-                header,
-                flat,
-                update,
-                account,
-                self.claim(place, number),
-                self.cap(place),
-                honest=place in self.honest_places,
+        return super().aggregate(number, updates, root)
+
+    def send(self, header: RoundHeader, *given: Any, **options: Any) -> Sent:
+        """Sign a commitment as well; arguments as in ``Run``."""
+        sent = super().send(header, *given, **options)
+        key = self.keys[sent.commitment.contributor]
+        return replace(sent, signature=sent.commitment.sign(key, self.domain))
+
+    def check(self, header: RoundHeader, place: int, sent: Sent) -> None:
+        """Check signature and bytes too; offer a commitment that is refused to the ledger, which must refuse it too."""
+        try:
+            check_arrival(
+                sent.update,
+                sent.commitment,
+                sent.signature,
+                manifest=self.manifest,
+                header=header,
+                policy=self.policy,
+                domain=self.domain,
             )
-            for place, (update, account) in enumerate(zip(updates, self.accounts, strict=True))
-        ]
-        refused = self._refuse(header, sent)
-        entries = [one for place, one in enumerate(sent) if place not in refused]
-        if root is not None:
-            claim = (header.round, header.base_state_root)
-            entries.append(self._sign(header, flat, root, self.coordinator, claim, self.cap(), honest=True))
-        if len(entries) < self.policy.min_contributors:
-            raise InputError(
-                f"Round {header.round} has {len(entries)} commitments, and a policy with the rule "
-                f"{self.policy.rule} can't ask for less than {self.policy.min_contributors}: such a round is "
-                "cancelled, and so would be all that follow.",
-                remedy="Drill with fewer attackers or more contributors, or with a rule that needs fewer.",
-                code="too-few-updates",
-            )
-        batch = pack_batch([one.commitment for one in entries], [one.signature for one in entries])
-        self._send("commit", "commitUpdates", header.round, NO_BUNDLE, batch)
-        outcome = self._conclude(header, entries)
-        self._keep(header, entries, refused, outcome)
-        self.say(
-            f"round {header.round} of {self.plan.rounds}: {len(entries)} commitments, {len(refused)} refused, "
-            f"anchored, final and settled for {sum(gas[-1] for gas in self.gas.values()):,} gas"
-        )
-        return self.state.to_float32()
+        except UpdateRefused as error:
+            custom_error = self._try_alone(header, place, sent)
+            self.refusals.append(Refusal(header.round, place + 1, error.code, custom_error))
+            raise
 
-    def _sign(
-        self,
-        header: RoundHeader,
-        flat: F32,
-        update: F32,
-        account: LocalAccount,
-        claim: tuple[int, bytes],
-        cap: int | None,
-        *,
-        honest: bool,
-    ) -> _Sent:
-        encoded = self.encoded(header, flat, update, account.address, cap, honest=honest)
-        commitment = Commitment(account.address, *claim, encoded.root, encoded.sum_squares)
-        reader = MemoryUpdate(encoded.data, header.width)
-        return _Sent(commitment, commitment.sign(account, self.domain), reader)
-
-    def _refuse(self, header: RoundHeader, sent: Sequence[_Sent]) -> dict[int, Reason]:
-        """Check the updates; offer the refused ones to the ledger, which must refuse them too."""
-        refused: dict[int, Reason] = {}
-        for place, one in enumerate(sent):
-            try:
-                check_arrival(
-                    one.reader,
-                    one.commitment,
-                    one.signature,
-                    manifest=self.manifest,
-                    header=header,
-                    policy=self.policy,
-                    domain=self.domain,
-                )
-            except UpdateRefused as error:
-                refused[place] = Reason(error.code)
-                custom_error = self._try_alone(header, place, one)
-                self.refusals.append(Refusal(header.round, place + 1, error.code, custom_error))
-        return refused
-
-    def _try_alone(self, header: RoundHeader, place: int, one: _Sent) -> str:
+    def _try_alone(self, header: RoundHeader, place: int, one: Sent) -> str:
         """Offer a refused commitment to the ledger, in a batch and from its contributor; return the custom error.
 
         Raises:
@@ -314,7 +238,7 @@ class ChainRun(Run):
         batch = pack_batch([one.commitment], [one.signature])
         errors = []
         for call, sender in (
-            (functions.commitUpdates(header.round, NO_BUNDLE, batch), self.coordinator),
+            (functions.commitUpdates(header.round, NO_BUNDLE, batch), self.opener),
             (functions.commitUpdate(one.commitment.abi_tuple()), self.accounts[place]),
         ):
             try:
@@ -326,20 +250,21 @@ class ChainRun(Run):
         # In a batch what was signed for another round or base has no valid signature; alone the ledger says which.
         return " / ".join(dict.fromkeys(errors))
 
-    def _conclude(self, header: RoundHeader, entries: Sequence[_Sent]) -> RoundOutcome:
-        """Compute, anchor, finalize and settle."""
+    def compute(self, header: RoundHeader, entries: Sequence[Sent]) -> RoundOutcome:
+        """Record, compute, anchor, finalize and settle."""
+        if len(entries) < self.policy.min_contributors:
+            raise InputError(
+                f"Round {header.round} has {len(entries)} commitments, and a policy with the rule "
+                f"{self.policy.rule} can't ask for less than {self.policy.min_contributors}: such a round is "
+                "cancelled, and so would be all that follow.",
+                remedy="Drill with fewer attackers or more contributors, or with a rule that needs fewer.",
+                code="too-few-updates",
+            )
         commitments = [one.commitment for one in entries]
+        batch = pack_batch(commitments, [one.signature for one in entries])
+        self._send("commit", "commitUpdates", header.round, NO_BUNDLE, batch)
         self.anvil.advance(self.policy.commit_window)
-        outcome = compute_round(
-            self.manifest,
-            header,
-            self.policy,
-            self.state,
-            commitments,
-            [one.reader for one in entries],
-            coordinator=self.coordinator.address,
-            lineage=Lineage(tuple(self.past), self.states[0] if self.states else None),
-        )
+        outcome = super().compute(header, entries)
         anchor: Anchor = outcome.anchor
         self._send("anchor", "anchor", header.round, entries_hash(commitments), anchor.abi_tuple())
         self.anvil.advance(self.policy.challenge_window)
@@ -348,41 +273,17 @@ class ChainRun(Run):
         self._send("settle", "settle", header.round, settled, anchor.abi_tuple())
         if self.chain.head().state_root != outcome.state_root:
             raise _wrong(f"the head is not the state of round {header.round}")
-        return outcome
-
-    def _keep(
-        self,
-        header: RoundHeader,
-        entries: Sequence[_Sent],
-        refused: dict[int, Reason],
-        outcome: RoundOutcome,
-    ) -> None:
-        """Store what the next round and the outcome need."""
-        verdicts = {verdict.contributor: verdict for verdict in outcome.verdicts.verdicts}
-        results = []
-        for place, account in enumerate(self.accounts):
-            if place in refused:
-                results.append(Weighted(0, refused[place]))
-            else:
-                verdict = verdicts[account.address]
-                results.append(Weighted(verdict.weight, verdict.reason, verdict.numbers))
-        self.results.append(results)
-        self.weights.append([result.weight for result in results])
-        contributors = [one.commitment.contributor for one in entries]
+        contributors = [one.contributor for one in commitments]
         paid = [who in self.expected for who in contributors]
         for who, amount in zip(contributors, payments(REWARD, outcome.weights, paid), strict=True):
             if who in self.expected:
                 self.expected[who] += amount
-        self.states = [*self.states, self.state][-WINDOW:]
-        commitments, readers = [one.commitment for one in entries], [one.reader for one in entries]
-        past = PastRound.of(header, commitments, readers, self.coordinator.address)
-        self.past = [*self.past, past][-WINDOW:]
-        self.state = outcome.state
-        self.roots.append(outcome.state_root)
-        self.exponents = outcome.next_exponents
-        self.trajectory = MemoryUpdate(
-            trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
+        refused = sum(one.round == header.round for one in self.refusals)
+        self.say(
+            f"round {header.round} of {self.plan.rounds}: {len(entries)} commitments, {refused} refused, "
+            f"anchored, final and settled for {sum(gas[-1] for gas in self.gas.values()):,} gas"
         )
+        return outcome
 
     def _calibrated(self) -> tuple[int, ...]:
         """First exponents as `folkmoot task init` finds them: from one training, on the first share.
@@ -412,24 +313,24 @@ class ChainRun(Run):
     def _deploy(self) -> tuple[Chain, int]:
         """Deploy the contracts, and stake for everybody."""
         deployer = self._account("deployer")
-        for account in (deployer, self.coordinator, *self.accounts):
+        for account in (deployer, self.opener, *self.accounts):
             self.anvil.fund(account.address)
         genesis = Genesis.of(self.manifest, self.state, tuple(self.exponents))
-        allocations: dict[str, int] = {self.coordinator.address: BOND}
+        allocations: dict[str, int] = {self.coordinator: BOND}
         allocations |= {one.address: STAKE for one in self.accounts}
         report = deploy_and_report(
             connect_web3(self.anvil.url),
             deployer,
             GenesisRoots.of(genesis, self.manifest, self.state),
             self.policy,
-            self.coordinator.address,
+            self.coordinator,
             allocations,
             _PROFILE.governance,
         )
         self.allocated = sum(allocations.values())
         chain = Chain.connect(self.anvil.url, report.deployment)
         try:
-            for account in (self.coordinator, *self.accounts):
+            for account in (self.opener, *self.accounts):
                 amount = allocations[account.address]
                 chain.send(chain.token.functions.approve(report.deployment.vault, amount), account)
                 chain.send(chain.vault.functions.stake(account.address, amount), account)
@@ -448,7 +349,7 @@ class ChainRun(Run):
     def _send(self, step: str, function: str, *arguments: Any) -> None:
         """Send a transaction of the coordinator, and record its gas."""
         call = getattr(self.chain.ledger.functions, function)(*arguments)
-        self.gas[step].append(int(self.chain.send(call, self.coordinator)["gasUsed"]))
+        self.gas[step].append(int(self.chain.send(call, self.opener)["gasUsed"]))
 
     # Results
 
@@ -473,7 +374,7 @@ class ChainRun(Run):
                 for place, account in enumerate(self.accounts)
             ),
             bond_before=bond,
-            bond_after=self.chain.stake_of(self.coordinator.address),
+            bond_after=self.chain.stake_of(self.coordinator),
             refusals=tuple(self.refusals),
             deployment_gas=self.deployment_gas,
             gas={step: tuple(values) for step, values in self.gas.items()},
@@ -499,7 +400,7 @@ class ChainRun(Run):
             ("stake lost by anybody", self.allocated - staked, report.stake_lost),
             ("what the rounds credited", credited, claimable),
             ("what can be claimed", claimable, self.expected),
-            ("what the coordinator can claim", chain.claimable(self.coordinator.address), 0),
+            ("what the coordinator can claim", chain.claimable(self.coordinator), 0),
         ):
             if actual != expected:
                 raise _wrong(f"{what} is {actual}, not {expected}")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A federation in one process, with attackers in it: the real codec, checks, rules, sums and outer step.
+"""A federation in one process, with attackers in it: the real codec, commitments, checks and `compute_round`.
 
-Not simulated is what no attack of a drill touches: the chain, signatures, and the state's trees. A drill is a function
+Not simulated is what no attack of a drill touches: the chain and signatures (``chain`` has both). A drill is a function
 of its plan. This module knows no command line and reads no file: the workload has the data.
 """
 
@@ -16,37 +16,32 @@ import numpy as np
 
 from folkmoot.aggregation.cosines import UNIT as COSINE_UNIT
 from folkmoot.aggregation.form import form_of
-from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.interface import Gram, Weighted
-from folkmoot.aggregation.lineage import PastRound, Published
-from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows, references
+from folkmoot.aggregation.lineage import Lineage, PastRound, Published
+from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.repeats import compare_earlier
-from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
 from folkmoot.aggregation.weighted_sum import aggregate_of
-from folkmoot.aggregation.windows import scaled, windows
+from folkmoot.aggregation.windows import scaled
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32, F64, I64
-from folkmoot.protocol.codec import EncodedUpdate, encode_update, rounding_key
+from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.commitment import Commitment, checksum_address
-from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF, to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import mean_values
-from folkmoot.protocol.merkle import leaf_largest, leaf_sums
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
-from folkmoot.protocol.outer_step import eager_start, outer_step
+from folkmoot.protocol.outer_step import eager_start
 from folkmoot.protocol.packing import ZERO, check_width, largest
-from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS
+from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
-from folkmoot.protocol.update_checks import UpdateSummary, check_base, check_bytes, tensor_sums, used_elements
+from folkmoot.protocol.update_checks import check_base, check_norm
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
+from folkmoot.round import RoundOutcome, compute_round
 from folkmoot.tasks.pace import BASE, EAGER
 from folkmoot_lab.simulation.attacks import Scene, attack
 from folkmoot_lab.simulation.network import Network
@@ -61,7 +56,8 @@ LAST_ROUNDS = 3
 """Number of last rounds over which accuracy and backdoor of a drill are averaged."""
 
 _FIRST_EXPONENT = -12
-_ROOT_ACCOUNT = "0x" + "00" * 19 + "01"
+_WINDOW = 60  # seconds of the policy's windows, which nothing here waits for
+_COORDINATOR = "0x" + "00" * 19 + "01"
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,6 +220,18 @@ class Outcome:
         return values
 
 
+@dataclass(frozen=True, eq=False)
+class Sent:
+    """An update as its contributor sends it."""
+
+    commitment: Commitment
+    """What its contributor says of it."""
+    update: MemoryUpdate
+    """Its bytes."""
+    signature: bytes = b""
+    """Empty in a drill without a chain."""
+
+
 @dataclass(eq=False)
 class Run:
     """A drill in progress; ``run`` does all of it."""
@@ -245,6 +253,25 @@ class Run:
         start = self.workload.network.initial(plan.seed)
         self.manifest = Manifest.from_arrays("drill", start)
         self.state = State.genesis(self.manifest, start)
+        self.roots = [self.state.root(self.manifest.hash)]  # of the rounds' bases, in order
+        self.policy = Policy(
+            rule=plan.rule,
+            parameters=plan.parameters,
+            max_sum_squares=MEAN_SQUARE_CAPS[plan.width] * self.manifest.elements,
+            min_contributors=1,
+            max_contributors=plan.contributors + 1,  # the root-set update is an entry too
+            width=plan.width,
+            rate=plan.outer_rate,
+            momentum=plan.outer_momentum,
+            commit_window=_WINDOW,
+            anchor_window=_WINDOW,
+            challenge_window=_WINDOW,
+            min_stake=0,
+            bond=0,
+            reward=REWARD,
+            mean_scale=MEAN_SCALES[plan.width],
+        )
+        self.coordinator = _COORDINATOR
         self.exponents: tuple[int, ...] = (_FIRST_EXPONENT,) * len(self.manifest.tensors)
         honest = plan.contributors - self.attackers
         self.shares = list(self.workload.split(plan.contributors, plan.seed))
@@ -268,7 +295,6 @@ class Run:
         self.starts: F32 | None = None  # the eager starts of the next round, the honest in front
         self.models: list[F32] = []  # the last bases, the oldest first
         self.states: list[State] = []  # the same, exactly
-        self.trajectory: MemoryUpdate | None = None
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_mean: F32 | None = None
         self.residuals: dict[str, F32] = {}  # by account, with error feedback
@@ -289,7 +315,7 @@ class Run:
 
     def round(self, number: int) -> None:
         """Train, attack, aggregate."""
-        flat, header = self.model, self.header(number)
+        flat = self.model
         starts = flat if self.starts is None else self.starts
         trained = self._train(self._unflatten(starts), starts)
         honest = trained[: len(self.honest_places)]
@@ -318,13 +344,11 @@ class Run:
         updates[self.order] = sent
         self.models = [*self.models, flat][-WINDOW:]
         self.model = self.aggregate(number, updates, root)
-        if self.plan.start == EAGER:
-            self.starts = self._eager_starts(header, flat, own)
         self.last_mean = np.asarray(flat - self.model, dtype=np.float32)
         self._test()
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
-        """Compute a round: encode, check, weigh, sum, step. Override it for another aggregation.
+        """Play a round: encode, commit, check, compute. Override it for another aggregation.
 
         Args:
             number: The round, from 0 on.
@@ -334,80 +358,93 @@ class Run:
         Returns:
             float32[d], the next model.
         """
-        flat = self.model
-        arrived = self._deliver(number, flat, updates)
-        copies = copies_of([None if isinstance(one, Reason) else one[1].root for one in arrived])
-        weighed = [
-            one for place, one in enumerate(arrived) if not isinstance(one, Reason) and place not in copies
-        ]
-        readers, summaries = [reader for reader, _ in weighed], [summary for _, summary in weighed]
-        root_reader = self._root_reader(number, flat, root)
-        published = {
-            self.account_of(place, number): Published(one[0], one[1].sum_squares)
-            for place, one in enumerate(arrived)
-            if not isinstance(one, Reason) and place not in copies
-        }
-        contributors = tuple(published)
-        seed = self.header(number).seed
-        keys = tuple(rounding_key(seed, account) for account in contributors)
-        facts = self._facts(readers, keys, summaries, root_reader, published)
-        weighted = self.rule(facts, self.plan.parameters)
-        weights = [result.weight for result in weighted]
-        verdicts = iter(weighted)
+        header, flat = self.header(number), self.model
+        accounts = [self.account_of(place, number) for place in range(len(updates))]
+        refused: dict[str, Reason] = {}
+        entries = []
+        for place, (account, update) in enumerate(zip(accounts, updates, strict=True)):
+            honest, claim = place in self.honest_places, self.claim(place, number)
+            sent = self.send(header, flat, update, account, claim, honest=honest)
+            try:
+                self.check(header, place, sent)
+                entries.append(sent)
+            except UpdateRefused as error:
+                refused[account] = Reason(error.code)
+        if root is not None:
+            claim = (header.round, header.base_state_root)
+            entries.append(self.send(header, flat, root, self.coordinator, claim, honest=True))
+        outcome = self.compute(header, entries)
+        verdicts = {verdict.contributor: verdict for verdict in outcome.verdicts.verdicts}
         results = [
-            Weighted(0, one)
-            if isinstance(one, Reason)
-            else Weighted(0, Reason.COPY, {"copyOfEntry": copies[place]})
-            if place in copies
-            else next(verdicts)
-            for place, one in enumerate(arrived)
+            Weighted(0, refused[account])
+            if account in refused
+            else Weighted(verdicts[account].weight, verdicts[account].reason, verdicts[account].numbers)
+            for account in accounts
         ]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
-        scale = MEAN_SCALES[self.plan.width]
-        mean = mean_values(self.form.mean(readers, weights, scale, 0, self.manifest.leaves))
-        of_leaf = np.array(self.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
-        theta, momentum = outer_step(
-            self.state.theta,
-            self.state.momentum,
-            mean,
-            scale,
-            of_leaf,
-            self.plan.outer_rate,
-            self.plan.outer_momentum,
-        )
+        commitments, given = [one.commitment for one in entries], [one.update for one in entries]
+        self.past = [*self.past, PastRound.of(header, commitments, given, self.coordinator)][-WINDOW:]
         self.states = [*self.states, self.state][-WINDOW:]
-        self.state = State(theta, momentum)
-        if root_reader is not None:
-            readers, keys = [*readers, root_reader], (*keys, rounding_key(seed, _ROOT_ACCOUNT))
-            contributors = (*contributors, _ROOT_ACCOUNT)
-        past = PastRound(self.exponents, tuple(readers), keys, contributors, published)
-        self.past = [*self.past, past][-WINDOW:]
-        if not self.manifest.private:
-            self.exponents = next_exponents(
-                self.exponents,
-                [s.tensors for s, weight in zip(summaries, weights, strict=True) if weight],
-                self.plan.width,
-            )
-        self.trajectory = MemoryUpdate(
-            trajectory_update(self.manifest, self.exponents, self.plan.width, self.states[0], self.state)
-        )
+        self.state = outcome.state
+        self.roots.append(outcome.state_root)
+        self.exponents = outcome.next_exponents
+        if self.plan.start == EAGER:
+            self.starts = self._eager_starts(header, flat)
         return self.state.to_float32()
 
-    def _eager_starts(self, header: RoundHeader, flat: F32, own: F32) -> F32:
+    def send(
+        self,
+        header: RoundHeader,
+        flat: F32,
+        update: F32,
+        account: str,
+        claim: tuple[int, bytes],
+        *,
+        honest: bool,
+    ) -> Sent:
+        """Encode an update, and commit to it; ``claim`` has the round and the base of the commitment."""
+        fits = honest or self.attack.fits
+        encoded = self.encoded(header, flat, update, account, honest=honest, fits=fits)
+        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
+        return Sent(commitment, MemoryUpdate(encoded.data, header.width))
+
+    def check(self, header: RoundHeader, place: int, sent: Sent) -> None:
+        """Check a commitment, as a coordinator does before it becomes an entry.
+
+        Raises:
+            UpdateRefused: It is for another round or base, or its update is too large.
+        """
+        check_base(sent.commitment, header)
+        check_norm(sent.commitment, self.policy)
+
+    def compute(self, header: RoundHeader, entries: Sequence[Sent]) -> RoundOutcome:
+        """Compute a round from its entries."""
+        return compute_round(
+            self.manifest,
+            header,
+            self.policy,
+            self.state,
+            [one.commitment for one in entries],
+            [one.update for one in entries],
+            coordinator=self.coordinator,
+            lineage=Lineage(tuple(self.past), self.states[0] if self.states else None),
+        )
+
+    def _eager_starts(self, header: RoundHeader, flat: F32) -> F32:
         """float32[n, d]: where everybody trains on from after a round, the honest in front, then the attackers.
 
         Args:
             header: Header of the round.
             flat: float32[d], its base.
-            own: float32[f, d], what the attackers trained.
         """
         base, number = self.states[-1], header.round - 1
         updates = dict(zip(self.past[-1].contributors, self.past[-1].updates, strict=True))
-        claim = header.round, header.base_state_root
+        own = () if self.earlier_own is None else self.earlier_own
         for place, update in zip(self.attacker_places, own, strict=True):
             account = self.account_of(place, number)
-            updates[account] = self._encode(header, flat, update, account, claim, self.cap())[0]
+            trained = self.encoded(header, flat, update, account, honest=False)
+            updates[account] = MemoryUpdate(trained.data, header.width)
         of_leaf = np.array(header.exponents, dtype=np.int64)[self.manifest.tensor_of_leaf]
         starts = np.repeat(flat[None], len(self.order), axis=0)
         for start, place in zip(starts, self.order.tolist(), strict=True):
@@ -416,10 +453,10 @@ class Run:
                     base.theta,
                     base.momentum,
                     known.read(0, self.manifest.leaves).reshape(-1).astype(np.int64) - ZERO,
-                    MEAN_SCALES[self.plan.width],
+                    self.policy.mean_scale,
                     of_leaf,
-                    self.plan.outer_rate,
-                    self.plan.outer_momentum,
+                    self.policy.rate,
+                    self.policy.momentum,
                 )
                 start[:] = to_float32(theta)
         return starts
@@ -493,40 +530,17 @@ class Run:
             for place, tensor in zip(self.manifest.places, self.manifest.tensors, strict=True)
         }
 
-    def _deliver(
-        self, number: int, flat: F32, updates: F32
-    ) -> list[tuple[MemoryUpdate, UpdateSummary] | Reason]:
-        """Encode and check every update; return its bytes with their summary, or the reason of the refusal."""
-        header = self.header(number)
-        arrived: list[tuple[MemoryUpdate, UpdateSummary] | Reason] = []
-        for place, update in enumerate(updates):
-            account = self.account_of(place, number)
-            try:
-                claim = self.claim(place, number)
-                honest = place in self.honest_places
-                arrived.append(
-                    self._encode(header, flat, update, account, claim, self.cap(place), honest=honest)
-                )
-            except UpdateRefused as error:
-                arrived.append(Reason(error.code))
-        return arrived
-
     def header(self, number: int) -> RoundHeader:
         """Header of the round ``number``, counted from 0; rounds on a ledger begin with 1."""
-        seed = keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+        root = self.roots[number]
+        exponents = tuple(self.exponents)
         return RoundHeader(
-            number + 1,
-            self.manifest.hash,
-            self.base_root(number),
-            1,
-            self.plan.width,
-            seed,
-            tuple(self.exponents),
+            number + 1, self.manifest.hash, root, 1, self.plan.width, self.seed(number), exponents
         )
 
-    def base_root(self, number: int) -> bytes:
-        """Return a substitute for the state root of a round's base: no attack of a drill touches that tree."""
-        return keccak(b"base", self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+    def seed(self, number: int) -> bytes:
+        """Seed of the round ``number``, 32 bytes."""
+        return keccak(self.plan.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
 
     def account_of(self, place: int, number: int) -> str:
         """Account of a contributor in a round."""
@@ -536,50 +550,15 @@ class Run:
         """Round and base that a contributor commits to; an attack may claim those of the round before."""
         claim = self.attack.claim if place in self.attacker_places else ""
         if not claim:
-            return number + 1, self.base_root(number)
-        before = self.base_root(number - 1) if number else bytes(32)
+            return number + 1, self.roots[number]
+        before = self.roots[number - 1] if number else bytes(32)
         return number + (claim == "base"), before
 
-    def cap(self, place: int | None = None) -> int | None:
-        """The sum of squares that a contributor fits its update to; None for an attacker that does not fit."""
-        if place in self.attacker_places and not self.attack.fits:
-            return None
-        return MEAN_SQUARE_CAPS[self.plan.width] * self.manifest.elements
-
-    def _encode(
-        self,
-        header: RoundHeader,
-        flat: F32,
-        update: F32,
-        account: str,
-        claim: tuple[int, bytes],
-        cap: int | None,
-        *,
-        honest: bool = False,
-    ) -> tuple[MemoryUpdate, UpdateSummary]:
-        """Encode an update, and check it as a coordinator does.
-
-        Building the tree a second time for the check is most of a drill's work, and a drill's contributors
-        send what they commit to: it is done in the first round, and later only the sums are taken.
-
-        Raises:
-            UpdateRefused: It is for another round or base.
-        """
-        encoded = self.encoded(header, flat, update, account, cap, honest=honest)
-        reader = MemoryUpdate(encoded.data, header.width)
-        commitment = Commitment(account, *claim, encoded.root, encoded.sum_squares)
-        check_base(commitment, header)
-        if header.round == 1:
-            return reader, check_bytes(reader, commitment, self.manifest)
-        leaves = reader.read(0, self.manifest.leaves)
-        used = used_elements(leaves, self.manifest.values_in_leaf)
-        sums = tensor_sums(*leaf_sums(leaves)[:2], leaf_largest(leaves), used, self.manifest)
-        return reader, UpdateSummary(encoded.root, encoded.sum_squares, sums, "")
-
     def encoded(
-        self, header: RoundHeader, flat: F32, update: F32, account: str, cap: int | None, *, honest: bool
+        self, header: RoundHeader, flat: F32, update: F32, account: str, *, honest: bool, fits: bool = True
     ) -> EncodedUpdate:
-        """Encode an update, an honest one with the error feedback of the plan."""
+        """Encode an update, fitted to the norm cap or not; an honest one with the error feedback of the plan."""
+        cap = self.policy.max_sum_squares if fits else None
         given = flat, flat - update, header.exponents, self.manifest, header.seed, account
         if not (honest and self.plan.feedback):
             return encode_update(*given, width=header.width, max_sum_squares=cap)
@@ -587,48 +566,6 @@ class Run:
         made, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
         self.residuals[account] = feedback.left_out(change, made.data, header.exponents, self.manifest)
         return made
-
-    def _root_reader(self, number: int, flat: F32, root: F32 | None) -> MemoryUpdate | None:
-        if root is None:
-            return None
-        header = self.header(number)
-        claim = (header.round, header.base_state_root)
-        return self._encode(header, flat, root, _ROOT_ACCOUNT, claim, self.cap(), honest=True)[0]
-
-    def _facts(
-        self,
-        readers: list[MemoryUpdate],
-        keys: Sequence[int],
-        summaries: list[UpdateSummary],
-        root: MemoryUpdate | None,
-        published: dict[str, Published],
-    ) -> ReferencedFacts:
-        used = uses(self.plan.rule)
-        root, trajectory = (
-            root if ReferenceKind.ROOT in used else None,
-            self.trajectory if ReferenceKind.TRAJECTORY in used else None,
-        )
-        vectors = [(one, self.exponents) for one in (root, trajectory) if one is not None]
-        compared = list(references(self.manifest, self.exponents, readers, vectors))
-        earlier: tuple[Reference, ...] = ()
-        repeats: tuple[int, ...] = ()
-        if ReferenceKind.EARLIER in used:
-            earlier, repeats = compare_earlier(
-                self.manifest, self.exponents, readers, keys, tuple(published), self.past
-            )
-        return ReferencedFacts(
-            gram_matrix(self.manifest, self.exponents, readers),
-            tuple(summary.sum_squares for summary in summaries),
-            tuple(summary.sum_absolute for summary in summaries),
-            root=None if root is None else compared.pop(0),
-            trajectory=None if trajectory is None else compared.pop(0),
-            earlier=earlier,
-            window=windows(self.manifest, self.exponents, [*self.last_published(), published], trajectory)
-            if ReferenceKind.WINDOW in used
-            else None,
-            repeats=repeats,
-            elements=tuple(tensor.elements for tensor in self.manifest.tensors),
-        )
 
     def last_published(self) -> list[Mapping[str, Published]]:
         """What was weighed in the rounds of the window before the present one."""
@@ -676,9 +613,11 @@ class Run:
         vectors: dict[str, F64] = {}
         if root is not None:
             vectors["root"] = self._quantized(root[None])[0]
-        if self.trajectory is not None:
-            integers = self.trajectory.read(0, self.manifest.leaves).reshape(-1).astype(np.float64) - ZERO
-            vectors["trajectory"] = integers * sizes
+        if self.states:
+            moved = trajectory_update(
+                self.manifest, self.exponents, self.plan.width, self.states[0], self.state
+            )
+            vectors["trajectory"] = (moved.astype(np.float64) - ZERO) * sizes
         before: F64 | None = None
         rounds: list[int] = []
         if ReferenceKind.WINDOW in uses(self.plan.rule):

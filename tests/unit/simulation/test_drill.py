@@ -77,14 +77,14 @@ def test_with_feedback_honest_updates_take_up_what_earlier_ones_left_out(workloa
     drill = Run(workload, plan)
     drill.run()
     honest = {drill.account_of(place, 0) for place in drill.honest_places}
-    assert set(drill.residuals) == honest | {federation._ROOT_ACCOUNT}
+    assert set(drill.residuals) == honest | {drill.coordinator}
     (account, residual), flat, header = min(drill.residuals.items()), drill.model, drill.header(2)
     end = flat - np.float32(0.3 * 2.0 ** header.exponents[0])
     given = (flat, end, header.exponents, drill.manifest, header.seed, account)
     fed = feedback.encode(*given, residual=residual)[0].data
     plain = encode_update(*given, width=2).data
     assert fed != feedback.encode(*given)[0].data != plain
-    sent = (header, flat, flat - end, account, None)
+    sent = (header, flat, flat - end, account)
     assert [drill.encoded(*sent, honest=honest).data for honest in (False, True)] == [plain, fed]
     without = Run(workload, replace(plan, feedback=False))
     without.run()
@@ -115,14 +115,28 @@ def test_the_guarded_mean_pays_nothing_or_once(workload: Workload, name: str) ->
     assert outcome.attacker_pay <= (0.6 if name == "sybil" else 0.0)
 
 
-def test_a_commitment_to_something_else_is_refused_and_harms_nobody(workload: Workload) -> None:
-    for name, reason in (("wrong-round", Reason.ROUND_UNKNOWN), ("wrong-base", Reason.WRONG_BASE)):
+def test_a_commitment_that_the_ledger_refuses_is_refused_and_harms_nobody(workload: Workload) -> None:
+    for name, reason in (
+        ("wrong-round", Reason.ROUND_UNKNOWN),
+        ("wrong-base", Reason.WRONG_BASE),
+        ("extreme", Reason.NORM_TOO_LARGE),
+    ):
         drill = Run(workload, replace(SMALL, attack=name))
         outcome = drill.run()
         assert outcome.detected == 1
         assert outcome.attacker_reward == 0
         assert outcome.honest_dropped == 0
         assert {drill.results[-1][place].reason for place in drill.attacker_places} == {reason}
+
+
+def test_a_copy_is_in_the_lineage_as_any_delivered_update(workload: Workload) -> None:
+    drill = Run(workload, replace(SMALL, attack="free-zero"))  # both attackers send the same bytes
+    drill.round(0)
+    assert drill.results[0][drill.attacker_places[1]].reason == Reason.COPY
+    (past,) = drill.past
+    assert past.contributors == tuple(drill.account_of(place, 0) for place in range(7))
+    assert past.published is not None
+    assert len(past.published) == 6
 
 
 @pytest.mark.parametrize(("name", "behaved"), [("late-good", range(10)), ("flip-flop", range(0, 13, 2))])
