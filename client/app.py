@@ -13,7 +13,6 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.supercore import log
-from folkmoot_lab.drills.attack import claim, drill_mod
 
 from folkmoot.errors import TaskError
 from folkmoot.flower import frozen, records
@@ -25,7 +24,7 @@ from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks import Task, load_task, pretrained, private, root
 from folkmoot.tasks.training import train_once
 
-app = ClientApp(mods=[folkmoot_mod(claim=claim, show_round=True, whole=False), drill_mod()])
+app = ClientApp(mods=[folkmoot_mod(show_round=True, whole=False)])
 
 
 @app.train()

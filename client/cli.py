@@ -12,7 +12,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -77,12 +76,6 @@ def join(
         str | None,
         typer.Option(metavar="AMOUNT", help="If the stake is too low, stake this number of tokens first."),
     ] = None,
-    attack: Annotated[
-        str,
-        typer.Option(
-            help="For drills: poison this node's updates. One of sign-flip, sign-flip:SCALE, false-norm."
-        ),
-    ] = "",
     root: Annotated[
         str,
         typer.Option(
@@ -189,7 +182,7 @@ def join(
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
-    from client import access, admission, apps, drill, node
+    from client import access, admission, apps, node
     from client.enrolment import Reenrolment, enrol
     from client.keeper import Keeper
     from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
@@ -219,7 +212,6 @@ def join(
 
     logging_as = logs.chosen(log_format)
     which, partitions = node.parse_partition(partition)
-    drill.parse_attack(attack)
     meeting_place = SuperLink(superlink, root_certificates, insecure)
     addresses = Deployment.load(deployment)
     # Report a task or an app that can't be loaded before anything else.
@@ -227,10 +219,10 @@ def join(
     one = one_subject(task, app, run_config)
     if subject is None:
         load_task(one)
-    elif attack or root:
+    elif root:
         raise InputError(
-            "An app can't have a drill attack or a root set: only tasks have them.",
-            remedy="Leave out --attack and --root, or use --task.",
+            "An app can't have a root set: only tasks have them.",
+            remedy="Leave out --root, or use --task.",
         )
     config = apps.node_config(which, partitions, node_config)
     if node_key is not None and admission.make_if_missing(node_key, meeting_place):
@@ -250,9 +242,9 @@ def join(
     if signer is None:
         key_file = keystore_file(keystore)
         address = keys.address_of(key_file) if wallet is None else parse_address(wallet)
-    elif stake is not None or attack or record is not None or wallet is not None:
+    elif stake is not None or record is not None or wallet is not None:
         raise InputError(
-            "--signer can't be used with --stake, --attack, --record or --wallet.",
+            "--signer can't be used with --stake, --record or --wallet.",
             remedy="Stake with `folkmoot stake`. Give --record and --wallet to `folkmoot signer run`.",
         )
     else:
@@ -322,7 +314,6 @@ def join(
             task=one if subject is None else subject.name,
             partition=which,
             partitions=partitions,
-            attack=attack,
             root=root,
             private=PRIVACY in manifest.training,
         )
@@ -359,8 +350,7 @@ def join(
             own = SignedRounds(other_costs=counted, cap=cap)
         agent: AbstractContextManager[object] = linked_signer(signer or contributor.socket, folder)
     else:
-        lie = partial(drill.claim, contributor) if attack == drill.FALSE_NORM else None
-        rules = SigningRules(addresses, manifest, bytes.fromhex(granted.bundle) or None, lie)
+        rules = SigningRules(addresses, manifest, bytes.fromhex(granted.bundle) or None)
         place = record or folder / RECORD_FOLDER
         key: SigningKey = LocalKey(account)
         if wallet is not None:

@@ -21,8 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from folkmoot_lab.drills.attack import parse_attack
-
 from client.access import Access, rules_of
 from client.admission import CONNECTED, NodeLog, refusal
 from client.signer import protect_memory
@@ -416,7 +414,6 @@ def run_node(
     Raises:
         LocalError: The folder is in use, the SuperNode can't be started, or its SuperLink does not admit it.
     """
-    parse_attack(contributor.attack)
     protect_memory()
     logs = contributor.home / "logs"
     with contextlib.ExitStack() as stack:

@@ -10,7 +10,7 @@ keys, sockets or Flower.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -80,8 +80,6 @@ class SigningRules:
     """The federation's manifest, checked against the ledger."""
     bundle: bytes | None = None
     """The only bundle hash that is signed, 32 bytes; None if every one is."""
-    false_claim: Callable[[Commitment], Commitment] | None = None
-    """For drills: makes the false claim that the node's own user has asked for."""
 
     @property
     def domain(self) -> Domain:
@@ -185,8 +183,6 @@ class SigningRules:
                 error.message, remedy=error.remedy or "Request the signature again.", code=error.code
             ) from error
         true = replace(commitment, update_root=summary.root, sum_squares=summary.sum_squares)
-        if self.false_claim is not None:
-            true = self.false_claim(true)
         remedy = "Nothing was signed. The code that trains requested a false commitment: leave, and tell the others."
         if true.update_root != commitment.update_root:
             raise SignerError(

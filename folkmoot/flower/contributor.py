@@ -69,9 +69,6 @@ class Contributor:
     """Number of the node's share of a shipped task's data, from 0."""
     partitions: int
     """Number of shares."""
-    attack: str = ""
-    """Attack with this node's own updates, for drills: ``sign-flip``, ``sign-flip:SCALE`` or ``false-norm``. Empty:
-    none."""
     root: str = ""
     """Root set on which the coordinator's own node trains. Empty for a contributor."""
     private: bool = False
@@ -116,7 +113,6 @@ class Contributor:
             "task": self.task,
             "partition": self.partition,
             "partitions": self.partitions,
-            "attack": self.attack,
             "root": self.root,
             "private": self.private,
         }
@@ -148,7 +144,6 @@ class Contributor:
                 task=str(document["task"]),
                 partition=int(document["partition"]),
                 partitions=int(document["partitions"]),
-                attack=str(document.get("attack", "")),
                 root=str(document.get("root", "")),
                 private=bool(document.get("private", False)),
             )

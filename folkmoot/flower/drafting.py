@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from logging import INFO, WARNING
@@ -24,7 +23,7 @@ from folkmoot.errors import InputError, LocalError
 from folkmoot.flower import clock, records
 from folkmoot.flower.bundles import verified_bundle
 from folkmoot.flower.checking import CheckedRound, RefusedError, check_in_time, read_chain, read_ledger
-from folkmoot.flower.contributor import Contributor, DraftUpdate, draft_update, kept_update
+from folkmoot.flower.contributor import DraftUpdate, draft_update, kept_update
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
 from folkmoot.flower.encoding import encoded, end_of, hide_examples, sent_records
 from folkmoot.flower.keeping import KeeperError, base_momentum
@@ -40,9 +39,6 @@ from folkmoot.protocol.outer_step import eager_start
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.tasks import pace
-
-Claim = Callable[[Contributor, Commitment], Commitment]
-"""Changes the claims of a contributor's commitment before it is signed."""
 
 
 class Drafting:
@@ -91,11 +87,10 @@ class Drafting:
             bundle_hash=self._bundle,
         )
 
-    def draft(self, claim: Claim | None, *, configs: bool) -> DraftUpdate | Message:
+    def draft(self, *, configs: bool) -> DraftUpdate | Message:
         """Train, and store the draft of the update; return it, or the app's error.
 
         Args:
-            claim: As for `folkmoot.flower.folkmoot_mod`.
             configs: As for `folkmoot.flower.folkmoot_mod`.
 
         Raises:
@@ -122,8 +117,6 @@ class Drafting:
         commitment = replace(
             self.untrained, update_root=update.root, sum_squares=update.sum_squares, memory_hash=memory_hash
         )
-        if claim is not None:
-            commitment = claim(self._contributor, commitment)
         sent = RecordDict() if policy.noise1024 else sent_records(trained.content, configs=configs)
         draft = DraftUpdate(header.hash.hex(), commitment, update.data, records.pack(sent))
         draft_update(self._contributor.home, header.round, draft, self._key)

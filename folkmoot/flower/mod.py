@@ -42,7 +42,7 @@ from folkmoot.flower.contributor import (
     keep_update,
     kept_update,
 )
-from folkmoot.flower.drafting import Claim, Drafting
+from folkmoot.flower.drafting import Drafting
 from folkmoot.flower.encoding import hide_examples
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, deliver
 from folkmoot.flower.memory import commit_memory
@@ -64,7 +64,6 @@ def folkmoot_mod(
     *,
     contributor: Contributor | None = None,
     signer: Signer | None = None,
-    claim: Claim | None = None,
     configs: bool = False,
     show_round: bool = False,
     whole: bool = True,
@@ -74,8 +73,6 @@ def folkmoot_mod(
     Args:
         contributor: The contributor; by default the one of the node's ``folkmoot-home``.
         signer: The signer; by default the signer agent of the contributor's folder.
-        claim: For drills: makes a false claim about the update. A signer agent refuses it unless its user asked for
-            it, with ``folkmoot join --attack``.
         configs: Whether to send the config records of the app's reply too, if they have at most
             `folkmoot.flower.encoding.MAX_CONFIGS` bytes. Otherwise only its metric records are sent. In a federation
             with a privacy budget, neither is.
@@ -86,7 +83,7 @@ def folkmoot_mod(
     Returns:
         A mod for `ClientApp(mods=[...])`. It must be the first, so that no other mod sees the signed reply.
     """
-    options = _Options(contributor, signer, claim, configs, show_round, whole)
+    options = _Options(contributor, signer, configs, show_round, whole)
 
     def mod(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
         trains = message.metadata.message_type.partition(".")[0] == "train"
@@ -118,7 +115,6 @@ class _Options:
 
     contributor: Contributor | None
     signer: Signer | None
-    claim: Claim | None
     configs: bool
     show_round: bool
     whole: bool
@@ -167,7 +163,7 @@ def _anchored(
         else:
             domain = Domain(contributor.chain_id, contributor.ledger)
             repeat(lambda: signer.check_unsigned(drafting.untrained, domain), _PASSING)
-        draft = drafting.draft(options.claim, configs=options.configs)
+        draft = drafting.draft(configs=options.configs)
         if isinstance(draft, Message):
             return draft
     kept = _signed(draft, header.round, signer, contributor)

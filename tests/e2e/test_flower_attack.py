@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from folkmoot_lab.drills.tasks import attacking
 
 from client.access import Access
 from client.signer import RECORD_FOLDER
@@ -18,6 +19,7 @@ from client.signer_record import RECORD_FILE
 from folkmoot.flower.contributor import MEMORY_FOLDER, Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.sandbox.kernel import support
+from folkmoot.tasks import load_task
 from tests import hostile
 from tests.e2e.flower import Flower, anchored
 from tests.e2e.test_flower_plain_app import PLAIN, model
@@ -111,3 +113,24 @@ def test_a_hostile_bundle_gets_nothing(
     assert hostile.MARK not in logs["cleo"]
     assert "Refused: The coordinator sent the bundle" in logs["cleo"]
     assert left == {"ben", "eve"}
+
+
+def test_a_task_that_lies_is_refused_by_the_signer_of_the_product(tmp_path: Path) -> None:
+    """Tasks of the laboratory in the product's own node: one spoils its update, the other claims a false norm."""
+    task = load_task("digits")
+    arrays = {name: value.numpy() for name, value in task.model().state_dict().items()}
+    manifest = Manifest.from_arrays(task.name, arrays, {**task.training, "local_steps": 5})
+    with World(manifest, arrays, expect=2, rounds=1) as world, Flower(tmp_path) as flower:
+        subjects = {"ada": "digits", "ben": attacking("sign-flip:2", "digits")}
+        subjects["cleo"] = attacking("false-norm", "digits")
+        for place, (name, subject) in enumerate(subjects.items()):
+            home = tmp_path / name
+            home.mkdir()
+            who = account(name).address
+            contributor = Contributor(home, world.url, world.url, world.deployment, who, subject, place, 3)
+            flower.join(contributor, account(name))
+        flower.run({"coordinator": world.url})
+        assert world.run_state == "done"
+    log = (tmp_path / "logs" / "node-cleo.log").read_text()
+    assert "Refused (wrong-norm): The update has the sum of squares" in log
+    assert set(world.rounds[1].updates) == {account(name).address for name in ("ada", "ben")}

@@ -296,17 +296,6 @@ def test_the_bundle_that_is_pinned_is_signed(world: World, tmp_path: Path) -> No
         assert refused(lambda: signer.sign(made, world.domain, data)) == "wrong-bundle"
 
 
-def test_a_drill_may_lie_in_the_way_that_its_user_asked_for_only(world: World, tmp_path: Path) -> None:
-    def quarter(commitment: Commitment) -> Commitment:
-        return replace(commitment, sum_squares=commitment.sum_squares // 4)
-
-    made, data = world.train(2, "dora")
-    with agent_of(world, tmp_path, false_claim=quarter) as agent:
-        signer = AgentSigner(agent.path, DORA.address)
-        assert refused(lambda: signer.sign(made, world.domain, data)) == "wrong-norm"
-        signer.sign(quarter(made), world.domain, data)
-
-
 def test_without_a_place_nothing_is_signed(world: World, tmp_path: Path) -> None:
     with agent_of(world, tmp_path, "newcomer") as agent:
         assert refused(lambda: sign(world, agent, "newcomer")) == "no-place"

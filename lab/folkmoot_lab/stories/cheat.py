@@ -28,6 +28,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.runtime.commands import command_name
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
+from folkmoot_lab.drills.tasks import FALSE_NORM
 from folkmoot_lab.stories.demo import AGAIN, REPORT, Demo, RoundProgress
 from folkmoot_lab.stories.federation import Story, StoryFederation
 
@@ -39,8 +40,6 @@ DOUBLE_ANCHOR = "double-anchor"
 CENSOR = "censor"
 WEIGHTS = "weights"
 WITHHOLD = "withhold"
-FALSE_NORM = "false-norm"
-"""Attack of the colluding contributor, for the cheat `norm`."""
 
 CHEATS: Mapping[str, str] = {
     "mean": "changes one coordinate of the mean by one, and makes the state and all files fit",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.errors import InputError
+from folkmoot_lab.drills.tasks import parse_attack
 
 if TYPE_CHECKING:
     from folkmoot.runtime.processes import Supervisor
@@ -28,10 +29,11 @@ class Story(Plan):
         """Check the numbers.
 
         Raises:
-            InputError: As for a `Plan`, or an attacker is not a contributor.
+            InputError: As for a `Plan`, an attacker is not a contributor, or there is no such attack.
         """
         Plan.__post_init__(self)  # `super()` does not work in a class with slots (cpython issue 90562).
-        for number in self.attackers:
+        for number, attack in self.attackers.items():
+            parse_attack(attack)
             if not 1 <= number <= self.contributors:
                 raise InputError(
                     f"Contributor {number} can't attack: there are {self.contributors}.",

@@ -215,10 +215,22 @@ def test_only_this_machine_is_reached_without_tls(tmp_path: Path, superlink: str
 
 def test_a_contributors_file_reads_back(tmp_path: Path, world: World) -> None:
     who = account("ada").address
-    made = Contributor(tmp_path, world.url, world.url, world.deployment, who, "mnist", 1, 5, "sign-flip:3")
+    made = Contributor(tmp_path, world.url, world.url, world.deployment, who, "mnist", 1, 5, "good")
     made.save()
     assert Contributor.load(tmp_path) == made
     assert Contributor.of_node({"folkmoot-home": str(tmp_path)}).chain_id == 31337
+
+
+def test_the_file_of_an_older_version_is_read(tmp_path: Path, world: World) -> None:
+    """Nodes of version 0.2 could be told to attack."""
+    who = account("ada").address
+    made = Contributor(tmp_path, world.url, world.url, world.deployment, who, "mnist", 1, 5)
+    made.save()
+    file = tmp_path / CONTRIBUTOR_FILE
+    document = json.loads(file.read_text())
+    assert "attack" not in document
+    file.write_text(json.dumps({**document, "attack": "sign-flip:3"}))
+    assert Contributor.load(tmp_path) == made
 
 
 def test_a_simulated_node_finds_its_contributor_by_its_partition(

@@ -27,3 +27,5 @@ def test_a_malformed_attack_is_refused(text: str) -> None:
 def test_an_attacker_must_be_a_contributor(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Contributor 4"):
         Story(tmp_path, contributors=3, attackers={4: "sign-flip"})
+    with pytest.raises(InputError, match="There is no attack 'theft'"):
+        Story(tmp_path, contributors=3, attackers={1: "theft"})
