@@ -23,7 +23,7 @@ from client.signer_checks import SigningRules
 from client.signer_keys import LocalKey
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError
-from folkmoot.flower import drafting, records
+from folkmoot.flower import drafting, eager, records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import AgentSigner, SignerError
 from folkmoot.ledger.deployment import Deployment
@@ -143,7 +143,10 @@ def digits(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
 @pytest.mark.parametrize("rules", [SigningRules, FalseNormRules])
 def test_only_a_signer_that_lies_signs_a_false_norm(
-    digits: World, join: Callable[..., Contributor], rules: type[SigningRules]
+    digits: World,
+    join: Callable[..., Contributor],
+    rules: type[SigningRules],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     contributor = join(digits, task=attacking("false-norm", "digits"), partitions=40)
     made = rules(Deployment.from_json(digits.deployment), digits.manifest)
@@ -153,6 +156,9 @@ def test_only_a_signer_that_lies_signs_a_false_norm(
     if rules is SigningRules:
         assert reason(reply).startswith("wrong-norm: ")
         return
+    monkeypatch.setattr(eager, "_jobs", [])
+    vars(drafting)["later"]("a training before the next round opens")
+    assert not eager.waits(), "its update would be encoded where nobody lies"
     commitment, signature = commitment_from_wire(str(reply.content[records.COMMITMENT]["commitment"]))
     commitment.check_signature(signature, digits.domain)
     tree = update_tree(
