@@ -45,8 +45,9 @@ def join_options(attack: str, options: Sequence[str]) -> list[str]:
         InputError: No attack has this name, or the options have no task.
     """
     parse_attack(attack)
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--task")
+    usage = "python -m folkmoot_lab.drills.attacker ATTACK --task TASK [other options of `folkmoot join`]"
+    parser = argparse.ArgumentParser(usage=usage, allow_abbrev=False)
+    parser.add_argument("--task", help="the task whose updates are attacked")
     given, others = parser.parse_known_args(options)
     if not given.task:
         raise InputError(
