@@ -38,7 +38,7 @@ from folkmoot.devnet.federation import program
 from folkmoot.errors import FolkmootError
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 
-APP = Path(__file__).parent.parent / "examples" / "digits-pytorch"
+APP = Path(__file__).resolve().parents[2] / "examples" / "digits-pytorch"
 _ROUND = re.compile(r"\[ROUND (\d+)")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _NUMBERS = re.compile(r"'([\w-]+)': '?([-+.\w]+)")

@@ -21,7 +21,7 @@ from folkmoot_lab.leaks.study import Plan, Study, records_a_contributor, study
 from folkmoot.tasks import load_task
 from folkmoot.web.intervals import alone, intervals
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = DOCS / "privacy-report.md"
 TASKS = ("breast-cancer-private", "digits-private", "breast-cancer", "digits")
 TARGETS, TRIALS = 4, 100

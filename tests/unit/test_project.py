@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -86,6 +87,19 @@ def test_the_laboratory_has_the_version_of_the_product() -> None:
     assert lab["dependencies"] == [f"folkmoot[all]=={product['version']}"]
     assert lab["requires-python"] == product["requires-python"]
     assert (ROOT / "lab/LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+
+
+def test_the_files_that_the_laboratory_names_by_their_place_exist() -> None:
+    """Constants such as ``Path(__file__).parents[2] / "docs"``, without importing their modules."""
+    found, missing = 0, []
+    for path in tracked("lab/*.py"):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.Assign) and "Path(__file__)" in ast.unparse(node.value):
+                place = eval(ast.unparse(node.value), {"Path": Path, "__file__": str(path)})  # noqa: S307 - our own code
+                found += 1
+                missing += [] if place.exists() else [f"{path.relative_to(ROOT)}: {place}"]
+    assert found > 5
+    assert missing == []
 
 
 def pages() -> list[Path]:

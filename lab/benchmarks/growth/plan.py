@@ -21,7 +21,7 @@ UPDATES = (5, 20, 100)
 """Of a round, for the gas of a proof of its mean."""
 LINK = 20e6
 """Bits a second of a contributor's line, in each direction."""
-_SNAPSHOT = Path(__file__).resolve().parents[2] / "contracts" / "snapshots" / "FraudProofs.json"
+_SNAPSHOT = Path(__file__).resolve().parents[3] / "contracts" / "snapshots" / "FraudProofs.json"
 _MEASURED = {"1 M": 1_000_000, "100 M": 100_000_000}
 _CAP = 16_777_216
 """Gas that a transaction may have (EIP-7825)."""
