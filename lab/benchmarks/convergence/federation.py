@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One training, twice: as federated averaging in floats, and through codec, cap, exponents and outer step.
 
-Both start from the same weights and draw the same batches. Left out of the integers are only signatures, trees of
-states and the chain: who trains honestly meets none of them.
+Both start from the same weights and draw the same batches. Left out of the integers are only signatures and the chain:
+who trains honestly meets neither.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.errors import UpdateRefused
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
-from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.genesis import calibrated_exponent, first_exponent
 from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import mean_values
-from folkmoot.protocol.outer_step import UNIT, outer_step
+from folkmoot.protocol.outer_step import UNIT
 from folkmoot.protocol.packing import ZERO, largest
-from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
+from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, NO_VERIFIER, Policy
 from folkmoot.protocol.state import State
-from folkmoot.protocol.update_checks import check_norm, summarize
+from folkmoot.protocol.update_checks import check_norm
 from folkmoot.protocol.updates import MemoryUpdate
+from folkmoot.round import compute_round
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -196,6 +196,7 @@ class Integers:
         self.subject, self.course = subject, course
         self.manifest = Manifest.from_arrays(subject.name, start)
         self.state = State.genesis(self.manifest, start)
+        self.root = self.state.root(self.manifest.hash)
         self.carried = {name: value for name, value in start.items() if name not in _names(self.manifest)}
         self.policy = Policy(
             "mean",
@@ -240,11 +241,17 @@ class Integers:
         return tuple(min(max(exponent + course.octaves, -40), 4) for exponent in exponents)
 
     def round(self, number: int) -> None:
-        """Train, encode, check, sum, step."""
-        flat, arrays, manifest = self.state.to_float32(), self.arrays(), self.manifest
+        """Train, encode, check, compute."""
+        flat, arrays, manifest, width = (
+            self.state.to_float32(),
+            self.arrays(),
+            self.manifest,
+            self.policy.width,
+        )
         seed = keccak(self.course.seed.to_bytes(8, "big"), number.to_bytes(8, "big"))
+        header = RoundHeader(number, manifest.hash, self.root, 1, width, seed, self.exponents)
         sizes = np.exp2(np.array(self.exponents, dtype=np.float64)[manifest.tensor_of_leaf]).repeat(256)
-        readers, summaries, errors = [], [], []
+        entries, updates, errors = [], [], []
         for client, account in enumerate(self.accounts):
             trained = _train(self.subject, self.course, arrays, client, number)
             end = manifest.flatten({name: trained[name] for name in _names(manifest)})
@@ -254,42 +261,34 @@ class Integers:
                 encoded, change = feedback.encode(*given, residual=residual, max_sum_squares=cap)
                 self._residuals[account] = feedback.left_out(change, encoded.data, self.exponents, manifest)
             else:
-                encoded = encode_update(*given, width=self.policy.width, max_sum_squares=cap)
-            reader = MemoryUpdate(encoded.data, encoded.width)
-            summary = summarize(reader, manifest)
-            commitment = Commitment(account, number, bytes(32), summary.root, summary.sum_squares)
+                encoded = encode_update(*given, width=width, max_sum_squares=cap)
+            entry = Commitment(account, number, self.root, encoded.root, encoded.sum_squares)
             try:
-                check_norm(commitment, self.policy)
+                check_norm(entry, self.policy)
             except UpdateRefused:
                 self.refused += 1
                 continue
-            self.fitted += encoded.bound < largest(encoded.width)
+            self.fitted += encoded.bound < largest(width)
             true = flat.astype(np.float64) - end
             sent = (encoded.leaves.reshape(-1).astype(np.float64) - ZERO) * sizes
             errors.append(float(np.linalg.norm(sent - true) / max(float(np.linalg.norm(true)), 1e-30)))
-            readers.append(reader)
-            summaries.append(summary)
-        if not readers:
+            entries.append(entry)
+            updates.append(MemoryUpdate(encoded.data, width))
+        if not entries:
             return  # such a round is cancelled
         if number > 3:
             self.worst_error = max(self.worst_error, float(np.median(errors)))
-        form, weights = form_of(self.policy.rule, self.policy.parameters), [1] * len(readers)
-        mean = form.mean(readers, weights, self.policy.mean_scale, 0, manifest.leaves)
-        of_leaf = np.array(self.exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        self.state = State(
-            *outer_step(
-                self.state.theta,
-                self.state.momentum,
-                mean_values(mean),
-                self.policy.mean_scale,
-                of_leaf,
-                self.policy.rate,
-                self.policy.momentum,
-            )
+        outcome = compute_round(
+            manifest,
+            header,
+            self.policy,
+            self.state,
+            entries,
+            updates,
+            coordinator=NO_VERIFIER,
+            lineage=GENESIS,
         )
-        self.exponents = next_exponents(
-            self.exponents, [summary.tensors for summary in summaries], self.policy.width
-        )
+        self.state, self.root, self.exponents = outcome.state, outcome.state_root, outcome.next_exponents
 
 
 def _names(manifest: Manifest) -> list[str]:
