@@ -8,10 +8,10 @@ from folkmoot.cli.loading import CommandTable
 
 def register(table: CommandTable) -> None:
     """Add the contributor's commands."""
-    table.add("client.cli", "join", "submit")
-    table.add("client.deletion_cli", "forget")
-    table.add_group("client.signer_cli", "signer")
-    table.add_group("client.task_cli", "task")
-    table.add("client.cli", "canary")
+    table.add("client.cli.join", "join", "submit")
+    table.add("client.cli.deletion", "forget")
+    table.add_group("client.cli.signer", "signer")
+    table.add_group("client.cli.task", "task")
+    table.add("client.cli.join", "canary")
     # Started by `folkmoot run --simulation`.
-    table.add_hidden("client.signers_cli", "signers")
+    table.add_hidden("client.cli.signers", "signers")

@@ -15,8 +15,8 @@ import threading
 from pathlib import Path
 from types import ModuleType
 
-from client import executor
-from client.task import Task
+from client.node import executor
+from client.node.task import Task
 from folkmoot.sandbox.rules import Rules
 from tests import hostile_trees
 

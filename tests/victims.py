@@ -15,8 +15,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from client.signer import RECORD_FOLDER
-from client.signer_record import RECORD_FILE
+from client.signer.agent import RECORD_FOLDER
+from client.signer.record import RECORD_FILE
 from folkmoot.flower.contributor import MEMORY_FOLDER
 from tests import hostile
 

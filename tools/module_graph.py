@@ -18,6 +18,7 @@ from tools import generated
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "architecture.md"
 ROOTS = ("folkmoot", "server", "client")
+INSIDE = {"server": "coordinator", "client": "contributor's programs"}
 BEGIN = "<!-- module-graph: begin. Written by tools/module_graph.py; do not edit. -->"
 END = "<!-- module-graph: end -->"
 
@@ -57,9 +58,9 @@ def known() -> frozenset[str]:
 
 
 def room_of(module: str) -> str:
-    """Return the room of a module: its package below the root, or the module itself; ``client`` is one room."""
+    """Return the room of a module: its package below the root, or the module itself."""
     root, _, rest = module.partition(".")
-    return f"{root}.{rest.split('.')[0]}" if rest and root != "client" else root
+    return f"{root}.{rest.split('.')[0]}" if rest else root
 
 
 def imports(module: str, path: Path) -> Iterator[str]:
@@ -192,9 +193,9 @@ def between_marks() -> str:
     found = rooms()
     lines = [BEGIN, "", "### The library and the two halves", "", *diagram(halves(found))]
     for root in ROOTS:
-        if root == "server":
-            lines += ["", "### Inside the coordinator", "", *diagram(inside(found, root))]
-        lines += ["", *(["### The contributor", ""] if root == "client" else []), *table(found, root)]
+        if root in INSIDE:
+            lines += ["", f"### Inside the {INSIDE[root]}", "", *diagram(inside(found, root))]
+        lines += ["", *table(found, root)]
     return "\n".join([*lines, "", END])
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import certifi
 
-from client.admission import make_if_missing, public_file
+from client.node.admission import make_if_missing, public_file
 from folkmoot.cli.main import run
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.superlink import SuperLink

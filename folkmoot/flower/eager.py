@@ -214,7 +214,7 @@ def waits() -> bool:
 
 
 def train_on() -> None:
-    """Do the job of this process, if there is one. `client.task` calls this after Flower has the reply."""
+    """Do the job of this process, if there is one. `client.node.task` calls this after Flower has the reply."""
     while _jobs:
         job, done = _jobs.pop(), threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests of the training code to the keeper of `folkmoot join`: for a round's base, a carried file, and a delivery.
 
-The keeper (`client/keeper.py`, which is not part of the app bundle; this module is) has the node's connection to the
-coordinator and to mirrors. A request is one line of JSON on a Unix socket, the answer is one line: a refusal, or what
-was asked for. The bytes of a base's theta or momentum follow the answer. With the answer for a carried file comes a
-descriptor of the file, opened to be read: so the training code maps it, and needs no access to the keeper's folder.
+The keeper has the node's connection to the coordinator and to mirrors (`client/keeper/keeper.py`, which is not part of
+the app bundle; this module is). A request is one line of JSON on a Unix socket, the answer is one line: a refusal, or
+what was asked for. The bytes of a base's theta or momentum follow the answer. With the answer for a carried file comes
+a descriptor of the file, opened to be read: so the training code maps it, and needs no access to the keeper's folder.
 """
 
 from __future__ import annotations

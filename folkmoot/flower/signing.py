@@ -3,7 +3,7 @@
 
 `AgentSigner`, which nodes use, sends requests to the signer agent over a Unix socket and has no access to the key.
 `LocalSigner` holds an account in this process, for tests and for programs that have the key anyway. The agent itself
-is `client/signer.py`, which is not part of the app bundle. This module is.
+is `client/signer/agent.py`, which is not part of the app bundle. This module is.
 
 A request is one line of JSON. The agent answers with one line: a refusal, or the number of bytes that it wants. It then
 reads the update file itself from the socket, so it checks the bytes that it has received, whatever happens to the file

@@ -32,7 +32,7 @@ from threading import Thread
 from typing import Any
 
 from benchmarks.processes import Usage, descendants, tree_usage
-from client.pauses import BUSY_SECONDS
+from client.node.pauses import BUSY_SECONDS
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.federation import program
 from folkmoot.errors import FolkmootError

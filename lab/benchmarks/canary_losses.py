@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from client.evaluation import measured
+from client.tasks.evaluation import measured
 from folkmoot.evaluation import Measurement
 from folkmoot.evaluation.canary import Finding, Limits, findings
 from folkmoot.tasks import Data, load_task

@@ -25,7 +25,7 @@ import torch
 from folkmoot_lab.simulation import kept
 
 from benchmarks import program
-from client.genesis import start_of
+from client.tasks.genesis import start_of
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import next_exponents
 from folkmoot.protocol.fixed_point import LEAF, to_float32

@@ -29,8 +29,8 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 from flwr.supercore.task_identity import TaskIdentity
 
-from client.keeper import Keeper
-from client.transfers import Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod, records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import LocalSigner

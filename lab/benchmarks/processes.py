@@ -14,12 +14,12 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 KINDS = (
     ("folkmoot.sandbox", "tasks"),
-    ("client.task", "tasks"),
+    ("client.node.task", "tasks"),
     ("flwr-clientapp", "tasks"),
     ("multiprocessing.forkserver", "tasks"),
-    ("client.executor", "executors"),
+    ("client.node.executor", "executors"),
     ("flower-superexec", "executors"),
-    ("client.supernode", "SuperNodes"),
+    ("client.node.supernode", "SuperNodes"),
     ("flower-supernode", "SuperNodes"),
     ("flwr-serverapp", "ServerApp"),
     ("flower-superlink", "SuperLink"),

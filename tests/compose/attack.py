@@ -94,11 +94,11 @@ SCRATCH = "/tmp/folkmoot-sandbox-"
 SANDBOXED = """
 import json, os, sys
 from pathlib import Path
-from client.access import training_environment
+from client.node.access import training_environment
 from folkmoot.sandbox.process import Sandboxed
 from folkmoot.sandbox.rules import Rules
 lines = (path.read_bytes().split(b"\\0") for path in Path("/proc").glob("[0-9]*/cmdline"))
-(words,) = (words for words in lines if b"client.supernode" in words)
+(words,) = (words for words in lines if b"client.node.supernode" in words)
 rules = Rules.from_json(words[words.index(b"--sandbox") + 1].decode())
 command = [sys.executable, "-I", "-c", sys.argv[1], sys.argv[2]]
 with Sandboxed(command, rules, training_environment(os.environ)) as program:

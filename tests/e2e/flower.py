@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from client.keeper import Keeper
-from client.node import NodeOptions, node_command, node_environment, read_genesis
-from client.signer import RECORD_FOLDER, SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
-from client.transfers import Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
+from client.node.node import NodeOptions, node_command, node_environment, read_genesis
+from client.signer.agent import RECORD_FOLDER, SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import HOME

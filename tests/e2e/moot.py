@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.transfers import Transfers
+from client.keeper.transfers import Transfers
 from folkmoot.chain.terms import GenesisRoots
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi

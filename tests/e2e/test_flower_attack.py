@@ -14,9 +14,9 @@ import httpx
 import pytest
 from folkmoot_lab.drills.tasks import attacking
 
-from client.access import Access
-from client.signer import RECORD_FOLDER
-from client.signer_record import RECORD_FILE
+from client.node.access import Access
+from client.signer.agent import RECORD_FOLDER
+from client.signer.record import RECORD_FILE
 from folkmoot.flower.contributor import MEMORY_FOLDER, Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.sandbox.kernel import support

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from client.genesis import start_of
-from client.transfers import DOWN, UP, Transfers
+from client.keeper.transfers import DOWN, UP, Transfers
+from client.tasks.genesis import start_of
 from folkmoot.artifacts.start import Start
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi

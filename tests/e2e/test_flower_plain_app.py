@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from benchmarks.processes import tree_usage
 
-from client.access import Access
+from client.node.access import Access
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Phase

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.genesis import start_of
+from client.tasks.genesis import start_of
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.protocol.codec import encode_update

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from client.signer import SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
+from client.signer.agent import SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.flower.signing import AgentSigner, Charged, SignerError

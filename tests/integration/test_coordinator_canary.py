@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from client.canary import Evaluator
+from client.tasks.canary import Evaluator
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.anvil import Anvil

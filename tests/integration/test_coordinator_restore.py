@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from client.node import check_base, check_coordinator
+from client.node.node import check_base, check_coordinator
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit.audit import audit

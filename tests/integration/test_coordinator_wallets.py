@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from client.signer_keys import LocalKey
-from client.signer_wallet import WalletKey
+from client.signer.keys import LocalKey
+from client.signer.wallet import WalletKey
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, UpdateRefused

@@ -10,7 +10,7 @@ from typing import TypeVar
 import pytest
 from eth_abi.abi import encode
 
-from client.enrolment import Reenrolment, enrol
+from client.node.enrolment import Reenrolment, enrol
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import client.cli
+import client.cli.join
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import resume as interrupted
 from folkmoot.chain.transactions import sending
@@ -272,9 +272,9 @@ def test_who_joins_with_stake_and_is_interrupted_stakes_once(
         with monkeypatch.context() as patch:
             patch.setattr(sending, "await_receipt", interrupted)
             with pytest.raises(KeyboardInterrupt):
-                client.cli._stake(*arguments, there=False)
+                client.cli.join._stake(*arguments, there=False)
         threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
-        client.cli._stake(*arguments, there=False)
+        client.cli.join._stake(*arguments, there=False)
     finally:
         anvil.call("evm_setAutomine", True)
     assert "An interrupted call did this already" in mortal.capsys.readouterr().err
@@ -293,10 +293,10 @@ def test_who_joins_with_stake_and_is_interrupted_while_it_waits_goes_on_waiting(
     with monkeypatch.context() as patch:
         patch.setattr(depth, "await_depth", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            client.cli._stake(*arguments, there=False)
+            client.cli.join._stake(*arguments, there=False)
     mined = federation.chain.block_number()
     with blocks(anvil):
-        client.cli._stake(*arguments, there=True)
+        client.cli.join._stake(*arguments, there=True)
     assert federation.chain.block_number() >= mined + 2
     assert "An interrupted call did this already" in mortal.capsys.readouterr().err
     assert sent_by(federation, "newcomer") == before + 1

@@ -26,8 +26,8 @@ from benchmarks.links.models import SIZES
 from benchmarks.links.results import Results, Step, at_step, clock_table, loss_table, picture, traffic_table
 from benchmarks.links.traffic import Exchange
 
-from client.keeper import Keeper
-from client.transfers import Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.errors import InputError, LocalError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.arrays import F32

@@ -19,7 +19,7 @@ import pytest
 from folkmoot_lab.leaks.published import read_own
 from sqlalchemy import select
 
-from client.evaluation import fetch_weights
+from client.tasks.evaluation import fetch_weights
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.artifacts.inventory import REORG_BLOCKS
 from folkmoot.artifacts.model import model_of

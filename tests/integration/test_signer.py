@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.signer import SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
-from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord
+from client.signer.agent import SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
+from client.signer.record import RECORD_FILE, SignedRounds, SigningRecord
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.flower.signing import AgentSigner, SignerError
 from folkmoot.protocol.batch import pack_batch

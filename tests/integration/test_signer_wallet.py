@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from client.signer import SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey, safe_owner_message
-from client.signer_wallet import WalletKey
+from client.signer.agent import SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey, safe_owner_message
+from client.signer.wallet import WalletKey
 from folkmoot.errors import ContractRefused
 from folkmoot.flower.signing import AgentSigner, SignerError
 from folkmoot.protocol.commitment import Commitment

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from client.node import NodeWatcher
+from client.node.node import NodeWatcher
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from tests import factories
 from tests.integration.coordinator_world import (

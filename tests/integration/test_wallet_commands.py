@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import typer
 
-from client import node
+from client.node import node
 from folkmoot.flower.contributor import KeptUpdate, keep_update
 from folkmoot.flower.signing import AgentSigner, account_of_agent
 from folkmoot.protocol.commitment import Commitment

@@ -194,7 +194,7 @@ def test_what_a_node_runs_needs_no_chain_client() -> None:
     """Its image has no web3 (deploy/lock/node.txt), which most commands of other roles import."""
     code = (
         "import sys; sys.modules['web3'] = None\n"  # Any import of it fails.
-        "import client.executor, client.node, client.signer_cli, client.supernode, folkmoot.doctor\n"
+        "import client.node.executor, client.node.node, client.cli.signer, client.node.supernode, folkmoot.doctor\n"
         "from folkmoot.cli.main import run\n"
         "sys.exit(run(['doctor', '--join', '--rpc', 'http://127.0.0.1:1', '--json']))"
     )

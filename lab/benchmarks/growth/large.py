@@ -28,7 +28,7 @@ from benchmarks.growth.federation import Federation, account, federation
 from benchmarks.growth.history import cost_of
 from benchmarks.growth.rounds import PATIENCE, await_step
 from benchmarks.growth.usage import Process
-from client.kept_states import KeptStates
+from client.keeper.states import KeptStates
 from folkmoot.flower.contributor import DraftUpdate, draft_update
 from folkmoot.flower.records import ArraysOf
 from folkmoot.fraud.proofs.case import Case

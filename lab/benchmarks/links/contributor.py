@@ -26,9 +26,9 @@ from eth_account.signers.local import LocalAccount
 
 from benchmarks.links.counters import device_bytes, since
 from benchmarks.links.models import task_of
-from client.keeper import KEEPER_FOLDER, Keeper
-from client.kept_states import STATE
-from client.transfers import Transfers
+from client.keeper.keeper import KEEPER_FOLDER, Keeper
+from client.keeper.states import STATE
+from client.keeper.transfers import Transfers
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, commitment_to_wire
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from folkmoot.flower.keeping import base_theta, deliver

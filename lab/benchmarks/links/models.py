@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from client.genesis import start_of
+from client.tasks.genesis import start_of
 from folkmoot.artifacts.start import Start
 from folkmoot.errors import LocalError
 from folkmoot.protocol.manifest import Manifest

@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from client import signer_checks
+from client.signer import checks as signer_checks
 from folkmoot.cli.main import run
 from folkmoot.cli.output import fail
 from folkmoot.errors import InputError

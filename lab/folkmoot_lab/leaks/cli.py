@@ -89,7 +89,7 @@ def report(
 
     Example: folkmoot privacy report --task my_package.my_module:task --account 0x... --artifacts URL --rpc URL
     """
-    from client.node import parse_partition
+    from client.node.node import parse_partition
     from folkmoot.tasks import load_task
     from folkmoot_lab.leaks import page
     from folkmoot_lab.leaks.learner import records_of

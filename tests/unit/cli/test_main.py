@@ -78,7 +78,7 @@ def test_the_version_loads_no_command() -> None:
         (["export", "csv", "--help"], {"folkmoot.cli.export", "folkmoot.cli.options"}),
         (
             ["submit", "--help"],
-            {"client.cli", "client.signer_options", "client.task_cli", "folkmoot.cli.options"},
+            {"client.cli.join", "client.signer.options", "client.cli.task", "folkmoot.cli.options"},
         ),
         (["superlink", "--help"], {"server.commands.superlink", "folkmoot.cli.options"}),
     ],
@@ -134,7 +134,7 @@ def test_a_similar_command_is_suggested_once(
 def test_two_commands_can_not_have_one_name() -> None:
     table = main.command_table()
     with pytest.raises(ValueError, match="two commands are called vote"):
-        table.add("client.cli", "vote")
+        table.add("client.cli.join", "vote")
 
 
 def test_a_command_that_can_not_be_loaded_is_told_and_the_rest_works(

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.access import (
+from client.node.access import (
     Access,
     check_apart,
     check_direct,
@@ -25,9 +25,9 @@ from client.access import (
     rules_of,
     training_environment,
 )
-from client.executor import TrainingExecutor
-from client.signer_record import SignedRounds
-from client.task import Task, check_bundle
+from client.node.executor import TrainingExecutor
+from client.node.task import Task, check_bundle
+from client.signer.record import SignedRounds
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.privacy.accountant import epsilon_of, rho_of

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from client.admission import NodeLog, make_if_missing, public_file, refusal
-from client.supernode import LOST, end_with, run_to_the_end
+from client.node.admission import NodeLog, make_if_missing, public_file, refusal
+from client.node.supernode import LOST, end_with, run_to_the_end
 from folkmoot.errors import InputError, LocalError
 from folkmoot.runtime.superlink import SuperLink
 

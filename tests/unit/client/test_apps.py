@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from client import apps as ours
-from client.node import NodeOptions, node_command
+from client.node import apps as ours
+from client.node.node import NodeOptions, node_command
 from folkmoot.apps.folder import AppFolder, read_pairs
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.errors import InputError, TaskError

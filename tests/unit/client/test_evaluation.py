@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from client import evaluation
-from client.genesis import start_of
+from client.tasks import evaluation
+from client.tasks.genesis import start_of
 from folkmoot.cli import reports
 from folkmoot.cli.main import run
 from folkmoot.errors import ArtifactError, TaskError

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client import delivery, kept_states
-from client import keeper as keeper_module
-from client.keeper import KEEPER_FOLDER, Keeper
-from client.transfers import DOWN, UP, Transfers
+from client.keeper import delivery
+from client.keeper import keeper as keeper_module
+from client.keeper import states as kept_states
+from client.keeper.keeper import KEEPER_FOLDER, Keeper
+from client.keeper.transfers import DOWN, UP, Transfers
 from folkmoot.errors import ArtifactError, InputError, LocalError
 from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
@@ -489,7 +490,7 @@ def test_nonsense_is_answered_and_costs_nothing(start: Start, contributor: Contr
 
 
 def test_a_transfer_is_told_with_its_rate(capsys: pytest.CaptureFixture[str]) -> None:
-    from client.cli import _text
+    from client.cli.join import _text
 
     said: list[dict[str, Any]] = []
     transfers = Transfers(said.append, bar=True)

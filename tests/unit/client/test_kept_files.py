@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.keeper import CARRIED_FOLDER, KEEPER_FOLDER, Keeper
-from client.transfers import Transfers
+from client.keeper.keeper import CARRIED_FOLDER, KEEPER_FOLDER, Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.errors import ArtifactError, LocalError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, carried_file

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from client import node
-from client.genesis import start_of, write_genesis
-from client.signer import SignerAgent, linked_signer
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
+from client.node import node
+from client.signer.agent import SignerAgent, linked_signer
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
+from client.tasks.genesis import start_of, write_genesis
 from folkmoot.artifacts.sources import open_source
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -320,7 +320,7 @@ class WithoutData:
 
 
 def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
-    """If this fails after an update of Flower, nodes are slow again: look at `client.pauses`."""
+    """If this fails after an update of Flower, nodes are slow again: look at `client.node.pauses`."""
     from flwr.supercore.superexec import run_superexec
     from flwr.supernode import start_client_internal
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client import evaluation, trial
+from client.tasks import evaluation, trial
 from folkmoot.cli.main import run
 from folkmoot.tasks import load_task
 from folkmoot.tasks.training import call_train

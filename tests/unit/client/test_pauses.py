@@ -15,8 +15,8 @@ from types import ModuleType
 import pytest
 from flwr.supernode import start_client_internal
 
-from client import pauses
-from client.pauses import (
+from client.node import pauses
+from client.node.pauses import (
     AWAKE_SECONDS,
     BUSY_SECONDS,
     IDLE_PAUSE,
@@ -29,7 +29,7 @@ from client.pauses import (
     call_after,
     replace_clock,
 )
-from client.supernode import MESSAGE_PULLED
+from client.node.supernode import MESSAGE_PULLED
 
 
 class Clock:

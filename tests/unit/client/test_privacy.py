@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 import torch
 
-from client import privacy
+from client.tasks import privacy
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import noise_for

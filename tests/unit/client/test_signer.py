@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client import signer as signer_module
-from client.signer import SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
-from client.signer_record import OLD_FILE, RECORD_FILE, RecordFolder
+from client.signer import agent as signer_module
+from client.signer.agent import SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
+from client.signer.record import OLD_FILE, RECORD_FILE, RecordFolder
 from folkmoot.errors import LocalError
 from folkmoot.flower.signing import AgentSigner, LocalSigner, SignerError, account_of_agent, draft_key_of
 from folkmoot.ledger.deployment import Deployment
@@ -334,7 +334,7 @@ def test_a_record_that_cant_be_written_permits_no_signature(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("client.signer_record.write_whole", full)
+        patch.setattr("client.signer.record.write_whole", full)
         with pytest.raises(SignerError, match="No space left") as refused:
             sign(agent, world, update())
         assert refused.value.code == "record-unusable"

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from eth_account import Account
 
-from client.signer_keys import LocalKey, RemoteKey, commitment_message, safe_owner_message
-from client.signer_options import RemoteMethod
+from client.signer.keys import LocalKey, RemoteKey, commitment_message, safe_owner_message
+from client.signer.options import RemoteMethod
 from folkmoot.errors import InputError
 from folkmoot.flower.signing import SignerError
 from folkmoot.protocol.commitment import Commitment, Domain

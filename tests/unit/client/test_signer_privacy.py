@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.signer import SignerAgent
-from client.signer_checks import Charge, RoundOnChain, SigningRules
-from client.signer_keys import LocalKey
-from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord, adopt_cap
+from client.signer.agent import SignerAgent
+from client.signer.checks import Charge, RoundOnChain, SigningRules
+from client.signer.keys import LocalKey
+from client.signer.record import RECORD_FILE, SignedRounds, SigningRecord, adopt_cap
 from folkmoot.cli.main import run
 from folkmoot.flower.signing import AgentSigner, SignerError, budget_of_agent
 from folkmoot.ledger.deployment import Deployment

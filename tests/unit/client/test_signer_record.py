@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from client.signer_record import (
+from client.signer.record import (
     FORMAT,
     KEPT_ROUNDS,
     LOST,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.cli import submit
+from client.cli.join import submit
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import KeptUpdate, keep_update

@@ -24,10 +24,10 @@ from flwr.supercore.superexec.executor import ExecutionSpec
 from flwr.supercore.superexec.executor.types import LaunchResultStatus
 from flwr.supernode.runtime import run_clientapp as runtime
 
-from client import executor as executor_module
-from client import task as tasks
-from client.executor import Running, TrainingExecutor
-from client.task import Task
+from client.node import executor as executor_module
+from client.node import task as tasks
+from client.node.executor import Running, TrainingExecutor
+from client.node.task import Task
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
 from folkmoot.sandbox.kernel import support

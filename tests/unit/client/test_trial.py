@@ -13,7 +13,7 @@ from textwrap import dedent
 import pytest
 import torch
 
-from client import trial
+from client.tasks import trial
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
 from folkmoot.tasks import Data, load_task, names

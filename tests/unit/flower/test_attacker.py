@@ -17,10 +17,10 @@ from folkmoot_lab.drills.attacker import FalseNormRules, join_options
 from folkmoot_lab.drills.tasks import attacking, parse_attack
 
 from client import app as client_app
-from client import signer_checks
-from client.signer import SignerAgent
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey
+from client.signer import checks as signer_checks
+from client.signer.agent import SignerAgent
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError
 from folkmoot.flower import drafting, eager, records

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 from flwr.app import Message
 
-from client.signer import SignerAgent, linked_signer
-from client.signer_checks import SigningRules
-from client.signer_keys import LocalKey, SigningKey
-from client.signer_record import RECORD_FILE, SignedRounds, SigningRecord
-from client.signer_wallet import WalletKey
+from client.signer.agent import SignerAgent, linked_signer
+from client.signer.checks import SigningRules
+from client.signer.keys import LocalKey, SigningKey
+from client.signer.record import RECORD_FILE, SignedRounds, SigningRecord
+from client.signer.wallet import WalletKey
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import records
 from folkmoot.flower.contributor import SOCKET_FILE, Contributor, drafted_update
@@ -118,7 +118,7 @@ def test_without_room_for_the_charge_nothing_is_trained(node: Node, monkeypatch:
 
     with node.agent():
         with monkeypatch.context() as patch:
-            patch.setattr("client.signer_record.write_whole", full)
+            patch.setattr("client.signer.record.write_whole", full)
             assert reason(node.train()).startswith("record-unusable")
         assert not node.app.seen
         assert not node.train().has_error()

@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message
 
-from client.keeper import Keeper
-from client.transfers import Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import clock, eager, records
 from folkmoot.flower.contributor import Contributor, kept_update

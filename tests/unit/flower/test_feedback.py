@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Context, Message
 
-from client.keeper import Keeper
-from client.transfers import Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.flower import eager
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.memory import SENT_RECORD

@@ -13,8 +13,8 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.keeper import Keeper
-from client.transfers import DOWN, Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import DOWN, Transfers
 from folkmoot.flower import frozen, records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from flwr.app import ArrayRecord, Message
 
-from client.keeper import Keeper
-from client.transfers import DOWN, UP, Transfers
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import DOWN, UP, Transfers
 from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.flower import mod
 from folkmoot.flower.contributor import Contributor

@@ -120,7 +120,7 @@ def test_canonical_address() -> None:
         "folkmoot.protocol.commitment",
         "folkmoot.coordinator_api",
         "server.api.app",
-        "client.cli",
+        "client.cli.join",
         "folkmoot.cli.audit",
     ],
 )

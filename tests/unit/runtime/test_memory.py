@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from client.genesis import check_memory
+from client.tasks.genesis import check_memory
 from folkmoot.errors import LocalError
 from folkmoot.runtime import memory
 from folkmoot.runtime.memory import free_memory, require_memory, shortage

@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 from torch.nn import functional
 
-from client import evaluation, node
-from client.genesis import start_of
+from client.node import node
+from client.tasks import evaluation
+from client.tasks.genesis import start_of
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.artifacts.start import Start, write
 from folkmoot.cli.main import run

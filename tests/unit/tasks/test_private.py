@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from client import trial
-from client.genesis import start_of
-from client.node import check_task
+from client.node.node import check_task
+from client.tasks import trial
+from client.tasks.genesis import start_of
 from folkmoot.artifacts.start import write
 from folkmoot.cli.deploy import genesis_roots
 from folkmoot.cli.main import run

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from client import node
-from client.genesis import start_of, write_genesis
+from client.node import node
+from client.tasks.genesis import start_of, write_genesis
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError, LocalError, TaskError
 from folkmoot.flower.contributor import Contributor

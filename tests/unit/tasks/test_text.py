@@ -16,8 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from client import evaluation, trial
-from client.genesis import start_of
+from client.tasks import evaluation, trial
+from client.tasks.genesis import start_of
 from folkmoot.cli.main import run
 from folkmoot.cli.output import printable
 from folkmoot.errors import InputError, TaskError

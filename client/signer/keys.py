@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from eth_account.messages import SignableMessage
 
-from client.signer_options import RemoteMethod
+from client.signer.options import RemoteMethod
 from folkmoot.errors import ChainError, InputError, RpcError
 from folkmoot.flower.signing import DRAFT_KEY_BYTES, SignerError, draft_key_of
 from folkmoot.protocol.commitment import (

@@ -12,7 +12,7 @@ import typer
 from folkmoot.cli.options import unlock
 
 if TYPE_CHECKING:
-    from client.signer_keys import LocalKey
+    from client.signer.keys import LocalKey
 
 RecordPath = Annotated[
     Path | None,
@@ -73,6 +73,6 @@ def local_keys(keystore: Path | None, owner: list[str] | None, password_file: Pa
     Raises:
         KeystoreError: A key file is missing, or its password is wrong.
     """
-    from client.signer_keys import LocalKey
+    from client.signer.keys import LocalKey
 
     return [LocalKey(unlock(file, password_file)) for file in (keystore, *map(Path, owner or ()))]

@@ -145,8 +145,8 @@ def task_init(
 
     Example: folkmoot task init --task my_ward:task --epsilon 3 --records 200 --out genesis/
     """
-    from client import evaluation, trial
-    from client.genesis import check_memory, write_genesis
+    from client.tasks import evaluation, trial
+    from client.tasks.genesis import check_memory, write_genesis
     from folkmoot.privacy import PrivacySettings
     from folkmoot.protocol.feedback import settings as feedback_settings
     from folkmoot.protocol.manifest import TRAINED_DTYPES
@@ -261,7 +261,7 @@ def _app_init(
     settings: Mapping[str, Any],
     json_: bool,
 ) -> None:
-    from client import apps
+    from client.node import apps
     from folkmoot.apps.folder import AppFolder
 
     if root_digest:
@@ -309,7 +309,7 @@ def _app_init(
 
 def _try(task: Task, as_json: bool) -> list[dict[str, str]]:
     """Try a task and print one line per step; return the steps."""
-    from client import trial
+    from client.tasks import trial
 
     tried = []
     for step in trial.steps(task):
@@ -343,7 +343,8 @@ def task_check(
 
     Example: folkmoot task check --task my_package.my_module:task --manifest manifest.json
     """
-    from client import node, trial
+    from client.node import node
+    from client.tasks import trial
     from folkmoot.protocol.manifest import Manifest
     from folkmoot.tasks import load_task
     from folkmoot.tasks import root as root_sets
@@ -391,8 +392,8 @@ def task_privacy(
 
     Example: folkmoot task privacy --task breast-cancer-private --partition 0/5
     """
-    from client import privacy
-    from client.node import parse_partition
+    from client.node.node import parse_partition
+    from client.tasks import privacy
     from folkmoot.tasks import load_task
 
     loaded, (which, shares) = load_task(task), parse_partition(partition)
@@ -443,7 +444,7 @@ def task_evaluate(
 
     Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
     """
-    from client import evaluation
+    from client.tasks import evaluation
     from folkmoot.cli import reports
     from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.tasks import load_task
@@ -488,7 +489,7 @@ def task_generate(
 
     Example: folkmoot task generate --task text --model model.safetensors --temperature 0
     """
-    from client import evaluation
+    from client.tasks import evaluation
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
@@ -512,7 +513,7 @@ def _model_data(model: Path | None, coordinator: str | None, version: str) -> by
         CoordinatorError: The coordinator does not have this version, or can't be reached.
         ArtifactError: A file is missing or damaged.
     """
-    from client import evaluation
+    from client.tasks import evaluation
 
     if model is not None:
         return evaluation.read_model(model)

@@ -53,10 +53,10 @@ def signers(
 
     Example: folkmoot signers --nodes 3 --homes nodes --keys keys --app APP --layout FILE --log FILE --coordinator URL
     """
-    from client import apps, node
-    from client.signer import RECORD_FOLDER, SignerAgent
-    from client.signer_checks import SigningRules
-    from client.signer_keys import LocalKey
+    from client.node import apps, node
+    from client.signer.agent import RECORD_FOLDER, SignerAgent
+    from client.signer.checks import SigningRules
+    from client.signer.keys import LocalKey
     from folkmoot.apps.folder import AppFolder
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor, simulated_home

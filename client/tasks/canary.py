@@ -13,7 +13,7 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
-from client.evaluation import fetch_manifest, fetch_state, measured_state
+from client.tasks.evaluation import fetch_manifest, fetch_state, measured_state
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, TaskError
 from folkmoot.evaluation import Measurement

@@ -21,11 +21,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from client.access import Access, rules_of
-from client.admission import CONNECTED, NodeLog, refusal
-from client.signer import protect_memory
-from client.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
-from client.task import BUNDLE_FILE, BUNDLES_FOLDER
+from client.node.access import Access, rules_of
+from client.node.admission import CONNECTED, NodeLog, refusal
+from client.node.supernode import DEFAULT_PAUSE, WARM_UP_SECONDS
+from client.node.task import BUNDLE_FILE, BUNDLES_FOLDER
+from client.signer.agent import protect_memory
 from folkmoot.apps.folder import TORCH, toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import (
@@ -358,7 +358,7 @@ def node_environment(home: Path, base: Mapping[str, str]) -> dict[str, str]:
 
 def node_command(contributor: Contributor, options: NodeOptions, port: int) -> list[str]:
     """Return the command of the SuperNode."""
-    command = [sys.executable, "-m", "client.supernode", "--port", str(port), "--host", "127.0.0.1"]
+    command = [sys.executable, "-m", "client.node.supernode", "--port", str(port), "--host", "127.0.0.1"]
     command += ["--superlink", options.superlink.address, "--pause", f"{options.pause:g}"]
     if options.superlink.root_certificates is not None:
         command += ["--root-certificates", str(options.superlink.root_certificates)]

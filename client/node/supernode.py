@@ -2,8 +2,8 @@
 """Flower's SuperNode with Folkmoot's executor, and a shorter pause between two polls for messages.
 
 Flower's node polls for messages every three seconds, and has no option for it. In a round of a few seconds that is most
-of the time. This module starts the same SuperNode in this process with another clock in that loop (`client.pauses`). It
-has no access to keys and is not part of the app bundle.
+of the time. This module starts the same SuperNode in this process with another clock in that loop
+(`client.node.pauses`). It has no access to keys and is not part of the app bundle.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
-from client.access import training_environment
-from client.pauses import NodePause, Waker, call_after, replace_clock
+from client.node.access import training_environment
+from client.node.pauses import NodePause, Waker, call_after, replace_clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ LOST = 1
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a SuperNode. Unknown arguments are passed on to Flower."""
-    parser = argparse.ArgumentParser(prog="client.supernode", description=__doc__)
+    parser = argparse.ArgumentParser(prog="client.node.supernode", description=__doc__)
     parser.add_argument("--port", type=int, required=True, help="port of the node's own Runtime API")
     parser.add_argument(
         "--pause",
@@ -126,7 +126,7 @@ def start_executor(
     """
     reader, writer = os.pipe()
     warm, ready = os.pipe()
-    command = [sys.executable, "-m", "client.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
+    command = [sys.executable, "-m", "client.node.executor", "--runtime-api-address", f"127.0.0.1:{port}"]
     command += ["--parent-pid", str(os.getpid()), "--ready", str(ready), *words]
     key = filled_pipe(secret)
     command += ["--secret", str(key)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from client.trial import model_of
+from client.tasks.trial import model_of
 from folkmoot.artifacts.start import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings

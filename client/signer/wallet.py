@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from client.signer_keys import Message, OwnerKey, commitment_message, safe_owner_message, wish_message
+from client.signer.keys import Message, OwnerKey, commitment_message, safe_owner_message, wish_message
 from folkmoot.errors import ChainError, InputError
 from folkmoot.flower.signing import SignerError, chain_unavailable
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address

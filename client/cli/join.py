@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.signer_options import Owners, RecordPath, Wallet
-from client.task_cli import OneTask, TaskName, one_subject
+from client.cli.task import OneTask, TaskName, one_subject
+from client.signer.options import Owners, RecordPath, Wallet
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
     DEPLOYMENT_DEFAULT,
@@ -182,15 +182,15 @@ def join(
 
     Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
     """
-    from client import access, admission, apps, node
-    from client.enrolment import Reenrolment, enrol
-    from client.keeper import Keeper
-    from client.signer import RECORD_FOLDER, SignerAgent, linked_signer
-    from client.signer_checks import SigningRules
-    from client.signer_keys import LocalKey, SigningKey
-    from client.signer_record import SignedRounds, adopt_cap
-    from client.signer_wallet import WalletKey, check_options
-    from client.transfers import Transfers
+    from client.keeper.keeper import Keeper
+    from client.keeper.transfers import Transfers
+    from client.node import access, admission, apps, node
+    from client.node.enrolment import Reenrolment, enrol
+    from client.signer.agent import RECORD_FOLDER, SignerAgent, linked_signer
+    from client.signer.checks import SigningRules
+    from client.signer.keys import LocalKey, SigningKey
+    from client.signer.record import SignedRounds, adopt_cap
+    from client.signer.wallet import WalletKey, check_options
     from folkmoot.apps.folder import AppFolder
     from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
@@ -534,7 +534,7 @@ def submit(
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
-    from client.delivery import signed_commitment
+    from client.keeper.delivery import signed_commitment
     from folkmoot.cli.options import sending, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError, UpdateRefused
@@ -676,7 +676,7 @@ def canary(
 
     Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
     """
-    from client.canary import Evaluator
+    from client.tasks.canary import Evaluator
     from folkmoot.artifacts.carried import files_of
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.cli.options import unlock

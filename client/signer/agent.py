@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from client.signer_checks import ChainCheck, SigningRules
-from client.signer_keys import SigningKey
-from client.signer_record import RecordFolder
-from client.signer_wallet import WalletKey
-from client.sockets import REQUEST_SECONDS, listening, send
+from client.signer.checks import ChainCheck, SigningRules
+from client.signer.keys import SigningKey
+from client.signer.record import RecordFolder
+from client.signer.sockets import REQUEST_SECONDS, listening, send
+from client.signer.wallet import WalletKey
 from folkmoot.errors import ChainError, FolkmootError, InputError, LocalError
 from folkmoot.flower.contributor import SOCKET_FILE
 from folkmoot.flower.signing import (

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import folkmoot
-from client.signer_record import OLD_FILE, RECORD_FILE, SignedRounds
+from client.signer.record import OLD_FILE, RECORD_FILE, SignedRounds
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import CONTRIBUTOR_FILE, UPDATES_FOLDER, Contributor
 from folkmoot.privacy.accountant import CONTENT, epsilon_of

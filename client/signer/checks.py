@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from client.signer_record import SignedRounds
+from client.signer.record import SignedRounds
 from folkmoot.errors import ArtifactError, ChainError, InputError, UpdateRefused
 from folkmoot.flower.signing import SignerError, chain_unavailable
 from folkmoot.ledger.deployment import Deployment

@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
-from client.pauses import ExecutorPause, replace_clock
-from client.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
+from client.node.pauses import ExecutorPause, replace_clock
+from client.node.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
 from folkmoot.flower.contributor import MEMORY_FOLDER
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
@@ -231,7 +231,7 @@ def _start_without_sandbox(context: ForkServerContext | None, task: Task) -> Run
         with tempfile.TemporaryFile() as words:
             words.write(task.to_json().encode())
             words.seek(0)
-            program = subprocess.Popen([sys.executable, "-m", "client.task"], stdin=words)
+            program = subprocess.Popen([sys.executable, "-m", "client.node.task"], stdin=words)
         return Running(lambda: program.poll() is not None, program.terminate)
     child = context.Process(target=run, args=(task,), daemon=False)  # A task may start processes itself.
     child.start()
@@ -243,7 +243,7 @@ def _start_in_sandbox(context: ForkServerContext | None, task: Task, rules: Rule
     task = replace(task, scratch=str(scratch), addresses=addresses)
     if context is None:
         program = Sandboxed(
-            [sys.executable, "-m", "client.task"],
+            [sys.executable, "-m", "client.node.task"],
             rules,
             os.environ,
             scratch=scratch,
@@ -308,7 +308,7 @@ def run_in_sandbox(task: Task, rules: Rules, control: socket.socket, output: soc
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a SuperExec with this executor until its SuperNode ends."""
-    parser = argparse.ArgumentParser(prog="client.executor", description=__doc__)
+    parser = argparse.ArgumentParser(prog="client.node.executor", description=__doc__)
     parser.add_argument("--runtime-api-address", required=True, help="host:port of the SuperNode")
     parser.add_argument("--parent-pid", type=int, required=True, help="process to end with")
     parser.add_argument("--preload", action="append", default=[], help="module to import once")

@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.delivery import Delivery
-from client.kept_files import KeptFiles
-from client.kept_states import KeptStates, mean_file_size
-from client.sockets import REQUEST_SECONDS, listening, send
-from client.transfers import DOWN, At, Transfers
+from client.keeper.delivery import Delivery
+from client.keeper.files import KeptFiles
+from client.keeper.states import KeptStates, mean_file_size
+from client.keeper.transfers import DOWN, At, Transfers
+from client.signer.sockets import REQUEST_SECONDS, listening, send
 from folkmoot.artifacts.sources import (
     EXPIRED,
     SPARE,

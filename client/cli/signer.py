@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.signer_options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet, local_keys
+from client.signer.options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet, local_keys
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -31,7 +31,7 @@ from folkmoot.cli.output import emit, note, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from client.signer_keys import OwnerKey, SigningKey
+    from client.signer.keys import OwnerKey, SigningKey
     from folkmoot.ledger.deployment import Deployment
 
 AccountOption = Annotated[
@@ -115,12 +115,12 @@ def signer_run(
 
     Example: folkmoot signer run --socket signer.sock --wallet 0xSAFE --keystore one.json --owner two.json
     """
-    from client import node
-    from client.signer import SignerAgent
-    from client.signer_checks import SigningRules
-    from client.signer_keys import RemoteKey
-    from client.signer_record import adopt_cap
-    from client.signer_wallet import WalletKey, check_options
+    from client.node import node
+    from client.signer.agent import SignerAgent
+    from client.signer.checks import SigningRules
+    from client.signer.keys import RemoteKey
+    from client.signer.record import adopt_cap
+    from client.signer.wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.client import LedgerReader
@@ -189,7 +189,7 @@ def record_show(
 
     Example: folkmoot signer record show
     """
-    from client.signer_record import LOST, RECORD_FILE, SigningRecord
+    from client.signer.record import LOST, RECORD_FILE, SigningRecord
 
     folder = record
     if folder is None:
@@ -266,7 +266,7 @@ def record_export(
 
     Example: folkmoot signer record export --out record.json
     """
-    from client.signer_record import RecordFolder
+    from client.signer.record import RecordFolder
 
     address = _address(account, keystore)
     folder = _record_folder(record, address, _deployment(record, deployment))
@@ -295,7 +295,7 @@ def record_import(
 
     Example: folkmoot signer record import record.json
     """
-    from client.signer_record import RecordFolder, SigningRecord
+    from client.signer.record import RecordFolder, SigningRecord
 
     try:
         imported = SigningRecord.from_json(file.read_bytes(), str(file))
@@ -348,8 +348,8 @@ def record_raise(
     """
     from functools import cache
 
-    from client.node import check_chain
-    from client.signer_record import LOST, RecordFolder, SignedRounds
+    from client.node.node import check_chain
+    from client.signer.record import LOST, RecordFolder, SignedRounds
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.budget import UNITS_OF_RHO
     from folkmoot.protocol.commitment import Domain
@@ -423,7 +423,7 @@ def record_cap(
     """
     from dataclasses import replace
 
-    from client.signer_record import MAX_NUMBER, RecordFolder
+    from client.signer.record import MAX_NUMBER, RecordFolder
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.privacy.accountant import CONTENT, rho_for
     from folkmoot.protocol.budget import UNITS_OF_RHO
@@ -472,7 +472,7 @@ def _deployment(record: Path | None, path: Path) -> Deployment | None:
 
 
 def _record_folder(record: Path | None, account: str, deployment: Deployment | None) -> Path:
-    from client.signer import RECORD_FOLDER
+    from client.signer.agent import RECORD_FOLDER
 
     if record is not None or deployment is None:
         return (record or Path(RECORD_FOLDER)).absolute()
@@ -480,7 +480,7 @@ def _record_folder(record: Path | None, account: str, deployment: Deployment | N
 
 
 def _require_record(folder: Path) -> None:
-    from client.signer_record import RECORD_FILE
+    from client.signer.record import RECORD_FILE
 
     if not (folder / RECORD_FILE).exists():
         raise InputError(

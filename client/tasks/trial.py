@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from client.evaluation import count
+from client.tasks.evaluation import count
 from folkmoot.errors import FolkmootError, TaskError
 from folkmoot.evaluation import Measurement, measure
 from folkmoot.evaluation.canary import NOTHING, compared

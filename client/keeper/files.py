@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from client.kept_states import version_of
+from client.keeper.states import version_of
 from folkmoot.artifacts.sources import PART, ArtifactSource
 from folkmoot.errors import LocalError
 from folkmoot.protocol.manifest import CarriedFile, Manifest

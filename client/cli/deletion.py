@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli import CoordinatorUrl
-from client.signer_options import Owners, Wallet, local_keys
+from client.cli.join import CoordinatorUrl
+from client.signer.options import Owners, Wallet, local_keys
 from folkmoot.cli.options import (
     DEPLOYMENT_DEFAULT,
     RPC_DEFAULT,
@@ -50,8 +50,8 @@ def forget(
 
     Example: folkmoot forget --coordinator https://moot.example --keystore ada.json
     """
-    from client.signer_keys import wish_message
-    from client.signer_wallet import WalletKey, check_options
+    from client.signer.keys import wish_message
+    from client.signer.wallet import WalletKey, check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.commitment import Domain

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.transfers import UP, Transfers
+from client.keeper.transfers import UP, Transfers
 from folkmoot.coordinator_api import CoordinatorApi, commitment_from_wire, commitment_to_wire, passing
 from folkmoot.errors import EncodingError, FolkmootError, InputError, UpdateRefused
 from folkmoot.flower.contributor import KeptUpdate, kept_update
