@@ -34,7 +34,7 @@ from server.db.steps import Step
 from server.federation import Federation
 from server.genesis import read_genesis
 from server.restore.compare import Comparison
-from server.rounds import queries as services
+from server.rounds import queries
 from server.settings import Settings
 from server.storage import Storage
 from server.store import Store, is_bucket
@@ -327,7 +327,7 @@ def _broken_indexes(connection: Connection) -> list[str]:
 
 def _wanted(session: Session) -> list[_File]:
     """Files of the rounds that are not over, of their bases, and of the newest base."""
-    numbers = services.unfinished(session)
+    numbers = queries.unfinished(session)
     bases = set(session.scalars(select(Round.base).where(Round.number.in_(numbers))))
     newest = session.scalar(select(func.max(Round.number)).where(Round.step == Step.SETTLED)) or 0
     of_base = Artifact.round.in_({*bases, newest}) & Artifact.kind.in_(("state", "artifacts"))

@@ -32,7 +32,7 @@ from server.db.engine import Database
 from server.db.holding import FENCED
 from server.db.models import Round
 from server.restore.upkeep import Upkeep
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.engine import Engine
 from server.rounds.runs import stopping
 from server.telemetry.failing import Failing
@@ -202,8 +202,8 @@ class Worker:
         A round that is anchored and waits for the end of its challenge window can wait, unless the clock is moved.
         """
         with self._database.read() as session:
-            rounds = services.unfinished(session) if self._chain.time_travel else services.open_round(session)
-            busy = bool(rounds) or services.running_run(session) is not None or under_way(session)
+            rounds = queries.unfinished(session) if self._chain.time_travel else queries.open_round(session)
+            busy = bool(rounds) or queries.running_run(session) is not None or under_way(session)
         return self._poll_interval * (1 if busy else IDLE_FACTOR)
 
     def _look_at_chain(self, check: Callable[[], None]) -> None:
@@ -282,7 +282,7 @@ class Worker:
         """Append an event if something keeps the run from going on that is no matter of time: once a round each."""
         try:
             with self._database.read() as session:
-                run, newest = services.running_run(session), session.scalar(select(func.max(Round.number)))
+                run, newest = queries.running_run(session), session.scalar(select(func.max(Round.number)))
                 found = [] if run is None else stopping(session, self.waiting)
                 identifier = "" if run is None else run.id
             first = next((one for one in found if not one.normal), None)

@@ -120,12 +120,12 @@ def password_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def keystore(tmp_path: Path) -> Callable[[str], Path]:
     """Make the key file of a named account, with little work for scrypt, and return its path."""
-    from folkmoot.runtime import keystore as keys
+    from folkmoot.runtime import keystore
 
     def make(name: str) -> Path:
         path = tmp_path / "keys" / f"{name}.json"
         if not path.exists():
-            keys.create(path, factories.PASSWORD, private_key=bytes(factories.account(name).key), work=2)
+            keystore.create(path, factories.PASSWORD, private_key=bytes(factories.account(name).key), work=2)
         return path
 
     return make

@@ -31,13 +31,11 @@ from web3.providers.base import JSONBaseProvider
 from web3.types import Nonce
 
 from folkmoot.chain.private import send_privately
-from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import confirmations, sending
 from folkmoot.chain.transactions import resume as interrupted
-from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.errors import ContractRefused, RpcError, WrongChainError
-from folkmoot.ledger import packaged
-from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger import packaged, reverts
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import (
     DEFAULT_TIMEOUT,
@@ -605,7 +603,7 @@ def settle(
     if notes.depth <= 1:
         return list(receipts)
     with chain_errors("waiting for confirmations", endpoint_of(w3)):
-        found = depth.await_depth(w3, notes, CONFIRM_TIMEOUT, say)
+        found = confirmations.await_depth(w3, notes, CONFIRM_TIMEOUT, say)
     for (transaction, note), receipt in zip(notes.untold().items(), found.values(), strict=True):
         if receipt["status"] != 1:
             notes.forget(note)
@@ -695,7 +693,7 @@ def refusal_of(error: BaseException, doing: str) -> ContractRefused:
     data = getattr(error, "data", None)
     if isinstance(data, dict):  # some nodes wrap it
         data = data.get("data")
-    return refusals.explain(data if isinstance(data, str | bytes) else None, doing)
+    return reverts.explain(data if isinstance(data, str | bytes) else None, doing)
 
 
 def endpoint_of(w3: Web3) -> str:
@@ -731,7 +729,7 @@ def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | Contra
     answer = response.get("error")
     message = str(answer.get("message", "")) if isinstance(answer, dict) else str(error)
     if isinstance(answer, dict) and "revert" in message.lower():
-        return refusals.explain(cast("dict[str, Any]", answer).get("data"), doing)
+        return reverts.explain(cast("dict[str, Any]", answer).get("data"), doing)
     if any(words in message.lower() for words in ("insufficient funds", "enough funds")):  # the last: Hardhat
         return RpcError(
             "The account has not enough native coins to pay the gas.",

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger import reverts
 from folkmoot.rpc.client import Phase
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def open_demands(chain: Chain) -> list[OpenDemand]:
     """
     functions = chain.data_availability.functions
     count = int(chain.read(functions.demandCount()))
-    words = refusals.ENUMS["IDataAvailability.What"]
+    words = reverts.ENUMS["IDataAvailability.What"]
     found = []
     for number in range(max(1, count - MOST_DEMANDS + 1), count + 1):
         about, answer_by, what, status, entry, _, level, index, demander, _ = chain.read(

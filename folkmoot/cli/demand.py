@@ -111,13 +111,13 @@ def ask(
     Example: folkmoot demand ask 7 --what update --entry 2 --artifacts https://mirror.example
     """
     with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
-        from folkmoot.fraud.contracts import demands as demanding
+        from folkmoot.fraud.contracts import demands
         from folkmoot.fraud.proofs.availability import DataKind, demand_call, root_of
 
         kind = DataKind[what.upper()]
         _check_options(kind, entry, artifacts)
-        purpose = demanding.purpose(round_, kind, entry)
-        demand = demanding.earlier(chain, account_address(None, keystore), purpose)
+        purpose = demands.purpose(round_, kind, entry)
+        demand = demands.earlier(chain, account_address(None, keystore), purpose)
         if demand is None:
             with working("Reading the chain ...", json_):
                 case = _case(chain, round_)
@@ -148,12 +148,12 @@ def descend(
     Example: folkmoot demand descend 3 1704
     """
     with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
-        from folkmoot.fraud.contracts import demands as demanding
+        from folkmoot.fraud.contracts import demands
 
-        purpose = demanding.step_purpose(demand, leaf)
-        made = demanding.earlier(chain, account_address(None, keystore), purpose)
+        purpose = demands.step_purpose(demand, leaf)
+        made = demands.earlier(chain, account_address(None, keystore), purpose)
         if made is None:
-            call, about = demanding.step_down(chain, demand, leaf)
+            call, about = demands.step_down(chain, demand, leaf)
             made = _send(chain, call, str(about), purpose, keystore, password_file, yes, json_)
         _tell(made, {"parent": demand}, json_)
 
@@ -175,11 +175,11 @@ def claim(
     Example: folkmoot demand claim 3
     """
     with sending(rpc, deployment, confirmations, json_, private_rpc) as chain:
-        from folkmoot.fraud.contracts import demands as demanding
+        from folkmoot.fraud.contracts import demands
 
         account = unlock(keystore, password_file)
         with working("Claiming ...", json_):
-            done = demanding.settle(chain, demand, account)
+            done = demands.settle(chain, demand, account)
         document = {
             "demand": demand,
             "round": done.round,
@@ -206,7 +206,7 @@ def _send(
     json_: bool,
 ) -> Asked:
     """Say what a demand costs, ask, and send it."""
-    from folkmoot.fraud.contracts import demands as demanding
+    from folkmoot.fraud.contracts import demands
     from folkmoot.runtime.units import format_amount
 
     account = unlock(keystore, password_file)
@@ -214,7 +214,7 @@ def _send(
         pairs(
             {
                 "demand": shown,
-                "deposit": f"{format_amount(demanding.deposit_of(chain))}; it goes to whoever answers in time",
+                "deposit": f"{format_amount(demands.deposit_of(chain))}; it goes to whoever answers in time",
                 "unanswered": "the round is void, and you have the deposit back and a quarter of the bond",
             }
         ),
@@ -223,7 +223,7 @@ def _send(
     if not yes:
         _confirm()
     with working("Demanding ...", json_):
-        return demanding.ask(chain, call, account, purpose)
+        return demands.ask(chain, call, account, purpose)
 
 
 def _tell(demand: Asked, known: dict[str, int], json_: bool) -> None:

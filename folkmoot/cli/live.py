@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from folkmoot.cli.output import printable
 from folkmoot.cli.progress import Node, RoundLine, RunProgress, TimeLeft
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.runtime.units import format_duration
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ class View:
         line = self.progress.rounds.get(number) if isinstance(number, int) else None
         if line is None or not line.metrics:
             return
-        text = measures.said(line.metrics) or ", ".join(
-            f"{name} {measures.shown(name, value)}" for name, value in sorted(line.metrics.items())[:3]
+        text = app_metrics.said(line.metrics) or ", ".join(
+            f"{name} {app_metrics.shown(name, value)}" for name, value in sorted(line.metrics.items())[:3]
         )
         if text != self._told.get(line.number):
             self._told[line.number] = text
@@ -259,11 +259,11 @@ def _rounds_table(lines: list[RoundLine]) -> RenderableType:
 
 
 def _round_cells(line: RoundLine) -> tuple[str, str, str, str, str, str]:
-    loss, accuracy = measures.headline(line.metrics)
+    loss, accuracy = app_metrics.headline(line.metrics)
     return (
         str(line.number),
-        "" if loss is None else f"loss {measures.shown(loss, line.metrics[loss])}",
-        "" if accuracy is None else f"accuracy {measures.shown(accuracy, line.metrics[accuracy])}",
+        "" if loss is None else f"loss {app_metrics.shown(loss, line.metrics[loss])}",
+        "" if accuracy is None else f"accuracy {app_metrics.shown(accuracy, line.metrics[accuracy])}",
         "" if line.accepted is None else f"{line.accepted} of {line.entries} accepted",
         "" if line.seconds is None else f"{line.seconds:.1f} s",
         line.phase,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 
 LOOKED_AT = 5
 """Number of recent rounds whose mean duration predicts the next ones. The first round counts only if it is the only
@@ -288,7 +288,7 @@ class RunProgress:
             self._set(self._reported(data), "refused", str(data.get("code") or ""))
 
     def _round_measured(self, data: Mapping[str, Any]) -> None:
-        metrics = measures.flat(data.get("metrics"))
+        metrics = app_metrics.flat(data.get("metrics"))
         if metrics:
             self._line(data).metrics.update(metrics)
 

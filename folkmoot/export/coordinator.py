@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
@@ -63,7 +63,7 @@ def read(api: CoordinatorApi) -> FederationRecord:
                     weights=weights.get(number, {}),
                     reasons=reasons.get(number, {}),
                     rewards=rewards.get(number, {}),
-                    metrics=measures.flat(report.get("metrics")),
+                    metrics=app_metrics.flat(report.get("metrics")),
                     hashes=_hashes(view),
                 )
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.export import metric_charts
 from folkmoot.export.rounds import FederationRecord, RoundRecord
 from folkmoot.runtime.units import UNIT, format_amount, format_time
@@ -73,9 +73,11 @@ def _cards(record: FederationRecord) -> list[tuple[str, object, object]]:
     values: list[tuple[str, object, object]] = []
     last = next((one for one in reversed(rounds) if one.metrics), None)
     if last is not None:
-        for name, key in zip(("Loss", "Accuracy"), measures.headline(last.metrics), strict=True):
+        for name, key in zip(("Loss", "Accuracy"), app_metrics.headline(last.metrics), strict=True):
             if key is not None:
-                values.append((name, measures.shown(key, last.metrics[key]), f"{key}, round {last.number}"))
+                values.append(
+                    (name, app_metrics.shown(key, last.metrics[key]), f"{key}, round {last.number}")
+                )
     kept = sum(one.phase in ("anchored", "final") for one in rounds)
     values.append(("Rounds", len(rounds), f"{kept} anchored or final"))
     values.append(("Contributors", len(record.contributors), "with a weight or a reward"))
@@ -181,8 +183,8 @@ def _rounds(record: FederationRecord) -> Markup:
     rows = []
     for one in record.rounds:
         loss, accuracy = (
-            _NONE if key is None else measures.shown(key, one.metrics[key])
-            for key in measures.headline(one.metrics)
+            _NONE if key is None else app_metrics.shown(key, one.metrics[key])
+            for key in app_metrics.headline(one.metrics)
         )
         entries = _NONE if one.accepted is None else f"{one.accepted} of {one.entries} accepted"
         lost = (_NONE if value is None else value for value in (one.refused, one.failed))
@@ -196,7 +198,7 @@ def _costs(record: FederationRecord) -> Markup | None:
     for title, value in (("Gas", "gas"), ("Seconds by the chain's clock", "seconds")):
         known = [(one.number, getattr(one, value)) for one in record.rounds]
         points = [(number, float(one)) for number, one in known if one is not None]
-        drawn.append(charts.chart(title, [charts.Line(value, points)], measures.number, from_zero=True))
+        drawn.append(charts.chart(title, [charts.Line(value, points)], app_metrics.number, from_zero=True))
     if not any(drawn):
         return None
     rows = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.web.charts import Line, chart
 from folkmoot.web.markup import Markup, tag
 
@@ -16,24 +16,26 @@ ByRound = Mapping[int, Mapping[str, float]]
 def loss_and_accuracy(metrics: ByRound) -> Markup | None:
     """Return a chart of all losses and one of all accuracies and other shares; None if there are none."""
     names = _names(metrics)
-    losses = [name for name in names if measures.is_loss(name)]
-    shares = [name for name in names if measures.is_share(name) and name not in losses]
+    losses = [name for name in names if app_metrics.is_loss(name)]
+    shares = [name for name in names if app_metrics.is_share(name) and name not in losses]
     drawn = Markup.of(
-        chart("Loss", _lines(metrics, losses), measures.number),
-        chart("Accuracy", _lines(metrics, shares), measures.percent),
+        chart("Loss", _lines(metrics, losses), app_metrics.number),
+        chart("Accuracy", _lines(metrics, shares), app_metrics.percent),
     )
     return tag("div", drawn, class_="charts") if drawn else None
 
 
 def others(metrics: ByRound, most: int) -> Markup | None:
     """Return a chart of each other metric, at most so many; None if there are none."""
-    names = [name for name in _names(metrics) if not (measures.is_loss(name) or measures.is_share(name))]
-    drawn = [chart(name, _lines(metrics, [name]), measures.number) for name in names[:most]]
+    names = [
+        name for name in _names(metrics) if not (app_metrics.is_loss(name) or app_metrics.is_share(name))
+    ]
+    drawn = [chart(name, _lines(metrics, [name]), app_metrics.number) for name in names[:most]]
     return tag("div", drawn, class_="charts") if drawn else None
 
 
 def _names(metrics: ByRound) -> list[str]:
-    return sorted({name for values in metrics.values() for name in values}, key=measures.rank)
+    return sorted({name for values in metrics.values() for name in values}, key=app_metrics.rank)
 
 
 def _lines(metrics: ByRound, names: list[str]) -> list[Line]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.export import metric_charts
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount, format_duration, format_time
@@ -141,9 +141,9 @@ def _cards(found: Overview) -> Markup:
             f"{of_run} done" if run and newest else "the operator starts one with folkmoot train",
         )
     ]
-    for name, key in zip(("Loss", "Accuracy"), measures.headline(metrics), strict=True):
+    for name, key in zip(("Loss", "Accuracy"), app_metrics.headline(metrics), strict=True):
         if key is not None:
-            values.append((name, measures.shown(key, metrics[key]), f"{key}, round {last}"))
+            values.append((name, app_metrics.shown(key, metrics[key]), f"{key}, round {last}"))
     answers = [one.answer for one in found.people]
     answered = f"{answers.count('accepted')} answered this round" if newest else "without the coordinator"
     values += [
@@ -196,14 +196,14 @@ def _rounds(found: Overview) -> Markup:
 def _round(round_: RoundView, metrics: Mapping[str, float]) -> Sequence[object]:
     counted = round_.weights is not None and round_.phase not in ("opening", "open")
     accepted = sum(weight > 0 for weight in round_.weights) if counted and round_.weights else None
-    loss, accuracy = measures.headline(metrics)
+    loss, accuracy = app_metrics.headline(metrics)
     return (
         tag("a", round_.round, href=f"/v1/rounds/{round_.round}"),
         Markup.of(
             _state(round_.phase), tag("span", _cut(round_.error), class_="note") if round_.error else None
         ),
-        _NONE if loss is None else measures.shown(loss, metrics[loss]),
-        _NONE if accuracy is None else measures.shown(accuracy, metrics[accuracy]),
+        _NONE if loss is None else app_metrics.shown(loss, metrics[loss]),
+        _NONE if accuracy is None else app_metrics.shown(accuracy, metrics[accuracy]),
         f"{round_.received} received" if accepted is None else f"{accepted} of {round_.entries} accepted",
         round_.refused,
         _NONE if round_.opened_at is None else _time(round_.opened_at),

@@ -30,7 +30,7 @@ from folkmoot.runtime.units import UNIT
 from server.chain.view import ChainView
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.db.steps import Step
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.answers import open_demands
 from server.storage import Storage
 from server.worker import Status
@@ -234,7 +234,7 @@ class Gauges(Collector):
             numbers.set("folkmoot_database_latency_seconds", time.monotonic() - started)
             _steps(session, numbers)
             _outbox(session, numbers)
-            run = services.running_run(session)
+            run = queries.running_run(session)
             numbers.set("folkmoot_run_rounds_left", _left(run))
             numbers.set("folkmoot_demands_open", len(open_demands(session)))
 
@@ -263,7 +263,7 @@ class Gauges(Collector):
         ledger, address = self._chain.ledger, self._address
         policy = self._chain.policy(ledger.current_policy())
         with self._database.read() as session:
-            gas = services.round_gas(session, policy)
+            gas = queries.round_gas(session, policy)
         balance = balance_of(self._chain.rpc, address)
         price = gas_price(self._chain.rpc)
         numbers.set("folkmoot_head_version", ledger.head().round)
@@ -303,7 +303,7 @@ def database_bytes(session: Session) -> int:
 
 def overdue(session: Session, now: int) -> Iterable[int]:
     """Seconds since the deadline of what each unfinished round does, by the chain's clock; negative before it."""
-    for number in services.unfinished(session):
+    for number in queries.unfinished(session):
         round_ = session.get_one(Round, number)
         match Step(round_.step):
             case Step.OPENING:

@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import ChainError
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.rpc.client import Member
 from server.api.pages import Window
 from server.api.parts import AppState
@@ -154,7 +154,9 @@ def overview(here: AppState) -> Overview:
 def reported(session: Session) -> dict[int, dict[str, float]]:
     """Metrics of the newest rounds that were reported, by round."""
     query = select(RoundReport).order_by(RoundReport.round.desc()).limit(ROUNDS)
-    found = {report.round: measures.flat(report.document.get("metrics")) for report in session.scalars(query)}
+    found = {
+        report.round: app_metrics.flat(report.document.get("metrics")) for report in session.scalars(query)
+    }
     return {number: metrics for number, metrics in found.items() if metrics}
 
 

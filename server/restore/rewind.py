@@ -41,7 +41,7 @@ from server.federation import Federation
 from server.restore.files import Importer, RoundFiles
 from server.restore.restore import counting, leave_out, replayed
 from server.restore.rows import UNKNOWN, Base, Rows
-from server.rounds import queries as services
+from server.rounds import queries
 from server.storage import Storage
 from server.store import StoreSource
 
@@ -318,7 +318,7 @@ class _Rewriting:
             "0x" + ledger.state_root(ledger.head).hex(),
             ledger.policy,
         )
-        updates = services.accepted(self.session, row.number)
+        updates = queries.accepted(self.session, row.number)
         useful = bool(updates) or (run is not None and run.state == "running")
         return here == following and row.step not in _VOID and useful
 
@@ -355,7 +355,7 @@ class _Rewriting:
         """Delete a round and what belongs to it."""
         for transaction in self.session.scalars(select(Transaction).where(Transaction.round == row.number)):
             self._drop(transaction)
-        services.remove_round(self.session, row)
+        queries.remove_round(self.session, row)
 
     def _forget_model(self, number: int) -> None:
         made = (Artifact.kind == "model") & (Artifact.round == number)
@@ -393,4 +393,4 @@ class _Rewriting:
             run.completed = max(0, run.completed - 1)
         if gone and run.state == "done":
             why = "The chain lost rounds of this run. Start another one for them."
-            services.fail_run(session, run, why)
+            queries.fail_run(session, run, why)

@@ -16,8 +16,7 @@ from server.db import events
 from server.db.engine import Database
 from server.db.models import Round, Transaction
 from server.db.steps import Step
-from server.rounds import patience
-from server.rounds import queries as services
+from server.rounds import patience, queries
 from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, numbers_json, record
 from server.rounds.phase import StepHandler, refused
@@ -74,7 +73,7 @@ class AnchorWindow(StepHandler):
         if round_.commit_deadline is None or round_.anchor_deadline is None:
             raise AssertionError(f"round {round_.number} has no deadlines")
         with self._database.read() as session:
-            missing = len(services.awaited(session, round_.number))
+            missing = len(queries.awaited(session, round_.number))
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
         until = round_.commit_deadline + int(window * self._delivery_share)
@@ -172,7 +171,7 @@ class AnchorWindow(StepHandler):
             stored.step = Step.ANCHORED
             stored.challenge_deadline = view.challenge_deadline
             stored.error = None
-            run = services.running_run(session)
+            run = queries.running_run(session)
             if run is not None and run.id == stored.run_id:
                 run.completed += 1
                 patience.reset(run)

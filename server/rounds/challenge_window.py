@@ -16,7 +16,7 @@ from server.db import events
 from server.db.engine import Database
 from server.db.models import Entry, Round, Transaction
 from server.db.steps import Step
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.answers import open_demands
 from server.rounds.phase import StepHandler, refused
 from server.waiting import DONE, Progress, Waiting, Why, wait
@@ -54,7 +54,7 @@ class ChallengeWindow(StepHandler):
         if self._chain.now() < deadline:
             if self._chain.time_travel and self._may_travel(round_.number):
                 with self._database.read() as session:
-                    free = services.open_round(session) is None and not open_demands(session)
+                    free = queries.open_round(session) is None and not open_demands(session)
                 if free:
                     self._chain.node.move_clock(deadline)
                     return DONE

@@ -23,8 +23,7 @@ from server.db import events
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, Round, Transaction, Update
 from server.db.steps import Step
-from server.rounds import queries as services
-from server.rounds import reported
+from server.rounds import queries, reported
 from server.rounds.phase import StepHandler
 from server.waiting import DONE, Progress, Why, wait
 
@@ -180,8 +179,8 @@ class CommitWindow(StepHandler):
     def _look(self, round_: Round) -> _Seen:
         """Read who is in a round by now."""
         with self._database.read() as session:
-            on_chain = {commitment.contributor for commitment, _ in services.recorded(session, round_)}
-            accepted = services.accepted(session, round_.number)
+            on_chain = {commitment.contributor for commitment, _ in queries.recorded(session, round_)}
+            accepted = queries.accepted(session, round_.number)
             pending = [
                 update
                 for update in accepted
@@ -191,7 +190,7 @@ class CommitWindow(StepHandler):
             # The operator's word shortens waiting; it excludes nobody who answers before the window ends.
             complete = reported.is_complete(session, round_.number)
             enough = max(1, round_.expect)
-            answered = len(services.answered(session, round_, forgeable=False))
+            answered = len(queries.answered(session, round_, forgeable=False))
             seen = _Seen(
                 on_chain,
                 pending,
@@ -200,7 +199,7 @@ class CommitWindow(StepHandler):
                 complete=complete,
                 answered=answered,
                 everyone=complete or answered >= enough,
-                may_skip=complete or len(services.answered(session, round_, forgeable=True)) >= enough,
+                may_skip=complete or len(queries.answered(session, round_, forgeable=True)) >= enough,
             )
             session.expunge_all()
         return seen
@@ -211,7 +210,7 @@ class CommitWindow(StepHandler):
         The chain refuses `cancelEmpty` if somebody commits meanwhile, and the round goes on.
         """
         with self._database.write("empty-queued") as session:
-            if services.contributors(session, round_):
+            if queries.contributors(session, round_):
                 return False  # one has come since
             return self._send(session, f"cancel:{round_.number}", round_.number, "cancelEmpty", round_.number)
 
@@ -384,7 +383,7 @@ class CommitWindow(StepHandler):
     def _close(self, round_: Round, view: RoundView, pending: Sequence[Update]) -> bool:
         """The window is over: fix the entries."""
         with self._database.write("entries-fixed") as session:
-            found = services.recorded(session, round_)
+            found = queries.recorded(session, round_)
             commitments = [commitment for commitment, _ in found]
             if len(found) != view.entries or entries_hash(commitments) != view.entries_hash:
                 return False  # the events are not all read yet
@@ -395,7 +394,7 @@ class CommitWindow(StepHandler):
                     stored.batch = "own"  # whether it is the same one is seen below
                 else:
                     _drop(session, stored, "round-closed", "The window closed before it was on the chain.")
-            updates = {update.contributor: update for update in services.accepted(session, round_.number)}
+            updates = {update.contributor: update for update in queries.accepted(session, round_.number)}
             for position, (commitment, event) in enumerate(found):
                 delivered = updates.get(commitment.contributor)
                 commitment_hash = "0x" + commitment.struct_hash.hex()
@@ -452,4 +451,4 @@ def _outdone(session: Session, number: int, on_chain: set[str]) -> list[Update]:
 
 def _drop(session: Session, update: Update, reason: str, detail: str) -> None:
     update.dropped = reason
-    services.refuse(session, update.round, update.contributor, reason, detail, authenticated=True)
+    queries.refuse(session, update.round, update.contributor, reason, detail, authenticated=True)

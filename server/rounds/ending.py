@@ -14,8 +14,7 @@ from server.db import events
 from server.db.engine import Database
 from server.db.models import Round
 from server.db.steps import Step
-from server.rounds import queries as services
-from server.rounds import reported
+from server.rounds import queries, reported
 from server.rounds.patience import Patience
 from server.rounds.phase import StepHandler, refused
 from server.waiting import DONE, Progress, Why, wait
@@ -94,12 +93,12 @@ class Ending(StepHandler):
                     **outbox.told(transaction),
                 }
                 events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
-            run = services.running_run(session)
+            run = queries.running_run(session)
             if run is None or run.id != stored.run_id:
                 return DONE
             if step is Step.SLASHED:
                 run.cancelled += 1
-                services.fail_run(
+                queries.fail_run(
                     session, run, f"Round {round_.number} was slashed: its anchor was proven wrong."
                 )
             elif reported.lost_by_rollback(session, round_.number):

@@ -24,7 +24,7 @@ from server.chain.view import ChainView
 from server.db.models import Round
 from server.db.steps import Step
 from server.federation import Federation
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
@@ -126,7 +126,7 @@ class Engine:
             ChainError: The chain gave no answer; call again later.
         """
         with self._storage.database.read() as session:
-            numbers = services.unfinished(session)
+            numbers = queries.unfinished(session)
         self._clock.only(numbers)
         results: list[Progress] = []
         try:

@@ -11,7 +11,7 @@ from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Artifact, Round, Transaction
 from server.db.steps import Step
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.phase import StepHandler, refused
 from server.waiting import DONE, Progress, Waiting, Why, wait
 
@@ -86,18 +86,18 @@ class Opening(StepHandler):
         if refusal == "StakeVaultDrawTooEarly" and self._chain.local:
             self._chain.node.move_clock(self._chain.now() + 1)  # Anvil makes no block by itself
         with self._database.write("opening-failed") as session:
-            services.remove_round(session, session.get_one(Round, round_.number))
+            queries.remove_round(session, session.get_one(Round, round_.number))
             if refusal == "StakeVaultDrawTooOld":
                 # The purpose has the opening's hash: another one is sent if this one is too old again, weeks later.
                 purpose = f"redraw:{transaction.hash or transaction.id}"
                 data = encode_call("vault", "redraw")
                 outbox.enqueue(session, purpose, round_.number, self._chain.vault.address, data)
-            run = services.running_run(session)
+            run = queries.running_run(session)
             if run is not None and not passing:
                 message = (
                     f"Round {round_.number} can't be opened. {error.get('message')} {error.get('remedy')}"
                 )
-                services.fail_run(session, run, message)
+                queries.fail_run(session, run, message)
         if not passing:
             return DONE
         self._refused = refused(Why.OPENING_REFUSED, transaction)

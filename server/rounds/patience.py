@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from folkmoot.runtime.units import format_duration
 from server.db import events
 from server.db.models import Run
-from server.rounds import queries as services
+from server.rounds import queries
 from server.settings import Settings
 from server.waiting import Waiting, Why, wait
 
@@ -81,7 +81,7 @@ class Patience:
                 spent = format_duration(int((now - since).total_seconds()))
                 tried = f", for {spent} (the patience is {format_duration(run.patience)})"
             message = f"{run.cancelled} rounds in a row were cancelled{tried}. {why}"
-            services.fail_run(session, run, message.strip())
+            queries.fail_run(session, run, message.strip())
 
     def waits_until(self, run: Run, now: datetime) -> datetime | None:
         """Return when the pause of a run ends; None if it may open a round now, or is over.

@@ -19,7 +19,7 @@ from server.db import events
 from server.db.models import Round, Run
 from server.db.steps import UNSETTLED, Step
 from server.federation import Federation
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.base import make_header, read_base
 from server.rounds.patience import Patience, told
 from server.rounds.phase import StepHandler
@@ -48,12 +48,12 @@ class Runs(StepHandler):
     def advance(self) -> Progress:
         """Open the next round or end the run, if it is time."""
         with self._database.read() as session:
-            run = services.running_run(session)
+            run = queries.running_run(session)
             if run is None:
                 return wait(Why.NO_RUN)
-            if (open_ := services.open_round(session)) is not None:
+            if (open_ := queries.open_round(session)) is not None:
                 return wait(Why.NOT_ANCHORED, open_.number)
-            if self._chain.time_travel and (unfinished := services.unfinished(session)):
+            if self._chain.time_travel and (unfinished := queries.unfinished(session)):
                 # Moving the clock for the old round would close the new one.
                 return wait(Why.CLOCK_TO_MOVE, before=unfinished[-1])
             session.expunge(run)
@@ -71,7 +71,7 @@ class Runs(StepHandler):
             raise  # what can't be asked now, or a file that is to be repaired, says nothing about the run
         except FolkmootError as exc:
             with self._database.write("run-failed") as session:
-                services.fail_run(session, session.get_one(Run, run.id), str(exc))
+                queries.fail_run(session, session.get_one(Run, run.id), str(exc))
             return DONE
 
     def _plan(self, run: Run) -> Progress:
@@ -138,7 +138,7 @@ class Runs(StepHandler):
 
 def stopping(session: Session, waiting: Sequence[Waiting]) -> list[Waiting]:
     """Return what of all that is waited for keeps the run from going on, the reason to name first."""
-    open_ = services.open_round(session)
+    open_ = queries.open_round(session)
     rounds = (None, open_.number if open_ else None)
     found = [one for one in waiting if one.round in rounds or one.why in STOPS_ALL]
     return [one for one in found if one.why is not Why.NO_RUN]

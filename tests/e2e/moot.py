@@ -22,7 +22,7 @@ from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
-from folkmoot.runtime import keystore as keys
+from folkmoot.runtime import keystore
 from folkmoot.runtime.processes import free_port
 from tests import factories
 from tests.e2e.flower import Flower
@@ -67,7 +67,7 @@ def moot(
     write(root / "genesis", manifest, state, genesis)
     password = root / "password"
     password.write_text(factories.PASSWORD)
-    key = keys.create(
+    key = keystore.create(
         root / "coordinator.json",
         factories.PASSWORD,
         private_key=bytes(factories.account("coordinator").key),

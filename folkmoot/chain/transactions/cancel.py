@@ -16,8 +16,7 @@ from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from hexbytes import HexBytes
 from web3.exceptions import Web3RPCError
 
-from folkmoot.chain.transactions import confirmations as depth
-from folkmoot.chain.transactions import sending
+from folkmoot.chain.transactions import confirmations, sending
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.chain.transactions.status import TxLookup, TxStatus
 from folkmoot.errors import ChainError
@@ -112,7 +111,7 @@ def cancel(
         notes.mined(PendingTx(_nothing(note, nonce), nonce, (filler,), filling), filler, earlier=False)
     notes.mined(PendingTx(_nothing(note, note.nonce), note.nonce, forms, raw), mined, earlier=False)
     if notes.depth > 1:
-        receipt = depth.await_depth(w3, notes, timeout)[mined]
+        receipt = confirmations.await_depth(w3, notes, timeout)[mined]
     in_vain = receipt["transactionHash"].to_0x_hex() != form
     return Cancelled(receipt, in_vain, note.nonce - first)
 

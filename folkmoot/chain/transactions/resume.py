@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
 from folkmoot.chain.transactions.sending import await_receipt
 from folkmoot.chain.transactions.status import TxLookup, TxStatus, look
@@ -72,7 +72,7 @@ def take_up(
     transaction = receipt["transactionHash"].to_0x_hex()
     notes.mined(note, transaction, earlier=True)
     if notes.depth > 1 and (wait or receipt["status"] != 1):
-        receipt = depth.await_depth(w3, notes, timeout)[transaction]
+        receipt = confirmations.await_depth(w3, notes, timeout)[transaction]
     if receipt["status"] != 1:
         notes.forget(note)
         notes.say(f"An interrupted call sent this, but it failed on the chain (transaction {transaction}).")

@@ -19,7 +19,7 @@ from folkmoot.fraud.proofs import proof as proofs
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.proof import Proof, prove
-from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger import reverts
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
@@ -296,7 +296,7 @@ def _name(error: ContractRefused) -> str:
         raw = bytes.fromhex(data.removeprefix("0x"))
     except ValueError:
         return ""
-    return proofs.errors().get(raw[:4]) or str(refusals.explain(raw).details.get("error") or "")
+    return proofs.errors().get(raw[:4]) or str(reverts.explain(raw).details.get("error") or "")
 
 
 def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefused | None) -> FolkmootError:

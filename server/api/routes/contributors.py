@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.explain.reputation import reputation
-from server.api import verdict_queries as judged
+from server.api import verdict_queries
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, AppState, Here
 from server.api.problems import Problem
@@ -58,7 +58,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
         entries = session.scalars(
             select(Entry).where(Entry.contributor == address).order_by(Entry.round.desc()).limit(SHOWN)
         ).all()
-        rewards = judged.credited(session, address, [entry.round for entry in entries])
+        rewards = verdict_queries.credited(session, address, [entry.round for entry in entries])
         history = [
             HistoryView(
                 round=entry.round,
@@ -88,7 +88,7 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
 def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictView]:
     """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
     with here.database.read() as session:
-        query = judged.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
+        query = verdict_queries.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Entry.round < after)
         rows = session.execute(query).all()

@@ -17,7 +17,7 @@ from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.canary import Canary
 
 router = APIRouter(tags=["rounds"])
@@ -40,7 +40,7 @@ def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
 def current(here: Here) -> CurrentRoundView:
     """The round to train for; 404 `no-open-round` if none takes updates now."""
     with here.database.read() as session:
-        found = services.open_round(session)
+        found = queries.open_round(session)
         if (
             found is None
             or found.step not in (Step.COLLECTING, Step.DELIVERY)

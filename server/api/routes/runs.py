@@ -21,7 +21,7 @@ from server.api.schemas import CheckView, EndRunRequest, RunIdView, RunRequest, 
 from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
-from server.rounds import queries as services
+from server.rounds import queries
 from server.rounds.enrolment import enrolled
 from server.rounds.patience import Patience, told, unix
 from server.rounds.runs import check_entitled, stopping
@@ -50,7 +50,7 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
     with here.database.write("run-started") as session:
-        running = services.running_run(session)
+        running = queries.running_run(session)
         if running is not None:
             raise Problem(
                 409,
@@ -108,7 +108,7 @@ def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
-            services.fail_run(session, run, f"The operator ended it: {wish.reason}")
+            queries.fail_run(session, run, f"The operator ended it: {wish.reason}")
         return _view(here, session, run)
 
 

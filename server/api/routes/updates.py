@@ -22,7 +22,7 @@ from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.runtime.coding import CodingError, Decoder
-from server.api import verdict_queries as judged
+from server.api import verdict_queries
 from server.api.pages import PageWindow, encode
 from server.api.parts import Address, AppState, Here, RoundNumber
 from server.api.problems import WRITES, Problem, described
@@ -281,10 +281,10 @@ def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictV
         if phase in ("cancelled", "slashed"):
             text = f"Round {round_number} was {phase}: nothing counted and nobody was paid."
             raise Problem(409, "round-void", text)
-        if round_.step not in judged.JUDGED:
+        if round_.step not in verdict_queries.JUDGED:
             text = f"Round {round_number} is not anchored yet, so it has no verdicts."
             raise Problem(409, "round-not-anchored", text, "Ask again after the anchor.")
-        rows = session.execute(judged.own_entries(address).where(Entry.round == round_number)).all()
+        rows = session.execute(verdict_queries.own_entries(address).where(Entry.round == round_number)).all()
         if not rows:
             text = f"{address} has no entry in round {round_number}."
             remedy = f"See /v1/rounds/{round_number}/updates/{address} for what was refused."

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 
 junk: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -20,25 +20,25 @@ junk: st.SearchStrategy[Any] = st.recursive(
 
 @given(junk)
 def test_only_finite_numbers_are_left(metrics: Any) -> None:
-    found = measures.flat(metrics)
-    assert len(found) <= measures.MOST
+    found = app_metrics.flat(metrics)
+    assert len(found) <= app_metrics.MOST
     for name, value in found.items():
-        assert name.partition("/")[0] in measures.SOURCES
+        assert name.partition("/")[0] in app_metrics.SOURCES
         assert math.isfinite(value)
-        measures.shown(name, value)
-    measures.said(found)
+        app_metrics.shown(name, value)
+    app_metrics.said(found)
 
 
 def test_the_most_telling_source_speaks_for_a_round() -> None:
-    found = measures.flat(
+    found = app_metrics.flat(
         {
             "train": {"train_loss": 0.3, "accuracy": 0.99},
             "evaluate": {"eval_loss": 0.5, "eval_acc": 0.8},
             "server": {"centralized_loss": 0.4},
         }
     )
-    assert measures.headline(found) == ("server/centralized_loss", "evaluate/eval_acc")
-    assert measures.said(found) == "loss 0.400, accuracy 80.0%"
+    assert app_metrics.headline(found) == ("server/centralized_loss", "evaluate/eval_acc")
+    assert app_metrics.said(found) == "loss 0.400, accuracy 80.0%"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_most_telling_source_speaks_for_a_round() -> None:
     ],
 )
 def test_names_say_what_a_metric_is(name: str, loss: bool, share: bool) -> None:
-    assert (measures.is_loss(name), measures.is_share(name)) == (loss, share)
+    assert (app_metrics.is_loss(name), app_metrics.is_share(name)) == (loss, share)
 
 
 @pytest.mark.parametrize(
@@ -72,4 +72,4 @@ def test_names_say_what_a_metric_is(name: str, loss: bool, share: bool) -> None:
     ],
 )
 def test_values_as_people_read_them(value: float, percent: str, number: str) -> None:
-    assert (measures.percent(value), measures.number(value)) == (percent, number)
+    assert (app_metrics.percent(value), app_metrics.number(value)) == (percent, number)

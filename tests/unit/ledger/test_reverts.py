@@ -7,8 +7,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from folkmoot.ledger import packaged
-from folkmoot.ledger import reverts as refusals
+from folkmoot.ledger import packaged, reverts
 from folkmoot.runtime.units import UNIT
 
 
@@ -18,9 +17,9 @@ def _revert(signature: str, *values: object) -> bytes:
 
 
 def test_every_error_of_the_contracts_has_a_remedy_and_no_remedy_is_left_over() -> None:
-    names = {error.name for error in refusals.catalogue().values()}
-    assert names == set(refusals.REMEDIES)
-    assert all(remedy.strip() for remedy in refusals.REMEDIES.values())
+    names = {error.name for error in reverts.catalogue().values()}
+    assert names == set(reverts.REMEDIES)
+    assert all(remedy.strip() for remedy in reverts.REMEDIES.values())
 
 
 def test_no_two_errors_share_a_selector() -> None:
@@ -30,7 +29,7 @@ def test_no_two_errors_share_a_selector() -> None:
 
 def test_amounts_are_shown_in_tokens_and_given_in_units() -> None:
     who = "0x" + "11" * 20
-    error = refusals.explain(
+    error = reverts.explain(
         _revert("RoundLedgerStakeTooLow(address,uint256,uint256)", who, 5 * UNIT, 100 * UNIT), "commitUpdate"
     )
     assert error.message == (
@@ -45,20 +44,20 @@ def test_amounts_are_shown_in_tokens_and_given_in_units() -> None:
 def test_an_account_without_a_place_is_told_what_it_has_and_what_is_certain() -> None:
     who = "0x" + "11" * 20
     signature = "RoundLedgerNoPlace(uint64,address,uint256,uint256)"
-    error = refusals.explain(_revert(signature, 7, who, 50 * UNIT, 72 * UNIT), "commitUpdate")
+    error = reverts.explain(_revert(signature, 7, who, 50 * UNIT, 72 * UNIT), "commitUpdate")
     assert error.message == (
         f"The contract refused commitUpdate: no place (round 7, account {who}, enrolled 50 MOOT, quota 72 MOOT)."
     )
     assert "not drawn" in error.remedy
     late = "RoundLedgerEnrolledTooLate(uint64,address,uint256,uint256)"
-    assert "since 2027-01-15T08:00:00Z" in refusals.explain(_revert(late, 7, who, 1_800_000_000, 1)).message
+    assert "since 2027-01-15T08:00:00Z" in reverts.explain(_revert(late, 7, who, 1_800_000_000, 1)).message
 
 
 def test_phases_and_times_are_words() -> None:
-    wrong = refusals.explain(_revert("RoundLedgerWrongPhase(uint64,uint8,uint8)", 4, 1, 3))
+    wrong = reverts.explain(_revert("RoundLedgerWrongPhase(uint64,uint8,uint8)", 4, 1, 3))
     assert "round 4, current open, required anchored" in wrong.message
     assert wrong.details["arguments"] == {"round": 4, "current": "open", "required": "anchored"}
-    early = refusals.explain(
+    early = reverts.explain(
         _revert("RoundLedgerTooEarly(uint64,uint256,uint256)", 1, 1_700_000_000, 1_800_000_000)
     )
     assert "notBefore 2027-01-15T08:00:00Z" in early.message
@@ -66,7 +65,7 @@ def test_phases_and_times_are_words() -> None:
 
 def test_expected_states_of_a_proposal_are_words() -> None:
     states = (1 << 4 | 1 << 5).to_bytes(32, "big")
-    error = refusals.explain(
+    error = reverts.explain(
         _revert("GovernorUnexpectedProposalState(uint256,uint8,bytes32)", 12345678901234, 1, states)
     )
     assert "proposalId 1234567890…, current active, expectedStates succeeded or queued" in error.message
@@ -74,14 +73,14 @@ def test_expected_states_of_a_proposal_are_words() -> None:
 
 
 def test_solidity_errors() -> None:
-    assert "(reason no luck)" in refusals.explain(_revert("Error(string)", "no luck")).message
-    assert "arithmetic overflow" in refusals.explain(_revert("Panic(uint256)", 0x11)).message
+    assert "(reason no luck)" in reverts.explain(_revert("Error(string)", "no luck")).message
+    assert "arithmetic overflow" in reverts.explain(_revert("Panic(uint256)", 0x11)).message
 
 
 @pytest.mark.parametrize(
     "data", [None, "", "0x", b"", "0x12", "0x12345678", "nonsense", _revert("Error(string)", "x")[:20]]
 )
 def test_what_can_not_be_decoded_is_still_told(data: bytes | str | None) -> None:
-    error = refusals.explain(data, "stake")
+    error = reverts.explain(data, "stake")
     assert error.message.startswith("The contract refused stake")
     assert error.code == "contract-refused"

@@ -9,17 +9,17 @@ from xml.etree import ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.evaluation import app_metrics as measures
+from folkmoot.evaluation import app_metrics
 from folkmoot.web import charts
 from folkmoot.web.charts import HEIGHT, LEFT, LINES, POINTS, WIDTH, Line, chart, round_ticks, ticks
 
-values = st.floats(-measures.LARGEST, measures.LARGEST, exclude_min=True, exclude_max=True)
+values = st.floats(-app_metrics.LARGEST, app_metrics.LARGEST, exclude_min=True, exclude_max=True)
 points = st.dictionaries(st.integers(1, 10**12), values, max_size=30).map(lambda found: sorted(found.items()))
 
 
 @given(st.lists(st.tuples(st.text(max_size=20), points), max_size=6))
 def test_any_values_make_a_chart_that_fits(lines: list[tuple[str, list[tuple[int, float]]]]) -> None:
-    made = chart("Loss <b>", [Line(name, found) for name, found in lines], measures.number)
+    made = chart("Loss <b>", [Line(name, found) for name, found in lines], app_metrics.number)
     drawn = [found for _, found in lines if found][:LINES]
     if not drawn:
         assert made == ""
@@ -52,7 +52,7 @@ def test_round_ticks_are_few_and_whole(first: int, more: int) -> None:
 
 def test_a_long_run_is_drawn_thinner_and_to_its_end() -> None:
     made = chart(
-        "Loss", [Line("loss", [(number, 1 / number) for number in range(1, 10_001)])], measures.number
+        "Loss", [Line("loss", [(number, 1 / number) for number in range(1, 10_001)])], app_metrics.number
     )
     root = ET.fromstring(made)  # noqa: S314  we made it ourselves
     (path,) = [one.get("d", "") for one in root.iter("path") if f"M{LEFT}" in one.get("d", "")]
@@ -62,6 +62,6 @@ def test_a_long_run_is_drawn_thinner_and_to_its_end() -> None:
 
 
 def test_one_point_is_a_chart() -> None:
-    made = chart("Accuracy", [Line("accuracy", [(1, 0.5)])], measures.percent)
+    made = chart("Accuracy", [Line("accuracy", [(1, 0.5)])], app_metrics.percent)
     assert len(re.findall("<circle", made)) == 1
     assert "accuracy 50% in round 1" in made
