@@ -48,6 +48,7 @@ from folkmoot.rpc.client import (
     VaultReader,
 )
 from folkmoot.rpc.quorum import Quorum, open_rpc
+from folkmoot.rpc.refusals import Refusal, refusal_in
 from folkmoot.runtime import services
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.urls import without_secrets
@@ -730,7 +731,7 @@ def _rpc_failure(error: Web3RPCError, doing: str, url: str) -> RpcError | Contra
     message = str(answer.get("message", "")) if isinstance(answer, dict) else str(error)
     if isinstance(answer, dict) and "revert" in message.lower():
         return reverts.explain(cast("dict[str, Any]", answer).get("data"), doing)
-    if any(words in message.lower() for words in ("insufficient funds", "enough funds")):  # the last: Hardhat
+    if refusal_in(message) is Refusal.NO_GAS_MONEY:
         return RpcError(
             "The account has not enough native coins to pay the gas.",
             remedy="Send it some (on a local chain: `folkmoot fund ADDRESS`).",

@@ -30,6 +30,7 @@ from folkmoot.errors import ContractRefused, InputError, RpcError
 from folkmoot.rpc.client import DEFAULT_TIMEOUT, PATIENCE, PLACE_BITS, Rpc
 from folkmoot.rpc.normalize import fingerprint, normalize_response
 from folkmoot.rpc.poll import FIRST_PAUSE, LONGEST_PAUSE, Answer, Endpoint, Poll
+from folkmoot.rpc.refusals import Refusal, refusal_in
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.urls import apart, without_secrets
 
@@ -72,9 +73,6 @@ _LOW = ("eth_maxPriorityFeePerGas", "eth_gasPrice")
 
 _LOCAL = ("evm_", "anvil_", "hardhat_")
 """Methods that change a local chain, and must do so once."""
-
-_HAS_IT = ("already known", "alreadyknown", "already imported", "known transaction", "already exists")
-"""What nodes say to a transaction that they have."""
 
 Question = Callable[[Rpc], tuple[Hashable, Any]]
 """Asks one endpoint: what its answer is compared by, and the answer."""
@@ -337,7 +335,7 @@ class Quorum(Rpc):
             try:
                 rpc.call("eth_sendRawTransaction", params)
             except RpcError as error:
-                if not any(words in error.message.lower() for words in _HAS_IT):
+                if refusal_in(error.message) is not Refusal.ALREADY_KNOWN:
                     raise
             return True, None
 

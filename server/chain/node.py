@@ -11,29 +11,13 @@ from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.ledger.reverts import explain
 from folkmoot.rpc.client import PLACE_BITS, Rpc
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
+from folkmoot.rpc.refusals import Refusal, refusal_in
 
 _GWEI = 10**9
 FEE_TOO_LOW = "fee-too-low"
 """Code of the error of a node that takes a transaction only with higher fees."""
 TURNED_AWAY = (FEE_TOO_LOW, "no-gas-money", "rpc-error")
 """Codes of errors of a node that is there and does not take a transaction now."""
-_KNOWN = (
-    "already known",
-    "already imported",
-    "known transaction",
-    "nonce too low",
-    "alreadyknown",
-    "already exists",
-)
-_TOO_POOR = ("insufficient funds", "enough funds")  # the second: Hardhat
-_TOO_CHEAP = (
-    "underpriced",
-    "could not replace existing",  # Erigon
-    "replacementnotallowed",  # Nethermind
-    "feetoolow",
-    "less than block base fee",
-    "max fee per gas too low",
-)
 
 
 @dataclass(frozen=True)
@@ -156,16 +140,16 @@ class RpcNode:
         try:
             self.rpc.call("eth_sendRawTransaction", ["0x" + raw.hex()])
         except RpcError as exc:
-            said = exc.message.lower()
-            if any(words in said for words in _KNOWN):
+            refusal = refusal_in(exc.message)
+            if refusal in (Refusal.ALREADY_KNOWN, Refusal.NONCE_USED):
                 return
-            if any(words in said for words in _TOO_CHEAP):
+            if refusal is Refusal.FEE_TOO_LOW:
                 raise RpcError(
                     exc.message,
                     remedy="It is replaced by one with higher fees once it has waited.",
                     code=FEE_TOO_LOW,
                 ) from exc
-            if any(words in said for words in _TOO_POOR):
+            if refusal is Refusal.NO_GAS_MONEY:
                 raise RpcError(
                     exc.message,
                     remedy="Send the coordinator's account native coins: it can't pay the gas.",
