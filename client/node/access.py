@@ -252,12 +252,12 @@ def _secrets_in(folder: Path) -> list[Path]:
     installed = {path for path in real(python_paths()) if path != folder}
     found: list[Path] = []
     for place, folders, files in os.walk(folder):
-        here = Path(place)
+        directory = Path(place)
         if records := RECORD_FILES.intersection(files):
             # A task beside a record must stay readable.
-            found += [here / name for name in sorted(records)] if here == folder else [here]
-        found += [here / name for name in files if _is_key(here / name)]
-        folders[:] = [name for name in folders if here / name not in installed]
+            found += [directory / name for name in sorted(records)] if directory == folder else [directory]
+        found += [directory / name for name in files if _is_key(directory / name)]
+        folders[:] = [name for name in folders if directory / name not in installed]
     return found
 
 

@@ -255,10 +255,10 @@ def keystore_file(path: Path | None) -> Path:
         return path
     files = keystore.files_in(place) if place.is_dir() else []
     if not files:
-        here = keystore.files_in(Path.cwd()) if path is None else []
+        nearby = keystore.files_in(Path.cwd()) if path is None else []
         keys = (
-            f"Give --keystore {here[0].path.name}, or another key file"
-            if here
+            f"Give --keystore {nearby[0].path.name}, or another key file"
+            if nearby
             else "Give a key file by --keystore"
         )
         raise KeystoreError(

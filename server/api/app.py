@@ -77,26 +77,26 @@ _DESCRIPTION = "\n".join(
 )
 
 
-def create_app(here: AppState, gauges: Gauges) -> FastAPI:
+def create_app(parts: AppState, gauges: Gauges) -> FastAPI:
     """Make the application. The worker is started and stopped by whoever made it."""
-    here.metrics.registry.register(gauges)
+    parts.metrics.registry.register(gauges)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.parts = here
-        app.state.looker = Looker(here)
-        looking = asyncio.create_task(here.hub.run())
+        app.state.parts = parts
+        app.state.looker = Looker(parts)
+        looking = asyncio.create_task(parts.hub.run())
         gauges.start()
         try:
             yield
         finally:
-            here.hub.close()
+            parts.hub.close()
             await run_in_threadpool(gauges.stop)
             await looking
 
     app = interface(lifespan)
-    app.state.hub = here.hub
-    app.add_middleware(Limits, settings=here.settings)
+    app.state.hub = parts.hub
+    app.add_middleware(Limits, settings=parts.settings)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -104,8 +104,8 @@ def create_app(here: AppState, gauges: Gauges) -> FastAPI:
         allow_headers=["Last-Event-ID", "If-None-Match", "Range"],
         expose_headers=["ETag", "Retry-After"],
     )
-    app.add_middleware(problems.Defects, database=here.database)
-    app.add_middleware(Observed, metrics=here.metrics, log=here.settings.access_log)  # the outermost
+    app.add_middleware(problems.Defects, database=parts.database)
+    app.add_middleware(Observed, metrics=parts.metrics, log=parts.settings.access_log)  # the outermost
     return app
 
 

@@ -98,7 +98,7 @@ class Overview:
 class Looker:
     """Looks, at most every `FRESH` seconds."""
 
-    here: AppState
+    parts: AppState
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _found: Overview | None = None
     _at: float = -FRESH
@@ -111,43 +111,43 @@ class Looker:
         """
         with self._lock:
             if self._found is None or time.monotonic() - self._at >= FRESH:
-                self._found = overview(self.here)
+                self._found = overview(self.parts)
                 self._at = time.monotonic()
             return self._found
 
 
-def overview(here: AppState) -> Overview:
+def overview(parts: AppState) -> Overview:
     """Look at database and chain.
 
     Raises:
         DatabaseError: The database does not answer.
     """
-    with here.database.read() as session:
+    with parts.database.read() as session:
         weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
         judged = session.scalar(weighed.limit(1))
         shares = {} if judged is None else _shares(session, judged)
         answers = _answers(session)
         metrics = reported(session)
-        others = Account.staked & (Account.address != here.federation.coordinator)
+        others = Account.staked & (Account.address != parts.federation.coordinator)
         contributors = session.scalar(select(func.count()).where(others)) or 0
         staked = session.scalars(
             select(Account.address).where(others).order_by(Account.address).limit(PEOPLE)
         )
         accounts = list(dict.fromkeys([*shares, *answers, *staked]))[:PEOPLE]
     return Overview(
-        task=here.federation.manifest.task,
-        chain_id=here.federation.deployment.chain_id,
-        ledger=here.federation.deployment.ledger,
-        rpc=here.settings.rpc_url if _LOCAL.fullmatch(here.settings.rpc_url) else None,
-        health=health.health(here, Response()),
-        run=_run(here),
-        rounds=rounds.rounds(here, Window(ROUNDS)).items,
+        task=parts.federation.manifest.task,
+        chain_id=parts.federation.deployment.chain_id,
+        ledger=parts.federation.deployment.ledger,
+        rpc=parts.settings.rpc_url if _LOCAL.fullmatch(parts.settings.rpc_url) else None,
+        health=health.health(parts, Response()),
+        run=_run(parts),
+        rounds=rounds.rounds(parts, Window(ROUNDS)).items,
         metrics=metrics,
         judged=judged,
-        people=_people(here, accounts, shares, answers),
+        people=_people(parts, accounts, shares, answers),
         contributors=contributors,
-        active=_active(here),
-        proposals=_proposals(here),
+        active=_active(parts),
+        proposals=_proposals(parts),
     )
 
 
@@ -178,36 +178,36 @@ def _answers(session: Session) -> dict[str, str]:
 
 
 def _people(
-    here: AppState, accounts: list[str], shares: Mapping[str, Share], answers: Mapping[str, str]
+    parts: AppState, accounts: list[str], shares: Mapping[str, Share], answers: Mapping[str, str]
 ) -> list[Person]:
     members: Mapping[str, Member] = {}
     with suppress(ChainError):
-        members = here.chain.vault.members(accounts) if accounts else {}
+        members = parts.chain.vault.members(accounts) if accounts else {}
     people = []
     for account in accounts:
         member = members.get(account)
         number, enrolled = (None, None) if member is None else (member.number, member.enrolled > 0)
-        name = here.settings.names.get(account, "")
+        name = parts.settings.names.get(account, "")
         people.append(Person(account, name, number, enrolled, answers.get(account, ""), shares.get(account)))
     return sorted(people, key=lambda one: (one.share is None and not one.answer, one.number or 0))
 
 
-def _run(here: AppState) -> RunView | None:
+def _run(parts: AppState) -> RunView | None:
     try:
-        return runs.current(here)
+        return runs.current(parts)
     except Problem:
         return None
 
 
-def _active(here: AppState) -> VersionView | None:
+def _active(parts: AppState) -> VersionView | None:
     try:
-        return models.active(here)
+        return models.active(parts)
     except Problem:
         return None
 
 
-def _proposals(here: AppState) -> list[ProposalView] | None:
+def _proposals(parts: AppState) -> list[ProposalView] | None:
     try:
-        return proposals.proposals(here, Window(PROPOSALS)).items
+        return proposals.proposals(parts, Window(PROPOSALS)).items
     except ChainError:
         return None

@@ -196,7 +196,7 @@ async def _stream_slot(request: Request) -> AsyncIterator[Stream]:
 
 
 StreamSlot = Annotated[Stream, Depends(_stream_slot)]
-Here = Annotated[AppState, Depends(_parts)]
+Parts = Annotated[AppState, Depends(_parts)]
 Address = Annotated[str, Depends(_address)]
 RoundNumber = Annotated[int, Path(ge=0, le=2**63 - 1, description="Number of a round.")]
 Sha256 = Annotated[str, Path(pattern="^[0-9a-f]{64}$", description="sha256 of the file, hex without 0x.")]

@@ -19,7 +19,7 @@ from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.hashing import parse_json
 from folkmoot.protocol.requests import upload_message
 from server.api.files import FILE
-from server.api.parts import REPORT_COST, AppState, Here, Keccak, Sha256
+from server.api.parts import REPORT_COST, AppState, Keccak, Parts, Sha256
 from server.api.problems import WRITES, Problem, described
 from server.api.schemas import StoredView
 from server.api.signatures import check_deadline, signer_of
@@ -35,22 +35,22 @@ router = APIRouter(tags=["artifacts"])
     response_class=FileResponse,
     responses={**FILE, 410: described("The file was deleted by rule; `reason` says why.")},
 )
-def artifact(here: Here, request: Request, sha256: Sha256) -> Response:
+def artifact(parts: Parts, request: Request, sha256: Sha256) -> Response:
     """A file. An update's is a 404 `artifact-embargoed` until the commit window of its round is over.
 
     It is a 410 `expired` once the update was deleted by rule, and `spare-state` once the state was.
     """
-    return _public(here, request, sha256)
+    return _public(parts, request, sha256)
 
 
 @router.head("/v1/artifacts/by-keccak/{keccak}", include_in_schema=False)
 @router.get("/v1/artifacts/by-keccak/{keccak}", response_class=FileResponse, responses=FILE)
-async def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
+async def by_keccak(parts: Parts, request: Request, keccak: Keccak) -> Response:
     """A genesis, verdicts or artifacts file by its keccak256, which is on the chain."""
     digest = keccak.removeprefix("0x")
-    sha256 = await run_in_threadpool(_linked, here, digest)
-    answer = await run_in_threadpool(_public, here, request, sha256)
-    await here.files.require_keccak(sha256, digest)
+    sha256 = await run_in_threadpool(_linked, parts, digest)
+    answer = await run_in_threadpool(_public, parts, request, sha256)
+    await parts.files.require_keccak(sha256, digest)
     return answer
 
 
@@ -67,7 +67,7 @@ async def by_keccak(here: Here, request: Request, keccak: Keccak) -> Response:
     },
 )
 async def upload(
-    here: Here,
+    parts: Parts,
     request: Request,
     folkmoot_upload: Annotated[
         str, Header(description="base64url of {account, deadline, signature}.", max_length=4096)
@@ -75,10 +75,10 @@ async def upload(
 ) -> StoredView:
     """Publish an evaluation report, signed by an account with stake."""
     body = await request.body()
-    return await run_in_threadpool(_store_report, here, body, folkmoot_upload)
+    return await run_in_threadpool(_store_report, parts, body, folkmoot_upload)
 
 
-def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
+def _store_report(parts: AppState, body: bytes, proof: str) -> StoredView:
     try:
         claim = parse_json(base64.urlsafe_b64decode(proof + "=" * (-len(proof) % 4)))
         account, deadline = str(claim["account"]), int(claim["deadline"])
@@ -94,35 +94,35 @@ def _store_report(here: AppState, body: bytes, proof: str) -> StoredView:
     except InputError as exc:
         raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
-    signer = signer_of(upload_message(here.federation.domain, sha256, deadline), signature)
+    signer = signer_of(upload_message(parts.federation.domain, sha256, deadline), signature)
     if signer != to_checksum_address(account):
         raise Problem(
             403, "not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again."
         )
-    if here.chain.vault.stake_of(signer) == 0:
+    if parts.chain.vault.stake_of(signer) == 0:
         raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
-    here.count_write(signer, REPORT_COST)
-    stored = here.store.put(body)
-    with here.database.write("report-kept") as session:
+    parts.count_write(signer, REPORT_COST)
+    stored = parts.store.put(body)
+    with parts.database.write("report-kept") as session:
         if session.get(Artifact, stored.sha256) is None:
             session.add(file_row(stored, "report"))
     return StoredView(sha256=stored.sha256)
 
 
-def _linked(here: AppState, digest: str) -> str:
+def _linked(parts: AppState, digest: str) -> str:
     """sha256 of the file with a keccak."""
     try:
-        return here.store.by_keccak(digest)
+        return parts.store.by_keccak(digest)
     except ArtifactError:
-        with here.database.read() as session:
+        with parts.database.read() as session:
             known = session.scalar(select(Artifact.sha256).where(Artifact.keccak == digest))
         if known is None:
             raise
-        raise here.files.wrong_link(digest) from None
+        raise parts.files.wrong_link(digest) from None
 
 
-def _public(here: AppState, request: Request, sha256: str) -> Response:
-    row = here.artifact(sha256)
+def _public(parts: AppState, request: Request, sha256: str) -> Response:
+    row = parts.artifact(sha256)
     if row is None:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
     if row.deleted == Reason.SPARE:
@@ -142,7 +142,7 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
             "Verdicts, states and the other files of the round are still there. See docs/retention.md.",
             reason=row.deleted,
         )
-    if row.public_from and here.chain.now() < row.public_from:
+    if row.public_from and parts.chain.now() < row.public_from:
         raise Problem(
             404,
             "artifact-embargoed",
@@ -150,4 +150,4 @@ def _public(here: AppState, request: Request, sha256: str) -> Response:
             "Ask again after that time.",
             publicFrom=row.public_from,
         )
-    return here.files.answer(request, sha256, row.kind)
+    return parts.files.answer(request, sha256, row.kind)

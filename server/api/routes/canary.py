@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 
-from server.api.parts import Here, RoundNumber
+from server.api.parts import Parts, RoundNumber
 from server.api.problems import WRITES
 from server.api.routes.rounds import canary_view, known
 from server.api.schemas import CanaryTakenView, CanaryView, ReleaseRequest
@@ -29,7 +29,7 @@ router = APIRouter(tags=["canary"])
     },
 )
 async def report(
-    here: Here,
+    parts: Parts,
     request: Request,
     round_number: RoundNumber,
     folkmoot_canary: Annotated[
@@ -39,18 +39,18 @@ async def report(
     """Hand in the evaluator's report on a computed round. The first one counts; again does no harm."""
     body = await request.body()
     signature = bytes.fromhex(folkmoot_canary[2:])
-    told = await run_in_threadpool(here.canary.take, round_number, body, signature)
-    here.worker.wake()
+    told = await run_in_threadpool(parts.canary.take, round_number, body, signature)
+    parts.worker.wake()
     return CanaryTakenView(sha256=told.sha256, new=told.new, fell=told.fell)
 
 
 @router.post("/v1/rounds/{round_number}/release", status_code=202, responses=WRITES)
-def release(here: Here, round_number: RoundNumber, wish: ReleaseRequest) -> CanaryView:
+def release(parts: Parts, round_number: RoundNumber, wish: ReleaseRequest) -> CanaryView:
     """Have a withheld round anchored after all, as the coordinator."""
-    here.canary.release(round_number, bytes.fromhex(wish.signature[2:]))
-    here.worker.wake()
-    with here.database.read() as session:
-        found = canary_view(here.canary, known(session, round_number))
+    parts.canary.release(round_number, bytes.fromhex(wish.signature[2:]))
+    parts.worker.wake()
+    with parts.database.read() as session:
+        found = canary_view(parts.canary, known(session, round_number))
     if found is None:
         raise AssertionError("a released round has a canary")
     return found

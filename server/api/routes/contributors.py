@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from folkmoot.explain.reputation import reputation
 from server.api import verdict_queries
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, AppState, Here
+from server.api.parts import Address, AppState, Parts
 from server.api.problems import Problem
 from server.api.routes.updates import refusal_view
 from server.api.schemas import (
@@ -31,9 +31,9 @@ MAX_ADDRESS = 2**160 - 1
 
 
 @router.get("/v1/contributors")
-def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
+def contributors(parts: Parts, window: PageWindow) -> Page[ContributorView]:
     """All accounts that ever staked, by address."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         query = (
             select(Account.address).where(Account.staked).order_by(Account.address).limit(window.limit + 1)
         )
@@ -42,14 +42,14 @@ def contributors(here: Here, window: PageWindow) -> Page[ContributorView]:
         found = session.scalars(query).all()
         part = list(found[: window.limit])
         cursor = encode(int(part[-1], 16)) if len(found) > window.limit else None
-        return Page(items=_views(here, session, part), next_cursor=cursor)
+        return Page(items=_views(parts, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/contributors/{address}")
-def contributor(here: Here, address: Address) -> ContributorDetailView:
+def contributor(parts: Parts, address: Address) -> ContributorDetailView:
     """One account, with its latest rounds and refusals."""
-    with here.database.read() as session:
-        (view,) = _views(here, session, [address])
+    with parts.database.read() as session:
+        (view,) = _views(parts, session, [address])
         refusals = session.scalars(
             select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
         ).all()
@@ -69,15 +69,15 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
             )
             for entry in entries
         ]
-        policy = here.chain.policy(here.chain.ledger.current_policy())
-        spent = here.chain.ledger.spent(address)
+        policy = parts.chain.policy(parts.chain.ledger.current_policy())
+        spent = parts.chain.ledger.spent(address)
         return ContributorDetailView(
             **view.model_dump(),
-            claimable=str(here.chain.ledger.claimable(address)),
+            claimable=str(parts.chain.ledger.claimable(address)),
             privacy_spent=str(spent),
             privacy_rounds_left=policy.rounds_left(spent),
             reputation=ReputationView.model_validate(
-                reputation(here.judged.parts_of(session, address)).to_json()
+                reputation(parts.judged.parts_of(session, address)).to_json()
             ),
             history=history,
             refused=[refusal_view(refusal) for refusal in refusals],
@@ -85,9 +85,9 @@ def contributor(here: Here, address: Address) -> ContributorDetailView:
 
 
 @router.get("/v1/contributors/{address}/verdicts")
-def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictView]:
+def verdicts(parts: Parts, address: Address, window: PageWindow) -> Page[VerdictView]:
     """Every verdict on an account in words and numbers, newest first; the cursor is a round's number."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         query = verdict_queries.own_entries(address).order_by(Entry.round.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Entry.round < after)
@@ -95,15 +95,15 @@ def verdicts(here: Here, address: Address, window: PageWindow) -> Page[VerdictVi
         part = rows[: window.limit]
         cursor = encode(part[-1][0].round) if len(rows) > window.limit else None
         items = [
-            VerdictView.model_validate(found.to_json()) for found in here.judged.judgements(session, part)
+            VerdictView.model_validate(found.to_json()) for found in parts.judged.judgements(session, part)
         ]
         return Page(items=items, next_cursor=cursor)
 
 
-def _views(here: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
+def _views(parts: AppState, session: Session, addresses: list[str]) -> list[ContributorView]:
     if not addresses:
         return []
-    members = here.chain.vault.members(addresses)
+    members = parts.chain.vault.members(addresses)
     kept = session.scalars(select(Account).where(Account.address.in_(addresses)))
     rewards = {row.address: row.rewards for row in kept}
 
@@ -122,7 +122,7 @@ def _views(here: AppState, session: Session, addresses: list[str]) -> list[Contr
     return [
         ContributorView(
             address=address,
-            name=here.settings.names.get(address, ""),
+            name=parts.settings.names.get(address, ""),
             stake=str(members[address].stake),
             member=members[address].number,
             rounds=entries.get(address, (0, 0))[0],

@@ -12,7 +12,7 @@ from folkmoot.artifacts.wishes import counts
 from folkmoot.errors import InputError
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.rpc.wallets import accepts_digest
-from server.api.parts import Here
+from server.api.parts import Parts
 from server.api.problems import WRITES, Problem
 from server.api.schemas import WishRequest, WishView
 from server.db.models import Entry, Update
@@ -22,7 +22,7 @@ router = APIRouter(tags=["contributors"])
 
 
 @router.post("/v1/deletions", status_code=202, responses=WRITES)
-def wish(here: Here, asked: WishRequest) -> WishView:
+def wish(parts: Parts, asked: WishRequest) -> WishView:
     """Ask for the deletion of one's own update files, as soon as nothing on the chain can need them.
 
     The wish can't be taken back. It also holds for files that can't be deleted yet.
@@ -32,7 +32,7 @@ def wish(here: Here, asked: WishRequest) -> WishView:
     except InputError as error:
         raise Problem(422, "invalid-wish", error.message, error.remedy) from error
     account = wanted.contributor
-    with here.database.read() as session:
+    with parts.database.read() as session:
         known = session.scalar(
             select(
                 exists().where(Entry.contributor == account) | exists().where(Update.contributor == account)
@@ -45,23 +45,23 @@ def wish(here: Here, asked: WishRequest) -> WishView:
             f"{account} has contributed nothing.",
             "Give the account that signed the updates.",
         )
-    if not counts(wanted, here.federation.domain, partial(accepts_digest, here.chain.rpc)):
+    if not counts(wanted, parts.federation.domain, partial(accepts_digest, parts.chain.rpc)):
         raise Problem(
             403,
             "not-authorised",
             f"The signature is not of {account}, and it is no contract that accepts it.",
             "Sign with the contributor's key: `folkmoot forget`.",
         )
-    here.count_write(account)
-    with here.database.write("wish-kept") as session:
+    parts.count_write(account)
+    with parts.database.write("wish-kept") as session:
         last_round = keep(session, wanted)
-    here.worker.wake()
+    parts.worker.wake()
     return WishView(contributor=account, last_round=last_round)
 
 
 @router.get("/v1/deletions")
-def wishes(here: Here) -> Response:
+def wishes(parts: Parts) -> Response:
     """Return all wishes with their signatures, as the file `deletions.json` of a mirror."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         data = to_file(kept(session))
     return Response(data, media_type="application/json")

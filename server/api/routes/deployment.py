@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from server.api.parts import Here
+from server.api.parts import Parts
 from server.api.schemas import DeploymentView
 
 router = APIRouter(tags=["deployment"])
 
 
 @router.get("/v1/deployment")
-def deployment(here: Here) -> DeploymentView:
+def deployment(parts: Parts) -> DeploymentView:
     """The deployment file: save it as deployment.json. Compare it with what others have."""
-    return DeploymentView.model_validate(here.federation.deployment.to_json())
+    return DeploymentView.model_validate(parts.federation.deployment.to_json())

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
-from server.api.parts import Here, StreamSlot
+from server.api.parts import Parts, StreamSlot
 from server.db import events
 from server.db.models import LogEntry
 
@@ -19,7 +19,7 @@ router = APIRouter(tags=["events"])
 
 @router.get("/v1/events", response_class=EventSourceResponse)
 async def stream(
-    here: Here,
+    parts: Parts,
     slot: StreamSlot,
     last_event_id: Annotated[
         int | None, Header(ge=0, le=2**63 - 1, description="Number of the last event that is known.")
@@ -32,7 +32,7 @@ async def stream(
     events come; 0 gives all. A comment every 15 seconds says that the stream is alive. Types and data:
     docs/architecture.md.
     """
-    database = here.database
+    database = parts.database
 
     def newest() -> int:
         with database.read() as session:
@@ -48,8 +48,8 @@ async def stream(
     if last is None:
         last = await run_in_threadpool(newest)
     yield ServerSentEvent(id=str(last), event="hello", data={"after": last}, retry=1000)
-    while not here.hub.closed and not slot.ended:
+    while not parts.hub.closed and not slot.ended:
         for entry in await run_in_threadpool(read, last):
             last = entry.id
             yield ServerSentEvent(id=str(entry.id), event=entry.type, data=entry.data)
-        await here.hub.grown(last, slot)
+        await parts.hub.grown(last, slot)

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Response
 
 from folkmoot.errors import ChainError
 from folkmoot.ledger import clock
-from server.api.parts import Here
+from server.api.parts import Parts
 from server.api.schemas import FailingView, HealthView
 from server.chain.node import Block
 from server.waiting import without_paths
@@ -43,21 +43,21 @@ _DOWN = "A part is down, a background step fails, or the chain lost blocks that 
 
 
 @router.get("/v1/health", responses={503: {"model": HealthView, "description": _DOWN}})
-def health(here: Here, response: Response) -> HealthView:
+def health(parts: Parts, response: Response) -> HealthView:
     """State of database, store, chain and background steps; 503 when one is down or fails.
 
     A step counts as failing from the second failure in a row on, and at once if the error is a defect. It is 503, too,
     when the chain lost blocks that the database rests on.
     """
-    status = here.worker.status
+    status = parts.worker.status
     latest, now = None, None
-    warnings = here.worker.warnings
+    warnings = parts.worker.warnings
     with suppress(ChainError):
-        newest = here.chain.node.latest()
-        latest, now = newest.number, here.chain.now()
-        skew = None if here.chain.local else clock_warning(time.time(), newest)
+        newest = parts.chain.node.latest()
+        latest, now = newest.number, parts.chain.now()
+        skew = None if parts.chain.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
-    database, store = here.database.problem(), here.store.problem()
+    database, store = parts.database.problem(), parts.store.problem()
     fine = database is None and store is None and latest is not None and status.ready and status.code is None
     failing = status.failing.lasting
     fine &= not failing
@@ -73,7 +73,7 @@ def health(here: Here, response: Response) -> HealthView:
         latest_block=latest,
         chain_lag=None if latest is None else max(0, latest - status.indexed_block),
         chain_time=now,
-        coordinator=here.federation.coordinator,
+        coordinator=parts.federation.coordinator,
         code=status.code,
         error=None if error is None else without_paths(error),
         failing=[

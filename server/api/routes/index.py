@@ -57,7 +57,7 @@ async def index(
     if wants_json(accept):
         body, kind = _index(found).model_dump_json(by_alias=True).encode(), "application/json"
     else:
-        url = url_of(request, looker.here.settings)
+        url = url_of(request, looker.parts.settings)
         body, kind = await run_in_threadpool(front, found, url, reload, LINKS), "text/html; charset=utf-8"
     tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from server import model_files
 from server.api.files import FILE
 from server.api.pages import PageWindow, encode
-from server.api.parts import AppState, Here, RoundNumber
+from server.api.parts import AppState, Parts, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import Page, VersionView
 from server.chain.indexer import by_name
@@ -24,69 +24,69 @@ router = APIRouter(tags=["models"])
 
 
 @router.get("/v1/models")
-def models(here: Here, window: PageWindow) -> Page[VersionView]:
+def models(parts: Parts, window: PageWindow) -> Page[VersionView]:
     """All versions, oldest first. Version 0 is the initial model."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         query = select(ChainEvent).where(ChainEvent.name == "VersionRegistered")
         if (after := window.key()) is not None:
             query = query.where(ChainEvent.id > after)
         found = session.scalars(query.order_by(ChainEvent.id).limit(window.limit + 1)).all()
         part = found[: window.limit]
         cursor = encode(part[-1].id) if len(found) > window.limit else None
-        return Page(items=_views(session, here.federation.genesis.state, part), next_cursor=cursor)
+        return Page(items=_views(session, parts.federation.genesis.state, part), next_cursor=cursor)
 
 
 @router.get("/v1/models/active")
-def active(here: Here) -> VersionView:
+def active(parts: Parts) -> VersionView:
     """The version that the assembly made active; 404 `no-active-version` before the first vote."""
-    with here.database.read() as session:
-        (view,) = _views(session, here.federation.genesis.state, [_registered(session, _active(session))])
+    with parts.database.read() as session:
+        (view,) = _views(session, parts.federation.genesis.state, [_registered(session, _active(session))])
         return view
 
 
 @router.head("/v1/models/active/download", include_in_schema=False)
 @router.get("/v1/models/active/download", response_class=FileResponse, responses=FILE)
-async def download_active(here: Here, request: Request) -> Response:
+async def download_active(parts: Parts, request: Request) -> Response:
     """The active version as a safetensors file."""
 
     def number() -> int:
-        with here.database.read() as session:
+        with parts.database.read() as session:
             return _active(session)
 
-    return await _download(here, request, await run_in_threadpool(number))
+    return await _download(parts, request, await run_in_threadpool(number))
 
 
 @router.get("/v1/models/{round_number}")
-def model(here: Here, round_number: RoundNumber) -> VersionView:
+def model(parts: Parts, round_number: RoundNumber) -> VersionView:
     """One version."""
-    with here.database.read() as session:
-        (view,) = _views(session, here.federation.genesis.state, [_registered(session, round_number)])
+    with parts.database.read() as session:
+        (view,) = _views(session, parts.federation.genesis.state, [_registered(session, round_number)])
         return view
 
 
 @router.head("/v1/models/{round_number}/download", include_in_schema=False)
 @router.get("/v1/models/{round_number}/download", response_class=FileResponse, responses=FILE)
-async def download(here: Here, request: Request, round_number: RoundNumber) -> Response:
+async def download(parts: Parts, request: Request, round_number: RoundNumber) -> Response:
     """A version, or a round's anchored outcome, as a safetensors file: the same bytes for everybody."""
-    return await _download(here, request, round_number)
+    return await _download(parts, request, round_number)
 
 
-async def _download(here: AppState, request: Request, number: int) -> Response:
-    async with here.models:
-        sha256 = await run_in_threadpool(_safetensors, here, number)
-    return here.files.answer(request, sha256, "model", f"folkmoot-{number}.safetensors")
+async def _download(parts: AppState, request: Request, number: int) -> Response:
+    async with parts.models:
+        sha256 = await run_in_threadpool(_safetensors, parts, number)
+    return parts.files.answer(request, sha256, "model", f"folkmoot-{number}.safetensors")
 
 
-def _safetensors(here: AppState, number: int) -> str:
+def _safetensors(parts: AppState, number: int) -> str:
     """sha256 of the model file; made and kept on the first call."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         made = model_files.made(session, number)
-        if made is not None and here.store.has(made):
+        if made is not None and parts.store.has(made):
             return made
-        state = model_files.states(session, here.federation.genesis.state, [number]).get(number)
+        state = model_files.states(session, parts.federation.genesis.state, [number]).get(number)
     if state is None:
         raise Problem(404, "unknown-version", f"There is no version {number}.", "See /v1/models.")
-    files = model_files.ModelFiles(here.storage, here.federation, here.chain.policy)
+    files = model_files.ModelFiles(parts.storage, parts.federation, parts.chain.policy)
     return files.make(number, state).sha256
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from folkmoot.errors import ContractRefused
 from server.api.pages import PageWindow
-from server.api.parts import Here
+from server.api.parts import Parts
 from server.api.problems import Problem
 from server.api.schemas import Page, PolicyView
 from server.chain.view import ChainView
@@ -18,23 +18,23 @@ router = APIRouter(tags=["policies"])
 
 
 @router.get("/v1/policies")
-def policies(here: Here, window: PageWindow) -> Page[PolicyView]:
+def policies(parts: Parts, window: PageWindow) -> Page[PolicyView]:
     """All policies, oldest first."""
-    current = here.chain.ledger.current_policy()
+    current = parts.chain.ledger.current_policy()
     numbers, cursor = window.of(range(1, current + 1))
-    return Page(items=[_view(here.chain, number, current) for number in numbers], next_cursor=cursor)
+    return Page(items=[_view(parts.chain, number, current) for number in numbers], next_cursor=cursor)
 
 
 @router.get("/v1/policies/{policy_id}")
 def policy(
-    here: Here, policy_id: Annotated[int, Path(ge=0, lt=2**32, description="Its number.")]
+    parts: Parts, policy_id: Annotated[int, Path(ge=0, lt=2**32, description="Its number.")]
 ) -> PolicyView:
     """One policy."""
-    current = here.chain.ledger.current_policy()
+    current = parts.chain.ledger.current_policy()
     if not 1 <= policy_id <= current:
         raise Problem(404, "unknown-policy", f"There is no policy {policy_id}.", f"The newest is {current}.")
     try:
-        return _view(here.chain, policy_id, current)
+        return _view(parts.chain, policy_id, current)
     except ContractRefused as exc:
         raise Problem(404, "unknown-policy", exc.message) from exc
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 
 from folkmoot.ledger.reverts import PROPOSAL_STATES
 from server.api.pages import PageWindow
-from server.api.parts import AppState, Here
+from server.api.parts import AppState, Parts
 from server.api.problems import Problem
 from server.api.schemas import Page, ProposalDetailView, ProposalView, VoteView
 from server.chain.calls import decode_result, encode_call
@@ -20,20 +20,20 @@ router = APIRouter(tags=["proposals"])
 
 
 @router.get("/v1/proposals")
-def proposals(here: Here, window: PageWindow) -> Page[ProposalView]:
+def proposals(parts: Parts, window: PageWindow) -> Page[ProposalView]:
     """All proposals, newest first."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         part, cursor = window.of(by_name(session, "ProposalCreated")[::-1])
         session.expunge_all()
-    return Page(items=[_view(here, event) for event in part], next_cursor=cursor)
+    return Page(items=[_view(parts, event) for event in part], next_cursor=cursor)
 
 
 @router.get("/v1/proposals/{proposal_id}")
 def proposal(
-    here: Here, proposal_id: Annotated[str, Path(pattern="^[0-9]{1,78}$", description="Its number.")]
+    parts: Parts, proposal_id: Annotated[str, Path(pattern="^[0-9]{1,78}$", description="Its number.")]
 ) -> ProposalDetailView:
     """One proposal, with its votes."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         found = by_name(session, "ProposalCreated", proposal_id)
         votes = [
             *by_name(session, "VoteCast", proposal_id),
@@ -51,21 +51,21 @@ def proposal(
         )
         for vote in votes
     ]
-    return ProposalDetailView(**_view(here, found[-1]).model_dump(), votes=shown)
+    return ProposalDetailView(**_view(parts, found[-1]).model_dump(), votes=shown)
 
 
-def _read(here: AppState, function: str, number: int) -> tuple[Any, ...]:
+def _read(parts: AppState, function: str, number: int) -> tuple[Any, ...]:
     data = encode_call("governor", function, number)
-    answer = here.chain.node.call(here.federation.coordinator, here.federation.deployment.governor, data)
+    answer = parts.chain.node.call(parts.federation.coordinator, parts.federation.deployment.governor, data)
     return decode_result("governor", function, answer)
 
 
-def _view(here: AppState, event: ChainEvent) -> ProposalView:
+def _view(parts: AppState, event: ChainEvent) -> ProposalView:
     arguments = event.arguments
     number = int(arguments["proposalId"])
-    (state,) = _read(here, "state", number)
-    against, for_, abstain = _read(here, "proposalVotes", number)
-    (deadline,) = _read(here, "proposalDeadline", number)
+    (state,) = _read(parts, "state", number)
+    against, for_, abstain = _read(parts, "proposalVotes", number)
+    (deadline,) = _read(parts, "proposalDeadline", number)
     return ProposalView(
         id=str(number),
         proposer=arguments["proposer"],

@@ -6,7 +6,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from folkmoot.protocol.requests import report_digest, report_message
-from server.api.parts import Here, RoundNumber
+from server.api.parts import Parts, RoundNumber
 from server.api.problems import WRITES, Problem
 from server.api.routes.rounds import known
 from server.api.schemas import ReportContent, ReportRequest, ReportTakenView, ReportView
@@ -18,7 +18,7 @@ router = APIRouter(tags=["rounds"])
 
 
 @router.post("/v1/rounds/{round_number}/report", status_code=202, responses=WRITES)
-def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> ReportTakenView:
+def report(parts: Parts, round_number: RoundNumber, wish: ReportRequest) -> ReportTakenView:
     """Report on the nodes of a round, as the coordinator. The newest report replaces the one before."""
     if wish.round != round_number:
         raise Problem(
@@ -28,19 +28,19 @@ def report(here: Here, round_number: RoundNumber, wish: ReportRequest) -> Report
             "Post it to the path of its own round.",
         )
     content = ReportContent(**wish.model_dump(exclude={"deadline", "signature"})).model_dump(by_alias=True)
-    message = report_message(here.federation.domain, round_number, report_digest(content), wish.deadline)
-    require_coordinator(message, wish.signature, here.federation.coordinator, "report")
+    message = report_message(parts.federation.domain, round_number, report_digest(content), wish.deadline)
+    require_coordinator(message, wish.signature, parts.federation.coordinator, "report")
     check_deadline(wish.deadline)
-    with here.database.write("round-reported") as session:
+    with parts.database.write("round-reported") as session:
         reported.keep(session, content, wish.deadline)
-    here.worker.wake()
+    parts.worker.wake()
     return ReportTakenView(round=round_number)
 
 
 @router.get("/v1/rounds/{round_number}/report")
-def newest(here: Here, round_number: RoundNumber) -> ReportView:
+def newest(parts: Parts, round_number: RoundNumber) -> ReportView:
     """Return the newest report on a round; 404 `no-report` if there is none."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         known(session, round_number)
         found = session.get(RoundReport, round_number)
         if found is None:

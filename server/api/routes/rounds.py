@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from server.api.pages import PageWindow, encode
-from server.api.parts import AppState, Here, RoundNumber
+from server.api.parts import AppState, Parts, RoundNumber
 from server.api.problems import Problem
 from server.api.schemas import CanaryView, CurrentRoundView, Page, RoundView
 from server.db.models import Refusal, Round, Transaction, Update
@@ -24,22 +24,22 @@ router = APIRouter(tags=["rounds"])
 
 
 @router.get("/v1/rounds")
-def rounds(here: Here, window: PageWindow) -> Page[RoundView]:
+def rounds(parts: Parts, window: PageWindow) -> Page[RoundView]:
     """Rounds, newest first."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         query = select(Round).order_by(Round.number.desc()).limit(window.limit + 1)
         if (after := window.key()) is not None:
             query = query.where(Round.number < after)
         found = list(session.scalars(query))
         part = found[: window.limit]
         cursor = encode(part[-1].number) if len(found) > window.limit else None
-        return Page(items=_views(here, session, part), next_cursor=cursor)
+        return Page(items=_views(parts, session, part), next_cursor=cursor)
 
 
 @router.get("/v1/rounds/current")
-def current(here: Here) -> CurrentRoundView:
+def current(parts: Parts) -> CurrentRoundView:
     """The round to train for; 404 `no-open-round` if none takes updates now."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         found = queries.open_round(session)
         if (
             found is None
@@ -51,21 +51,21 @@ def current(here: Here) -> CurrentRoundView:
             round=found.number,
             phase=PHASES[Step(found.step)],
             header="0x" + found.header.hex(),
-            manifest=here.federation.genesis.manifest,
+            manifest=parts.federation.genesis.manifest,
             base_state=found.base_state_sha256,
             momentum_root=found.base_momentum_root,
             opened_at=found.opened_at or 0,
             commit_deadline=found.commit_deadline,
-            chain_time=here.chain.now(),
+            chain_time=parts.chain.now(),
             received=_Counted.of(session, [found.number]).received.get(found.number, 0),
         )
 
 
 @router.get("/v1/rounds/{round_number}")
-def one(here: Here, round_number: RoundNumber) -> RoundView:
+def one(parts: Parts, round_number: RoundNumber) -> RoundView:
     """One round."""
-    with here.database.read() as session:
-        (view,) = _views(here, session, [known(session, round_number)])
+    with parts.database.read() as session:
+        (view,) = _views(parts, session, [known(session, round_number)])
         return view
 
 
@@ -128,10 +128,10 @@ class _Counted:
         )
 
 
-def _views(here: AppState, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
+def _views(parts: AppState, session: Session, rounds: Sequence[Round]) -> list[RoundView]:
     found = _Counted.of(session, [round_.number for round_ in rounds])
-    waiting = {one.round: one.sentence for one in reversed(here.worker.waiting)}
-    return [_view(here.canary, round_, found, waiting.get(round_.number)) for round_ in rounds]
+    waiting = {one.round: one.sentence for one in reversed(parts.worker.waiting)}
+    return [_view(parts.canary, round_, found, waiting.get(round_.number)) for round_ in rounds]
 
 
 def _view(canary: Canary, round_: Round, counted: _Counted, waiting: str | None) -> RoundView:

@@ -15,7 +15,7 @@ from folkmoot.doctor import examine, run_checks
 from folkmoot.errors import FolkmootError
 from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
-from server.api.parts import AppState, Here
+from server.api.parts import AppState, Parts
 from server.api.problems import WRITES, Problem
 from server.api.schemas import CheckView, EndRunRequest, RunIdView, RunRequest, RunView, WaitView
 from server.api.signatures import check_deadline, require_coordinator
@@ -34,22 +34,22 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 
 
 @router.post("/v1/runs", status_code=201, responses=WRITES)
-def start(here: Here, wish: RunRequest) -> RunIdView:
+def start(parts: Parts, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    message = run_message(here.federation.domain, wish.rounds, wish.expect, wish.patience, wish.deadline)
-    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
+    message = run_message(parts.federation.domain, wish.rounds, wish.expect, wish.patience, wish.deadline)
+    require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     signed = "0x" + digest(message).hex()
-    with here.database.read() as session:
+    with parts.database.read() as session:
         _require_unused(session, signed)  # also when too old: whoever sends it again learns what came of it
     check_deadline(wish.deadline)
     try:
-        policy = here.chain.ledger.policy(here.chain.ledger.current_policy())
-        check_entitled(here.chain, here.federation.coordinator, policy)
+        policy = parts.chain.ledger.policy(parts.chain.ledger.current_policy())
+        check_entitled(parts.chain, parts.federation.coordinator, policy)
     except FolkmootError as exc:
         if exc.code in ("bond-too-low", "not-coordinator"):
             raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
         raise
-    with here.database.write("run-started") as session:
+    with parts.database.write("run-started") as session:
         running = queries.running_run(session)
         if running is not None:
             raise Problem(
@@ -76,40 +76,40 @@ def start(here: Here, wish: RunRequest) -> RunIdView:
         data = {"run": run.id, "rounds": run.rounds, "expect": run.expect, "patience": run.patience}
         events.append(session, "run-started", data, key=f"run-started:{run.id}")
         identifier = run.id
-    here.worker.wake()
+    parts.worker.wake()
     return RunIdView(id=identifier)
 
 
 @router.get("/v1/runs/needs")
-def needs(here: Here, rounds: Count, expect: Count) -> list[CheckView]:
+def needs(parts: Parts, rounds: Count, expect: Count) -> list[CheckView]:
     """What a run of so many rounds needs, before anybody starts it: bonds, coins for gas, contributors."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         enrolled_now = len(enrolled(session))
-    settings = here.settings
+    settings = parts.settings
     checks = run_checks(
-        here.chain.rpc,
+        parts.chain.rpc,
         settings.resolve(settings.deployment),
         rounds=rounds,
         expect=expect,
         enrolled=enrolled_now,
-        moves_clock=here.chain.time_travel,
+        moves_clock=parts.chain.time_travel,
     )
     return [CheckView(**line.to_json()) for line in examine(checks)]
 
 
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
-def end(here: Here, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
+def end(parts: Parts, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
-    message = end_run_message(here.federation.domain, run_id, wish.reason, wish.deadline)
-    require_coordinator(message, wish.signature, here.federation.coordinator, "start and end runs")
+    message = end_run_message(parts.federation.domain, run_id, wish.reason, wish.deadline)
+    require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     check_deadline(wish.deadline)
-    with here.database.write("run-ended") as session:
+    with parts.database.write("run-ended") as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
             queries.fail_run(session, run, f"The operator ended it: {wish.reason}")
-        return _view(here, session, run)
+        return _view(parts, session, run)
 
 
 def _require_unused(session: Session, signed: str) -> None:
@@ -127,28 +127,28 @@ def _require_unused(session: Session, signed: str) -> None:
 
 
 @router.get("/v1/runs/current")
-def current(here: Here) -> RunView:
+def current(parts: Parts) -> RunView:
     """The newest run, also if it is over."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
             raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
-        return _view(here, session, run)
+        return _view(parts, session, run)
 
 
 @router.get("/v1/runs/{run_id}")
-def one(here: Here, run_id: RunIdentifier) -> RunView:
+def one(parts: Parts, run_id: RunIdentifier) -> RunView:
     """One run."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         run = session.get(Run, run_id)
         if run is None:
             raise Problem(404, "unknown-run", f"There is no run {run_id}.")
-        return _view(here, session, run)
+        return _view(parts, session, run)
 
 
-def _view(here: AppState, session: Session, run: Run) -> RunView:
-    until = Patience.of(here.settings).waits_until(run, datetime.now(UTC))
-    waits = [] if run.state != "running" else stopping(session, here.worker.waiting)
+def _view(parts: AppState, session: Session, run: Run) -> RunView:
+    until = Patience.of(parts.settings).waits_until(run, datetime.now(UTC))
+    waits = [] if run.state != "running" else stopping(session, parts.worker.waiting)
     if until is not None and (pause := told(until, run.cancelled)) not in waits:
         waits.insert(0, pause)  # not looked at yet
     return RunView(

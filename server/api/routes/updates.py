@@ -24,7 +24,7 @@ from folkmoot.protocol.commitment import Commitment
 from folkmoot.runtime.coding import CodingError, Decoder
 from server.api import verdict_queries
 from server.api.pages import PageWindow, encode
-from server.api.parts import Address, AppState, Here, RoundNumber
+from server.api.parts import Address, AppState, Parts, RoundNumber
 from server.api.problems import WRITES, Problem, described
 from server.api.routes.rounds import known
 from server.api.schemas import (
@@ -69,7 +69,7 @@ LISTED_REFUSALS = 500
 )
 async def submit(
     request: Request,
-    here: Here,
+    parts: Parts,
     round_number: RoundNumber,
     folkmoot_commitment: SignedCommitment,
     upload_offset: Annotated[
@@ -82,8 +82,8 @@ async def submit(
     which to go on; without an offset the update begins anew.
     """
     commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
-    account, intake = commitment.contributor, here.intake
-    most = here.federation.manifest.size
+    account, intake = commitment.contributor, parts.intake
+    most = parts.federation.manifest.size
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding not in ("identity", "gzip"):
         raise Problem(
@@ -91,9 +91,9 @@ async def submit(
         )
     try:
         try:
-            arrival = await _begin(here, round_number, commitment, signature)
+            arrival = await _begin(parts, round_number, commitment, signature)
             if arrival.authenticated:
-                here.count_write(account)
+                parts.count_write(account)
             declared = request.headers.get("content-length", "")
             most = intake.size(arrival)
             if coding == "identity" and declared.isdecimal() and upload_offset + int(declared) != most:
@@ -101,26 +101,28 @@ async def submit(
         except UpdateRefused:
             await _drain(request, most)
             raise
-        slots, holder = (here.uploads, account) if arrival.authenticated else (here.unsigned, "")
+        slots, holder = (parts.uploads, account) if arrival.authenticated else (parts.unsigned, "")
         with slots.held(holder, "updates"):
-            async with here.unfinished.turn(arrival) as turn:
-                new = await _receive(request, here, arrival, upload_offset, coding == "gzip", turn)
+            async with parts.unfinished.turn(arrival) as turn:
+                new = await _receive(request, parts, arrival, upload_offset, coding == "gzip", turn)
     except UpdateRefused as refusal:
         kept = await to_thread.run_sync(
-            intake.write_down, round_number, commitment, signature, refusal, limiter=here.receiving
+            intake.write_down, round_number, commitment, signature, refusal, limiter=parts.receiving
         )
         if kept:
-            here.worker.wake()
+            parts.worker.wake()
         raise
-    here.worker.wake()
+    parts.worker.wake()
     return AcceptedView(new=new)
 
 
 @router.get("/v1/rounds/{round_number}/upload", responses=WRITES)
-async def upload(here: Here, round_number: RoundNumber, folkmoot_commitment: SignedCommitment) -> UploadView:
+async def upload(
+    parts: Parts, round_number: RoundNumber, folkmoot_commitment: SignedCommitment
+) -> UploadView:
     """How much of an update has arrived. Its refusals are those of the update."""
     commitment, signature = commitment_from_wire(_base64url(folkmoot_commitment))
-    arrival = await _begin(here, round_number, commitment, signature)
+    arrival = await _begin(parts, round_number, commitment, signature)
     if not arrival.authenticated:
         raise Problem(
             403,
@@ -128,35 +130,35 @@ async def upload(here: Here, round_number: RoundNumber, folkmoot_commitment: Sig
             f"The signature is not of {commitment.contributor}.",
             "Send the whole update.",
         )
-    here.count_write(commitment.contributor)
-    there, accepted = await to_thread.run_sync(_found, here, arrival, limiter=here.receiving)
-    return UploadView(offset=there, size=here.intake.size(arrival), accepted=accepted)
+    parts.count_write(commitment.contributor)
+    there, accepted = await to_thread.run_sync(_found, parts, arrival, limiter=parts.receiving)
+    return UploadView(offset=there, size=parts.intake.size(arrival), accepted=accepted)
 
 
-def _found(here: AppState, arrival: Arrival) -> tuple[int, bool]:
-    if here.intake.has(arrival):
-        return here.intake.size(arrival), True
-    return here.unfinished.there(arrival), False
+def _found(parts: AppState, arrival: Arrival) -> tuple[int, bool]:
+    if parts.intake.has(arrival):
+        return parts.intake.size(arrival), True
+    return parts.unfinished.there(arrival), False
 
 
-async def _begin(here: AppState, number: int, commitment: Commitment, signature: bytes) -> Arrival:
+async def _begin(parts: AppState, number: int, commitment: Commitment, signature: bytes) -> Arrival:
     if commitment.round != number:
         message = f"The commitment is for round {commitment.round}, not {number}."
         raise UpdateRefused(message, remedy="Send it to its own round.", code="round-unknown")
-    begin = partial(here.intake.begin, number, commitment, signature)
-    return await to_thread.run_sync(begin, limiter=here.receiving)
+    begin = partial(parts.intake.begin, number, commitment, signature)
+    return await to_thread.run_sync(begin, limiter=parts.receiving)
 
 
 async def _receive(
-    request: Request, here: AppState, arrival: Arrival, offset: int, coded: bool, turn: Turn
+    request: Request, parts: AppState, arrival: Arrival, offset: int, coded: bool, turn: Turn
 ) -> bool:
     """Receive an update and take it in; whether it is new. What has arrived stays if the connection breaks."""
-    intake, contributor = here.intake, arrival.commitment.contributor
+    intake, contributor = parts.intake, arrival.commitment.contributor
     most = intake.size(arrival)
-    in_thread = partial(to_thread.run_sync, limiter=here.receiving)
-    name = await in_thread(here.unfinished.place, arrival)
+    in_thread = partial(to_thread.run_sync, limiter=parts.receiving)
+    name = await in_thread(parts.unfinished.place, arrival)
     with ExitStack() as stack:
-        opened = here.store.writer() if name is None else here.store.continued(name)
+        opened = parts.store.writer() if name is None else parts.store.continued(name)
         writer = await in_thread(stack.enter_context, opened)  # Reads what is there.
         if not offset:
             writer.restart()
@@ -169,7 +171,7 @@ async def _receive(
                 offset=writer.size,
             )
         what = f"the update of {contributor} for round {arrival.round}"
-        progress = Progress(here.metrics, "in", what, most, offset)
+        progress = Progress(parts.metrics, "in", what, most, offset)
         decoder = Decoder() if coded else None
         try:
             with turn.receiving:
@@ -186,7 +188,7 @@ async def _receive(
                     409, "superseded", "A later upload of this account has taken over.", "Let it end."
                 )
             progress.ended()
-            return await to_thread.run_sync(intake.finish, arrival, writer, limiter=here.checking)
+            return await to_thread.run_sync(intake.finish, arrival, writer, limiter=parts.checking)
         except ClientDisconnect as exc:
             raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc
         except CodingError as exc:
@@ -238,19 +240,19 @@ def _base64url(text: str) -> str:
 
 
 @router.get("/v1/rounds/{round_number}/updates")
-def updates(here: Here, round_number: RoundNumber, window: PageWindow) -> Page[UpdateView]:
+def updates(parts: Parts, round_number: RoundNumber, window: PageWindow) -> Page[UpdateView]:
     """Updates of a round in the order of its entries, then refused answers."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         round_ = known(session, round_number)
-        found = _listed(here.chain, session, round_, window.start, window.limit + 1)
+        found = _listed(parts.chain, session, round_, window.start, window.limit + 1)
         cursor = encode(window.start + window.limit - 1) if len(found) > window.limit else None
         return Page(items=found[: window.limit], next_cursor=cursor)
 
 
 @router.get("/v1/rounds/{round_number}/updates/{address}")
-def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDetailView:
+def update(parts: Parts, round_number: RoundNumber, address: Address) -> UpdateDetailView:
     """What became of one contributor's update, with all refusals under its name."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         round_ = known(session, round_number)
         query = select(Refusal).where(Refusal.round == round_number, Refusal.contributor == address)
         refusals = list(session.scalars(query.order_by(Refusal.id).limit(LISTED_REFUSALS)))
@@ -261,7 +263,7 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
         if entry is not None:
             view = _entry(entry, received)
         elif received is not None:
-            (view,) = _received(here.chain, session, round_, [received])
+            (view,) = _received(parts.chain, session, round_, [received])
         elif refusals:
             view = _refused(refusals[-1])
         else:
@@ -273,9 +275,9 @@ def update(here: Here, round_number: RoundNumber, address: Address) -> UpdateDet
     "/v1/rounds/{round_number}/updates/{address}/verdict",
     responses={409: described("The round has no verdicts, or none yet.")},
 )
-def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictView:
+def verdict(parts: Parts, round_number: RoundNumber, address: Address) -> VerdictView:
     """Why one contributor's entry got its weight and its pay; 404 or 409 with the reason where there is no verdict."""
-    with here.database.read() as session:
+    with parts.database.read() as session:
         round_ = known(session, round_number)
         phase = PHASES[Step(round_.step)]
         if phase in ("cancelled", "slashed"):
@@ -289,7 +291,7 @@ def verdict(here: Here, round_number: RoundNumber, address: Address) -> VerdictV
             text = f"{address} has no entry in round {round_number}."
             remedy = f"See /v1/rounds/{round_number}/updates/{address} for what was refused."
             raise Problem(404, "unknown-update", text, remedy)
-        (found,) = here.judged.judgements(session, rows)
+        (found,) = parts.judged.judgements(session, rows)
         return VerdictView.model_validate(found.to_json())
 
 
