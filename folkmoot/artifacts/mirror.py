@@ -467,7 +467,7 @@ class Copier:
                 f"No source gave an answer for {self._silent} files in a row. {error.message}",
                 remedy="Try again later (existing files are kept), or give another --from.",
                 code="artifact-unreachable",
-                details={"missing": [each.to_json() for each in self.copied.missing]},
+                details={"missing": [file.to_json() for file in self.copied.missing]},
             ) from error
 
     def _add_missing(self, what: str, file: str, why: str, round_number: int | None, needed: bool) -> None:

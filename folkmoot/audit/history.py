@@ -387,11 +387,11 @@ def _find_creations(
     while missing and number <= end:
         answer = rpc.call("eth_getBlockByNumber", [hex(number), True])
         try:
-            for each in answer["transactions"]:
-                if str(to_checksum_address(each["from"])) == before.sender:
-                    role = missing.pop(int(each["nonce"], 16), None)
+            for transaction in answer["transactions"]:
+                if str(to_checksum_address(transaction["from"])) == before.sender:
+                    role = missing.pop(int(transaction["nonce"], 16), None)
                     if role is not None:
-                        creations[role] = bytes.fromhex(each["hash"][2:])
+                        creations[role] = bytes.fromhex(transaction["hash"][2:])
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise _nonsense(rpc, f"a block {number} without its transactions") from error
         number += 1

@@ -280,7 +280,7 @@ def _case(chain: Chain, number: int) -> Case:
     from folkmoot.rpc.client import Phase
 
     record = Follower(chain.deployment).read(chain.rpc)
-    events = record.told.get(number)
+    events = record.rounds.get(number)
     if events is None or events.phase is not Phase.ANCHORED:
         phase = "not there yet" if events is None else events.phase.name.lower()
         raise InputError(

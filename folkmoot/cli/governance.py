@@ -384,11 +384,11 @@ def proposals(
             return
         listed = governance.proposals(chain)
         if open_:
-            listed = [each for each in listed if each.state in governance.OPEN_STATES]
-        document = {"proposals": [each.to_json(chain) for each in listed]}
+            listed = [proposal for proposal in listed if proposal.state in governance.OPEN_STATES]
+        document = {"proposals": [proposal.to_json(chain) for proposal in listed]}
         now = chain.now()
         note_warnings(chain, listed, json_)
-    rows = [proposal_row(each, now) for each in listed]
+    rows = [proposal_row(proposal, now) for proposal in listed]
     emit(document, json_, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
 
 
@@ -396,9 +396,9 @@ def note_warnings(chain: Chain, proposals: list[Proposal], as_json: bool) -> Non
     """Print a warning for proposals of a policy that can't work. With `--json` the warning is in the actions."""
     from folkmoot.chain import governance
 
-    for each in proposals:
-        for warning in governance.warnings(chain, each):
-            note(f"Warning: the policy of proposal {each.short} can't work. {warning}", as_json)
+    for proposal in proposals:
+        for warning in governance.warnings(chain, proposal):
+            note(f"Warning: the policy of proposal {proposal.short} can't work. {warning}", as_json)
 
 
 PROPOSAL_HEADERS = ("id", "state", "title", "for", "against", "abstain", "quorum", "next")
@@ -484,8 +484,8 @@ def _show_one(
         lines |= reports.for_voters(content)
         document["report"] = content.decode(errors="replace")
     rows = [
-        (each["voter"], each["vote"], format_amount(int(each["weight"])), each["reason"])
-        for each in document["ballots"]
+        (ballot["voter"], ballot["vote"], format_amount(int(ballot["weight"])), ballot["reason"])
+        for ballot in document["ballots"]
     ]
     emit(
         {"proposal": document},

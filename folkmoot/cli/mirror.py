@@ -116,9 +116,9 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
         "bytes": total.bytes,
         "made": total.made,
         "deleted": total.deleted,
-        "missing": [each.to_json() for each in total.missing],
+        "missing": [file.to_json() for file in total.missing],
     }
-    needed = [each for each in total.missing if each.needed]
+    needed = [file for file in total.missing if file.needed]
     if needed:
         raise ArtifactError(
             f"{len(needed)} files are missing, the first: {needed[0]}",
@@ -163,10 +163,10 @@ def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
 
 def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] | None = None) -> None:
     """Print the result for a round. While following, print each missing file once."""
-    for each in done.missing:
-        line = str(each)
+    for file in done.missing:
+        line = str(file)
         if reported is None or line not in reported:
-            note(f"missing: {line}" if each.needed else f"missing, and not needed: {line}", as_json)
+            note(f"missing: {line}" if file.needed else f"missing, and not needed: {line}", as_json)
         if reported is not None:
             reported.add(line)
     if not done.fetched and not done.made and not done.deleted:

@@ -88,7 +88,7 @@ def status(
         waiting_for = _waiting(coordinator_url, json_)
         if coordinator_url is not None:
             document["waiting"] = waiting_for
-        standing = [each for each in all_proposals if each.state in governance.OPEN_STATES]
+        standing = [proposal for proposal in all_proposals if proposal.state in governance.OPEN_STATES]
         note_warnings(chain, standing, json_)
     lines = {
         "chain": f"{document['chainId']}, time {format_time(now)}",
@@ -112,18 +112,18 @@ def status(
         lines["admission"] = f"{admission} says who may enrol"
     if demands:
         lines["demands"] = "; ".join(
-            f"{each.demand}: {each.about}, round {each.round}, {_left(each.answer_by, now)} to answer"
-            for each in demands
+            f"{demand.demand}: {demand.about}, round {demand.round}, {_left(demand.answer_by, now)} to answer"
+            for demand in demands
         )
     if disputes:
         lines["disputes"] = "; ".join(
-            f"round {each.round}, {_left(each.decide_by, now)} to decide" for each in disputes
+            f"round {dispute.round}, {_left(dispute.decide_by, now)} to decide" for dispute in disputes
         )
     if waiting_for:
         lines["waiting"] = waiting_for
     if canary is not None:
         lines["canary"] = _canary_text(canary, current["round"])
-    rows = [proposal_row(each, now) for each in standing]
+    rows = [proposal_row(proposal, now) for proposal in standing]
     shown = [table(PROPOSAL_HEADERS, rows)] if rows else ["No open proposals."]
     emit(document, json_, pairs(lines), *shown)
 

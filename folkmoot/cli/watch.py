@@ -147,7 +147,7 @@ def _report_earlier_proof(
     """Report the proof that an interrupted call sent. Return whether there is one."""
     from folkmoot.fraud.contracts.challenge import earlier
 
-    events = record.told.get(number)
+    events = record.rounds.get(number)
     if events is None or events.case is None:
         return False
     with suppress(KeystoreError), noted(confirmations, as_json) as notes:
@@ -320,7 +320,7 @@ def _case(record: Record, number: int) -> Case:
     from folkmoot.fraud.contracts.challenge import ChallengeFailed, window_over
     from folkmoot.rpc.client import Phase
 
-    events = record.told.get(number)
+    events = record.rounds.get(number)
     phase = events.phase if events is not None else Phase.NONE
     if phase == Phase.ANCHORED:
         return record.cases[number]

@@ -108,7 +108,7 @@ def _from_chain(
             judged = judgements(chain, source, rounds, who)
         finally:
             source.close()
-        chosen = [each for each in judged if number is None or each.part.round == number]
+        chosen = [verdict for verdict in judged if number is None or verdict.part.round == number]
         model = _model(chain, artifacts, coordinator, number) if chosen and number and coordinator else None
         refused = _refusals(who, number, coordinator) if coordinator else []
         if not chosen and not refused:
@@ -195,7 +195,7 @@ def _refusals(who: str, number: int | None, url: str) -> list[dict[str, Any]]:
             raise
         except (KeyError, TypeError) as error:
             raise _nonsense(api.url) from error
-        return [_object(api, each) for each in refusals]
+        return [_object(api, refusal) for refusal in refusals]
 
 
 def _nothing(
@@ -206,7 +206,9 @@ def _nothing(
 
     hint = "" if asked else "What was refused on arrival only the coordinator knows: give --coordinator."
     if number is None:
-        under_way = [each.number for each in rounds.values() if who in each.contributors and not each.void]
+        under_way = [
+            round_.number for round_ in rounds.values() if who in round_.contributors and not round_.void
+        ]
         if under_way:
             text = f"{who} has no verdict yet: its first round, {under_way[0]}, is not anchored."
             return InputError(text, remedy="Ask again after the anchor.", code="round-not-anchored")
@@ -296,7 +298,7 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
             shown.append(table(("round", "phase", "weight", "reason", "pay"), map(_row, verdicts[:last])))
         shown += [_judged(verdict) for verdict in verdicts[:1]]
         refused = document["refused"]
-        shown += [_refused(each) for each in (refused if number else refused[:SHOWN_REFUSALS])]
+        shown += [_refused(refusal) for refusal in (refused if number else refused[:SHOWN_REFUSALS])]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _nonsense(str(document["source"])) from error
     if (model := document.get("model")) is not None:

@@ -22,7 +22,7 @@ _SHORTEST_SECRET = 12
 
 def apart(text: str) -> list[str]:
     """Return the URLs of a text that holds one or several, separated by commas. A URL may have commas of its own."""
-    return [url for each in _APART.split(text) if (url := each.strip(" \t\r\n,"))]
+    return [url for part in _APART.split(text) if (url := part.strip(" \t\r\n,"))]
 
 
 def secrets_of(*urls: str) -> list[str]:
@@ -31,7 +31,7 @@ def secrets_of(*urls: str) -> list[str]:
     A text may hold several URLs, separated by commas.
     """
     found = []
-    for url in (each for text in urls for each in apart(text)):
+    for url in (part for text in urls for part in apart(text)):
         try:
             parts = urlsplit(url)
             password = parts.password

@@ -280,7 +280,7 @@ def read_log(roles: Mapping[str, str], log: dict[str, Any]) -> ChainEvent | None
         name, arguments = decoded
         number, index = int(log["blockNumber"], 16), int(log["logIndex"], 16)
         hashes = log["blockHash"], log["transactionHash"]
-        whole = all(isinstance(each, str) and len(each) <= _HASH_LENGTH for each in hashes)
+        whole = all(isinstance(hash_, str) and len(hash_) <= _HASH_LENGTH for hash_ in hashes)
         if not whole or max(number, index) >= 1 << PLACE_BITS or min(number, index) < 0:
             raise ValueError("its place on the chain can't be one")
         return ChainEvent(

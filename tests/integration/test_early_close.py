@@ -96,7 +96,7 @@ def test_a_round_ends_within_seconds_when_all_enrolled_have_committed(patient: R
     assert record.asking_until(case) == min(
         view.challenge_deadline, view.anchor_deadline + case.policy.challenge_window
     )
-    told = record.told[1].closed
+    told = record.rounds[1].closed
     assert told is not None
     assert (told.commit_deadline, told.anchor_deadline) == (view.commit_deadline, view.anchor_deadline)
 

@@ -449,7 +449,7 @@ def test_d3_a_mirror_and_a_watcher_follow_a_chain_that_lost_more_than_they_read_
     anvil.call("anvil_mine", hex(6 * REORG_DEPTH))  # longer than before when they look again
     mirrored.look()
     assert mirrored.rounds == {}
-    assert follower.read(rpc).told == {}
+    assert follower.read(rpc).rounds == {}
     past.close()
 
 

@@ -256,8 +256,8 @@ def commits_of(rpc: Rpc, deployment: Deployment, record: Record, number: int) ->
     Raises:
         RpcError: the endpoint failed.
     """
-    if number in record.told or record.past is None:
-        return record.told[number].commits
+    if number in record.rounds or record.past is None:
+        return record.rounds[number].commits
     first, last = record.past.blocks(number)
     events = scan(ChainSource(rpc, deployment), first, last, contracts=("ledger",))
     mine = (event for event in events if isinstance(event, UpdatesCommitted) and event.round == number)

@@ -48,7 +48,7 @@ class Record:
     """Unix time of the block, with which deadlines are compared."""
     cases: Mapping[int, Case]
     """Anchored rounds by number, without void ones."""
-    told: Mapping[int, RoundEvents]
+    rounds: Mapping[int, RoundEvents]
     """Events of all rounds that were not dropped, by number, always with the newest round."""
     policies: Mapping[int, Policy]
     """Policies of these rounds, by number."""
@@ -57,7 +57,7 @@ class Record:
 
     def anchored_at(self, number: int) -> int:
         """Return the Unix time of an anchor: its first deadline minus the policy's window."""
-        events = self.told[number]
+        events = self.rounds[number]
         if events.anchored is None or events.case is None:
             return self.time
         return events.anchored.challenge_deadline - events.case.policy.challenge_window
@@ -67,13 +67,13 @@ class Record:
 
         The rule is that of `DataAvailability` and `Disputes`: a postponed round gets little more time for demands.
         """
-        events = self.told[case.round]
+        events = self.rounds[case.round]
         latest = (events.closed or events.opened).anchor_deadline + case.policy.challenge_window
         return min(case.challenge_deadline, latest)
 
     def opened_at(self, case: Case) -> int:
         """Return the Unix time of the opening of a round that was not dropped."""
-        return self.told[case.round].opened.commit_deadline - case.policy.commit_window
+        return self.rounds[case.round].opened.commit_deadline - case.policy.commit_window
 
     def waiting(self) -> list[Case]:
         """Return the rounds that can still be challenged, in order.
@@ -81,7 +81,7 @@ class Record:
         A round can be challenged until somebody finalizes it, which is not possible before the deadline.
         """
         return [
-            case for number, case in sorted(self.cases.items()) if self.told[number].phase == Phase.ANCHORED
+            case for number, case in sorted(self.cases.items()) if self.rounds[number].phase == Phase.ANCHORED
         ]
 
 
@@ -105,12 +105,12 @@ def replays(record: Record) -> list[Replay]:
     The earlier round may have any age. The first commitment is not a replay.
     """
     first: dict[bytes, CommitmentRef] = {}
-    for number, one in sorted(record.told.items()):
+    for number, one in sorted(record.rounds.items()):
         for entry, commit in enumerate(one.commits):
             first.setdefault(commit.update_root, CommitmentRef(number, entry, one.opened.base_state_root))
     replayed = []
     for case in record.waiting():
-        for entry, commit in enumerate(record.told[case.round].commits):
+        for entry, commit in enumerate(record.rounds[case.round].commits):
             earlier = first[commit.update_root]
             older = record.past.first(commit.update_root) if record.past is not None else None
             if older is not None and older.round < earlier.round:
@@ -146,7 +146,7 @@ def overspent(record: Record, checked: set[UpdateCommitted]) -> list[Overspent]:
     spent: dict[str, int] = {}
     found: list[Overspent] = []
     entries: set[UpdateCommitted] = set()
-    for number, one in sorted(record.told.items()):
+    for number, one in sorted(record.rounds.items()):
         policy = record.policies[one.opened.policy_id]
         if not policy.cost:
             continue

@@ -117,7 +117,7 @@ class Endpoints:
                 continue  # a majority was compared already
             try:
                 reader = LedgerReader(other, self._deployment.ledger)
-                following = max(record.told, default=0) + 1
+                following = max(record.rounds, default=0) + 1
                 if reader.next_round() > following:
                     text = f"{other.url} has more rounds than {rpc.url}: one of them is behind, or lies."
                     self._log("endpoints-differ", text, endpoints=[rpc.url, other.url])

@@ -146,7 +146,7 @@ class Escalation:
 
     def _adopt(self, rpc: Rpc, judge: str, number: int, account: LocalAccount, record: Record) -> bool:
         """Take up demands of ours that the chain knows and the journal does not; return whether there are any."""
-        one, anchored = self.journal.rounds[number], record.told[number].anchored
+        one, anchored = self.journal.rounds[number], record.rounds[number].anchored
         assert anchored is not None  # noqa: S101  # only anchored rounds are examined
         known = judges.demands_of(rpc, judge, number, account.address, anchored.block)
         if len(known) <= one.made:
@@ -181,7 +181,7 @@ class Escalation:
 
     def _deposit_failed(self, task: Task, why: str, case: Case, record: Record) -> None:
         """Try again what a demand needs; once the round is over that is the deposit only, and not for ever."""
-        anchored = record.told[case.round].phase == Phase.ANCHORED
+        anchored = record.rounds[case.round].phase == Phase.ANCHORED
         self.retries.failed(task, why, case.challenge_deadline - record.time if anchored else None)
         if anchored or self.retries.tried_for(task) < DEPOSIT_PATIENCE:
             return
@@ -194,8 +194,8 @@ class Escalation:
 
     def _lost_case(self, number: int, record: Record) -> Case | None:
         """Return the case of a round that is void: its deposits are still to be had."""
-        told = record.told.get(number)
-        return told.case if told is not None else None
+        events = record.rounds.get(number)
+        return events.case if events is not None else None
 
     def _follow(
         self, rpc: Rpc, record: Record, case: Case, judge: str, account: LocalAccount, followed: Followed
@@ -204,7 +204,7 @@ class Escalation:
         demand = one.demands[0]
         stored = judges.stored_demand(rpc, judge, demand)
         status = stored.status
-        if status == Status.OPEN and record.told[number].phase != Phase.ANCHORED:
+        if status == Status.OPEN and record.rounds[number].phase != Phase.ANCHORED:
             if stored.demander == account.address:
                 judges.release(rpc, judge, demand, account, self.notes)
             status = Status.RETURNED
@@ -289,13 +289,13 @@ class Escalation:
         """Take our deposits back from disputes about rounds that are over."""
         account = self.account
         for number, one in list(self.journal.rounds.items()):
-            told, case = record.told.get(number), self._lost_case(number, record)
+            events, case = record.rounds.get(number), self._lost_case(number, record)
             if (
                 account is None
                 or not one.deposit
                 or case is None
-                or told is None
-                or told.phase == Phase.ANCHORED
+                or events is None
+                or events.phase == Phase.ANCHORED
             ):
                 continue
             task = Task("deposit", number, "dispute")
@@ -364,8 +364,8 @@ class Escalation:
             if name not in self.journal.faults:
                 self._replays[name] = _Replayed(replay, case, record.opened_at(case))
         for name, one in list(self._replays.items()):
-            told = record.told.get(one.replay.round)
-            if told is not None and (told.case is None or told.case.anchor != one.case.anchor):
+            events = record.rounds.get(one.replay.round)
+            if events is not None and (events.case is None or events.case.anchor != one.case.anchor):
                 del self._replays[name]  # a reorg took it
                 continue
             task = Task("replay", one.replay.round, name)

@@ -180,11 +180,11 @@ class Watcher:
             if task.kind in (*_VISITED, "demand") and task.round not in waiting:
                 self._end(task, record)
         for number, one in list(self.journal.rounds.items()):
-            told = record.told.get(number)
-            if one.result not in ("wrong", "disputed", "withheld") or told is None:
+            events = record.rounds.get(number)
+            if one.result not in ("wrong", "disputed", "withheld") or events is None:
                 continue
-            if told.slashed is not None:
-                who = told.slashed.challenger
+            if events.slashed is not None:
+                who = events.slashed.challenger
                 text = (
                     f"Round {number} is void: a vote upheld the dispute, and the bond is burnt."
                     if who == ZERO_ADDRESS
@@ -193,22 +193,22 @@ class Watcher:
                 self.log("void", text, round=number, challenger=who)
                 # Our own proof is news to us if we were killed before it was in the journal.
                 ours = self.options.account is not None and who == self.options.account.address
-                transaction = "0x" + told.slashed.transaction.hex() if ours else ""
+                transaction = "0x" + events.slashed.transaction.hex() if ours else ""
                 result = "proven" if ours else "proven-by-other"
                 self.journal.note(number, replace(one, result=result, transaction=transaction))
-            elif told.phase in (Phase.FINAL, Phase.CANCELLED):
-                over = "final" if told.phase == Phase.FINAL else "void with its base"
+            elif events.phase in (Phase.FINAL, Phase.CANCELLED):
+                over = "final" if events.phase == Phase.FINAL else "void with its base"
                 text = f"Round {number} was {one.result} and is {over} now: {one.text}"
-                self.log(told.phase.name.lower(), text, round=number)
+                self.log(events.phase.name.lower(), text, round=number)
                 self.journal.note(number, replace(one, result="final"))
         past = record.past
         if past is not None:
-            self.journal.forget(lambda number: number not in record.told and number in past)
+            self.journal.forget(lambda number: number not in record.rounds and number in past)
 
     def _end(self, task: Task, record: Record) -> None:
         """Say what nobody can do any more about a round that is final; what is void needs nothing."""
-        told = record.told.get(task.round)
-        if told is not None and told.phase == Phase.FINAL:
+        events = record.rounds.get(task.round)
+        if events is not None and events.phase == Phase.FINAL:
             self._retries.give_up(task, "it is final, and can't be challenged any more")
         else:
             self._retries.done(task)
@@ -375,11 +375,11 @@ class Watcher:
     def _blame_contributors(self, rpc: Rpc, record: Record) -> None:
         """Go on with what is to be proven against contributors of rounds that are over."""
         for number, one in list(self.journal.rounds.items()):
-            told = record.told.get(number)
-            if one.blame is None or told is None or told.case is None or told.phase == Phase.ANCHORED:
+            events = record.rounds.get(number)
+            if one.blame is None or events is None or events.case is None or events.phase == Phase.ANCHORED:
                 continue
-            if one.anchor == told.case.anchor.hash.hex():
-                self._blame(rpc, told.case, one.blame, record)
+            if one.anchor == events.case.anchor.hash.hex():
+                self._blame(rpc, events.case, one.blame, record)
 
     def _blame(self, rpc: Rpc, case: Case, entry: int, record: Record) -> None:
         task, left = Task("blame", case.round), None

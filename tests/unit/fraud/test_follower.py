@@ -56,7 +56,9 @@ def play(ledger: ScriptedLedger, rounds: int) -> None:
 
 def shown(record: Record) -> dict[int, tuple[Any, ...]]:
     """Return all that a record says of rounds."""
-    return {n: (one.opened, one.commits, one.anchored, one.phase, one.case) for n, one in record.told.items()}
+    return {
+        n: (one.opened, one.commits, one.anchored, one.phase, one.case) for n, one in record.rounds.items()
+    }
 
 
 def first_asked(ledger: ScriptedLedger) -> int:
@@ -89,8 +91,8 @@ def test_a_round_is_shown_with_all_that_it_is_examined_with(
     oldest = record.waiting()[0].round
     assert set(range(oldest - WINDOW - 1, 41)) <= record.cases.keys()
     assert {number: whole.cases[number] for number in record.cases} == record.cases
-    assert shown(record) == {number: one for number, one in shown(whole).items() if number in record.told}
-    assert 1 not in record.told
+    assert shown(record) == {number: one for number, one in shown(whole).items() if number in record.rounds}
+    assert 1 not in record.rounds
     assert 1 in past
 
 
@@ -187,11 +189,11 @@ def test_a_round_that_is_wanted_is_kept_with_what_it_rests_on(
     for _ in range(30):
         play(ledger, 1)
         record = following.read(rpc)
-    assert {1, 2, 3, 4, 5} <= record.told.keys()
-    assert 6 not in record.told
+    assert {1, 2, 3, 4, 5} <= record.rounds.keys()
+    assert 6 not in record.rounds
     wanted.clear()
     play(ledger, 1)
-    assert not {1, 2, 3, 4, 5} & following.read(rpc).told.keys()
+    assert not {1, 2, 3, 4, 5} & following.read(rpc).rounds.keys()
 
 
 def test_a_look_asks_for_logs_once(ledger: ScriptedLedger, rpc: ScriptedRpc, past: PrunedRounds) -> None:
@@ -218,7 +220,7 @@ def test_void_rounds_are_let_go_of_and_the_newest_never(
         ledger.cancel(number)
         ledger.mine(BLOCKS)
     record = Follower(ledger.deployment, past).read(rpc)
-    assert record.told.keys() == {base, number}
+    assert record.rounds.keys() == {base, number}
     assert all(gone in past for gone in range(base + 1, number))
 
 
@@ -264,7 +266,7 @@ def test_half_of_a_block_is_not_taken_in_twice(ledger: ScriptedLedger, rpc: Scri
     with pytest.raises(RpcError, match="round 9 do not begin"):
         following.read(rpc)
     ledger._logs.pop()
-    assert len(following.read(rpc).told[number].commits) == EACH
+    assert len(following.read(rpc).rounds[number].commits) == EACH
 
 
 def test_a_replay_of_a_round_that_was_let_go_of_is_found(
@@ -276,12 +278,12 @@ def test_a_replay_of_a_round_that_was_let_go_of_is_found(
     number = ledger.play(EACH, PENDING, roots={2: hash_of("update", 3, 1)})
     ledger.asked.clear()
     record = following.read(rpc)
-    assert 3 not in record.told
+    assert 3 not in record.rounds
     assert replays(record) == [Replay(number, 2, 3, 1)]
     assert replays(Follower(ledger.deployment).read(rpc)) == replays(record)
     originals = commits_of(rpc, ledger.deployment, record, 3)
     assert [one.update_root for one in originals] == [hash_of("update", 3, entry) for entry in range(EACH)]
-    assert commits_of(rpc, ledger.deployment, record, number) is record.told[number].commits
+    assert commits_of(rpc, ledger.deployment, record, number) is record.rounds[number].commits
 
 
 @pytest.fixture
