@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from folkmoot.errors import ChainError, StoreError, UpdateRefused
+from folkmoot.errors import ArtifactError, ChainError, StoreError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
@@ -149,7 +149,12 @@ class Intake:
         writer.flush()
         if writer.size != self.size(arrival):
             raise self.wrong_size(arrival, writer.size)
-        self.check_file(arrival, FileUpdate(writer.path, arrival.header.width))
+        try:
+            self.check_file(arrival, FileUpdate(writer.path, arrival.header.width))
+        except ArtifactError:  # Unfinished uploads are deleted as soon as their round takes no files.
+            with self._database.read() as session:
+                self._is_new(session, arrival)
+            raise
         with self._database.read() as session:
             if not self._is_new(session, arrival):
                 writer.discard()

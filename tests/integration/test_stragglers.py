@@ -179,6 +179,9 @@ def test_slow_senders_hold_nobody_up_and_are_heard_until_the_window_ends(
     assert within.answer() == (202, {"status": "accepted", "new": True})
     end_window(here, 1, 3)
     until(lambda: is_anchored(here, 1), what="the anchor")
+    store = here.coordinator.storage.store
+    for name in store.unfinished():  # as the coordinator itself does sooner or later
+        store.forget(name)
     beyond.send(ben.data[100:])
     status, problem = beyond.answer()
     assert (status, problem["code"]) == (409, "round-closed")
