@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One coordinator put together: opens its parts, and gives each the others that it uses.
+"""Builds a coordinator: opens its parts, and gives each part the others that it uses.
 
 Only this module knows all parts. What is made here gets the few that it works with.
 """

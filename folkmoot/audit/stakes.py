@@ -31,11 +31,9 @@ from folkmoot.ledger.events import (
     UnbondingRequested,
     Withdrawn,
 )
+from folkmoot.protocol.policy import CHALLENGER_SHARE, SHARE_DENOMINATOR
 
 _CHECK = "stakes"
-
-CHALLENGER_SHARE = 2_500
-"""Share of what is slashed that goes to the beneficiary, in 1/10000. The rest is burnt."""
 
 Position = tuple[int, int]
 """Position in the history: block and log index."""
@@ -286,7 +284,7 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             _note_leaving(stakes, event, event.account)
         case Slashed():
             taken = event.reward + event.burnt
-            share = 0 if event.beneficiary == ZERO_ADDRESS else taken * CHALLENGER_SHARE // 10_000
+            share = 0 if event.beneficiary == ZERO_ADDRESS else taken * CHALLENGER_SHARE // SHARE_DENOMINATOR
             require(subject, "the beneficiary's share", share, event.reward)
             staked = min(taken, stakes.unlocked(event.account))
             if staked:

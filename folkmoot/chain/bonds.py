@@ -9,18 +9,12 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from folkmoot.protocol.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.policy import BOND_FACTOR, CHALLENGER_SHARE, NO_VERIFIER, SHARE_DENOMINATOR, Policy
 from folkmoot.runtime.units import UNIT, format_amount
 
 CHECKS = "folkmoot.policy_checks"
 """Group of entry points. Each is a function with the arguments of `policy_warning`, which returns a warning or None."""
 
-BOND_FACTOR = 4
-"""Least bond of a policy, as a multiple of its reward."""
-CHALLENGER_SHARE = 2_500
-"""Share of slashed stake that goes to the challenger, in 1/`SHARE_DENOMINATOR`; the rest is burnt."""
-SHARE_DENOMINATOR = 10_000
-"""Denominator of the share."""
 LEAST_WINDOW = 60
 """Seconds of a window below which `policy_warning` warns."""
 MILLION = 1_000_000

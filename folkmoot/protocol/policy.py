@@ -29,6 +29,12 @@ MAX_KRUM_CONTRIBUTORS = 32
 BOND_FACTOR = 4
 """Least bond of a policy, in rewards."""
 
+CHALLENGER_SHARE = 2_500
+"""Share of slashed stake that goes to the challenger, in 1/`SHARE_DENOMINATOR`. The rest is burnt."""
+
+SHARE_DENOMINATOR = 10_000
+"""Denominator of `CHALLENGER_SHARE`."""
+
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
 

@@ -134,7 +134,7 @@ def test_a_task_that_lies_is_refused_by_the_signer_of_the_product(tmp_path: Path
 
         def end_the_round() -> None:
             while refusal not in log.read_text():
-                time.sleep(0.1)
+                time.sleep(0.1)  # a log gives no signal
             with world.lock:
                 world.expect = 1
                 if world.rounds[1].updates:

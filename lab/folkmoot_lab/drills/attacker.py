@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from client.signer import checks as signer_checks
+from client.signer import checks
 from folkmoot.cli.main import run
 from folkmoot.cli.output import fail
 from folkmoot.errors import InputError
@@ -22,7 +22,7 @@ from folkmoot.protocol.updates import SequentialReader
 from folkmoot_lab.drills.tasks import FALSE_NORM, attacking, parse_attack
 
 
-class FalseNormRules(signer_checks.SigningRules):
+class FalseNormRules(checks.SigningRules):
     """Rules of a signer that signs any sum of squares. All else must be true."""
 
     def check_update(self, commitment: Commitment, update: SequentialReader) -> None:
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
         fail(error, "--json" in arguments)
         return 1
     if attack == FALSE_NORM:
-        vars(signer_checks)["SigningRules"] = FalseNormRules
+        vars(checks)["SigningRules"] = FalseNormRules
     return run(["join", *options])
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
 
-from folkmoot.chain import bonds
+from folkmoot.protocol import policy
 
 
 class Places(StrEnum):
@@ -24,13 +24,13 @@ class Places(StrEnum):
 class Rules:
     """What the contracts fix for every policy. The defaults are the present contracts."""
 
-    challenger_share: int = bonds.CHALLENGER_SHARE
+    challenger_share: int = policy.CHALLENGER_SHARE
     """Share of slashed stake that goes to the challenger, in 1/`share_denominator`; the rest is burnt."""
-    share_denominator: int = bonds.SHARE_DENOMINATOR
+    share_denominator: int = policy.SHARE_DENOMINATOR
     """Denominator of the share."""
     bond_for_each_round: bool = True
     """Whether each pending round locks a bond of its own. If not, one bond answers for all of them."""
-    bond_factor: int = bonds.BOND_FACTOR
+    bond_factor: int = policy.BOND_FACTOR
     """Least bond of a policy, as a multiple of its reward."""
     reward_factor: int = 4
     """Largest reward of a later policy, as a multiple of the first policy's."""

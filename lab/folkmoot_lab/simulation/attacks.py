@@ -2,7 +2,7 @@
 """The attacks of a drill: the data that malicious contributors train on, and the updates that they send.
 
 The attackers are omniscient: they know the round's honest updates, the rule and the root-set update. Real ones know
-less. Nothing here runs on a node (a node's own attack is ``folkmoot_lab.drills.attack``).
+less. Nothing here runs on a node (a node that attacks is ``folkmoot_lab.drills.attacker``).
 
 This module uses vectors of floats; it knows no bytes, trees or weights.
 """

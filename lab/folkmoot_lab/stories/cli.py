@@ -40,7 +40,7 @@ Attack = Annotated[
     list[str] | None,
     typer.Option(
         "--attack",
-        metavar="NUMBER=DRILL",
+        metavar="NUMBER=ATTACK",
         help="Make a contributor (from 1) an attacker, e.g. 5=sign-flip; may be repeated; 'none' for nobody.",
         show_default=False,
     ),
@@ -212,7 +212,7 @@ def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int,
         number, separator, drill = text.partition("=")
         if not separator or not number.isdigit() or not drill:
             raise InputError(
-                f"{text!r} is not an attack.", remedy="Write NUMBER=DRILL, e.g. 5=sign-flip, or none."
+                f"{text!r} is not an attack.", remedy="Write NUMBER=ATTACK, e.g. 5=sign-flip, or none."
             )
         attacks[int(number)] = drill
     return attacks

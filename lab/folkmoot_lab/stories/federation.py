@@ -56,7 +56,8 @@ class StoryFederation(LocalFederation):
 
     def node_program(self, name: str) -> list[str]:
         """Return the command of a node: one that attacks, if the story says so."""
-        attacks = dict(zip(self.story.names(), map(self.story.attackers.get, range(1, 65)), strict=False))
-        if (attack := attacks.get(name)) is None:
+        names = self.story.names()
+        attacks = {names[number - 1]: attack for number, attack in self.story.attackers.items()}
+        if name not in attacks:
             return super().node_program(name)
-        return [sys.executable, "-m", "folkmoot_lab.drills.attacker", attack]
+        return [sys.executable, "-m", "folkmoot_lab.drills.attacker", attacks[name]]

@@ -82,7 +82,7 @@ class RoundGame(Game, ABC):
                     remedy=AGAIN,
                     code="demo-stalled",
                 )
-            time.sleep(0.1)
+            time.sleep(0.1)  # a chain is asked; what is waited for has no event of its own
         return found
 
     def _open(self, number: int) -> Opened:

@@ -20,7 +20,7 @@ def test_attacks_name_contributors_by_number() -> None:
 
 @pytest.mark.parametrize("text", ["sign-flip", "=sign-flip", "x=sign-flip", "5="])
 def test_a_malformed_attack_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="NUMBER=DRILL"):
+    with pytest.raises(InputError, match="NUMBER=ATTACK"):
         parse_attacks([text], {})
 
 

@@ -17,7 +17,7 @@ from folkmoot_lab.drills.attacker import FalseNormRules, join_options
 from folkmoot_lab.drills.tasks import attacking, parse_attack
 
 from client import app as client_app
-from client.signer import checks as signer_checks
+from client.signer import checks
 from client.signer.agent import SignerAgent
 from client.signer.checks import SigningRules
 from client.signer.keys import LocalKey
@@ -74,11 +74,11 @@ def test_the_program_takes_the_options_of_join(
         return 7
 
     monkeypatch.setattr(attacker, "run", join)
-    monkeypatch.setattr(signer_checks, "SigningRules", SigningRules)  # put back after the test
+    monkeypatch.setattr(checks, "SigningRules", SigningRules)  # put back after the test
     assert attacker.main(["sign-flip", "--task", "digits"]) == 7
-    assert signer_checks.SigningRules is SigningRules, "poison needs no other signer"
+    assert checks.SigningRules is SigningRules, "poison needs no other signer"
     assert attacker.main(["false-norm", "--task", "digits"]) == 7
-    assert signer_checks.SigningRules is FalseNormRules
+    assert checks.SigningRules is FalseNormRules
     assert ran == [
         ["join", "--task", f"folkmoot_lab.drills.tasks:{attack}@digits"]
         for attack in ("sign-flip", "false-norm")
