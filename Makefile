@@ -17,21 +17,25 @@ PIP := $(BIN)/python tools/pip_install.py
 # LOCKED=0: the newest releases that pyproject.toml admits, as a user's `pip install` takes them.
 LOCKED ?= 1
 DIAGRAMS := tools/site/node_modules/.installed
+CONSOLE := console/node_modules/.installed
+NODE = $(shell $(BIN)/python -c 'from tools.node_toolchain import node_binary; print(node_binary())')
 
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other.
 WORKERS ?= 2
+# In the order of tests/conftest.py: what takes long first. xdist would begin with the files of most tests.
+SHARED := --dist loadfile --no-loadscope-reorder
 # The slow ones wait for processes that they start, for blocks and for Flower: one more of them uses the cores better.
 SLOW_WORKERS ?= $(if $(filter 0,$(WORKERS)),0,$(shell expr $(WORKERS) + 1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi bench bench-robustness privacy-report dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi console bench bench-robustness privacy-report dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Set-up
 
-install: $(SETUP) $(TOOLCHAIN) ## Install everything into .venv and node_modules
+install: $(SETUP) $(TOOLCHAIN) $(CONSOLE) ## Install everything into .venv and node_modules
 
 # pip, not uv: the plain client of a plain venv is what everybody has. The bootstrap refuses an old Python by name.
 $(SETUP): pyproject.toml lab/pyproject.toml $(LOCK)/everything.txt
@@ -64,6 +68,10 @@ $(DIAGRAMS): $(SETUP) tools/site/package.json tools/site/package-lock.json
 	@$(BIN)/python tools/node_toolchain.py tools/site
 	@touch $@
 
+$(CONSOLE): $(SETUP) console/package.json console/package-lock.json tools/node_toolchain.py
+	@$(BIN)/python tools/node_toolchain.py console
+	@touch $@
+
 lock: install ## Write deploy/lock after a change of pyproject.toml; with the newest releases: make lock ARGS=--upgrade
 	@$(BIN)/python tools/lock.py $(ARGS)
 
@@ -82,17 +90,17 @@ test: test-python test-contracts ## The tests, without the slow ones
 test-all: check test-uncovered test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
 
 test-python: install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" $(ARGS)
 
 # The fast tests that `coverage` does not run.
 test-uncovered: install
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
 test-slow: install
-	@$(BIN)/python -m pytest -n $(SLOW_WORKERS) --dist loadfile -m slow $(ARGS)
+	@$(BIN)/python -m pytest -n $(SLOW_WORKERS) $(SHARED) -m slow $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m hypothesis --hypothesis-profile fresh $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m hypothesis --hypothesis-profile fresh $(ARGS)
 
 # Those that need no method of Anvil's own and no coordinator that lies, which is for Anvil alone.
 ON_HARDHAT := audit chain_client chain_deploy coordinator_lineage coordinator_restore coordinator_round early_close \
@@ -121,7 +129,7 @@ COVERED_TESTS := tests/unit/protocol tests/unit/aggregation tests/unit/fraud tes
 	tests/integration/test_watch_rules.py
 
 coverage: install ## Python lines and branches of protocol, aggregation and fraud proofs that the tests reach
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow" --cov --cov-report= $(COVERED_TESTS)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" --cov --cov-report= $(COVERED_TESTS)
 	@$(BIN)/coverage report --include='folkmoot/protocol/*,folkmoot/aggregation/*,folkmoot/round.py' --fail-under=99
 	@$(BIN)/coverage report --include='folkmoot/fraud/proofs/*' --fail-under=93
 
@@ -150,6 +158,7 @@ lint: install
 	@git ls-files -z | xargs -0 $(BIN)/codespell || (echo "Remedy: $(BIN)/codespell --write-changes FILE, or ignore-words-list in pyproject.toml" && exit 1)
 	@$(BIN)/python tools/check_words.py
 	@$(BIN)/python tools/line_budget.py
+	@$(BIN)/python tools/command_budget.py
 	@$(BIN)/python tools/lock.py --check
 	@$(BIN)/python tools/contract_cases.py --check
 	@$(BIN)/python tools/economics_table.py --check
@@ -157,11 +166,13 @@ lint: install
 
 types: install
 	@$(BIN)/mypy
+	@$(NODE) console/node_modules/typescript/bin/tsc --project console
+	@$(NODE) console/build.mjs --check
 
 contracts-check: install ## Gas and storage snapshots, coverage, packaged ABIs, slither
 	@cd contracts && FORGE_SNAPSHOT_CHECK=true ../$(FORGE) test --match-path 'test/gas/*' || (echo "Remedy: if the change is meant, make gas and commit contracts/snapshots" && exit 1)
 	@$(BIN)/python tools/compile_contracts.py --check
-	@$(BIN)/python tools/generate_events.py --check
+	@$(BIN)/python tools/generate_contracts.py --check
 	@$(BIN)/python tools/check_storage.py
 	@$(BIN)/python tools/gas_table.py --check
 	@$(BIN)/python tools/check_coverage.py
@@ -179,7 +190,10 @@ gas: install ## Write the gas snapshots and docs/gas.md anew
 
 abi: install ## Compile the contracts and write the packaged ABIs, the bytecode and the records of events
 	@$(BIN)/python tools/compile_contracts.py
-	@$(BIN)/python tools/generate_events.py
+	@$(BIN)/python tools/generate_contracts.py
+
+console: install ## Build the page and the command that check a round (folkmoot/web/check.*) from console/
+	@$(NODE) console/build.mjs
 
 bench: install ## Speed of codec, hashing and aggregation beside memcpy and sha256
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -200,7 +214,7 @@ dist: install $(RELEASE) ## Build what a release has, into dist: wheels, sdists,
 	@git archive --prefix=folkmoot-contracts-$(VERSION)/ --output=dist/folkmoot-contracts-$(VERSION).tar.gz HEAD \
 		LICENSE contracts/src contracts/foundry.toml contracts/snapshots/storage folkmoot/ledger/abi
 	@git archive --prefix=folkmoot-vectors-$(VERSION)/ --output=dist/folkmoot-vectors-$(VERSION).tar.gz HEAD \
-		LICENSE docs/protocol.md tests/vectors
+		LICENSE docs/protocol.md docs/protocol tests/vectors
 	@for role in node watcher coordinator; do \
 		{ cat $(LOCK)/$$role.txt; test $$role != node || echo torch; } | $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml \
 			--output-reproducible --output-file dist/folkmoot-$$role-$(VERSION).cdx.json - || exit 1; done
@@ -211,4 +225,4 @@ docs: $(SITE) $(DIAGRAMS) ## Build the documentation site in site/, or serve it:
 	@echo "The site is in site/. To look at it: $(BIN)/python -m http.server --directory site"
 
 clean: ## Remove what was built
-	@rm -rf $(VENV) .venv-prove node_modules bin dist contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage site tools/site/node_modules
+	@rm -rf $(VENV) .venv-prove node_modules bin dist contracts/out contracts/cache contracts/out-prove contracts/cache-prove .mypy_cache .ruff_cache .pytest_cache .coverage site tools/site/node_modules console/node_modules

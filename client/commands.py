@@ -10,8 +10,6 @@ def register(table: CommandTable) -> None:
     """Add the contributor's commands."""
     table.add("client.cli.join", "join", "submit")
     table.add("client.cli.deletion", "forget")
+    table.add("client.cli.measure", "measure")
     table.add_group("client.cli.signer", "signer")
     table.add_group("client.cli.task", "task")
-    table.add("client.cli.join", "canary")
-    # Started by `folkmoot run --simulation`.
-    table.add_hidden("client.cli.signers", "signers")

@@ -10,21 +10,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
+from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, UpdateRefused
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.deletion import DeletionWish
-from folkmoot.protocol.hashing import canonical_json, keccak, parse_json
+from folkmoot.protocol.hashing import canonical_json, parse_json
 from folkmoot.protocol.requests import (
     end_run_message,
     report_digest,
@@ -32,12 +33,16 @@ from folkmoot.protocol.requests import (
     run_message,
     upload_message,
 )
+from folkmoot.protocol.verdict import Reason
 from folkmoot.runtime import services, tls
 from folkmoot.runtime.coding import SAMPLE, coded, pays
 
 if TYPE_CHECKING:
     import httpx
+    from eth_account.messages import SignableMessage
     from eth_account.signers.local import LocalAccount
+
+    from folkmoot.evaluation.sites import SiteMeasurement, TableCommitment
 
 DEFAULT_TIMEOUT = 30.0
 """Timeout in seconds for connecting, and between two parts of an answer."""
@@ -69,14 +74,8 @@ anew."""
 UNREACHABLE = "coordinator-unreachable"
 """Code of the error that a coordinator gave no answer."""
 
-REFUSALS = frozenset(
-    {
-        "round-unknown", "round-closed", "wrong-base", "wrong-size", "invalid-encoding", "wrong-root",
-        "wrong-norm", "norm-too-large", "norm-too-small", "invalid-signature", "stake-too-low", "not-enrolled",
-        "no-place", "budget-spent", "duplicate", "round-full", "invalid-commitment",
-    }
-)  # fmt: skip
-"""Codes with which an update is refused: those of docs/protocol.md section 7, and one for an unreadable commitment."""
+REFUSALS = frozenset({str(reason) for reason in Reason if reason.refusal} | {"invalid-commitment"})
+"""Codes with which an update is refused: those of `Reason`, and one for an unreadable commitment."""
 
 _ANEW = frozenset({"wrong-offset", "invalid-encoding", "wrong-root", "wrong-norm"})
 """Codes after which an update that went on from a part is sent anew: that part may be at fault."""
@@ -94,7 +93,7 @@ class _Answer:
 
 @dataclass(frozen=True, slots=True)
 class CurrentRound:
-    """The round to train for, according to the coordinator."""
+    """The round to train for, according to the coordinator. The API describes the fields with these words."""
 
     round: int
     """Its number."""
@@ -113,9 +112,9 @@ class CurrentRound:
     chain_time: int
     """Chain time of the answer."""
     received: int
-    """Number of updates accepted so far."""
+    """Updates accepted so far."""
     opened_at: int
-    """Chain time of the opening."""
+    """Chain time of the opening: another one if the chain went back, and the round was opened again."""
 
     @property
     def opening(self) -> tuple[int, int]:
@@ -128,13 +127,10 @@ class RunView:
     """A run, according to the coordinator."""
 
     id: str
-    """Its identifier."""
     state: str
     """running, done or failed."""
     rounds: int
-    """Number of rounds requested."""
     completed: int
-    """Number of rounds anchored."""
     expect: int
     """Number of contributors after whose updates a round stops waiting."""
     error: str | None
@@ -156,9 +152,8 @@ class Event:
     id: int
     """Number of the event; numbers increase."""
     type: str
-    """Type of the event, e.g. round-anchored (docs/architecture.md)."""
+    """Type of the event, e.g. round-anchored (docs/api.md)."""
     data: dict[str, Any]
-    """Values of the event."""
 
 
 def commitment_to_wire(commitment: Commitment, signature: bytes) -> str:
@@ -181,7 +176,7 @@ def commitment_from_wire(text: str) -> tuple[Commitment, bytes]:
     except (ValueError, InputError) as error:
         raise InputError(
             f"The commitment can't be read: {str(error).rstrip('.')}.",
-            remedy="Send it as docs/architecture.md says: canonical JSON, integers as decimal strings.",
+            remedy="Send it as docs/api.md says: canonical JSON, integers as decimal strings.",
             code="invalid-commitment",
         ) from error
     return commitment, signature
@@ -193,15 +188,14 @@ def sign_report(
     """Return a round report with deadline and signature.
 
     Args:
-        content: `round`, `complete`, `nodes` and `metrics`, as in docs/architecture.md.
+        content: `round`, `complete`, `nodes` and `metrics`, as in docs/api.md.
         account: The coordinator's account.
         domain: Chain and ledger of the federation.
         after: Deadline of the report to be replaced. The new deadline is not lower.
     """
-    deadline = max(int(time.time()) + SIGNATURE_LIFETIME, after)
+    deadline = max(_deadline(), after)
     message = report_message(domain, content["round"], report_digest(content), deadline)
-    signature = "0x" + bytes(account.sign_message(message).signature).hex()
-    return {**content, "deadline": deadline, "signature": signature}
+    return {**content, "deadline": deadline, "signature": _signature(account, message)}
 
 
 def sign_run(
@@ -216,16 +210,24 @@ def sign_run(
         domain: Chain and ledger of the federation.
         patience: Seconds for which rounds that are cancelled in a row are tried again, at most 30 days.
     """
-    deadline = int(time.time()) + SIGNATURE_LIFETIME
-    signed = account.sign_message(run_message(domain, rounds, expect, patience, deadline))
-    signature = "0x" + bytes(signed.signature).hex()
+    deadline, salt = _deadline(), secrets.token_hex(16)
+    signature = _signature(account, run_message(domain, rounds, expect, patience, salt, deadline))
     return {
         "rounds": rounds,
         "expect": expect,
         "patience": patience,
+        "salt": salt,
         "deadline": deadline,
         "signature": signature,
     }
+
+
+def _deadline() -> int:
+    return int(time.time()) + SIGNATURE_LIFETIME
+
+
+def _signature(account: LocalAccount, message: SignableMessage) -> str:
+    return "0x" + bytes(account.sign_message(message).signature).hex()
 
 
 class CoordinatorApi:
@@ -257,6 +259,8 @@ class CoordinatorApi:
         client, self._http = self._http, None
         if client is not None:
             client.close()
+        if (files := self.__dict__.pop("files", None)) is not None:
+            files.close()
 
     # Reading.
 
@@ -316,63 +320,17 @@ class CoordinatorApi:
 
     # Files.
 
-    def artifact(self, sha256: str) -> bytes:
-        """Return a file's bytes. For small files; use `download` for large ones.
-
-        Raises:
-            ArtifactError: The bytes do not have the hash in the name.
-        """
-        data = self._checked(self._send("GET", f"/v1/artifacts/{sha256}")).content
-        _require(sha256, hashlib.sha256(data).hexdigest())
-        return data
-
-    def document(self, keccak256: str) -> bytes:
-        """Return a file by its keccak (hex without 0x).
-
-        Raises:
-            ArtifactError: The bytes do not have the hash in the name.
-        """
-        data = self._checked(self._send("GET", f"/v1/artifacts/by-keccak/{keccak256}")).content
-        _require(keccak256, keccak(data).hex())
-        return data
+    @cached_property
+    def files(self) -> CoordinatorSource:
+        """The coordinator's files by their hash. A failure is not tried again. They are removed by `close`."""
+        return CoordinatorSource(self.url, self.timeout, retry_timeout=0)
 
     def model(self, version: str) -> bytes:
         """Return the model file of a version, which the coordinator makes of its state.
 
-        Args:
-            version: Number of a version or of an anchored round, or ``active``.
+        The version is a number, that of an anchored round, or ``active``.
         """
         return self._checked(self._send("GET", f"/v1/models/{version}/download")).content
-
-    def download(self, sha256: str, target: Path, size: int) -> Path:
-        """Download a file to a path. The file appears there only after all of it has arrived and its hash is right.
-
-        Args:
-            sha256: Name of the file.
-            target: Path to write.
-            size: Size of the file in bytes. More bytes are not written to the disk.
-
-        Raises:
-            ArtifactError: The bytes do not have the hash in the name, or are too many.
-        """
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=".incoming-")
-        digest, bytes_left = hashlib.sha256(), size
-        try:
-            with os.fdopen(handle, "wb") as file, self._stream("GET", f"/v1/artifacts/{sha256}") as response:
-                for chunk in response.iter_bytes(CHUNK):
-                    bytes_left -= len(chunk)
-                    if bytes_left < 0:
-                        raise ArtifactError(
-                            f"The coordinator {self.url} sends more than the {size:,} bytes of {sha256}.",
-                            remedy="Tell the others, and use another mirror.",
-                        )
-                    digest.update(chunk)
-                    file.write(chunk)
-            _require(sha256, digest.hexdigest())
-            Path(name).replace(target)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        return target
 
     # Writing.
 
@@ -383,40 +341,41 @@ class CoordinatorApi:
         update: bytes | Path,
         *,
         moved: Callable[[int, int, int], object] = lambda new, done, total: None,
-    ) -> None:
+    ) -> bytes | None:
         """Submit an update: its signed commitment (`commitment_to_wire`) and its file. Repetition is harmless.
 
         After a broken upload, a large file goes on where it stopped. The body is coded by gzip if that pays.
 
-        Args:
-            round_number: The round.
-            commitment: The signed commitment.
-            update: The update file.
-            moved: Called with the number of bytes that have just been sent, of all that were sent, and of the file.
+        `moved` is called with the number of bytes that have just been sent, of all that were sent, and of the file.
+
+        Returns:
+            The signature of the coordinator's acknowledgement, which may be false; None if there is none.
 
         Raises:
             UpdateRefused: A check failed; `code` is the reason.
         """
         header = {"Folkmoot-Commitment": base64.urlsafe_b64encode(commitment.encode()).decode()}
         size = update.stat().st_size if isinstance(update, Path) else len(update)
-        start = self._arrived(round_number, header, size) if size >= RESUMED else 0
+        start, signature = self._arrived(round_number, header, size) if size >= RESUMED else (0, None)
         if start is None:
-            return
+            return signature
         try:
-            self._upload(round_number, header, update, size, start, moved)
+            return self._upload(round_number, header, update, size, start, moved)
         except (CoordinatorError, UpdateRefused) as error:
             if not start or error.code not in _ANEW:
                 raise
-            self._upload(round_number, header, update, size, 0, moved)
+            return self._upload(round_number, header, update, size, 0, moved)
 
-    def _arrived(self, round_number: int, header: Mapping[str, str], size: int) -> int | None:
-        """Return how many bytes of an update have arrived; None if it was taken in already."""
+    def _arrived(
+        self, round_number: int, header: Mapping[str, str], size: int
+    ) -> tuple[int | None, bytes | None]:
+        """Return how many bytes of an update have arrived; None, and the acknowledgement, if it was taken in."""
         path = f"/v1/rounds/{round_number}/upload"
         view = self._object(self._checked(self._send("GET", path, headers=header)))
         there, accepted = view.get("offset"), view.get("accepted")
         if type(there) is not int or not 0 <= there <= size or view.get("size") != size:
             raise self._nonsense(path)
-        return None if accepted is True else there
+        return (None, _acknowledged(view)) if accepted is True else (there, None)
 
     def _upload(
         self,
@@ -426,7 +385,7 @@ class CoordinatorApi:
         size: int,
         start: int,
         moved: Callable[[int, int, int], object],
-    ) -> None:
+    ) -> bytes | None:
         with update.open("rb") if isinstance(update, Path) else io.BytesIO(update) as file:
             pack = pays(file.read(SAMPLE), packed=True)
             file.seek(start)
@@ -444,15 +403,10 @@ class CoordinatorApi:
                 },
                 timeout=max(self.timeout, UPLOAD_TIMEOUT),
             )
-        self._checked(response)
+        return _acknowledged(self._object(self._checked(response)))
 
     def needs(self, rounds: int, expect: int) -> list[dict[str, str]]:
-        """Return what a run of some rounds needs: `check`, `state` (ok, warning, failed), `text`, `remedy` of each.
-
-        Args:
-            rounds: Number of rounds to open.
-            expect: Number of contributors after whose updates a round stops waiting.
-        """
+        """Return what a run of some rounds needs: `check`, `state` (ok, warning, failed), `text`, `remedy` of each."""
         answer = self._checked(
             self._send("GET", "/v1/runs/needs", params={"rounds": rounds, "expect": expect})
         )
@@ -465,15 +419,7 @@ class CoordinatorApi:
     def start_run(
         self, rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0
     ) -> RunView:
-        """Start a run, as the coordinator's account.
-
-        Args:
-            rounds: Number of rounds to open.
-            expect: Number of contributors after whose updates a round stops waiting.
-            account: The coordinator's account.
-            domain: Chain and ledger of the federation.
-            patience: Seconds for which rounds that are cancelled in a row are tried again.
-        """
+        """Start a run, as the coordinator's account; see `sign_run`."""
         return self.send_run(sign_run(rounds, expect, account, domain, patience=patience))
 
     def send_run(self, wish: dict[str, Any]) -> RunView:
@@ -490,19 +436,11 @@ class CoordinatorApi:
     def end_run(self, run: str, reason: str, account: LocalAccount, domain: Domain) -> RunView:
         """End an abandoned run, as the coordinator's account. A run that has ended does not change.
 
-        Args:
-            run: Identifier of the run.
-            reason: Reason, at most 300 characters.
-            account: The coordinator's account.
-            domain: Chain and ledger of the federation.
+        The reason has at most 300 characters.
         """
-        deadline = int(time.time()) + SIGNATURE_LIFETIME
-        signed = account.sign_message(end_run_message(domain, run, reason, deadline))
-        body = {
-            "reason": reason,
-            "deadline": deadline,
-            "signature": "0x" + bytes(signed.signature).hex(),
-        }
+        deadline = _deadline()
+        signature = _signature(account, end_run_message(domain, run, reason, deadline))
+        body = {"reason": reason, "deadline": deadline, "signature": signature}
         return self._run_view(
             self._object(self._checked(self._send("POST", f"/v1/runs/{run}/end", json=body)))
         )
@@ -510,13 +448,9 @@ class CoordinatorApi:
     def upload_report(self, report: bytes, account: LocalAccount, domain: Domain) -> str:
         """Publish an evaluation report (JSON), as an account with stake. Return its sha256."""
         sha256 = hashlib.sha256(report).hexdigest()
-        deadline = int(time.time()) + SIGNATURE_LIFETIME
-        signed = account.sign_message(upload_message(domain, sha256, deadline))
-        proof = {
-            "account": account.address,
-            "deadline": str(deadline),
-            "signature": "0x" + bytes(signed.signature).hex(),
-        }
+        deadline = _deadline()
+        signature = _signature(account, upload_message(domain, sha256, deadline))
+        proof = {"account": account.address, "deadline": str(deadline), "signature": signature}
         header = base64.urlsafe_b64encode(canonical_json(proof)).decode()
         response = self._send(
             "POST",
@@ -544,6 +478,40 @@ class CoordinatorApi:
         return self._object(
             self._checked(self._send("POST", f"/v1/rounds/{round_number}/release", json=body))
         )
+
+    def send_measurement(self, measurement: SiteMeasurement) -> None:
+        """Publish a site's signed measurement. Again does no harm."""
+        self._checked(
+            self._send(
+                "POST",
+                f"/v1/models/{measurement.version}/measurements",
+                content=measurement.to_bytes(),
+                headers={"Content-Type": "application/json"},
+            )
+        )
+
+    def commit_measurement(self, commitment: TableCommitment) -> None:
+        """Publish a site's commitment to its table. Again does no harm."""
+        path = f"/v1/models/{commitment.version}/measurements/commitments"
+        self._checked(
+            self._send(
+                "POST", path, content=commitment.to_bytes(), headers={"Content-Type": "application/json"}
+            )
+        )
+
+    def measurement_commitments(self, version: int) -> dict[str, Any]:
+        """Return the commitments to tables of a version (`Commitments.to_json`), not checked."""
+        response = self._send("GET", f"/v1/models/{version}/measurements/commitments")
+        return self._object(self._checked(response))
+
+    def measurements(self, version: int) -> bytes:
+        """Return the sites' measurements of a version (docs/protocol.md section 11.5), not checked; empty if none."""
+        try:
+            return self._checked(self._send("GET", f"/v1/models/{version}/measurements")).content
+        except CoordinatorError as error:
+            if error.code == "not-measured":
+                return b""
+            raise
 
     def delete_updates(self, wish: DeletionWish) -> int:
         """Ask for the deletion of one's update files. Return the last round of the wish that the coordinator keeps."""
@@ -764,11 +732,7 @@ def _parse_events(pieces: Iterable[bytes]) -> Iterator[Event]:
 
 
 def _lines(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Yield the lines of a stream without line ends. Unlike httpx's `iter_lines`, limit the length of a line in memory.
-
-    Raises:
-        CoordinatorError: A line has more than `MAX_EVENT` bytes.
-    """
+    """Yield the lines of a stream without line ends. Unlike httpx's `iter_lines`, limit a line in memory."""
     line = bytearray()
     for piece in pieces:
         start = 0
@@ -810,9 +774,19 @@ def _chunks(
 
 def passing(error: FolkmootError) -> bool:
     """Return whether a retry may help: no connection, or a server that is starting, stopping or busy."""
+    if isinstance(error, ArtifactError):
+        return error.code == "artifact-unreachable"
     status = error.details.get("status")
     asked = isinstance(error, CoordinatorError)
     return asked and (error.code == UNREACHABLE or status in (429, 502, 503, 504))
+
+
+def _acknowledged(view: Mapping[str, Any]) -> bytes | None:
+    """Return the signature in an answer, if there seems to be one."""
+    try:
+        return _hex_bytes(view["acknowledgement"])
+    except (KeyError, ValueError, AttributeError):
+        return None
 
 
 def _wait(one: Mapping[str, Any]) -> str:

@@ -43,6 +43,16 @@ def sentence(text: str) -> str:
     return text if not text or text.rstrip("\"'`)]").endswith(_ENDS) else text + "."
 
 
+MOST_DETAIL = 200
+"""Maximum length in characters of a node's text that is shown and stored."""
+
+
+def plain(text: str) -> str:
+    """Return an untrusted text as one line of printable characters, cut to `MOST_DETAIL`."""
+    words = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return words if len(words) <= MOST_DETAIL else words[: MOST_DETAIL - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
 class FolkmootError(Exception):
     """Base of all expected failures.
 

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.form import mean_of_updates
 from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.gram_tree import GramTree, gram_tree, has_tree
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage, Published, published_of
+from folkmoot.aggregation.pay import WeighedRound, pays
 from folkmoot.aggregation.references import (
     Reference,
     ReferencedFacts,
@@ -33,6 +34,7 @@ from folkmoot.aggregation.registry import rule, uses
 from folkmoot.aggregation.repeats import compare_earlier
 from folkmoot.aggregation.shares import copies_among
 from folkmoot.aggregation.trajectory import WINDOW, TrajectoryUpdate
+from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.aggregation.windows import windows
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import merkle
@@ -148,8 +150,7 @@ def compute_leaves(
         InputError: The weights are none that a rule may give.
         ArtifactError: An update can't be read.
     """
-    form = form_of(policy.rule, policy.parameters)
-    mean = form.mean(updates, weights, policy.mean_scale, first, last)
+    mean = mean_of_updates(policy.rule, updates, weights, policy.mean_scale, first, last)
     return step_leaves(manifest, header, policy, base, mean, first)
 
 
@@ -248,18 +249,21 @@ def compute_round(
         )
     readers = [update for update, _, _ in weighed]
     contributors = [entry.contributor for _, _, entry in weighed]
+    used = uses(policy.rule)
+    trajectory = _trajectory(manifest, header, base, lineage) if ReferenceKind.TRAJECTORY in used else None
+    sample = compared_leaves(manifest.leaves, entries_hash(entries))
     known = _references(
         manifest,
         header,
-        uses(policy.rule),
+        used,
         readers,
         contributors,
         root=next(
             (u for u, s, own in zip(updates, summaries, root, strict=True) if own and s is not None), None
         ),
-        base=base,
+        trajectory=trajectory,
         lineage=lineage,
-        sample=compared_leaves(manifest.leaves, entries_hash(entries)),
+        sample=sample,
         published=published_of(
             entries,
             [None if summary is None else update for update, summary in zip(updates, summaries, strict=True)],
@@ -274,9 +278,15 @@ def compute_round(
         tuple(summary.sum_absolute for _, summary, _ in weighed),
         *known,
         elements=elements,
+        noisy=manifest.private,
     )
     verdicts = _verdicts(header, policy, entries, summaries, root, copies, facts)
-    weights = tuple(verdict.weight for verdict in verdicts.verdicts)
+    if policy.has_pays:
+        verdicts = _paid(
+            verdicts,
+            WeighedRound(manifest, header, readers, contributors, lineage, trajectory, sample),
+        )
+    weights = verdicts.weights
     exponents = header.exponents
     if not manifest.private:
         exponents = next_exponents(
@@ -322,6 +332,7 @@ def compute_round(
     artifacts_file = artifacts.to_json()
     anchor = Anchor(
         weights,
+        verdicts.pays,
         sum((summary is not None) << index for index, summary in enumerate(summaries)),
         mean_tree.root,
         merkle.state_root(manifest.hash, theta_tree.root, momentum_tree.root),
@@ -388,6 +399,21 @@ def _delivered(update: UpdateReader | None, entry: Commitment, manifest: Manifes
         return None
 
 
+def _trajectory(
+    manifest: Manifest, header: RoundHeader, base: State, lineage: Lineage
+) -> TrajectoryUpdate | None:
+    """Return the trajectory that a round is compared with, None on the genesis.
+
+    Raises:
+        InputError: ``mismatch``: the lineage lacks the state that it begins at.
+    """
+    if not lineage.rounds:
+        return None
+    if lineage.before is None:
+        raise InputError("The lineage lacks the state that the trajectory begins at.", code="mismatch")
+    return TrajectoryUpdate(manifest, header.exponents, header.width, lineage.before, base)
+
+
 def _references(
     manifest: Manifest,
     header: RoundHeader,
@@ -396,7 +422,7 @@ def _references(
     contributors: Sequence[str],
     *,
     root: UpdateReader | None,
-    base: State,
+    trajectory: UpdateReader | None,
     lineage: Lineage,
     sample: I64 | None,
     published: Mapping[str, Published],
@@ -406,18 +432,13 @@ def _references(
     The last of the results are the repeat cosines of the delivered updates, if earlier updates are used.
 
     Raises:
-        InputError: ``mismatch``: the lineage lacks the trajectory's first state or what was weighed, or an earlier
-            update has another size.
+        InputError: ``mismatch``: the lineage lacks what was weighed, or an earlier update has another size.
     """
     single: dict[ReferenceKind, UpdateReader] = {}
     if ReferenceKind.ROOT in used and root is not None:
         single[ReferenceKind.ROOT] = root
-    if ReferenceKind.TRAJECTORY in used and lineage.rounds:
-        if lineage.before is None:
-            raise InputError("The lineage lacks the state that the trajectory begins at.", code="mismatch")
-        single[ReferenceKind.TRAJECTORY] = TrajectoryUpdate(
-            manifest, header.exponents, header.width, lineage.before, base
-        )
+    if trajectory is not None:
+        single[ReferenceKind.TRAJECTORY] = trajectory
     compared = references(
         manifest, header.exponents, updates, [(one, header.exponents) for one in single.values()]
     )
@@ -440,9 +461,7 @@ def _references(
         ]
         if len(known) < len(before):
             raise InputError("The lineage lacks what was weighed in an earlier round.", code="mismatch")
-        window = windows(
-            manifest, header.exponents, [*known, published], single.get(ReferenceKind.TRAJECTORY)
-        )
+        window = windows(manifest, header.exponents, [*known, published], trajectory)
     return products.get(ReferenceKind.ROOT), products.get(ReferenceKind.TRAJECTORY), earlier, window, repeats
 
 
@@ -471,5 +490,21 @@ def _verdicts(
             weight, reason = result.weight, result.reason
             numbers.update(result.numbers)
         verdicts.append(Verdict(index, entry.contributor, weight, reason, numbers))
-    form_of(policy.rule, policy.parameters).divisor([verdict.weight for verdict in verdicts])
+    check_weights([verdict.weight for verdict in verdicts])
     return Verdicts(header.round, policy.rule, policy.parameters, tuple(verdicts))
+
+
+def _paid(verdicts: Verdicts, weighed: WeighedRound) -> Verdicts:
+    """Return the verdicts with their pays: entries that the rule did not weigh get 0."""
+    weight_of = {verdict.contributor: verdict.weight for verdict in verdicts.verdicts}
+    weights = [weight_of[who] for who in weighed.contributors]
+    paid_of = dict(zip(weighed.contributors, pays(weighed, weights), strict=True))
+    return replace(
+        verdicts,
+        verdicts=tuple(
+            replace(verdict, pay=paid.pay, numbers={**verdict.numbers, "novelty": paid.novelty})
+            if (paid := paid_of.get(verdict.contributor)) is not None
+            else replace(verdict, pay=0)
+            for verdict in verdicts.verdicts
+        ),
+    )

@@ -14,23 +14,22 @@ from dataclasses import dataclass, field
 from eth_account.signers.local import LocalAccount
 from fastapi import FastAPI
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import DatabaseError, FolkmootError, StoreError
 from folkmoot.evaluation.canary import check_public
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.rpc import abi
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.rpc.wallets import WALLET_GAS
 from folkmoot.runtime.memory import COORDINATOR, require_memory
 from server.api.app import create_app
 from server.api.gauges import Gauges
 from server.api.parts import AppState
-from server.chain.calls import selector
 from server.chain.indexer import Indexer
 from server.chain.outbox import Outbox
 from server.chain.view import ChainView, check_chain
 from server.db.failures import is_away
-from server.federation import Federation
-from server.genesis import read_genesis, record_genesis
+from server.genesis import record_genesis
 from server.intake.intake import Intake
 from server.restore.compare import Comparison
 from server.restore.deletion import Deletion
@@ -45,6 +44,9 @@ from server.telemetry.log import log_event
 from server.telemetry.metrics import Metrics
 from server.worker import Worker
 
+SCRUB_PAUSE = 10.0
+"""Seconds between two steps of comparing the database with the chain, a round or 2,000 blocks each: cheap for an
+endpoint, and a year of rounds is compared within a day."""
 LONGEST_WAIT = 15.0
 """Seconds between two looks at a database or a store that is away at the start, at most."""
 
@@ -76,26 +78,25 @@ class Coordinator:
             ready: Whether `check_chain` has passed. If not, that comes first, at every look until it does.
         """
         database, wake = self.storage.database, threading.Event()
-        indexer = Indexer(database, self.chain.node, self.federation.deployment, self.chain.confirmations)
+        indexer = Indexer(database, self.chain.rpc, self.federation.deployment, self.chain.confirmations)
         outbox = Outbox(
             database,
-            self.chain.node,
+            self.chain.rpc,
             self.account,
             self.chain.chain_id,
             self.chain.confirmations,
             int(self.settings.max_fee_gwei * 10**9),
-            {selector("ledger", "commitUpdateFor"): WALLET_GAS},
+            {abi.function("ledger", "commitUpdateFor").selector: WALLET_GAS},
         )
         engine = self.make_engine(wake.set)
         comparison = Comparison(self.storage, self.chain, self.federation)
-        pause = self.settings.scrub_pause
         upkeep = Upkeep(
             self.storage,
             self.federation,
             self.chain.policy,
             self.settings.mirror_locations,
             comparison,
-            pause,
+            SCRUB_PAUSE,
             indexer.check,
             Deletion(self.storage, self.chain, self.federation, indexer.check),
             failing := Failing(),
@@ -120,7 +121,7 @@ class Coordinator:
 
     def make_intake(self) -> Intake:
         """Make what takes in updates."""
-        return Intake(self.storage.database, self.chain, self.federation, self.metrics)
+        return Intake(self.storage.database, self.chain, self.federation, self.metrics, self.account)
 
     def make_app(self, worker: Worker) -> FastAPI:
         """Make the HTTP interface. The worker is started and stopped by whoever made it."""
@@ -179,8 +180,8 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
         chain = ChainView.of(rpc, deployment, settings)
         storage = Storage.open(settings)
         undo.callback(storage.database.close)
-        genesis = read_genesis(storage.store, deployment.genesis_hash)
-        manifest = Manifest.from_json(storage.store.read(genesis.manifest))
+        federation = Federation.open(deployment, storage.store, coordinator=account.address)
+        manifest = federation.manifest
         if settings.canary:
             check_public(manifest, settings.canary_public_records)
         require_memory(
@@ -188,8 +189,7 @@ def connect(settings: Settings, account: LocalAccount) -> Coordinator:
             "The coordinator",
             "Nothing was started. Use a machine with more memory, or end other programs.",
         )
-        record_genesis(storage, genesis, manifest, deployment.genesis_hash)
-        federation = Federation(deployment, genesis, manifest, account.address)
+        record_genesis(storage, federation)
         made = Coordinator(settings, account, federation, chain, storage)
         storage.database.listeners += [log_event, made.metrics.happened]
         undo.pop_all()  # now the coordinator's
@@ -202,8 +202,6 @@ def connect_with_retry(
     """The same, but a server of the database or the store that is away is waited for: it may start after us.
 
     Args:
-        settings: The coordinator's settings.
-        account: Its key.
         wait: Is told what is away, and waits for so many seconds.
 
     Raises:

@@ -16,12 +16,13 @@ from sqlalchemy import Connection, func, or_, select, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.federation import Federation
+from folkmoot.artifacts.store import Store
 from folkmoot.doctor import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.errors import ArtifactError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Rpc
 from folkmoot.runtime import keystore
 from folkmoot.runtime.memory import COORDINATOR, shortage
@@ -31,13 +32,10 @@ from server.db import schema
 from server.db.engine import Database
 from server.db.models import CARRIED, Artifact, Round
 from server.db.steps import Step
-from server.federation import Federation
-from server.genesis import read_genesis
 from server.restore.compare import Comparison
 from server.rounds import queries
 from server.settings import Settings
 from server.storage import Storage
-from server.store import Store, is_bucket
 
 HASHED_BYTES = 1 << 30
 """Bytes of files that are read in full, unless all are asked for: some seconds."""
@@ -145,23 +143,23 @@ class _Home:
     def pages(self) -> Finding:
         with self._open() as database, database.engine.connect() as connection:
             if database.engine.dialect.name == "sqlite":
-                found = [str(line) for line in connection.scalars(text("PRAGMA integrity_check(5)"))]
-                said = [] if found == ["ok"] else found
+                lines = [str(line) for line in connection.scalars(text("PRAGMA integrity_check(5)"))]
+                damage = [] if lines == ["ok"] else lines
                 by = "PRAGMA integrity_check"
             elif not connection.scalar(text("SELECT 1 FROM pg_extension WHERE extname = 'amcheck'")):
                 return ok("Not checked: the extension amcheck is not in this PostgreSQL database.")
             else:
-                said, by = _broken_indexes(connection), "amcheck"
-        if said:
+                damage, by = _broken_indexes(connection), "amcheck"
+        if damage:
             return failed(
-                f"The database is damaged, says {by}: {'; '.join(said)[:500]}.",
+                f"The database is damaged, says {by}: {'; '.join(damage)[:500]}.",
                 "Stop the coordinator, keep the file, check the disk, and rebuild the database from a mirror: "
-                "`folkmoot coordinator restore`.",
+                "`folkmoot coordinator rebuild`.",
             )
         return ok(f"Its pages and indexes are sound ({by}).")
 
     def memory(self) -> Finding:
-        manifest = self._model(self._settings.open_store())[1]
+        manifest = self._federation(self._settings.open_store()).manifest
         short = shortage(COORDINATOR * manifest.size, "A coordinator")
         if short:
             return failed(short, "Use a machine with more memory, or end other programs.")
@@ -169,44 +167,41 @@ class _Home:
             f"A coordinator needs {COORDINATOR * manifest.size / 1e9:,.3f} GB for rounds of this model."
         )
 
-    def _model(self, store: Store) -> tuple[Genesis, Manifest]:
+    def _federation(self, store: Store) -> Federation:
         deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
-        genesis = read_genesis(store, deployment.genesis_hash)
-        return genesis, Manifest.from_json(store.read(genesis.manifest))
+        return Federation.open(deployment, store)
 
     def rows(self) -> Finding:
-        deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
         store = self._settings.open_store()
-        genesis, manifest = self._model(store)
-        chain = ChainView.of(self._rpc, deployment, self._settings)
+        federation = self._federation(store)
+        chain = ChainView.of(self._rpc, federation.deployment, self._settings)
         with self._open() as database:
             try:
-                Indexer(database, chain.node, deployment, chain.confirmations).check()
+                Indexer(database, chain.rpc, federation.deployment, chain.confirmations).check()
             except DeepRollback as error:
                 return failed(error.message, "Start the coordinator: it goes back with the chain by itself.")
-            federation = Federation(deployment, genesis, manifest, "")
             comparison = Comparison(Storage(database, store), chain, federation)
             numbers = comparison.rounds()
             if not self._deep:
                 numbers = numbers[-COMPARED_ROUNDS:]
-            found = list(comparison.everything(numbers))
+            altered = list(comparison.everything(numbers))
             for number in [0, *numbers] if self._deep else []:
-                found += comparison.model(number)
-        if found:
-            more = f" And {len(found) - 5} more." if len(found) > 5 else ""
+                altered += comparison.model(number)
+        if altered:
+            more = f" And {len(altered) - 5} more." if len(altered) > 5 else ""
             return failed(
-                f"Values of the database differ from the chain: {' '.join(map(str, found[:5]))}{more}",
+                f"Values of the database differ from the chain: {' '.join(map(str, altered[:5]))}{more}",
                 "Find out who writes to the database. Then stop the coordinator and run "
-                "`folkmoot coordinator repair --rows`.",
+                "`folkmoot coordinator rebuild rows`.",
             )
         return ok(f"Events, accounts and the last {len(numbers)} rounds that ended are as on the chain.")
 
     def store(self) -> Finding:
         folder = self._settings.store_folder
-        if not is_bucket(self._settings.store) and not folder.is_dir():  # opening would make it
+        if not self._settings.in_bucket and not folder.is_dir():  # opening would make it
             return failed(
                 f"There is no folder {folder}, where the artifact store should be.",
-                "Put it back, or rebuild it from a mirror: `folkmoot coordinator restore`.",
+                "Put it back, or rebuild it from a mirror: `folkmoot coordinator rebuild`.",
             )
         store = self._settings.open_store()
         problem = store.problem()
@@ -219,11 +214,11 @@ class _Home:
         with self._open() as database, database.read() as session:
             wanted = {file.sha256: file for file in _wanted(session)}
         deployment = Deployment.load(self._settings.resolve(self._settings.deployment))
-        genesis = read_genesis(store, deployment.genesis_hash)
+        genesis = Genesis.from_json(store.document(deployment.genesis_hash))
         for name, what in ((genesis.manifest, "manifest"), (genesis.state, "state")):
             wanted.setdefault(name, _File(name, f"{what} of the genesis", 0))
         with suppress(ArtifactError):  # Without the manifest, which is named below.
-            for entry in self._model(store)[1].files:
+            for entry in self._federation(store).manifest.files:
                 wanted.setdefault(
                     entry.sha256, _File(entry.sha256, f"carried array {entry.name!r}", entry.size)
                 )
@@ -242,7 +237,7 @@ class _Home:
             more = f" and {len(broken) - 5} more" if len(broken) > 5 else ""
             return failed(
                 f"Missing or damaged: {', '.join(broken[:5])}{more}.",
-                "Put them back at once, the bond hangs on them: `folkmoot coordinator repair --mirror ...`.",
+                "Put them back at once, the bond hangs on them: `folkmoot coordinator rebuild files --mirror ...`.",
             )
         return ok(
             f"All {len(wanted)} files that rounds still need are there; {hashed} of them were read in full."
@@ -257,11 +252,11 @@ class _Home:
         folders = [path for path in (self._settings.home, self._settings.store_folder) if path.is_dir()]
         free, folder = min((shutil.disk_usage(path).free, str(path)) for path in folders)
         size = f"; a round takes about {of_round / 1e6:,.1f} MB" if of_round else ""
-        said = f"{free / 1e9:,.1f} GB are free under {folder}{size}."
+        sentence = f"{free / 1e9:,.1f} GB are free under {folder}{size}."
         remedy = "Make room, or move the artifact store to a larger disk (the setting `store`)."
         if free < max(FREE_BYTES, FEW_ROUNDS * of_round):
-            return failed(said, remedy)
-        return warning(said, remedy) if free < SOME_ROUNDS * of_round else ok(said)
+            return failed(sentence, remedy)
+        return warning(sentence, remedy) if free < SOME_ROUNDS * of_round else ok(sentence)
 
     def evaluator(self) -> Finding:
         if not self._settings.canary:
@@ -277,7 +272,7 @@ class _Home:
         if measured and measured[0][1] == "missing":
             return warning(
                 f"No report of {who} came in time for round {measured[0][0]}: it was anchored unmeasured.",
-                "See that `folkmoot canary` runs with the key of that account, and look at its log.",
+                "See that `folkmoot task evaluate --canary` runs with the key of that account, and look at its log.",
             )
         count = sum(verdict != "missing" for _, verdict in measured)
         return ok(f"Reports of {who} are waited for; {count} of the last {len(newest)} rounds had one.")
@@ -291,7 +286,7 @@ class _Home:
         ):  # opening would make it
             raise DatabaseError(
                 f"There is no database {url.database}.",
-                remedy="Put it back, or rebuild it from a mirror: `folkmoot coordinator restore`.",
+                remedy="Put it back, or rebuild it from a mirror: `folkmoot coordinator rebuild`.",
             )
         try:
             yield database
@@ -313,7 +308,7 @@ def _broken_indexes(connection: Connection) -> list[str]:
             "WHERE a.amname = 'btree' AND n.nspname = current_schema()"
         )
     ).all()
-    said = []
+    damage = []
     for name in indexes:
         try:
             with connection.begin_nested():
@@ -321,8 +316,8 @@ def _broken_indexes(connection: Connection) -> list[str]:
                     text("SELECT bt_index_check(CAST(:name AS regclass), true)"), {"name": name}
                 )
         except DBAPIError as error:
-            said.append(str(error.orig).splitlines()[0])
-    return said
+            damage.append(str(error.orig).splitlines()[0])
+    return damage
 
 
 def _wanted(session: Session) -> list[_File]:

@@ -6,33 +6,16 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from folkmoot.errors import ArtifactError, InputError
+from folkmoot.artifacts.federation import Federation, read_genesis
+from folkmoot.artifacts.store import Store
+from folkmoot.errors import InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.manifest import Manifest
 from server.db.models import CARRIED, Artifact
 from server.storage import Storage
-from server.store import Store
 
 GENESIS_LIMIT = 1 << 20
 """Maximum size in bytes of a genesis file, which has a number for each of at most 4,096 tensors."""
-
-
-def read_genesis(store: Store, genesis_hash: str) -> Genesis:
-    """The genesis of a federation, by the hash that its ledger has.
-
-    Raises:
-        ArtifactError: It is not in the store, or damaged.
-    """
-    wanted = genesis_hash.removeprefix("0x")
-    data = store.read(store.by_keccak(wanted))
-    if keccak(data).hex() != wanted:
-        raise ArtifactError(
-            "The genesis file in the store is not the one that the ledger names.",
-            remedy="Run `folkmoot coordinator init` again with the right genesis.",
-            code="artifact-damaged",
-        )
-    return Genesis.from_json(data)
 
 
 def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
@@ -41,7 +24,6 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
     The folder may be a store (docs/protocol.md section 12) or just hold the files under any names.
 
     Raises:
-        InputError: A file is missing.
         ArtifactError: A carried file has another size than its array (``wrong-size``).
     """
     by_keccak: dict[str, Path] = {}
@@ -60,9 +42,8 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
             f"No file in {folder} is the genesis of this deployment (keccak {genesis_hash}).",
             remedy="Give the folder that `folkmoot deploy` wrote for this deployment.",
         )
-    stored = store.put_file(by_keccak[wanted])
-    store.link(wanted, stored.sha256)
-    genesis = read_genesis(store, genesis_hash)
+    data = by_keccak[wanted].read_bytes()
+    store.put_document(data)
 
     def put(what: str, name: str) -> Path:
         if name not in by_sha256:
@@ -73,20 +54,23 @@ def import_genesis(store: Store, folder: Path, genesis_hash: str) -> Genesis:
         store.put_file(by_sha256[name])
         return by_sha256[name]
 
-    manifest = Manifest.from_json(put("The manifest", genesis.manifest).read_bytes())
+    genesis, manifest = read_genesis(data, lambda name: put("The manifest", name).read_bytes())
     put("The first state", genesis.state)
     for entry in manifest.files:
         entry.open(put(f"The carried array {entry.name!r}", entry.sha256))
     return genesis
 
 
-def record_genesis(storage: Storage, genesis: Genesis, manifest: Manifest, genesis_hash: str) -> None:
+def record_genesis(storage: Storage, federation: Federation) -> None:
     """Write the files of the genesis into the database."""
-    wanted, store = genesis_hash.removeprefix("0x"), storage.store
+    genesis, store = federation.genesis, storage.store
+    wanted = federation.deployment.genesis_hash.removeprefix("0x")
     names = (("genesis", store.by_keccak(wanted)), ("manifest", genesis.manifest), ("state", genesis.state))
     files = [Artifact(sha256=name, kind=kind, size=store.path(name).stat().st_size) for kind, name in names]
     files[0].keccak = wanted
-    files += [Artifact(sha256=entry.sha256, kind=CARRIED, size=entry.size) for entry in manifest.files]
+    files += [
+        Artifact(sha256=entry.sha256, kind=CARRIED, size=entry.size) for entry in federation.manifest.files
+    ]
     with storage.database.write("genesis-recorded") as session:
         for row in files:
             row.round = row.public_from = 0

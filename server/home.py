@@ -31,11 +31,7 @@ def open_account(settings: Settings, prompt: keystore.Prompt | None = None) -> L
 
 @contextmanager
 def only_process(home: Path) -> Iterator[None]:
-    """Hold the home folder: two coordinators on one database would send everything twice.
-
-    Raises:
-        LocalError: Another process holds it.
-    """
+    """Hold the home folder: two coordinators on one database would send everything twice."""
     try:
         lock = locks.try_acquire(home / "coordinator.lock")
     except OSError as exc:

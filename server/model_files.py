@@ -9,17 +9,16 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from folkmoot.artifacts.carried import files_of
+from folkmoot.artifacts.federation import Federation, files_of
 from folkmoot.artifacts.states import RebuildingSource
+from folkmoot.artifacts.store import Stored
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
-from server.chain.indexer import by_name
+from server.chain.recorded import read_anchor
 from server.db.models import Artifact, ChainEvent, Round
-from server.federation import Federation
-from server.rounds.base import artifacts_of
+from server.rounds.inputs import artifacts_of
 from server.storage import Storage, file_row
-from server.store import Stored, StoreSource
 
 
 def states(session: Session, initial: str, numbers: Sequence[int]) -> dict[int, str]:
@@ -29,8 +28,8 @@ def states(session: Session, initial: str, numbers: Sequence[int]) -> dict[int, 
     )
     known = [int(subject) for subject in session.scalars(anchored)]
     rounds = session.execute(select(Round.number, Round.state_sha256).where(Round.number.in_(known)))
-    found = {number: state for number, state in rounds if state is not None}
-    return found | {number: initial for number in numbers if number == 0}
+    state_of = {number: state for number, state in rounds if state is not None}
+    return state_of | {number: initial for number in numbers if number == 0}
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,6 @@ class ModelFiles:
     storage: Storage
     """Where states and files are."""
     federation: Federation
-    """The federation."""
     policy: Callable[[int], Policy]
     """Returns a policy by its number."""
 
@@ -48,14 +46,12 @@ class ModelFiles:
         """Read the state of a version. It is rebuilt if its file is not there.
 
         Args:
-            number: Number of the version.
             state: sha256 of its state file.
 
         Raises:
             ArtifactError: A file is missing or damaged.
-            ChainError: The chain gave no answer.
         """
-        with RebuildingSource(StoreSource(self.storage.store)) as source:
+        with RebuildingSource(self.storage.store) as source:
             if not self.storage.store.has(state):
                 self._learn(source, number)
             path = source.fetch(state, self.federation.manifest.state_file_size)
@@ -70,9 +66,8 @@ class ModelFiles:
 
         Raises:
             ArtifactError: What it follows from is missing or damaged.
-            ChainError: The chain gave no answer.
         """
-        with RebuildingSource(StoreSource(self.storage.store)) as source:
+        with RebuildingSource(self.storage.store) as source:
             self._learn(source, number)
             self.storage.store.put_file(source.rebuild(state))
 
@@ -80,26 +75,23 @@ class ModelFiles:
         """Make the file of a version from its state, and keep it.
 
         Args:
-            number: Number of the version.
             state: sha256 of its state file.
 
         Raises:
             ArtifactError: A file is missing or damaged, or the state is not the one that was anchored (`wrong-state`).
-            ChainError: The chain gave no answer.
         """
         with self.storage.database.read() as session:
-            anchored = by_name(session, "RoundAnchored", str(number))
-            expected = str(anchored[-1].arguments["anchor"]["stateRoot"]) if anchored else None
+            anchor = read_anchor(session, number)
         loaded = self.read_state(number, state)
         root = loaded.root(self.federation.manifest.hash)
-        if expected is not None and "0x" + root.hex() != expected:
+        if anchor is not None and root != anchor.state_root:
             raise ArtifactError(
                 f"The database says that {state} is the state of round {number}. Its root is 0x{root.hex()}, and the "
-                f"chain has {expected}.",
+                f"chain has 0x{anchor.state_root.hex()}.",
                 remedy="Run `folkmoot coordinator doctor`.",
                 code="wrong-state",
             )
-        files = files_of(StoreSource(self.storage.store))
+        files = files_of(self.storage.store)
         stored = self.storage.store.put_chunks(
             loaded.safetensors_chunks(self.federation.manifest, number, root, files)
         )
@@ -112,17 +104,17 @@ class ModelFiles:
         while number:
             artifacts = artifacts_of(self.storage, number)
             with self.storage.database.read() as session:
-                found = session.get(Round, number)
+                round_ = session.get(Round, number)
                 session.expunge_all()
-            if artifacts is None or found is None:
+            if artifacts is None or round_ is None:
                 raise ArtifactError(
                     f"The state of round {number} can't be rebuilt: its anchor is not known.",
                     remedy="Wait until the coordinator has read the chain.",
                 )
-            source.learn(artifacts, self.policy(found.policy_id), self.federation.manifest)
+            source.learn(artifacts, self.policy(round_.policy_id), self.federation.manifest)
             if self.storage.store.has(artifacts.base_state):
                 return
-            number = found.base
+            number = round_.base
 
 
 def made(session: Session, number: int) -> str | None:

@@ -7,22 +7,34 @@ the home folder, defaults.
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
+from folkmoot.artifacts.store import FolderStore, Store
 from folkmoot.errors import InputError
+from folkmoot.evaluation.canary import Limits
 from folkmoot.protocol.commitment import checksum_address
 from folkmoot.rpc.quorum import split_urls
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import write_whole
-from server.store import Store, StoreOptions, is_bucket, open_store
 
 FILE_NAME = "coordinator.json"
+_BUCKET = "s3://"
+PREFIX = "FOLKMOOT_COORDINATOR_"
 
 LONGEST_NAME = 40
 """Maximum number of characters of a contributor's name."""
@@ -30,11 +42,41 @@ LONGEST_NAME = 40
 _LIKE_ANOTHER = re.compile(r"0x[0-9a-f]{4}|^member\s*\d", re.IGNORECASE)
 """Names that could be taken for an account, or for what an account without a name is called."""
 
+CACHE = "cache"
+"""Folder in the home for copies of a bucket's files."""
+
+FIXED = {
+    "store_cache": "the folder `cache` in the home",
+    "scrub_pause": "10 seconds",
+    "delivery_share": "a quarter of the anchor window",
+    "cancelled_limit": "3 rounds",
+    "cancelled_pause": "10 seconds",
+    "longest_cancelled_pause": "600 seconds",
+    "canary_share": "three quarters of the anchor window",
+    "body_limit": "1 MiB",
+    "request_burst": "the requests of 8 seconds (`requests_per_second`)",
+    "account_writes_per_minute": "30",
+    "account_burst": "20",
+    "connections": "512",
+    "connections_per_client": "64",
+    "streams": "128",
+    "streams_per_client": "16",
+    "patience": "15 seconds",
+    "slowest_upload": "2048 bytes a second",
+}
+"""Settings of earlier releases, and the value that each has now. A test compares the numbers with the code."""
+
+MOVED = {
+    f"canary_{limit}": f'"canary_limits": {{"{limit}": ...}}'
+    for limit in (field.name for field in dataclasses.fields(Limits))
+}
+"""Settings of earlier releases, and how their values are given now."""
+
 
 class Settings(BaseSettings):
     """Settings of one coordinator. Paths that are not absolute are below the home folder."""
 
-    model_config = SettingsConfigDict(env_prefix="FOLKMOOT_COORDINATOR_", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     home: Path
     """Folder of this coordinator."""
@@ -52,14 +94,10 @@ class Settings(BaseSettings):
     """URL of an S3 server other than Amazon's."""
     store_region: str = ""
     """Region of the bucket; empty for that of the environment or profile."""
-    store_cache: Path = Path("cache")
-    """Folder for copies of the bucket's files."""
     store_cache_bytes: int = Field(default=10 << 30, ge=1 << 20)
     """Bytes above which copies that were not used for an hour are removed."""
     mirrors: str = ""
     """Folders and URLs of mirrors, a list or with commas: a damaged file of the store is fetched from them again."""
-    scrub_pause: float = Field(default=10.0, ge=0.01, le=3600)
-    """Seconds between two steps of comparing the database with the chain; a step is a round, or 2,000 blocks."""
     password_file: Path | None = None
     """File with the keystore's password; without it FOLKMOOT_PASSWORD or a prompt."""
     host: str = "127.0.0.1"
@@ -78,60 +116,21 @@ class Settings(BaseSettings):
     time_travel_after: float = Field(default=0.0, ge=0, le=3600)
     """Seconds on the wall for which an anchored round is left to watchers before its window is skipped."""
     commit_margin: int = Field(default=30, ge=1)
-    """Seconds before the end of the commit window at which the commitments are sent (at most a third of the
-    window)."""
-    delivery_share: float = Field(default=0.25, ge=0, le=0.9)
-    """Share of the anchor window in which files of commitments that are on the chain may still arrive."""
-    cancelled_limit: int = Field(default=3, ge=1)
-    """Cancelled rounds in a row after which a run fails, once its patience has passed."""
-    cancelled_pause: float = Field(default=10.0, gt=0, le=3600)
-    """Seconds until the next round after a cancelled one, in a run with patience; doubled after each further one."""
-    longest_cancelled_pause: float = Field(default=600.0, gt=0, le=86_400)
-    """Seconds of the longest such pause."""
+    """Seconds before the end of the commit window at which the last commitments are sent (at most a third of the
+    window). What has come by three quarters of the window is sent then."""
     canary: bool = False
     """Wait for an evaluator's report before a round is anchored, and withhold a model that fell."""
     canary_public_records: bool = False
     """In a federation with privacy: the evaluator's held-out records are public, so their exact counts may be, too."""
     canary_evaluator: str = ""
     """Account whose reports count; empty for the coordinator's own."""
-    canary_share: float = Field(default=0.75, ge=0.05, le=0.9)
-    """Share of the anchor window until which a report is awaited; then the round is anchored with a warning."""
-    canary_accuracy_drop: float = Field(default=0.05, ge=0, le=1)
-    """Accuracy that a round's model may lose against its base."""
-    canary_recall_drop: float = Field(default=0.4, ge=0, le=1)
-    """Recall, above chance, that one class may lose."""
-    canary_least_examples: int = Field(default=20, ge=1)
-    """Held-out examples that a class or a group must have to be looked at alone."""
-    canary_loss_rise: float = Field(default=0.25, ge=0, le=1e6)
-    """By how much the mean loss may rise, relative to the base's; for tasks that do not classify."""
-    canary_group_loss_rise: float = Field(default=1.0, ge=0, le=1e6)
-    """By how much the mean loss of one group may rise, relative to the base's."""
-    canary_trigger_rise: float = Field(default=0.3, ge=0, le=1)
-    """Share of other classes' examples that a trigger may draw to one class, unless it drew more at the base."""
-    body_limit: int = Field(default=1 << 20, ge=1024)
-    """Most bytes of a request's body, other than an update, which has the size of the model."""
+    canary_limits: dict[str, float] = {}
+    """What a round's model may lose against its base: limits that differ from the defaults, by name."""
     uploads: int = Field(default=4, ge=1, le=64)
     """Updates that are checked at the same time; also those received at once that bear no good signature."""
     requests_per_second: float = Field(default=50.0, gt=0)
-    """Requests per second that one client (an IPv4 address, a /64 of IPv6) may make in the long run."""
-    request_burst: int = Field(default=400, ge=1)
-    """Requests that one client may make at once."""
-    account_writes_per_minute: float = Field(default=30.0, gt=0)
-    """Updates that may bear one account's signature in a minute, in the long run; a report counts for ten."""
-    account_burst: int = Field(default=20, ge=1)
-    """Updates that may bear one account's signature at once."""
-    connections: int = Field(default=512, ge=8)
-    """Connections of all clients; a new one takes the place of one that waits without a request."""
-    connections_per_client: int = Field(default=64, ge=1)
-    """Connections of one client; not counted behind a proxy."""
-    streams: int = Field(default=128, ge=1)
-    """Event streams of all clients."""
-    streams_per_client: int = Field(default=16, ge=1)
-    """Event streams of one client."""
-    patience: float = Field(default=15.0, gt=0, le=600)
-    """Seconds in which a request's head has to be whole, and for which a client may send or take nothing."""
-    slowest_upload: float = Field(default=2048.0, gt=0)
-    """Bytes a second that a body has to come with, beyond the patience."""
+    """Requests per second that one client (an IPv4 address, a /64 of IPv6) may make in the long run; at once, the
+    requests of eight seconds."""
     log_format: Literal["text", "json"] | None = None
     """Form of the log: text for people, or json; by default what FOLKMOOT_LOG_FORMAT says, else text."""
     access_log: bool = False
@@ -174,6 +173,20 @@ class Settings(BaseSettings):
             raise ValueError("two accounts have the same name")
         return names
 
+    @field_validator("canary_limits")
+    @classmethod
+    def _possible(cls, limits: dict[str, float]) -> dict[str, float]:
+        names = [field.name for field in dataclasses.fields(Limits)]
+        if unknown := sorted(set(limits) - set(names)):
+            raise ValueError(f"there is no limit {unknown[0]!r}; the limits are {', '.join(names)}")
+        if not limits.get("least_examples", 1.0).is_integer():
+            raise ValueError("'least_examples' must be a whole number")
+        try:
+            Limits(**limits)  # type: ignore[arg-type]  # checked above
+        except InputError as exc:
+            raise ValueError(f"{exc.message} {exc.remedy}") from exc
+        return limits
+
     @field_validator("canary_evaluator")
     @classmethod
     def _checksummed(cls, value: str) -> str:
@@ -189,8 +202,8 @@ class Settings(BaseSettings):
     @property
     def mirror_locations(self) -> list[str]:
         """Folders, as they are on the disk, and URLs of mirrors."""
-        found = [part.strip() for part in self.mirrors.split(",") if part.strip()]
-        return [part if "://" in part else str(self.resolve(Path(part).expanduser())) for part in found]
+        locations = [part.strip() for part in self.mirrors.split(",") if part.strip()]
+        return [part if "://" in part else str(self.resolve(Path(part).expanduser())) for part in locations]
 
     @property
     def resolved_database_url(self) -> str:
@@ -198,29 +211,49 @@ class Settings(BaseSettings):
         return self.database_url or f"sqlite:///{self.home.resolve() / 'coordinator.sqlite3'}"
 
     @property
+    def in_bucket(self) -> bool:
+        """Whether the artifact store is a bucket, and not a folder."""
+        return self.store.startswith(_BUCKET)
+
+    @property
     def store_location(self) -> str:
         """The artifact store: a folder as it is on the disk, or a bucket."""
-        return self.store if is_bucket(self.store) else str(self.resolve(Path(self.store)))
+        return self.store if self.in_bucket else str(self.resolve(Path(self.store)))
 
     @property
     def store_folder(self) -> Path:
         """Folder on this machine that the store writes to: its own, or that with the copies of a bucket's files."""
-        return self.resolve(self.store_cache) if is_bucket(self.store) else Path(self.store_location)
+        return self.home / CACHE if self.in_bucket else Path(self.store_location)
 
     def open_store(self) -> Store:
-        """Open the artifact store.
+        """Open the artifact store. A bucket is not asked yet.
 
         Raises:
-            InputError: A setting of the bucket is wrong, or its package is missing.
-            StoreError: A folder can't be made.
+            InputError: A setting of the bucket is wrong, or the package for S3 is not installed (`s3-missing`).
         """
-        options = StoreOptions(
-            cache=self.resolve(self.store_cache),
+        if not self.in_bucket:
+            return FolderStore(Path(self.store_location))
+        bucket, _, prefix = self.store.removeprefix(_BUCKET).partition("/")
+        if not bucket:
+            raise InputError(
+                f"{self.store!r} names no bucket.", remedy="Write s3://BUCKET or s3://BUCKET/PREFIX."
+            )
+        try:
+            from folkmoot.artifacts.s3 import S3Store
+        except ModuleNotFoundError as exc:
+            raise InputError(
+                f"A store in a bucket ({self.store}) needs the package {exc.name}.",
+                remedy="Install it: pip install 'folkmoot[s3]'.",
+                code="s3-missing",
+            ) from exc
+        return S3Store(
+            bucket,
+            prefix,
+            self.home / CACHE,
             cache_bytes=self.store_cache_bytes,
             endpoint=self.store_endpoint,
             region=self.store_region,
         )
-        return open_store(self.store_location, options)
 
     def save(self) -> None:
         """Write `coordinator.json` with what differs from the defaults."""
@@ -253,6 +286,12 @@ def load(home: Path, **overrides: Any) -> Settings:
         raise InputError(f"{path} can't be read: {exc}.", remedy="Correct the file.") from exc
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object.", remedy="Correct the file.")
+    _check_names(values, str(path), "")
+    _check_names(
+        (name[len(PREFIX) :].lower() for name in os.environ if name.upper().startswith(PREFIX)),
+        "the environment",
+        PREFIX,
+    )
 
     class Loaded(Settings):
         """Settings with their sources in order; the file's values come last."""
@@ -276,5 +315,28 @@ def load(home: Path, **overrides: Any) -> Settings:
         name = ".".join(str(part) for part in problem["loc"]) or "settings"
         raise InputError(
             f"The setting {name!r} is wrong: {problem['msg']} (given: {problem.get('input')!r}).",
-            remedy=f"Correct it in {path} or in FOLKMOOT_COORDINATOR_{name.upper()}.",
+            remedy=f"Correct it in {path} or in {PREFIX}{name.partition('.')[0].upper()}.",
         ) from exc
+    except SettingsError as exc:
+        raise InputError(
+            f"A setting in the environment can't be read: {exc}.",
+            remedy=f"Correct the variable {PREFIX}...: names and limits are JSON objects.",
+        ) from exc
+
+
+def _check_names(names: Iterable[str], place: str, prefix: str) -> None:
+    """Refuse settings of earlier releases, so that nobody believes that they still do something."""
+    for name in names:
+        written = f"{prefix}{name}".upper() if prefix else name
+        if name in FIXED:
+            raise InputError(
+                f"The setting {written!r} in {place} is no setting any more: its value is fixed, {FIXED[name]}.",
+                remedy="Remove it.",
+                code="setting-fixed",
+            )
+        if name in MOVED:
+            raise InputError(
+                f"The setting {written!r} in {place} has another form now.",
+                remedy=f"Write {MOVED[name]} in {FILE_NAME}.",
+                code="setting-fixed",
+            )

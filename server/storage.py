@@ -5,11 +5,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from folkmoot.artifacts.store import Store, Stored
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact
 from server.settings import Settings
-from server.store import Store, Stored
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class Storage:
 
         Raises:
             DatabaseError: The database is away, of another release, or another coordinator's.
-            StoreError: The store can't be used.
         """
         database = Database.open(settings.resolved_database_url)
         try:

@@ -30,6 +30,7 @@ class Why(StrEnum):
     BOND_TOO_LOW = "bond-too-low"
     BOND_OF_VOID = "bond-of-void"
     TOO_MANY_PENDING = "too-many-pending"
+    INTERVAL = "interval"
     OPENING_REFUSED = "opening-refused"
     # Of a round.
     UPDATES = "updates"
@@ -76,8 +77,6 @@ class Reason:
     remedy: str = ""
     normal: bool = False
     """Whether it belongs to every round and ends by itself: shown where somebody looks, and no warning."""
-    on_wall: bool = False
-    """Whether `until` is a time of this machine's clock. All others are the chain's."""
 
 
 _UNTIL = "{until:%Y-%m-%d %H:%M:%S} UTC"
@@ -93,7 +92,7 @@ REASONS: Mapping[Why, Reason] = {
         normal=True,
     ),
     Why.CANCELLED_ROUNDS: Reason(
-        "Waiting until {until:%H:%M:%S} UTC for the next round: {cancelled} cancelled.", on_wall=True
+        "Waiting until {until:%H:%M:%S} UTC for the next round: {cancelled} cancelled."
     ),
     Why.BOND_LOCKED: Reason(
         "The next round can't open: a round needs a bond of {bond}, and of the coordinator's stake of {stake}, "
@@ -101,23 +100,31 @@ REASONS: Mapping[Why, Reason] = {
         + _UNTIL
         + ", and then frees "
         "its bond.",
-        "To go on sooner, stake {missing} more: `folkmoot stake {amount} --keystore ...` with the coordinator's key.",
+        "To go on sooner, stake {missing} more: `folkmoot enrol --only-stake {amount} --keystore ...` with the "
+        "coordinator's key.",
     ),
     Why.BOND_TOO_LOW: Reason(
         "The next round can't open: a round needs a bond of {bond}, and the coordinator {account} has {stake} at "
         "stake.",
-        "The run goes on once {missing} more are at stake: `folkmoot stake {amount} --keystore ...` with the "
+        "The run goes on once {missing} more are at stake: `folkmoot enrol --only-stake {amount} --keystore ...` "
+        "with the "
         "coordinator's key.",
     ),
     Why.BOND_OF_VOID: Reason(
         "The next round can't open: a round needs a bond of {bond}, and of the coordinator's stake of {stake}, "
         "{locked} are locked as bonds, also of void rounds.",
-        "Release those with `folkmoot release` (`folkmoot doctor` names them), or stake {missing} more: "
-        "`folkmoot stake {amount} --keystore ...` with the coordinator's key.",
+        "Release those with `folkmoot close` (`folkmoot doctor` names them), or stake {missing} more: "
+        "`folkmoot enrol --only-stake {amount} --keystore ...` with the coordinator's key.",
     ),
     Why.TOO_MANY_PENDING: Reason(
         "The next round can't open: {pending} anchored rounds are not final, and the ledger takes {most}.",
-        "Anybody may make those final whose challenge window is over: `folkmoot finalize`.",
+        "Anybody may make those final whose challenge window is over: `folkmoot close`.",
+    ),
+    Why.INTERVAL: Reason(
+        "The next round can open at "
+        + _UNTIL
+        + ": the policy's interval from one opening to the next is {interval}, and round {base} was opened at "
+        "{opened}.",
     ),
     Why.OPENING_REFUSED: Reason(
         "The chain refused to open round {round}, and it is tried again: {problem}", "{remedy}"
@@ -154,7 +161,7 @@ REASONS: Mapping[Why, Reason] = {
     Why.CANARY: Reason("Round {round} waits until " + _UNTIL + " for the canary's report.", normal=True),
     Why.WITHHELD: Reason(
         "Round {round} is withheld, and is cancelled at " + _UNTIL + ": {problem}",
-        "To anchor it: `folkmoot coordinator release-round {round}`.",
+        "To anchor it: `folkmoot close {round} --anchor`.",
     ),
     Why.ANCHOR_REFUSED: Reason(
         "The chain refused the anchor of round {round}, and it is tried again: {problem}", "{remedy}"
@@ -182,7 +189,7 @@ REASONS: Mapping[Why, Reason] = {
     Why.EVENTS: Reason("Round {round} waits until all of its events are read from the chain.", normal=True),
     Why.NO_TRANSACTION: Reason(
         "Round {round} is at the step {step}, and there is no transaction that would end it.",
-        "Stop the coordinator, and rebuild it from the chain: `folkmoot coordinator restore`.",
+        "Stop the coordinator, and rebuild it from the chain: `folkmoot coordinator rebuild`.",
     ),
     Why.DEMAND_LATE: Reason(
         "Demand {demand} of round {round} was not answered in time, and the bond can be taken."
@@ -191,7 +198,7 @@ REASONS: Mapping[Why, Reason] = {
         "Demand {demand} of round {round} can't be answered: {problem}",
         "Put the file back before "
         + _UNTIL
-        + ", the bond hangs on it: `folkmoot coordinator repair --mirror ...`.",
+        + ", the bond hangs on it: `folkmoot coordinator rebuild files --mirror ...`.",
     ),
     Why.DEMAND_RETRIED: Reason("The answer to demand {demand} of round {round} is tried again in a moment."),
     Why.TRANSACTION: Reason("Transaction {purpose} is on its way to the chain.", normal=True),

@@ -79,7 +79,6 @@ class Worker:
 
     Args:
         database: Held by this process while it works.
-        chain: The chain.
         indexer: Reads the contracts' events.
         outbox: Sends transactions.
         engine: Leads the rounds.
@@ -125,7 +124,7 @@ class Worker:
         self._rewind = rewind
         self._poll_interval = poll_interval
         self._check = check
-        self._told: Waiting | None = None
+        self._shown: Waiting | None = None
         self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
 
     def start(self) -> None:
@@ -220,10 +219,10 @@ class Worker:
         """Go back with the chain, if it has lost blocks that had their confirmations; else nothing has its turn."""
         try:
             self._indexer.check()
-        except DeepRollback as found:
+        except DeepRollback as rollback:
             self.status.code = ROLLED_BACK
             try:
-                self._rewind(found)
+                self._rewind(rollback)
             except WrongChainError as error:
                 self.status.code = error.code
                 raise
@@ -241,15 +240,15 @@ class Worker:
     def warnings(self) -> list[str]:
         """What the operator should know, though the work goes on; each a sentence."""
         waiting = [one.sentence for one in self.waiting if not one.normal and one.why is not Why.LOOK_FAILED]
-        found = (*self._chain.rpc.warnings, *waiting, self._indexer.warning, *self._upkeep.warnings)
-        return [warning for warning in found if warning]
+        warnings = (*self._chain.rpc.warnings, *waiting, self._indexer.warning, *self._upkeep.warnings)
+        return [warning for warning in warnings if warning]
 
     @property
     def waiting(self) -> list[Waiting]:
         """All that is waited for, what is no matter of time first."""
         failed = (wait(Why.LOOK_FAILED, problem=error),) if (error := self.status.error) else ()
-        found = dict.fromkeys((*failed, *self._outbox.waiting, *self._engine.waiting))
-        return sorted(found, key=lambda one: one.normal)
+        waits = dict.fromkeys((*failed, *self._outbox.waiting, *self._engine.waiting))
+        return sorted(waits, key=lambda one: one.normal)
 
     def _run(self) -> None:
         backoff = Backoff(self._poll_interval, LONGEST_PAUSE)
@@ -283,24 +282,24 @@ class Worker:
         try:
             with self._database.read() as session:
                 run, newest = queries.running_run(session), session.scalar(select(func.max(Round.number)))
-                found = [] if run is None else stopping(session, self.waiting)
+                waits = [] if run is None else stopping(session, self.waiting)
                 identifier = "" if run is None else run.id
-            first = next((one for one in found if not one.normal), None)
-            known, self._told = self._told, first
+            first = next((wait_ for wait_ in waits if not wait_.normal), None)
+            known, self._shown = self._shown, first
             if first is None or first == known or first.why is Why.CANCELLED_ROUNDS:
                 return
             data: dict[str, Any] = {"run": identifier, "code": str(first.why), "message": first.sentence}
             if first.until is not None:
                 left = first.until - self._chain.now()
                 data |= {"secondsLeft": left, "until": int(time.time()) + left}
-            said = hashlib.sha256(first.message.encode()).hexdigest()[:16]
+            digest = hashlib.sha256(first.message.encode()).hexdigest()[:16]
             with self._database.write("wait-told") as session:
-                events.append(session, "run-waiting", data, key=f"run-waiting:{identifier}:{newest}:{said}")
+                events.append(session, "run-waiting", data, key=f"run-waiting:{identifier}:{newest}:{digest}")
         except FolkmootError as error:
-            self._told = None  # the next look tells
+            self._shown = None  # the next look tells
             logger.debug("%s", error)
         except Exception as error:  # a cell that can't be read must not end the thread
-            self._told = None
+            self._shown = None
             self.status.error = self._unexpected(error)
             logger.warning("%s", error, exc_info=error, extra=fields("defect"))
 

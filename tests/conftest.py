@@ -6,9 +6,11 @@ Chain and federation live as long as the session; each test that uses one gets t
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from tests.hardhat import local_chain
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell lets its background jobs ignore Ctrl-C, and so would all that the tests start and then interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup, likewise
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes is decided by what else the machine does; pytest's own limit is enough. The same examples
 # every time: a failure comes from the change that is tested. `make test-properties` looks for new ones.
@@ -32,6 +36,24 @@ settings.register_profile(
 )
 settings.register_profile("fresh", settings.get_profile("fixed"), derandomize=False, print_blob=True)
 settings.load_profile("fixed")
+
+
+_TESTS = itertools.count()
+_UNIT = Path(__file__).parent / "unit"
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files first that take long, so that at the end the workers have short ones to share.
+
+    A test is taken for a twentieth of its timeout; one without, for two seconds, and in `unit` for a tenth of one.
+    """
+    seconds: defaultdict[Path, float] = defaultdict(float)
+    for item in items:
+        mark = item.get_closest_marker("timeout")
+        usual = 0.1 if item.path.is_relative_to(_UNIT) else 2
+        seconds[item.path] += mark.args[0] / 20 if mark else usual
+    items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +69,13 @@ def _own_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Take away every variable that would change what Folkmoot or Flower does, and this user's key files."""
+    """Take away every variable that would change what Folkmoot or Flower does, this user's files too."""
     for name in list(os.environ):
         if name.startswith(("FOLKMOOT_", "FLWR_")) and name != "FOLKMOOT_ANVIL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "data"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.getbasetemp() / f"config-{next(_TESTS)}"))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "200")
 

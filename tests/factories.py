@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from eth_account import Account
 from eth_utils.crypto import keccak
 
-from folkmoot.chain.deploy import deploy
+from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.terms import OPEN, PROFILES, ZERO_ADDRESS, Admission, GenesisRoots, Governance
 from folkmoot.protocol.policy import Policy
 from folkmoot.runtime.units import UNIT
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
     from folkmoot.devnet.anvil import Anvil
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.rpc.client import Call
 
 CONTRIBUTORS = ("ada", "ben", "cleo", "dora", "emil")
 """Names of the contributors of a test federation; all have stake."""
@@ -134,14 +135,15 @@ def federation(
 
     The accounts `outsider` and `deployer` have native coins but neither tokens nor stake; `newcomer` has tokens only.
     """
-    from folkmoot.chain.client import Chain, connect_web3
+    from folkmoot.chain.client import Chain
+    from folkmoot.chain.transactions.connection import connect_web3
 
     people = {name: account(name) for name in CONTRIBUTORS}
     coordinator = account("coordinator")
     holders = [coordinator, account("newcomer"), *people.values()]
     for who in [account("deployer"), account("outsider"), *holders]:
         anvil.fund(who.address)
-    deployment = deploy(
+    deployment = deploy_and_report(
         connect_web3(anvil.url),
         account("deployer"),
         genesis or genesis_roots(),
@@ -149,8 +151,8 @@ def federation(
         coordinator.address,
         {who.address: ALLOCATION for who in holders},
         governance,
-        admission,
-    )
+        admission=admission,
+    ).deployment
     chain = Chain.connect(anvil.url, deployment)
     stake(chain, coordinator, BOND)
     for who in people.values():
@@ -158,3 +160,16 @@ def federation(
         enrol(chain, who, STAKE)
     anvil.advance(1)  # stake votes, and enrolment counts, from the second after
     return Federation(anvil, chain, deployment, account("deployer"), coordinator, people)
+
+
+def fields_of(chain: Chain, call: Call, account: LocalAccount, **fields: Any) -> dict[str, Any]:
+    """Return what an account signs for a call; `fields` are other values than the usual ones."""
+    usual = {
+        "chainId": chain.deployment.chain_id,
+        "nonce": chain.rpc.transaction_count(account.address),
+        "value": 0,
+        "gas": 300_000,
+        "maxPriorityFeePerGas": 10**9,
+        "maxFeePerGas": 4 * chain.rpc.latest().base_fee + 10**9,
+    }
+    return {**usual, "to": call.to, "data": call.data, **fields}

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from folkmoot.chain.transactions import confirmations
+from folkmoot.chain.transactions.confirmations import await_receipts
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.runtime.commands import folkmoot_command
@@ -54,6 +57,15 @@ class Mortal:
         """Set variables for all commands."""
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
+
+    def mine_once_awaited(self, anvil: Anvil) -> None:
+        """Make a block soon after the next command has begun to wait for what an interrupted one sent."""
+
+        def awaited(*arguments: Any, **options: Any) -> Any:
+            threading.Timer(0.3, anvil.call, ("evm_mine",)).start()
+            return await_receipts(*arguments, **options)
+
+        self.monkeypatch.setattr(confirmations, "await_receipts", awaited)
 
     def kill(self, point: str, *words: str | Path) -> str:
         """Run a command until it kills itself at a point; return what it had printed on standard output."""

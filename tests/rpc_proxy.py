@@ -7,6 +7,7 @@ import itertools
 import json
 import threading
 from collections import Counter
+from collections.abc import Callable
 from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -95,6 +96,7 @@ class RpcProxy:
         self._lies: tuple[Lie, ...] = ()
         self._lacks: tuple[Lack, ...] = ()
         self._refused: tuple[str, ...] = ()
+        self._changes: dict[str, Callable[[list[Any]], Any]] = {}
         self._newest = 0
         self._asking, self._asked, self._over = threading.Condition(), 0, False
         proxy = self
@@ -164,6 +166,14 @@ class RpcProxy:
         """Close the connection when these methods are asked for; none to answer all of them."""
         self._refused = methods
 
+    def change(self, method: str, answer: Callable[[list[Any]], Any]) -> None:
+        """Answer a method with what the function makes of its parameters, an `RpcError` too; None is the truth."""
+        self._changes[method] = answer
+
+    def truth(self, method: str, params: list[Any]) -> Any:
+        """Ask the real node."""
+        return self._real.call(method, params)
+
     def lack(self, *lacks: Lack) -> None:
         """Have these no more from now on; none for all of them."""
         self._lacks = lacks
@@ -172,6 +182,10 @@ class RpcProxy:
         self.methods[asked["method"]] += 1
         if asked["method"] in self._refused:
             return None
+        change = self._changes.get(asked["method"])
+        if change is not None and (changed := change(asked["params"])) is not None:
+            error = {"code": -32000, "message": changed.message} if isinstance(changed, RpcError) else None
+            return self._framed(asked, error=error) if error else self._framed(asked, result=changed)
         for lack in self._lacks:
             if (missing := self._missing(lack, asked["method"], asked["params"])) is not None:
                 return self._framed(asked, **missing)

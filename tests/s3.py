@@ -27,9 +27,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from folkmoot.artifacts.s3 import S3Store
 from folkmoot.runtime.processes import free_port
-from server.store import StoreOptions
-from server.store.s3 import S3Store
 from tests.http_servers import Handler, serving
 
 KEY, SECRET, REGION = "folkmoot-tests", "only-for-tests", "us-east-1"
@@ -138,9 +137,7 @@ def store(
     endpoint: str, bucket: str, cache: Path, *, cache_bytes: int = 1 << 30, region: str = REGION
 ) -> S3Store:
     """A store in a bucket of a test server, below the prefix `a/b`."""
-    return S3Store(
-        bucket, "a/b", StoreOptions(cache, cache_bytes=cache_bytes, endpoint=endpoint, region=region)
-    )
+    return S3Store(bucket, "a/b", cache, cache_bytes=cache_bytes, endpoint=endpoint, region=region)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import NO_BUNDLE, Commitment, entries_hash
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase, RoundView, Rpc
+from folkmoot.rpc.abi import function
+from folkmoot.rpc.client import Phase, RoundView, Rpc
 from tests import factories
 
 SECONDS = 12
@@ -97,7 +98,6 @@ class ScriptedLedger:
             0,
             coordinator,
             base,
-            False,
             0,
             header,
             bytes(32),
@@ -134,8 +134,10 @@ class ScriptedLedger:
         count = len(self.rounds[number].commitments)
         roots = (hash_of(what, number) for what in ("mean", "state"))
         rest = (hash_of(what, number) for what in ("verdicts", "artifacts", "entries"))
-        anchor = Anchor((1,) * count, (1 << count) - 1, *roots, bytes(32), *rest)
-        deadline = self._time + self.policies[self.rounds[number].view.policy - 1].challenge_window
+        policy = self.policies[self.rounds[number].view.policy - 1]
+        pays = (1,) * count if policy.has_pays else ()
+        anchor = Anchor((1,) * count, pays, (1 << count) - 1, *roots, bytes(32), *rest)
+        deadline = self._time + policy.challenge_window
         self._change(
             number,
             phase=Phase.ANCHORED,
@@ -213,13 +215,17 @@ class ScriptedLedger:
             case selector if selector == keccak(text="nextRound()")[:4]:
                 return encode(["uint64"], [max(self.rounds, default=0) + 1])
             case selector if selector == keccak(text="policies(uint32)")[:4]:
-                return encode([POLICY_TYPE], [self.policies[argument - 1].abi_tuple()])
+                return encode(
+                    function("policies", "policies").outputs, [self.policies[argument - 1].abi_tuple()]
+                )
+            case selector if selector == keccak(text="policies()")[:4]:
+                return encode(["address"], [self.deployment.policies])
             case selector if selector == keccak(text="rounds(uint64)")[:4]:
                 one = self.rounds[argument]
                 view = replace(
                     one.view, entries=len(one.commitments), entries_hash=self._entries_hash(argument)
                 )
-                return encode([ROUND_TYPE], [dataclasses.astuple(view)])
+                return encode(function("ledger", "rounds").outputs, [dataclasses.astuple(view)])
         raise AssertionError(f"nothing is scripted for a call of 0x{data[:4].hex()}")
 
     def _found(self, first: int, last: int) -> list[dict[str, Any]]:
@@ -227,7 +233,7 @@ class ScriptedLedger:
         end = bisect.bisect_right(self._logs, last, key=lambda log: log[0])
         return [
             {
-                "address": self.deployment.ledger,
+                "address": self._emitter(topics[0]),
                 "topics": topics,
                 "data": data,
                 "blockNumber": hex(block),
@@ -239,6 +245,10 @@ class ScriptedLedger:
         ]
 
     # Inside
+
+    def _emitter(self, topic: str) -> str:
+        place = self.deployment
+        return place.policies if topic == _topic("PolicyAdded") else place.ledger
 
     @property
     def _time(self) -> int:
@@ -285,7 +295,8 @@ class ScriptedRpc(Rpc):
 
 @functools.cache
 def _events() -> dict[str, dict[str, Any]]:
-    return {entry["name"]: entry for entry in packaged.contract("ledger").abi if entry["type"] == "event"}
+    entries = [*packaged.contract("policies").abi, *packaged.contract("ledger").abi]
+    return {entry["name"]: entry for entry in entries if entry["type"] == "event"}
 
 
 @functools.cache

@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 SNAPSHOTS = CONTRACTS / "snapshots" / "storage"
 
-HELD = ("RoundLedger", "StakeVault", "Odometer", "DataAvailability", "Disputes")
-"""The contracts whose storage is tokens, stakes, rounds, budgets and deposits."""
+HELD = ("RoundLedger", "Policies", "Rewards", "StakeVault", "Odometer", "DataAvailability", "Disputes")
+"""The contracts whose storage is tokens, stakes, policies, rounds, rewards, budgets and deposits."""
 
 
 def inspect(name: str) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fail if a text uses a word that the project replaced, or a line of Markdown is too long.
 
-Reads every Markdown file, and the docstrings and comments of every Python file, except tests. Code in Markdown is not
-read: names are the business of the code. A line of Markdown may have 120 characters; tables, code, headings and lines
-that one link or one code span fills may be longer. With ``--wrap``, wraps the paragraphs that have longer lines.
+Reads every Markdown file, the docstrings and comments of every Python file except tests, and the names of the product.
+Code in Markdown is not read. A name is a parameter, a variable, a field, a function or a class, or what an import
+renames. A line of Markdown may have 120 characters; tables, code, headings and lines that one link or one code span
+fills may be longer. With ``--wrap``, wraps the paragraphs that have longer lines.
 """
 
 from __future__ import annotations
@@ -55,6 +56,29 @@ REPLACED = {
 }
 """Private words, and what to write in their place (the glossary is in CONTRIBUTING.md)."""
 
+NAMES = {
+    "each": "what there is one of: per_account",
+    "found": "what it is: the round, the path, `actual` beside `expected`",
+    "here": "where: the folder, the module",
+    "said": "what it is: text, answer, reply",
+    "shelf": "files of a round",
+    "told": "what it is: text, shown, reported",
+}
+"""Names that do not say what a thing is, with or without a leading underscore, and what to write in their place."""
+
+PRODUCT = ("client", "folkmoot", "server")
+"""Folders whose names are checked."""
+
+ALIASES = {
+    "Bar",  # rich's Progress, beside our own
+    "NoConnectionFree",  # SQLAlchemy's TimeoutError, beside Python's
+    "Past",  # a round of the chain, beside a row of the database
+    "concatenated",  # itertools.chain, beside the chain
+    "np",
+    "sa",
+}
+"""What an import may be renamed to. Any other alias has the imported name in it, or is a part of the name."""
+
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 _LEAD = re.compile(r"\s*(?:>\s?|(?:[-*+]|\d+[.)])\s+)*")
 _ATOM = re.compile(r"(?:`+[^`]*`+|!?\[[^\]]*\]\([^)]*\)|[^\s`\[]|[`\[])+")
@@ -80,18 +104,19 @@ def main() -> int:
                 path.write_text(wrapped, encoding="utf-8")
                 text = wrapped
         name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        found = check(text, path.suffix == ".md")
+        found = check(text, path.suffix == ".md", name.parts[0] in PRODUCT)
         wrong += [f"{name}:{line}: {what}" for line, what in found]
     print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
     return 1 if wrong else 0
 
 
-def check(text: str, markdown: bool) -> list[tuple[int, str]]:
+def check(text: str, markdown: bool, names: bool = True) -> list[tuple[int, str]]:
     """Return what is wrong with a text: line numbers from 1, and descriptions.
 
     Args:
         text: Markdown, or a Python file.
         markdown: Which of the two.
+        names: Whether to check the names that a Python file gives.
     """
     found = []
     for first, prose in _prose_of_markdown(text) if markdown else _prose_of_python(text):
@@ -100,6 +125,8 @@ def check(text: str, markdown: bool) -> list[tuple[int, str]]:
             for match in re.finditer(pattern, prose, re.IGNORECASE):
                 line = first + prose.count("\n", 0, match.start())
                 found.append((line, f"{word!r} was replaced: write {better!r}"))
+    if not markdown and names:
+        found += _names(ast.parse(text))
     if markdown:
         remedy = "Remedy: python tools/check_words.py --wrap"
         found += [(line, f"over {WIDTH} characters. {remedy}") for line in _long_lines(text)]
@@ -157,6 +184,33 @@ def _prose_of_python(text: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], re.sub(r"`+[^`]*`+", "`", token.string)
+
+
+def _names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Return what is wrong with the names that a Python file gives, by line."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Name(id=name, ctx=ast.Store())
+                | ast.Attribute(attr=name, ctx=ast.Store())
+                | ast.arg(arg=name)
+                | ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+                | ast.MatchAs(name=str(name))
+            ):
+                if better := NAMES.get(name.strip("_").lower()):
+                    yield node.lineno, f"the name {name!r} does not say what it is: name {better}"
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                for alias in aliases:
+                    if alias.asname and not _is_plain(alias.name, alias.asname):
+                        yield node.lineno, f"{alias.name!r} was renamed to {alias.asname!r}: keep the name"
+
+
+def _is_plain(name: str, alias: str) -> bool:
+    own, short = name.rpartition(".")[2].strip("_").lower(), alias.strip("_").lower()
+    return alias in ALIASES or own in short or short in own
 
 
 def _paragraphs(text: str) -> list[tuple[int, int]]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from folkmoot_lab.economics import entries, lies
 from folkmoot_lab.economics.capital import capital, most_minted
-from folkmoot_lab.economics.rules import FIRST_COME, PRESENT, VERSION_1
+from folkmoot_lab.economics.rules import FIRST_COME, PRESENT
 from folkmoot_lab.economics.setting import Setting
 from folkmoot_lab.economics.table import in_tokens, play_all
 
@@ -27,9 +27,6 @@ from tools import generated
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "economics.md"
 _BLOCK = re.compile(r"(<!-- economics: (\w+)\. Written by [^>]*-->\n).*?(<!-- economics: end -->)", re.DOTALL)
-
-AUDITED = {"bond": 1_000 * UNIT, "reward": 900 * UNIT}
-"""Bond and reward of the audit's examples of version 1."""
 
 CROWDS = (31, 63, 151)
 """Honest contributors of the table of crowds; the rounds have 63 places for contributors."""
@@ -44,44 +41,24 @@ def setting_of(profile: str) -> Setting:
     return Setting(
         policy=default_of(profile),
         demand_deposit=governance.demand_deposit,
-        dispute_deposit=governance.dispute_deposit,
     )
 
 
 def profits() -> list[str]:
-    """Return the table of what each strategy brings in; profiles with equal results share a table."""
+    """Return the tables of what each strategy brings in, one for all profiles of which it says the same."""
     tables: dict[tuple[str, ...], list[str]] = {}
     for profile in PROFILES:
-        lines = _strategies(setting_of(profile))
-        tables.setdefault(tuple(lines), []).append(profile)
+        setting = setting_of(profile)
+        policy = setting.policy
+        terms = (
+            f"reward {policy.reward // UNIT}, bond {policy.bond // UNIT}, minimum stake "
+            f"{policy.min_stake // UNIT}, rule `{policy.rule}`."
+        )
+        tables.setdefault((terms, *_strategies(setting)), []).append(f"`{profile}`")
     shown: list[str] = []
-    for rows, names in tables.items():
-        policy = default_of(names[0])
-        shown += [
-            "",
-            f"Profiles {', '.join(f'`{name}`' for name in names)}: reward {policy.reward // UNIT}, bond "
-            f"{policy.bond // UNIT}, minimum stake {policy.min_stake // UNIT}, rule `{policy.rule}`.",
-            "",
-            *rows,
-        ]
+    for (terms, *lines), profiles in tables.items():
+        shown += ["", f"{', '.join(profiles)}: {terms}", "", *lines]
     return shown
-
-
-def version1() -> list[str]:
-    """Return the table of what the same strategies bring in under the first version of the contracts."""
-    policy = replace(default_of("l2"), **AUDITED)
-    rows = play_all(Setting(policy=policy, rules=VERSION_1, honest=63))
-    lines = [
-        f"| {row.strategy} | {row.best.choice} | {in_tokens(row.best.gain)} | {in_tokens(row.best.cost)} | "
-        f"**{in_tokens(row.best.profit)}** |"
-        for row in rows
-    ]
-    return [
-        "",
-        "| strategy | best choice | gain | cost | profit |",
-        "| --- | --- | --: | --: | --: |",
-        *lines,
-    ]
 
 
 def crowds() -> list[str]:
@@ -89,11 +66,7 @@ def crowds() -> list[str]:
     policy = default_of("l2")
     variants = {
         "first come, first served": FIRST_COME,
-        "quota over all places, lot drawn once": replace(PRESENT, quota_percent=100),
-        "quota over all places, lot drawn again": replace(
-            PRESENT, quota_percent=100, lot_can_be_drawn_again=True
-        ),
-        "**quota over three quarters of the places, lot drawn once: the present contracts**": PRESENT,
+        "**quota over three quarters of the places, drawn once: the contracts**": PRESENT,
     }
     lines = []
     for name, rules in variants.items():
@@ -153,7 +126,6 @@ def capitals() -> list[str]:
 
 BLOCKS: Mapping[str, Callable[[], list[str]]] = {
     "profits": profits,
-    "version1": version1,
     "crowds": crowds,
     "bounds": bounds,
     "capital": capitals,

@@ -22,8 +22,10 @@ BLOCK_GAS = 36_000_000
 COUNTS = ("5", "10", "20", "32", "50", "100")
 HEAD = """# What transactions cost
 
-Gas of whole transactions, call data included, as `make gas` measured it. `python tools/gas_table.py` makes this page
-from `contracts/snapshots`, and `make contracts-check` fails when it says something else. A dash: not measured.
+For anyone who pays for transactions, sets a bond or sends a proof. After this page you know what each transaction
+costs. Gas of whole transactions, call data included, of today's contracts: `make gas` measures it,
+`python tools/gas_table.py` makes this page from `contracts/snapshots`, and `make contracts-check` fails when it says
+something else. A dash: not measured.
 
 1 M and 100 M are parameters of the model; depth 12 is a model of 1 M, depth 20 one of 268 M.
 """
@@ -88,7 +90,12 @@ def page() -> str:
     for path in sorted(SNAPSHOTS.glob("*.json")):
         lines += ["", f"## {path.stem}", *table(json.loads(path.read_text(encoding="utf-8")))]
     judges = json.loads((SNAPSHOTS / "Judges.json").read_text(encoding="utf-8"))
-    return "\n".join([*lines, *delivery(int(judges[DELIVERY])), *rollup_fees.section()]) + "\n"
+    return (
+        "\n".join(
+            [*lines, *delivery(int(judges[DELIVERY])), *rollup_fees.own_commitment(), *rollup_fees.section()]
+        )
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -49,13 +49,16 @@ def code_lines(source: str) -> int:
 
 
 def count(packages: list[str]) -> dict[str, int]:
-    """Return the lines of code of each package, a folder or a module; a file counts to its longest match."""
+    """Return the lines of code of each package, a folder or a module; a file counts to its longest match.
+
+    What programs write stands in folders named `generated` and does not count.
+    """
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "*.py"]
     found = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     counts = dict.fromkeys(packages, 0)
     for name in filter(None, found.stdout.split("\0")):
         owners = [package for package in packages if name == package or name.startswith(f"{package}/")]
-        if owners and (ROOT / name).exists():
+        if owners and "/generated/" not in name and (ROOT / name).exists():
             counts[max(owners, key=len)] += code_lines((ROOT / name).read_text(encoding="utf-8"))
     return counts
 

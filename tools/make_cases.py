@@ -20,7 +20,19 @@ import sys
 from typing import Any
 
 from tools import generated
-from tools.cases import comparisons, documents, next_state, payments, rounds, trees, updates, weights
+from tools.cases import (
+    comparisons,
+    documents,
+    files,
+    members,
+    next_state,
+    payments,
+    pays,
+    rounds,
+    trees,
+    updates,
+    weights,
+)
 from tools.vectors.values import VECTORS
 
 
@@ -42,12 +54,16 @@ def cases() -> dict[str, Any]:
         next_state.weight_sum_cases(),
         next_state.outer_step_cases(),
         next_state.exponent_cases(),
+        *pays.pays_cases(),
         *payments.pay_cases(),
         rounds.round_cases(),
         weights.shares_cases(),
         comparisons.window_sum_cases(),
         next_state.mean_leaves_cases(),
         documents.layout_cases(),
+        *members.member_cases(),
+        *files.file_cases(),
+        comparisons.stride_cases(),
     ]
     number = 0
     written = []

@@ -47,7 +47,7 @@ def vectors() -> dict[str, Any]:
         "weights": weights.weights_section(),
         "stages": weights.stages_section(),
         "weightedSum": next_state.weighted_sum_section(),
-        "trimmedSum": next_state.trimmed_sum_section(),
+        "clampedSum": next_state.clamped_sum_section(),
         "mean": next_state.mean_section(),
         "outerStep": next_state.outer_step_section(),
         "eagerStart": next_state.eager_start_section(),

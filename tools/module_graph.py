@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the diagram and the table of packages in ``docs/architecture.md`` from the real imports of the code.
+"""Print a Mermaid diagram and a table of the packages, from the real imports of the code.
 
-``--check`` writes nothing and fails if the page differs. Rooms are the packages directly below ``folkmoot`` and
-``server``, the modules beside them, and ``client``. Every import counts: also one inside a function, and one under
-``if TYPE_CHECKING``, because it is a dependency for the reader.
+Rooms are the packages directly below ``folkmoot`` and ``server``, the modules beside them, and ``client``. Every import
+counts: also one inside a function, and one under ``if TYPE_CHECKING``, because it is a dependency for the reader.
 """
 
 import ast
@@ -13,14 +12,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from tools import generated
-
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "architecture.md"
 ROOTS = ("folkmoot", "server", "client")
 INSIDE = {"server": "coordinator", "client": "contributor's programs"}
-BEGIN = "<!-- module-graph: begin. Written by tools/module_graph.py; do not edit. -->"
-END = "<!-- module-graph: end -->"
 
 
 @dataclass
@@ -188,33 +182,16 @@ def table(found: dict[str, Room], root: str) -> list[str]:
     return lines
 
 
-def between_marks() -> str:
-    """Return what belongs between the markers."""
+def page() -> str:
+    """Return all diagrams and tables, as Markdown."""
     found = rooms()
-    lines = [BEGIN, "", "### The library and the two halves", "", *diagram(halves(found))]
+    lines = ["### The library and the two halves", "", *diagram(halves(found))]
     for root in ROOTS:
         if root in INSIDE:
             lines += ["", f"### Inside the {INSIDE[root]}", "", *diagram(inside(found, root))]
         lines += ["", *table(found, root)]
-    return "\n".join([*lines, "", END])
-
-
-def page(text: str) -> str:
-    """Return the page with the generated part in place.
-
-    Raises:
-        SystemExit: The page lacks a marker.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise SystemExit(f"{PAGE} needs these two lines, once each:\n{BEGIN}\n{END}")
-    head, _, rest = text.partition(BEGIN)
-    return head + between_marks() + rest.partition(END)[2]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write or check the page; return the exit status."""
-    return generated.main(PAGE, lambda: page(PAGE.read_text(encoding="utf-8")), __file__, arguments)
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print(page())

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the appendix of docs/protocol.md: phases, policy fields, enums, structs, events, functions and errors.
+"""Write the appendices of the protocol: phases, policy fields, enums, structs, events, functions and code.
 
-    python tools/protocol_appendix.py            write the appendix into the page
-    python tools/protocol_appendix.py --check    fail if the page has another one
+    python tools/protocol_appendix.py            write docs/protocol/appendix.md and appendix-federation.md
+    python tools/protocol_appendix.py --check    fail if a page is another one
 
+Appendix A has what the verification of one round reads, appendix B what the audit of a federation reads beside it.
 Types, selectors and topics come from the ABIs that the package ships (``folkmoot/ledger/abi``). The ABI has neither the
 names of an enum's values nor the meaning of a field; both come from the comments of the Solidity interfaces. What
 neither of them says (units, ranges, sections, limits of a phase) stands in the tables of this file, and the tool fails
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,21 +24,56 @@ from folkmoot.protocol.hashing import keccak
 from tools import generated
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "protocol.md"
+PAGES = ROOT / "docs" / "protocol"
 SOURCES = ROOT / "contracts" / "src"
-BEGIN = "<!-- appendix: written by tools/protocol_appendix.py, do not edit below -->"
-END = "<!-- end of the appendix -->"
+MARK = "<!-- written by tools/protocol_appendix.py, do not edit -->"
 
-STANDARD = ("MootToken", "MootTimelock", "MootGovernor")
-"""Contracts that are mostly OpenZeppelin's: of their functions only those that read are listed."""
+CREATED = ("Odometer", "Attendance")
+"""Contracts that the ledger creates, and that it names by `odometer()` and `attendance()`."""
 
-CREATED = ("PolicyLimits", "Odometer", "Attendance")
-"""Contracts that the ledger creates, and that it names by `limits()`, `odometer()` and `attendance()`."""
+ROUND_EVENTS = (
+    "RoundOpened",
+    "UpdatesCommitted",
+    "RoundAnchored",
+    "RoundFinalized",
+    "RoundCancelled",
+    "RoundSlashed",
+    "RewardCredited",
+)
+"""Events of the ledger that the verification of one round reads."""
+
+ROUND_FUNCTIONS = {
+    "RoundLedger": "rounds phase policies genesisHash manifestHash commitUpdate commitUpdateFor commitUpdates",
+    "Policies": "policies",
+}
+"""Functions that the verification of one round calls, or reads the call data of."""
+
+FUNCTIONS = {
+    "RoundLedger": "nextRound head coordinator draws hasCommitted isEnrolled hasPlace vault "
+    "registry governance verifier odometer attendance admission",
+    "Policies": "currentPolicy bounds maxWindows verifier governance",
+    "Rewards": "claimable isSettled ledger token",
+    "StakeVault": "stakeOf bondOf members unbondings basis totalStaked totalEnrolled unbondingPeriod getVotes "
+    "getPastVotes getPastTotalSupply delegates ledger",
+    "ModelRegistry": "versions active",
+    "MootToken": "totalSupply balanceOf minter",
+    "MootTimelock": "hasRole getMinDelay",
+    "MootGovernor": "proposalSnapshot proposalDeadline proposalEta proposalVotes quorum state votingDelay votingPeriod "
+    "proposalThreshold quorumNumerator lateQuorumVoteExtension seasoning launchedAt guardianUntil proposalGuardian "
+    "token timelock",
+    "Odometer": "spent",
+    "Attendance": "missed",
+    "MemberList": "admits governance",
+    "Arbiter": "judges ledger",
+    "DataAvailability": "answerWindow deposit",
+    "Disputes": "decisionWindow deposit",
+}
+"""Functions that the audit of a federation calls beside these."""
 
 POLICY = {
     "rule": (
         "name",
-        "1 to 32 ASCII characters without a zero byte, left-aligned, zero bytes behind",
+        "1 to 32 printable ASCII characters without spaces, left-aligned, zero bytes behind",
         "8",
         "Name of the rule.",
     ),
@@ -81,6 +117,12 @@ POLICY = {
         "at least 1; the three windows together at most `unbondingPeriod()` of the vault",
         "13",
         "From the anchor to the end of the challenge.",
+    ),
+    "interval": (
+        "seconds",
+        "0 for none, at most `unbondingPeriod()` of the vault",
+        "6.4",
+        "From the opening of a round's base to its own opening, at least.",
     ),
     "minSumSquares": (
         "squares of q",
@@ -200,13 +242,13 @@ def parameters(entry: dict[str, Any], key: str = "inputs") -> str:
     """Return the parameters of an entry as a list of types and names."""
     parts = []
     for one in entry.get(key, ()):
-        words = [shown_type(one), "**indexed**" if one.get("indexed") else "", one["name"].rstrip("_")]
+        words = [shown_type(one), "indexed" if one.get("indexed") else "", one["name"].rstrip("_")]
         parts.append(" ".join(word for word in words if word))
     return ", ".join(parts)
 
 
-def structs() -> dict[str, dict[str, Any]]:
-    """Return each struct of the ABIs by its name (``IRoundLedger.Anchor``), as an ABI parameter."""
+def structs(entries: Iterable[dict[str, Any]] | None = None) -> dict[str, dict[str, Any]]:
+    """Return each struct of some ABI entries, or of all, by its name (``IRoundLedger.Anchor``), as an ABI parameter."""
     found: dict[str, dict[str, Any]] = {}
 
     def walk(parameter: dict[str, Any]) -> None:
@@ -217,23 +259,28 @@ def structs() -> dict[str, dict[str, Any]]:
         for part in parameter.get("components", ()):
             walk(part)
 
-    for parameter in _parameters():
+    for parameter in _parameters(_all_entries() if entries is None else entries):
         walk(parameter)
     return dict(sorted(found.items()))
 
 
-def _parameters() -> Iterator[dict[str, Any]]:
+def _all_entries() -> Iterator[dict[str, Any]]:
     for name in (*NAMES.values(), *CREATED):
-        for entry in named(name).abi:
-            yield from entry.get("inputs", ())
-            yield from entry.get("outputs", ())
+        yield from named(name).abi
 
 
-def enums() -> list[str]:
-    """Return the enums that the ABIs name (``IRoundLedger.Phase``)."""
+def _parameters(entries: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        yield from entry.get("inputs", ())
+        yield from entry.get("outputs", ())
+
+
+def enums(entries: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the enums that some ABI entries name (``IRoundLedger.Phase``)."""
+    parts = [part for one in structs(entries).values() for part in one["components"]]
     names = {
         inner.removeprefix("enum ")
-        for parameter in [*_parameters(), *(part for one in structs().values() for part in one["components"])]
+        for parameter in [*_parameters(entries), *parts]
         if (inner := parameter.get("internalType", "")).startswith("enum ")
     }
     return sorted(names)
@@ -297,13 +344,13 @@ def phases(texts: dict[str, str]) -> list[str]:
     if names != list(PHASES):
         raise SystemExit(f"The phases of the contract are {names}, those of this tool {list(PHASES)}.")
     rows = [f"| {i} | `{name}` | {PHASES[name][0]} | {PHASES[name][1]} |" for i, name in enumerate(names)]
-    return ["", "### A.1 Phases of a round", *_table("number | phase | meaning | ended by", rows)]
+    return ["", "## A.1 Phases of a round", *_table("number | phase | meaning | ended by", rows)]
 
 
 def policy(texts: dict[str, str]) -> list[str]:
     """Return the section on the policy."""
     limits = dict(re.findall(r"constant ([A-Z_]+) = (\d+);", texts["Policies"] + texts["Budget"]))
-    fields = structs()["struct IRoundLedger.Policy"]["components"]
+    fields = structs()["struct IPolicies.Policy"]["components"]
     if [field["name"] for field in fields] != list(POLICY):
         raise SystemExit("The fields of the contract's policy are not those of this tool.")
     rows = []
@@ -315,29 +362,33 @@ def policy(texts: dict[str, str]) -> list[str]:
     head = "field | type | unit | range | sections | meaning"
     return [
         "",
-        "### A.2 Fields of a policy",
+        "## A.2 Fields of a policy",
         "",
-        "In the order of the struct. `addPolicy` reverts on a value out of its range (`RoundLedgerInvalidPolicy`).",
+        "In the order of the struct. `addPolicy` reverts on a value out of its range (`PoliciesInvalidPolicy`).",
         *_table(head, rows),
     ]
 
 
-def enum_tables(texts: dict[str, str]) -> list[str]:
-    """Return the section on enums."""
+def enum_tables(title: str, entries: Sequence[dict[str, Any]], texts: dict[str, str]) -> list[str]:
+    """Return a section on the enums of some ABI entries."""
     rows = [
         f"| `{_bare('enum ' + name)}` | {', '.join(f'{i} `{v}`' for i, v in enumerate(values_of(name, texts)))} |"
-        for name in enums()
+        for name in enums(entries)
     ]
-    return ["", "### A.3 Enums", "", "Each is a uint8 in the ABI.", *_table("enum | values", rows)]
+    return ["", f"## {title}", "", "Each is a uint8 in the ABI.", *_table("enum | values", rows)]
 
 
-def struct_tables(texts: dict[str, str]) -> list[str]:
-    """Return the section on structs; the policy has its own."""
-    lines = ["", "### A.4 Structs", "", "A struct is a tuple of its fields, in this order."]
-    for name, parameter in structs().items():
+def struct_tables(
+    title: str, entries: Sequence[dict[str, Any]], texts: dict[str, str], known: Iterable[str] = ()
+) -> list[str]:
+    """Return a section on the structs of some ABI entries; the policy has its own, and ``known`` stand elsewhere."""
+    lines = ["", f"## {title}", "", "A struct is a tuple of its fields, in this order."]
+    for name, parameter in structs(entries).items():
+        if name in known:
+            continue
         shown, comments = _bare(name), notices(name.removeprefix("struct "), texts)
         lines += ["", f"`{shown}` =", f"`{type_of(parameter)}`"]
-        if shown == "RoundLedger.Policy":
+        if shown == "Policies.Policy":
             lines.append("(A.2)")
             continue
         rows = [
@@ -348,100 +399,131 @@ def struct_tables(texts: dict[str, str]) -> list[str]:
     return lines
 
 
-def entries(kind: str) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    """Return the ABI entries of a kind, each with the contracts that have it, by signature."""
+def events(chosen: Callable[[str], bool]) -> dict[str, tuple[dict[str, Any], list[str]]]:
+    """Return the events with a chosen name, each with the contracts that have it, by signature."""
     found: dict[str, tuple[dict[str, Any], list[str]]] = {}
     for name in (*NAMES.values(), *CREATED):
         for entry in named(name).abi:
-            if entry["type"] != kind:
-                continue
-            if kind == "function" and name in STANDARD and entry["stateMutability"] not in ("view", "pure"):
-                continue
-            found.setdefault(signature_of(entry), (entry, []))[1].append(name)
+            if entry["type"] == "event" and chosen(entry["name"]):
+                found.setdefault(signature_of(entry), (entry, []))[1].append(name)
     return found
 
 
-def event_tables(texts: dict[str, str]) -> list[str]:
-    """Return the section on events."""
-    rows = [
-        f"| {', '.join(names)} | `{entry['name']}`({parameters(entry)}) | `{selector(entry)}` "
-        f"| {notice_of(entry, texts)} |"
-        for entry, names in entries("event").values()
-    ]
-    return [
-        "",
-        "### A.5 Events",
-        "",
-        "topic0 is keccak of the canonical signature, in which structs stand as in A.4 and enums as uint8. The",
-        "**indexed** parameters are topics 1 to 3 in their order, the others the ABI-encoded data. An event without a",
-        "description is OpenZeppelin's.",
-        *_table("contract | event | topic0 | emitted", rows),
-    ]
+def functions(chosen: dict[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the chosen functions, each with its contract; of one name all with that name."""
+    found = []
+    for contract, names in chosen.items():
+        for name in names.split():
+            known = [one for one in named(contract).abi if one["type"] == "function" and one["name"] == name]
+            if not known:
+                raise SystemExit(f"{contract} has no function {name}.")
+            found += [(contract, entry) for entry in known]
+    return found
 
 
-def function_tables(texts: dict[str, str]) -> list[str]:
-    """Return the section on functions."""
+def event_tables(
+    title: str, chosen: dict[str, tuple[dict[str, Any], list[str]]], texts: dict[str, str], *, topics: bool
+) -> list[str]:
+    """Return a section on some events, with or without their topics."""
     rows = []
-    for entry, names in entries("function").values():
+    for entry, names in chosen.values():
+        topic = f" `{selector(entry)}` |" if topics else ""
+        emitted = notice_of(entry, texts).removeprefix("Emitted ")
+        rows.append(f"| {', '.join(names)} | `{entry['name']}`({parameters(entry)}) |{topic} {emitted} |")
+    head = f"contract | event | {'topic0 | ' if topics else ''}emitted"
+    return ["", f"## {title}", *_table(head, rows)]
+
+
+def function_tables(title: str, chosen: list[tuple[str, dict[str, Any]]], *, selectors: bool) -> list[str]:
+    """Return a section on some functions, with or without their selectors."""
+    rows = []
+    for contract, entry in chosen:
+        shown = f" `{selector(entry)}` |" if selectors else ""
         result = parameters(entry, "outputs") or "-"
-        reads = " (reads)" if entry["stateMutability"] in ("view", "pure") else ""
-        rows.append(
-            f"| {', '.join(names)} | `{entry['name']}`({parameters(entry)}){reads} | `{selector(entry)}` | {result} |"
-        )
+        rows.append(f"| {contract} | `{entry['name']}`({parameters(entry)}) |{shown} {result} |")
     return [
         "",
-        "### A.6 Functions",
-        "",
-        "The selector is the first 4 bytes of keccak of the canonical signature. `MootToken`, `MootTimelock` and",
-        "`MootGovernor` are OpenZeppelin's contracts with few additions; of them only the functions that read are",
-        "listed. `limits()`, `odometer()` and `attendance()` of the ledger are the addresses of the `PolicyLimits`,",
-        "the `Odometer` and the `Attendance` that it created.",
-        *_table("contract | function | selector | returns", rows),
+        f"## {title}",
+        *_table(f"contract | function | {'selector | ' if selectors else ''}returns", rows),
     ]
 
 
-def error_tables(texts: dict[str, str]) -> list[str]:
-    """Return the section on errors."""
-    rows = [
-        f"| `{entry['name']}`({parameters(entry)}) | `{selector(entry)}` | {notice_of(entry, texts)} |"
-        for entry, _ in sorted(entries("error").values(), key=lambda one: str(one[0]["name"]))
-    ]
+def code_table() -> list[str]:
+    """Return the section on the code of the contracts."""
+    rows = []
+    for name in (*NAMES.values(), *CREATED):
+        code = bytes.fromhex(named(name).bytecode[2:])
+        rows.append(f"| {name} | {len(code)} | `0x{keccak(code).hex()}` |")
     return [
         "",
-        "### A.7 Errors",
+        "## B.5 Code",
         "",
-        "One without a description is OpenZeppelin's.",
-        *_table("error | selector | thrown", rows),
+        "The creation code of each contract, without constructor arguments. The input of the transaction that created",
+        "it is this code and the ABI encoding of the arguments (section 13.4); the code of the three last is in that",
+        "of the ledger. The code at an address is one part of the creation code: the same bytes, but where the",
+        "creation code has a byte 0x7f (PUSH32) and then 32 zero bytes, these 32 bytes are any (an immutable).",
+        *_table("contract | bytes | keccak", rows),
     ]
 
 
-def appendix() -> str:
-    """Return the appendix."""
+def round_page() -> str:
+    """Return appendix A."""
     texts = sources()
-    lines = [
-        BEGIN,
-        "",
-        "## Appendix A. The contracts",
-        "",
-        "All that a verifier needs to read the chain. `RoundId` is a uint64 and `PolicyId` a uint32. Times are Unix",
-        "seconds, amounts are in units of 1e-18 tokens.",
-        *phases(texts),
-        *policy(texts),
-        *enum_tables(texts),
-        *struct_tables(texts),
-        *event_tables(texts),
-        *function_tables(texts),
-        *error_tables(texts),
-        "",
-        END,
-    ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    chosen = events(ROUND_EVENTS.__contains__)
+    if len(chosen) != len(ROUND_EVENTS):
+        raise SystemExit("The events of a round are not those of this tool.")
+    called = functions(ROUND_FUNCTIONS)
+    entries = [entry for entry, _ in chosen.values()] + [entry for _, entry in called]
+    return _page(
+        [
+            "# Protocol: Appendix A, the chain of one round",
+            "",
+            "What the verification of one round reads (section 13.1). [Appendix B](appendix-federation.md) has the",
+            "rest. `RoundId` is a uint64 and `PolicyId` a uint32. Times are Unix seconds, amounts are in units of",
+            "1e-18 tokens. A topic0 is keccak of the canonical signature of an event, in which structs are tuples and",
+            "enums uint8. The indexed parameters are topics 1 to 3 in their order, the others the ABI-encoded",
+            "data. A selector is the first 4 bytes of keccak of the canonical signature of a function.",
+            *phases(texts),
+            *policy(texts),
+            *enum_tables("A.3 Enums", entries, texts),
+            *struct_tables("A.4 Structs", entries, texts),
+            *event_tables("A.5 Events", chosen, texts, topics=True),
+            *function_tables("A.6 Functions", called, selectors=True),
+        ]
+    )
 
 
-def page(text: str) -> str:
-    """Return the page with the appendix as it should be."""
-    return text.partition(BEGIN)[0].rstrip("\n") + "\n\n" + appendix()
+def federation_page() -> str:
+    """Return appendix B."""
+    texts = sources()
+    chosen = events(lambda name: name not in ROUND_EVENTS)
+    called = functions(FUNCTIONS)
+    entries = [entry for entry, _ in chosen.values()] + [entry for _, entry in called]
+    first = [entry for entry, _ in events(ROUND_EVENTS.__contains__).values()]
+    known = {*structs([*first, *(entry for _, entry in functions(ROUND_FUNCTIONS))])}
+    return _page(
+        [
+            "# Protocol: Appendix B, the other contracts",
+            "",
+            "What the audit of a federation reads beside [Appendix A](appendix.md), which explains topics and",
+            "selectors. An event without a description is OpenZeppelin's. Functions that are not listed, the proofs",
+            "among them, and all errors are in the ABI files ([`folkmoot/ledger/abi`](../../folkmoot/ledger/abi), one",
+            "JSON per contract, `abi` and `bytecode`); the comments of",
+            "[`contracts/src/interfaces`](../../contracts/src/interfaces) say what they do. `odometer()` and",
+            "`attendance()` of the ledger are the addresses of the `Odometer` and the `Attendance` that it created.",
+            *enum_tables("B.1 Enums", entries, texts),
+            *struct_tables("B.2 Structs", entries, texts, known),
+            *event_tables("B.3 Events", chosen, texts, topics=False),
+            *function_tables("B.4 Functions", called, selectors=False),
+            *code_table(),
+        ]
+    )
+
+
+def _page(lines: list[str]) -> str:
+    return "\n".join(line.rstrip() for line in [MARK, "", *lines]) + "\n"
 
 
 if __name__ == "__main__":
-    sys.exit(generated.main(PAGE, lambda: page(PAGE.read_text(encoding="utf-8")), __file__))
+    pages = {"appendix.md": round_page, "appendix-federation.md": federation_page}
+    sys.exit(max([generated.main(PAGES / name, make, __file__) for name, make in pages.items()]))

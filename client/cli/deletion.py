@@ -8,23 +8,13 @@ from typing import Annotated
 
 import typer
 
-from client.cli.join import CoordinatorUrl
-from client.signer.options import Owners, Wallet, local_keys
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
-)
+from client.signer.options import Owners, Wallet, local_keys, signed
+from folkmoot.cli.context import context
 from folkmoot.cli.output import emit
 from folkmoot.errors import InputError
 
 
 def forget(
-    coordinator: CoordinatorUrl,
     last_round: Annotated[
         int | None,
         typer.Option(
@@ -32,16 +22,10 @@ def forget(
             min=1,
             metavar="ROUND",
             help="Delete the files of rounds up to this one. Default: the newest round of the ledger.",
-            show_default=False,
         ),
     ] = None,
     wallet: Wallet = None,
     owner: Owners = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
 ) -> None:
     """Ask for the deletion of your own update files, as soon as nothing on the chain can need them. It is for good.
 
@@ -51,7 +35,7 @@ def forget(
     Example: folkmoot forget --coordinator https://moot.example --keystore ada.json
     """
     from client.signer.keys import wish_message
-    from client.signer.wallet import WalletKey, check_options
+    from client.signer.wallet import check_options
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.commitment import Domain
@@ -61,9 +45,9 @@ def forget(
     from folkmoot.runtime.units import parse_address
 
     check_options(wallet, owner)
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     domain = Domain(addresses.chain_id, addresses.ledger)
-    with open_rpc(rpc) as endpoint:
+    with open_rpc(context().rpc) as endpoint:
         newest = LedgerReader(endpoint, addresses.ledger).next_round() - 1
     if not newest:
         raise InputError(
@@ -71,18 +55,14 @@ def forget(
             remedy="Run it again after you have contributed.",
             code="nothing-to-delete",
         )
-    keys = local_keys(keystore, owner, password_file)
+    keys = local_keys(owner)
     account = keys[0].address if wallet is None else parse_address(wallet)
     wish = DeletionWish(account, last_round or newest)
-    if wallet is None:
-        signature = keys[0].sign_message(wish_message(wish, domain))
-    else:
-        signature = WalletKey(account, keys, ",".join(rpc)).sign_wish(wish, domain)
-    with CoordinatorApi(coordinator) as api:
+    signature = signed(account, wish_message(wish, domain), domain, keys, wallet=wallet is not None)
+    with CoordinatorApi(context().coordinator) as api:
         kept = api.delete_updates(replace(wish, signature=signature))
     emit(
         {"contributor": account, "lastRound": kept},
-        json_,
         f"The coordinator deletes the update files of {account} up to round {kept}, each as soon as its round is over, "
         "no fault can be proven any more and 8 final rounds stand on top of it.",
     )

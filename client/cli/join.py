@@ -17,28 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.cli.task import OneTask, TaskName, one_subject
-from client.signer.options import Owners, RecordPath, Wallet
-from folkmoot.cli.options import (
-    APP_WAIT_DEFAULT,
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    AppPath,
-    AppWait,
-    Confirmations,
-    DataPaths,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    LogFormat,
-    NodeConfig,
-    PassEnv,
-    PasswordFile,
-    RpcUrl,
-    RunConfig,
-    WritableFolders,
-)
-from folkmoot.cli.output import emit, note
+from client.cli.task import OneTask, one_subject
+from client.signer.options import MAX_FEE_GWEI, Wallet
+from folkmoot.apps.limit import LIMIT
+from folkmoot.cli.config_file import Key, checked, read, template
+from folkmoot.cli.context import context
+from folkmoot.cli.options import AppPath, DataPaths, NodeConfig, RunConfig, WritableFolders
+from folkmoot.cli.output import emit, is_json, note, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,15 +32,89 @@ if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
     from folkmoot.ledger.deployment import Deployment
 
-CoordinatorUrl = Annotated[
-    str,
-    typer.Option("--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Coordinator's API."),
-]
+
+FILE_KEYS = (
+    Key(
+        "root",
+        "Needs the coordinator's keystore. Train on the task's root set: good, or biased. The rule compares the "
+        "updates "
+        "of contributors with this update and never adds it to the model. Use good; biased, for experiments, lacks "
+        "half "
+        "of the classes.",
+        "good",
+    ),
+    Key(
+        "no-enrol",
+        "Do not enrol: for an account that you enrol elsewhere. Without enrolment no round takes an update.",
+        type=bool,
+        default=False,
+    ),
+    Key(
+        "record",
+        "Folder of the signing record. Only the signer's user may be able to write to it. Default: the folder "
+        "signer in "
+        "the node's folder.",
+        "FOLDER",
+        Path,
+    ),
+    Key("owner", "Key files of more owners of --wallet.", "KEY", many=True),
+    Key(
+        "bundle",
+        "SHA-256 of the only bundle of training code that this node runs and signs for. Default: any of the "
+        "coordinator's.",
+        "HASH",
+    ),
+    Key("mirror", "Mirrors to get models from, before the coordinator is asked.", "URL_OR_FOLDER", many=True),
+    Key(
+        "pass-env",
+        "Environment variables that the training code gets. It gets no other of yours.",
+        "NAME",
+        many=True,
+    ),
+    Key(
+        "limit-memory",
+        "GB of memory for the training code. 0: half of this machine's.",
+        type=float,
+        default=0,
+    ),
+    Key("limit-disk", "GB of disk space for the training code.", type=float, default=10),
+    Key(
+        "app-wait",
+        "Longest wait in seconds until the app has been read, and until it has trained once; then it is ended.",
+        type=float,
+        default=LIMIT,
+        least=1,
+    ),
+    Key("insecure", "Use no TLS, even if the SuperLink is on another machine.", type=bool, default=False),
+    Key(
+        "max-fee-gwei",
+        "Highest price of a unit of gas at which the node records its update on the chain by itself. It does so near "
+        "the end of the commit window if the coordinator has not. 0: never. With --signer, `signer run` has its own.",
+        type=float,
+        default=MAX_FEE_GWEI,
+        least=0,
+    ),
+    Key(
+        "port",
+        "Port of the SuperNode's Runtime API. 0: a free port.",
+        type=int,
+        default=0,
+        least=0,
+        most=65535,
+    ),
+    Key("pause", "Seconds between two polls for messages during a run.", type=float, default=0.5),
+    Key(
+        "no-fork",
+        "Start a new Python process for each message, as Flower does. Slower.",
+        type=bool,
+        default=False,
+    ),
+    Key("layout", "Manifest that was made from --app, by folkmoot run.", "FILE", Path),
+)
+"""Settings of `join` that are in its file, or given by ``--set``."""
 
 
 def join(
-    coordinator: CoordinatorUrl,
-    superlink: Annotated[str, typer.Option(help="host:port of the coordinator's Flower SuperLink.")],
     task: OneTask = None,
     app: AppPath = None,
     run_config: RunConfig = None,
@@ -67,7 +126,6 @@ def join(
         ),
     ] = "0/1",
     node_config: NodeConfig = None,
-    app_wait: AppWait = APP_WAIT_DEFAULT,
     home: Annotated[
         Path | None,
         typer.Option(help="Folder of the node. Default: one per account and ledger, in your data folder."),
@@ -76,15 +134,6 @@ def join(
         str | None,
         typer.Option(metavar="AMOUNT", help="If the stake is too low, stake this number of tokens first."),
     ] = None,
-    root: Annotated[
-        str,
-        typer.Option(
-            metavar="good|biased",
-            help="Needs the coordinator's keystore. Train on the task's root set. The rule compares the updates of "
-            "contributors with this update and never adds it to the model. Use good; biased, for experiments, lacks "
-            "half of the classes.",
-        ),
-    ] = "",
     signer: Annotated[
         Path | None,
         typer.Option(
@@ -94,13 +143,7 @@ def join(
             "account before.",
         ),
     ] = None,
-    record: RecordPath = None,
     wallet: Wallet = None,
-    owner: Owners = None,
-    port: Annotated[int, typer.Option(help="Port of the SuperNode's Runtime API. 0: a free port.")] = 0,
-    root_certificates: Annotated[
-        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
-    ] = None,
     node_key: Annotated[
         Path | None,
         typer.Option(
@@ -110,46 +153,8 @@ def join(
             "exist. Send FILE.pub to the operator.",
         ),
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Use no TLS, even if the SuperLink is on another machine.")
-    ] = False,
-    pause: Annotated[float, typer.Option(help="Seconds between two polls for messages during a run.")] = 0.5,
-    no_enrol: Annotated[
-        bool,
-        typer.Option(
-            "--no-enrol",
-            help="Do not enrol: for an account that you enrol elsewhere. Without enrolment no round takes an update.",
-        ),
-    ] = False,
-    no_fork: Annotated[
-        bool,
-        typer.Option(
-            "--no-fork", help="Start a new Python process for each message, as Flower does. Slower."
-        ),
-    ] = False,
     data: DataPaths = None,
     writable: WritableFolders = None,
-    pass_env: PassEnv = None,
-    bundle: Annotated[
-        str,
-        typer.Option(
-            metavar="HASH",
-            help="SHA-256 of the only bundle of training code that this node runs and signs for. Default: any of the "
-            "coordinator's.",
-        ),
-    ] = "",
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="URL_OR_FOLDER",
-            help="Mirror to get models from, before the coordinator is asked. Repeat it for several.",
-            show_default=False,
-        ),
-    ] = None,
-    limit_memory: Annotated[
-        float, typer.Option(metavar="GB", help="Memory for the training code. 0: half of this machine's.")
-    ] = 0,
-    limit_disk: Annotated[float, typer.Option(metavar="GB", help="Disk space for the training code.")] = 10,
     without_sandbox: Annotated[
         bool,
         typer.Option(
@@ -157,30 +162,34 @@ def join(
             help="Let the training code do all that your account can. For systems without a sandbox.",
         ),
     ] = False,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    log_format: LogFormat = None,
-    layout: Annotated[
-        Path | None, typer.Option(hidden=True, help="Manifest that was made from --app.")
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="File with more settings; see --write-config."),
     ] = None,
-    json_: Json = False,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One more setting, as in the file. Repeat it for several."
+        ),
+    ] = None,
+    write_config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Only write a file with all more settings, explained.")
+    ] = None,
 ) -> None:
     """Join a federation: check its services, then run a signer and a Flower SuperNode until Ctrl-C.
 
-    Give --task, or --app with the folder of the Flower app that the federation trains.
+    Give --task, or --app with the folder of the Flower app that the federation trains. Less usual settings are in a
+    file, which --write-config writes with comments.
 
-    Enrols the account with all its unlocked stake, unless you give --no-enrol: rounds take updates of enrolled accounts
-    only, and wait for them. Enrols it again if it was removed because it had missed rounds. The coordinator's account,
-    with --root, needs no enrolment.
+    Enrols the account with all its unlocked stake, unless the setting no-enrol is true: rounds take updates of enrolled
+    accounts only, and wait for them. Enrols it again if it was removed because it had missed rounds. The coordinator's
+    account, with the setting root, needs no enrolment.
 
     Example: folkmoot join --coordinator https://moot.example --superlink moot.example:8000 --task mnist
 
-    Example: folkmoot join --coordinator URL --superlink HOST:PORT --app ./quickstart-pytorch --partition 0/3
+    Example: folkmoot join --app ./quickstart-pytorch --partition 0/3
 
-    Example: folkmoot join --coordinator URL --superlink HOST:PORT --task mnist --wallet 0xSAFE --keystore owner.json
+    Example: folkmoot join --task mnist --set limit-disk=2 --set mirror=https://mirror.example
     """
     from client.keeper.keeper import Keeper
     from client.keeper.transfers import Transfers
@@ -188,10 +197,13 @@ def join(
     from client.node.enrolment import Reenrolment, enrol
     from client.signer.agent import RECORD_FOLDER, SignerAgent, linked_signer
     from client.signer.checks import SigningRules
+    from client.signer.committing import OwnCommitments
     from client.signer.keys import LocalKey, SigningKey
     from client.signer.record import SignedRounds, adopt_cap
     from client.signer.wallet import WalletKey, check_options
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.artifacts.federation import Federation
+    from folkmoot.chain.client import check_deployment
     from folkmoot.cli.options import keystore_file, keystore_folder, node_folder, step_limit, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.flower.contributor import Contributor
@@ -210,10 +222,18 @@ def join(
     from folkmoot.sandbox.kernel import require_support
     from folkmoot.tasks import load_task
 
-    logging_as = logs.chosen(log_format)
+    if write_config is not None:
+        _write_template(write_config)
+        return
+    extra = _more_settings(config_file, set_ or [])
+    root, record, bundle = str(extra["root"] or ""), extra["record"], str(extra["bundle"] or "")
+    owner, no_enrol = extra["owner"], bool(extra["no-enrol"])
+    logging_as = logs.chosen(context().find("log-format"))
     which, partitions = node.parse_partition(partition)
-    meeting_place = SuperLink(superlink, root_certificates, insecure)
-    addresses = Deployment.load(deployment)
+    meeting_place = SuperLink(
+        context().need("superlink"), context().find("root-certificates"), extra["insecure"]
+    )
+    addresses = Deployment.load(context().deployment)
     # Report a task or an app that can't be loaded before anything else.
     subject = AppFolder.read(app, run_config or ()) if app is not None else None
     one = one_subject(task, app, run_config)
@@ -222,62 +242,61 @@ def join(
     elif root:
         raise InputError(
             "An app can't have a root set: only tasks have them.",
-            remedy="Leave out --root, or use --task.",
+            remedy="Leave out the setting root, or use --task.",
         )
     config = apps.node_config(which, partitions, node_config)
     if node_key is not None and admission.make_if_missing(node_key, meeting_place):
         public = admission.public_file(node_key)
         note(
             f"Created the key of this node, {node_key}. Send {public} to the operator of the SuperLink.",
-            json_,
         )
     key_file: Path | None = None
-    owners = [Path(file) for file in owner or ()]
-    check_options(wallet, owner)
+    owners = [Path(file) for file in owner]
+    check_options(wallet, owner or None)
     if wallet is not None and stake is not None:
         raise InputError(
             "--stake can't be used with --wallet: `join` sends no transactions of a contract.",
             remedy="Let the contract stake and enrol, then join.",
         )
     if signer is None:
-        key_file = keystore_file(keystore)
+        key_file = keystore_file(context().keystore)
         address = keys.address_of(key_file) if wallet is None else parse_address(wallet)
     elif stake is not None or record is not None or wallet is not None:
         raise InputError(
-            "--signer can't be used with --stake, --record or --wallet.",
-            remedy="Stake with `folkmoot stake`. Give --record and --wallet to `folkmoot signer run`.",
+            "--signer can't be used with --stake, --wallet or the setting record.",
+            remedy="Stake with `folkmoot enrol --stake`. Give --record and --wallet to `folkmoot signer run`.",
         )
     else:
         address = _account_of(signer, addresses)
     folder = (home or node_folder(address, addresses.ledger)).resolve()
     # With --signer too: the user's own key files may be another account's.
     kept: list[Path] = [keystore_folder()]
-    if keystore is not None:
+    if (keystore := context().keystore) is not None:
         kept += [file.path for file in keys.files_in(keystore)] if keystore.is_dir() else [keystore]
     granted = access.Access(
         data=tuple(data or ()),
         writable=tuple(writable or ()),
-        environment=tuple(pass_env or ()),
-        secrets=access.hidden_of([key_file, *owners, *kept, password_file, node_key, record]),
+        environment=tuple(extra["pass-env"]),
+        secrets=access.hidden_of([key_file, *owners, *kept, context().password_file, node_key, record]),
         bundle=parse_bundle(bundle),
         sandbox=not without_sandbox,
-        memory=access.parse_limit(limit_memory),
-        disk=access.parse_limit(limit_disk),
+        memory=access.parse_limit(extra["limit-memory"]),
+        disk=access.parse_limit(extra["limit-disk"]),
     ).with_config(config)
     access.check_options(granted)
     access.check_apart(folder, granted, [] if app is None else [app])
     if granted.sandbox:
-        access.check_direct(rpc)
+        access.check_direct(context().rpc)
         require_support()
 
     def say(text: str) -> None:
-        note(text, json_)
+        note(text)
 
-    bar = sys.stderr.isatty() and not json_
+    bar = sys.stderr.isatty() and not is_json()
 
-    with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
+    with open_rpc(context().rpc) as endpoint, CoordinatorApi(context().coordinator) as api:
         say(f"Checking the chain at {endpoint.name} ...")
-        node.check_chain(endpoint, addresses)
+        check_deployment(endpoint, addresses)
         if not (root or no_enrol or LedgerReader(endpoint, addresses.ledger).enrolled(address)):
             require_admitted(endpoint, addresses, address)
         say(f"Checking the coordinator at {api.url} and the SuperLink at {meeting_place.address} ...")
@@ -286,7 +305,7 @@ def join(
         node.check_root(endpoint, addresses, address, root)
         lacking = node.missing_stake(endpoint, addresses, address)
         if lacking and stake is None:
-            remedy = f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot stake`."
+            remedy = f"Add --stake {format_amount(lacking).split()[0]}, or use `folkmoot enrol --stake`."
             if wallet is not None:
                 remedy = (
                     f"Let it approve tokens to the vault {addresses.vault} and call `stake` of the vault."
@@ -298,17 +317,20 @@ def join(
             )
         if wallet is not None and not no_enrol:
             node.check_enrolled(endpoint, addresses, address)
-        genesis, manifest = node.read_genesis(endpoint, api, addresses)
+        ledger = LedgerReader(endpoint, addresses.ledger)
+        federation = Federation.open(addresses, api.files, ledger)
+        manifest = federation.manifest
         require_memory(
             TRAINING * manifest.size + FROZEN * manifest.file_bytes,
             "Training",
-            "Nothing was started. Join on a machine with more memory, or give a higher --limit-memory.",
+            "Nothing was started. Join on a machine with more memory, or give a higher limit-memory (--set "
+            "limit-memory=GB).",
             access.memory_limit(granted),
         )
         contributor = Contributor(
             home=folder,
-            rpc=",".join(rpc),
-            coordinator=coordinator,
+            rpc=",".join(context().rpc),
+            coordinator=context().coordinator,
             deployment=addresses.to_json(),
             account=address,
             task=one if subject is None else subject.name,
@@ -318,8 +340,9 @@ def join(
             private=PRIVACY in manifest.training,
         )
         transfers = Transfers(lambda event: say(_text(event)) if _text(event) else None, bar=bar)
-        keeper = Keeper(contributor, manifest, genesis, mirror or (), transfers)
-        ledger = LedgerReader(endpoint, addresses.ledger)
+        keeper = Keeper(
+            contributor, manifest, federation.genesis, extra["mirror"], transfers, left_out=not root
+        )
         policy = ledger.policy(ledger.current_policy())
         granted = access.pinned(granted, policy.bundle_hash)
         spent = ledger.spent(address) if policy.noise1024 else 0
@@ -329,7 +352,7 @@ def join(
             node.check_task_apart(one, manifest, root)
         else:
             say(f"Checking that the app {subject.name} has the federation's model ...")
-            apps.check(subject, manifest, partitions, layout, step_limit(app_wait, json_))
+            apps.check(subject, manifest, partitions, extra["layout"], step_limit(extra["app-wait"]))
         say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with node.locked(folder):
@@ -338,11 +361,12 @@ def join(
                 keeper.fetch_carried()
             keeper.head()
         block = endpoint.block_number()
-    account = None if key_file is None else unlock(key_file, password_file)
-    if account is not None and stake is not None and (lacking or confirmations > 1):
-        _stake(rpc, addresses, account, stake, confirmations, json_, there=not lacking)
+    account = None if key_file is None else unlock(key_file)
+    if account is not None and stake is not None and (lacking or context().confirmations > 1):
+        _stake(addresses, account, stake, there=not lacking)
     if not root:  # The coordinator commits its root update without enrolment.
-        enrol(rpc, addresses, address, None if no_enrol or wallet else account, json_)
+        enrol(context().rpc, addresses, address, None if no_enrol or wallet else account)
+        _say_if_without_coins(address if account is None else account.address, extra["max-fee-gwei"])
     own = SignedRounds()
     if account is None:
         if policy.noise1024:
@@ -354,17 +378,18 @@ def join(
         place = record or folder / RECORD_FOLDER
         key: SigningKey = LocalKey(account)
         if wallet is not None:
-            more = [LocalKey(unlock(file, password_file)) for file in owners]
+            more = [LocalKey(unlock(file)) for file in owners]
             key = WalletKey(address, [LocalKey(account), *more], contributor.rpc)
             key.check(rules.domain)
         if policy.noise1024:
             own = adopt_cap(place, address, rules.domain, policy.privacy_cap)
-        agent = SignerAgent(key, rules, contributor.rpc, contributor.socket, place)
+        recorder = OwnCommitments(addresses, contributor.rpc, account, extra["max-fee-gwei"])
+        agent = SignerAgent(key, rules, contributor.rpc, contributor.socket, place, own=recorder)
     options = node.NodeOptions(
         superlink=meeting_place,
-        port=port,
-        fork=not no_fork,
-        pause=pause,
+        port=extra["port"],
+        fork=not extra["no-fork"],
+        pause=extra["pause"],
         config=config,
         preload=None if subject is None else subject.preloads(),
         key=node_key and node_key.resolve(),
@@ -374,12 +399,12 @@ def join(
     for line in access.described(node.rules_for(contributor, granted), granted, signer, privacy):
         say(line)
     say(f"Starting the node in {folder} ...")
-    if not json_:
-        logs.setup(logging_as, hidden=secrets_of(*rpc), stream=sys.stdout)
-    reenrolment = Reenrolment(rpc, addresses, address, None if wallet else account, block, json_)
+    if not is_json():
+        logs.setup(logging_as, hidden=secrets_of(*context().rpc), stream=sys.stdout)
+    reenrolment = Reenrolment(context().rpc, addresses, address, None if wallet else account, block)
 
     def tell(event: dict[str, Any]) -> None:
-        if json_:
+        if is_json():
             typer.echo(json.dumps(event))
         else:
             _log(event, address)
@@ -391,6 +416,49 @@ def join(
 
     transfers.say = tell
     node.run_node(contributor, agent, options, on_event=on_event, keeper=keeper)
+
+
+def _write_template(path: Path) -> None:
+    comment = (
+        "More settings of `folkmoot join --config THIS_FILE`. Remove the # of what you change.\n"
+        "For one call, `--set KEY=VALUE` does the same and wins over the file."
+    )
+    if path.exists():
+        raise InputError(
+            f"There is already a file {path}.", remedy="Give another name, or remove it.", code="file-exists"
+        )
+    write_file(path, template(FILE_KEYS, comment).encode())
+    emit({"file": str(path)}, f"Wrote {path}. Use it with: folkmoot join --config {path} ...")
+
+
+def _more_settings(path: Path | None, pairs: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of the file and of ``--set``, with the default values of the others."""
+    settings: dict[str, Any] = {key.name: [] if key.many else key.default for key in FILE_KEYS}
+    if path is not None:
+        settings |= read(path, FILE_KEYS, "Write one with `folkmoot join --write-config FILE`.")
+    given: dict[str, Any] = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError(
+                f"--set: {pair!r} is no setting.", remedy="Write KEY=VALUE.", code="invalid-setting"
+            )
+        is_list = any(key.many for key in FILE_KEYS if key.name == name)
+        given[name] = [*given.get(name, []), value] if is_list else value
+    return settings | checked(given, FILE_KEYS, "--set")
+
+
+def _say_if_without_coins(payer: str, max_fee_gwei: float) -> None:
+    """Say that an account could not record an update that the coordinator leaves out."""
+    from folkmoot.rpc.quorum import open_rpc
+
+    with open_rpc(context().rpc) as endpoint:
+        empty = max_fee_gwei > 0 and endpoint.balance(payer) == 0
+    if empty:
+        note(
+            f"{payer} has none of the chain's native coin. If the coordinator leaves an update out, this node can't "
+            "record it: that takes at most 102,000 gas. Send it some, at any time. The node starts all the same."
+        )
 
 
 def _account_of(signer: Path, deployment: Deployment) -> str:
@@ -408,12 +476,9 @@ def _account_of(signer: Path, deployment: Deployment) -> str:
 
 
 def _stake(
-    rpc: Sequence[str],
     deployment: Deployment,
     account: LocalAccount,
     amount: str,
-    confirmations: int,
-    as_json: bool,
     *,
     there: bool,
 ) -> None:
@@ -425,23 +490,23 @@ def _stake(
     require_web3()
     from folkmoot.chain.client import Chain
 
-    chain = Chain.connect(rpc, deployment)
+    chain = Chain.connect(context().rpc, deployment)
     try:
-        units, before = parse_amount(amount), chain.stake_of(account.address)
-        if not there and chain.gas_balance_of(account.address) == 0:
+        units, before = parse_amount(amount), chain.vault.stake_of(account.address)
+        if not there and chain.rpc.balance(account.address) == 0:
             raise InputError(
                 f"{account.address} has nothing to pay for the transaction that stakes.",
                 remedy="Send it some of the chain's native coin.",
                 code="no-gas",
             )
-        with noted(confirmations, as_json) as notes:
+        with noted() as notes:
             chain.notes = notes
             purpose = f"stake {amount} on top of {before - units if there else before} to join"
             if there:
                 chain.earlier("vault", account.address, purpose, once=True)
                 return
             stake_with_permit(chain, account, units, purpose)
-            note(f"Staked {format_amount(units)}.", as_json)
+            note(f"Staked {format_amount(units)}.")
     finally:
         chain.close()
 
@@ -479,7 +544,14 @@ def _log(event: dict[str, object], account: str) -> None:
         text = _text(event)
     elif kind == "trained":
         text = str(values.pop("detail"))
-    elif kind in ("transfer-repeats", "means-failed", "keeper-failed"):
+    elif kind in (
+        "transfer-repeats",
+        "means-failed",
+        "keeper-failed",
+        "own-commitment",
+        "not-committed",
+        "not-acknowledged",
+    ):
         level = logging.WARNING
         text = str(values.pop("detail"))
     elif kind == "left":
@@ -507,7 +579,6 @@ def _log(event: dict[str, object], account: str) -> None:
 
 def submit(
     round_: Annotated[int, typer.Argument(metavar="ROUND", help="Round of the update.")],
-    coordinator: CoordinatorUrl,
     home: Annotated[Path, typer.Option(help="Folder of the node that made the update.")],
     on_chain: Annotated[
         bool,
@@ -518,12 +589,6 @@ def submit(
         ),
     ] = False,
     wallet: Wallet = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
     """Commit an update with your own transaction and upload its file, without Flower.
 
@@ -534,11 +599,12 @@ def submit(
 
     Example: folkmoot submit 7 --home node --coordinator https://moot.example
     """
-    from client.keeper.delivery import signed_commitment
+    from client.keeper.delivery import keep_acknowledgement, signed_commitment
+    from client.signer.committing import commit
     from folkmoot.cli.options import sending, unlock
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError, UpdateRefused
-    from folkmoot.flower.contributor import kept_update
+    from folkmoot.flower.updates import kept_update
     from folkmoot.runtime.units import parse_address
 
     if on_chain and wallet is not None:
@@ -553,33 +619,33 @@ def submit(
             remedy="A node keeps its last three updates. Give the folder of the node that made this one with --home.",
             code="no-update",
         )
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
+    with sending() as chain:
+        account = unlock()
         contributor = account.address if wallet is None else parse_address(wallet)
-        rpc_of_wallet = None if wallet is None else chain.ledger_reader.rpc
-        policy = chain.ledger_reader.round(round_).policy  # 0 for an unknown round, which the ledger refuses.
-        width = chain.ledger_reader.policy(policy).width if policy else 8
+        rpc_of_wallet = None if wallet is None else chain.ledger.rpc
+        policy = chain.ledger.round(round_).policy  # 0 for an unknown round, which the ledger refuses.
+        width = chain.ledger.policy(policy).width if policy else 8
         commitment, signature = signed_commitment(
             kept, round_, contributor, chain.deployment, width, rpc_of_wallet
         )
-        purpose = f"commit to round {round_}" + (f" for {contributor}" if wallet else "")
         parts = OnChainParts()
         # The commitment of an enrolled account may end the window, and with it the time to deliver.
-        deliver_first = on_chain and chain.ledger_reader.counts(round_, account.address)
+        deliver_first = on_chain and chain.ledger.counts(round_, account.address)
         if deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
-        receipt = chain.earlier("ledger", account.address, purpose, wait=False, once=True)
-        if receipt is None and not chain.ledger_reader.has_committed(round_, contributor):
-            function = chain.ledger.functions.commitUpdate(commitment.abi_tuple())
-            if wallet is not None:
-                function = chain.ledger.functions.commitUpdateFor(commitment.abi_tuple(), signature)
-            receipt = chain.send(function, account, purpose=purpose, wait=False, once=True)
+            parts = _deliver(
+                chain, account, context().coordinator, round_, commitment.update_root, kept.data, width
+            )
+        receipt = commit(chain, account, commitment, signature)
         if on_chain and not deliver_first:
-            parts = _deliver(chain, account, coordinator, round_, commitment.update_root, kept.data, width)
+            parts = _deliver(
+                chain, account, context().coordinator, round_, commitment.update_root, kept.data, width
+            )
         delivered, why = True, ""
         try:
-            with CoordinatorApi(coordinator) as api:
-                api.submit_update(round_, kept.commitment, kept.data)
+            with CoordinatorApi(context().coordinator) as api:
+                signed = api.submit_update(round_, kept.commitment, kept.data)
+            coordinator = chain.ledger.round(round_).coordinator
+            keep_acknowledgement(home, chain.deployment, coordinator, commitment, signed)
         except (CoordinatorError, UpdateRefused) as error:
             delivered, why = False, str(error)
         # After the delivery: the windows of a round do not wait for confirmations.
@@ -599,7 +665,7 @@ def submit(
             outcome += f" All of it is on the chain, in {parts.all} parts"
             outcome += f", {earlier} of them by an earlier call" if earlier else ""
             outcome += f", for {parts.gas:,} gas: it can't be left out."
-        emit(document, json_, f"The commitment of round {round_} is on the chain, {outcome}")
+        emit(document, f"The commitment of round {round_} is on the chain, {outcome}")
 
 
 @dataclass
@@ -618,10 +684,10 @@ def _deliver(
     chain: Chain, account: LocalAccount, coordinator: str, number: int, root: bytes, data: bytes, width: int
 ) -> OnChainParts:
     """Send the parts of an update that are not yet on the chain."""
+    from folkmoot.artifacts.federation import Federation
     from folkmoot.artifacts.sources import CoordinatorSource
     from folkmoot.errors import ContractRefused
     from folkmoot.fraud.proofs.availability import delivery_calls
-    from folkmoot.fraud.watcher.round_files import open_shelf
 
     functions = chain.data_availability.functions
     there, missing, _ = chain.read(functions.deliveries(number, account.address, root))
@@ -632,9 +698,9 @@ def _deliver(
         ):  # A transaction of an interrupted call may not have enough confirmations yet.
             chain.earlier("data_availability", account.address, purpose.format(part), wait=False, once=True)
         return OnChainParts(there)
-    ledger, source = chain.ledger_reader, CoordinatorSource(coordinator)
+    ledger, source = chain.ledger, CoordinatorSource(coordinator)
     try:
-        manifest = open_shelf(source, ledger.genesis_hash(), ledger.manifest_hash()).manifest
+        manifest = Federation.open(chain.deployment, source, ledger).manifest
     finally:
         source.close()
     calls = delivery_calls(number, data, manifest, width)
@@ -650,55 +716,6 @@ def _deliver(
         parts.sent += 1
         parts.gas += receipt["gasUsed"]
         # If this process is killed now, the next call sees the parts on the chain.
-        if chain.notes is not None and chain.notes.depth == 1:
-            chain.notes.told(receipt["transactionHash"].to_0x_hex())
+        if chain.notes.keeps and chain.notes.depth == 1:
+            chain.notes.acknowledge(receipt["transactionHash"].to_0x_hex())
     return parts
-
-
-def canary(
-    coordinator: CoordinatorUrl,
-    task: TaskName,
-    public_records: Annotated[
-        bool,
-        typer.Option(
-            "--public-records",
-            help="In a federation with privacy: the held-out records are public. Exact counts of them are published.",
-        ),
-    ] = False,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
-) -> None:
-    """Measure each computed round before it is anchored, and report to the coordinator. Runs until Ctrl-C.
-
-    The canary must be enabled at the coordinator, and the key must be the key of the configured evaluator. With --json,
-    prints one line of JSON for each round.
-
-    Example: folkmoot canary --task mnist --coordinator https://moot.example --keystore evaluator.json
-    """
-    from client.tasks.canary import Evaluator
-    from folkmoot.artifacts.carried import files_of
-    from folkmoot.artifacts.sources import CoordinatorSource
-    from folkmoot.cli.options import unlock
-    from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.tasks import load_task
-
-    loaded = load_task(task)
-    account = unlock(keystore, password_file)
-    with CoordinatorApi(coordinator) as api, CoordinatorSource(coordinator) as source:
-        evaluator = Evaluator(loaded, api, account, files_of(source), public_records=public_records)
-        note(f"{account.address} watches {coordinator}; Ctrl-C ends it.", json_)
-        for line in evaluator.run():
-            typer.echo(json.dumps(line) if json_ else _result_line(line))
-
-
-def _result_line(line: dict[str, Any]) -> str:
-    """Return one line of text about a round."""
-    if "error" in line:
-        return f"Round {line['round']} was not measured: {line['error']}"
-    before, after = (
-        "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
-        for one in (line["before"], line["after"])
-    )
-    result = "FELL, the round is withheld" if line["fell"] else "fine"
-    return f"Round {line['round']}: {result}. {line['by'].capitalize()} {before} before, {after} after."

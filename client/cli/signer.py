@@ -14,20 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.signer.options import BundleHash, Owners, RecordPath, RemoteMethod, Wallet, local_keys
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
-    account_address,
-    keystore_file,
-    node_folder,
+from client.signer.options import (
+    MAX_FEE_GWEI,
+    BundleHash,
+    Owners,
+    RecordPath,
+    RemoteMethod,
+    Wallet,
+    local_keys,
 )
-from folkmoot.cli.output import emit, note, write_file
+from folkmoot.cli.context import context
+from folkmoot.cli.options import account_address, node_folder
+from folkmoot.cli.output import emit, is_json, note, write_file
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,35 +49,18 @@ def commands() -> typer.Typer:
         help="The signer agent as a process of its own, and its signing record.", no_args_is_help=True
     )
     group.command("run")(signer_run)
-    record = typer.Typer(
-        help="The signing record, which prevents two signatures in a round and counts the privacy budget.",
-        no_args_is_help=True,
-    )
-    record.command("show")(record_show)
-    record.command("export")(record_export)
-    record.command("import")(record_import)
-    record.command("raise")(record_raise)
-    record.command("cap")(record_cap)
-    group.add_typer(record, name="record")
+    group.command("record")(signer_record)
+    group.command("restore")(signer_restore)
     return group
 
 
 def signer_run(
-    coordinator: Annotated[
-        str,
-        typer.Option(
-            envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="Coordinator's API, for the manifest."
-        ),
-    ],
     socket: Annotated[
         Path, typer.Option(metavar="SOCKET", help="Path of the socket; give it to `folkmoot join --signer`.")
     ],
     record: RecordPath = None,
     socket_group: Annotated[
-        str | None,
-        typer.Option(
-            metavar="GROUP", help="Group of the socket: one that the node's user is in.", show_default=False
-        ),
+        str | None, typer.Option(metavar="GROUP", help="Group of the socket: one that the node's user is in.")
     ] = None,
     socket_mode: Annotated[
         str, typer.Option(metavar="OCTAL", help="Permissions of the socket. With a group: 660.")
@@ -90,7 +71,6 @@ def signer_run(
         typer.Option(
             metavar="URL",
             help="Web3Signer or Clef, which holds the key instead of a key file. Needs --account.",
-            show_default=False,
         ),
     ] = None,
     remote_method: Annotated[
@@ -99,11 +79,14 @@ def signer_run(
     account: AccountOption = None,
     wallet: Wallet = None,
     owner: Owners = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
+    max_fee_gwei: Annotated[
+        float,
+        typer.Option(
+            help="Highest price of a unit of gas at which an update is recorded on the chain by a transaction of the "
+            "account, near the end of the commit window, if the coordinator has not recorded it. 0: never.",
+            min=0,
+        ),
+    ] = MAX_FEE_GWEI,
 ) -> None:
     """Sign a node's updates until Ctrl-C, after checking each one against the chain and the signing record.
 
@@ -115,12 +98,14 @@ def signer_run(
 
     Example: folkmoot signer run --socket signer.sock --wallet 0xSAFE --keystore one.json --owner two.json
     """
-    from client.node import node
     from client.signer.agent import SignerAgent
     from client.signer.checks import SigningRules
-    from client.signer.keys import RemoteKey
+    from client.signer.committing import OwnCommitments
+    from client.signer.keys import LocalKey, RemoteKey
     from client.signer.record import adopt_cap
     from client.signer.wallet import WalletKey, check_options
+    from folkmoot.artifacts.federation import Federation
+    from folkmoot.chain.client import check_deployment
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.client import LedgerReader
@@ -135,12 +120,12 @@ def signer_run(
             remedy="Add --account ADDRESS, or leave out --remote-signer to use a key file.",
         )
     check_options(wallet, owner)
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     with contextlib.ExitStack() as stack:
-        with open_rpc(rpc) as endpoint, CoordinatorApi(coordinator) as api:
-            node.check_chain(endpoint, addresses)
-            _, manifest = node.read_genesis(endpoint, api, addresses)
+        with open_rpc(context().rpc) as endpoint, CoordinatorApi(context().coordinator) as api:
+            check_deployment(endpoint, addresses)
             ledger = LedgerReader(endpoint, addresses.ledger)
+            manifest = Federation.open(addresses, api.files, ledger).manifest
             policy = ledger.policy(ledger.current_policy())
         keys: list[OwnerKey] = []
         if remote_signer is not None:
@@ -148,11 +133,11 @@ def signer_run(
             remote = [RemoteKey(remote_signer, one, remote_method) for one in named]
             keys += [stack.enter_context(one) for one in remote]
         else:
-            keys += local_keys(keystore, owner, password_file)
+            keys += local_keys(owner)
         rules = SigningRules(addresses, manifest, pinned)
         key: SigningKey = keys[0]
         if wallet is not None:
-            key = WalletKey(wallet, keys, ",".join(rpc))
+            key = WalletKey(wallet, keys, ",".join(context().rpc))
             key.check(rules.domain)
         folder = _record_folder(record, key.address, addresses)
         limit = ""
@@ -161,44 +146,81 @@ def signer_run(
             limit = f" It spends at most {_epsilon(own.cap or 0, 1e-5)} at delta 1e-05, which no vote raises."
         # Supervises no process; it handles SIGTERM.
         supervisor = stack.enter_context(Supervisor(folder))
-        stack.enter_context(
-            SignerAgent(key, rules, ",".join(rpc), socket.absolute(), folder, mode=mode, group=socket_group)
-        )
-        if json_:
+        payer = keys[0].account if isinstance(keys[0], LocalKey) else None
+        recorder = OwnCommitments(addresses, ",".join(context().rpc), payer, max_fee_gwei)
+        place = ",".join(context().rpc), socket.absolute(), folder
+        stack.enter_context(SignerAgent(key, rules, *place, own=recorder, mode=mode, group=socket_group))
+        if is_json():
             typer.echo(json.dumps({"event": "signs", "account": key.address, "socket": str(socket)}))
         else:
             note(
                 f"Signs for {key.address} at {socket}. The signing record is in {folder}.{limit} Ctrl-C ends it.",
-                json_,
             )
         supervisor.watch(lambda: False)
 
 
-def record_show(
+def signer_record(
     record: RecordPath = None,
     account: AccountOption = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Write the record to this file, or to standard output, to move the account. Stop the signer before.",
+        ),
+    ] = None,
+    cap: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EPSILON|none",
+            help="Set the account's own cap on its privacy budget in this federation. Stop the signer before.",
+        ),
+    ] = None,
     delta: Annotated[float, typer.Option(help="The delta that epsilon is for.")] = 1e-5,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
+    content: Annotated[
+        bool,
+        typer.Option(
+            "--content",
+            help="With --cap: epsilon is for what a record says, not only for whether it is there.",
+        ),
+    ] = False,
 ) -> None:
     """Show what the account has signed and spent by its signing record. The signer may run.
 
     A private training is charged before it begins. Rounds that were charged and not signed are listed: a training
     failed, or its update was refused, or came too late. `folkmoot balance` shows what the ledger has counted.
 
-    Example: folkmoot signer record show
+    A written file has digests of signed messages and no secrets. No vote can raise the account's own cap. Without
+    --cap, it is that of the policy under which `join` or `signer run` first starts. An account with a cap signs nothing
+    under a policy without noise. `none` removes the cap, until one of them starts again.
+
+    Example: folkmoot signer record
+
+    Example: folkmoot signer record --out record.json
+
+    Example: folkmoot signer record --cap 3
     """
+    if out is not None and cap is not None:
+        raise typer.BadParameter("give --out or --cap")
+    if out is not None:
+        _export(record, out, account)
+    elif cap is not None:
+        _set_cap(cap, delta, content, record, account)
+    else:
+        _show(record, account, delta)
+
+
+def _show(record: Path | None, account: str | None, delta: float) -> None:
     from client.signer.record import LOST, RECORD_FILE, SigningRecord
 
     folder = record
     if folder is None:
-        address = _address(account, keystore)
-        folder = _record_folder(None, address, _deployment(None, deployment))
+        address = account_address(account)
+        folder = _record_folder(None, address, _deployment(None))
     _require_record(folder)
     path = folder / RECORD_FILE
     try:
-        found = SigningRecord.from_json(path.read_bytes(), str(path))
+        signed = SigningRecord.from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise InputError(
             f"The signing record {path} can't be read: {error.strerror}.",
@@ -206,7 +228,7 @@ def record_show(
         ) from error
     ledgers = []
     lines = []
-    for (chain_id, ledger), rounds in sorted(found.ledgers.items()):
+    for (chain_id, ledger), rounds in sorted(signed.ledgers.items()):
         lost = sorted(number for number, named in rounds.trainings.items() if set(named) == {LOST})
         known = {*rounds.signed, *lost, *range(rounds.mark + 1)}  # No digest is kept up to the mark.
         unsigned = sorted(rounds.trainings.keys() - known)
@@ -234,7 +256,7 @@ def record_show(
             lines.append(
                 f"  Counted because a lost record may have charged them: rounds {', '.join(map(str, lost))}."
             )
-    emit({"account": found.account, "file": str(path), "ledgers": ledgers}, json_, found.account, *lines)
+    emit({"account": signed.account, "file": str(path), "ledgers": ledgers}, signed.account, *lines)
 
 
 def _epsilon(units: int, delta: float) -> str:
@@ -249,52 +271,68 @@ def _epsilon(units: int, delta: float) -> str:
     return f"epsilon {epsilon_of(rho, delta):.2f} ({content:.2f} for what a record says; {rho:.4f} rho)"
 
 
-def record_export(
-    record: RecordPath = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="File to write. Default: standard output.", show_default=False),
-    ] = None,
-    account: AccountOption = None,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
-) -> None:
-    """Write the signing record, to move the account to another machine. Stop the signer before.
-
-    The file has digests of signed messages and no secrets.
-
-    Example: folkmoot signer record export --out record.json
-    """
+def _export(record: Path | None, out: str, account: str | None) -> None:
     from client.signer.record import RecordFolder
 
-    address = _address(account, keystore)
-    folder = _record_folder(record, address, _deployment(record, deployment))
+    address = account_address(account)
+    folder = _record_folder(record, address, _deployment(record))
     _require_record(folder)
     with RecordFolder(folder, address) as opened:
         data = opened.record.to_json()
-    if out is None:
+    if out == "-":
         sys.stdout.write(data.decode() + "\n")
         return
-    write_file(out, data + b"\n")
-    emit({"account": address, "file": str(out)}, json_, f"Wrote the signing record of {address} to {out}.")
+    write_file(Path(out), data + b"\n")
+    emit({"account": address, "file": out}, f"Wrote the signing record of {address} to {out}.")
 
 
-def record_import(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="File of `folkmoot signer record export`.")],
+def signer_restore(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="File of `folkmoot signer record --out`, to add.")
+    ] = None,
+    raise_: Annotated[
+        int | None,
+        typer.Option(
+            "--raise",
+            min=0,
+            metavar="ROUND",
+            help="Sign nothing in this round or an earlier one: the newest round that was closed.",
+        ),
+    ] = None,
+    since: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="ROUND",
+            help="With a privacy budget: the first round that a lost record may have charged. 1 if unknown.",
+        ),
+    ] = None,
     record: RecordPath = None,
     account: AccountOption = None,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
 ) -> None:
-    """Add another signing record to this one: all its digests and trainings, and the higher low-water mark.
+    """Restore a signing record: add one from a file, or start anew after a lost one with --raise.
 
-    Each training counts once, however often records are imported. Never lowers a mark, or what is spent. A file has
-    nothing that was charged after it was written: if it is all that is left, run `folkmoot signer record raise` too.
+    A file adds all its digests and trainings, and the higher low-water mark. Each training counts once, however often
+    records are added. Nothing lowers a mark, or what is spent. A file has nothing that was charged after it was
+    written: if it is all that is left, run this again with --raise.
 
-    Example: folkmoot signer record import record.json
+    Before --raise, wait until the round has closed. With a privacy budget, each round that this record does not know
+    counts as trained once, if it is one from --since on or the ledger has an update in it: nobody can tell what a lost
+    record had charged. A record that is found and added later replaces these by what it knows.
+
+    Example: folkmoot signer restore record.json
+
+    Example: folkmoot signer restore --raise 41 --since 30
     """
+    if (file is None) == (raise_ is None) or (since is not None and raise_ is None):
+        raise typer.BadParameter("give a FILE, or --raise ROUND, to which --since belongs")
+    if file is not None:
+        _import(file, record, account)
+    elif raise_ is not None:
+        _raise(raise_, since, record, account)
+
+
+def _import(file: Path, record: Path | None, account: str | None) -> None:
     from client.signer.record import RecordFolder, SigningRecord
 
     try:
@@ -302,66 +340,39 @@ def record_import(
     except OSError as error:
         raise InputError(
             f"The file {file} can't be read: {error.strerror}.",
-            remedy="Give a file of `folkmoot signer record export`.",
+            remedy="Give a file of `folkmoot signer record --out`.",
         ) from error
-    address = imported.account if account is None and keystore is None else _address(account, keystore)
-    folder = _record_folder(record, address, _deployment(record, deployment))
+    address = imported.account if account is None and context().keystore is None else account_address(account)
+    folder = _record_folder(record, address, _deployment(record))
     with RecordFolder(folder, address) as opened:
         opened.store(opened.record.merged(imported))
         document = json.loads(opened.record.to_json())
-    newest = max((max(one.trainings, default=0) for one in imported.ledgers.values()), default=0)
+    newest = max((max(ledger.trainings, default=0) for ledger in imported.ledgers.values()), default=0)
     backup = (
         f"Its newest training is of round {newest}. If it is a backup, and the record went on after it and is lost: "
-        f"wait until the open round has closed, and run `folkmoot signer record raise ROUND --since {newest + 1}`."
+        f"wait until the open round has closed, and run `folkmoot signer restore --raise ROUND --since {newest + 1}`."
     )
-    said = f"Imported {file} into the signing record of {address} in {folder}."
-    emit(document, json_, said, *([backup] if newest else []))
+    text = f"Imported {file} into the signing record of {address} in {folder}."
+    emit(document, text, *([backup] if newest else []))
 
 
-def record_raise(
-    round_: Annotated[int, typer.Argument(metavar="ROUND", min=0, help="Newest round that was closed.")],
-    since: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="ROUND",
-            help="With a privacy budget: the first round that a lost record may have charged. 1 if unknown.",
-            show_default=False,
-        ),
-    ] = None,
-    record: RecordPath = None,
-    account: AccountOption = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
-) -> None:
-    """Raise the low-water mark: sign nothing in this round or an earlier one. To start anew after a lost record.
-
-    Wait until the round has closed. The mark never falls. With a privacy budget, each round that this record does not
-    know counts as trained once, if it is one from --since on or the ledger has an update in it: nobody can tell what a
-    lost record had charged. A record that is found and imported later replaces these by what it knows.
-
-    Example: folkmoot signer record raise 41
-
-    Example: folkmoot signer record raise 41 --since 30
-    """
+def _raise(round_: int, since: int | None, record: Path | None, account: str | None) -> None:
     from functools import cache
 
-    from client.node.node import check_chain
     from client.signer.record import LOST, RecordFolder, SignedRounds
+    from folkmoot.chain.client import check_deployment
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.budget import UNITS_OF_RHO
     from folkmoot.protocol.commitment import Domain
     from folkmoot.rpc.client import LedgerReader
     from folkmoot.rpc.quorum import open_rpc
 
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     domain = Domain(addresses.chain_id, addresses.ledger)
-    address = _address(account, keystore)
+    address = account_address(account)
     folder = _record_folder(record, address, addresses)
-    with open_rpc(rpc) as endpoint, RecordFolder(folder, address) as opened:
-        check_chain(endpoint, addresses)
+    with open_rpc(context().rpc) as endpoint, RecordFolder(folder, address) as opened:
+        check_deployment(endpoint, addresses)
         ledger = LedgerReader(endpoint, addresses.ledger)
         rounds = opened.record.of(domain)
         if since is None and (rounds.cap is not None or ledger.policy(ledger.current_policy()).noise1024):
@@ -382,9 +393,9 @@ def record_raise(
                 lost[number] = {LOST: cost}
         rounds = rounds.merged(SignedRounds(round_, trainings=lost))
         opened.store(opened.record.with_rounds(domain, rounds))
-    said = f"{address} signs nothing up to round {rounds.mark}."
+    text = f"{address} signs nothing up to round {rounds.mark}."
     if lost:
-        said += (
+        text += (
             f" Counted as trained once each, as a lost record may have charged them: rounds "
             f"{', '.join(map(str, lost))}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent."
         )
@@ -394,33 +405,10 @@ def record_raise(
         "lost": sorted(lost),
         "spent": str(rounds.spent),
     }
-    emit(document, json_, said)
+    emit(document, text)
 
 
-def record_cap(
-    epsilon: Annotated[
-        str, typer.Argument(metavar="EPSILON|none", help="Most epsilon that the account spends, or none.")
-    ],
-    delta: Annotated[float, typer.Option(help="The delta that epsilon is for.")] = 1e-5,
-    content: Annotated[
-        bool,
-        typer.Option(
-            "--content", help="Epsilon is for what a record says, not only for whether it is there."
-        ),
-    ] = False,
-    record: RecordPath = None,
-    account: AccountOption = None,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
-) -> None:
-    """Set the account's own cap on its privacy budget in a federation. No vote can raise it. Stop the signer before.
-
-    Without this command, the cap is that of the policy under which `join` or `signer run` first starts. An account with
-    a cap signs nothing under a policy without noise. `none` removes the cap, until one of them starts again.
-
-    Example: folkmoot signer record cap 3
-    """
+def _set_cap(epsilon: str, delta: float, content: bool, record: Path | None, account: str | None) -> None:
     from dataclasses import replace
 
     from client.signer.record import MAX_NUMBER, RecordFolder
@@ -436,9 +424,9 @@ def record_cap(
             f"An epsilon of {epsilon} is more than a signing record can hold.",
             remedy="Nothing was changed. Give a number such as 3, or the word none.",
         )
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     domain = Domain(addresses.chain_id, addresses.ledger)
-    address = _address(account, keystore)
+    address = account_address(account)
     with RecordFolder(_record_folder(record, address, addresses), address) as opened:
         rounds = replace(opened.record.of(domain), cap=cap)
         opened.store(opened.record.with_rounds(domain, rounds))
@@ -448,7 +436,7 @@ def record_cap(
         if cap is None
         else f"spends at most {_epsilon(cap, delta)} at delta {delta:g}"
     )
-    emit(document, json_, f"{address} {limit}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent.")
+    emit(document, f"{address} {limit}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent.")
 
 
 def _parse_epsilon(text: str) -> float:
@@ -460,15 +448,11 @@ def _parse_epsilon(text: str) -> float:
         ) from error
 
 
-def _address(account: str | None, keystore: Path | None) -> str:
-    return account_address(account, keystore if account else keystore_file(keystore))
-
-
-def _deployment(record: Path | None, path: Path) -> Deployment | None:
+def _deployment(record: Path | None) -> Deployment | None:
     """Return the deployment if the record's default folder depends on it."""
     from folkmoot.ledger.deployment import Deployment
 
-    return Deployment.load(path) if record is None else None
+    return Deployment.load(context().deployment) if record is None else None
 
 
 def _record_folder(record: Path | None, account: str, deployment: Deployment | None) -> Path:

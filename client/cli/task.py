@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from folkmoot.cli.context import context
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
     BUDGET_ROUNDS,
@@ -21,14 +22,13 @@ from folkmoot.cli.options import (
     AppWait,
     Clock,
     Feedback,
-    Json,
     NodeConfig,
     RunConfig,
     Start,
     Width,
     step_limit,
 )
-from folkmoot.cli.output import emit, note, pairs, table
+from folkmoot.cli.output import emit, is_json, note, pairs, table
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,43 +36,22 @@ if TYPE_CHECKING:
 
 TaskName = Annotated[str, typer.Option("--task", help="A shipped task, or package.module:object.")]
 OneTask = Annotated[
-    str | None,
-    typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False),
+    str | None, typer.Option("--task", help="A shipped task, or package.module:object.", show_default=False)
 ]
 
 ModelFile = Annotated[Path | None, typer.Option(help="Model file (safetensors).")]
-Coordinator = Annotated[
-    str | None,
-    typer.Option(
-        "--coordinator",
-        envvar="FOLKMOOT_COORDINATOR",
-        metavar="URL",
-        help="Coordinator from which to fetch the model.",
-    ),
-]
 Version = Annotated[str, typer.Option(help="Number of the version, or `active`.")]
 
 
 def commands() -> typer.Typer:
     """Return the group of commands."""
     group = typer.Typer(help="Tasks: what a federation trains.", no_args_is_help=True)
-    group.command("list")(task_list)
     group.command("init")(task_init)
     group.command("evaluate")(task_evaluate)
     group.command("generate")(task_generate)
     group.command("check")(task_check)
     group.command("privacy")(task_privacy)
     return group
-
-
-def task_list(json_: Json = False) -> None:
-    """List the shipped tasks.
-
-    Example: folkmoot task list
-    """
-    from folkmoot.tasks import names
-
-    emit({"tasks": names()}, json_, "\n".join(names()))
 
 
 def task_init(
@@ -98,7 +77,6 @@ def task_init(
         typer.Option(
             metavar="EPS",
             help="The data are records of people: declare privacy, with the noise for this epsilon.",
-            show_default=False,
         ),
     ] = None,
     budget_rounds: Annotated[
@@ -109,7 +87,6 @@ def task_init(
         typer.Option(
             min=1,
             help="About the number of records of a contributor, for --epsilon. It is public. Default: the task's.",
-            show_default=False,
         ),
     ] = None,
     content: Annotated[
@@ -128,7 +105,6 @@ def task_init(
             help="Start from the weights in this file (safetensors), not from the task's own initial ones.",
         ),
     ] = None,
-    json_: Json = False,
 ) -> None:
     """Try the task once, then write the manifest, the initial model and the genesis file of a new federation.
 
@@ -175,7 +151,7 @@ def task_init(
                 "An app has no training settings: --start and --clock are for tasks.",
                 remedy="Leave out both.",
             )
-        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, asked, json_)
+        _app_init(app, run_config, node_config, app_wait, nodes, out, root_digest, width, asked)
         return
     loaded = load_task(one)
     check_memory(loaded)
@@ -184,7 +160,7 @@ def task_init(
     weights = evaluation.mapped_weights(from_) if from_ is not None else None
     if weights is not None:  # Before the task is tried, which takes as long as a round.
         pretrained.load(loaded, trial.model_of(loaded), weights)
-    tried = _try(loaded, json_)
+    tried = _try(loaded)
     committed = root.parse_digest(loaded, root_digest) if root_digest else ""
     paced = {
         **({pace.START: start} if start != pace.BASE else {}),
@@ -228,9 +204,9 @@ def task_init(
         "rootDigest": committed or None,
         "privacy": settings and settings.to_json(),
     }
-    emit(document, json_, pairs(shown))
+    emit(document, pairs(shown))
     if settings is not None:
-        note(f"Write its policy with --budget-rounds {budget_rounds}: `folkmoot policy`.", json_)
+        note(f"Write its policy with --budget-rounds {budget_rounds}: `folkmoot policy`.")
 
 
 def one_subject(task: str | None, app: Path | None, run_config: list[str] | None) -> str:
@@ -259,7 +235,6 @@ def _app_init(
     root_digest: str,
     width: int,
     settings: Mapping[str, Any],
-    json_: bool,
 ) -> None:
     from client.node import apps
     from folkmoot.apps.folder import AppFolder
@@ -267,8 +242,8 @@ def _app_init(
     if root_digest:
         raise InputError("An app can't have a root set.", remedy="Leave out --root-digest, or use a task.")
     folder, config = AppFolder.read(app, run_config or ()), apps.node_config(0, nodes, node_config)
-    note("Reading the app, and training once on partition 0 ...", json_)
-    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait, json_), width, settings)
+    note("Reading the app, and training once on partition 0 ...")
+    genesis = apps.init(folder, nodes, out, config, step_limit(app_wait), width, settings)
     captured, start = genesis.captured, genesis.start
     numbers = (
         ", ".join(f"{name} {value:.4g}" for name, value in genesis.trial.metrics.items()) or "no numbers"
@@ -304,22 +279,22 @@ def _app_init(
             "notes": genesis.notes,
         },
     }
-    emit(document, json_, pairs(shown), *genesis.notes)
+    emit(document, pairs(shown), *genesis.notes)
 
 
-def _try(task: Task, as_json: bool) -> list[dict[str, str]]:
+def _try(task: Task) -> list[dict[str, str]]:
     """Try a task and print one line per step; return the steps."""
     from client.tasks import trial
 
     tried = []
     for step in trial.steps(task):
-        note(str(step), as_json)
+        note(str(step))
         tried.append(step.to_json())
     return tried
 
 
 def task_check(
-    task: TaskName,
+    task: OneTask = None,
     manifest: Annotated[
         Path | None,
         typer.Option(
@@ -333,11 +308,12 @@ def task_check(
             help="With --manifest: also check that the federation has committed to this root set.",
         ),
     ] = "",
-    json_: Json = False,
 ) -> None:
     """Try a task once on this machine: model, data, train, evaluate, predictions.
 
-    With --manifest, only check that the task has the model of a federation.
+    With --manifest, only check that the task has the model of a federation. Without --task, list the shipped tasks.
+
+    Example: folkmoot task check
 
     Example: folkmoot task check --task my_package.my_module:task
 
@@ -346,18 +322,21 @@ def task_check(
     from client.node import node
     from client.tasks import trial
     from folkmoot.protocol.manifest import Manifest
-    from folkmoot.tasks import load_task
+    from folkmoot.tasks import load_task, names
     from folkmoot.tasks import root as root_sets
 
+    if task is None:
+        emit({"tasks": names()}, "\n".join(names()))
+        return
     if manifest is None:
         if root:
             raise InputError(
                 "There is no manifest to compare the root set with.", remedy="Add --manifest FILE."
             )
-        tried = _try(load_task(task), json_)
+        tried = _try(load_task(task))
         warned = any(step["state"] == trial.WARNING for step in tried)
         conclusion = f"The task {task} works here" + (", except for the warnings above." if warned else ".")
-        emit({"task": task, "tried": tried}, json_, conclusion)
+        emit({"task": task, "tried": tried}, conclusion)
         return
     try:
         data = manifest.read_bytes()
@@ -370,7 +349,7 @@ def task_check(
     node.check_task(loaded, federations)
     if root:
         root_sets.check(loaded, root, dict(federations.training))
-    emit({"task": task, "fits": True}, json_, f"The task {task} has the federation's model.")
+    emit({"task": task, "fits": True}, f"The task {task} has the federation's model.")
 
 
 def task_privacy(
@@ -383,7 +362,6 @@ def task_privacy(
         int, typer.Option(help="Contributors whose updates are averaged, with data like yours.", min=1)
     ] = 5,
     repeat: Annotated[int, typer.Option(help="Trainings of each budget.", min=1)] = 3,
-    json_: Json = False,
 ) -> None:
     """Show what privacy costs in accuracy: train here, on your own data only, at epsilon 1, 3, 8 and without noise.
 
@@ -398,11 +376,11 @@ def task_privacy(
 
     loaded, (which, shares) = load_task(task), parse_partition(partition)
     settings = privacy.settings_of(loaded)
-    note(f"Training {repeat} times {rounds} rounds for each of {len(privacy.EPSILONS)} budgets ...", json_)
-    found = list(
+    note(f"Training {repeat} times {rounds} rounds for each of {len(privacy.EPSILONS)} budgets ...")
+    measured = list(
         privacy.measure(loaded, which, shares, rounds=rounds, contributors=contributors, repeat=repeat)
     )
-    said = (
+    text = (
         f"Accuracy after {rounds} rounds of {settings.steps} step{'s' if settings.steps > 1 else ''}, "
         f"clip {settings.clip:g}, B0 {settings.divisor}, learning rate {loaded.training['learning_rate']:g}, "
         f"delta {settings.delta:g}, as in a federation of {contributors} with data like yours."
@@ -414,7 +392,7 @@ def task_privacy(
             f"{one.accuracy:.1%}",
             f"{one.worst:.1%}",
         ]
-        for one in found
+        for one in measured
     ]
     document = {
         "task": task,
@@ -423,52 +401,96 @@ def task_privacy(
         "repeat": repeat,
         "learningRate": loaded.training["learning_rate"],
         "privacy": settings.to_json(),
-        "budgets": [one.to_json() for one in found],
+        "budgets": [one.to_json() for one in measured],
         "warning": privacy.WARNING,
     }
-    emit(document, json_, said, table(["epsilon", "noise1024", "accuracy", "worst"], rows), privacy.WARNING)
+    emit(document, text, table(["epsilon", "noise1024", "accuracy", "worst"], rows), privacy.WARNING)
 
 
 def task_evaluate(
     task: TaskName,
     model: ModelFile = None,
-    coordinator: Coordinator = None,
     version: Version = "active",
     report: Annotated[Path | None, typer.Option(help="Also write the report to this file.")] = None,
     watch: Annotated[
         bool, typer.Option("--watch", help="Evaluate each newly anchored state, one JSON line each.")
     ] = False,
-    json_: Json = False,
+    canary: Annotated[
+        bool,
+        typer.Option(
+            "--canary",
+            help="Measure each computed round before it is anchored, and report to the coordinator, until Ctrl-C. It "
+            "must be enabled there, for the account of --keystore. One line each.",
+        ),
+    ] = False,
+    public_records: Annotated[
+        bool,
+        typer.Option(
+            "--public-records",
+            help="With --canary and privacy: the held-out records are public. Exact counts of them are published.",
+        ),
+    ] = False,
 ) -> None:
     """Measure a model on the task's held-out examples: by class, by group, and under two triggers.
 
-    Example: folkmoot task evaluate --task mnist --coordinator URL --version 12 --report report.json
+    Example: folkmoot task evaluate --task mnist --version 12 --report report.json
+
+    Example: folkmoot task evaluate --task mnist --canary --keystore evaluator.json
     """
     from client.tasks import evaluation
     from folkmoot.cli import reports
     from folkmoot.protocol.manifest import PRIVACY
     from folkmoot.tasks import load_task
 
+    if canary:
+        _canary(task, public_records)
+        return
     loaded = load_task(task)
     if watch:
-        if coordinator is None:
-            raise InputError("--watch needs a coordinator.", remedy="Give --coordinator URL.")
-        for line in evaluation.watch(loaded, coordinator):
+        for line in evaluation.watch(loaded, context().coordinator):
             typer.echo(json.dumps(line))
         return
-    evaluated = evaluation.evaluate(loaded, _model_data(model, coordinator, version))
+    evaluated = evaluation.evaluate(loaded, _model_data(model, version))
     if report is not None:
         evaluation.write_report(evaluated, report)
         if PRIVACY in loaded.training:
-            note(f"Warning: {evaluation.NO_NOISE}", json_)
+            note(f"Warning: {evaluation.NO_NOISE}")
     shown = {"model": evaluated.model, **reports.summary(evaluated.measured)}
-    emit(evaluated.to_json(), json_, pairs(shown), *reports.tables(evaluated.measured))
+    emit(evaluated.to_json(), pairs(shown), *reports.tables(evaluated.measured))
+
+
+def _canary(task: str, public_records: bool) -> None:
+    from client.tasks.canary import Evaluator
+    from folkmoot.artifacts.federation import files_of
+    from folkmoot.artifacts.sources import CoordinatorSource
+    from folkmoot.cli.options import unlock
+    from folkmoot.coordinator_api import CoordinatorApi
+    from folkmoot.tasks import load_task
+
+    loaded = load_task(task)
+    account = unlock()
+    with CoordinatorApi(context().coordinator) as api, CoordinatorSource(context().coordinator) as source:
+        evaluator = Evaluator(loaded, api, account, files_of(source), public_records=public_records)
+        note(f"{account.address} watches {context().coordinator}; Ctrl-C ends it.")
+        for line in evaluator.run():
+            typer.echo(json.dumps(line) if is_json() else _result_line(line))
+
+
+def _result_line(line: dict[str, Any]) -> str:
+    """Return one line of text about a round."""
+    if "error" in line:
+        return f"Round {line['round']} was not measured: {line['error']}"
+    before, after = (
+        "no number" if one is None else f"{100 * one:.1f}%" if line["by"] == "accuracy" else f"{one:.6g}"
+        for one in (line["before"], line["after"])
+    )
+    result = "FELL, the round is withheld" if line["fell"] else "fine"
+    return f"Round {line['round']}: {result}. {line['by'].capitalize()} {before} before, {after} after."
 
 
 def task_generate(
     task: TaskName,
     model: ModelFile = None,
-    coordinator: Coordinator = None,
     version: Version = "active",
     prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
     tokens: Annotated[int, typer.Option(help="Number of tokens to write.")] = 200,
@@ -481,7 +503,6 @@ def task_generate(
             help="Seed of the draws. Equal seeds give equal texts on one machine.", min=0, max=2**63 - 1
         ),
     ] = 0,
-    json_: Json = False,
 ) -> None:
     """Let a language model write text: a model file, or a version of a federation.
 
@@ -493,7 +514,7 @@ def task_generate(
     from folkmoot.tasks import load_task
 
     loaded = load_task(task)
-    weights = evaluation.weights_of(_model_data(model, coordinator, version))
+    weights = evaluation.weights_of(_model_data(model, version))
     text = evaluation.generate(
         loaded,
         evaluation.model_of(loaded, weights),
@@ -502,21 +523,15 @@ def task_generate(
         temperature=temperature,
         seed=seed,
     )
-    emit({"task": task, "prompt": prompt, "text": text}, json_, prompt + text)
+    emit({"task": task, "prompt": prompt, "text": text}, prompt + text)
 
 
-def _model_data(model: Path | None, coordinator: str | None, version: str) -> bytes:
-    """Return a model file, from a path or from a coordinator.
-
-    Raises:
-        InputError: There is neither, or the file can't be read.
-        CoordinatorError: The coordinator does not have this version, or can't be reached.
-        ArtifactError: A file is missing or damaged.
-    """
+def _model_data(model: Path | None, version: str) -> bytes:
+    """Return a model file, from a path or from a coordinator."""
     from client.tasks import evaluation
 
     if model is not None:
         return evaluation.read_model(model)
-    if coordinator is not None:
-        return evaluation.fetch_model(coordinator, version)
-    raise InputError("There is no model.", remedy="Give --model FILE or --coordinator URL.")
+    if context().find("coordinator") is None:
+        raise InputError("There is no model.", remedy="Give --model FILE or --coordinator URL.")
+    return evaluation.fetch_model(context().coordinator, version)

@@ -101,11 +101,7 @@ def _exists(text: str) -> bool:
 
 
 def parse_limit(gigabytes: float) -> int:
-    """Return a limit in bytes.
-
-    Raises:
-        InputError: The number is not finite.
-    """
+    """Return a limit in bytes."""
     if not math.isfinite(gigabytes):
         raise InputError(f"{gigabytes} is no limit.", remedy="Give a number of gigabytes.", code="bad-limit")
     return int(gigabytes * 1e9)
@@ -120,14 +116,14 @@ def check_options(access: Access) -> None:
     if access.memory < 0 or access.disk <= 0:
         raise InputError(
             "A limit of the training code is too small.",
-            remedy="Give --limit-memory 0 (half of the memory) or more, and --limit-disk more than 0.",
+            remedy="Give --set limit-memory=0 (half of the memory) or more, and --set limit-disk=GB with more than 0.",
             code="bad-limit",
         )
     for name in access.environment:
         if name in SECRET_VARIABLES:
             raise InputError(
                 f"The variable {name} holds a secret, which the training code must not get.",
-                remedy=f"Leave out --pass-env {name}.",
+                remedy=f"Leave out --set pass-env={name}.",
                 code="secret-variable",
             )
 
@@ -201,11 +197,7 @@ def check_apart(home: Path, access: Access, code: Sequence[Path] = ()) -> None:
 
 
 def _check_writable(path: Path, code: Sequence[Path]) -> None:
-    """Check that what the training code writes to a folder is never run outside of the sandbox.
-
-    Raises:
-        InputError: It is no folder, or programs or modules are found there.
-    """
+    """Check that what the training code writes to a folder is never run outside of the sandbox."""
     if not path.is_dir():
         raise InputError(f"{path} is no folder.", remedy="Give --writable a folder.", code="writable-file")
     root = Path(folkmoot.__file__).parent.parent
@@ -250,15 +242,15 @@ def _certificates() -> list[Path]:
 def _secrets_in(folder: Path) -> list[Path]:
     """Return the key files in a folder, and the folders with a signing record."""
     installed = {path for path in real(python_paths()) if path != folder}
-    found: list[Path] = []
+    secrets: list[Path] = []
     for place, folders, files in os.walk(folder):
         directory = Path(place)
         if records := RECORD_FILES.intersection(files):
             # A task beside a record must stay readable.
-            found += [directory / name for name in sorted(records)] if directory == folder else [directory]
-        found += [directory / name for name in files if _is_key(directory / name)]
+            secrets += [directory / name for name in sorted(records)] if directory == folder else [directory]
+        secrets += [directory / name for name in files if _is_key(directory / name)]
         folders[:] = [name for name in folders if directory / name not in installed]
-    return found
+    return secrets
 
 
 def _is_key(path: Path) -> bool:
@@ -346,8 +338,9 @@ def pinned(access: Access, voted: bytes) -> Access:
         return access
     if access.bundle and access.bundle != voted.hex():
         raise InputError(
-            f"The policy names the bundle {voted.hex()}, and --bundle admits only {access.bundle}.",
-            remedy="Read the bundle that the voters chose. To accept it, leave out --bundle or give its hash.",
+            f"The policy names the bundle {voted.hex()}, and the setting bundle admits only {access.bundle}.",
+            remedy="Read the bundle that the voters chose. To accept it, leave out the setting bundle or give its "
+            "hash.",
             code="wrong-bundle",
         )
     return replace(access, bundle=voted.hex(), voted=True)
@@ -386,9 +379,9 @@ def privacy_of(manifest: Manifest, policy: Policy, spent: int, own: SignedRounds
     cap = policy.privacy_cap if own.cap is None else own.cap
     left = max(0, min(left, (cap - max(own.spent, spent)) // policy.cost))
     limit = (
-        f"spends at most epsilon {epsilon(cap)}, which no vote raises (`folkmoot signer record cap`)"
+        f"spends at most epsilon {epsilon(cap)}, which no vote raises (`folkmoot signer record --cap`)"
         if own.cap is not None
-        else "has no cap of its own (`folkmoot signer record cap`)"
+        else "has no cap of its own (`folkmoot signer record --cap`)"
     )
     return (
         f"epsilon {epsilon(policy.privacy_cap)} at delta {settings.delta:g} by the policy for whether a record is "
@@ -422,7 +415,7 @@ def described(
     bundle = (
         f"only {access.bundle}{', which the voters chose' if access.voted else ''}"
         if access.bundle
-        else "any that the coordinator sends (--bundle HASH admits one)"
+        else "any that the coordinator sends (--set bundle=HASH admits one)"
     )
     variables = ", ".join(access.environment) or "none of yours"
     if rules is None:

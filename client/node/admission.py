@@ -109,7 +109,7 @@ def refusal(log: str, superlink: SuperLink, key: Path | None) -> LocalError | No
         public = public_file(key) if key is not None else "its key"
         return LocalError(
             f"The SuperLink at {superlink.address} does not know this node's key.",
-            remedy=f"Send {public} to its operator, who runs `folkmoot superlink admit`; then join again.",
+            remedy=f"Send {public} to its operator, who runs `folkmoot superlink --admit`; then join again.",
             code="node-unknown",
         )
     if _KEY_WANTED in log:

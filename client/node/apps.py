@@ -17,9 +17,9 @@ from folkmoot.apps.folder import AppFolder, of_partition, read_pairs
 from folkmoot.apps.limit import StepLimit
 from folkmoot.apps.staging import bundle_of
 from folkmoot.apps.trial import Trial, start_of_app, try_training, unshared
-from folkmoot.artifacts.start import Start, write
+from folkmoot.artifacts.federation import Start, write
 from folkmoot.errors import InputError, TaskError
-from folkmoot.flower.records import HOME
+from folkmoot.flower.contributor import HOME
 from folkmoot.protocol.manifest import Manifest
 
 PARTITION, PARTITIONS = "partition-id", "num-partitions"
@@ -74,7 +74,6 @@ def check(
     """Check that an app has a federation's model: the same name, and the same arrays in the same order.
 
     Args:
-        app: The app.
         manifest: Manifest of the federation.
         nodes: Number of nodes that the app sees.
         layout: Manifest made from this app earlier. The app is captured if this is None.
@@ -82,7 +81,6 @@ def check(
 
     Raises:
         TaskError: The app has another model, or the manifest declares privacy (``not-private``).
-        InputError: The app can't be captured.
     """
     if manifest.private:
         raise TaskError(
@@ -121,7 +119,7 @@ def _difference(ours: Manifest, theirs: Manifest) -> str:
 
 
 def _layout(manifest: Manifest) -> list[tuple[str, str]]:
-    return [(one.name, f"({one.dtype}) of shape {list(one.shape)}") for one in manifest.arrays]
+    return [(array.name, f"({array.dtype}) of shape {list(array.shape)}") for array in manifest.arrays]
 
 
 def node_config(partition: int, partitions: int, given: list[str] | None) -> dict[str, Any]:

@@ -22,9 +22,7 @@ LEAST_PAUSE = 10.0
 """Seconds between two looks. The training code can make a node's log say that it was refused, as often as it likes."""
 
 
-def enrol(
-    rpc: Sequence[str], deployment: Deployment, address: str, account: LocalAccount | None, as_json: bool
-) -> None:
+def enrol(rpc: Sequence[str], deployment: Deployment, address: str, account: LocalAccount | None) -> None:
     """Enrol an account that can pay for it with all its unlocked stake, and say what that means for the next round.
 
     Print a failure and continue: the account may be enrolled while the node runs. Without its key (`account` is None),
@@ -53,7 +51,6 @@ def enrol(
                 text = "Each round waits for its update, until the commit window ends."
             note(
                 f"{address} {since} with {format_amount(amount)}. {text} Before a long absence, run `folkmoot leave`.",
-                as_json,
             )
 
         before, least = enrolled(), ledger.policy(ledger.current_policy()).min_stake
@@ -69,12 +66,11 @@ def enrol(
         method = "eth_getBalance"
         coins = endpoint.quantity(method, endpoint.call(method, [address, "latest"]))
         if account is None:
-            note(f"{address} {lacking} To enrol, run `folkmoot enrol`.", as_json)
+            note(f"{address} {lacking} To enrol, run `folkmoot enrol`.")
             return
         if coins == 0:
             note(
                 f"{address} {lacking} Send it some of the chain's native coin, then run `folkmoot enrol`.",
-                as_json,
             )
             return
         try:
@@ -85,12 +81,12 @@ def enrol(
 
             chain = Chain.connect(rpc, deployment)
             try:
-                chain.send(chain.ledger.functions.enrol(chain.unlocked_of(address)), account)
+                chain.send(chain.ledger.functions.enrol(chain.vault.unlocked_of(address)), account)
             finally:
                 chain.close()
         except FolkmootError as error:
             text = "To try again, run `folkmoot enrol`."
-            note(f"{address} {lacking} Enrolment failed. {error} {text}", as_json)
+            note(f"{address} {lacking} Enrolment failed. {error} {text}")
             return
         say_enrolled("is now enrolled, from the next round on,")
 
@@ -107,13 +103,10 @@ class Reenrolment:
     deployment: Deployment
     """Addresses of the contracts."""
     address: str
-    """The account."""
     account: LocalAccount | None
     """Its key; None if another process has it: then the command to run is said."""
     read: int
     """Number of the last block in which it is known that the account was enrolled, or was read for why it is not."""
-    as_json: bool = False
-    """Whether the output is JSON, so that notes are."""
     pause: float = LEAST_PAUSE
     """Seconds between two looks at least."""
     _reason: int | None = None
@@ -130,10 +123,10 @@ class Reenrolment:
             if not self._was_removed():
                 return
         except FolkmootError as error:
-            note(f"Whether {self.address} is still enrolled can't be read. {error}", self.as_json)
+            note(f"Whether {self.address} is still enrolled can't be read. {error}")
             return
-        note(f"{self.address} was removed from the enrolled accounts: it had missed rounds.", self.as_json)
-        enrol(self.rpc, self.deployment, self.address, self.account, self.as_json)
+        note(f"{self.address} was removed from the enrolled accounts: it had missed rounds.")
+        enrol(self.rpc, self.deployment, self.address, self.account)
 
     def _was_removed(self) -> bool:
         from folkmoot.ledger.admission import LeaveReason

@@ -12,6 +12,7 @@ keys and is not part of the app bundle.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import re
@@ -29,9 +30,10 @@ from typing import TYPE_CHECKING, Any
 from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor import ExecutionSpec, LaunchResult, SubprocessExecutor
 
-from client.node.pauses import ExecutorPause, replace_clock
+from client.node.pauses import ExecutorPause
 from client.node.task import BUNDLE_FILE, BUNDLES_FOLDER, Task, run
 from folkmoot.flower.contributor import MEMORY_FOLDER
+from folkmoot.runtime import flower_internals
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.processes import accepts_connections
 from folkmoot.sandbox.kernel import OPEN_FILES, enter
@@ -164,9 +166,12 @@ class TrainingExecutor(SubprocessExecutor):
         counts what one task writes, so a folder to which several tasks have written more than its limit is removed.
         """
         folder = self._memories / bundle
-        found = size_of([folder])
+        folder_size = size_of([folder])
         if self._rules is not None and (
-            found.size > self._rules.disk or found.files > FILES or found.depth > DEPTH or found.closed
+            folder_size.size > self._rules.disk
+            or folder_size.files > FILES
+            or folder_size.depth > DEPTH
+            or folder_size.closed
         ):
             remove(folder)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -334,21 +339,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         preload=options.preload,
         started=pause.rest,
     )
-    from flwr.supercore.superexec import run_superexec as superexec  # While the server imports.
-
+    importlib.import_module(flower_internals.SUPEREXEC)  # While the server imports.
     executor.warm_up()
     if options.ready is not None:
         os.close(options.ready)
     _await_node(options.runtime_api_address, options.parent_pid)
-    # Flower has no option for a custom executor. Its factory is a name in this module.
-    vars(superexec)["get_executor"] = lambda *_, **__: executor
-    replace_clock(superexec, pause)
-    superexec.run_superexec(
-        runtime_api_address=options.runtime_api_address,
-        insecure=True,
-        superexec_auth_secret=secret,
-        parent_pid=options.parent_pid,
-    )
+    flower_internals.run_superexec(executor, pause, options.runtime_api_address, secret, options.parent_pid)
 
 
 def _await_node(address: str, parent: int) -> None:

@@ -28,25 +28,14 @@ from client.node.task import BUNDLE_FILE, BUNDLES_FOLDER
 from client.signer.agent import protect_memory
 from folkmoot.apps.folder import TORCH, toml_pairs
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import (
-    CoordinatorError,
-    InputError,
-    LocalError,
-    ManifestError,
-    TaskError,
-    WrongChainError,
-)
+from folkmoot.errors import CoordinatorError, InputError, LocalError, ManifestError, TaskError
 from folkmoot.flower.clock import TrainingTime
-from folkmoot.flower.contributor import UPDATES_FOLDER, Contributor
-from folkmoot.flower.records import HOME
-from folkmoot.ledger.deployment import CONTRACTS, Deployment
+from folkmoot.flower.contributor import HOME, UPDATES_FOLDER, Contributor
+from folkmoot.ledger.deployment import Deployment
 from folkmoot.privacy import PrivacySettings
 from folkmoot.privacy.layers import check_layers
-from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.state import State
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import locks
 from folkmoot.runtime.backoff import Backoff
@@ -116,29 +105,6 @@ class NodeOptions:
 # Checks
 
 
-def check_chain(rpc: Rpc, deployment: Deployment) -> None:
-    """Check that the endpoint serves the deployment's chain and that the contracts exist.
-
-    Raises:
-        RpcError: The endpoint can't be reached.
-        WrongChainError: The endpoint serves another chain, or a contract is missing.
-    """
-    chain_id = rpc.chain_id()
-    if chain_id != deployment.chain_id:
-        raise WrongChainError(
-            f"The RPC endpoint {rpc.name} serves chain {chain_id}; the deployment is on {deployment.chain_id}.",
-            remedy="Give --rpc the endpoint of the deployment's chain.",
-        )
-    for role in CONTRACTS:
-        address = getattr(deployment, role)
-        if not rpc.code(address):
-            raise WrongChainError(
-                f"There is no contract at {address}, where the deployment has its {role}.",
-                remedy="Check --deployment. A local chain that was restarted has lost its contracts.",
-                code="contract-missing",
-            )
-
-
 def check_coordinator(api: CoordinatorApi, deployment: Deployment) -> None:
     """Check that the coordinator answers and serves this federation.
 
@@ -178,67 +144,9 @@ def check_enrolled(rpc: Rpc, deployment: Deployment, account: str) -> None:
         f"The contract {account} has {format_amount(enrolled)} enrolled; the policy asks for {format_amount(least)}. "
         "Only the contract itself can enrol.",
         remedy=f"Let it call {deployment.ledger} with the data 0x{call.hex()}, which enrols all of its stake, and join "
-        "again. --no-enrol joins before that.",
+        "again. --set no-enrol=true joins before that.",
         code="not-enrolled",
     )
-
-
-def check_base(
-    rpc: Rpc, api: CoordinatorApi, deployment: Deployment, say: Callable[[str], None] = lambda _: None
-) -> Manifest:
-    """Check that the coordinator's model has the roots on the chain; return its manifest.
-
-    Args:
-        rpc: Client of the chain.
-        api: Client of the coordinator.
-        deployment: Addresses of the contracts.
-        say: Called with a description of each download before it starts.
-
-    Raises:
-        CoordinatorError: The coordinator's files have other roots than the chain.
-        ArtifactError: A file is missing or damaged.
-    """
-    genesis, manifest = read_genesis(rpc, api, deployment)
-    ledger = LedgerReader(rpc, deployment.ledger)
-    say(f"Checking the base model, {manifest.state_file_size / 1e6:,.1f} MB ...")
-    sha256, root = genesis.state, ledger.round(0).state_root
-    current = api.current_round()
-    if current is not None:
-        sha256, root = current.base_state, RoundHeader.decode(current.header).base_state_root
-        if root != ledger.round(ledger.round(current.round).base).state_root:
-            raise CoordinatorError(
-                "The round's base is not the chain's.",
-                remedy="Do not join; tell the others, and use another coordinator or mirror.",
-                code="wrong-base",
-            )
-    with tempfile.TemporaryDirectory(prefix="folkmoot-join-") as folder:
-        path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        if State.open(path, manifest).root(manifest.hash) != root:
-            raise CoordinatorError(
-                "The base model that the coordinator serves has another state root than the chain's.",
-                remedy="Do not join; tell the others, and use another coordinator or mirror.",
-                code="wrong-base",
-            )
-    return manifest
-
-
-def read_genesis(rpc: Rpc, api: CoordinatorApi, deployment: Deployment) -> tuple[Genesis, Manifest]:
-    """Return the genesis and the manifest that the ledger names, from the coordinator's files.
-
-    Raises:
-        CoordinatorError: The coordinator's manifest is not the ledger's.
-        ArtifactError: A file is missing or damaged.
-    """
-    ledger = LedgerReader(rpc, deployment.ledger)
-    genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
-    manifest = Manifest.from_json(api.artifact(genesis.manifest))
-    if manifest.hash != ledger.manifest_hash():
-        raise CoordinatorError(
-            "The coordinator serves another manifest than the chain's.",
-            remedy="Do not join; tell the others, and use another coordinator or mirror.",
-            code="wrong-manifest",
-        )
-    return genesis, manifest
 
 
 def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> None:
@@ -257,14 +165,14 @@ def check_root(rpc: Rpc, deployment: Deployment, account: str, root: str) -> Non
     if root and account != coordinator:
         raise InputError(
             f"{account} is not the coordinator ({coordinator}): its update would be summed like any other.",
-            remedy="Leave out --root, or give the coordinator's --keystore.",
+            remedy="Leave out the setting root, or give the coordinator's --keystore.",
             code="not-coordinator",
         )
     if not root and account == coordinator:
         raise InputError(
             "The coordinator's own update is the root update: it is compared with the others, never summed and never "
             "paid.",
-            remedy="Add --root to hold a root set; contribute from another account.",
+            remedy="Add --set root=good to hold a root set; contribute from another account.",
             code="coordinator-without-root",
         )
 
@@ -453,11 +361,7 @@ def run_node(
 
 
 def locked(home: Path) -> AbstractContextManager[object]:
-    """Lock a node's folder. The locks of the agents don't suffice: two nodes may have agents of two kinds.
-
-    Raises:
-        LocalError: Another node uses the folder.
-    """
+    """Lock a node's folder. The locks of the agents don't suffice: two nodes may have agents of two kinds."""
     lock = locks.try_acquire(home / LOCK_FILE)
     if lock is None:
         raise LocalError(

@@ -3,19 +3,17 @@
 
 A SuperNode polls its SuperLink for messages, and its executor polls the SuperNode for tasks. Frequent polls use
 processor time all day; rare polls delay every round. So the pauses adapt: the longer a node has had no message, the
-longer it waits, until it polls as rarely as plain Flower. The SuperNode wakes its executor when a message arrives. This
-module does not import Flower; it replaces functions of the modules that poll.
+longer it waits, until it polls as rarely as plain Flower. The SuperNode wakes its executor when a message arrives. The
+classes here are the `sleep` of the loops that poll (`folkmoot.runtime.flower_internals`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import time
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,41 +41,6 @@ ASLEEP_PAUSE = 2.0
 
 _LONG = 1.0
 """Flower sleeps longer than this many seconds only if a node is idle."""
-
-
-def replace_clock(module: ModuleType, sleep: Callable[[float], None]) -> bool:
-    """Replace `time` in a module by one with this `sleep`. Other modules do not change.
-
-    Returns:
-        Whether the module has such a clock. In a Flower version with other internals, the pauses do not change.
-    """
-    if getattr(module, "time", None) is not time:
-        return False
-    clock = SimpleNamespace(**{name: getattr(time, name) for name in dir(time) if not name.startswith("_")})
-    clock.sleep = sleep
-    vars(module)["time"] = clock
-    return True
-
-
-def call_after(module: ModuleType, name: str, then: Callable[[], None]) -> bool:
-    """Replace a function in a module by one that calls `then` at its end if it returns something.
-
-    Returns:
-        Whether the module has such a function. A Flower version with other internals may not.
-    """
-    own = getattr(module, name, None)
-    if own is None:
-        return False
-
-    @functools.wraps(own)
-    def called(*arguments: Any, **options: Any) -> Any:
-        result = own(*arguments, **options)
-        if result is not None:
-            then()
-        return result
-
-    setattr(module, name, called)
-    return True
 
 
 class NodePause:

@@ -9,6 +9,7 @@ of the time. This module starts the same SuperNode in this process with another 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import secrets
 import select
@@ -19,7 +20,8 @@ import traceback
 from typing import TYPE_CHECKING
 
 from client.node.access import training_environment
-from client.node.pauses import NodePause, Waker, call_after, replace_clock
+from client.node.pauses import NodePause, Waker
+from folkmoot.runtime import flower_internals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,9 +31,6 @@ DEFAULT_PAUSE = 0.5
 
 WARM_UP_SECONDS = 120.0
 """Seconds after which a node connects even if its executor still imports libraries."""
-
-MESSAGE_PULLED = "_pull_and_store_message"
-"""Name of the function of Flower's node that returns a run once there is a task of it."""
 
 LOST = 1
 """Exit status after the connection to the SuperLink was lost permanently, or the executor has ended."""
@@ -72,14 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         words += ["--no-fork"]
     wake, warm = start_executor(options.port, secret, words, options.pass_env if options.sandbox else None)
 
-    from flwr.supernode import start_client_internal  # While the executor imports its own libraries.
-    from flwr.supernode.cli.flower_supernode import flower_supernode
-
+    importlib.import_module(flower_internals.SUPERNODE)  # While the executor imports its own libraries.
     select.select([warm], [], [], WARM_UP_SECONDS)  # Readable when the executor has closed its end.
     os.close(warm)
-    call_after(start_client_internal, MESSAGE_PULLED, wake)
-    replace_clock(start_client_internal, NodePause(options.pause))
-    run_to_the_end(flower_supernode)
+    run_to_the_end(flower_internals.supernode(NodePause(options.pause), wake))
 
 
 def run_to_the_end(supernode: Callable[[], None], end: Callable[[int], object] = os._exit) -> None:

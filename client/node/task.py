@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import MEMORY_VARIABLE
+from folkmoot.runtime import flower_internals
 from folkmoot.tasks.text.texts import WORKS_FILE, WORKS_VARIABLE
 
 BUNDLES_FOLDER = "bundles"
@@ -62,21 +63,17 @@ class Task:
 
 
 def check_bundle(content: bytes, task: Task) -> None:
-    """Check that a bundle is the one that was announced and that is admitted.
-
-    Raises:
-        InputError: It is another one.
-    """
-    found = hashlib.sha256(content).hexdigest()
-    if task.pinned and found != task.pinned:
+    """Check that a bundle is the one that was announced and that is admitted."""
+    digest = hashlib.sha256(content).hexdigest()
+    if task.pinned and digest != task.pinned:
         raise InputError(
-            f"The coordinator sent the bundle {found}, and this node runs only {task.pinned}.",
-            remedy="Nothing of it ran. Read the new bundle, then join again with its hash as --bundle, or leave.",
+            f"The coordinator sent the bundle {digest}, and this node runs only {task.pinned}.",
+            remedy="Nothing of it ran. Read the new bundle, then join again with --set bundle=HASH, or leave.",
             code="wrong-bundle",
         )
-    if task.bundle and found != task.bundle:
+    if task.bundle and digest != task.bundle:
         raise InputError(
-            f"The SuperLink announced the bundle {task.bundle} and sent {found}.",
+            f"The SuperLink announced the bundle {task.bundle} and sent {digest}.",
             remedy="Nothing of it ran. Tell the coordinator's operator.",
             code="wrong-bundle",
         )
@@ -98,44 +95,28 @@ def run(task: Task) -> None:
         if name.partition(".")[0] in BUNDLED:
             del sys.modules[name]
     importlib.invalidate_caches()
-    from flwr.clientapp import utils
-    from flwr.supernode.runtime import run_clientapp as runtime
 
-    flower = vars(runtime)  # Flower has no hook before the bundle is unpacked, nor after the reply.
-    install = flower["install_from_fab"]
-
-    def checked(content: bytes, *arguments: Any, **options: Any) -> Any:
+    def check(content: bytes) -> None:
         try:
             check_bundle(content, task)
         except InputError as error:
             sys.stdout.write(f"Refused: {error}\n")
             sys.stdout.flush()
             raise
-        unpacked = install(content, *arguments, **options)
-        # Flower would load the folder that the SuperLink's id, version and hash name, whatever was unpacked.
-        for module in (runtime, utils):
-            vars(module)["get_project_dir"] = lambda *_, **__: unpacked
-        return unpacked
 
-    flower["install_from_fab"], flower["flwr_exit"] = checked, _after_work(flower["flwr_exit"])
-    runtime.run_clientapp(
-        runtime_api_address=task.address, token=task.token, insecure=True, parent_pid=task.parent
-    )
+    flower_internals.run_clientapp(task.address, task.token, task.parent, check=check, leaving=_after_work)
 
 
 def _after_work(leave: Callable[..., NoReturn]) -> Callable[..., NoReturn]:
     """Return Flower's function that ends the process, with the training that goes on after the reply before it.
 
-    Flower's handlers tell the SuperNode that the task has ended. It may then start the next one beside this process.
+    The SuperNode is told before that the task has ended.
     """
 
     def work_and_leave(*arguments: Any, **options: Any) -> NoReturn:
-        from flwr.supercore.exit.exit_handler import trigger_exit_handlers
-
         try:
             if (eager := sys.modules.get("folkmoot.flower.eager")) is not None and eager.waits():
-                for before in (True, False):
-                    trigger_exit_handlers(run_before_force_exit=before)
+                flower_internals.report_end_of_task()
                 eager.train_on()
         finally:
             leave(*arguments, **options)
@@ -147,13 +128,13 @@ def _look_up_from(addresses: Mapping[str, list[str]]) -> None:
     """Look up names of hosts in a table. IP addresses are looked up as usual."""
     usual = socket.getaddrinfo
 
-    def found(host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:
+    def from_table(host: Any, port: Any, *arguments: Any, **options: Any) -> list[Any]:
         name = host.decode() if isinstance(host, bytes) else host
         if not isinstance(name, str) or name not in addresses:
             return usual(host, port, *arguments, **options)
         return [one for address in addresses[name] for one in usual(address, port, *arguments, **options)]
 
-    socket.getaddrinfo = found
+    socket.getaddrinfo = from_table
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ The training code comes from the coordinator, so it must not hold the key, and n
 requests signatures from this agent over a Unix socket. The agent reads the update's bytes from the socket and computes
 root and sum of squares itself. It compares the rest with the chain and with its own signing record. It writes the
 digest to the record before it signs, so a restart can't make it sign two commitments of a round. With a privacy budget,
-it also writes there what a training costs, before the training draws its noise. This module does not depend on models,
+it also writes there what a training costs, before the training draws its noise. The only transactions that it signs
+record commitments that it has signed (`client.signer.committing`). This module does not depend on models,
 Flower or the coordinator, and is not part of the app bundle.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from client.signer.checks import ChainCheck, SigningRules
+from client.signer.committing import OwnCommitments
 from client.signer.keys import SigningKey
 from client.signer.record import RecordFolder
 from client.signer.sockets import REQUEST_SECONDS, listening, send
@@ -37,6 +39,7 @@ from folkmoot.flower.signing import (
     CHARGE_TYPE,
     DRAFT_KEY_TYPE,
     MESSAGE_TYPE,
+    RECORD_TYPE,
     SIGNER_BUSY,
     UNSIGNED_TYPE,
     SignerError,
@@ -128,6 +131,7 @@ class SignerAgent:
         rpc: URLs of the contributor's own RPC endpoints, as `open_rpc` takes them.
         path: Path of the socket.
         record: Folder of the signing record.
+        own: Records commitments that the coordinator has not recorded; None records none.
         mode: Permissions of the socket.
         group: Group that the socket belongs to; None for the user's own.
     """
@@ -140,6 +144,7 @@ class SignerAgent:
         path: Path,
         record: Path,
         *,
+        own: OwnCommitments | None = None,
         mode: int = 0o600,
         group: str | None = None,
     ) -> None:
@@ -148,6 +153,7 @@ class SignerAgent:
         self._rules = rules
         self._rpc = rpc
         self._record = RecordFolder(record, key.address)
+        self._own = own or OwnCommitments(rules.deployment, rpc, None, 0)
         self._mode = mode
         self._group = group
         self._lock = threading.Lock()
@@ -170,6 +176,7 @@ class SignerAgent:
             self._chain = ChainCheck(endpoint, self._rules.deployment, self._key.address)
             with contextlib.suppress(ChainError):  # Each request looks again.
                 self._chain.compare(self._record.record.of(self._rules.domain))
+                self._own.end_notes(endpoint)
             try:
                 self._server = stack.enter_context(
                     listening(self.path, stack, code="signer-socket", mode=self._mode, group=self._group)
@@ -245,11 +252,7 @@ class SignerAgent:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        """Wait for the record and the chain, which one request at a time may use.
-
-        Raises:
-            SignerError: The agent is stopping.
-        """
+        """Wait for the record and the chain, which one request at a time may use."""
         with self._lock:
             if self._server is None:
                 raise SignerError(
@@ -260,11 +263,7 @@ class SignerAgent:
             yield
 
     def _handle(self, request: bytes, client: _Client) -> dict[str, Any]:
-        """Return the last answer to a request.
-
-        Raises:
-            SignerError: The agent refuses.
-        """
+        """Return the last answer to a request."""
         domain = self._rules.domain
         try:
             asked: Any = json.loads(request)
@@ -290,6 +289,8 @@ class SignerAgent:
             with self._turn():
                 self._record.record.of(domain).check_unsigned(number)
             return {"unsigned": number}
+        if kind == RECORD_TYPE:
+            return self._record_on_chain(self._requested(asked), asked.get("signature"))
         if kind != MESSAGE_TYPE:
             raise SignerError(
                 f"The signer signs only commitments, not {kind!r}.", remedy=_OTHERS_REMEDY, code="wrong-type"
@@ -324,12 +325,26 @@ class SignerAgent:
         signature = self._key.sign(commitment, domain)
         return {"signature": signature.hex(), "contract": isinstance(self._key, WalletKey)}
 
-    def _charge(self, commitment: Commitment) -> dict[str, str]:
-        """Charge a private training that has not begun; return what was charged, in units of 2^-32 rho.
+    def _record_on_chain(self, commitment: Commitment, signature: Any) -> dict[str, Any]:
+        """Record a commitment that was signed here; others may sign meanwhile."""
+        domain = self._rules.domain
+        with self._turn():
+            self._record.check_unchanged()
+            signed = self._record.record.of(domain).signed.get(commitment.round)
+        if signed != commitment.digest(domain).hex():
+            raise SignerError(
+                f"The signer has not signed this commitment of round {commitment.round}, so it does not record it.",
+                remedy=_OTHERS_REMEDY,
+                code="unsigned-commitment",
+            )
+        try:
+            text = bytes.fromhex(signature)
+        except (TypeError, ValueError) as error:
+            raise _malformed("The request lacks a field.") from error
+        return self._own.record(self._chain.rpc, commitment, text)
 
-        Raises:
-            SignerError: The agent would not sign an update of the round, or its cost passes a cap.
-        """
+    def _charge(self, commitment: Commitment) -> dict[str, str]:
+        """Charge a private training that has not begun; return what was charged, in units of 2^-32 rho."""
         domain, number = self._rules.domain, commitment.round
         self._rules.check_bundle(commitment)
         self._record.check_unchanged()
@@ -350,11 +365,7 @@ class SignerAgent:
         return {"cost": str(charge.cost), "spent": str(spent), "cap": str(charge.cap)}
 
     def _requested(self, asked: Any) -> Commitment:
-        """Return the commitment of a request.
-
-        Raises:
-            SignerError: ``malformed-request``, ``wrong-ledger`` or ``wrong-account``.
-        """
+        """Return the commitment of a request."""
         try:
             chain_id, ledger = asked["chainId"], asked["ledger"]
             commitment = Commitment.from_json(asked["commitment"])

@@ -10,6 +10,8 @@ keys, sockets or Flower.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,10 +32,14 @@ from folkmoot.protocol.update_checks import summarize
 from folkmoot.protocol.updates import SequentialReader
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.runtime.deadlines import within
+from folkmoot.runtime.logs import fields
 from folkmoot.runtime.units import format_amount
 
 CHAIN_SECONDS = 30.0
 """Timeout in seconds for what a request reads from the chain."""
+
+AHEAD_SECONDS = 30.0
+"""Seconds that a start waits for a ledger that lacks a recorded round."""
 
 COMPARED_ROUNDS = 256
 """Newest rounds in which the record is compared with the commitments on the chain, and not only with its events."""
@@ -53,7 +59,6 @@ class RoundOnChain:
     """What the chain says of the cost of a round's update."""
 
     policy: Policy
-    """The round's policy."""
     spent: int
     """Privacy budget that the account has spent, in units of 2^-32 rho."""
 
@@ -124,7 +129,6 @@ class SigningRules:
 
         Args:
             view: What the chain says.
-            number: The round.
             rounds: What the account has signed for this ledger, and what it has spent.
             training: Whether the update is still to be trained. Otherwise it is to be signed.
 
@@ -144,7 +148,7 @@ class SigningRules:
                 return Charge()
             raise SignerError(
                 f"Round {number} asks for no noise, and this account has a privacy cap of its own.",
-                remedy=f"{undone} Leave the federation. Or run `folkmoot signer record cap none`: then the records "
+                remedy=f"{undone} Leave the federation. Or run `folkmoot signer record --cap none`: then the records "
                 "are not protected.",
                 code="no-noise",
             )
@@ -202,9 +206,7 @@ class ChainCheck:
     """Compares requests and the signing record with the chain, on the contributor's own RPC endpoint.
 
     Args:
-        rpc: The endpoint.
         deployment: Addresses of the contracts.
-        account: The account that signs.
     """
 
     def __init__(self, rpc: Rpc, deployment: Deployment, account: str) -> None:
@@ -256,14 +258,28 @@ class ChainCheck:
     def compare(self, rounds: SignedRounds) -> None:
         """Compare the signing record with the chain.
 
+        Waits `AHEAD_SECONDS` for a ledger that lacks a recorded round: the endpoint may be behind, or the chain has
+        lost its newest blocks, and the coordinator opens that round again.
+
         Raises:
             SignerError: ``record-behind``, ``record-contradicted`` or ``record-ahead``.
-            ChainError: The endpoint failed.
         """
-        with within(CHAIN_SECONDS):
-            self._check_chain()
-            self._read_events()
-            self._compare(rounds)
+        end, reported = time.monotonic() + AHEAD_SECONDS, False
+        while True:
+            try:
+                with within(CHAIN_SECONDS):
+                    self._check_chain()
+                    self._read_events()
+                    self._compare(rounds)
+                return
+            except SignerError as error:
+                if error.code != "record-ahead" or time.monotonic() >= end:
+                    raise
+                if not reported:
+                    text = f"{error.message} Waiting at most {AHEAD_SECONDS:.0f} s for a ledger that has it."
+                    logging.getLogger("folkmoot.signer").warning("%s", text, extra=fields(error.code))
+                reported = True
+            time.sleep(1.0)
 
     def _check_chain(self) -> None:
         chain_id = self.rpc.chain_id()
@@ -356,11 +372,7 @@ class ChainCheck:
             )
 
     def _check_replay(self, commitment: Commitment) -> None:
-        """Check that no earlier round with another base has an update with the same root.
-
-        Raises:
-            SignerError: ``replayed-update``.
-        """
+        """Check that no earlier round with another base has an update with the same root."""
         root = commitment.update_root
         if commitment.sum_squares < MIN_REPLAY_SQUARES or root[:8] not in self._roots:
             return
@@ -402,11 +414,7 @@ class ChainCheck:
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Read the chain in the block, for `CHAIN_SECONDS`.
-
-    Raises:
-        SignerError: ``chain-unavailable``.
-    """
+    """Read the chain in the block, for `CHAIN_SECONDS`."""
     try:
         with within(CHAIN_SECONDS):
             yield
@@ -415,11 +423,7 @@ def _reading() -> Iterator[None]:
 
 
 def _check_norm(commitment: Commitment, policy: Policy) -> None:
-    """Check that a sum of squares is within the policy's bounds.
-
-    Raises:
-        SignerError: ``norm-too-large`` or ``norm-too-small``.
-    """
+    """Check that a sum of squares is within the policy's bounds."""
     if commitment.sum_squares > policy.max_sum_squares:
         raise SignerError(
             f"The sum of squares is {commitment.sum_squares}; the policy's cap is {policy.max_sum_squares}.",
@@ -440,6 +444,6 @@ def _rho(cost: int) -> str:
 
 def _recovery(newest: int) -> str:
     return (
-        "Stop every other signer of the account and import its record with `folkmoot signer record import`. If there "
-        f"is none, wait until round {newest} has closed and run `folkmoot signer record raise {newest}`."
+        "Stop every other signer of the account and import its record with `folkmoot signer restore`. If there "
+        f"is none, wait until round {newest} has closed and run `folkmoot signer restore --raise {newest}`."
     )

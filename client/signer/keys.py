@@ -18,6 +18,12 @@ from eth_account.messages import SignableMessage
 
 from client.signer.options import RemoteMethod
 from folkmoot.errors import ChainError, InputError, RpcError
+from folkmoot.evaluation.sites import (
+    MEASUREMENT_TYPE,
+    TABLE_COMMITMENT_TYPE,
+    SiteMeasurement,
+    TableCommitment,
+)
 from folkmoot.flower.signing import DRAFT_KEY_BYTES, SignerError, draft_key_of
 from folkmoot.protocol.commitment import (
     COMMITMENT_TYPE,
@@ -62,22 +68,14 @@ class SigningKey(Protocol):
         """Key with which the node encrypts updates that are not signed yet, 32 bytes."""
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
-        """Sign a commitment of the account: 65 bytes ``r || s || v``, or what the contract accepts that it is.
-
-        Raises:
-            SignerError: The key can't be used.
-        """
+        """Sign a commitment of the account: 65 bytes ``r || s || v``, or what the contract accepts that it is."""
 
 
 class OwnerKey(SigningKey, Protocol):
     """A key, which can also be an owner's of a contract account."""
 
     def sign_message(self, message: Message) -> bytes:
-        """Sign a message; return 65 bytes ``r || s || v``.
-
-        Raises:
-            SignerError: The key can't be used.
-        """
+        """Sign a message; return 65 bytes ``r || s || v``."""
 
 
 class LocalKey:
@@ -88,25 +86,25 @@ class LocalKey:
     """
 
     def __init__(self, account: LocalAccount) -> None:
-        self._account = account
+        self.account = account
 
     @property
     def address(self) -> str:
         """The account, checksummed."""
-        return str(self._account.address)
+        return str(self.account.address)
 
     @property
     def draft_key(self) -> bytes:
         """Key for drafts, derived from the account's."""
-        return draft_key_of(self._account)
+        return draft_key_of(self.account)
 
     def sign(self, commitment: Commitment, domain: Domain) -> bytes:
         """Sign a commitment of the account."""
-        return commitment.sign(self._account, domain)
+        return commitment.sign(self.account, domain)
 
     def sign_message(self, message: Message) -> bytes:
         """Sign a message."""
-        return bytes(self._account.sign_message(message.signable).signature)
+        return bytes(self.account.sign_message(message.signable).signature)
 
 
 class RemoteKey:
@@ -114,7 +112,6 @@ class RemoteKey:
 
     Args:
         url: Its HTTP address.
-        address: The account.
         method: What it is asked.
         timeout: Seconds after which it has not answered.
 
@@ -207,6 +204,16 @@ def wish_message(wish: DeletionWish, domain: Domain) -> Message:
     """Return the message that a key signs for a wish to delete update files."""
     fields = {"contributor": wish.contributor, "lastRound": str(wish.last_round)}
     return Message(wish.message(domain), _typed(WISH_TYPE, _ledger_place(domain), fields))
+
+
+def measurement_message(measurement: SiteMeasurement | TableCommitment, domain: Domain) -> Message:
+    """Return what a key signs for a site's table, or its commitment: nothing in it is not computed from that."""
+    type_ = TABLE_COMMITMENT_TYPE if isinstance(measurement, TableCommitment) else MEASUREMENT_TYPE
+    values = measurement.typed()
+    fields = {
+        name: "0x" + value.hex() if isinstance(value, bytes) else str(value) for name, value in values.items()
+    }
+    return Message(measurement.message(domain), _typed(type_, _ledger_place(domain), fields))
 
 
 def safe_owner_message(safe: str, chain_id: int, digest: bytes) -> Message:

@@ -12,7 +12,11 @@ import typer
 from folkmoot.cli.options import unlock
 
 if TYPE_CHECKING:
-    from client.signer.keys import LocalKey
+    from client.signer.keys import LocalKey, Message
+    from folkmoot.protocol.commitment import Domain
+
+MAX_FEE_GWEI = 50.0
+"""Default of the highest fee for a unit of gas, in gwei, at which a node records its update by itself."""
 
 RecordPath = Annotated[
     Path | None,
@@ -67,7 +71,7 @@ class RemoteMethod(StrEnum):
     """Takes the message as a JSON object."""
 
 
-def local_keys(keystore: Path | None, owner: list[str] | None, password_file: Path | None) -> list[LocalKey]:
+def local_keys(owner: list[str] | None) -> list[LocalKey]:
     """Return the keys of the account's key file and of the other owners' key files, unlocked.
 
     Raises:
@@ -75,4 +79,25 @@ def local_keys(keystore: Path | None, owner: list[str] | None, password_file: Pa
     """
     from client.signer.keys import LocalKey
 
-    return [LocalKey(unlock(file, password_file)) for file in (keystore, *map(Path, owner or ()))]
+    return [LocalKey(unlock(file)) for file in (None, *map(Path, owner or ()))]
+
+
+def signed(account: str, message: Message, domain: Domain, keys: list[LocalKey], *, wallet: bool) -> bytes:
+    """Sign a message of an account with local keys: that of the account, or those of a contract's owners.
+
+    Args:
+        account: The account.
+        message: What is signed.
+        domain: Chain and ledger of the federation.
+        keys: Of `local_keys`.
+        wallet: Whether the account is a contract.
+
+    Raises:
+        SignerError: As `WalletKey.sign`.
+    """
+    from client.signer.wallet import WalletKey
+    from folkmoot.cli.context import context
+
+    if not wallet:
+        return keys[0].sign_message(message)
+    return WalletKey(account, keys, ",".join(context().rpc)).sign_message(message, domain)

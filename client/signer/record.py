@@ -237,9 +237,9 @@ class SigningRecord:
         except (InputError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SignerError(
                 f"The signing record {source} is damaged: {error}.",
-                remedy="Nothing is signed with it. Import a backup with `folkmoot signer record import` into another "
+                remedy="Nothing is signed with it. Import a backup with `folkmoot signer restore` into another "
                 "--record folder. Without a backup, wait until the open round has closed, and start the new record "
-                "with `folkmoot signer record raise`.",
+                "with `folkmoot signer restore --raise`.",
                 code="record-damaged",
             ) from error
         return record
@@ -277,7 +277,6 @@ class RecordFolder:
 
     Args:
         folder: The folder; it is created if it is missing. Only its owner may be able to write to it.
-        account: The account.
     """
 
     def __init__(self, folder: Path, account: str) -> None:
@@ -331,8 +330,8 @@ class RecordFolder:
         self._cleanup.close()
 
     def _check_owner(self) -> None:
-        found = self._folder.stat()
-        if found.st_uid not in (os.getuid(), 0) or stat.S_IMODE(found.st_mode) & 0o022:
+        status = self._folder.stat()
+        if status.st_uid not in (os.getuid(), 0) or stat.S_IMODE(status.st_mode) & 0o022:
             raise SignerError(
                 f"Other users can write to the folder {self._folder} of the signing record.",
                 remedy=f"Make it the signer's own: `chown` it to this user and run `chmod go-w {self._folder}`.",
@@ -391,9 +390,6 @@ class RecordFolder:
         """Store a digest before it is signed. Storing the same digest again changes nothing.
 
         Args:
-            domain: The ledger.
-            round_id: The round.
-            digest: The digest.
             cost: Privacy cost of the update, in units of 2^-32 rho. A round that `charge` has counted costs no more.
             cap: The account's own cap from now on, if it has none yet.
             before: What the account has spent before at least. A record that was lost has less than the chain, and what
@@ -414,8 +410,6 @@ class RecordFolder:
         """Store what a private training costs, before it draws its noise. Each call is another training.
 
         Args:
-            domain: The ledger.
-            round_id: The round.
             cost: Privacy cost of the training, in units of 2^-32 rho.
             cap: As for `remember`.
             before: As for `remember`.
@@ -429,11 +423,7 @@ class RecordFolder:
         self.change(domain, _counted(rounds, cap, before).with_training(round_id, cost), "trained")
 
     def change(self, domain: Domain, rounds: SignedRounds, what: str) -> None:
-        """Replace the rounds of a ledger, as `store`; ``what`` was not done if that fails.
-
-        Raises:
-            SignerError: The record can't be written.
-        """
+        """Replace the rounds of a ledger, as `store`; ``what`` was not done if that fails."""
         try:
             self.store(self._record.with_rounds(domain, rounds))
         except OSError as error:

@@ -36,8 +36,6 @@ def listening(
 
     Raises:
         LocalError: The path exists and is not a socket.
-        OSError: The socket can't be created.
-        LookupError: There is no such group.
     """
     if path.exists() and not (path.is_socket() or path.is_symlink()):
         raise LocalError(

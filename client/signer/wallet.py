@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from client.signer.keys import Message, OwnerKey, commitment_message, safe_owner_message, wish_message
+from client.signer.keys import Message, OwnerKey, commitment_message, safe_owner_message
 from folkmoot.errors import ChainError, InputError
 from folkmoot.flower.signing import SignerError, chain_unavailable
 from folkmoot.protocol.commitment import Commitment, Domain, checksum_address
-from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.signatures import digest
 from folkmoot.protocol.wallets import MAX_SIGNATURE, join_signatures
 from folkmoot.rpc.client import Rpc
@@ -32,9 +31,6 @@ class WalletKey:
         account: Address of the contract.
         owners: Keys of its owners.
         rpc: URLs of the contributor's own RPC endpoints, as `open_rpc` takes them.
-
-    Raises:
-        InputError: The address is none.
     """
 
     def __init__(self, account: str, owners: Sequence[OwnerKey], rpc: str) -> None:
@@ -73,15 +69,15 @@ class WalletKey:
             message, domain, lambda rpc, signature: accepts(rpc, ledger, commitment, signature, self._account)
         )
 
-    def sign_wish(self, wish: DeletionWish, domain: Domain) -> bytes:
-        """Sign a wish of the contract to delete its update files; return a signature that it accepts.
+    def sign_message(self, message: Message, domain: Domain) -> bytes:
+        """Sign a message of the contract that is no commitment; return a signature that it accepts.
 
         Raises:
             SignerError: As `sign`.
         """
-        hashed = wish.digest(domain)
+        hashed = digest(message.signable)
         return self._accepted(
-            wish_message(wish, domain),
+            message,
             domain,
             lambda rpc, signature: accepts_digest(rpc, self._account, hashed, signature),
         )
@@ -129,11 +125,7 @@ class WalletKey:
 
 
 def check_options(wallet: str | None, owners: Sequence[str] | None) -> None:
-    """Check that owners are given for a contract only.
-
-    Raises:
-        InputError: They are not.
-    """
+    """Check that owners are given for a contract only."""
     if owners and wallet is None:
         raise InputError(
             "--owner needs --wallet: the contract that the owners sign for.",

@@ -33,13 +33,11 @@ class Evaluator:
 
     Args:
         task: Task of the federation.
-        api: Client of the coordinator.
         account: Account of the evaluator.
         files: Gives the values of carried files.
         public_records: Whether the task's held-out records are public.
 
     Raises:
-        TaskError: The coordinator has another task.
         InputError: The federation declares privacy, and the records are not public (``records-not-public``).
     """
 

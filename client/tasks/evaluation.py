@@ -7,16 +7,17 @@ Uses tasks and model files. The coordinator is only a source of files.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.artifacts.carried import files_of
+from folkmoot.artifacts.federation import Federation, files_of
 from folkmoot.artifacts.sources import SPARE, CoordinatorSource
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError, TaskError
+from folkmoot.errors import ArtifactError, FolkmootError, InputError, TaskError
 from folkmoot.evaluation import Measurement, Report, measure
-from folkmoot.protocol.genesis import Genesis
+from folkmoot.evaluation.measuring import crossed
+from folkmoot.evaluation.sites import CountTable, entangled
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Files, Manifest, no_files
 from folkmoot.protocol.state import State
@@ -39,11 +40,7 @@ NO_NOISE = (
 
 
 def read_model(path: Path) -> bytes:
-    """Read a model file.
-
-    Raises:
-        InputError: The file can't be read.
-    """
+    """Read a model file."""
     try:
         return path.read_bytes()
     except OSError as error:
@@ -58,7 +55,6 @@ def evaluate(task: Task, data: bytes) -> Report:
     """Measure a model file and return the report.
 
     Raises:
-        ArtifactError: The file is damaged.
         TaskError: The file is not a model of this task.
     """
     weights = weights_of(data)
@@ -73,12 +69,7 @@ def evaluate(task: Task, data: bytes) -> Report:
 
 
 def mapped_weights(path: Path) -> dict[str, Any]:
-    """Return the tensors of a model file by name, mapped from the file where the platform can.
-
-    Raises:
-        InputError: The file can't be read.
-        ArtifactError: The file is damaged.
-    """
+    """Return the tensors of a model file by name, mapped from the file where the platform can."""
     import safetensors.torch
 
     try:
@@ -90,11 +81,7 @@ def mapped_weights(path: Path) -> dict[str, Any]:
 
 
 def weights_of(data: bytes) -> dict[str, Any]:
-    """Return the tensors of a model file by name.
-
-    Raises:
-        ArtifactError: The file is damaged.
-    """
+    """Return the tensors of a model file by name."""
     import safetensors.torch
 
     try:
@@ -134,20 +121,55 @@ def _measured(task: Task, model: torch.nn.Module) -> Measurement:
     return measure(metrics) if examine is None else count(task.name, metrics, examine(model))
 
 
-def count(name: str, metrics: Mapping[str, float], held: object) -> Measurement:
+def site_table(
+    task: Task,
+    weights: dict[str, Any],
+    min_cell: int,
+    *,
+    groups: bool,
+    partition: int = 0,
+    partitions: int = 1,
+) -> tuple[CountTable, bool]:
+    """Return what may leave of a model's results on the site's own examples, and whether groups had to be left out.
+
+    Args:
+        task: The federation's task, with a method ``examine_site``.
+        weights: Tensors of the model by name.
+        min_cell: Least number of examples of a cell.
+        groups: Whether groups are to be shown.
+        partition: Number of the share, from 0, for a task whose data are public.
+        partitions: Number of shares.
+
+    Raises:
+        TaskError: The task can't do it, or the weights are not a model of it.
+        InputError: ``too-few-examples``.
+    """
+    if (examine := optional(task, "examine_site")) is None:
+        raise TaskError(
+            f"The task {task.name!r} does not say which examples a site measures with: it has no method examine_site.",
+            remedy="Write it in three lines (docs/measuring.md).",
+            code="no-examine-site",
+        )
+    held = examine(model_of(task, weights), partition, partitions)
+    measurement = count(task.name, {}, held, "examine_site")
+    table = CountTable.of(measurement, min_cell, groups=groups and held.groups is not None)
+    if held.labels is None or not table.groups or entangled(table, crossed(held.labels, held.groups)):
+        return table, False
+    return replace(table, groups=()), True
+
+
+def count(name: str, metrics: Mapping[str, float], held: object, method: str = "examine") -> Measurement:
     """Compute the measurement from the results of a task's ``evaluate`` and ``examine``.
 
     Args:
         name: Name of the task.
         metrics: Return value of the task's ``evaluate``.
-        held: Return value of the task's ``examine``.
-
-    Raises:
-        TaskError: A result is invalid.
+        held: Return value of the task's ``examine``, or of another method.
+        method: Name of that method.
     """
     if not isinstance(held, HeldOutPredictions):
         raise TaskError(
-            f"The method examine of the task {name!r} returned {type(held).__name__}.",
+            f"The method {method} of the task {name!r} returned {type(held).__name__}.",
             remedy="It must return a folkmoot.tasks.HeldOutPredictions.",
         )
     columns: dict[str, Any] = dict(vars(held))
@@ -155,12 +177,12 @@ def count(name: str, metrics: Mapping[str, float], held: object) -> Measurement:
         return measure(metrics, **columns)
     except InputError as error:
         raise TaskError(
-            f"What examine of the task {name!r} returned can't be counted: {error.message}",
+            f"What {method} of the task {name!r} returned can't be counted: {error.message}",
             remedy=error.remedy,
         ) from error
     except (TypeError, ValueError, AttributeError) as error:
         raise TaskError(
-            f"What examine of the task {name!r} returned can't be counted: {error}.",
+            f"What {method} of the task {name!r} returned can't be counted: {error}.",
             remedy="Each column is a list, an array or a tensor with one value an example.",
         ) from error
 
@@ -174,11 +196,7 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write a report file. Equal reports give equal bytes.
-
-    Raises:
-        InputError: The file can't be written.
-    """
+    """Write a report file. Equal reports give equal bytes."""
     try:
         path.write_bytes(report.to_bytes())
     except OSError as error:
@@ -269,17 +287,13 @@ def generate(
     return str(write(model, prompt, tokens=tokens, temperature=temperature, seed=seed))
 
 
-def _genesis(api: CoordinatorApi) -> Genesis:
-    return Genesis.from_json(api.document(api.deployment().genesis_hash.removeprefix("0x")))
-
-
 def fetch_manifest(api: CoordinatorApi) -> Manifest:
     """Fetch the federation's manifest.
 
     Raises:
         ArtifactError: A file is missing or damaged.
     """
-    return Manifest.from_json(api.artifact(_genesis(api).manifest))
+    return Federation.open(api.deployment(), api.files).manifest
 
 
 def fetch_weights(
@@ -288,8 +302,6 @@ def fetch_weights(
     """Fetch the tensors of a version by name. If its state was deleted, the coordinator makes the model file.
 
     Args:
-        api: Client of the coordinator.
-        number: Number of the version.
         manifest: The federation's manifest.
         files: Gives the values of carried files.
 
@@ -300,7 +312,7 @@ def fetch_weights(
     sha256 = _sha256(api.get(f"/v1/rounds/{number}"), number)
     try:
         return _tensors(fetch_state(api, sha256, manifest), manifest, files)
-    except CoordinatorError as error:
+    except ArtifactError as error:
         if error.code != SPARE:
             raise
     return weights_of(api.model(str(number)))
@@ -312,9 +324,9 @@ def fetch_state(api: CoordinatorApi, sha256: str, manifest: Manifest) -> State:
     Raises:
         ArtifactError: The file is missing or damaged.
     """
-    with TemporaryDirectory(prefix="folkmoot-evaluate-") as folder:
-        path = api.download(sha256, Path(folder, "state"), manifest.state_file_size)
-        return State.open(path, manifest)
+    state = State.open(api.files.fetch(sha256, manifest.state_file_size), manifest)
+    api.files.discard(sha256)
+    return state
 
 
 def _sha256(view: dict[str, Any], number: int) -> str:

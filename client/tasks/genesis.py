@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.tasks.trial import model_of
-from folkmoot.artifacts.start import Start, write
+from folkmoot.artifacts.federation import Start, write
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings
-from folkmoot.privacy.floor import check_private_width
 from folkmoot.privacy.layers import check_layers
+from folkmoot.privacy.settings import check_private_width
 from folkmoot.protocol import feedback
 from folkmoot.protocol.genesis import (
     Genesis,
@@ -54,7 +54,6 @@ def start_of(
     declares privacy, they come from its settings: exponents are public, and no data may show in them.
 
     Args:
-        task: The task.
         root_digest: SHA-256 of the coordinator's root data, to be committed in the genesis; empty for none.
         width: Bits of an encoded coordinate under the first policy.
         weights: Tensors by name in the place of the task's initial ones (``folkmoot.tasks.pretrained``).
@@ -65,7 +64,6 @@ def start_of(
             layer mixes records, or the weights do not fit the task's model.
         InputError: The settings for privacy, start, clock or feedback are invalid, or private updates can't have the
             width.
-        ManifestError: The model can't be used.
     """
     training = {**task.training, **(settings or {})}
     pace.check(training)
@@ -111,7 +109,6 @@ def check_memory(task: Task) -> None:
 
     Raises:
         LocalError: It has not (`memory-short`).
-        TaskError: The task makes no model.
     """
     model = model_of(task)
     names = set(pretrained.frozen(model))
@@ -170,7 +167,6 @@ def write_genesis(
     Arguments are as in ``start_of``.
 
     Raises:
-        InputError: The folder can't be written.
         TaskError: See ``start_of``.
     """
     start = start_of(task, root_digest, width, weights, settings)

@@ -84,7 +84,6 @@ def measure(
         partitions: Number of shares.
         rounds: Rounds that the budget is for.
         contributors: Number of contributors in the federation.
-        repeat: Repetitions.
 
     Raises:
         InputError: The task declares no privacy, or a budget can't be kept.
@@ -107,8 +106,8 @@ def measure(
         noise = None if epsilon is None else noise_for(epsilon, settings.delta, rounds, settings.steps)
         averaged = 1 if noise is None else max(1, round(noise / contributors**0.5))
         tried = {**task.training, "privacy": replace(settings, noise1024=averaged).to_json()}
-        found = [_accuracy(task, data, order, tried, rounds) for order in orders]
-        yield Measured(epsilon, noise, sum(found) / repeat, min(found))
+        accuracies = [_accuracy(task, data, order, tried, rounds) for order in orders]
+        yield Measured(epsilon, noise, sum(accuracies) / repeat, min(accuracies))
 
 
 def _accuracy(task: Task, data: Data, order: list[int], training: dict[str, Any], rounds: int) -> float:

@@ -60,15 +60,15 @@ class Step:
     """model, data, train, evaluate or predictions."""
     state: str
     """OK, WARNING or SKIPPED."""
-    said: str
+    result: str
     """Result of the step, or why it was skipped."""
 
     def __str__(self) -> str:
-        return f"{self.state:8}{self.name:12} {self.said}"
+        return f"{self.state:8}{self.name:12} {self.result}"
 
     def to_json(self) -> dict[str, str]:
         """Return the step in JSON types."""
-        return {"step": self.name, "state": self.state, "said": self.said}
+        return {"step": self.name, "state": self.state, "said": self.result}
 
 
 class _Raised(Exception):
@@ -80,11 +80,7 @@ class _Raised(Exception):
 
 
 def steps(task: Task) -> Iterator[Step]:
-    """Try a task, and yield each step when it is done.
-
-    Raises:
-        TaskError: A step failed.
-    """
+    """Try a task, and yield each step when it is done."""
     try:
         yield from _steps(task)
     except _Raised as raised:
@@ -342,7 +338,7 @@ def _place(task: Task, error: BaseException) -> str:
         own = None
     libraries = {sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")}
     theirs = [frame for frame in frames if frame.filename == own] or [
-        frame for frame in frames if not any(frame.filename.startswith(one) for one in libraries)
+        frame for frame in frames if not any(frame.filename.startswith(library) for library in libraries)
     ]
     frame = (theirs or frames)[-1]
     path = Path(frame.filename)

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IAttendance } from "./interfaces/IAttendance.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Enrolment } from "./libraries/Enrolment.sol";
@@ -15,11 +16,14 @@ contract Attendance is IAttendance {
     /// @inheritdoc IAttendance
     IRoundLedger public immutable override ledger;
     IStakeVault private immutable _vault;
+    IPolicies private immutable _policies;
 
     /// @param vault_ Vault whose stakes count.
-    constructor(IStakeVault vault_) {
+    /// @param policies_ Policies of the rounds.
+    constructor(IStakeVault vault_, IPolicies policies_) {
         ledger = IRoundLedger(msg.sender);
         _vault = vault_;
+        _policies = policies_;
     }
 
     /// @inheritdoc IAttendance
@@ -28,7 +32,8 @@ contract Attendance is IAttendance {
         accounts[0] = account;
         IStakeVault.Member memory member = _vault.members(accounts)[0];
         uint64 last = RoundId.unwrap(ledger.nextRound()) - 1;
-        for (uint64 number = last; number > 0 && count < Enrolment.MAX_MISSED; --number) {
+        uint64 first = last > Enrolment.MAX_LOOKED ? last - uint64(Enrolment.MAX_LOOKED) : 0;
+        for (uint64 number = last; number > first && count < Enrolment.MAX_MISSED; --number) {
             RoundId id = RoundId.wrap(number);
             // Reads of the ledger that created this contract, a few for each round; the caller pays for them.
             // slither-disable-next-line calls-loop
@@ -53,7 +58,7 @@ contract Attendance is IAttendance {
         // slither-disable-next-line calls-loop
         Places.Draw memory drawn = ledger.draws(id);
         // slither-disable-next-line calls-loop
-        uint256 places = ledger.policies(round.policy).maxContributors;
+        uint256 places = _policies.terms(round.policy).maxContributors;
         if (drawn.quota > 0) {
             if (member.since >= drawn.at || !Places.has(drawn, account, member.enrolled)) return false;
             places = Places.available(places);

@@ -5,9 +5,9 @@ import { Judge } from "./Judge.sol";
 import { IContributorFaults } from "./interfaces/IContributorFaults.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { Layout } from "./libraries/Layout.sol";
-import { Policies } from "./libraries/Policies.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 import { RoundId } from "./libraries/Types.sol";
+import { Widths } from "./libraries/Widths.sol";
 
 /// @title Faults of contributors: two commitments for one round, an invalid update tree, a replay.
 contract ContributorFaults is IContributorFaults, Judge {
@@ -24,8 +24,7 @@ contract ContributorFaults is IContributorFaults, Judge {
         IRoundLedger.Commitment calldata second,
         bytes calldata secondSignature
     ) external {
-        IRoundLedger.Round memory stored = ledger.rounds(first.round);
-        bytes32 base = _baseStateRoot(stored);
+        bytes32 base = _baseStateRoot(ledger.rounds(first.round));
         // The ledger's own digests: bound to its domain, and it reverts on a member that does not fit its type.
         bytes32 firstDigest = ledger.commitmentDigest(first);
         bytes32 secondDigest = ledger.commitmentDigest(second);
@@ -35,7 +34,7 @@ contract ContributorFaults is IContributorFaults, Judge {
         ) revert ContributorFaultsNoFault(Kind.TwoCommitments);
         _requireSignature(first.contributor, firstDigest, firstSignature);
         _requireSignature(first.contributor, secondDigest, secondSignature);
-        _report(first.round, stored, first.contributor, Kind.TwoCommitments);
+        _report(first.round, first.contributor, Kind.TwoCommitments);
     }
 
     /// @inheritdoc IContributorFaults
@@ -51,11 +50,11 @@ contract ContributorFaults is IContributorFaults, Judge {
         _requireIndex(fault.entry, entries.length);
         (uint256 leaves, uint256 depth, Layout.Place memory place) =
             Layout.find(layout, fault.level == 0 ? fault.index : 0);
-        uint256 largest = Policies.largest(ledger.policies(stored.policy).width);
+        uint256 largest = Widths.largest(_policies.policies(stored.policy).width);
         if (!_isFaulty(leaves, depth, place.values, largest, entries[fault.entry], fault)) {
             revert ContributorFaultsNoFault(Kind.FalseTree);
         }
-        _report(round, stored, entries[fault.entry].contributor, Kind.FalseTree);
+        _report(round, entries[fault.entry].contributor, Kind.FalseTree);
     }
 
     /// @inheritdoc IContributorFaults
@@ -69,14 +68,14 @@ contract ContributorFaults is IContributorFaults, Judge {
     ) external {
         _requireIndex(entry, entries.length);
         _requireIndex(earlierEntry, earlierEntries.length);
-        (IRoundLedger.Round memory stored, bytes32 base) = _recorded(round, entries);
+        (, bytes32 base) = _recorded(round, entries);
         (, bytes32 earlierBase) = _recorded(earlier, earlierEntries);
         Entry calldata copy = entries[entry];
         if (
             RoundId.unwrap(earlier) >= RoundId.unwrap(round) || base == earlierBase
                 || copy.updateRoot != earlierEntries[earlierEntry].updateRoot || copy.sumSquares < MIN_REPLAY_SQUARES
         ) revert ContributorFaultsNoFault(Kind.Replay);
-        _report(round, stored, copy.contributor, Kind.Replay);
+        _report(round, copy.contributor, Kind.Replay);
     }
 
     /// @dev A round, whatever its phase, of which the entries are all that are recorded.
@@ -96,8 +95,8 @@ contract ContributorFaults is IContributorFaults, Judge {
         }
     }
 
-    function _report(RoundId round, IRoundLedger.Round memory stored, address contributor, Kind kind) private {
+    function _report(RoundId round, address contributor, Kind kind) private {
         emit FaultProven(round, contributor, msg.sender, kind);
-        _arbiterOf(stored).convictContributor(round, contributor, msg.sender);
+        _arbiter().convictContributor(round, contributor, msg.sender);
     }
 }

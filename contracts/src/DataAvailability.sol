@@ -8,6 +8,7 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { Judge } from "./Judge.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IDataAvailability } from "./interfaces/IDataAvailability.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Layout } from "./libraries/Layout.sol";
@@ -15,8 +16,8 @@ import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { NodeLists } from "./libraries/NodeLists.sol";
 import { Openings } from "./libraries/Openings.sol";
-import { Policies } from "./libraries/Policies.sol";
 import { RoundId } from "./libraries/Types.sol";
+import { Widths } from "./libraries/Widths.sol";
 
 /// @title Anchored data must be published on demand, and delivered updates must be counted as delivered.
 // Two mappings with keys of a type of ours implement functions of the interface, which slither does not see.
@@ -125,7 +126,7 @@ contract DataAvailability is IDataAvailability, Judge {
         if (level == 0 && node == bytes32(0)) revert DataAvailabilityEmpty(index);
         RoundId round = parent.round;
         IRoundLedger.Round memory stored = _anchored(round);
-        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
+        IPolicies.Policy memory policy = _policies.policies(stored.policy);
         return _demand(
             round,
             policy.verifier,
@@ -153,7 +154,7 @@ contract DataAvailability is IDataAvailability, Judge {
         (RoundId round, address demander) = (open.round, open.demander);
         open.status = Status.Convicted;
         emit Withheld(demand, round, demander);
-        _arbiterOf(ledger.rounds(round)).convict(round, demander);
+        _arbiter().convict(round, demander);
         token.safeTransfer(demander, deposit);
     }
 
@@ -203,7 +204,7 @@ contract DataAvailability is IDataAvailability, Judge {
                 || delivery.sumSquares != entries[entry].sumSquares
         ) revert DataAvailabilityNotCensored(entry);
         emit Censored(round, contributor, entry);
-        _arbiterOf(stored).convict(round, contributor);
+        _arbiter().convict(round, contributor);
     }
 
     // Views.
@@ -253,7 +254,7 @@ contract DataAvailability is IDataAvailability, Judge {
     /// @dev Unix time until which roots and files can be demanded. What the window can be at most without
     /// postponements: a round that was anchored early and postponed since takes demands for a little longer than it would
     /// have, and never for longer than this.
-    function _regularDeadline(IRoundLedger.Round memory stored, IRoundLedger.Policy memory policy)
+    function _regularDeadline(IRoundLedger.Round memory stored, IPolicies.Policy memory policy)
         private
         pure
         returns (uint256)
@@ -265,7 +266,7 @@ contract DataAvailability is IDataAvailability, Judge {
         private
         returns (uint256)
     {
-        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
+        IPolicies.Policy memory policy = _policies.policies(stored.policy);
         return _demand(round, policy.verifier, _regularDeadline(stored, policy), subject);
     }
 
@@ -340,8 +341,8 @@ contract DataAvailability is IDataAvailability, Judge {
 
     /// @dev All integers are within the range of the round's width. With 8 bits `Openings.leaf` refuses the only other one.
     function _requireRange(RoundId round, bytes calldata values) private view {
-        uint8 width = ledger.policies(ledger.rounds(round).policy).width;
-        if (width < Policies.MAX_WIDTH) Openings.requireRange(values, Policies.largest(width));
+        uint8 width = _policies.policies(ledger.rounds(round).policy).width;
+        if (width < Widths.MAX) Openings.requireRange(values, Widths.largest(width));
     }
 
     /// @dev The root that a part has with these siblings. The part is one of the tree, and all of its bytes are allowed.

@@ -8,6 +8,7 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IDisputes } from "./interfaces/IDisputes.sol";
 import { IMootToken } from "./interfaces/IMootToken.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { RoundId } from "./libraries/Types.sol";
@@ -16,8 +17,8 @@ import { RoundId } from "./libraries/Types.sol";
 contract Disputes is IDisputes {
     using SafeERC20 for IERC20;
 
-    /// @notice An undecided dispute costs a deposit's 1/UNDECIDED_SHARE: the round waited for it.
-    uint256 public constant UNDECIDED_SHARE = 4;
+    /// @notice A deposit is 1/DEPOSIT_SHARE of the bond of the round: as much as a proof pays.
+    uint256 public constant DEPOSIT_SHARE = 4;
 
     /// @inheritdoc IDisputes
     IRoundLedger public immutable override ledger;
@@ -26,9 +27,8 @@ contract Disputes is IDisputes {
     /// @inheritdoc IDisputes
     address public immutable override governance;
     /// @inheritdoc IDisputes
-    uint256 public immutable override deposit;
-    /// @inheritdoc IDisputes
     uint40 public immutable override decisionWindow;
+    IPolicies private immutable _policies;
 
     mapping(RoundId round => Dispute) private _disputes;
     /// @dev The dispute about the round, by its number, in which an account has a deposit; zero if it has none.
@@ -38,24 +38,16 @@ contract Disputes is IDisputes {
     /// @param token_ Token of the deposits; it must be burnable by its holder.
     /// @param vault Vault of the ledger: a decision must fit into its unbonding time.
     /// @param governance_ Account that decides: the timelock.
-    /// @param deposit_ Tokens of a deposit.
     /// @param decisionWindow_ Seconds that a round waits for a vote.
-    constructor(
-        IRoundLedger ledger_,
-        IERC20 token_,
-        IStakeVault vault,
-        address governance_,
-        uint256 deposit_,
-        uint40 decisionWindow_
-    ) {
+    constructor(IRoundLedger ledger_, IERC20 token_, IStakeVault vault, address governance_, uint40 decisionWindow_) {
         uint40 max = vault.unbondingPeriod();
         if (decisionWindow_ == 0 || decisionWindow_ > max) revert DisputesInvalidWindow(decisionWindow_, max);
         if (governance_ == address(0)) revert DisputesNotGovernance(address(0), governance_);
         ledger = ledger_;
         token = token_;
         governance = governance_;
-        deposit = deposit_;
         decisionWindow = decisionWindow_;
+        _policies = ledger_.policies();
     }
 
     modifier onlyGovernance() {
@@ -67,7 +59,7 @@ contract Disputes is IDisputes {
     function open(RoundId round, string calldata reason) external {
         IRoundLedger.Round memory stored = ledger.rounds(round);
         if (stored.phase != IRoundLedger.Phase.Anchored) revert DisputesNotAnchored(round, stored.phase);
-        IRoundLedger.Policy memory policy = ledger.policies(stored.policy);
+        IPolicies.Policy memory policy = _policies.policies(stored.policy);
         uint256 deadline = Math.min(stored.challengeDeadline, uint256(stored.anchorDeadline) + policy.challengeWindow);
         if (block.timestamp >= deadline) revert DisputesTooLate(round, block.timestamp, deadline);
 
@@ -86,7 +78,7 @@ contract Disputes is IDisputes {
         _depositIn[round][msg.sender] = dispute.number;
         emit DisputeOpened(round, msg.sender, decideBy, reason);
         IArbiter(policy.verifier).hold(round, decideBy);
-        token.safeTransferFrom(msg.sender, address(this), deposit);
+        token.safeTransferFrom(msg.sender, address(this), policy.bond / DEPOSIT_SHARE);
     }
 
     /// @inheritdoc IDisputes
@@ -94,7 +86,7 @@ contract Disputes is IDisputes {
         _require(round, Status.Open);
         _disputes[round].status = Status.Upheld;
         emit DisputeUpheld(round, _disputes[round].challenger);
-        _arbiterOf(round).convict(round, address(0));
+        IArbiter(ledger.verifier()).convict(round, address(0));
     }
 
     /// @inheritdoc IDisputes
@@ -102,11 +94,11 @@ contract Disputes is IDisputes {
         _require(round, Status.Open);
         Dispute storage dispute = _disputes[round];
         dispute.status = Status.Dismissed;
-        uint256 taken = dispute.challengers * deposit;
+        uint256 taken = dispute.challengers * deposit(round);
         uint256 burnt = taken - taken / 2;
         emit DisputeDismissed(round, dispute.challenger, burnt);
         IRoundLedger.Round memory stored = ledger.rounds(round);
-        if (stored.phase == IRoundLedger.Phase.Anchored) _arbiterOf(round).resume(round);
+        if (stored.phase == IRoundLedger.Phase.Anchored) IArbiter(ledger.verifier()).resume(round);
         token.safeTransfer(stored.coordinator, taken - burnt);
         IMootToken(address(token)).burn(burnt);
     }
@@ -119,10 +111,11 @@ contract Disputes is IDisputes {
         if (status < Status.Upheld || status == Status.Dismissed) revert DisputesWrongStatus(round, status);
         if (_depositIn[round][challenger] != dispute.number) revert DisputesNotChallenger(round, challenger);
         delete _depositIn[round][challenger];
-        uint256 burnt = status == Status.Undecided ? deposit / UNDECIDED_SHARE : 0;
-        emit DisputeReturned(round, challenger, burnt);
-        token.safeTransfer(challenger, deposit - burnt);
-        IMootToken(address(token)).burn(burnt);
+        uint256 amount = deposit(round);
+        bool burns = status == Status.Undecided;
+        emit DisputeReturned(round, challenger, burns ? amount : 0);
+        if (burns) IMootToken(address(token)).burn(amount);
+        else token.safeTransfer(challenger, amount);
     }
 
     /// @inheritdoc IDisputes
@@ -137,16 +130,17 @@ contract Disputes is IDisputes {
         return _depositIn[round][challenger] == dispute.number;
     }
 
+    /// @inheritdoc IDisputes
+    function deposit(RoundId round) public view returns (uint256) {
+        return _policies.policies(ledger.rounds(round).policy).bond / DEPOSIT_SHARE;
+    }
+
     /// @dev How an open dispute ends without a decision: its time is up, or the round is over.
     function _end(RoundId round, uint40 decideBy) private view returns (Status) {
         IRoundLedger.Phase phase = ledger.rounds(round).phase;
         bool stands = phase == IRoundLedger.Phase.Anchored;
         if (stands && block.timestamp < decideBy) revert DisputesTooEarly(round, block.timestamp, decideBy);
         return stands || phase == IRoundLedger.Phase.Final ? Status.Undecided : Status.Returned;
-    }
-
-    function _arbiterOf(RoundId round) private view returns (IArbiter) {
-        return IArbiter(ledger.policies(ledger.rounds(round).policy).verifier);
     }
 
     function _require(RoundId round, Status required) private view {

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
-
 import { Judge } from "./Judge.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IFraudProofs } from "./interfaces/IFraudProofs.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
+import { ClampedSum } from "./libraries/ClampedSum.sol";
 import { EntryTree } from "./libraries/EntryTree.sol";
 import { Layout } from "./libraries/Layout.sol";
 import { MerkleSum } from "./libraries/MerkleSum.sol";
 import { MerkleTree } from "./libraries/MerkleTree.sol";
 import { Openings } from "./libraries/Openings.sol";
 import { OuterStep } from "./libraries/OuterStep.sol";
-import { Policies } from "./libraries/Policies.sol";
+import { Pays } from "./libraries/Pays.sol";
 import { Shares } from "./libraries/Shares.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
+import { Widths } from "./libraries/Widths.sol";
 
 /// @title Proofs that an anchor is wrong, by one leaf.
 contract FraudProofs is IFraudProofs, Judge {
@@ -24,7 +25,7 @@ contract FraudProofs is IFraudProofs, Judge {
     struct Facts {
         RoundId round;
         IRoundLedger.Round stored;
-        IRoundLedger.Policy policy;
+        IPolicies.Policy policy;
         bytes32 baseStateRoot;
         uint256 leaves;
         uint256 depth;
@@ -41,9 +42,6 @@ contract FraudProofs is IFraudProofs, Judge {
     /// @dev Rules whose weights are 0 or 1.
     bytes32 private constant MEAN = "mean";
     bytes32 private constant MULTI_KRUM = "multi_krum";
-    /// @dev Rules whose mean is a trimmed one; their weights are 0 or 1 too.
-    bytes32 private constant TRIMMED_MEAN = "trimmed_mean";
-    bytes32 private constant GUARDED_TRIMMED_MEAN = "guarded_trimmed_mean";
 
     /// @param ledger_ The ledger whose anchors are judged.
     constructor(IRoundLedger ledger_) Judge(ledger_) { }
@@ -66,10 +64,8 @@ contract FraudProofs is IFraudProofs, Judge {
         );
         bytes32 truth = bytes32(0);
         if (place < facts.leaves) {
-            (bytes memory sum, uint256 divisor) = _isTrimmed(facts)
-                ? _trimmedSum(facts, case_.anchor.weights, entries, place, hints)
-                : _weightedSum(facts, case_.anchor.weights, entries, place);
-            truth = MerkleTree.leaf(MerkleTree.Kind.Mean, Openings.mean(sum, divisor, facts.policy.meanScale));
+            (bytes memory sum, uint256 weightSum) = _sum(facts, case_.anchor.weights, entries, place, hints);
+            truth = MerkleTree.leaf(MerkleTree.Kind.Mean, Openings.mean(sum, weightSum, facts.policy.meanScale));
         }
         bool isPadded = MerkleTree.endsEmpty(MerkleTree.Kind.Mean, facts.leaves, place, claimed.siblings);
         _report(facts, Lie.Mean, place, !isPadded || claimed.leaf != truth);
@@ -108,7 +104,7 @@ contract FraudProofs is IFraudProofs, Judge {
                     facts.leaves,
                     facts.depth,
                     facts.place.values,
-                    Policies.largest(facts.policy.width),
+                    Widths.largest(facts.policy.width),
                     entries[fault.entry],
                     fault
                 )
@@ -122,7 +118,7 @@ contract FraudProofs is IFraudProofs, Judge {
         _requireIndex(entry, entries.length);
         uint256 weight = case_.anchor.weights[entry];
         bytes32 rule = facts.policy.rule;
-        uint256 most = rule == MEAN || rule == MULTI_KRUM || _isTrimmed(facts) ? 1 : MAX_WEIGHT;
+        uint256 most = rule == MEAN || rule == MULTI_KRUM ? 1 : MAX_WEIGHT;
         if (!Shares.isWeighed(facts.stored.coordinator, case_.anchor.delivered, entries, entry)) most = 0;
         _report(facts, Lie.Weight, entry, weight > most);
     }
@@ -153,7 +149,7 @@ contract FraudProofs is IFraudProofs, Judge {
         facts.stored = _anchored(case_.round);
         _requireAnchor(case_.anchor, facts.stored);
         _requireLayout(case_.layout, case_.manifestDocument);
-        facts.policy = ledger.policies(facts.stored.policy);
+        facts.policy = _policies.policies(facts.stored.policy);
         facts.baseStateRoot = _baseStateRoot(facts.stored);
         facts.tensors = case_.layout.length / 8;
         (facts.leaves, facts.depth, facts.place) = Layout.find(case_.layout, place);
@@ -237,6 +233,20 @@ contract FraudProofs is IFraudProofs, Judge {
 
     // What must be.
 
+    /// @dev The sum in the form of the policy's rule, and the sum of the weights.
+    function _sum(
+        Facts memory facts,
+        uint32[] calldata weights,
+        Entry[] calldata entries,
+        uint256 place,
+        bytes calldata hints
+    ) private pure returns (bytes memory sum, uint256 weightSum) {
+        if (facts.policy.rule == Pays.CLAMPED_MEAN) {
+            return _clampedSum(facts, weights, entries, place, hints);
+        }
+        return _weightedSum(facts, weights, entries, place);
+    }
+
     /// @dev The sum of the leaves of all updates that count, and of their weights.
     function _weightedSum(Facts memory facts, uint32[] calldata weights, Entry[] calldata entries, uint256 place)
         private
@@ -252,36 +262,30 @@ contract FraudProofs is IFraudProofs, Judge {
         }
     }
 
-    /// @dev The same of a rule that trims, and how many values are left.
-    function _trimmedSum(
+    /// @dev The same of a rule that clamps.
+    function _clampedSum(
         Facts memory facts,
         uint32[] calldata weights,
         Entry[] calldata entries,
         uint256 place,
         bytes calldata hints
-    ) private pure returns (bytes memory sum, uint256 left) {
-        Openings.Trimmed memory state = Openings.startTrimmed(hints);
+    ) private pure returns (bytes memory lanes, uint256 weightSum) {
+        ClampedSum.Sum memory sum = ClampedSum.start(hints);
         uint256 count = 0;
         for (uint256 i = 0; i < entries.length; ++i) {
             if (weights[i] == 0) continue;
             _requireLeaf(facts, entries[i], place);
-            Openings.addTrimmed(state, entries[i].leaf);
+            ClampedSum.addLeaf(sum, weights[i], entries[i].leaf);
+            weightSum += weights[i];
             ++count;
         }
-        // A policy of such a rule without its parameter can't be followed; then nothing is taken away.
-        uint256 wanted = facts.policy.parameters.length == 0 ? 0 : facts.policy.parameters[0];
-        uint256 trim = Math.min(wanted, (count - 1) / 2);
-        return (Openings.endTrimmed(state, count, trim), count - 2 * trim);
+        return (ClampedSum.finish(sum, count), weightSum);
     }
 
     /// @dev The leaf is at this place of the update that was committed to.
     function _requireLeaf(Facts memory facts, Entry calldata entry, uint256 place) private pure {
         MerkleSum.Node memory node = MerkleSum.Node(Openings.hashLeaf(entry.leaf), entry.absolute, entry.squares);
         _requirePath(Openings.climb(node, place, entry.siblings, facts.depth).hash, entry.updateRoot);
-    }
-
-    function _isTrimmed(Facts memory facts) private pure returns (bool) {
-        return facts.policy.rule == TRIMMED_MEAN || facts.policy.rule == GUARDED_TRIMMED_MEAN;
     }
 
     function _settings(Facts memory facts, bytes calldata header)

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { Judge } from "./Judge.sol";
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IGramProofs } from "./interfaces/IGramProofs.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { GramBlocks } from "./libraries/GramBlocks.sol";
 import { GramTree } from "./libraries/GramTree.sol";
@@ -21,7 +22,7 @@ contract GramProofs is IGramProofs, Judge {
     struct Facts {
         RoundId round;
         IRoundLedger.Round stored;
-        IRoundLedger.Policy policy;
+        IPolicies.Policy policy;
         /// @dev The entries that the rule weighs, in order. Empty under `mean`.
         uint256[] members;
         /// @dev Leaves and depth of the updates' trees.
@@ -126,7 +127,7 @@ contract GramProofs is IGramProofs, Judge {
     {
         facts.round = case_.round;
         facts.stored = _anchored(case_.round);
-        facts.policy = ledger.policies(facts.stored.policy);
+        facts.policy = _policies.policies(facts.stored.policy);
         if (facts.policy.rule != rule) revert GramProofsRule(facts.policy.rule);
         _requireAnchor(case_.anchor, facts.stored);
         _requireLayout(case_.layout, case_.manifestDocument);

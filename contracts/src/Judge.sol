@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { IArbiter } from "./interfaces/IArbiter.sol";
 import { IJudge } from "./interfaces/IJudge.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { Commitments } from "./libraries/Commitments.sol";
 import { Layout } from "./libraries/Layout.sol";
@@ -18,16 +19,18 @@ abstract contract Judge is IJudge {
     /// @inheritdoc IJudge
     IRoundLedger public immutable override ledger;
     bytes32 internal immutable _manifestHash;
+    IPolicies internal immutable _policies;
 
     /// @param ledger_ The ledger; the arbiter that its policies name must have this contract on its list.
     constructor(IRoundLedger ledger_) {
         ledger = ledger_;
         _manifestHash = ledger_.manifestHash();
+        _policies = ledger_.policies();
     }
 
-    /// @dev The arbiter of a round: its policy's verifier.
-    function _arbiterOf(IRoundLedger.Round memory stored) internal view returns (IArbiter) {
-        return IArbiter(ledger.policies(stored.policy).verifier);
+    /// @dev The verifier of every policy.
+    function _arbiter() internal view returns (IArbiter) {
+        return IArbiter(ledger.verifier());
     }
 
     function _anchored(RoundId round) internal view returns (IRoundLedger.Round memory stored) {

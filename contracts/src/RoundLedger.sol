@@ -7,28 +7,27 @@ import { Math } from "@openzeppelin/contracts/utils/math/Math.sol";
 
 import { Attendance } from "./Attendance.sol";
 import { Odometer } from "./Odometer.sol";
-import { PolicyLimits } from "./PolicyLimits.sol";
 import { IAdmission } from "./interfaces/IAdmission.sol";
 import { IAttendance } from "./interfaces/IAttendance.sol";
 import { IModelRegistry } from "./interfaces/IModelRegistry.sol";
-import { IMootToken } from "./interfaces/IMootToken.sol";
 import { IOdometer } from "./interfaces/IOdometer.sol";
-import { IPolicyLimits } from "./interfaces/IPolicyLimits.sol";
+import { IPolicies } from "./interfaces/IPolicies.sol";
 import { IRoundLedger } from "./interfaces/IRoundLedger.sol";
 import { IStakeVault } from "./interfaces/IStakeVault.sol";
 import { Commitments } from "./libraries/Commitments.sol";
 import { Enrolment } from "./libraries/Enrolment.sol";
+import { Pays } from "./libraries/Pays.sol";
 import { Places } from "./libraries/Places.sol";
+import { Standing } from "./libraries/Standing.sol";
 import { PolicyId, RoundId } from "./libraries/Types.sol";
 import { WeightedSum } from "./libraries/WeightedSum.sol";
 
-/// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
-/// @dev The rounds that stand are a list: the genesis has position 0, and each anchor appends one. An anchored round
-/// stands if its position is below the length of the list and the list has it there. A fraud report cuts the list off at
-/// the reported round, which voids all rounds on top of it at once, in whatever number. The base of the open round is the
-/// head, the last of the list.
+/// @title The record of training: rounds, commitments, anchors and finality.
+/// @dev Each anchor appends a round to the list of those that stand. A fraud report cuts the list off at the reported
+/// round, which voids all rounds on top of it. The base of the open round is the head, the last of the list.
 contract RoundLedger is IRoundLedger, EIP712 {
     using Enrolment for Enrolment.Roll;
+    using Standing for Standing.List;
 
     /// @dev What recording commitments needs of a round and its policy, read once a batch. In whole words: Solidity masks
     /// a narrower type at every read.
@@ -62,12 +61,21 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 listEnd;
     }
 
+    /// @dev Whether an account can take part in a round now, or why it can't.
+    enum PlaceStatus {
+        Free,
+        EnrolledTooLate,
+        StakeTooLow,
+        NotDrawn,
+        Full
+    }
+
     string private constant DOMAIN_NAME = "Folkmoot";
     string private constant DOMAIN_VERSION = "2";
     /// @notice Largest sum of weights: 255 times it still fits a 32-bit lane.
     uint256 public constant MAX_WEIGHT_SUM = WeightedSum.MAX_WEIGHT_SUM;
-    /// @notice Maximum number of anchored rounds that are not final: the size of `_standing`.
-    uint16 public constant MAX_PENDING_ROUNDS = 256;
+    /// @notice Maximum number of anchored rounds that are not final.
+    uint16 public constant MAX_PENDING_ROUNDS = Standing.MAX_PENDING;
     /// @dev Gas for an answer of the admission contract: enough for a proof that is verified on chain before.
     uint256 private constant ADMISSION_GAS = 200_000;
     /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
@@ -82,7 +90,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     address public immutable override verifier;
     /// @inheritdoc IRoundLedger
-    IPolicyLimits public immutable override limits;
+    IPolicies public immutable override policies;
     /// @inheritdoc IRoundLedger
     IOdometer public immutable override odometer;
     /// @inheritdoc IRoundLedger
@@ -91,90 +99,66 @@ contract RoundLedger is IRoundLedger, EIP712 {
     IAdmission public immutable override admission;
     /// @notice Vault whose stakes count.
     IStakeVault public immutable vault;
-    /// @notice Token that rewards are minted in.
-    IMootToken public immutable token;
     /// @notice Registry that final rounds are registered with.
     IModelRegistry public immutable registry;
 
-    RoundId private _head;
     RoundId private _nextRound;
-    PolicyId private _currentPolicy;
-    /// @dev Number of rounds that stand, the genesis included: the position of the next anchored round.
-    uint24 private _length;
-    /// @dev Number of rounds that are final, the genesis included. They are the first of those that stand.
-    uint24 private _finals;
     address private _coordinator;
-    mapping(PolicyId policyId => Policy) private _policies;
+    /// @dev Of the policies of which a round was opened. They never change, so they are asked for once.
+    mapping(PolicyId policyId => IPolicies.Terms) private _terms;
     mapping(RoundId round => Round) private _rounds;
     /// @dev One bit a member, by its number: 256 contributors share the price of one storage slot.
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _committed;
-    mapping(address account => uint256) private _claimable;
     /// @dev Like `_committed`: of whom a fault was reported.
     mapping(RoundId round => mapping(uint256 wordIndex => uint256)) private _faulted;
     Enrolment.Roll private _roll;
-    /// @dev Rounds that stand and are not final, by position modulo MAX_PENDING_ROUNDS.
-    mapping(uint256 place => RoundId) private _standing;
+    Standing.List private _standing;
     mapping(RoundId round => Places.Draw) private _draws;
 
-    /// @param governance_ Who adds policies and appoints coordinators: the timelock.
     /// @param vault_ Vault whose stakes count; this contract must be its ledger.
-    /// @param token_ Token of the rewards; this contract must be its minter.
     /// @param registry_ Registry of versions, whose version 0 is the genesis; this contract must be its ledger.
+    /// @param policies_ Policies of the rounds; their governance appoints coordinators.
     /// @param firstCoordinator Coordinator until governance appoints another.
     /// @param manifestHash_ Hash of the manifest that lays the model out.
     /// @param genesisHash_ Hash of the genesis file, which names the manifest, the initial state and the exponents.
-    /// @param firstPolicy Policy until governance adds another. Its verifier is that of all policies.
-    /// @param bounds What no later policy may go beyond.
     /// @param admission_ Who may enrol; zero in an open federation, where everybody may who has the stake.
     constructor(
-        address governance_,
         IStakeVault vault_,
-        IMootToken token_,
         IModelRegistry registry_,
+        IPolicies policies_,
         address firstCoordinator,
         bytes32 manifestHash_,
         bytes32 genesisHash_,
-        Policy memory firstPolicy,
-        Bounds memory bounds,
         IAdmission admission_
     ) EIP712(DOMAIN_NAME, DOMAIN_VERSION) {
         if (manifestHash_ == bytes32(0) || genesisHash_ == bytes32(0)) {
             revert RoundLedgerZeroRoot();
         }
-        if (address(token_) == address(0) || governance_ == address(0)) revert RoundLedgerZeroAddress();
         vault = vault_;
-        token = token_;
         registry = registry_;
         manifestHash = manifestHash_;
         genesisHash = genesisHash_;
-        governance = governance_;
-        verifier = firstPolicy.verifier;
+        policies = policies_;
+        governance = policies_.governance();
+        verifier = policies_.verifier();
         admission = admission_;
-        limits = new PolicyLimits(bounds, firstPolicy.verifier, vault_.unbondingPeriod());
         odometer = new Odometer(vault_);
-        attendance = new Attendance(vault_);
+        attendance = new Attendance(vault_, policies_);
 
         Round storage genesis = _rounds[RoundId.wrap(0)];
         genesis.phase = Phase.Final;
         genesis.openedAt = uint40(block.timestamp);
         genesis.stateRoot = registry_.versions(RoundId.wrap(0)).stateRoot;
-        (_length, _finals) = (1, 1);
+        _standing.begin();
         _nextRound = RoundId.wrap(1);
-        _addPolicy(firstPolicy);
         _appointCoordinator(firstCoordinator);
     }
 
     // Governance.
 
     /// @inheritdoc IRoundLedger
-    function addPolicy(Policy calldata policy) external returns (PolicyId policyId) {
-        _requireGovernance();
-        return _addPolicy(policy);
-    }
-
-    /// @inheritdoc IRoundLedger
     function appointCoordinator(address appointed) external {
-        _requireGovernance();
+        if (msg.sender != governance) revert RoundLedgerNotGovernance(msg.sender, governance);
         _appointCoordinator(appointed);
     }
 
@@ -183,7 +167,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     function openRound(RoundId expected, bytes32 baseStateRoot, bytes32 headerHash) external {
         RoundId id = _nextRound;
-        RoundId base = _head;
+        RoundId base = _standing.head;
         _requireCoordinator(_coordinator);
         if (expected != id) revert RoundLedgerUnexpectedRound(expected, id);
         RoundId previous = _lastRound();
@@ -193,22 +177,24 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (headerHash == bytes32(0)) revert RoundLedgerZeroRoot();
         bytes32 required = _rounds[base].stateRoot;
         if (baseStateRoot != required) revert RoundLedgerWrongBase(baseStateRoot, required);
-        PolicyId policyId = _currentPolicy;
-        Policy storage policy = _policies[policyId];
+        (PolicyId policyId, IPolicies.Terms storage terms) = _pinPolicy();
+        // The genesis was not opened. A round that is cancelled or slashed is no base, so the next need not wait for it.
+        uint256 earliest = RoundId.unwrap(base) == 0 ? 0 : uint256(_rounds[base].openedAt) + terms.interval;
+        if (block.timestamp < earliest) revert RoundLedgerTooEarly(id, block.timestamp, earliest);
 
         _nextRound = RoundId.wrap(RoundId.unwrap(id) + 1);
         Round storage round = _rounds[id];
         round.policy = policyId;
         round.phase = Phase.Open;
         round.openedAt = uint40(block.timestamp);
-        round.commitDeadline = uint40(block.timestamp) + policy.commitWindow;
-        round.anchorDeadline = uint40(block.timestamp) + policy.commitWindow + policy.anchorWindow;
+        round.commitDeadline = uint40(block.timestamp) + terms.commitWindow;
+        round.anchorDeadline = uint40(block.timestamp) + terms.commitWindow + terms.anchorWindow;
         round.coordinator = msg.sender;
         round.base = base;
         round.headerHash = headerHash;
         _emitOpened(id, round, required);
-        _drawPlaces(id, policy);
-        vault.lockBond(msg.sender, policy.bond);
+        _drawPlaces(id, terms);
+        vault.lockBond(msg.sender, terms.bond);
     }
 
     /// @inheritdoc IRoundLedger
@@ -255,7 +241,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @inheritdoc IRoundLedger
     function enrol(uint256 amount) external {
-        uint256 required = _policies[_currentPolicy].minStake;
+        uint256 required = policies.minStake();
         if (amount < required) revert RoundLedgerStakeTooLow(msg.sender, amount, required);
         (bool answered, bool admitted) = _askAdmission(msg.sender);
         if (!answered || !admitted) revert RoundLedgerNotAdmitted(msg.sender, address(admission));
@@ -283,7 +269,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         IStakeVault.Member memory member = _member(account);
         RoundId last = _lastRound();
         bool taking = phase(last) == Phase.Open;
-        if (member.enrolled < _policies[taking ? _rounds[last].policy : _currentPolicy].minStake) {
+        if (member.enrolled < (taking ? _termsOf(_rounds[last]).minStake : policies.minStake())) {
             _leave(account, member, LeaveReason.StakeTooLow);
             return;
         }
@@ -303,10 +289,10 @@ contract RoundLedger is IRoundLedger, EIP712 {
         Round storage round = _rounds[id];
         _requirePhase(id, Phase.Open);
         _requireCoordinator(round.coordinator);
-        Policy storage policy = _policies[round.policy];
-        uint256 places = _placesOf(id, policy.maxContributors);
+        IPolicies.Terms storage terms = _termsOf(round);
+        uint256 places = _placesOf(id, terms.maxContributors);
         if (round.entries < places) {
-            uint16 min = policy.minContributors;
+            uint16 min = terms.minContributors;
             if (round.entries < min) revert RoundLedgerTooFewUpdates(id, round.entries, min);
             // Who was not drawn can't commit, and the bitmaps do not say who that is.
             if (_draws[id].quota > 0) revert RoundLedgerPlacesLeft(id, round.entries, places);
@@ -316,7 +302,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         }
 
         uint40 commitDeadline = uint40(block.timestamp);
-        uint40 anchorDeadline = commitDeadline + policy.anchorWindow;
+        uint40 anchorDeadline = commitDeadline + terms.anchorWindow;
         (round.commitDeadline, round.anchorDeadline) = (commitDeadline, anchorDeadline);
         emit CommitsClosed(id, commitDeadline, anchorDeadline);
     }
@@ -324,21 +310,17 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     function anchor(RoundId id, bytes32 entriesHash, Anchor calldata anchor_) external {
         Round storage round = _rounds[id];
-        Policy storage policy = _policies[round.policy];
-        _requireAnchorable(id, round, policy.minContributors);
+        IPolicies.Terms storage terms = _termsOf(round);
+        _requireAnchorable(id, round, terms.minContributors);
         _requireRecorded(entriesHash, round.entriesHash);
-        (bytes memory encoded, bytes32 anchorHash) = _requireSound(anchor_, round.entries);
+        (bytes memory encoded, bytes32 anchorHash) = _requireSound(anchor_, round.entries, terms.hasPays);
 
-        uint40 challengeDeadline = uint40(block.timestamp) + policy.challengeWindow;
-        uint24 position = _length;
+        uint40 challengeDeadline = uint40(block.timestamp) + terms.challengeWindow;
         round.phase = Phase.Anchored;
         round.challengeDeadline = challengeDeadline;
-        round.position = position;
+        round.position = _standing.append(id);
         round.stateRoot = anchor_.stateRoot;
         round.anchorHash = anchorHash;
-        _head = id;
-        _length = position + 1;
-        _standing[_place(position)] = id;
         _emitAnchored(id, encoded, challengeDeadline);
         vault.noteBasis();
     }
@@ -354,7 +336,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (_rounds[base].phase != Phase.Final) revert RoundLedgerBaseNotFinal(id, base);
 
         round.phase = Phase.Final;
-        ++_finals;
+        _standing.finish();
         emit RoundFinalized(id, round.stateRoot);
         registry.register(id, base, round.stateRoot);
         _unlockBond(round);
@@ -365,7 +347,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
         Round storage round = _rounds[id];
         _requireOpen(id, round, Phase.Open);
         if (block.timestamp < round.commitDeadline) revert RoundLedgerNotCancellable(id);
-        if (round.entries < _policies[round.policy].minContributors) {
+        if (round.entries < _termsOf(round).minContributors) {
             _cancel(id, round, CancelReason.TooFewUpdates);
         } else if (block.timestamp >= round.anchorDeadline) {
             _cancel(id, round, CancelReason.AnchorLate);
@@ -387,21 +369,22 @@ contract RoundLedger is IRoundLedger, EIP712 {
     function releaseVoid(RoundId id) external {
         Round storage round = _rounds[id];
         // A void round is still stored as anchored.
-        if (round.phase != Phase.Anchored || _stands(id, round)) revert RoundLedgerNotVoid(id, phase(id));
+        if (round.phase != Phase.Anchored || _standing.has(id, round.position)) {
+            revert RoundLedgerNotVoid(id, phase(id));
+        }
         _cancel(id, round, CancelReason.BaseVoided);
     }
 
     /// @inheritdoc IRoundLedger
     function reportFraud(RoundId id, address challenger) external {
         Round storage round = _rounds[id];
-        Policy storage policy = _requireVerifier(round);
+        _requireVerifier();
         _requirePhase(id, Phase.Anchored);
+        uint128 bond = _termsOf(round).bond;
 
         round.phase = Phase.Slashed;
-        // The last of the list is the head again.
-        _length = round.position;
-        _head = round.base;
-        emit RoundSlashed(id, msg.sender, challenger, policy.bond);
+        _standing.cut(round.position, round.base);
+        emit RoundSlashed(id, msg.sender, challenger, bond);
         RoundId last = _lastRound();
         Round storage open = _rounds[last];
         // An enum is compared, no balance that somebody could shift by one.
@@ -410,13 +393,13 @@ contract RoundLedger is IRoundLedger, EIP712 {
         _unlockBond(round);
         // The whole bond is there: it was locked until this moment.
         // slither-disable-next-line unused-return
-        vault.slash(round.coordinator, policy.bond, challenger);
+        vault.slash(round.coordinator, bond, challenger);
     }
 
     /// @inheritdoc IRoundLedger
     function reportFault(RoundId id, address contributor, address challenger) external {
         Round storage round = _rounds[id];
-        Policy storage policy = _requireVerifier(round);
+        _requireVerifier();
         if (challenger == address(0)) revert RoundLedgerZeroAddress();
         uint256 deadline = uint256(round.openedAt) + vault.unbondingPeriod();
         if (block.timestamp >= deadline) revert RoundLedgerTooLate(id, block.timestamp, deadline);
@@ -428,43 +411,19 @@ contract RoundLedger is IRoundLedger, EIP712 {
         _faulted[id][wordIndex] = word | bit;
         // As in `reportFraud`.
         // slither-disable-next-line reentrancy-events
-        uint256 taken = vault.slash(contributor, policy.minStake, challenger);
+        uint256 taken = vault.slash(contributor, _termsOf(round).minStake, challenger);
         emit ContributorSlashed(id, contributor, challenger, taken);
     }
 
     /// @inheritdoc IRoundLedger
     function postpone(RoundId id, uint40 until) external {
         Round storage round = _rounds[id];
-        _requireVerifier(round);
+        _requireVerifier();
         _requirePhase(id, Phase.Anchored);
         uint40 latest = round.openedAt + 2 * vault.unbondingPeriod();
         if (until > latest) revert RoundLedgerTooLate(id, until, latest);
         round.challengeDeadline = until;
         emit RoundPostponed(id, until);
-    }
-
-    // Rewards.
-
-    /// @inheritdoc IRoundLedger
-    function settle(RoundId id, Entry[] calldata entries, Anchor calldata anchor_) external {
-        Round storage round = _rounds[id];
-        _requirePhase(id, Phase.Final);
-        if (round.settled) revert RoundLedgerAlreadySettled(id);
-        _requireRecorded(Commitments.hashEntries(entries), round.entriesHash);
-        _requireRecorded(Commitments.hashAnchor(anchor_), round.anchorHash);
-
-        round.settled = true;
-        _credit(id, round, entries, anchor_.weights);
-        emit RoundSettled(id);
-    }
-
-    /// @inheritdoc IRoundLedger
-    function claim(address account) external returns (uint256 amount) {
-        amount = _claimable[account];
-        if (amount == 0) revert RoundLedgerNothingToClaim(account);
-        delete _claimable[account];
-        emit RewardClaimed(account, amount);
-        token.mint(account, amount);
     }
 
     // Views.
@@ -483,24 +442,14 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @inheritdoc IRoundLedger
-    function policies(PolicyId policyId) external view returns (Policy memory policy) {
-        policy = _policies[policyId];
-        if (policy.rule == bytes32(0)) revert RoundLedgerUnknownPolicy(policyId);
-    }
-
-    /// @inheritdoc IRoundLedger
-    function currentPolicy() external view returns (PolicyId) {
-        return _currentPolicy;
-    }
-
-    /// @inheritdoc IRoundLedger
     function head() external view returns (RoundId round, bytes32 stateRoot) {
-        return (_head, _rounds[_head].stateRoot);
+        round = _standing.head;
+        return (round, _rounds[round].stateRoot);
     }
 
     /// @inheritdoc IRoundLedger
     function pendingRounds() public view returns (uint256) {
-        return _length - _finals;
+        return _standing.pending();
     }
 
     /// @inheritdoc IRoundLedger
@@ -528,7 +477,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
     function hasPlace(RoundId id, address account) external view returns (bool) {
         Round storage round = _rounds[id];
         IStakeVault.Member memory member = _member(account);
-        uint256 minStake = _policies[round.policy].minStake;
+        uint256 minStake = _termsOf(round).minStake;
         if (round.openedAt == 0) return false;
         if (account == round.coordinator) return member.stake >= minStake;
         Places.Draw memory drawn = _draws[id];
@@ -539,11 +488,6 @@ contract RoundLedger is IRoundLedger, EIP712 {
     /// @inheritdoc IRoundLedger
     function draws(RoundId round) external view returns (Places.Draw memory) {
         return _draws[round];
-    }
-
-    /// @inheritdoc IRoundLedger
-    function claimable(address account) external view returns (uint256) {
-        return _claimable[account];
     }
 
     /// @inheritdoc IRoundLedger
@@ -577,12 +521,18 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     // Inside.
 
-    function _addPolicy(Policy memory policy) private returns (PolicyId policyId) {
-        limits.check(policy);
-        policyId = PolicyId.wrap(PolicyId.unwrap(_currentPolicy) + 1);
-        _policies[policyId] = policy;
-        _currentPolicy = policyId;
-        emit PolicyAdded(policyId, policy);
+    /// @dev The policy of a round that opens now, with its terms, which are kept from its first round on.
+    function _pinPolicy() private returns (PolicyId policyId, IPolicies.Terms storage terms) {
+        policyId = policies.currentPolicy();
+        terms = _terms[policyId];
+        // No policy has room for nobody.
+        // slither-disable-next-line incorrect-equality
+        if (terms.maxContributors == 0) _terms[policyId] = policies.terms(policyId);
+    }
+
+    /// @dev Of a round that was opened.
+    function _termsOf(Round storage round) private view returns (IPolicies.Terms storage) {
+        return _terms[round.policy];
     }
 
     function _appointCoordinator(address appointed) private {
@@ -628,9 +578,11 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @dev Draw places if there is a crowd. In a closed federation nobody is drawn.
-    function _drawPlaces(RoundId id, Policy storage policy) private {
+    function _drawPlaces(RoundId id, IPolicies.Terms storage terms) private {
         if (address(admission) != address(0)) return;
-        Places.Draw memory drawn = vault.draw(policy.maxContributors, policy.minStake);
+        // The vault calls nobody here.
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-benign,reentrancy-events
+        Places.Draw memory drawn = vault.draw(terms.maxContributors, terms.minStake);
         if (drawn.quota == 0) return;
         _draws[id] = drawn;
         emit PlacesDrawn(id, drawn.quota, drawn.at, drawn.seed);
@@ -676,20 +628,20 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (block.timestamp >= round.commitDeadline) {
             revert RoundLedgerTooLate(id, block.timestamp, round.commitDeadline);
         }
-        Policy storage policy = _policies[round.policy];
+        IPolicies.Terms storage terms = _termsOf(round);
         intake.entries = round.entries;
-        intake.maxContributors = policy.maxContributors;
-        intake.places = _placesOf(id, policy.maxContributors);
+        intake.maxContributors = terms.maxContributors;
+        intake.places = _placesOf(id, terms.maxContributors);
         intake.coordinator = round.coordinator;
         intake.draw = _draws[id];
         intake.enrolledBy = intake.draw.quota > 0 ? intake.draw.at : round.openedAt;
-        intake.minSumSquares = policy.minSumSquares;
-        intake.normSpan = policy.maxSumSquares - policy.minSumSquares;
-        intake.noise1024 = policy.noise1024;
-        intake.steps = policy.steps;
-        intake.privacyCap = policy.privacyCap;
-        intake.minStake = policy.minStake;
-        intake.sureStake = Math.max(intake.draw.quota, policy.minStake);
+        intake.minSumSquares = terms.minSumSquares;
+        intake.normSpan = terms.maxSumSquares - terms.minSumSquares;
+        intake.noise1024 = terms.noise1024;
+        intake.steps = terms.steps;
+        intake.privacyCap = terms.privacyCap;
+        intake.minStake = terms.minStake;
+        intake.sureStake = Math.max(intake.draw.quota, terms.minStake);
         intake.form.typehash = Commitments.TYPEHASH;
         intake.form.round = RoundId.unwrap(id);
         intake.form.baseStateRoot = _rounds[round.base].stateRoot;
@@ -744,11 +696,12 @@ contract RoundLedger is IRoundLedger, EIP712 {
         if (commitment.baseStateRoot != baseStateRoot) {
             revert RoundLedgerWrongBase(commitment.baseStateRoot, baseStateRoot);
         }
+        _requirePlace(intake, contributor, member);
         _record(intake, contributor, Commitments.takeWhole(intake.form, intake.listEnd, commitment), member, bit);
         _endIntake(intake);
     }
 
-    /// @dev Record the commitment in the form, which is at the end of the list.
+    /// @dev Record the commitment in the form, which is at the end of the list, if its account has a place.
     /// @param bit The member's, in the word that `_loadWord` has brought into memory.
     function _record(
         Intake memory intake,
@@ -758,15 +711,15 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 bit
     ) private pure {
         uint256 index = intake.entries;
+        // Most accounts have a place whatever their lot, and need no second look.
+        if (member.enrolled < intake.sureStake || member.since >= intake.enrolledBy || index >= intake.places) {
+            if (_placeStatus(intake, contributor, member) != PlaceStatus.Free) return;
+        }
         Commitments.Form memory form = intake.form;
         if (form.updateRoot == 0) revert RoundLedgerZeroRoot();
         unchecked {
             // Below the smallest it runs over, and is more than any span.
             if (form.sumSquares - intake.minSumSquares > intake.normSpan) _refuseNorm(intake, contributor);
-        }
-        // If none of these holds, the account has a place. If one does, it still has one as the coordinator or by its lot.
-        if (member.enrolled < intake.sureStake || member.since >= intake.enrolledBy || index >= intake.places) {
-            _requirePlace(intake, contributor, member);
         }
         intake.word |= bit;
         unchecked {
@@ -818,20 +771,37 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     /// @dev Whether the account has a place in the round, and whether one is left.
-    function _requirePlace(Intake memory intake, address contributor, IStakeVault.Member memory member) private pure {
-        uint256 limit = intake.maxContributors;
-        uint256 staked = member.stake;
-        if (contributor != intake.coordinator) {
-            (limit, staked) = (intake.places, member.enrolled);
-            if (member.since >= intake.enrolledBy) {
-                revert RoundLedgerEnrolledTooLate(_roundOf(intake), contributor, member.since, intake.enrolledBy);
-            }
-            if (staked >= intake.minStake && !Places.has(intake.draw, contributor, staked)) {
-                revert RoundLedgerNoPlace(_roundOf(intake), contributor, staked, intake.draw.quota);
-            }
+    function _placeStatus(Intake memory intake, address contributor, IStakeVault.Member memory member)
+        private
+        pure
+        returns (PlaceStatus)
+    {
+        if (contributor == intake.coordinator) {
+            if (member.stake < intake.minStake) return PlaceStatus.StakeTooLow;
+            return intake.entries < intake.maxContributors ? PlaceStatus.Free : PlaceStatus.Full;
         }
-        if (staked < intake.minStake) revert RoundLedgerStakeTooLow(contributor, staked, intake.minStake);
-        if (intake.entries >= limit) revert RoundLedgerRoundFull(_roundOf(intake), limit);
+        if (member.since >= intake.enrolledBy) return PlaceStatus.EnrolledTooLate;
+        if (member.enrolled < intake.minStake) return PlaceStatus.StakeTooLow;
+        if (!Places.has(intake.draw, contributor, member.enrolled)) return PlaceStatus.NotDrawn;
+        return intake.entries < intake.places ? PlaceStatus.Free : PlaceStatus.Full;
+    }
+
+    function _requirePlace(Intake memory intake, address contributor, IStakeVault.Member memory member) private pure {
+        PlaceStatus status = _placeStatus(intake, contributor, member);
+        if (status == PlaceStatus.Free) return;
+        RoundId id = _roundOf(intake);
+        if (status == PlaceStatus.EnrolledTooLate) {
+            revert RoundLedgerEnrolledTooLate(id, contributor, member.since, intake.enrolledBy);
+        }
+        if (status == PlaceStatus.NotDrawn) {
+            revert RoundLedgerNoPlace(id, contributor, member.enrolled, intake.draw.quota);
+        }
+        bool isCoordinator = contributor == intake.coordinator;
+        if (status == PlaceStatus.Full) {
+            revert RoundLedgerRoundFull(id, isCoordinator ? intake.maxContributors : intake.places);
+        }
+        uint256 staked = isCoordinator ? member.stake : member.enrolled;
+        revert RoundLedgerStakeTooLow(contributor, staked, intake.minStake);
     }
 
     function _requireAnchorable(RoundId id, Round storage round, uint16 minContributors) private view {
@@ -848,7 +818,7 @@ contract RoundLedger is IRoundLedger, EIP712 {
 
     /// @return encoded The anchor's ABI encoding.
     /// @return anchorHash Its hash.
-    function _requireSound(Anchor calldata anchor_, uint16 entries)
+    function _requireSound(Anchor calldata anchor_, uint16 entries, bool hasPays)
         private
         pure
         returns (bytes memory encoded, bytes32 anchorHash)
@@ -857,19 +827,15 @@ contract RoundLedger is IRoundLedger, EIP712 {
         uint256 sum;
         (encoded, sum, anchorHash) = Commitments.encodeAnchor(anchor_);
         if (sum == 0 || sum > MAX_WEIGHT_SUM) revert RoundLedgerInvalidWeights(sum, MAX_WEIGHT_SUM);
+        Pays.requireSound(anchor_, hasPays);
         if (
             anchor_.meanRoot == bytes32(0) || anchor_.stateRoot == bytes32(0) || anchor_.verdictHash == bytes32(0)
                 || anchor_.artifactsHash == bytes32(0)
         ) revert RoundLedgerZeroRoot();
     }
 
-    function _requireGovernance() private view {
-        if (msg.sender != governance) revert RoundLedgerNotGovernance(msg.sender, governance);
-    }
-
-    function _requireVerifier(Round storage round) private view returns (Policy storage policy) {
-        policy = _policies[round.policy];
-        if (msg.sender != policy.verifier) revert RoundLedgerNotVerifier(msg.sender, policy.verifier);
+    function _requireVerifier() private view {
+        if (msg.sender != verifier) revert RoundLedgerNotVerifier(msg.sender, verifier);
     }
 
     function _requireCoordinator(address expected) private view {
@@ -897,46 +863,14 @@ contract RoundLedger is IRoundLedger, EIP712 {
     }
 
     function _unlockBond(Round storage round) private {
-        vault.unlockBond(round.coordinator, _policies[round.policy].bond);
+        vault.unlockBond(round.coordinator, _termsOf(round).bond);
     }
 
     /// @dev The phase without `Committed`: an anchored round that does not stand is cancelled.
     function _storedPhase(RoundId id, Round storage round) private view returns (Phase current) {
         current = round.phase;
         // slither-disable-next-line incorrect-equality
-        if (current == Phase.Anchored && !_stands(id, round)) return Phase.Cancelled;
-    }
-
-    /// @dev Whether an anchored round is in the list of those that stand.
-    function _stands(RoundId id, Round storage round) private view returns (bool) {
-        uint24 position = round.position;
-        return position < _length && _standing[_place(position)] == id;
-    }
-
-    /// @dev Positions that are MAX_PENDING_ROUNDS apart share a place: the lower one is final before the higher is used.
-    function _place(uint24 position) private pure returns (uint256) {
-        return position % MAX_PENDING_ROUNDS;
-    }
-
-    /// @dev Neither product can overflow: a reward has 128 bits, a weight 32, and a round at most 2^16 entries. The
-    /// largest weight is not zero, because `anchor` refuses weights that add up to zero.
-    function _credit(RoundId id, Round storage round, Entry[] calldata entries, uint32[] calldata weights) private {
-        address coordinator_ = round.coordinator;
-        uint256 paid = 0;
-        uint256 largest = 0;
-        for (uint256 i = 0; i < weights.length; ++i) {
-            if (entries[i].contributor != coordinator_) ++paid;
-            if (weights[i] > largest) largest = weights[i];
-        }
-        uint256 reward = _policies[round.policy].reward;
-        for (uint256 i = 0; i < weights.length; ++i) {
-            address contributor = entries[i].contributor;
-            if (contributor == coordinator_) continue;
-            uint256 amount = (reward * weights[i]) / (paid * largest);
-            if (amount == 0) continue;
-            _claimable[contributor] += amount;
-            emit RewardCredited(id, contributor, amount);
-        }
+        if (current == Phase.Anchored && !_standing.has(id, round.position)) return Phase.Cancelled;
     }
 
     function _member(address account) private view returns (IStakeVault.Member memory member) {

@@ -24,10 +24,8 @@ contract StakeVault is IStakeVault, Votes {
     uint256 public constant MAX_UNBONDINGS = 16;
     /// @dev Number of blocks for which contracts know the hash of a block.
     uint256 private constant BLOCKHASH_AGE = 256;
-    /// @notice Share of slashed stake that goes to a beneficiary, in 1/SHARE_DENOMINATOR. The rest is burnt.
-    uint256 public constant CHALLENGER_SHARE = 2_500;
-    /// @notice Denominator of the share of a beneficiary.
-    uint256 public constant SHARE_DENOMINATOR = 10_000;
+    /// @notice Of slashed stake, a beneficiary gets one part in so many. The rest is burnt.
+    uint256 public constant CHALLENGER_DIVISOR = 4;
 
     /// @inheritdoc IStakeVault
     IERC20 public immutable override token;
@@ -47,6 +45,7 @@ contract StakeVault is IStakeVault, Votes {
     /// @inheritdoc IStakeVault
     uint256 public override totalEnrolled;
     Places.Basis private _basis;
+    Places.Seed private _seed;
 
     /// @param token_ Token that is staked; it must be burnable by its holder.
     /// @param ledger_ The only account that slashes, for ever: the ledger, at its predicted address.
@@ -114,7 +113,7 @@ contract StakeVault is IStakeVault, Votes {
         taken = _slashStake(account, amount);
         taken += _slashUnbonding(account, amount - taken);
 
-        uint256 reward = beneficiary == address(0) ? 0 : (taken * CHALLENGER_SHARE) / SHARE_DENOMINATOR;
+        uint256 reward = beneficiary == address(0) ? 0 : taken / CHALLENGER_DIVISOR;
         uint256 burnt = taken - reward;
         emit Slashed(account, beneficiary, reward, burnt);
         if (reward > 0) token.safeTransfer(beneficiary, reward);
@@ -161,22 +160,26 @@ contract StakeVault is IStakeVault, Votes {
 
     /// @inheritdoc IStakeVault
     function redraw() external {
-        uint256 notBefore = _basis.blockNumber + BLOCKHASH_AGE + 1;
+        Places.Basis memory found = _basis;
+        uint256 notBefore = found.blockNumber + BLOCKHASH_AGE + 1;
         if (block.number < notBefore) revert StakeVaultDrawTooEarly(block.number, notBefore);
+        uint256 keptUntil = uint256(found.at) + unbondingPeriod;
+        if (_isKept(found) && block.timestamp < keptUntil) revert StakeVaultSeedKept(block.timestamp, keptUntil);
         _noteBasis();
         emit Redrawn(_basis.total);
     }
 
     /// @inheritdoc IStakeVault
-    function draw(uint256 maxContributors, uint256 minStake) external view returns (Places.Draw memory drawn) {
+    function draw(uint256 maxContributors, uint256 minStake) external onlyLedger returns (Places.Draw memory drawn) {
         Places.Basis memory found = _basis;
         if (!Places.isCrowd(Math.max(totalEnrolled, found.total), maxContributors, minStake)) return drawn;
-        if (block.number <= found.blockNumber) revert StakeVaultDrawTooEarly(block.number, found.blockNumber + 1);
-        bytes32 blockHash = blockhash(found.blockNumber);
-        // The hash of an old block is zero, and that of no other.
-        // slither-disable-next-line incorrect-equality
-        if (blockHash == 0) revert StakeVaultDrawTooOld(found.blockNumber);
-        return Places.draw(found, blockHash, maxContributors, minStake);
+        bool isKept = _isKept(found);
+        uint120 seed = isKept ? _seed.value : _seedOf(found);
+        // If there was no crowd at the basis, there are no lots, and newcomers need another basis.
+        if (!isKept && Places.isCrowd(found.total, maxContributors, minStake)) {
+            _seed = Places.Seed(seed, found.blockNumber);
+        }
+        return Places.draw(found, seed, maxContributors, minStake);
     }
 
     /// @inheritdoc IStakeVault
@@ -243,6 +246,22 @@ contract StakeVault is IStakeVault, Votes {
         // casting to 'uint96' is safe because enrolled stake is a part of the stakes, which have 96 bits each of one supply
         // forge-lint: disable-next-line(unsafe-typecast)
         _basis = Places.Basis(uint96(totalEnrolled), uint40(block.timestamp), uint40(block.number));
+    }
+
+    /// @dev Whether places were drawn on this basis.
+    function _isKept(Places.Basis memory found) private view returns (bool) {
+        // Numbers of blocks are compared.
+        // slither-disable-next-line incorrect-equality
+        return _seed.blockNumber == found.blockNumber;
+    }
+
+    function _seedOf(Places.Basis memory found) private view returns (uint120) {
+        if (block.number <= found.blockNumber) revert StakeVaultDrawTooEarly(block.number, found.blockNumber + 1);
+        bytes32 blockHash = blockhash(found.blockNumber);
+        // The hash of an old block is zero, and that of no other.
+        // slither-disable-next-line incorrect-equality
+        if (blockHash == 0) revert StakeVaultDrawTooOld(found.blockNumber);
+        return Places.seedOf(blockHash);
     }
 
     /// @dev The account with its number, a new one if it has none. The caller stores it.

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { DataAvailability } from "../src/DataAvailability.sol";
 import { IDataAvailability } from "../src/interfaces/IDataAvailability.sol";
 import { IJudge } from "../src/interfaces/IJudge.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
@@ -936,7 +937,7 @@ contract DataAvailabilityPaddingTest is FraudWorld {
 
 /// @notice The verdicts of a crowd don't fit into a transaction.
 contract DataAvailabilityCrowdTest is FraudWorld {
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.maxContributors = 256;
     }

@@ -26,7 +26,7 @@ contract DeploymentTest is Deployment {
     /// @notice Who slashes, mints, registers, activates and judges is in the code: no vote can change it.
     function test_deployment_powersAreFixed() public view {
         vm.assertEq(vault.ledger(), address(ledger), "slashes");
-        vm.assertEq(token.minter(), address(ledger), "mints");
+        vm.assertEq(token.minter(), address(rewards), "mints");
         vm.assertEq(registry.ledger(), address(ledger), "registers");
         vm.assertEq(registry.governance(), address(timelock), "activates");
         vm.assertEq(ledger.governance(), address(timelock), "adds policies");
@@ -82,7 +82,8 @@ contract DeploymentTest is Deployment {
     function test_deployment_peersAreWhereTheyWerePredicted() public view {
         vm.assertEq(address(vault.token()), address(token), "token of the vault");
         vm.assertEq(address(ledger.vault()), address(vault), "vault of the ledger");
-        vm.assertEq(address(ledger.token()), address(token), "token of the ledger");
+        vm.assertEq(address(rewards.token()), address(token), "token of the rewards");
+        vm.assertEq(address(rewards.ledger()), address(ledger), "ledger of the rewards");
         vm.assertEq(address(ledger.registry()), address(registry), "registry of the ledger");
         vm.assertEq(address(governor.token()), address(vault), "votes of the governor");
         vm.assertEq(governor.timelock(), address(timelock), "timelock of the governor");
@@ -94,6 +95,7 @@ contract DeploymentTest is Deployment {
         vm.assertLe(address(vault).code.length, limit, "vault");
         vm.assertLe(address(registry).code.length, limit, "registry");
         vm.assertLe(address(ledger).code.length, limit, "ledger");
+        vm.assertLe(address(rewards).code.length, limit, "rewards");
         vm.assertLe(address(timelock).code.length, limit, "timelock");
         vm.assertLe(address(governor).code.length, limit, "governor");
     }

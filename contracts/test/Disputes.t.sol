@@ -11,7 +11,7 @@ import { FraudWorld } from "./utils/FraudWorld.sol";
 
 /// @notice A round that waits for the voters.
 contract DisputesTest is FraudWorld {
-    uint256 private constant FUNDS = 5 * DEPOSIT;
+    uint256 private constant FUNDS = 5 * DISPUTE_DEPOSIT;
 
     function setUp() public override {
         super.setUp();
@@ -63,7 +63,7 @@ contract DisputesTest is FraudWorld {
         _open(round);
         vm.assertEq(uint256(ledger.rounds(round).challengeDeadline), decideBy, "finality waits");
         vm.assertEq(vault.bondOf(coordinator.addr), BOND, "and so does the bond");
-        vm.assertEq(token.balanceOf(address(disputes)), DEPOSIT, "deposit");
+        vm.assertEq(token.balanceOf(address(disputes)), DISPUTE_DEPOSIT, "deposit");
         vm.assertEq(disputes.disputes(round).challenger, challenger.addr, "challenger");
         vm.assertEq(uint256(disputes.disputes(round).decideBy), decideBy, "time for the vote");
     }
@@ -125,7 +125,7 @@ contract DisputesTest is FraudWorld {
         disputes.release(round, stranger.addr);
         disputes.release(round, challenger.addr);
         vm.assertEq(token.balanceOf(stranger.addr), FUNDS, "whole");
-        _assertOver(round, IDisputes.Status.Upheld, FUNDS - DEPOSIT);
+        _assertOver(round, IDisputes.Status.Upheld, FUNDS - DISPUTE_DEPOSIT);
     }
 
     /// @notice M3: a dismissal gives the round the time back that the dispute took.
@@ -138,7 +138,7 @@ contract DisputesTest is FraudWorld {
         vm.expectEmit(address(ledger));
         emit IRoundLedger.RoundPostponed(round, uint40(deadline));
         _dismiss(round);
-        vm.assertEq(token.balanceOf(coordinator.addr), 2 * DEPOSIT / 2, "half of both deposits");
+        vm.assertEq(token.balanceOf(coordinator.addr), 2 * DISPUTE_DEPOSIT / 2, "half of both deposits");
         vm.assertEq(token.balanceOf(address(disputes)), 0, "no deposit is left");
         ledger.finalize(round);
         assertPhase(round, IRoundLedger.Phase.Final, "at once");
@@ -232,13 +232,13 @@ contract DisputesTest is FraudWorld {
         RoundId round = _disputed();
         uint256 supply = token.totalSupply();
         vm.expectEmit(address(disputes));
-        emit IDisputes.DisputeDismissed(round, challenger.addr, DEPOSIT - DEPOSIT / 2);
+        emit IDisputes.DisputeDismissed(round, challenger.addr, DISPUTE_DEPOSIT - DISPUTE_DEPOSIT / 2);
         _dismiss(round);
-        _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DEPOSIT);
+        _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DISPUTE_DEPOSIT);
         _expectStatus(round, IDisputes.Status.Dismissed);
         disputes.release(round, challenger.addr);
-        vm.assertEq(token.balanceOf(coordinator.addr), DEPOSIT / 2, "half to the coordinator");
-        vm.assertEq(token.totalSupply(), supply - (DEPOSIT - DEPOSIT / 2), "half burnt, the odd one too");
+        vm.assertEq(token.balanceOf(coordinator.addr), DISPUTE_DEPOSIT / 2, "half to the coordinator");
+        vm.assertEq(token.totalSupply(), supply - (DISPUTE_DEPOSIT - DISPUTE_DEPOSIT / 2), "half burnt");
         assertPhase(round, IRoundLedger.Phase.Anchored, "the round goes on");
         skipChallengeWindow(round);
         ledger.finalize(round);
@@ -271,11 +271,11 @@ contract DisputesTest is FraudWorld {
         vm.warp(ledger.rounds(round).challengeDeadline);
         ledger.finalize(round);
         _dismiss(round);
-        _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DEPOSIT);
+        _assertOver(round, IDisputes.Status.Dismissed, FUNDS - DISPUTE_DEPOSIT);
     }
 
-    /// @notice M3: nobody decided, and a part of the deposit is the price of the time.
-    function test_M3_release_costsAPartWhenTheTimeIsUp() public {
+    /// @notice M3: nobody decided, and the deposit is the price of the time.
+    function test_M3_release_costsTheDepositWhenTheTimeIsUp() public {
         RoundId round = _disputed();
         uint256 decideBy = disputes.disputes(round).decideBy;
         vm.warp(decideBy - 1);
@@ -286,12 +286,41 @@ contract DisputesTest is FraudWorld {
         disputes.release(round, stranger.addr);
         uint256 supply = token.totalSupply();
         vm.expectEmit(address(disputes));
-        emit IDisputes.DisputeReturned(round, challenger.addr, DEPOSIT / 4);
+        emit IDisputes.DisputeReturned(round, challenger.addr, DISPUTE_DEPOSIT);
         disputes.release(round, challenger.addr);
-        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DEPOSIT / 4);
-        vm.assertEq(token.totalSupply(), supply - DEPOSIT / 4, "burnt");
+        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DISPUTE_DEPOSIT);
+        vm.assertEq(token.totalSupply(), supply - DISPUTE_DEPOSIT, "burnt");
         ledger.finalize(round);
         assertPhase(round, IRoundLedger.Phase.Final, "the round went on");
+    }
+
+    /// @notice N5: what holds the bonds of all later rounds, time after time, costs a quarter of one each time.
+    function test_N5_holdingFinalityCostsInProportionToTheBond() public {
+        uint256 supply = token.totalSupply();
+        for (uint256 i = 1; i <= 3; ++i) {
+            RoundId round = _disputed();
+            vm.assertEq(disputes.deposit(round), BOND / 4, "a quarter of the bond");
+            uint256 decideBy = disputes.disputes(round).decideBy;
+            vm.warp(decideBy - 1);
+            vm.expectRevert(
+                abi.encodeWithSelector(IRoundLedger.RoundLedgerTooEarly.selector, round, decideBy - 1, decideBy)
+            );
+            ledger.finalize(round);
+            vm.warp(decideBy);
+            ledger.finalize(round);
+            disputes.release(round, challenger.addr);
+            vm.assertEq(token.balanceOf(challenger.addr), FUNDS - i * BOND / 4, "nothing comes back");
+            vm.assertEq(token.totalSupply(), supply - i * BOND / 4, "it is burnt");
+        }
+    }
+
+    /// @notice N5: who is right has all of it back, when the voters say so, or a proof comes first.
+    function test_N5_aTrueClaimCostsNothing() public {
+        RoundId round = _disputed();
+        vm.prank(address(timelock));
+        disputes.uphold(round);
+        disputes.release(round, challenger.addr);
+        _assertOver(round, IDisputes.Status.Upheld, FUNDS);
     }
 
     function test_release_givesBackWhenTheRoundIsOver() public {
@@ -302,23 +331,23 @@ contract DisputesTest is FraudWorld {
         _assertOver(round, IDisputes.Status.Returned, FUNDS);
     }
 
-    function test_release_costsAPartWhenTheRoundIsFinal() public {
+    function test_release_costsTheDepositWhenTheRoundIsFinal() public {
         RoundId round = _disputed();
         vm.warp(ledger.rounds(round).challengeDeadline);
         ledger.finalize(round);
         disputes.release(round, challenger.addr);
-        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DEPOSIT / 4);
+        _assertOver(round, IDisputes.Status.Undecided, FUNDS - DISPUTE_DEPOSIT);
     }
 
     function test_constructor_failsWithoutGovernanceOrWithAnImpossibleWindow() public {
         IStakeVault vault_ = vault;
         uint40 long_ = UNBONDING_PERIOD + 1;
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesInvalidWindow.selector, long_, UNBONDING_PERIOD));
-        new Disputes(ledger, token, vault_, address(timelock), DEPOSIT, long_);
+        new Disputes(ledger, token, vault_, address(timelock), long_);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesInvalidWindow.selector, 0, UNBONDING_PERIOD));
-        new Disputes(ledger, token, vault_, address(timelock), DEPOSIT, 0);
+        new Disputes(ledger, token, vault_, address(timelock), 0);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DisputesNotGovernance.selector, address(0), address(0)));
-        new Disputes(ledger, token, vault_, address(0), DEPOSIT, 1);
+        new Disputes(ledger, token, vault_, address(0), 1);
         vm.assertEq(disputes.governance(), address(timelock), "governance");
         vm.assertEq(address(disputes.ledger()), address(ledger), "ledger");
         vm.assertEq(uint256(disputes.decisionWindow()), DECISION_WINDOW, "window");

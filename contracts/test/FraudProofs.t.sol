@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { IFraudProofs } from "../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../src/interfaces/IJudge.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { Layout } from "../src/libraries/Layout.sol";
 import { MerkleSum } from "../src/libraries/MerkleSum.sol";
@@ -788,7 +789,7 @@ contract FraudProofsMeanScaleTest is FraudWorld {
     uint8 private constant SCALE = 7;
     uint8 private _scale = SCALE;
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.width = 2;
         made.meanScale = _scale;

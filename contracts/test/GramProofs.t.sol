@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { IAdmission } from "../src/interfaces/IAdmission.sol";
 import { IGramProofs } from "../src/interfaces/IGramProofs.sol";
 import { IJudge } from "../src/interfaces/IJudge.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { GramTree } from "../src/libraries/GramTree.sol";
 import { Openings } from "../src/libraries/Openings.sol";
@@ -17,7 +18,7 @@ contract GramProofsMeanTest is GramWorld {
         return [uint64(300), 256, 7];
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         (made.rule, made.parameters) = ("mean", new uint32[](0));
     }
@@ -173,7 +174,7 @@ abstract contract GramProofsKrumPolicy is GramWorld {
         return EVERYBODY;
     }
 
-    function policy() internal view virtual override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view virtual override returns (IPolicies.Policy memory made) {
         made = super.policy();
         (made.rule, made.maxContributors) = ("multi_krum", 32);
     }
@@ -191,7 +192,7 @@ abstract contract GramProofsKrumWorld is GramProofsKrumPolicy {
         store(world);
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.parameters[1] = 3;
     }
@@ -317,10 +318,10 @@ abstract contract GramProofsKrumTest is GramProofsKrumWorld {
     }
 
     function test_proveKrum_failsWithoutItsParameters() public {
-        IRoundLedger.Policy memory without = policy();
+        IPolicies.Policy memory without = policy();
         without.parameters = new uint32[](1);
         vm.prank(address(timelock));
-        ledger.addPolicy(without);
+        policies.addPolicy(without);
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);
@@ -329,10 +330,10 @@ abstract contract GramProofsKrumTest is GramProofsKrumWorld {
     }
 
     function test_proofs_failUnderOtherRules() public {
-        IRoundLedger.Policy memory other = policy();
+        IPolicies.Policy memory other = policy();
         other.rule = "guided_mean";
         vm.prank(address(timelock));
-        ledger.addPolicy(other);
+        policies.addPolicy(other);
         World memory world = load();
         publish(world);
         IJudge.Entry[] memory entries = entriesOf(world);

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { MemberList } from "../src/MemberList.sol";
 import { IAdmission } from "../src/interfaces/IAdmission.sol";
 import { IMemberList } from "../src/interfaces/IMemberList.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
@@ -22,14 +23,14 @@ contract MemberListTest is RoundTest {
         first[2] = actor("carol").addr;
         // Where `deploy` is going to put the timelock.
         address deployer_ = actor("deployer").addr;
-        owner = vm.computeCreateAddress(deployer_, vm.getNonce(deployer_) + 4);
+        owner = vm.computeCreateAddress(deployer_, vm.getNonce(deployer_) + 6);
         list = new MemberList(owner, first);
         super.setUp();
         giveStake(dave.addr, MIN_STAKE);
     }
 
     /// @dev Two entries at most, so that three members are more than a round takes.
-    function policy() internal view override returns (IRoundLedger.Policy memory small) {
+    function policy() internal view override returns (IPolicies.Policy memory small) {
         small = super.policy();
         small.maxContributors = 2;
     }

@@ -9,6 +9,7 @@ import { GovernorPreventLateQuorum } from "@openzeppelin/contracts/governance/ex
 import { MootGovernor } from "../src/governance/MootGovernor.sol";
 import { MootTimelock } from "../src/governance/MootTimelock.sol";
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
@@ -254,6 +255,69 @@ contract MootGovernorTest is RoundTest {
         vm.assertEq(governor.getVotes(stranger.addr, START - 1), 0, "before the deployment");
     }
 
+    /// @dev Audit N2, as it was shown: four times the active stake, made in the second of the snapshot and unbonded a second
+    /// later. Everybody else votes for.
+    function test_N2_freshStakeDoesNotRaiseTheQuorum() public {
+        vm.warp(START + 30 days);
+        uint256 active = vault.totalStaked();
+        uint256 proposalId = _propose(alice, _call(address(policies), abi.encodeCall(policies.addPolicy, (policy()))));
+        vm.warp(governor.proposalSnapshot(proposalId));
+        giveStake(stranger.addr, 4 * active);
+        _startVote(proposalId);
+        vm.prank(stranger.addr);
+        vault.requestUnbond(4 * active);
+        vm.assertEq(governor.quorum(governor.proposalSnapshot(proposalId)), active / 5, "a fifth of those who can vote");
+        _vote(coordinator, proposalId, FOR);
+        _vote(alice, proposalId, FOR);
+        _vote(bob, proposalId, FOR);
+        _vote(carol, proposalId, FOR);
+        _endVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Succeeded, "all who could vote were for it");
+    }
+
+    /// @notice The other direction: an account that takes its stake out before a vote, or puts it in again after the seasoning has
+    /// begun, lowers the quorum by its own share and no further, and gives its own votes for it.
+    function testFuzz_N2_theQuorumIsAFifthOfThoseWhoCanVoteAtLeast(
+        uint256 old,
+        uint256 left,
+        uint256 fresh,
+        uint256 leftWhen,
+        uint256 freshWhen
+    ) public {
+        old = bound(old, 1, GENESIS_SUPPLY / 4);
+        left = bound(left, 1, old);
+        fresh = bound(fresh, 1, GENESIS_SUPPLY / 4);
+        uint256 snapshot = START + 30 days;
+        uint256 others = vault.totalStaked();
+        giveStake(stranger.addr, old);
+        leftWhen = bound(leftWhen, START + 20 days, snapshot);
+        freshWhen = bound(freshWhen, leftWhen, snapshot);
+        vm.warp(leftWhen);
+        vm.prank(stranger.addr);
+        vault.requestUnbond(left);
+        vm.warp(freshWhen);
+        giveStake(stranger.addr, fresh);
+        vm.warp(snapshot + 1);
+        uint256 voting = others + governor.getVotes(stranger.addr, snapshot);
+        vm.assertTrue(governor.quorum(snapshot) >= voting / 5, "a fifth of those who can vote");
+        vm.assertTrue(governor.quorum(snapshot) <= vault.getPastTotalSupply(snapshot) / 5, "no more than before");
+    }
+
+    /// @notice What it takes to pass with the others asleep: a fifth of what can vote, however much was unbonded before.
+    function test_N2_unbondingBeforehandPassesNothingWithFewVotes() public {
+        giveStake(stranger.addr, 20 * vault.totalStaked());
+        vm.warp(START + 30 days - SEASONING - 1);
+        uint256 leaving = vault.stakeOf(stranger.addr) - 5 * MIN_STAKE;
+        vm.prank(stranger.addr);
+        vault.requestUnbond(leaving);
+        vm.warp(START + 30 days);
+        uint256 proposalId = _propose(alice, _activation(finalized()));
+        _startVote(proposalId);
+        _vote(stranger, proposalId, FOR);
+        _endVote(proposalId);
+        _assertState(proposalId, IGovernor.ProposalState.Defeated, "its own share is under a fifth of what is left");
+    }
+
     /// @dev Audit H2: a fifth of the stake with the others asleep. What it can carry out takes nobody's stake.
     function test_capture_takesNoStake() public {
         vm.prank(coordinator.addr);
@@ -262,9 +326,9 @@ contract MootGovernorTest is RoundTest {
         _expectFails(address(vault), abi.encodeCall(vault.slash, (alice.addr, before, bob.addr)));
         _expectFails(address(vault), abi.encodeCall(vault.lockBond, (alice.addr, before)));
         _expectFails(address(token), abi.encodeCall(token.mint, (bob.addr, 1)));
-        IRoundLedger.Policy memory captured = policy();
+        IPolicies.Policy memory captured = policy();
         captured.verifier = bob.addr;
-        _expectFails(address(ledger), abi.encodeCall(ledger.addPolicy, (captured)));
+        _expectFails(address(policies), abi.encodeCall(policies.addPolicy, (captured)));
         _expectFails(address(ledger), abi.encodeCall(ledger.reportFraud, (RoundId.wrap(1), bob.addr)));
         _expectFails(address(ledger), abi.encodeCall(ledger.reportFault, (RoundId.wrap(1), alice.addr, bob.addr)));
         vm.assertEq(vault.stakeOf(alice.addr), before, "stake of alice");
@@ -319,10 +383,10 @@ contract MootGovernorTest is RoundTest {
     }
 
     function test_governance_addsAPolicy() public {
-        IRoundLedger.Policy memory added = policy();
+        IPolicies.Policy memory added = policy();
         added.rule = "mean";
-        _carry(_call(address(ledger), abi.encodeCall(ledger.addPolicy, (added))));
-        assertEq(ledger.currentPolicy(), policyId(2), "current policy");
+        _carry(_call(address(policies), abi.encodeCall(policies.addPolicy, (added))));
+        assertEq(policies.currentPolicy(), policyId(2), "current policy");
     }
 
     function test_governance_replacesTheCoordinator() public {

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IOdometer } from "../src/interfaces/IOdometer.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { Budget } from "../src/libraries/Budget.sol";
 import { RoundId } from "../src/libraries/Types.sol";
@@ -22,14 +23,14 @@ contract OdometerTest is RoundTest {
         round = open();
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory noisy) {
+    function policy() internal view override returns (IPolicies.Policy memory noisy) {
         noisy = super.policy();
         (noisy.noise1024, noisy.steps, noisy.privacyCap) = (2745, 1, CAP);
     }
 
-    function _vote(IRoundLedger.Policy memory added) private {
+    function _vote(IPolicies.Policy memory added) private {
         vm.prank(address(timelock));
-        ledger.addPolicy(added);
+        policies.addPolicy(added);
     }
 
     function _next() private {
@@ -123,7 +124,7 @@ contract OdometerTest is RoundTest {
     /// @dev What a vote can do, and what it can't.
     function test_addPolicy_canRaiseTheCapAndNotLowerWhatIsSpent() public {
         commitOwn(alice, round);
-        IRoundLedger.Policy memory other = policy();
+        IPolicies.Policy memory other = policy();
         (other.noise1024, other.steps, other.privacyCap) = (1024, 4, COST + (2 << 32));
         _vote(other);
         _next();
@@ -142,7 +143,7 @@ contract OdometerTest is RoundTest {
     }
 
     function test_commit_withoutNoiseAsksNoOdometer() public {
-        IRoundLedger.Policy memory plain = super.policy();
+        IPolicies.Policy memory plain = super.policy();
         _vote(plain);
         _next();
         commitOwn(bob, round);
@@ -322,7 +323,7 @@ contract OdometerHandler is RoundTest {
     }
 
     function vote(uint32 noise, uint32 steps, uint64 more) external {
-        IRoundLedger.Policy memory added = policy();
+        IPolicies.Policy memory added = policy();
         if (noise % 4 != 0) {
             added.noise1024 = uint32(bound(noise, 512, 4096));
             added.steps = uint32(bound(steps, 1, 8));
@@ -330,7 +331,7 @@ contract OdometerHandler is RoundTest {
             added.privacyCap = uint64(cost + bound(more, 0, 4 * cost));
         }
         vm.prank(address(timelock));
-        ledger.addPolicy(added);
+        policies.addPolicy(added);
     }
 
     function next() external {
@@ -342,7 +343,7 @@ contract OdometerHandler is RoundTest {
     function commit(uint256 who) external {
         address account = _contributors[who % 4];
         if (ledger.hasCommitted(_round, account)) return;
-        IRoundLedger.Policy memory pinned = ledger.policies(ledger.rounds(_round).policy);
+        IPolicies.Policy memory pinned = policies.policies(ledger.rounds(_round).policy);
         uint256 cost = pinned.noise1024 == 0 ? 0 : Budget.cost(pinned.noise1024, pinned.steps);
         IRoundLedger.Commitment memory commitment = commitmentOf(account, _round);
         vm.prank(account);

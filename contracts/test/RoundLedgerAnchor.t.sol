@@ -2,12 +2,13 @@
 pragma solidity 0.8.37;
 
 import { IModelRegistry } from "../src/interfaces/IModelRegistry.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { plainAnchorHash } from "./utils/Anchors.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
 
-/// @notice Anchoring, finality and rewards.
+/// @notice Anchoring and finality.
 contract RoundLedgerAnchorTest is RoundTest {
     RoundId private round;
 
@@ -21,15 +22,6 @@ contract RoundLedgerAnchorTest is RoundTest {
         vm.expectRevert(failure);
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchor);
-    }
-
-    function _settled() private returns (IRoundLedger.Entry[] memory entries) {
-        entries = threeEntries(round);
-        skipCommitWindow(round);
-        anchorNow(round);
-        skipChallengeWindow(round);
-        ledger.finalize(round);
-        ledger.settle(round, entries, anchorFor(round));
     }
 
     // Anchoring.
@@ -56,7 +48,7 @@ contract RoundLedgerAnchorTest is RoundTest {
         for (uint256 i = 0; i < 3; ++i) {
             weights[i] = uint32(bound(given[i], 1, 5_000_000));
         }
-        anchor.weights = weights;
+        (anchor.weights, anchor.pays) = (weights, new uint32[](0));
         vm.assume(anchor.meanRoot != 0 && anchor.stateRoot != 0);
         vm.assume(anchor.verdictHash != 0 && anchor.artifactsHash != 0);
         skipCommitWindow(round);
@@ -151,6 +143,63 @@ contract RoundLedgerAnchorTest is RoundTest {
         vm.prank(coordinator.addr);
         ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
         vm.assertEq(255 * max, uint256(type(uint32).max), "the largest sum fills a lane exactly");
+    }
+
+    /// @dev A new round of three under the rule that has pays.
+    function _paidRound() private returns (RoundId paid) {
+        vm.warp(ledger.rounds(round).anchorDeadline);
+        ledger.cancel(round);
+        IPolicies.Policy memory clamped = policy();
+        clamped.rule = "clamped_mean";
+        vm.prank(address(timelock));
+        policies.addPolicy(clamped);
+        paid = open();
+        commitThree(paid);
+        skipCommitWindow(paid);
+    }
+
+    function test_anchor_hasAsManyPaysAsItsRule() public {
+        IRoundLedger.Anchor memory anchor = anchorFor(round);
+        anchor.pays = new uint32[](3);
+        uint256 before = vm.snapshotState();
+        skipCommitWindow(round);
+        _expectAnchorFailure(anchor, abi.encodeWithSelector(IRoundLedger.RoundLedgerLengthMismatch.selector, 3, 0));
+        vm.revertToState(before);
+        round = _paidRound();
+        anchor = anchorFor(round);
+        for (uint256 count = 0; count < 6; ++count) {
+            anchor.pays = new uint32[](count);
+            if (count == 3) continue;
+            _expectAnchorFailure(
+                anchor, abi.encodeWithSelector(IRoundLedger.RoundLedgerLengthMismatch.selector, count, 3)
+            );
+        }
+        anchor.pays = new uint32[](3);
+        (anchor.pays[0], anchor.pays[2]) = (65_536, 1);
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.RoundAnchored(round, anchor, uint40(block.timestamp) + CHALLENGE_WINDOW);
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, entriesHashOf(round), anchor);
+        vm.assertEq(ledger.rounds(round).anchorHash, plainAnchorHash(anchor), "anchor hash");
+    }
+
+    function testFuzz_anchor_failsForAPayAboveAPlace(uint256 entry, uint32 pay, bool counts) public {
+        round = _paidRound();
+        entry = bound(entry, 0, 2);
+        IRoundLedger.Anchor memory anchor = anchorFor(round);
+        anchor.pays = new uint32[](3);
+        anchor.pays[entry] = pay;
+        if (!counts) anchor.weights[entry] = 0;
+        uint256 max = counts ? 65_536 : 0;
+        if (pay > max) {
+            _expectAnchorFailure(
+                anchor, abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidPay.selector, entry, pay, max)
+            );
+            return;
+        }
+        vm.prank(coordinator.addr);
+        ledger.anchor(round, entriesHashOf(round), anchor);
+        assertPhase(round, IRoundLedger.Phase.Anchored, "phase");
     }
 
     function test_anchor_failsWithoutARoot() public {
@@ -264,246 +313,5 @@ contract RoundLedgerAnchorTest is RoundTest {
         ledger.finalize(round);
         ledger.finalize(second);
         assertEq(registry.versions(second).parent, round, "lineage");
-    }
-
-    // Rewards.
-
-    function test_settle_creditsByWeightRelativeToTheLargest() public {
-        IRoundLedger.Entry[] memory entries = threeEntries(round);
-        skipCommitWindow(round);
-        anchorNow(round);
-        skipChallengeWindow(round);
-        ledger.finalize(round);
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, alice.addr, 75e18);
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, bob.addr, 45e18);
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardCredited(round, carol.addr, 15e18);
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.RoundSettled(round);
-        vm.prank(stranger.addr);
-        ledger.settle(round, entries, anchorFor(round));
-        vm.assertEq(ledger.claimable(alice.addr), 75e18, "claimable by alice");
-        vm.assertTrue(ledger.rounds(round).settled, "settled");
-    }
-
-    function test_settle_creditsNothingForWeightZero() public {
-        uint32[] memory weights = new uint32[](3);
-        weights[1] = 7;
-        IRoundLedger.Entry[] memory entries = threeEntries(round);
-        skipCommitWindow(round);
-        vm.prank(coordinator.addr);
-        ledger.anchor(round, entriesHashOf(round), anchorWith(round, weights));
-        skipChallengeWindow(round);
-        ledger.finalize(round);
-        vm.recordLogs();
-        ledger.settle(round, entries, anchorWith(round, weights));
-        vm.assertEq(vm.getRecordedLogs().length, 2, "one credit, and the settlement");
-        vm.assertEq(ledger.claimable(alice.addr), 0, "claimable by alice");
-        vm.assertEq(ledger.claimable(bob.addr), REWARD / 3, "an equal share: bob gains nothing by the others' loss");
-    }
-
-    function test_settle_failsTwice() public {
-        IRoundLedger.Entry[] memory entries = _settled();
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerAlreadySettled.selector, round));
-        ledger.settle(round, entries, anchorFor(round));
-    }
-
-    function test_settle_failsBeforeTheRoundIsFinal() public {
-        IRoundLedger.Entry[] memory entries = threeEntries(round);
-        skipCommitWindow(round);
-        anchorNow(round);
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IRoundLedger.RoundLedgerWrongPhase.selector,
-                round,
-                IRoundLedger.Phase.Anchored,
-                IRoundLedger.Phase.Final
-            )
-        );
-        ledger.settle(round, entries, anchorFor(round));
-    }
-
-    function test_settle_failsWithOtherEntriesOrWeights() public {
-        IRoundLedger.Entry[] memory entries = threeEntries(round);
-        bytes32 recorded = ledger.rounds(round).entriesHash;
-        skipCommitWindow(round);
-        anchorNow(round);
-        skipChallengeWindow(round);
-        ledger.finalize(round);
-
-        IRoundLedger.Entry[] memory fewer = new IRoundLedger.Entry[](0);
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, bytes32(0), recorded));
-        ledger.settle(round, fewer, anchorFor(round));
-
-        IRoundLedger.Anchor memory other = anchorFor(round);
-        other.weights[2] = 9;
-        bytes32 anchorHash = ledger.rounds(round).anchorHash;
-        vm.expectRevert(
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, plainAnchorHash(other), anchorHash)
-        );
-        ledger.settle(round, entries, other);
-    }
-
-    function test_settle_theGenesisPaysNobody() public {
-        // Nothing hashes to the zero that the genesis has for an anchor.
-        bytes32 given = plainAnchorHash(anchorFor(id(0)));
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRecordMismatch.selector, given, bytes32(0)));
-        ledger.settle(id(0), new IRoundLedger.Entry[](0), anchorFor(id(0)));
-    }
-
-    function test_claim_mintsWhatWasCredited() public {
-        _settled();
-        vm.expectEmit(address(ledger));
-        emit IRoundLedger.RewardClaimed(alice.addr, 75e18);
-        vm.prank(stranger.addr);
-        uint256 amount = ledger.claim(alice.addr);
-        vm.assertEq(amount, 75e18, "claimed");
-        vm.assertEq(token.balanceOf(alice.addr), 75e18, "balance");
-        vm.assertEq(token.totalSupply(), GENESIS_SUPPLY + 75e18, "supply");
-        vm.assertEq(ledger.claimable(alice.addr), 0, "claimable");
-    }
-
-    function test_claim_failsWithNothingToClaim() public {
-        _settled();
-        ledger.claim(alice.addr);
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNothingToClaim.selector, alice.addr));
-        ledger.claim(alice.addr);
-    }
-
-    function test_claim_addsUpOverRounds() public {
-        _settled();
-        RoundId second = open();
-        commitThree(second);
-        IRoundLedger.Entry[] memory entries = threeEntries(second);
-        skipCommitWindow(second);
-        anchorNow(second);
-        skipChallengeWindow(second);
-        ledger.finalize(second);
-        ledger.settle(second, entries, anchorFor(second));
-        vm.assertEq(ledger.claim(bob.addr), 90e18, "of two rounds");
-    }
-
-    // What pays and what does not, for any weights.
-
-    /// @dev What alice, bob and carol are credited for a round with these weights. A fourth weight is the coordinator's.
-    function _credited(uint32[] memory weights) private returns (uint256[3] memory credits) {
-        RoundId latest = open();
-        commitThree(latest);
-        IRoundLedger.Entry[] memory entries = threeEntries(latest);
-        if (weights.length == 4) {
-            commitOwn(coordinator, latest);
-            entries = new IRoundLedger.Entry[](4);
-            for (uint256 i = 0; i < 3; ++i) {
-                entries[i] = threeEntries(latest)[i];
-            }
-            entries[3] =
-                IRoundLedger.Entry(coordinator.addr, ledger.hashCommitment(commitmentOf(coordinator.addr, latest)));
-        }
-        skipCommitWindow(latest);
-        vm.prank(coordinator.addr);
-        ledger.anchor(latest, entriesHashOf(latest), anchorWith(latest, weights));
-        skipChallengeWindow(latest);
-        ledger.finalize(latest);
-        uint256[3] memory before = _claimable();
-        ledger.settle(latest, entries, anchorWith(latest, weights));
-        uint256[3] memory afterwards = _claimable();
-        for (uint256 i = 0; i < 3; ++i) {
-            credits[i] = afterwards[i] - before[i];
-        }
-        vm.assertEq(ledger.claimable(coordinator.addr), 0, "the coordinator's own entry is never paid");
-    }
-
-    function _claimable() private view returns (uint256[3] memory) {
-        return [ledger.claimable(alice.addr), ledger.claimable(bob.addr), ledger.claimable(carol.addr)];
-    }
-
-    function _cancelFirst() private {
-        vm.warp(ledger.rounds(round).anchorDeadline);
-        ledger.cancel(round);
-    }
-
-    /// @dev Weights of alice, bob and carol; all below a third of what they may add up to, with one above zero.
-    function _three(uint32 a, uint32 b, uint32 c) private pure returns (uint32[] memory weights) {
-        weights = new uint32[](3);
-        weights[0] = uint32(bound(a, 0, 5_000_000));
-        weights[1] = uint32(bound(b, 0, 5_000_000));
-        weights[2] = uint32(bound(c, 1, 5_000_000));
-    }
-
-    function testFuzz_settle_neverCreditsMoreThanTheReward(uint32 a, uint32 b, uint32 c) public {
-        _cancelFirst();
-        uint32[] memory weights = _three(a, b, c);
-        uint256 largest = weights[0] > weights[1] ? weights[0] : weights[1];
-        if (weights[2] > largest) largest = weights[2];
-        uint256[3] memory credits = _credited(weights);
-        vm.assertLe(credits[0] + credits[1] + credits[2], REWARD, "credited");
-        for (uint256 i = 0; i < 3; ++i) {
-            vm.assertLe(credits[i], uint256(REWARD) / 3, "nobody gets more than an equal share");
-            vm.assertEq(credits[i], uint256(REWARD) * weights[i] / (3 * largest), "the formula");
-            if (weights[i] == largest) {
-                vm.assertEq(credits[i], uint256(REWARD) / 3, "the largest weight is paid in full");
-            }
-            if (weights[i] == 0) vm.assertEq(credits[i], 0, "weight zero");
-        }
-    }
-
-    function testFuzz_settle_paysNobodyForAnothersLoss(uint32 a, uint32 b, uint32 c, uint32 lower) public {
-        _cancelFirst();
-        uint32[] memory weights = _three(a, b, c);
-        uint256[3] memory full = _credited(weights);
-        bool largest = weights[1] > weights[0] && weights[1] > weights[2];
-        weights[1] = uint32(bound(lower, 0, weights[1]));
-        uint256[3] memory left = _credited(weights);
-        vm.assertLe(left[1], full[1], "who counts less is not paid more");
-        if (!largest) {
-            vm.assertEq(left[0], full[0], "alice gets what she got");
-            vm.assertEq(left[2], full[2], "carol gets what she got");
-        }
-        vm.assertLe(left[0] + left[1] + left[2], REWARD, "credited");
-    }
-
-    function testFuzz_settle_leavesOutTheCoordinatorsOwnEntry(uint32 a, uint32 b, uint32 c) public {
-        _cancelFirst();
-        uint32[] memory weights = _three(a, b, c);
-        uint256[3] memory without = _credited(weights);
-        uint32[] memory withRoot = new uint32[](4);
-        (withRoot[0], withRoot[1], withRoot[2]) = (weights[0], weights[1], weights[2]);
-        uint256[3] memory credits = _credited(withRoot);
-        for (uint256 i = 0; i < 3; ++i) {
-            vm.assertEq(credits[i], without[i], "a root update changes no payment");
-        }
-    }
-
-    function test_settle_paysNothingForAWeightThatTheCoordinatorGivesItself() public {
-        _cancelFirst();
-        uint32[] memory weights = new uint32[](4);
-        (weights[0], weights[3]) = (1, 4);
-        uint256[3] memory credits = _credited(weights);
-        vm.assertEq(credits[0], uint256(REWARD) / 12, "alice");
-        vm.assertEq(credits[1] + credits[2], 0, "the others");
-    }
-
-    function test_settle_paysNobodyWhereAllEntriesAreTheCoordinators() public {
-        _cancelFirst();
-        IRoundLedger.Policy memory lonely = policy();
-        lonely.minContributors = 1;
-        vm.prank(address(timelock));
-        ledger.addPolicy(lonely);
-        RoundId latest = open();
-        commitOwn(coordinator, latest);
-        IRoundLedger.Entry[] memory entries = new IRoundLedger.Entry[](1);
-        entries[0] = IRoundLedger.Entry(coordinator.addr, ledger.hashCommitment(commitmentOf(coordinator.addr, latest)));
-        uint32[] memory weights = new uint32[](1);
-        weights[0] = 1;
-        skipCommitWindow(latest);
-        vm.prank(coordinator.addr);
-        ledger.anchor(latest, entriesHashOf(latest), anchorWith(latest, weights));
-        skipChallengeWindow(latest);
-        ledger.finalize(latest);
-        ledger.settle(latest, entries, anchorWith(latest, weights));
-        vm.assertEq(ledger.claimable(coordinator.addr), 0, "claimable");
-        vm.assertTrue(ledger.rounds(latest).settled, "settled");
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { Places } from "../src/libraries/Places.sol";
@@ -77,10 +78,7 @@ contract RoundLedgerBasisTest is CrowdTest {
         Actor memory rich = actor("rich");
         giveStake(rich.addr, QUOTA);
         _enrolWith(rich, QUOTA);
-        vm.roll(vault.basis().blockNumber + REDRAW);
-        vm.warp(block.timestamp + 1);
-        vault.redraw();
-        _nextBlock();
+        _redraw();
         _assertSame(ledger.draws(round), known, "redrawing");
         _assertLots(round, lots);
         _cancelEmpty(round);
@@ -153,7 +151,9 @@ contract RoundLedgerBasisTest is CrowdTest {
     function test_open_failsWithABasisThatIsTooOld() public {
         uint256 number = vault.basis().blockNumber;
         vm.roll(number + REDRAW - 1);
-        _cancelEmpty(open());
+        uint256 state = vm.snapshotState();
+        open();
+        vm.revertToState(state);
         vm.roll(number + REDRAW);
         _refusesOpen(abi.encodeWithSelector(IStakeVault.StakeVaultDrawTooOld.selector, number));
         vm.roll(number + 100_000);
@@ -185,10 +185,81 @@ contract RoundLedgerBasisTest is CrowdTest {
         vm.assertEq(ledger.draws(open()).quota, 0, "long after");
     }
 
-    function test_draw_isTheLedgersViewOfTheVault() public {
-        Places.Draw memory draw = vault.draw(PLACES + 1, MIN_STAKE);
-        _assertSame(ledger.draws(open()), draw, "the same");
-        _assertSame(vault.draw(101, MIN_STAKE), Places.Draw(0, 0, 0), "no crowd");
+    function test_draw_isForTheLedgerAlone() public {
+        vm.expectRevert(
+            abi.encodeWithSelector(IStakeVault.StakeVaultNotLedger.selector, coordinator.addr, address(ledger))
+        );
+        vm.prank(coordinator.addr);
+        vault.draw(PLACES + 1, MIN_STAKE);
+    }
+
+    // N7 of the game of November 2026: a coordinator that lets a round last for more than 256 blocks, and does not
+    // anchor it, had other accounts drawn.
+
+    function _refusesRedraw(uint256 keptUntil) private {
+        vm.expectRevert(abi.encodeWithSelector(IStakeVault.StakeVaultSeedKept.selector, block.timestamp, keptUntil));
+        vault.redraw();
+    }
+
+    function test_n7_noCancelledRoundChangesALot() public {
+        uint256 keptUntil = vault.basis().at + UNBONDING_PERIOD;
+        RoundId round = open();
+        Places.Draw memory known = ledger.draws(round);
+        bool[PARTS] memory lots = _lots(round);
+        while (true) {
+            commitOwn(alice, round);
+            skipCommitWindow(round);
+            vm.roll(block.number + 2 * REDRAW);
+            if (block.timestamp >= keptUntil) break;
+            _refusesRedraw(keptUntil);
+            ledger.cancel(round);
+            vm.warp(block.timestamp + 1 days);
+            round = open();
+            _assertSame(ledger.draws(round), known, "the same draw");
+            _assertLots(round, lots);
+        }
+        vm.assertGt(uint256(RoundId.unwrap(round)), 6, "as often as it likes");
+    }
+
+    /// @dev A crowd that has left can't keep its places for ever: else nobody could ever commit again.
+    function test_n7_aCrowdThatHasLeftEndsAfterAnUnbondingPeriod() public {
+        uint256 keptUntil = vault.basis().at + UNBONDING_PERIOD;
+        _cancelEmpty(open());
+        for (uint256 i = 0; i < HONEST; ++i) {
+            _leave(honest[i]);
+        }
+        vm.roll(block.number + REDRAW);
+        vm.warp(keptUntil - 1);
+        _refusesRedraw(keptUntil);
+        vm.warp(keptUntil);
+        vault.redraw();
+        _nextBlock();
+        vm.assertEq(ledger.draws(open()).quota, uint256(PARTS * MIN_STAKE) * 4 / 30, "of those who are there");
+    }
+
+    function test_n7_anAnchorEndsTheDraw() public {
+        RoundId round = open();
+        Places.Draw memory known = ledger.draws(round);
+        commitOwn(alice, round);
+        commitOwn(bob, round);
+        skipCommitWindow(round);
+        vm.roll(block.number + 2 * REDRAW);
+        _anchorAll(round);
+        vm.assertTrue(ledger.draws(open()).seed != known.seed, "another seed");
+    }
+
+    /// @dev Whatever is drawn later: the seed is that of the block, as on the first time.
+    function test_n7_theSeedIsKeptForEveryPolicy() public {
+        uint120 seed = ledger.draws(open()).seed;
+        _cancelEmpty(_lastRound());
+        vm.roll(block.number + 2 * REDRAW);
+        IPolicies.Policy memory smaller = policy();
+        smaller.maxContributors = 4;
+        vm.prank(address(timelock));
+        policies.addPolicy(smaller);
+        Places.Draw memory draw = ledger.draws(open());
+        vm.assertEq(draw.seed, seed, "seed");
+        vm.assertEq(draw.quota, uint256(75 * MIN_STAKE) * 4 / 9, "quota of three places");
     }
 
     // Drawing again.
@@ -207,8 +278,9 @@ contract RoundLedgerBasisTest is CrowdTest {
 
     /// @dev By anybody; 257 blocks after the basis its hash is not known any more.
     function test_redraw_makesANewBasis() public {
+        uint256 state = vm.snapshotState();
         uint120 seed = ledger.draws(open()).seed;
-        _cancelEmpty(_lastRound());
+        vm.revertToState(state);
         _leave(honest[4]);
         uint256 number = vault.basis().blockNumber + REDRAW;
         vm.roll(number);
@@ -418,7 +490,7 @@ contract RoundLedgerFirstBasisTest is RoundTest {
         giveStake(dave.addr, 2 * MIN_STAKE);
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory small) {
+    function policy() internal view override returns (IPolicies.Policy memory small) {
         small = super.policy();
         small.maxContributors = 4;
     }

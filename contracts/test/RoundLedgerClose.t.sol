@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { RoundId } from "../src/libraries/Types.sol";
@@ -57,9 +58,9 @@ contract RoundLedgerCloseTest is RoundTest {
         vault.requestUnbond(amount);
     }
 
-    function _newPolicy(IRoundLedger.Policy memory changed) private {
+    function _newPolicy(IPolicies.Policy memory changed) private {
         vm.prank(address(timelock));
-        ledger.addPolicy(changed);
+        policies.addPolicy(changed);
     }
 
     function _commitTwo(RoundId round) private {
@@ -172,7 +173,7 @@ contract RoundLedgerCloseTest is RoundTest {
 
     function test_enrol_asksForTheMinimumOfTheCurrentPolicy() public {
         RoundId round = open();
-        IRoundLedger.Policy memory dear = policy();
+        IPolicies.Policy memory dear = policy();
         dear.minStake = 2 * MIN_STAKE;
         _newPolicy(dear);
         vm.expectRevert(
@@ -533,7 +534,7 @@ contract RoundLedgerCloseTest is RoundTest {
 
     /// @dev Without a crowd all who can commit have a place, so whom a full round leaves out has lost its stake.
     function test_close_endsAFullRoundWhoeverIsMissing() public {
-        IRoundLedger.Policy memory small = policy();
+        IPolicies.Policy memory small = policy();
         small.maxContributors = 4;
         _newPolicy(small);
         _enrolWith(alice, MIN_STAKE);
@@ -642,6 +643,32 @@ contract RoundLedgerCloseTest is RoundTest {
         _refusesNotAbsent(carol, 0);
     }
 
+    /// @notice Rounds that the coordinator opens and cancels can't make a look back cost more than a block has.
+    function test_N9_removeLooksAtTheNewest256RoundsOnly() public {
+        giveStake(coordinator.addr, 5 * BOND);
+        for (uint256 i = 0; i < 3; ++i) {
+            _missedByCarol();
+        }
+        for (uint256 i = 0; i < 253; ++i) {
+            _cancelledEmpty();
+        }
+        vm.assertEq(ledger.attendance().missed(carol.addr), 3, "the oldest of 256");
+        _cancelledEmpty();
+        uint256 before = gasleft();
+        vm.assertEq(ledger.attendance().missed(carol.addr), 2, "one is out of sight");
+        vm.assertLe(before - gasleft(), 10_000_000, "gas");
+        for (uint256 i = 0; i < 3; ++i) {
+            _missedByCarol();
+        }
+        ledger.remove(carol.addr);
+    }
+
+    function _cancelledEmpty() private {
+        RoundId round = open();
+        vm.prank(coordinator.addr);
+        ledger.cancelEmpty(round);
+    }
+
     function test_remove_countsFinalRoundsToo() public {
         RoundId first = _missedByCarol();
         RoundId second = _missedByCarol();
@@ -708,7 +735,7 @@ contract RoundLedgerCloseTest is RoundTest {
         giveStake(bob.addr, 2 * MIN_STAKE);
         _enrolAll(bob);
         _missedByCarol();
-        IRoundLedger.Policy memory small = policy();
+        IPolicies.Policy memory small = policy();
         small.maxContributors = 4;
         _newPolicy(small);
         uint256 missed = 1;
@@ -849,7 +876,7 @@ contract RoundLedgerCloseTest is RoundTest {
     /// @dev A vote that raises the stake in the middle of a round shuts nobody out of it who can still commit.
     function test_remove_measuresTheStakeByTheOpenRound() public {
         RoundId round = open();
-        IRoundLedger.Policy memory dear = policy();
+        IPolicies.Policy memory dear = policy();
         dear.minStake = 2 * MIN_STAKE;
         _newPolicy(dear);
         vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundStillOpen.selector, round));

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { IAdmission } from "../src/interfaces/IAdmission.sol";
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../src/libraries/Types.sol";
 import { RoundTest } from "./utils/RoundTest.sol";
@@ -462,10 +463,10 @@ contract RoundLedgerCommitTest is RoundTest {
     function test_commit_failsBelowTheNormFloor() public {
         skipCommitWindow(round);
         ledger.cancel(round);
-        IRoundLedger.Policy memory noisy = policy();
+        IPolicies.Policy memory noisy = policy();
         noisy.minSumSquares = 5000;
         vm.prank(address(timelock));
-        ledger.addPolicy(noisy);
+        policies.addPolicy(noisy);
         round = open();
         IRoundLedger.Commitment memory commitment = commitmentOf(alice.addr, round);
         commitment.sumSquares = 4999;
@@ -480,19 +481,98 @@ contract RoundLedgerCommitTest is RoundTest {
         _handIn(Way.Own, alice, commitment, "");
     }
 
-    function test_commit_failsBelowTheMinimumStake() public {
+    /// @dev Its own transaction fails; in a batch between two others it is passed over.
+    function _hasNoPlace(Actor memory who, bytes memory failure) private {
+        IRoundLedger.Commitment memory commitment = commitmentOf(who.addr, round);
+        _handIn(Way.Own, who, commitment, failure);
+        uint256 state = vm.snapshotState();
+        IRoundLedger.Commitment[2] memory others = [commitmentOf(alice.addr, round), commitmentOf(bob.addr, round)];
+        bytes memory batch = bytes.concat(batchOf(alice, others[0]), batchOf(who, commitment), batchOf(bob, others[1]));
+        vm.expectEmit(address(ledger));
+        emit IRoundLedger.UpdatesCommitted(round, 0, BUNDLE_HASH, bytes.concat(listed(others[0]), listed(others[1])));
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        vm.assertFalse(ledger.hasCommitted(round, who.addr), "passed over");
+        vm.assertEq(uint256(ledger.rounds(round).entries), 2, "entries");
+        bytes32 rolling;
+        for (uint256 i = 0; i < 2; ++i) {
+            bytes32 commitmentHash = ledger.hashCommitment(others[i]);
+            rolling = keccak256(abi.encode(rolling, others[i].contributor, commitmentHash));
+        }
+        vm.assertEq(ledger.rounds(round).entriesHash, rolling, "rolling hash");
+        vm.revertToState(state);
+    }
+
+    function _stakeTooLow(Actor memory who, uint256 staked) private pure returns (bytes memory) {
+        return abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, who.addr, staked, MIN_STAKE);
+    }
+
+    /// @dev N4 of the game of November 2026: a signer left in front of a batch, and all of it reverted. However many
+    /// do so in a row, the batch records all others.
+    function test_n4_whoLeavesSpoilsNoBatch() public {
+        bytes memory batch = batchOf(alice, commitmentOf(alice.addr, round));
+        Actor[10] memory leavers;
+        for (uint256 i = 0; i < 10; ++i) {
+            leavers[i] = actor(string.concat("leaver ", vm.toString(i)));
+            giveStake(leavers[i].addr, MIN_STAKE);
+            enrol(leavers[i].addr);
+            batch = bytes.concat(batch, batchOf(leavers[i], commitmentOf(leavers[i].addr, round)));
+        }
+        batch = bytes.concat(batch, batchOf(bob, commitmentOf(bob.addr, round)));
+        for (uint256 i = 0; i < 10; ++i) {
+            vm.prank(leavers[i].addr);
+            ledger.leave();
+        }
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        vm.assertTrue(ledger.hasCommitted(round, alice.addr), "the first");
+        vm.assertTrue(ledger.hasCommitted(round, bob.addr), "the last");
+        vm.assertEq(uint256(ledger.rounds(round).entries), 2, "entries");
+    }
+
+    function test_n4_whoTakesStakeOutSpoilsNoBatch() public {
         vm.prank(carol.addr);
         vault.requestUnbond(1);
-        _failsBothWays(
-            carol,
-            commitmentOf(carol.addr, round),
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, carol.addr, MIN_STAKE - 1, MIN_STAKE)
+        _hasNoPlace(carol, _stakeTooLow(carol, MIN_STAKE - 1));
+    }
+
+    function test_n4_whoNeverEnrolledSpoilsNoBatch() public {
+        _hasNoPlace(stranger, _stakeTooLow(stranger, 0));
+        giveStake(stranger.addr, MIN_STAKE);
+        _hasNoPlace(stranger, _stakeTooLow(stranger, 0));
+    }
+
+    function test_n4_whoEnrolsAgainSpoilsNoBatch() public {
+        vm.prank(carol.addr);
+        ledger.leave();
+        vm.warp(block.timestamp + 5);
+        enrol(carol.addr);
+        bytes memory failure = abi.encodeWithSelector(
+            IRoundLedger.RoundLedgerEnrolledTooLate.selector, round, carol.addr, block.timestamp - 1, START
         );
-        _failsBothWays(
-            stranger,
-            commitmentOf(stranger.addr, round),
-            abi.encodeWithSelector(IRoundLedger.RoundLedgerStakeTooLow.selector, stranger.addr, 0, MIN_STAKE)
-        );
+        _hasNoPlace(carol, failure);
+    }
+
+    function test_n4_aCoordinatorWithoutStakeSpoilsNoBatch() public {
+        uint256 unlocked = vault.stakeOf(coordinator.addr) - BOND;
+        vm.prank(coordinator.addr);
+        vault.requestUnbond(unlocked);
+        vm.assertGt(BOND, MIN_STAKE, "its bond is stake");
+        _handIn(Way.Signed, coordinator, commitmentOf(coordinator.addr, round), "");
+        vm.assertTrue(ledger.hasCommitted(round, coordinator.addr), "recorded");
+    }
+
+    /// @dev A batch in which nobody has a place records nothing, as one in which all have committed.
+    function test_n4_aBatchOfWhoHaveNoPlaceRecordsNothing() public {
+        vm.recordLogs();
+        _handIn(Way.Signed, stranger, commitmentOf(stranger.addr, round), "");
+        vm.assertEq(vm.getRecordedLogs().length, 0, "no event");
+        vm.assertEq(ledger.rounds(round).entriesHash, bytes32(0), "rolling hash");
+    }
+
+    /// @dev Nobody else can make it bad, so the sender hears of it.
+    function test_n4_aBadSignatureStillFailsOfWhoHasNoPlace() public {
+        bytes memory batch = batchOf(alice, commitmentOf(stranger.addr, round));
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerInvalidSignature.selector, stranger.addr));
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
     }
 
     function test_commit_failsAfterTheDeadline() public {
@@ -538,7 +618,7 @@ contract RoundLedgerCommitTest is RoundTest {
 
 /// @notice A closed federation with more members than places: who comes first has one.
 contract RoundLedgerFullTest is RoundTest {
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.maxContributors = 2;
     }
@@ -554,11 +634,24 @@ contract RoundLedgerFullTest is RoundTest {
         commitOwn(bob, round);
         IRoundLedger.Commitment memory late = commitmentOf(carol.addr, round);
         bytes memory failure = abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundFull.selector, round, 2);
-        bytes memory batch = batchOf(carol, late);
-        vm.expectRevert(failure);
-        ledger.commitUpdates(round, BUNDLE_HASH, batch);
         vm.expectRevert(failure);
         vm.prank(carol.addr);
         ledger.commitUpdate(late);
+    }
+
+    /// @dev N4: who takes the last places first leaves the others of a batch without one, and spoils nothing.
+    function test_n4_aFullRoundSpoilsNoBatch() public {
+        RoundId round = open();
+        bytes memory batch = bytes.concat(
+            batchOf(alice, commitmentOf(alice.addr, round)), batchOf(carol, commitmentOf(carol.addr, round))
+        );
+        commitOwn(bob, round);
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        vm.assertTrue(ledger.hasCommitted(round, alice.addr), "the last place");
+        vm.assertFalse(ledger.hasCommitted(round, carol.addr), "none is left");
+        IRoundLedger.Commitment memory own = commitmentOf(coordinator.addr, round);
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerRoundFull.selector, round, 2));
+        vm.prank(coordinator.addr);
+        ledger.commitUpdate(own);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../src/interfaces/IStakeVault.sol";
 import { RoundId } from "../src/libraries/Types.sol";
@@ -223,9 +224,21 @@ contract RoundLedgerFraudTest is RoundTest {
         );
         vm.prank(address(timelock));
         ledger.reportFraud(round, challenger.addr);
-        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotVerifier.selector, verifier.addr, address(0)));
+    }
+
+    function test_reportFraud_failsForARoundThatDoesNotExist() public {
+        _expectWrongPhase(id(9), IRoundLedger.Phase.None);
         vm.prank(verifier.addr);
         ledger.reportFraud(id(9), challenger.addr);
+        _expectWrongPhase(id(0), IRoundLedger.Phase.Final);
+        vm.prank(verifier.addr);
+        ledger.reportFraud(id(0), challenger.addr);
+    }
+
+    function test_reportFault_failsForTheGenesis() public {
+        vm.expectRevert(abi.encodeWithSelector(IRoundLedger.RoundLedgerNotCommitted.selector, id(0), alice.addr));
+        vm.prank(verifier.addr);
+        ledger.reportFault(id(0), alice.addr, challenger.addr);
     }
 
     function test_reportFraud_burnsAllWithoutAChallenger() public {
@@ -239,10 +252,10 @@ contract RoundLedgerFraudTest is RoundTest {
     }
 
     function test_openRound_failsWithTooManyPendingRounds() public {
-        IRoundLedger.Policy memory quick = policy();
+        IPolicies.Policy memory quick = policy();
         (quick.commitWindow, quick.challengeWindow) = (1, 6 days);
         vm.prank(address(timelock));
-        ledger.addPolicy(quick);
+        policies.addPolicy(quick);
         giveStake(coordinator.addr, 256 * BOND);
         uint256 max = ledger.MAX_PENDING_ROUNDS();
         for (uint256 i = 0; i < max; ++i) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../src/interfaces/IRoundLedger.sol";
 import { Places } from "../src/libraries/Places.sol";
 import { RoundId } from "../src/libraries/Types.sol";
@@ -9,6 +10,9 @@ import { Vm } from "./utils/Vm.sol";
 
 /// @notice Who has a place in a crowd, and what a crowd changes.
 contract RoundLedgerPlacesTest is CrowdTest {
+    /// @dev contracts/snapshots/storage/StakeVault.txt.
+    uint256 private constant MEMBERS_SLOT = 6;
+
     // The draw.
 
     function test_draw_isRecordedAndEmitted() public {
@@ -87,16 +91,16 @@ contract RoundLedgerPlacesTest is CrowdTest {
 
     /// @dev The policy of the round says how many places there are, and what the minimum is.
     function test_draw_goesByThePolicyOfTheRound() public {
-        IRoundLedger.Policy memory changed = policy();
+        IPolicies.Policy memory changed = policy();
         changed.maxContributors = 101;
         vm.prank(address(timelock));
-        ledger.addPolicy(changed);
+        policies.addPolicy(changed);
         RoundId round = open();
         vm.assertEq(ledger.draws(round).quota, 0, "a hundred places, so no crowd");
         _cancelEmpty(round);
         changed.maxContributors = 51;
         vm.prank(address(timelock));
-        ledger.addPolicy(changed);
+        policies.addPolicy(changed);
         vm.assertEq(ledger.draws(open()).quota, 2 * MIN_STAKE, "fifty places");
     }
 
@@ -246,48 +250,62 @@ contract RoundLedgerPlacesTest is CrowdTest {
         _refusesCommit(alice, round, _noPlace(round, alice));
     }
 
-    function test_place_failsABatchWithTheErrorThatNamesIt() public {
+    /// @dev N4: who was not drawn, was late or never enrolled is passed over, and spoils no batch.
+    function test_n4_whoHasNoPlaceInACrowdSpoilsNoBatch() public {
         RoundId round = _openWithDrawn(2);
         (, Actor[] memory others) = _split(round);
-        Actor memory unlucky = others[0];
-        bytes memory batch = batchOf(alice, commitmentOf(alice.addr, round));
-        bytes memory last = batchOf(bob, commitmentOf(bob.addr, round));
-        bytes memory spoilt = bytes.concat(batch, batchOf(unlucky, commitmentOf(unlucky.addr, round)), last);
-        bytes memory reason = _noPlace(round, unlucky);
-        vm.expectRevert(reason);
-        ledger.commitUpdates(round, BUNDLE_HASH, spoilt);
-        vm.assertFalse(ledger.hasCommitted(round, alice.addr), "as a whole");
-
-        // Without it the batch goes through.
-        batch = bytes.concat(batch, batchOf(carol, commitmentOf(carol.addr, round)), last);
-        ledger.commitUpdates(round, BUNDLE_HASH, batch);
-        vm.assertEq(ledger.rounds(round).entries, 3, "entries");
-    }
-
-    function test_place_failsABatchWithOneWhoIsLate() public {
-        RoundId round = open();
-        uint256 at = ledger.draws(round).at;
         vm.warp(block.timestamp + 2);
-        giveStake(bob.addr, 1);
-        _enrolWith(bob, QUOTA + 1);
-        bytes memory batch = batchOf(bob, commitmentOf(bob.addr, round));
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IRoundLedger.RoundLedgerEnrolledTooLate.selector, round, bob.addr, block.timestamp, at
-            )
-        );
+        giveStake(carol.addr, 1);
+        _enrolWith(carol, QUOTA + 1);
+        Actor[5] memory all = [alice, others[0], carol, stranger, bob];
+        bytes memory batch;
+        for (uint256 i = 0; i < 5; ++i) {
+            batch = bytes.concat(batch, batchOf(all[i], commitmentOf(all[i].addr, round)));
+        }
         ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        for (uint256 i = 0; i < 5; ++i) {
+            vm.assertEq(
+                ledger.hasCommitted(round, all[i].addr), ledger.hasPlace(round, all[i].addr), "as it has a place"
+            );
+        }
+        vm.assertEq(ledger.rounds(round).entries, 2, "entries");
     }
 
-    function test_place_failsABatchWithOneWhoNeverEnrolled() public {
+    /// @dev N4: the coordinator's place is found behind one that finds no place left.
+    function test_n4_aFullCrowdLeavesTheCoordinatorItsPlace() public {
+        RoundId round = _openWithDrawn(6);
+        (Actor[] memory drawn,) = _split(round);
+        for (uint256 i = 0; i < 6; ++i) {
+            commitOwn(drawn[i], round);
+        }
+        Actor[6] memory rest = [honest[0], honest[1], honest[2], honest[3], honest[4], coordinator];
+        bytes memory batch;
+        for (uint256 i = 0; i < 6; ++i) {
+            batch = bytes.concat(batch, batchOf(rest[i], commitmentOf(rest[i].addr, round)));
+        }
+        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        vm.assertFalse(ledger.hasCommitted(round, honest[4].addr), "none is left");
+        vm.assertTrue(ledger.hasCommitted(round, coordinator.addr), "but the coordinator's own");
+        vm.assertEq(ledger.rounds(round).entries, PLACES + 1, "entries");
+    }
+
+    /// @dev Its bond is never less here, so the vault's storage is changed.
+    function test_place_ofTheCoordinatorAsksForItsStake() public {
+        IPolicies.Policy memory dear = policy();
+        dear.minStake = MAX_MIN_STAKE;
+        vm.prank(address(timelock));
+        policies.addPolicy(dear);
         RoundId round = open();
-        bytes memory batch = batchOf(stranger, commitmentOf(stranger.addr, round));
-        vm.expectRevert(
+        vm.store(address(vault), keccak256(abi.encode(coordinator.addr, MEMBERS_SLOT)), bytes32(uint256(MIN_STAKE)));
+        _refusesCommit(
+            coordinator,
+            round,
             abi.encodeWithSelector(
-                IRoundLedger.RoundLedgerStakeTooLow.selector, stranger.addr, uint256(0), uint256(MIN_STAKE)
+                IRoundLedger.RoundLedgerStakeTooLow.selector, coordinator.addr, MIN_STAKE, uint256(MAX_MIN_STAKE)
             )
         );
-        ledger.commitUpdates(round, BUNDLE_HASH, batch);
+        ledger.commitUpdates(round, BUNDLE_HASH, batchOf(coordinator, commitmentOf(coordinator.addr, round)));
+        vm.assertEq(ledger.rounds(round).entries, 0, "passed over");
     }
 
     // The coordinator's own entry.
@@ -322,12 +340,12 @@ contract RoundLedgerPlacesTest is CrowdTest {
 
     /// @dev It needs the minimum of stake, locked or not: the bond, which is never less here, will do.
     function test_coordinator_needsNoMoreThanItsBond() public {
-        IRoundLedger.Policy memory changed = policy();
+        IPolicies.Policy memory changed = policy();
         changed.minStake = MAX_MIN_STAKE;
         changed.reward = 0;
         changed.bond = MIN_BOND;
         vm.prank(address(timelock));
-        ledger.addPolicy(changed);
+        policies.addPolicy(changed);
         uint256 unlocked = vault.stakeOf(coordinator.addr) - MIN_BOND;
         RoundId round = open();
         vm.prank(coordinator.addr);
@@ -489,10 +507,13 @@ contract RoundLedgerPlacesTest is CrowdTest {
         _refusesNotAbsent(late, 0);
         for (uint256 i = 0; i < 3; ++i) {
             _refusesNotAbsent(late, i);
-            round = open();
+            uint256 state = vm.snapshotState();
+            open();
             // Quotas are larger by its own now, so it may have no luck.
-            VmHashes(address(vm)).setBlockhash(vault.basis().blockNumber, _luckyFor(late));
-            round = _reopen(round);
+            bytes32 lucky = _luckyFor(late);
+            vm.revertToState(state);
+            VmHashes(address(vm)).setBlockhash(vault.basis().blockNumber, lucky);
+            round = open();
             vm.assertTrue(ledger.hasPlace(round, late.addr), "has a place");
             _anchorWithTwo(round);
         }

@@ -270,9 +270,14 @@ contract VectorsTest is Deployment {
         }
     }
 
-    function _anchor(string memory base, uint32[] memory weights) private view returns (IRoundLedger.Anchor memory) {
+    function _anchor(string memory base, uint32[] memory weights, uint32[] memory pays)
+        private
+        view
+        returns (IRoundLedger.Anchor memory)
+    {
         return IRoundLedger.Anchor({
             weights: weights,
+            pays: pays,
             delivered: _uint(string.concat(base, ".delivered")),
             meanRoot: _word(string.concat(base, ".meanRoot")),
             stateRoot: _word(string.concat(base, ".stateRoot")),
@@ -284,9 +289,13 @@ contract VectorsTest is Deployment {
     }
 
     function test_vectors_anchor() public view {
-        IRoundLedger.Anchor memory anchor = _anchor(".anchor", _weights(".anchor.weights"));
-        vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.anchorHash"), "with entries");
-        anchor = _anchor(".anchor", new uint32[](0));
+        uint32[] memory none = new uint32[](0);
+        uint32[] memory weights = _weights(".anchor.weights");
+        IRoundLedger.Anchor memory anchor = _anchor(".anchor", weights, _weights(".anchor.pays"));
+        vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.anchorHash"), "with pays");
+        anchor = _anchor(".anchor", weights, none);
+        vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.unpaidAnchorHash"), "without pays");
+        anchor = _anchor(".anchor", none, none);
         vm.assertEq(_libraries.hashAnchor(anchor), _word(".anchor.emptyAnchorHash"), "without entries");
     }
 
@@ -311,21 +320,35 @@ contract VectorsTest is Deployment {
         _checkMean(lanes, ".weightedSum", _uint(".weightedSum.weightSum"), 1);
     }
 
-    function test_vectors_trimmedSum() public view {
-        string[4] memory cases = [".trimmedSum.usual", ".trimmedSum.ties", ".trimmedSum.lowered", ".trimmedSum.one"];
+    function test_vectors_clampedSum() public view {
+        string[7] memory cases = ["usual", "half", "majority", "edges", "nibbles", "steps", "two"];
         for (uint256 i = 0; i < cases.length; ++i) {
-            uint256 trim = _uint(string.concat(cases[i], ".trim"));
-            uint32[] memory weights = _weights(string.concat(cases[i], ".weights"));
-            bytes[] memory updates = _leaves(string.concat(cases[i], ".updates"));
-            uint256 count = 0;
-            for (uint256 j = 0; j < weights.length; ++j) {
-                count += weights[j];
-            }
-            uint256 divisor = _libraries.trimmedDivisor(trim, count);
-            vm.assertEq(divisor, _uint(string.concat(cases[i], ".divisor")), "divisor");
-            bytes memory lanes = _libraries.trimmedSum(trim, weights, updates);
-            _checkMean(lanes, cases[i], divisor, _uint(string.concat(cases[i], ".meanScale")));
+            string memory base = string.concat(".clampedSum.", cases[i]);
+            (uint32[] memory weights, bytes[] memory updates) =
+                _counted(_weights(string.concat(base, ".weights")), _leaves(string.concat(base, ".updates")));
+            bytes memory lanes = _libraries.clampedSum(weights, updates, _bytes(string.concat(base, ".magnitudes")));
+            uint256 weightSum = _uint(string.concat(base, ".weightSum"));
+            _checkMean(lanes, base, weightSum, _uint(string.concat(base, ".meanScale")));
         }
+    }
+
+    /// @dev What has a weight above 0, in the same order.
+    function _counted(uint32[] memory weights, bytes[] memory updates)
+        private
+        pure
+        returns (uint32[] memory, bytes[] memory)
+    {
+        uint256 count = 0;
+        for (uint256 i = 0; i < weights.length; ++i) {
+            if (weights[i] == 0) continue;
+            (weights[count], updates[count]) = (weights[i], updates[i]);
+            ++count;
+        }
+        assembly ("memory-safe") {
+            mstore(weights, count)
+            mstore(updates, count)
+        }
+        return (weights, updates);
     }
 
     /// @dev Lanes, aggregate and mean of one leaf.
@@ -395,7 +418,7 @@ contract VectorsTest is Deployment {
             rolling = _libraries.append(rolling, contributors[i], hashes[i]);
         }
         vm.assertEq(rolling, _word(".round.entriesHash"), "rolling hash");
-        bytes32 anchorHash = _libraries.hashAnchor(_anchor(".round", _weights(".round.weights")));
+        bytes32 anchorHash = _libraries.hashAnchor(_anchor(".round", _weights(".round.weights"), new uint32[](0)));
         vm.assertEq(anchorHash, _word(".round.anchorHash"), "anchor hash");
         vm.assertEq(keccak256(_bytes(".round.header")), _word(".round.headerHash"), "header hash");
     }

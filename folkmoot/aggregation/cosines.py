@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isqrt
 
 UNIT = 1 << 16
@@ -24,3 +25,13 @@ def cosine(product: int, square: int, other_square: int) -> int:
         return 0
     size = min(isqrt((product * product << 32) // (square * other_square)), UNIT)
     return size if product >= 0 else -size
+
+
+def cosine_matrix(products: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Return the cosines of all pairs, in 1/UNIT, from k rows of k exact inner products; each pair is computed once."""
+    squares = [row[i] for i, row in enumerate(products)]
+    lower = [
+        [cosine(product, squares[i], square) for product, square in zip(row, squares[: i + 1], strict=False)]
+        for i, row in enumerate(products)
+    ]
+    return tuple((*row, *(below[i] for below in lower[i + 1 :])) for i, row in enumerate(lower))

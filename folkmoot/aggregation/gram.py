@@ -8,13 +8,13 @@ of additions (nor a fused one) can round. This module knows no rules.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from folkmoot.aggregation.interface import Gram
 from folkmoot.protocol import acceleration
-from folkmoot.protocol.arrays import I64, U8
+from folkmoot.protocol.arrays import F64, I64, U8
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.updates import UpdateReader
@@ -51,15 +51,9 @@ def gram_matrix(manifest: Manifest, exponents: Sequence[int], updates: Sequence[
             run = slice(LEAF * (start - first), LEAF * (end - first))
             _add_products([row[run] for row in rows], sums[exponent])
         del rows  # before the next ones are read
-    smallest = min(exponents)
-    total = [[0] * count for _ in range(count)]
-    for exponent, part in sums.items():
-        scale = 4 ** (exponent - smallest)
-        for i, row in enumerate(part.tolist()):
-            for j in range(i + 1):
-                total[i][j] += scale * row[j]
-                total[j][i] = total[i][j]
-    return tuple(tuple(line) for line in total)
+    return in_smallest_units(
+        {exponent: np.tril(part) + np.tril(part, -1).T for exponent, part in sums.items()}
+    )
 
 
 def _add_products(rows: list[U8], total: I64) -> None:
@@ -78,6 +72,22 @@ def _add_products(rows: list[U8], total: I64) -> None:
     wide = np.array(rows, dtype=np.float64)
     wide -= 128
     total += (wide @ wide.T).astype(np.int64)
+
+
+def in_smallest_units(sums: Mapping[int, I64 | F64]) -> Gram:
+    """Add up inner products that were taken by exponent, in units of ``4^e_min``.
+
+    Args:
+        sums: int64 or float64[k, k] of integers below 2^53, by exponent.
+
+    Returns:
+        k rows of k integers.
+    """
+    smallest = min(sums)
+    parts = [
+        part.astype(np.int64).astype(object) << 2 * (exponent - smallest) for exponent, part in sums.items()
+    ]
+    return tuple(tuple(row) for row in sum(parts[1:], parts[0]).tolist())
 
 
 def exponent_runs(

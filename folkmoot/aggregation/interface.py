@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from folkmoot.aggregation.cosines import cosine
+from folkmoot.aggregation.cosines import cosine_matrix
 from folkmoot.errors import InputError
 from folkmoot.protocol.verdict import Reason
 
@@ -31,6 +31,8 @@ class RoundFacts:
     """For each update the sum of ``|q|`` of each tensor."""
     elements: tuple[int, ...] = field(kw_only=True)
     """Coordinates of each tensor, from the manifest."""
+    noisy: bool = field(default=False, kw_only=True)
+    """Whether updates carry the noise of differential privacy, as the manifest declares it."""
 
     @property
     def count(self) -> int:
@@ -46,16 +48,8 @@ class RoundFacts:
 
     @cached_property
     def cosines(self) -> Gram:
-        """``C_ij``: cosines of all pairs, in 1/UNIT; each pair is computed once."""
-        squares = [row[i] for i, row in enumerate(self.gram)]
-        lower = [
-            [
-                cosine(product, squares[i], square)
-                for product, square in zip(row, squares[: i + 1], strict=False)
-            ]
-            for i, row in enumerate(self.gram)
-        ]
-        return tuple((*row, *(below[i] for below in lower[i + 1 :])) for i, row in enumerate(lower))
+        """``C_ij``: cosines of all pairs, in 1/UNIT."""
+        return cosine_matrix(self.gram)
 
     def distances(self) -> Gram:
         """``D_ij = G_ii + G_jj - 2 G_ij``: squared distances in the Gram matrix's units."""
@@ -130,9 +124,9 @@ def expect_selectable(rule: str, selected: int, most: int) -> None:
         )
 
 
-def expect_parameters(rule: str, parameters: Sequence[int], names: Sequence[str]) -> None:
-    """Raise InputError (``invalid-policy``) unless there is one parameter a name."""
-    if len(parameters) != len(names):
+def expect_parameters(rule: str, parameters: Sequence[int], names: Sequence[str], optional: int = 0) -> None:
+    """Raise InputError (``invalid-policy``) unless there is one parameter a name, or some optional ones less."""
+    if not len(names) - optional <= len(parameters) <= len(names):
         wanted = f"the parameters {', '.join(names)}" if names else "no parameters"
         raise InputError(
             f"The rule {rule!r} takes {wanted}, but the policy has {list(parameters)}.", code="invalid-policy"

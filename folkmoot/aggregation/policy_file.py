@@ -4,8 +4,8 @@
 Keys are the fields of `folkmoot.protocol.policy.Policy` in camelCase; amounts (units of 1e-18 tokens) and integers of
 64 bits are decimal strings, and are also taken as integers. `verifier` is an address, or the word `arbiter` for the
 arbiter of the deployment that the policy is for, or `none`; it may be left out for `arbiter`. `bundleHash` is 0x-hex.
-It may be left out for any bundle, `minSumSquares`, `noise1024`, `steps`, `privacyCap` and `retainRounds` for 0, and
-`meanScale` for 7 at width 2 and 1 at others.
+It may be left out for any bundle, `interval`, `minSumSquares`, `noise1024`, `steps`, `privacyCap` and `retainRounds`
+for 0, and `meanScale` for 7 at width 2 and 1 at others.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import check_bounds, floor_warning
-from folkmoot.privacy.settings import PrivacySettings, check_matches_policy
+from folkmoot.privacy.settings import PrivacySettings, check_bounds, check_matches_policy, floor_warning
 from folkmoot.protocol.budget import MAX_STEPS
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.hashing import json_name, parse_json

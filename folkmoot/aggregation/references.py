@@ -76,6 +76,18 @@ def compared_leaves(leaves: int, entries_hash: bytes) -> I64 | None:
     return chosen[chosen < leaves]
 
 
+def thinned(manifest: Manifest, sample: I64 | None, most: int) -> I64:
+    """Return each ``ceil(n / most)``-th of n leaves, from the first on.
+
+    Args:
+        manifest: The model's layout.
+        sample: int64[n], ascending; None means all leaves of the model.
+        most: At most this many are left.
+    """
+    leaves = np.arange(manifest.leaves, dtype=np.int64) if sample is None else sample
+    return leaves[:: -(-len(leaves) // most)]
+
+
 @dataclass(frozen=True)
 class Reference:
     """The exact products of one reference with the k delivered updates of a round."""

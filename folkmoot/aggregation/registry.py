@@ -13,52 +13,34 @@ from typing import Protocol
 
 from folkmoot.aggregation.interface import Rule
 from folkmoot.aggregation.references import ReferenceKind
-from folkmoot.aggregation.rules import (
-    centered_clipping,
-    clipped_mean,
-    fltrust,
-    geometric_median,
-    guarded_mean,
-    guarded_nnm,
-    guarded_trimmed_mean,
-    guided_mean,
-    majority,
-    mean,
-    multi_krum,
-    nnm,
-    root_cosine,
-    root_guard,
-    root_veto,
-    rooted_mean,
-    trimmed_mean,
-    windowed_mean,
-)
+from folkmoot.aggregation.rules import clamped_mean, mean, multi_krum
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import BOND_FACTOR, MAX_CONTRIBUTORS, MAX_KRUM_CONTRIBUTORS, Policy
 
-_MODULES = (
-    mean,
-    multi_krum,
-    clipped_mean,
-    nnm,
-    geometric_median,
-    centered_clipping,
-    majority,
-    guarded_mean,
-    guarded_nnm,
-    trimmed_mean,
-    guarded_trimmed_mean,
-    guided_mean,
-    fltrust,
-    root_cosine,
-    root_guard,
-    root_veto,
-    rooted_mean,
-    windowed_mean,
-)
-_RULES: dict[str, Rule] = {module.NAME: module.weigh for module in _MODULES}
+SHIPPED = (mean, clamped_mean, multi_krum)
+"""The rules that a federation can have."""
 
-_USES: dict[str, frozenset[ReferenceKind]] = {module.NAME: module.USES for module in _MODULES}
+FORMER = frozenset(
+    {
+        "centered_clipping",
+        "clipped_mean",
+        "fltrust",
+        "geometric_median",
+        "guarded_mean",
+        "guarded_nnm",
+        "guarded_trimmed_mean",
+        "guided_mean",
+        "majority",
+        "nnm",
+        "root_cosine",
+        "root_guard",
+        "root_veto",
+        "rooted_mean",
+        "trimmed_mean",
+        "windowed_mean",
+    }
+)
+"""Rules of earlier releases."""
 
 
 class Check(Protocol):
@@ -72,30 +54,71 @@ class Check(Protocol):
         """
 
 
-_CHECKS: dict[str, Check] = {
-    module.NAME: module.check
-    for module in (guarded_nnm, guarded_trimmed_mean, multi_krum, nnm, root_veto, trimmed_mean)
-}
+class RuleModule(Protocol):
+    """What the module of a rule has.
 
-PARAMETERS: dict[str, tuple[str, ...]] = {module.NAME: module.PARAMETERS for module in _MODULES}
+    It may also have a ``check`` of the type `Check`, and an integer ``OPTIONAL``: how many of its last parameters can
+    be left out.
+    """
+
+    NAME: str
+    """Name of the rule in a policy."""
+    PARAMETERS: tuple[str, ...]
+    """Names of its parameters, by position."""
+    USES: frozenset[ReferenceKind]
+    """The references that it uses."""
+
+    @property
+    def weigh(self) -> Rule:
+        """The rule."""
+
+
+_MODULES: dict[str, RuleModule] = {}
+_CHECKS: dict[str, Check] = {}
+_OPTIONAL: dict[str, int] = {}
+
+PARAMETERS: dict[str, tuple[str, ...]] = {}
 """Names of each rule's parameters, by position."""
+
+
+def register(module: RuleModule) -> None:
+    """Let this process find a rule by name. Simulations add rules that no federation can have."""
+    _MODULES[module.NAME] = module
+    PARAMETERS[module.NAME] = module.PARAMETERS
+    _OPTIONAL[module.NAME] = getattr(module, "OPTIONAL", 0)
+    if (check := getattr(module, "check", None)) is not None:
+        _CHECKS[module.NAME] = check
+
+
+for _module in SHIPPED:
+    register(_module)
 
 
 def rule(name: str) -> Rule:
     """Return the rule with this name.
 
     Raises:
-        InputError: ``unknown-rule``: there is none.
+        InputError: ``unknown-rule``: there is none; ``former-rule``: no federation can have it any more.
     """
-    try:
-        return _RULES[name]
-    except KeyError:
-        near = get_close_matches(name, _RULES, 1, 0.5)
-        raise InputError(
-            f"There is no aggregation rule {name!r}.{f' Did you mean {near[0]}?' if near else ''}",
-            remedy=f"The rules are {', '.join(_RULES)}; a newer release may have more.",
-            code="unknown-rule",
-        ) from None
+    if name not in _MODULES:
+        raise _missing(name)
+    return _MODULES[name].weigh
+
+
+def _missing(name: str) -> InputError:
+    known = [module.NAME for module in SHIPPED]
+    if name in FORMER:
+        return InputError(
+            f"The rule {name} is no longer one that a federation can have.",
+            remedy=f"Give the policy the rule {clamped_mean.NAME}, which needs no parameters.",
+            code="former-rule",
+        )
+    near = get_close_matches(name, known, 1, 0.5)
+    return InputError(
+        f"There is no aggregation rule {name!r}.{f' Did you mean {near[0]}?' if near else ''}",
+        remedy=f"The rules are {', '.join(known)}; a newer release may have more.",
+        code="unknown-rule",
+    )
 
 
 def uses(name: str) -> frozenset[ReferenceKind]:
@@ -105,19 +128,21 @@ def uses(name: str) -> frozenset[ReferenceKind]:
         InputError: ``unknown-rule``: there is none.
     """
     rule(name)
-    return _USES[name]
+    return _MODULES[name].USES
 
 
 def check_policy_rule(policy: Policy) -> None:
     """Check that the rule of a policy exists, that its assumptions hold, and that the ledger can prove and back it.
 
     The ledger accepts any name and any parameters; it refuses a policy of which the weights can't be proven, or whose
-    bond is below four rewards (contracts/src/libraries/Policies.sol).
+    bond is below four rewards (contracts/src/Policies.sol).
 
     Raises:
-        InputError: ``unknown-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule whose assumptions the
-            policy violates, and for what the ledger refuses.
+        InputError: ``unknown-rule``, ``former-rule``, ``wrong-parameters``, or ``impossible-policy`` for a rule whose
+            assumptions the policy violates, and for what the ledger refuses.
     """
+    if policy.rule not in [module.NAME for module in SHIPPED]:
+        raise _missing(policy.rule)
     _check(policy.rule, policy.parameters, policy.min_contributors, policy.max_contributors)
     most = most_contributors(policy.rule)
     if policy.max_contributors > most:
@@ -155,9 +180,12 @@ _MOST = (1 << 16) - 1  # contributors that a policy can ask for
 
 def _check(name: str, parameters: Sequence[int], fewest: int, most: int) -> None:
     rule(name)
-    if len(parameters) != len(PARAMETERS[name]):
+    most_parameters = len(PARAMETERS[name])
+    fewest_parameters = most_parameters - _OPTIONAL[name]
+    if not fewest_parameters <= len(parameters) <= most_parameters:
+        range_ = f"{fewest_parameters} to " if fewest_parameters < most_parameters else ""
         raise InputError(
-            f"The rule {name} has {len(PARAMETERS[name])} parameters, not {len(parameters)}.",
+            f"The rule {name} has {range_}{most_parameters} parameters, not {len(parameters)}.",
             remedy=f"Give them by position: {', '.join(PARAMETERS[name]) or 'none'}.",
             code="wrong-parameters",
         )

@@ -24,7 +24,7 @@ import numpy as np
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.lineage import PastRound
-from folkmoot.aggregation.references import Reference, references
+from folkmoot.aggregation.references import Reference, references, thinned
 from folkmoot.aggregation.stages.weighting_state import lower_median
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import I64
@@ -73,14 +73,13 @@ def repeat_cosines(
     Raises:
         ArtifactError: An update can't be read.
     """
-    leaves = np.arange(manifest.leaves, dtype=np.int64) if sample is None else sample
-    leaves = leaves[:: -(-len(leaves) // EXAMINED_LEAVES)]
+    leaves = thinned(manifest, sample, EXAMINED_LEAVES)
     shifts = [2 * (exponent - min(exponents)) for exponent in exponents]
-    found = [_cosine(manifest, shifts, *one, leaves) for one in zip(updates, keys, strict=True)]
-    known = [cosine for cosine in found if cosine is not None]
+    cosines = [_cosine(manifest, shifts, *one, leaves) for one in zip(updates, keys, strict=True)]
+    known = [cosine for cosine in cosines if cosine is not None]
     median = lower_median(known) if known else UNIT
     most, least = UNIT - (UNIT - median) // 2, max(median - median // 4, LEAST)
-    return tuple(max(least, min(UNIT if cosine is None else cosine, most)) for cosine in found)
+    return tuple(max(least, min(UNIT if cosine is None else cosine, most)) for cosine in cosines)
 
 
 def compare_earlier(

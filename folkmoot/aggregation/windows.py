@@ -20,7 +20,7 @@ from statistics import median_low
 import numpy as np
 
 from folkmoot.aggregation.cosines import UNIT
-from folkmoot.aggregation.gram import exponent_runs
+from folkmoot.aggregation.gram import exponent_runs, in_smallest_units
 from folkmoot.aggregation.interface import Gram
 from folkmoot.aggregation.lineage import Published
 from folkmoot.aggregation.references import Reference, Windows
@@ -82,7 +82,7 @@ def windows(
         ArtifactError: An update can't be read.
     """
     factors = [scaled(published) for published in rounds]
-    parts = [[found[who] for found in factors if who in found] for who in rounds[-1]]
+    parts = [[factors_of[who] for factors_of in factors if who in factors_of] for who in rounds[-1]]
     count = len(parts)
     products = window_products(manifest, exponents, parts, [] if trajectory is None else [trajectory])
     compared = None if trajectory is None else Reference(products[-1][:count], products[-1][-1])
@@ -126,11 +126,7 @@ def window_products(
             run = rows[:, LEAF * (start - first) : LEAF * (end - first)]
             sums[exponent] += run @ run.T
         del rows  # before the next ones are made
-    smallest = min(exponents)
-    total = np.zeros((count, count), dtype=object)
-    for exponent, part in sums.items():
-        total += part.astype(np.int64).astype(object) << 2 * (exponent - smallest)
-    return tuple(tuple(row) for row in total.tolist())
+    return in_smallest_units(sums)
 
 
 def _sum(parts: Sequence[Scaled], first: int, last: int) -> F64:

@@ -79,7 +79,6 @@ def run_apart(
 
     Args:
         module: Module to run.
-        app: The app.
         scratch: Folder for all files that the process writes; created if it does not exist.
         words: Further arguments of the command line.
         what: Name of the step in messages and of its log, a key of `DOING`.
@@ -170,8 +169,6 @@ def raised(app: AppFolder, error: BaseException, who: str) -> InputError:
     """Return the error for an exception of an app's own code, with file and line. The traceback goes to the log.
 
     Args:
-        app: The app.
-        error: The exception.
         who: Component of the app that raised it, for example ``The ServerApp``.
     """
     traceback.print_exception(error)
@@ -252,7 +249,7 @@ def _missing(app: AppFolder, module: str, who: str) -> InputError:
                 f"installed torch {torch}."
             )
     quoted = " ".join(f"'{text}'" if set(text) & set("<>[]; *") else text for text in wanted)
-    doubt = "".join(f"First decide whether you need it: {found}. " for found in app.doubts())
+    doubt = "".join(f"First decide whether you need it: {reason}. " for reason in app.doubts())
     return InputError(
         f"{who} imports {module}, which is not installed here.{more}",
         remedy=f"{doubt}Install it with `{sys.executable} -m pip install {quoted}`.{note}",
@@ -266,13 +263,6 @@ def _version(distribution: str) -> str:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return ""
-
-
-def take_identity() -> None:
-    """Set task, run and node in this process, as Flower does before it calls an app."""
-    from flwr.supercore.task_identity import TaskIdentity
-
-    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
 
 def load_component(app: AppFolder, reference: str, who: str) -> Any:
@@ -308,6 +298,6 @@ def load_component(app: AppFolder, reference: str, who: str) -> Any:
             code="app-component",
         ) from error
     from folkmoot.flower.client_app import AnchoredClientApp
-    from folkmoot.flower.server_app import AnchoredServerApp
+    from folkmoot.flower.relay.server_app import AnchoredServerApp
 
     return loaded.original if isinstance(loaded, AnchoredClientApp | AnchoredServerApp) else loaded

@@ -26,12 +26,13 @@ from folkmoot.apps import apart
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.apps.limit import StepLimit
 from folkmoot.errors import InputError
+from folkmoot.runtime.flower_internals import pack, take_identity
 
 if TYPE_CHECKING:
     from flwr.app import ArrayRecord
     from numpy.typing import NDArray
 
-    from folkmoot.flower.starts import Start
+    from folkmoot.flower.relay.starts import Start
 
 ARRAYS = "arrays.npz"
 """File with the arrays; ``arr_0`` is the app's first array."""
@@ -59,7 +60,6 @@ class Captured:
     """Start arguments of an app."""
 
     app: AppFolder
-    """The app."""
     arrays: Mapping[str, NDArray[Any]]
     """Initial arrays, by name, in the app's own order."""
     num_rounds: int
@@ -100,7 +100,6 @@ def capture(
     """Run an app's ServerApp in a separate process until it starts its strategy.
 
     Args:
-        app: The app.
         scratch: Folder for logs and results.
         nodes: Number of nodes that it sees.
         limit: How long it may take.
@@ -126,7 +125,6 @@ class _Examiner:
     """Runs a ServerApp and writes its start arguments.
 
     Args:
-        app: The app.
         scratch: Folder for the results.
         nodes: Number of nodes that the ServerApp sees.
         node_config: Further entries of the node config.
@@ -151,10 +149,10 @@ class _Examiner:
         from flwr.app import Context, RecordDict
         from flwr.serverapp import ServerApp
 
-        from folkmoot.flower.legacy import servers_replaced
-        from folkmoot.flower.starts import starts_replaced
+        from folkmoot.flower.relay.legacy import servers_replaced
+        from folkmoot.flower.relay.starts import starts_replaced
 
-        apart.take_identity()
+        take_identity()
         server = apart.load_component(self.app, self.app.serverapp, "The ServerApp")
         if not isinstance(server, ServerApp):
             raise InputError(
@@ -220,7 +218,7 @@ class _Examiner:
         """Return a grid that has nodes but sends nothing."""
         from flwr.serverapp import Grid
 
-        from folkmoot.flower.legacy import ASKING
+        from folkmoot.flower.relay.legacy import ASKING
 
         examiner = self
 
@@ -285,7 +283,7 @@ class _Examiner:
 
     def driven(self) -> NoReturn:
         """End the process with an error, because the app sends messages itself."""
-        from folkmoot.flower.legacy import secure
+        from folkmoot.flower.relay.legacy import secure
 
         frames = inspect.stack()
         if any("secure_aggregation" in frame.filename for frame in frames):
@@ -306,19 +304,18 @@ class _Examiner:
     def caught(self, strategy: Any, given: Mapping[str, Any]) -> NoReturn:
         """Record the arguments of `start`, and end the process."""
         try:
-            outcome = self._found(strategy, given)
+            outcome = self._outcome_of(strategy, given)
         except InputError as error:
             apart.fail(self.scratch, error)
         except BaseException as error:
             apart.fail(self.scratch, apart.raised(self.app, error, "The app"))
         apart.finish(self.scratch, outcome)
 
-    def _found(self, strategy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    def _outcome_of(self, strategy: Any, given: Mapping[str, Any]) -> dict[str, Any]:
         from flwr.app import ConfigRecord
-        from flwr.common.serde import recorddict_to_proto
 
-        from folkmoot.flower.legacy import described
-        from folkmoot.flower.server_app import NOISE, TREES, refusal
+        from folkmoot.flower.relay.legacy import described
+        from folkmoot.flower.relay.server_app import NOISE, TREES, refusal
 
         kind = type(described(strategy))
         legacy = kind is not type(strategy)
@@ -341,9 +338,7 @@ class _Examiner:
             raise self._too_few(required)
         config = given.get("train_config") or ConfigRecord()
         messages, problem = self._messages(strategy, record, config)
-        (self.scratch / MESSAGE).write_bytes(
-            recorddict_to_proto(messages[0].content).SerializeToString(deterministic=True)
-        )
+        (self.scratch / MESSAGE).write_bytes(pack(messages[0].content))
         with (self.scratch / ARRAYS).open("wb") as file:
             np.savez(file, *arrays.values())
         rounds = given.get("num_rounds", 3)
@@ -392,7 +387,7 @@ class _Examiner:
         """Check that the app has a train function, and no mod that masks its result."""
         from flwr.clientapp import ClientApp
 
-        from folkmoot.flower.legacy import secure
+        from folkmoot.flower.relay.legacy import secure
 
         client = apart.load_component(self.app, self.app.clientapp, "The ClientApp")
         if not isinstance(client, ClientApp):
@@ -476,7 +471,6 @@ def mixed(app: AppFolder, missing: str, *, legacy: bool) -> InputError:
     """Return the error for an app of both interfaces.
 
     Args:
-        app: The app.
         missing: What the client does not find, or does not have.
         legacy: Whether the client is of the old interface.
     """
@@ -508,7 +502,7 @@ def _noisy(app: AppFolder, strategy: str) -> InputError:
 
 
 def _notes(strategy: Any, bases: Sequence[Any]) -> list[str]:
-    from folkmoot.flower.legacy import own_method
+    from folkmoot.flower.relay.legacy import own_method
 
     notes = []
     flowers = next((cls.__name__ for cls in bases if cls.__name__ in OTHERS_RULE), None)

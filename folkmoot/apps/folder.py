@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.runtime.flower_internals import flatten, parse_pairs
 
 PROJECT = "pyproject.toml"
 """File that describes a Flower app."""
@@ -101,7 +102,6 @@ class AppFolder:
         """Read the folder of an app.
 
         Args:
-            path: The folder.
             run_config: Overrides as Flower's ``--run-config`` takes them: ``key=value`` pairs, or one TOML file.
 
         Raises:
@@ -175,13 +175,13 @@ class AppFolder:
 
         An app may have a strategy in its source that it does not use, so this is no refusal.
         """
-        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for path in sorted(self.path.rglob("*.py")):
             for name in _names(path):
                 for start, reason in DOUBTS.items():
                     if name.startswith(start):
-                        found.setdefault(reason, f"{path.relative_to(self.path)} imports {name}, {reason}")
-        return list(found.values())
+                        reasons.setdefault(reason, f"{path.relative_to(self.path)} imports {name}, {reason}")
+        return list(reasons.values())
 
     def missing(self, module: str) -> tuple[list[str], list[str]]:
         """Return the packages to install after a module could not be imported.
@@ -251,17 +251,13 @@ def read_pairs(texts: Sequence[str], what: str) -> dict[str, Any]:
     Args:
         texts: Values of the option.
         what: Name of the settings for error messages, for example ``run config``.
-
-    Raises:
-        InputError: The settings can't be parsed.
     """
     import click
-    from flwr.common.config import parse_config_args
 
     given = [text for text in texts if text.strip()]
     example = f"Write it as Flower does: --{what.replace(' ', '-')} 'number=0.1 name=\"text\"'."
     try:
-        pairs = dict(parse_config_args(given)) if given else {}
+        pairs = parse_pairs(given) if given else {}
     except (click.ClickException, ValueError, OSError) as error:
         reason = error.message if isinstance(error, click.ClickException) else str(error)
         raise InputError(
@@ -286,10 +282,8 @@ def of_partition(values: Mapping[str, Any], partition: int) -> dict[str, Any]:
 
 
 def _flat(values: Any, path: Path) -> dict[str, Any]:
-    from flwr.common.config import flatten_dict
-
     try:
-        return dict(flatten_dict(values))
+        return flatten(values)
     except (ValueError, AttributeError) as error:
         raise InputError(
             f"[tool.flwr.app.config] of {path / PROJECT} can't be used: {error}",

@@ -70,7 +70,7 @@ class Observer:
         self._wrap(BaseProcess, "start", lambda *_: self.reached[PROCESSES].add("worker processes"))
         sys.addaudithook(self._event)
 
-    def found(self) -> dict[str, list[str]]:
+    def reached_by_kind(self) -> dict[str, list[str]]:
         """Return what was reached, in JSON types: by kind, without what `join` allows to every app."""
         return {kind: sorted(things) for kind, things in self.reached.items() if things}
 

@@ -10,19 +10,16 @@ from __future__ import annotations
 import io
 import json
 import os
-import signal
-import time
 import tomllib
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from folkmoot.apps.folder import PROJECT, AppFolder
 from folkmoot.errors import InputError
-from folkmoot.flower.contributor import HOMES
+from folkmoot.runtime.flower_internals import build_bundle
+from folkmoot.runtime.processes import end_with_parent
 
 if TYPE_CHECKING:
     from flwr.serverapp import ServerApp
@@ -41,9 +38,6 @@ OUTPUT = "FOLKMOOT_OUTPUT"
 
 OUTPUT_LINE = "Files that the app writes are in "
 """Start of the log line in which a ServerApp names that folder."""
-
-GRACE = 2.0
-"""Seconds that a simulation may take to end after its SuperLink has ended."""
 
 _CLIENT = '''# SPDX-License-Identifier: Apache-2.0
 """The ClientApp of {name}, anchored."""
@@ -72,7 +66,6 @@ def stage_app(app: AppFolder, target: Path) -> Path:
     run are given to ``flwr run`` as settings.
 
     Args:
-        app: The app.
         target: An existing folder.
 
     Returns:
@@ -116,8 +109,6 @@ def bundle_of(app: AppFolder) -> bytes:
         InputError: Flower can't bundle the app, it is an anchored copy, or it has a key file.
     """
     import click
-    from flwr.cli.build import build_fab_from_files
-    from flwr.cli.utils import collect_files
 
     if (app.path / ENTRY).exists() or (app.path / f"{ENTRY}.py").exists():
         raise InputError(
@@ -126,14 +117,9 @@ def bundle_of(app: AppFolder) -> bytes:
             code="app-anchored",
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # Flower uses pathspec in the same way.
-            files = {
-                name: path
-                for name, path in collect_files(app.path).items()
-                if not any(part.startswith(".") for part in name.split("/")[:-1])
-            }
-            data = build_fab_from_files(files)[0]
+        data = build_bundle(
+            app.path, lambda name: not any(part.startswith(".") for part in name.split("/")[:-1])
+        )
     except (ValueError, OSError, click.ClickException) as error:
         raise InputError(
             f"Flower can't bundle the app {app.name}: {' '.join(str(error).split())}",
@@ -206,30 +192,8 @@ def in_output_folder(app: ServerApp) -> ServerApp:
         folder = Path(os.environ.get(OUTPUT) or "folkmoot-output", str(context.run_id)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         os.chdir(folder)
-        if os.environ.get(HOMES):
-            end_with_parent()
+        end_with_parent()
         log(INFO, "%s%s", OUTPUT_LINE, folder)
         app(grid, context)
 
     return outer
-
-
-def end_with_parent() -> None:
-    """End this process and all of Ray's processes `GRACE` seconds after its parent, which ends with the SuperLink.
-
-    Otherwise, Flower's simulation engine waits for its ServerApp, and the ServerApp waits for nodes that no longer
-    train.
-    """
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        time.sleep(GRACE)
-        if (
-            os.getpgrp() == parent
-        ):  # Flower's executor leads its own process group, which includes all of Ray.
-            os.killpg(parent, signal.SIGKILL)
-        os._exit(1)
-
-    Thread(target=watch, name="end-with-parent", daemon=True).start()

@@ -22,11 +22,12 @@ from folkmoot.apps.capture import FIRST_NODE, MESSAGE, Captured, mixed
 from folkmoot.apps.folder import AppFolder, of_partition
 from folkmoot.apps.limit import StepLimit
 from folkmoot.apps.observed import Observer
-from folkmoot.artifacts.start import Start
+from folkmoot.artifacts.federation import Start
 from folkmoot.errors import InputError, ManifestError
 from folkmoot.protocol.genesis import Genesis, calibrated_exponent, first_exponent, width_settings
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
+from folkmoot.runtime.flower_internals import take_identity, unpack
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,7 +100,6 @@ def start_of_app(
         settings: Training settings of the manifest. An app sees none of them.
 
     Raises:
-        ManifestError: The arrays can't be used.
         InputError: The training returned other arrays, or numbers that are not finite.
     """
     training = {**(settings or {}), **width_settings(width)}
@@ -192,7 +192,7 @@ def _main(arguments: Sequence[str]) -> NoReturn:
     app = AppFolder.read(Path(folder)).with_overrides(given)
     observer = Observer(app.path, scratch)
     try:
-        outcome = {**_train(app, scratch, json.loads(node), kind), "reached": observer.found()}
+        outcome = {**_train(app, scratch, json.loads(node), kind), "reached": observer.reached_by_kind()}
     except InputError as error:
         apart.fail(scratch, error)
     except BaseException as error:
@@ -202,15 +202,13 @@ def _main(arguments: Sequence[str]) -> NoReturn:
 
 def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) -> dict[str, Any]:
     from flwr.app import Context, Message, RecordDict
-    from flwr.common.serde import recorddict_from_proto
-    from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 
     from folkmoot.flower.encoding import failure
-    from folkmoot.flower.legacy import PARAMETERS, metrics_of
+    from folkmoot.flower.relay.legacy import PARAMETERS, metrics_of
 
-    apart.take_identity()
+    take_identity()
     client = apart.load_component(app, app.clientapp, "The ClientApp")
-    content = recorddict_from_proto(ProtoRecordDict.FromString((scratch / MESSAGE).read_bytes()))
+    content = unpack((scratch / MESSAGE).read_bytes())
     message = Message(content, dst_node_id=FIRST_NODE, message_type=kind)
     context = Context(
         run_id=1,
@@ -240,8 +238,8 @@ def _train(app: AppFolder, scratch: Path, node: Mapping[str, Any], kind: str) ->
         np.savez(file, *[array.numpy() for array in record.values()])
     metrics = metrics_of(reply.content) or {
         name: value
-        for one in reply.content.metric_records.values()
-        for name, value in one.items()
+        for metric_record in reply.content.metric_records.values()
+        for name, value in metric_record.items()
         if isinstance(value, int | float)
     }
     return {"names": list(record), "metrics": metrics}

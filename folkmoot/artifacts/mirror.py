@@ -10,21 +10,19 @@ Damaged ones are fetched again.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from folkmoot.artifacts.federation import read_genesis
 from folkmoot.artifacts.inventory import Anchored, Commitments
-from folkmoot.artifacts.sources import CHUNK, DOCUMENT_LIMIT, WISHES, ArtifactSource, FolderSource
-from folkmoot.artifacts.states import MADE_PREFIX, RebuildingSource
-from folkmoot.artifacts.wishes import Wishes
-from folkmoot.errors import ArtifactError, LocalError, ManifestError
+from folkmoot.artifacts.retention import Wishes
+from folkmoot.artifacts.sources import ArtifactSource, fetch_into
+from folkmoot.artifacts.states import RebuildingSource
+from folkmoot.artifacts.store import DOCUMENT_LIMIT, FolderStore, Owner, disk
+from folkmoot.errors import ArtifactError, LocalError
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
@@ -35,13 +33,14 @@ from folkmoot.protocol.state import MAGIC
 from folkmoot.protocol.verdict import Artifacts
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
-from folkmoot.runtime.files import sync_folder
 
 UNREACHABLE_LIMIT = 3
 """Number of consecutive files without an answer of any source, after which the other files are skipped."""
 
 REPORT_LIMIT = 2**20
 """Maximum size in bytes of an evaluation report."""
+
+MIRROR = Owner("mirror", 0o644, "Ask another mirror for it.")
 
 _NOBODY: frozenset[int] = frozenset()
 
@@ -55,9 +54,7 @@ class Missing:
     file: str
     """sha256 of the file, or `by-keccak/` and its keccak256."""
     why: str
-    """Answers of the sources."""
     round: int | None = None
-    """Round of the file, if any."""
     needed: bool = True
     """Whether an audit needs it. It does not need files of void rounds and evaluation reports."""
 
@@ -67,13 +64,7 @@ class Missing:
 
     def to_json(self) -> dict[str, Any]:
         """Return the missing file as JSON values."""
-        return {
-            "what": self.what,
-            "file": self.file,
-            "why": self.why,
-            "round": self.round,
-            "needed": self.needed,
-        }
+        return asdict(self)
 
 
 @dataclass
@@ -81,159 +72,45 @@ class Copied:
     """Result of a copy."""
 
     fetched: int = 0
-    """Number of files that were fetched."""
     kept: int = 0
     """Number of complete files that already existed."""
     bytes: int = 0
-    """Number of bytes that were fetched."""
     made: int = 0
     """Number of states that were made of a mean, and not fetched."""
     rounds: int = 0
     """Number of rounds with all files."""
     deleted: int = 0
-    """Number of files that were deleted by rule or by wish."""
     missing: list[Missing] = field(default_factory=list)
-    """Files that could not be fetched."""
 
 
-class MirrorFolder(FolderSource):
-    """The folder of a mirror, opened for writing.
-
-    Args:
-        folder: The folder; it is created if it does not exist.
-
-    Raises:
-        LocalError: The folder can't be written.
-    """
+class MirrorFolder(FolderStore):
+    """The folder of a mirror; it is made if it is not there."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.incoming = folder / "incoming"
-        with _writing(folder):
-            for place in (self.incoming, folder / "by-keccak"):
-                place.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder, MIRROR)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Lock the folder for this process while the block runs, and remove unfinished files of an earlier process.
-
-        Raises:
-            LocalError: Another process has locked it.
-        """
-        with _writing(self.folder), ExitStack() as stack:
+        """Lock the folder for this process while the block runs, and remove unfinished files of an earlier process."""
+        with disk(self.root):
             lock = locks.try_acquire(self.incoming / "lock")
-            if lock is None:
-                raise LocalError(
-                    f"Another process is filling the mirror {self.folder}.",
-                    remedy="Stop it first, or give another folder by --to.",
-                    code="already-running",
-                )
-            stack.enter_context(lock)
-            for leftover in self.incoming.glob("*.part"):
-                leftover.unlink(missing_ok=True)
-            for folder in self.incoming.glob(f"{MADE_PREFIX}*"):
-                shutil.rmtree(folder, ignore_errors=True)
+        if lock is None:
+            raise LocalError(
+                f"Another process is filling the mirror {self.root}.",
+                remedy="Stop it first, or give another folder by --to.",
+                code="already-running",
+            )
+        with lock:
+            self.clear_incoming()
+            for name in self.unfinished():
+                self.forget(name)
             yield
-
-    def add(self, path: Path, sha256: str) -> int:
-        """Copy a file into the folder, and check the hash of the copy. Return its size.
-
-        Raises:
-            ArtifactError: The bytes do not have the hash in the name.
-            LocalError: The folder can't be written.
-        """
-        digest, size = hashlib.sha256(), 0
-        with _writing(self.folder), self._part() as part, part.open("wb") as file:
-            with path.open("rb") as source:
-                while chunk := source.read(CHUNK):
-                    digest.update(chunk)
-                    size += file.write(chunk)
-            if digest.hexdigest() != sha256:
-                raise ArtifactError(
-                    f"The file {sha256} changed while it was copied.",
-                    remedy="Run the command again.",
-                    code="artifact-damaged",
-                )
-            file.flush()
-            os.fsync(file.fileno())
-            self._place(part, self.folder / sha256[:2] / sha256)
-        return size
-
-    def add_document(self, keccak256: str, data: bytes) -> str:
-        """Write a document and its link by keccak256. Return its sha256.
-
-        Raises:
-            LocalError: The folder can't be written.
-        """
-        sha256 = sha256_hex(data)
-        with _writing(self.folder):
-            for content, place in (
-                (data, self.folder / sha256[:2] / sha256),
-                (sha256.encode(), self.folder / "by-keccak" / keccak256),
-            ):
-                with self._part() as part, part.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    self._place(part, place)
-        return sha256
-
-    def keep_wishes(self, data: bytes) -> None:
-        """Write the list of wishes to delete update files.
-
-        Raises:
-            LocalError: The folder can't be written.
-        """
-        with _writing(self.folder), self._part() as part, part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            self._place(part, self.folder / WISHES)
-
-    def delete(self, sha256: str, size: int, magic: bytes = b"") -> bool:
-        """Delete a file of this size in bytes that begins with these bytes. Return whether there was one.
-
-        Raises:
-            LocalError: The folder can't be written.
-        """
-        place = self.folder / sha256[:2] / sha256
-        with _writing(self.folder):
-            if not place.exists() or place.stat().st_size != size:
-                return False
-            with place.open("rb") as file:
-                if file.read(len(magic)) != magic:
-                    return False
-            fault_point("mirror.file-deleted.before")
-            place.unlink()
-            sync_folder(place.parent)
-            fault_point("mirror.file-deleted.after")
-        return True
-
-    @contextmanager
-    def _part(self) -> Iterator[Path]:
-        descriptor, name = tempfile.mkstemp(dir=self.incoming, suffix=".part")
-        os.close(descriptor)
-        part = Path(name)
-        try:
-            yield part
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _place(self, part: Path, target: Path) -> None:
-        """Rename a complete, synced file to its final name."""
-        target.parent.mkdir(exist_ok=True)
-        part.chmod(0o644)
-        fault_point("mirror.file-placed.before")
-        part.replace(target)
-        sync_folder(target.parent)
-        fault_point("mirror.file-placed.after")
 
 
 class Copier:
     """Copies the files to which a chain commits into a folder.
 
     Args:
-        folder: The folder.
         source: Source of the files. It is not trusted.
         sure: Names of files that are known to be complete, so that no file is hashed twice. The copier adds to it.
     """
@@ -241,7 +118,7 @@ class Copier:
     def __init__(self, folder: MirrorFolder, source: ArtifactSource, sure: set[str] | None = None) -> None:
         self._folder, self._source = folder, source
         self._sure = sure if sure is not None else set()
-        self._states = RebuildingSource(folder, folder.incoming)
+        self._states = RebuildingSource(folder, folder)
         self._silent = 0
         self.copied = Copied()
 
@@ -252,11 +129,11 @@ class Copier:
         """Remove the states that were made and are not in the folder."""
         self._states.clear()
 
-    def genesis(self, genesis_hash: bytes, manifest_hash: bytes) -> Manifest:
+    def genesis(self, genesis_hash: bytes, manifest_hash: bytes) -> tuple[Genesis, Manifest]:
         """Copy the genesis, its manifest and its state.
 
         Returns:
-            The manifest, which determines the maximum sizes of the files of rounds.
+            The genesis, and the manifest, which determines the maximum sizes of the files of rounds.
 
         Raises:
             ArtifactError: One of the three can't be fetched. Without them no other file can be copied.
@@ -264,26 +141,17 @@ class Copier:
         data = self._document("the genesis file", genesis_hash, 0)
         if data is None:
             raise self._nothing()
-        genesis = Genesis.from_json(data)
-        path = self._file("the manifest", genesis.manifest, DOCUMENT_LIMIT, 0)
-        if path is None:
-            raise self._nothing()
-        try:
-            manifest = Manifest.from_json(path.read_bytes())
-        except ManifestError as error:
-            raise ArtifactError(
-                f"The manifest of the genesis is invalid. {error.message}",
-                remedy="Ask whoever started the federation for the right genesis files.",
-            ) from error
-        if manifest.hash != manifest_hash:
-            raise ArtifactError(
-                "The genesis names another manifest than the ledger.",
-                remedy="The federation can't have been deployed so: check --deployment and --rpc.",
-                code="artifact-damaged",
-            )
+
+        def fetch(sha256: str) -> bytes:
+            path = self._file("the manifest", sha256, DOCUMENT_LIMIT, 0)
+            if path is None:
+                raise self._nothing()
+            return path.read_bytes()
+
+        genesis, manifest = read_genesis(data, fetch, manifest_hash)
         if self._file("the first state", genesis.state, manifest.state_file_size, 0) is None:
             raise self._nothing()
-        return manifest
+        return genesis, manifest
 
     def carried(self, manifest: Manifest) -> None:
         """Copy the carried files of a manifest."""
@@ -346,8 +214,7 @@ class Copier:
         """Return a round's artifacts file, if the folder has it."""
         try:
             artifacts = Artifacts.from_json(self._folder.document(anchored.artifacts_hash.hex()))
-        except ArtifactError as error:
-            _require_readable(error)
+        except ArtifactError:
             return None
         if artifacts.round != anchored.number or len(artifacts.updates) != anchored.entries:
             return None
@@ -363,13 +230,19 @@ class Copier:
             sha256: Name of the file.
             size: Size in bytes of such files.
             magic: First bytes of such files.
-
-        Raises:
-            LocalError: The folder can't be written.
         """
-        if self._folder.delete(sha256, size, magic):
-            self._sure.discard(sha256)
-            self.copied.deleted += 1
+        place = self._folder.place(sha256)
+        with disk(self._folder.root):
+            if not place.exists() or place.stat().st_size != size:
+                return
+            with place.open("rb") as file:
+                if file.read(len(magic)) != magic:
+                    return
+        fault_point("mirror.file-deleted.before")
+        self._folder.delete(sha256)
+        fault_point("mirror.file-deleted.after")
+        self._sure.discard(sha256)
+        self.copied.deleted += 1
 
     def _listed(
         self,
@@ -400,8 +273,7 @@ class Copier:
     def _make(self, sha256: str) -> bool:
         """Make a state of the round's mean; return False where its base or the mean is missing, or the anchor lies."""
         with suppress(ArtifactError):
-            self._folder.add(self._states.rebuild(sha256), sha256)
-            self._states.discard(sha256)
+            self._states.rebuild(sha256)
             self.copied.made += 1
             return True
         return False
@@ -409,37 +281,30 @@ class Copier:
     def _file(
         self, what: str, sha256: str, limit: int, round_number: int | None, needed: bool = True
     ) -> Path | None:
+        place = self._folder.place(sha256)
         if sha256 in self._sure:
-            return self._folder.folder / sha256[:2] / sha256
-        try:
-            path = self._folder.fetch(sha256, limit)
-        except ArtifactError as error:
-            _require_readable(error)
-        else:
+            return place
+        with suppress(ArtifactError):  # A missing or damaged file is made or fetched.
+            self._folder.fetch(sha256, limit)
             self.copied.kept += 1
             self._sure.add(sha256)
-            return path
+            return place
         if self._states.knows(sha256) and self._make(sha256):
             self._sure.add(sha256)
-            return self._folder.folder / sha256[:2] / sha256
+            return place
         try:
-            copy = self._source.fetch(sha256, limit)
-            size = self._folder.add(copy, sha256)
+            fetch_into(self._folder, self._source, sha256, limit)
         except ArtifactError as error:
             self._refused(what, sha256, error, round_number, needed)
             return None
-        self._source.discard(sha256)
         self._sure.add(sha256)
-        self._got(size)
-        return self._folder.folder / sha256[:2] / sha256
+        self._got(place.stat().st_size)
+        return place
 
     def _document(self, what: str, keccak256: bytes, round_number: int, needed: bool = True) -> bytes | None:
         name = keccak256.hex()
-        try:
+        with suppress(ArtifactError):  # A missing or damaged file is fetched.
             data = self._folder.document(name)
-        except ArtifactError as error:
-            _require_readable(error)
-        else:
             self.copied.kept += 1
             self._sure.add(sha256_hex(data))
             return data
@@ -448,7 +313,7 @@ class Copier:
         except ArtifactError as error:
             self._refused(what, f"by-keccak/{name}", error, round_number, needed)
             return None
-        self._sure.add(self._folder.add_document(name, data))
+        self._sure.add(self._folder.put_document(data).sha256)
         self._got(len(data))
         return data
 
@@ -488,17 +353,14 @@ class Mirroring:
     """Progress of a mirror: the completed rounds and the remaining ones."""
 
     commitments: Commitments
-    """Files to which the chain commits."""
     folder: MirrorFolder
-    """Folder for the files."""
     source: ArtifactSource
-    """Source of the files."""
     rounds: range | None = None
     """Rounds to copy; None for all."""
     whole: set[int] = field(default_factory=set)
     """Rounds that are complete and final."""
-    manifest: Manifest | None = None
-    """The manifest; None until it is copied."""
+    first: tuple[Genesis, Manifest] | None = None
+    """The genesis and the manifest; None until they are copied."""
     sure: set[str] = field(default_factory=set)
     """Names of complete files in the folder."""
     emptied: dict[int, frozenset[int]] = field(default_factory=dict)
@@ -517,19 +379,18 @@ class Mirroring:
             The number of the round, or 0 for the genesis and the reports, and the result of its copy.
 
         Raises:
-            RpcError: The endpoint failed.
             ArtifactError: No source answers, or the genesis can't be fetched.
-            LocalError: The folder can't be written.
         """
         self.commitments.look()
         with Copier(self.folder, self.source, self.sure) as copier:
             yield from self._step(copier)
 
     def _step(self, copier: Copier) -> Iterator[tuple[int, Copied]]:
-        if self.manifest is None:
+        if self.first is None:
             ledger = self.commitments.ledger
-            self.manifest = copier.genesis(ledger.genesis_hash(), ledger.manifest_hash())
-        copier.carried(self.manifest)
+            self.first = copier.genesis(ledger.genesis_hash(), ledger.manifest_hash())
+        _, manifest = self.first
+        copier.carried(manifest)
         for sha256 in sorted(self.commitments.reports):
             copier.report(sha256)
         yield 0, copier.copied
@@ -542,7 +403,7 @@ class Mirroring:
             copier.copied = Copied()
             policy = self.commitments.policy(anchored.policy)
             wishes = unwanted.get(number, ())
-            if copier.round(anchored, self.manifest, policy, unwanted=wishes, spare=spare, link=not chosen):
+            if copier.round(anchored, manifest, policy, unwanted=wishes, spare=spare, link=not chosen):
                 self.whole.add(number)
             yield number, copier.copied
         self.emptied = {number: done & unwanted.get(number, _NOBODY) for number, done in self.emptied.items()}
@@ -550,16 +411,14 @@ class Mirroring:
         if spare > self.thinned or any(
             indexes > self.emptied.get(number, _NOBODY) for number, indexes in unwanted.items()
         ):
-            yield from self._delete(copier, self.manifest, unwanted, spare)
+            yield from self._delete(copier, unwanted, spare)
 
     def _wishes(self) -> Wishes:
         """Return the wishes that folder and source know, and keep those that count in the folder."""
         deployment = self.commitments.deployment
         known: list[DeletionWish] = []
-        try:
+        with suppress(ArtifactError):  # The list is damaged: the source's is what is known.
             known += self.folder.wishes()
-        except ArtifactError as error:
-            _require_readable(error)
         with suppress(ArtifactError):  # Without an answer, the folder's list is what is known.
             known += self.source.wishes()
         wishes = Wishes(known, Domain(deployment.chain_id, deployment.ledger), self.commitments.accepts)
@@ -567,33 +426,33 @@ class Mirroring:
         accounts = {account for number in numbers for account in self.commitments.contributors(number)}
         counting = wishes.counting(sorted(accounts))
         if counting and self._written != counting:
-            self.folder.keep_wishes(to_file(counting))
+            self.folder.write_wishes(to_file(counting))
             self._written = counting
         return wishes
 
     def _unwanted(self, wishes: Wishes) -> dict[int, frozenset[int]]:
         """Return the numbers of the entries whose update files may be deleted, by round."""
         commitments, expired = self.commitments, self.commitments.expired()
-        found = {number: frozenset(range(commitments.rounds[number].entries)) for number in expired}
+        unwanted = {number: frozenset(range(commitments.rounds[number].entries)) for number in expired}
         for number in commitments.free() - expired:
             accounts = enumerate(commitments.contributors(number))
             if wanted := frozenset(index for index, account in accounts if wishes.cover(account, number)):
-                found[number] = wanted
-        return found
+                unwanted[number] = wanted
+        return unwanted
 
     def _links(self, spare: Collection[int]) -> set[int]:
         """Return the rounds from whose means the state before the first copied round is rebuilt."""
-        found: set[int] = set()
+        numbers: set[int] = set()
         if self.rounds is not None:
             rounds = self.commitments.rounds
-            number = next((rounds[one].base for one in rounds if one in self.rounds), 0)
+            number = next((rounds[round_].base for round_ in rounds if round_ in self.rounds), 0)
             while number in spare:
-                found.add(number)
+                numbers.add(number)
                 number = rounds[number].base
-        return found
+        return numbers
 
     def _delete(
-        self, copier: Copier, manifest: Manifest, unwanted: Mapping[int, frozenset[int]], spare: set[int]
+        self, copier: Copier, unwanted: Mapping[int, frozenset[int]], spare: set[int]
     ) -> Iterator[tuple[int, Copied]]:
         """Delete unwanted update files and the states of spare rounds, unless another entry or round keeps them."""
         rounds = self.commitments.rounds
@@ -602,7 +461,10 @@ class Mirroring:
             for number, indexes in unwanted.items()
             if indexes > self.emptied.get(number, _NOBODY)
         }
-        kept = self._kept(copier, manifest, unwanted, spare, reads_updates=bool(new))
+        assert self.first is not None  # noqa: S101  # the step has copied it
+        genesis, manifest = self.first
+        kept = {genesis.state, *(entry.sha256 for entry in manifest.files)}
+        kept |= self._kept(copier, unwanted, spare, reads_updates=bool(new))
         for number in sorted(new.keys() | (spare - self.thinned)):
             copier.copied = Copied()
             listed = copier.listed(rounds[number])
@@ -622,15 +484,13 @@ class Mirroring:
     def _kept(
         self,
         copier: Copier,
-        manifest: Manifest,
         unwanted: Mapping[int, frozenset[int]],
         spare: set[int],
         *,
         reads_updates: bool,
     ) -> set[str]:
-        """Return the files that stay: wanted updates, carried files, means and states of rounds that are not void."""
-        genesis = Genesis.from_json(self.folder.document(self.commitments.ledger.genesis_hash().hex()))
-        kept = {genesis.state, *(entry.sha256 for entry in manifest.files)}
+        """Return the files of rounds that stay: wanted updates, means and states of rounds that are not void."""
+        kept: set[str] = set()
         for number, anchored in self.commitments.rounds.items():
             known, indexes = self.named.get(number), unwanted.get(number, _NOBODY)
             if (
@@ -646,21 +506,3 @@ class Mirroring:
             if not anchored.void:
                 kept.update(known[1:] if number not in spare else known[1:2])
         return kept
-
-
-def _require_readable(error: ArtifactError) -> None:
-    """Raise an error if the own folder can't be read. A missing or damaged file is not an error: it is fetched."""
-    if error.code == "artifact-unreachable":
-        raise error
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LocalError(
-            f"The mirror {folder} can't be written: {error.strerror or error}.",
-            remedy="Check the disk and the permissions of the folder. Existing files are kept.",
-            code="mirror-unwritable",
-        ) from error

@@ -8,10 +8,8 @@ trusted. This module knows no chain; `fetch_state` reads one.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +18,8 @@ from typing import Self
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.retention import KEPT_EVERY
 from folkmoot.artifacts.sources import EXPIRED, SPARE, ArtifactSource
-from folkmoot.errors import ArtifactError, InputError, LocalError
+from folkmoot.artifacts.store import FolderStore, Owner, disk
+from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
@@ -34,16 +33,12 @@ from folkmoot.runtime.fault_points import fault_point
 ABSENT = frozenset({"artifact-missing", "artifact-unknown", EXPIRED, SPARE})
 """Codes of the errors that a source does not have a file."""
 
-MADE_PREFIX = "folkmoot-states-"
-"""First part of the name of a folder with states that are made. A killed process leaves it behind."""
-
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How the state after a round follows from the state of its base."""
 
     round: int
-    """The round."""
     state: str
     """sha256 of the state file after it."""
     base: str
@@ -53,9 +48,7 @@ class Recipe:
     exponents: tuple[int, ...]
     """The exponents of its header, one a tensor."""
     policy: Policy
-    """The policy that it pinned."""
     manifest: Manifest
-    """The model's layout."""
 
     @property
     def mean_size(self) -> int:
@@ -68,23 +61,19 @@ class RebuildingSource:
 
     Args:
         source: The wrapped source. Whatever it has is taken from there.
-        folder: Folder for the states that are made; by default the system's for temporary files.
+        store: Store in which the states that are made stay; by default a temporary one.
     """
 
-    def __init__(self, source: ArtifactSource, folder: Path | None = None) -> None:
+    def __init__(self, source: ArtifactSource, store: FolderStore | None = None) -> None:
         self.source = source
-        self._parent = folder
+        self._given = self._store = store
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._recipes: dict[str, Recipe] = {}
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._names: set[str] = set()  # Of the states that were made.
         self._spent = ""  # The last discarded state. It is kept, because the next one mostly follows from it.
 
     def learn(self, artifacts: Artifacts, policy: Policy, manifest: Manifest) -> None:
         """Note how the state of a round is made.
-
-        Args:
-            artifacts: The round's artifacts file.
-            policy: The policy that the round pinned.
-            manifest: The model's layout.
 
         Raises:
             ArtifactError: The artifacts file has no header of this manifest.
@@ -95,8 +84,8 @@ class RebuildingSource:
             raise _no_recipe(artifacts, error.message) from error
         if len(exponents) != len(manifest.tensors):
             raise _no_recipe(artifacts, "there is not one exponent a tensor.")
-        known = self._recipes.get(artifacts.state)
-        if known is None or known.round > artifacts.round:  # Later rounds may have left the state as it was.
+        other = self._recipes.get(artifacts.state)
+        if other is None or other.round > artifacts.round:  # Later rounds may have left the state as it was.
             self._recipes[artifacts.state] = Recipe(
                 artifacts.round,
                 artifacts.state,
@@ -140,13 +129,10 @@ class RebuildingSource:
         """Keep a state that was computed elsewhere as one that was made; return the sha256 of its file.
 
         Raises:
-            LocalError: The disk has no room (``state-disk``).
+            StoreError: The disk failed, or has no room.
         """
-        with self._writing() as part:
-            with part.open("wb") as file:
-                file.writelines(state.chunks())
-            sha256 = _digest(part)
-        part.rename(self._place(sha256))
+        sha256 = self._made_store().put_chunks(state.chunks()).sha256
+        self._names.add(sha256)
         return sha256
 
     def discard(self, sha256: str) -> None:
@@ -155,14 +141,16 @@ class RebuildingSource:
             self.source.discard(sha256)
         elif sha256 != self._spent:
             if self._spent:
-                self._place(self._spent).unlink(missing_ok=True)
+                self._remove(self._spent)
             self._spent = sha256
 
     def clear(self) -> None:
-        """Remove all states that were made."""
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = None
+        """Remove all states that were made, unless they are in a given store."""
+        self._names.clear()
+        self._store = self._given
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        self._temporary = None
 
     def close(self) -> None:
         """See `ArtifactSource.close`."""
@@ -175,7 +163,7 @@ class RebuildingSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove all states that were made. The wrapped source stays open."""
+        """See `clear`. The wrapped source stays open."""
         self.clear()
 
     def rebuild(self, sha256: str) -> Path:
@@ -208,13 +196,13 @@ class RebuildingSource:
 
         Raises:
             ArtifactError: A mean is missing or damaged, or what follows is another state. The message says where.
-            LocalError: The disk failed, or has no room (``state-disk``).
+            StoreError: The disk failed, or has no room.
         """
         wanted = recipes[-1].state
         for recipe in recipes:
             before, path = path, self._step(recipe, path, wanted)
             if recipe is not recipes[0]:
-                before.unlink()
+                self._remove(before.name)
         return path
 
     def _base_of(self, recipe: Recipe, wanted: str) -> Path | None:
@@ -245,53 +233,43 @@ class RebuildingSource:
             if path.stat().st_size != size:
                 why = f"the {what} of round {recipe.round} has {path.stat().st_size} bytes, not {size}."
                 raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
-        read = FileUpdate(mean, recipe.policy.mean_width).read
-        with self._writing() as part:
-            write_next_state(base, read, recipe.exponents, recipe.policy, recipe.manifest, part)
-            found = _digest(part)
-        self.source.discard(recipe.mean)
-        if found != recipe.state:
-            part.unlink()
-            why = (
-                f"from the state {recipe.base} and the mean {recipe.mean}, round {recipe.round} leads to the state "
-                f"{found}, and its artifacts file names {recipe.state}."
-            )
-            raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
-        fault_point("states.rebuilt")
-        return part.rename(self._place(recipe.state))
+        store = self._made_store()
+        with store.writer() as writer:
+            try:
+                read = FileUpdate(mean, recipe.policy.mean_width).read
+                with disk(store.root):
+                    write_next_state(
+                        base, read, recipe.exponents, recipe.policy, recipe.manifest, writer.path
+                    )
+            except (EncodingError, InputError) as error:
+                why = f"the mean {recipe.mean} of round {recipe.round}: {error.message}"
+                raise _not_rebuilt(wanted, recipe, why, "artifact-damaged") from error
+            self.source.discard(recipe.mean)
+            writer.reread()
+            if writer.sha256() != recipe.state:
+                why = (
+                    f"from the state {recipe.base} and the mean {recipe.mean}, round {recipe.round} leads to the state "
+                    f"{writer.sha256()}, and its artifacts file names {recipe.state}."
+                )
+                raise _not_rebuilt(wanted, recipe, why, "artifact-damaged")
+            fault_point("states.rebuilt")
+            writer.keep()
+        self._names.add(recipe.state)
+        return store.place(recipe.state)
 
-    @contextmanager
-    def _writing(self) -> Iterator[Path]:
-        """Give the path of a state that has no name yet; remove it if it can't be written.
-
-        Raises:
-            LocalError: The disk failed, or has no room (``state-disk``).
-        """
-        part = self._place("part")
-        try:
-            yield part
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise LocalError(
-                f"A state can't be written in {part.parent}: {error.strerror or error}.",
-                remedy="Make room there. TMPDIR names another folder for temporary files.",
-                code="state-disk",
-            ) from error
-
-    def _place(self, sha256: str) -> Path:
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix=MADE_PREFIX, dir=self._parent)
-        return Path(self._folder.name) / sha256
+    def _made_store(self) -> FolderStore:
+        if self._store is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="folkmoot-states-")
+            self._store = FolderStore(Path(self._temporary.name), Owner("states"))
+        return self._store
 
     def _made(self, sha256: str) -> Path | None:
-        if self._folder is None or not self._place(sha256).is_file():
-            return None
-        return self._place(sha256)
+        """Return the path of a state that was made; None for another one."""
+        return self._made_store().place(sha256) if sha256 in self._names else None
 
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    def _remove(self, sha256: str) -> None:
+        self._names.discard(sha256)
+        self._made_store().delete(sha256)
 
 
 def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Manifest, number: int) -> Path:
@@ -300,12 +278,9 @@ def fetch_state(states: RebuildingSource, commitments: Commitments, manifest: Ma
     Args:
         states: Source of the files.
         commitments: What the chain commits to, read before.
-        manifest: The model's layout.
-        number: Number of the round.
 
     Raises:
         ArtifactError: A file is missing or damaged.
-        RpcError: The endpoint failed.
     """
     anchored = commitments.rounds[number]
     artifacts = Artifacts.from_json(states.document(anchored.artifacts_hash.hex()))

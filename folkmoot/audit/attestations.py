@@ -29,11 +29,7 @@ def attest(summary: Summary, deployment: Deployment, account: LocalAccount) -> A
 
 
 def write(attestation: Attestation, path: Path) -> None:
-    """Write an attestation, all of it or nothing.
-
-    Raises:
-        InputError: The file can't be written (`attestation-unwritable`).
-    """
+    """Write an attestation, all of it or nothing."""
     try:
         write_whole(path, attestation.to_json())
     except OSError as error:
@@ -45,14 +41,9 @@ def write(attestation: Attestation, path: Path) -> None:
 
 
 def read(folder: Path, deployment: Deployment) -> list[Attestation]:
-    """Read all files of a folder, whose auditors the user knows.
-
-    Raises:
-        InputError: The folder can't be read, a file is not an attestation, its auditor did not sign it, or it is of
-            another ledger (`invalid-attestation`).
-    """
+    """Read all files of a folder, whose auditors the user knows."""
     domain = Domain(deployment.chain_id, deployment.ledger)
-    found = []
+    attestations = []
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == ".json")
         if not paths:
@@ -68,10 +59,10 @@ def read(folder: Path, deployment: Deployment) -> list[Attestation]:
                 raise _unusable(
                     path, f"it is of {made.domain.verifying_contract} on chain {made.domain.chain_id}"
                 )
-            found.append(made)
+            attestations.append(made)
     except OSError as error:
         raise _unusable(folder, error.strerror or str(error)) from error
-    return found
+    return attestations
 
 
 def compare(attestations: Sequence[Attestation], summary: Summary) -> None:
@@ -80,18 +71,18 @@ def compare(attestations: Sequence[Attestation], summary: Summary) -> None:
     An attestation counts for a round if its anchor is the one that the ledger stores. Otherwise it is of a history that
     the chain has not kept, which becomes a note.
     """
-    for one in attestations:
+    for attestation in attestations:
         for number in summary.expired:
-            attested = one.recomputed.get(number)
+            attested = attestation.recomputed.get(number)
             if attested is None:
                 continue
             if attested != summary.anchors[number]:
                 summary.notes.append(
-                    f"{one.auditor} recomputed another anchor of round {number}, at block {one.block}, than the "
-                    "ledger stores: the attestation does not count for this round."
+                    f"{attestation.auditor} recomputed another anchor of round {number}, at block "
+                    f"{attestation.block}, than the ledger stores: the attestation does not count for this round."
                 )
-            elif one.auditor not in summary.attested.setdefault(number, []):
-                summary.attested[number].append(one.auditor)
+            elif attestation.auditor not in summary.attested.setdefault(number, []):
+                summary.attested[number].append(attestation.auditor)
 
 
 def _unusable(path: Path, why: str) -> InputError:

@@ -17,39 +17,39 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from folkmoot.artifacts.model import WRONG, check_handed_out
 from folkmoot.artifacts.sources import ArtifactSource, CoordinatorSource
 from folkmoot.audit.code import check_code
-from folkmoot.audit.endpoints import compare_histories
 from folkmoot.audit.entries import EntryCounts, check_entries, check_entries_hash
-from folkmoot.audit.facts import facts_of
+from folkmoot.audit.failure import Subject, mismatch
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import check_genesis
-from folkmoot.audit.governance import check_governance, replay_governance
-from folkmoot.audit.history import Block, History, PinnedRpc, read_history
-from folkmoot.audit.journal import Checked, Journal, opened
-from folkmoot.audit.ledger_state import Round
-from folkmoot.audit.models import check_model
+from folkmoot.audit.governance import check_governance, check_registry, check_roles, replay_governance
+from folkmoot.audit.history import Block, History, PinnedRpc, compare_histories, read_history
+from folkmoot.audit.journal import Checked, Journal, facts_of, opened
+from folkmoot.audit.ledger_state import Expired
 from folkmoot.audit.outcome import Recomputation
+from folkmoot.audit.parent import check_parent
 from folkmoot.audit.policies import check_policies, verifier_notes
-from folkmoot.audit.registry import check_registry
-from folkmoot.audit.retention import Expired
 from folkmoot.audit.rewards import check_rewards, check_supply
-from folkmoot.audit.roles import check_roles
 from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import check_stakes, fold_stakes
 from folkmoot.errors import ArtifactError, AuditFailure
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.events import Censored, DisputeUpheld, Event, Withheld
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.commitment import NO_MEMORY
+from folkmoot.protocol.hashing import sha256_of
+from folkmoot.protocol.parent import Parent
 from folkmoot.rpc.client import Phase, Rpc
-from folkmoot.rpc.quorum import split_urls
+from folkmoot.rpc.quorum import open_rpc, split_urls
 from folkmoot.runtime.units import format_amount
 
 RPC_TIMEOUT = 60.0
 """Timeout in seconds of a request. Some logs are long."""
 
 
-_TOLD: Mapping[type[Event] | type[None], str] = {
+_JUDGMENTS: Mapping[type[Event] | type[None], str] = {
     Withheld: "what it had anchored was demanded, and nobody showed it in time",
     Censored: "an update that was delivered on chain was anchored as not delivered",
 }
@@ -110,6 +110,12 @@ class Summary:
     """State root of that round."""
     active: tuple[int, bytes] | None = None
     """Active version and hash of its report."""
+    recalled: tuple[int, ...] = ()
+    """Versions that votes recalled."""
+    parent: Parent | None = None
+    """The version of another federation with whose state this one starts."""
+    parent_standing: str = ""
+    """What votes of the parent made of that version; empty if the parent's chain was not asked."""
     journal: Journal | None = None
     """Journal with results of earlier audits and of this one, if any."""
     seconds: float = 0.0
@@ -146,6 +152,8 @@ class Summary:
             "head": self.model_head,
             "stateRoot": "0x" + self.state_root.hex(),
             "activeVersion": self.active[0] if self.active else None,
+            "recalled": list(self.recalled),
+            "parent": self.parent and {**self.parent.to_json(), "standing": self.parent_standing or None},
             "activeReport": "0x" + self.active[1].hex() if self.active else None,
             "journal": self._journal_to_json(),
             "seconds": round(self.seconds, 3),
@@ -172,13 +180,13 @@ def audit(
     progress: Progress | None = None,
     coordinator: CoordinatorSource | None = None,
     reads_states: bool = True,
+    parent_rpc: str = "",
 ) -> Summary:
     """Check the whole history of a federation.
 
     Args:
         rpc_urls: Endpoints. The first is audited, and the others must give the same answers.
         deployment: Addresses of the contracts.
-        source: Source of the artifacts.
         from_round: First round to recompute. The data on the chain are checked for all rounds.
         journal: File with the rounds that were verified. They are not recomputed as long as their data on the chain are
             the same. The data on the chain are checked every time.
@@ -186,11 +194,11 @@ def audit(
         coordinator: Coordinator whose model files are compared with the states; by default the source, if it is one.
         reads_states: Whether to read the files of states and models too. They follow from the first state and the
             updates, and are most of what passes the line.
+        parent_rpc: An endpoint of the chain of the federation that this one came from. It is trusted for what it says
+            of that one. Without it, only the first state is compared.
 
     Raises:
-        AuditFailure: The first mismatch.
         ChainError: An endpoint failed, or serves another chain.
-        ArtifactError: The source gave no answer.
         InputError: The journal is of another audit, damaged, in use, or can't be written (`audit-journal`).
     """
     started = time.monotonic()
@@ -202,6 +210,9 @@ def audit(
         compared = asked if reads_states else None
         run = _Run(files, from_round, journal, progress or Progress(), compared, reads_states)
         summary = _check(endpoints, deployment, run)
+        if parent_rpc:
+            run.progress.step("parent")
+            _check_parent(stack.enter_context(open_rpc(parent_rpc, RPC_TIMEOUT)), summary)
     summary.seconds = time.monotonic() - started
     return summary
 
@@ -233,6 +244,7 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
 
     progress.step("genesis")
     origin = check_genesis(history, files)
+    summary.parent = origin.manifest.parent
 
     progress.step("policies, stakes, rounds")
     policies = check_policies(history)
@@ -259,7 +271,8 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
     check_stakes(history, stakes)
 
     progress.step("registry and votes")
-    summary.active = check_registry(history, ledger)
+    releases = check_registry(history, ledger)
+    summary.active, summary.recalled = releases.active, tuple(sorted(releases.recalled))
     assembly = replay_governance(history, stakes)
     check_governance(history, assembly, stakes)
     check_roles(history)
@@ -277,6 +290,19 @@ def _check(endpoints: Sequence[PinnedRpc], deployment: Deployment, run: _Run) ->
         )
     summary.notes += verifier_notes(history, policies)
     return summary
+
+
+def _check_parent(rpc: Rpc, summary: Summary) -> None:
+    if summary.parent is None:
+        summary.notes.append(
+            "This federation names no parent: the endpoint of a parent's chain was not asked."
+        )
+        return
+    summary.parent_standing = check_parent(rpc, summary.parent)
+    if summary.parent_standing == "recalled":
+        summary.notes.append(
+            f"Warning: this federation starts from {summary.parent}, which its votes recalled."
+        )
 
 
 def _open(rpc_urls: Sequence[str], stack: ExitStack) -> list[PinnedRpc]:
@@ -374,9 +400,10 @@ def _check_round(summary: Summary, recomputation: Recomputation, replayed: Round
 
 def _voided_note(recomputation: Recomputation, replayed: Round) -> str:
     """Return a note on the recomputation of a void round, which has no effect on the model."""
+    judgment = recomputation.ledger.judgments.get(replayed.number)
     if replayed.phase != Phase.SLASHED:
         return f"Round {replayed.number} is void: it was built on a round that was slashed."
-    reason = _TOLD.get(type(replayed.judgment))
+    reason = _JUDGMENTS.get(type(judgment))
     if reason:
         return f"Round {replayed.number} was slashed: {reason}."
     try:
@@ -387,11 +414,32 @@ def _voided_note(recomputation: Recomputation, replayed: Round) -> str:
         return f"Round {replayed.number} was slashed; it could not be recomputed. {error.message}"
     if outcome.expired is not None:
         return f"Round {replayed.number} was slashed; it was not recomputed: its update files were deleted by rule."
-    who = (
-        "voters"
-        if isinstance(replayed.judgment, DisputeUpheld)
-        else f"the verifier of policy {replayed.policy_id}"
-    )
+    who = "voters" if isinstance(judgment, DisputeUpheld) else f"the verifier of policy {replayed.policy_id}"
     return (
         f"Warning: round {replayed.number} was slashed, but its anchor is right: {who} took an honest bond."
     )
+
+
+_CHECK = "models"
+
+
+def check_model(coordinator: CoordinatorSource, recomputation: Recomputation, number: int) -> bool:
+    """Compare the file of one version.
+
+    Returns:
+        Whether there was one to compare: a web server with files hands out none.
+    """
+    root = recomputation.ledger.state_root(number)
+    state = recomputation.state_after(number)
+    origin = recomputation.origin
+    sha256, size = sha256_of(state.safetensors_chunks(origin.manifest, number, root, origin.files))
+    try:
+        return check_handed_out(coordinator, number, sha256, size)
+    except ArtifactError as error:
+        if error.code == "artifact-unreachable":
+            raise
+        actual = error.details.get("found", "nothing")
+        subject = Subject(check=_CHECK, round=number, artifact=str(actual) if error.code == WRONG else None)
+        what = f"the safetensors file that {coordinator.url} hands out"
+        expected = f"the file of the state 0x{root.hex()}"
+        raise mismatch(subject, what, expected, error.message, remedy=error.remedy) from error

@@ -50,9 +50,6 @@ def check_code(history: History) -> Creation | None:
     Returns:
         Arguments of the constructors; None if another contract created a contract, so that no transaction shows
         them.
-
-    Raises:
-        AuditFailure: A contract or an argument differs.
     """
     for role, deployed in history.storage.code.items():
         subject = Subject(check=_CHECK)
@@ -65,29 +62,38 @@ def check_code(history: History) -> Creation | None:
                 f"other code (keccak 0x{keccak(deployed).hex()})",
                 remedy="This is another contract, or of another release of Folkmoot: audit it with that release.",
             )
-    _check_limits(history)
+    _check_parts(history)
     _check_admission(history)
     arguments = {role: _creation_arguments(history, role) for role in history.deployment.roles}
     known = {role: values for role, values in arguments.items() if values is not None}
     _check_arguments(history, known)
+    _check_links(history)
     return _creation(known) if len(known) == len(arguments) else None
 
 
-def _check_limits(history: History) -> None:
-    """Check the contracts that the ledger created: the limits of policies first, each with the code of this release."""
-    limits, subject = history.storage.limits, Subject(check=_CHECK)
-    require(
-        subject,
-        "the address of the ledger's limits",
-        predicted_address(history.deployment.ledger, 1),
-        limits.address,
-    )
-    if not is_runtime_of(bytes.fromhex(packaged.named("PolicyLimits").bytecode[2:]), limits.code):
-        raise mismatch(
-            subject, "the code of the ledger's limits", "PolicyLimits of this release", "other code"
-        )
-    require(subject, "the longest windows", history.storage.unbonding_period, limits.max_windows)
-    for nonce, (name, part) in enumerate(history.storage.parts.items(), 2):
+def _check_links(history: History) -> None:
+    """Check that the contracts point at each other, whatever created them."""
+    place, storage = history.deployment, history.storage
+    for what, expected, actual in (
+        ("the ledger's vault", place.vault, storage.vault),
+        ("the ledger's registry", place.registry, storage.registry),
+        ("the ledger's policies", place.policies, storage.policies_address),
+        ("who adds policies", place.timelock, storage.limits.governance),
+        ("who appoints coordinators", place.timelock, storage.limits.appoints),
+        ("whose word the ledger takes for a fraud", storage.limits.verifier, storage.limits.listens_to),
+        ("the longest windows", storage.unbonding_period, storage.limits.max_windows),
+        ("the vault's token", place.token, storage.vault_token),
+        ("who mints", place.rewards, storage.minter),
+        ("the token of rewards", place.token, storage.token),
+        ("the ledger of rewards", place.ledger, storage.rewards_ledger),
+    ):
+        require(Subject(check=_CHECK), what, expected, actual)
+
+
+def _check_parts(history: History) -> None:
+    """Check the contracts that the ledger created, each with the code of this release."""
+    subject = Subject(check=_CHECK)
+    for nonce, (name, part) in enumerate(history.storage.parts.items(), 1):
         require(
             subject,
             f"the address of the ledger's {name}",
@@ -114,7 +120,7 @@ def _creation_arguments(history: History, role: str) -> tuple[Any, ...] | None:
     first = next((event for event in history.events if event.contract == role), None)
     created = history.creations.get(role)
     if created is None:
-        if role not in ("vault", *JUDGES, "arbiter"):  # All other constructors emit events.
+        if role not in ("vault", "rewards", *JUDGES, "arbiter"):  # All other constructors emit events.
             raise mismatch(
                 Subject(check=_CHECK), f"the first event of the {role}", "one of its constructor", None
             )
@@ -164,10 +170,12 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
     ledger, token, vault, timelock = place.ledger, place.token, place.vault, place.timelock
     # The first arguments, which are addresses of contracts.
     peers: Mapping[str, tuple[str, ...]] = {
-        "token": (ledger,),
+        "token": (place.rewards,),
         "vault": (token, ledger),
         "registry": (timelock, ledger),
-        "ledger": (timelock, vault, token, place.registry),
+        "policies": (timelock, vault),
+        "ledger": (vault, place.registry, place.policies),
+        "rewards": (ledger, token),
         "governor": (vault, timelock),
         "fraud_proofs": (ledger,),
         "gram_proofs": (ledger,),
@@ -180,14 +188,17 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
         if role in arguments:
             _require_addresses(role, arguments[role][: len(expected)], expected)
     if "ledger" in arguments:
-        manifest_hash, genesis_hash = arguments["ledger"][5:7]
-        subject, first = Subject(check=_CHECK), Policy.from_abi(arguments["ledger"][7])
+        manifest_hash, genesis_hash = arguments["ledger"][4:6]
+        subject = Subject(check=_CHECK)
         require(subject, "the ledger's manifest hash", bytes(manifest_hash), history.storage.manifest_hash)
         require(subject, "the ledger's genesis hash", bytes(genesis_hash), history.storage.genesis_hash)
-        limits, (bounds, admission) = history.storage.limits, arguments["ledger"][8:10]
+        admission = str(to_checksum_address(arguments["ledger"][6]))
+        require(subject, "who admits accounts", admission, history.storage.limits.admission)
+    if "policies" in arguments:
+        subject, limits = Subject(check=_CHECK), history.storage.limits
+        policy, bounds = arguments["policies"][2:]
         require(subject, "the bounds of policies", tuple(bounds), limits.bounds.abi_tuple())
-        require(subject, "the verifier of policies", first.verifier, limits.verifier)
-        require(subject, "who admits accounts", str(to_checksum_address(admission)), limits.admission)
+        require(subject, "the verifier of policies", Policy.from_abi(policy).verifier, limits.verifier)
     if "timelock" in arguments:
         _, proposer = arguments["timelock"]
         _require_addresses("timelock", [proposer], [place.governor])
@@ -201,7 +212,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
 def _creation(arguments: Mapping[str, tuple[Any, ...]]) -> Creation:
     _, allocations = arguments["token"]
     _, _, state_root = arguments["registry"]
-    coordinator, policy = arguments["ledger"][4], arguments["ledger"][7]
+    coordinator, policy = arguments["ledger"][3], arguments["policies"][2]
     return Creation(
         tuple((str(to_checksum_address(account)), int(amount)) for account, amount in allocations),
         bytes(state_root),
@@ -210,10 +221,10 @@ def _creation(arguments: Mapping[str, tuple[Any, ...]]) -> Creation:
     )
 
 
-def _require_addresses(role: str, found: Sequence[str], expected: Sequence[str]) -> None:
+def _require_addresses(role: str, addresses: Sequence[str], expected: Sequence[str]) -> None:
     require(
         Subject(check=_CHECK),
         f"what the {role} was created with",
         list(expected),
-        [str(to_checksum_address(address)) for address in found],
+        [str(to_checksum_address(address)) for address in addresses],
     )

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import UpdateRefused
 from folkmoot.ledger.entries import UpdateCommitted
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.batch import ENTRY_BYTES, read_batch
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.rpc.abi import DecodedCall, decode_call
 
 _CHECK = "entries"
 
@@ -40,22 +40,14 @@ class EntryCounts:
 
 
 def check_entries_hash(history: History, replayed: Round) -> None:
-    """Hash a round's entries and compare the result with the ledger's hash.
-
-    Raises:
-        AuditFailure: The hashes differ.
-    """
+    """Hash a round's entries and compare the result with the ledger's hash."""
     stored = history.storage.rounds[replayed.number].entries_hash
     subject = Subject(check=_CHECK, round=replayed.number)
     require(subject, "the hash of the entries", entries_hash(replayed.commitments()), stored)
 
 
 def check_entries(history: History, replayed: Round) -> EntryCounts:
-    """Check a round's entries against the transactions that recorded them.
-
-    Raises:
-        AuditFailure: An event differs from its transaction, or a signature is invalid.
-    """
+    """Check a round's entries against the transactions that recorded them."""
     domain = Domain(history.deployment.chain_id, history.deployment.ledger)
     counts = EntryCounts()
     before: set[str] = set()
@@ -79,11 +71,7 @@ def _check_transaction(
     sent = _sent(call, replayed)
     if call is None or not sent:
         raise mismatch(first, "the call that recorded the entry", "one of the ledger's for commitments", call)
-    recorded, seen = [], set(before)
-    for commitment, signature in sent:
-        if commitment.contributor not in seen:  # the ledger passes over whoever has committed
-            recorded.append((commitment, signature))
-        seen.add(commitment.contributor)
+    recorded = _recorded(call.function, sent, events, before)
     counts = EntryCounts()
     for event, (commitment, _) in zip(events, recorded, strict=False):
         _require_same(_subject(event), commitment, event.commitment(replayed.base_state_root))
@@ -105,7 +93,26 @@ def _check_transaction(
     return counts
 
 
-def _sent(call: Call | None, replayed: Round) -> list[tuple[Commitment, bytes]]:
+def _recorded(
+    function: str, sent: list[tuple[Commitment, bytes]], events: list[UpdateCommitted], before: set[str]
+) -> list[tuple[Commitment, bytes]]:
+    """Return the commitments of a call that the ledger recorded, in their order.
+
+    In a batch it passes over accounts that have committed, that have no place in the round, or that find it full.
+    """
+    if function != "commitUpdates":
+        return sent
+    first: dict[str, tuple[Commitment, bytes]] = {}
+    for commitment, signature in sent:
+        if commitment.contributor not in before:
+            first.setdefault(commitment.contributor, (commitment, signature))
+    kept = {event.contributor for event in events}
+    if not kept <= first.keys():  # an event that the call did not cause is named by its place
+        return list(first.values())
+    return [pair for contributor, pair in first.items() if contributor in kept]
+
+
+def _sent(call: DecodedCall | None, replayed: Round) -> list[tuple[Commitment, bytes]]:
     """Return the commitments in a call, each with its signature; an empty one where the sender is its signature."""
     if call is not None and call.function == "commitUpdate":
         return [(Commitment(*call.arguments[0]), b"")]
@@ -122,11 +129,11 @@ def _sent(call: Call | None, replayed: Round) -> list[tuple[Commitment, bytes]]:
     return []
 
 
-def _require_same(subject: Subject, sent: Commitment, found: Commitment) -> None:
+def _require_same(subject: Subject, sent: Commitment, actual: Commitment) -> None:
     """Compare an event's commitment with the one in the call data, field by field."""
     for name in Commitment.__dataclass_fields__:
         what = f"the {name.replace('_', ' ')} in the event"
-        require(subject, what, getattr(sent, name), getattr(found, name))
+        require(subject, what, getattr(sent, name), getattr(actual, name))
 
 
 def _subject(event: UpdateCommitted) -> Subject:

@@ -68,44 +68,38 @@ class Subject:
         return details
 
 
-def mismatch(subject: Subject, what: str, expected: Any, found: Any, *, remedy: str = REMEDY) -> AuditFailure:
+def mismatch(
+    subject: Subject, what: str, expected: Any, actual: Any, *, remedy: str = REMEDY
+) -> AuditFailure:
     """Return the failure for a value that differs from the expected one.
 
     Args:
         subject: Subject of the check.
         what: Name of the value, as the subject of a sentence, e.g. `the weight`.
         expected: Expected value; bytes are shown in 0x-hex.
-        found: Actual value.
+        actual: Actual value.
         remedy: What to do next.
     """
     about = str(subject)
     sentence = f"{about}: {what}" if about else what
     return AuditFailure(
         f"{sentence[0].upper()}{sentence[1:]} is not what it must be. Expected: {shown(expected)}. "
-        f"Found: {shown(found).rstrip('.')}.",
+        f"Found: {shown(actual).rstrip('.')}.",
         remedy=remedy,
-        details={**subject.details(), "what": what, "expected": shown(expected), "found": shown(found)},
+        details={**subject.details(), "what": what, "expected": shown(expected), "found": shown(actual)},
     )
 
 
-def require(subject: Subject, what: str, expected: Any, found: Any) -> None:
-    """Check that two values are equal.
-
-    Raises:
-        AuditFailure: The values differ.
-    """
-    if expected != found:
-        raise mismatch(subject, what, expected, found)
+def require(subject: Subject, what: str, expected: Any, actual: Any) -> None:
+    """Check that two values are equal."""
+    if expected != actual:
+        raise mismatch(subject, what, expected, actual)
 
 
-def require_that(holds: bool, subject: Subject, what: str, expected: Any, found: Any) -> None:
-    """Check a condition other than equality.
-
-    Raises:
-        AuditFailure: The condition is false.
-    """
+def require_that(holds: bool, subject: Subject, what: str, expected: Any, actual: Any) -> None:
+    """Check a condition other than equality."""
     if not holds:
-        raise mismatch(subject, what, expected, found)
+        raise mismatch(subject, what, expected, actual)
 
 
 def shown(value: Any) -> str:

@@ -23,11 +23,7 @@ _NOWHERE = frozenset({"artifact-missing", EXPIRED})
 
 
 class Files:
-    """The files of a federation with checked hashes. Failures name the subject of the file.
-
-    Args:
-        source: Source of the files.
-    """
+    """The files of a federation with checked hashes. Failures name the subject of the file."""
 
     def __init__(self, source: ArtifactSource) -> None:
         self.source = source
@@ -47,10 +43,6 @@ class Files:
             sha256: sha256 of the file.
             limit: Maximum size in bytes.
             source: Another source than that of all files.
-
-        Raises:
-            AuditFailure: The file is missing or damaged.
-            ArtifactError: The source gave no answer.
         """
         try:
             path = (source or self.source).fetch(sha256, limit)
@@ -80,12 +72,7 @@ class Files:
         return data
 
     def state(self, subject: Subject, what: str, sha256: str, manifest: Manifest) -> State:
-        """Return a state, mapped from its file. It is rebuilt if its file was deleted by rule.
-
-        Raises:
-            AuditFailure: A file is missing or damaged, or is not a state of the manifest.
-            ArtifactError: The source gave no answer.
-        """
+        """Return a state, mapped from its file. It is rebuilt if its file was deleted by rule."""
         path = self.fetch(subject, what, sha256, manifest.state_file_size, self.states)
         try:
             return State.open(path, manifest)

@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from folkmoot.artifacts.carried import files_of
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT
+from folkmoot.artifacts.federation import files_of
+from folkmoot.artifacts.store import DOCUMENT_LIMIT
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.history import History
+from folkmoot.audit.parent import PARENT, check_first_state
 from folkmoot.errors import ArtifactError, ManifestError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Files as CarriedFiles
@@ -26,7 +27,6 @@ class Origin:
     genesis: Genesis
     """The genesis file."""
     manifest: Manifest
-    """The model's layout."""
     state: State
     """The first state."""
     state_root: bytes
@@ -36,12 +36,7 @@ class Origin:
 
 
 def check_genesis(history: History, files: Files) -> Origin:
-    """Check the genesis file, the manifest, the carried files and the first state against the chain.
-
-    Raises:
-        AuditFailure: A file is missing or differs.
-        ArtifactError: The source gave no answer.
-    """
+    """Check the genesis file, the manifest, the carried files and the first state against the chain."""
     storage = history.storage
     subject = Subject(check=_CHECK, round=0)
     require(
@@ -68,11 +63,14 @@ def check_genesis(history: History, files: Files) -> Origin:
     for entry in manifest.files:
         of_file = Subject(check=_CHECK, round=0, artifact=entry.sha256)
         what = f"the file of the carried array {entry.name!r}"
-        found = files.fetch(of_file, what, entry.sha256, entry.size)
-        require(of_file, f"the size of {what}", entry.size, found.stat().st_size)
+        fetched = files.fetch(of_file, what, entry.sha256, entry.size)
+        require(of_file, f"the size of {what}", entry.size, fetched.stat().st_size)
 
     of_state = Subject(check=_CHECK, round=0, artifact=genesis.state)
     state = files.state(of_state, "the first state", genesis.state, manifest)
     root = state.root(manifest.hash)
     require(of_state, "the root of the first state", storage.rounds[0].state_root, root)
+    require(PARENT, "the parent in the deployment file", manifest.parent, history.deployment.parent)
+    if manifest.parent is not None:
+        check_first_state(manifest.parent, state)
     return Origin(genesis, manifest, state, root, files_of(files.source))

@@ -4,25 +4,25 @@
 There are three checks. The governor's proposals are replayed under its rules (OpenZeppelin's Governor with a timelock,
 a quorum fraction and a late-quorum extension), with the votes from the replayed stakes. The timelock executes only
 calls that such a proposal queued, after its delay. Every act that only governance may do was executed by the timelock
-in the same transaction.
+in the same transaction. Versions in the registry and roles of the contracts follow from these acts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from folkmoot.audit.calls import Call, decode_call
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
-from folkmoot.audit.history import History
+from folkmoot.audit.history import History, VersionView
+from folkmoot.audit.ledger_state import Ledger
 from folkmoot.audit.stakes import Stakes, Timeline
 from folkmoot.chain.terms import ZERO_ADDRESS
-from folkmoot.ledger.deployment import JUDGES
+from folkmoot.ledger.deployment import JUDGES, Deployment
 from folkmoot.ledger.events import (
     CallExecuted,
     CallScheduled,
@@ -48,12 +48,15 @@ from folkmoot.ledger.events import (
     RoleRevoked,
     TimelockChange,
     VersionActivated,
+    VersionRecalled,
+    VersionRegistered,
     VoteCast,
     VoteCastWithParams,
     VotingDelaySet,
     VotingPeriodSet,
 )
-from folkmoot.ledger.texts import text_bytes
+from folkmoot.ledger.releases import Releases
+from folkmoot.rpc.abi import DecodedCall, decode_call, text_bytes
 
 _CHECK = "governance"
 _WHOLE = 100
@@ -148,12 +151,7 @@ class Assembly:
 
 
 def replay_governance(history: History, stakes: Stakes) -> Assembly:
-    """Replay proposals, votes and executions.
-
-    Raises:
-        AuditFailure: An event violates the rules of governor and timelock, or the weight of a vote differs from the
-            voter's votes (`_votes`).
-    """
+    """Replay proposals, votes and executions."""
     assembly = Assembly()
     extensions: dict[int, int] = {}  # Expected from the votes, until the event is read.
     for event in history.events:
@@ -170,11 +168,7 @@ def replay_governance(history: History, stakes: Stakes) -> Assembly:
 
 
 def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> None:
-    """Compare the replayed proposals with the governor's tallies, and every governed act with an execution.
-
-    Raises:
-        AuditFailure: A tally differs, or an act was not voted for.
-    """
+    """Compare the replayed proposals with the governor's tallies, and every governed act with an execution."""
     storage = history.storage
     subject = Subject(check=_CHECK)
     require(subject, "whose stakes vote", history.deployment.vault, storage.governor_votes)
@@ -187,8 +181,8 @@ def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> No
         stored = storage.proposals.get(number)
         if stored is None:
             raise mismatch(of_proposal, "the stored proposal", "one", None)
-        quorum = None if stored.quorum is None else _quorum(assembly, stakes, proposal.snapshot)
-        for name, expected, found in (
+        quorum = None if stored.quorum is None else _quorum(history, assembly, stakes, proposal.snapshot)
+        for name, expected, actual in (
             ("the snapshot", proposal.snapshot, stored.snapshot),
             ("the deadline", proposal.deadline, stored.deadline),
             ("the earliest execution", proposal.eta, stored.eta),
@@ -197,7 +191,7 @@ def check_governance(history: History, assembly: Assembly, stakes: Stakes) -> No
             ("the votes that abstain", proposal.tallies[_ABSTAIN], stored.abstain),
             ("the quorum", quorum, stored.quorum),
         ):
-            require(of_proposal, name, expected, found)
+            require(of_proposal, name, expected, actual)
     _check_governed(history, assembly)
 
 
@@ -305,7 +299,7 @@ def _vote(
     proposal.voters.add(event.voter)
     proposal.tallies[event.support] += event.weight
     assembly.votes += 1
-    if not proposal.extended and _reached(assembly, stakes, proposal):
+    if not proposal.extended and _reached(history, assembly, stakes, proposal):
         proposal.extended = True
         late = time + assembly.settings.extension
         if late > proposal.deadline:
@@ -315,12 +309,16 @@ def _vote(
 
 def _votes(history: History, stakes: Stakes, voter: str, time: int, event: Event) -> int:
     """Return the votes that an account has in a transaction: the least at a time, seasoned before it, and now."""
-    storage = history.storage
-    age = max(0, time - storage.launched_at)
-    seasoned = time - min(storage.seasoning, age // 2)
+    seasoned = _seasoned(history, time)
     return min(
         stakes.votes_at(voter, time), stakes.votes_at(voter, seasoned), stakes.votes_before(voter, event)
     )
+
+
+def _seasoned(history: History, time: int) -> int:
+    """Return when stake must have been there to count at a time."""
+    age = max(0, time - history.storage.launched_at)
+    return time - min(history.storage.seasoning, age // 2)
 
 
 def _queue(history: History, assembly: Assembly, stakes: Stakes, event: ProposalQueued, time: int) -> None:
@@ -331,7 +329,7 @@ def _queue(history: History, assembly: Assembly, stakes: Stakes, event: Proposal
     )
     against, for_, _ = proposal.tallies
     require_that(for_ > against, subject, "the votes for", f"more than the {against} against", for_)
-    quorum = _quorum(assembly, stakes, proposal.snapshot)
+    quorum = _quorum(history, assembly, stakes, proposal.snapshot)
     reached = proposal.tallies[_FOR] + proposal.tallies[_ABSTAIN]
     require_that(
         reached >= quorum, subject, "the votes that count for the quorum", f"at least {quorum}", reached
@@ -342,13 +340,14 @@ def _queue(history: History, assembly: Assembly, stakes: Stakes, event: Proposal
     require(subject, "whether the timelock has the operation", True, operation in assembly.operations)
 
 
-def _quorum(assembly: Assembly, stakes: Stakes, time: int) -> int:
-    return stakes.total.at(time) * assembly.settings.quorum.at(time) // _WHOLE
+def _quorum(history: History, assembly: Assembly, stakes: Stakes, time: int) -> int:
+    total = min(stakes.total.at(time), stakes.total.at(_seasoned(history, time)))
+    return total * assembly.settings.quorum.at(time) // _WHOLE
 
 
-def _reached(assembly: Assembly, stakes: Stakes, proposal: Proposal) -> bool:
+def _reached(history: History, assembly: Assembly, stakes: Stakes, proposal: Proposal) -> bool:
     counted = proposal.tallies[_FOR] + proposal.tallies[_ABSTAIN]
-    return counted >= _quorum(assembly, stakes, proposal.snapshot)
+    return counted >= _quorum(history, assembly, stakes, proposal.snapshot)
 
 
 def _guardian_at(history: History, assembly: Assembly, time: int) -> str:
@@ -429,6 +428,7 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     PolicyAdded: ("addPolicy", lambda e: (e.policy.abi_tuple(),)),
     CoordinatorAppointed: ("appointCoordinator", lambda e: (e.coordinator,)),
     VersionActivated: ("activate", lambda e: (e.version, e.report_hash)),
+    VersionRecalled: ("recall", lambda e: (e.version, e.report_hash)),
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
     ProposalGuardianSet: ("setProposalGuardian", lambda e: (e.new_proposal_guardian,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
@@ -468,7 +468,7 @@ def _check_governed(history: History, assembly: Assembly) -> None:
         if rule is None:
             continue
         function, arguments = rule
-        required = (event.contract, Call(function, _comparable(arguments(event))))
+        required = (event.contract, DecodedCall(function, _comparable(arguments(event))))
         calls = open_calls.get(event.transaction, [])
         if required not in calls:
             raise mismatch(
@@ -480,7 +480,7 @@ def _check_governed(history: History, assembly: Assembly) -> None:
         calls.remove(required)
 
 
-def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, Call]]:
+def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, DecodedCall]]:
     """Decode an executed call as a call for each event that it must emit; none if the target is no contract of ours."""
     deployment = history.deployment
     role = next((role for role in deployment.roles if getattr(deployment, role) == event.target), None)
@@ -489,8 +489,8 @@ def _read_calls(history: History, event: CallExecuted) -> list[tuple[str, Call]]
         return []
     if call.function == "setMembers":
         accounts, member = call.arguments
-        return [(role, Call(call.function, _comparable(((account,), member)))) for account in accounts]
-    return [(role, Call(call.function, _comparable(call.arguments)))]
+        return [(role, DecodedCall(call.function, _comparable(((account,), member)))) for account in accounts]
+    return [(role, DecodedCall(call.function, _comparable(call.arguments)))]
 
 
 def _comparable(value: Any) -> Any:
@@ -517,3 +517,122 @@ def _known(assembly: Assembly, event: Event, number: int) -> tuple[Proposal, Sub
     if proposal is None:
         raise mismatch(subject, "the proposal", "one that was made", None)
     return proposal, subject
+
+
+_REGISTRY = "registry"
+
+
+def check_registry(history: History, ledger: Ledger) -> Releases:
+    """Check the lineage of versions and the active version.
+
+    `governance` checks that an activation or recall was voted for.
+
+    Returns:
+        The released and recalled versions.
+    """
+    expected: dict[int, VersionView] = {}
+    releases = Releases()
+    for event in history.events:
+        subject = Subject(check=_REGISTRY, round=getattr(event, "version", None), event=event)
+        if isinstance(event, VersionRegistered):
+            _check_version(ledger, subject, event)
+            require(subject, "an earlier registration", None, expected.get(event.version))
+            expected[event.version] = VersionView(event.parent, history.time(event), event.state_root)
+        elif isinstance(event, VersionActivated | VersionRecalled):
+            _check_release(subject, releases, event, event.version in expected)
+    final = {0, *(number for number, replayed in ledger.rounds.items() if replayed.finalized)}
+    subject = Subject(check=_REGISTRY)
+    require(subject, "the registered versions", final, set(expected))
+    require(subject, "the active version", releases.active, history.storage.active)
+    for number, version in expected.items():
+        of_version = Subject(check=_REGISTRY, round=number)
+        version = replace(version, standing=releases.standing(number))
+        require(of_version, "the stored version", version, history.storage.versions.get(number))
+    require(subject, "the stored versions", set(expected), set(history.storage.versions))
+    return releases
+
+
+def _check_release(
+    subject: Subject, releases: Releases, event: VersionActivated | VersionRecalled, known: bool
+) -> None:
+    """Check that the registry could do what an event says, and apply it."""
+    require(subject, "a version that exists", True, known)
+    require(subject, "a version that is not recalled", False, event.version in releases.recalled)
+    if isinstance(event, VersionRecalled):
+        require(subject, "a version that was active", True, event.version in releases.listed)
+    releases.apply(event)
+    if isinstance(event, VersionRecalled):
+        number, _ = releases.active or (0, b"")
+        require(
+            subject,
+            "whether a version is active after the recall",
+            releases.active is not None,
+            event.has_active,
+        )
+        require(subject, "the version that is active after the recall", number, event.active)
+
+
+def _check_version(ledger: Ledger, subject: Subject, event: VersionRegistered) -> None:
+    if event.version == 0:
+        parent, root, transaction = 0, ledger.genesis_root, event.transaction
+    else:
+        replayed = ledger.rounds.get(event.version)
+        finalized = replayed.finalized if replayed else None
+        require(subject, "a final round", True, finalized is not None)
+        assert replayed is not None  # noqa: S101  # checked by the previous call
+        assert finalized is not None  # noqa: S101  # checked by the previous call
+        parent, root, transaction = replayed.base, finalized.state_root, finalized.transaction
+    require(subject, "the parent of the version", parent, event.parent)
+    require(subject, "the state root of the version", root, event.state_root)
+    require(subject, "the transaction of the registration", transaction, event.transaction)
+
+
+_ROLES = "roles"
+_ADMIN = bytes(32)
+
+Role = tuple[str, bytes, str]
+"""Contract, role and account."""
+
+
+def designed_roles(deployment: Deployment) -> dict[Role, str]:
+    """Return the roles of a deployment with their names (contracts/README.md)."""
+    return {
+        ("timelock", bytes(keccak(text=name)), account): name
+        for name, account in (
+            ("PROPOSER_ROLE", deployment.governor),
+            ("CANCELLER_ROLE", deployment.governor),
+            ("EXECUTOR_ROLE", ZERO_ADDRESS),
+        )
+    }
+
+
+def check_roles(history: History) -> None:
+    """Replay the roles, and compare them with the stored ones and with the design.
+
+    `governance` checks that no role changed after the deployment.
+    """
+    held: set[Role] = set()
+    for event in history.events:
+        match event:
+            case RoleGranted():
+                held.add((event.contract, event.role, event.account))
+            case RoleRevoked():
+                held.discard((event.contract, event.role, event.account))
+            case _:
+                pass
+    design = designed_roles(history.deployment)
+    subject = Subject(check=_ROLES)
+    require(
+        subject,
+        "the list of roles",
+        {_name(role, design) for role in design},
+        {_name(role, design) for role in held},
+    )
+    for role, has in history.storage.roles.items():
+        require(subject, f"whether {_name(role, design)}", role in held, has)
+
+
+def _name(role: Role, design: dict[Role, str]) -> str:
+    names = {known[1]: name for known, name in design.items()} | {_ADMIN: "DEFAULT_ADMIN_ROLE"}
+    contract, number, account = role
+    return f"{account} has {names.get(number, '0x' + number.hex())} of the {contract}"

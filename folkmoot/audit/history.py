@@ -8,15 +8,15 @@ and the artifacts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 from eth_utils.address import to_checksum_address
-from eth_utils.crypto import keccak
 
+from folkmoot.audit.failure import Subject, mismatch, shown
 from folkmoot.audit.transactions import Transaction, read_answer
 from folkmoot.chain.deploy import predicted_address
 from folkmoot.chain.terms import Bounds
@@ -38,15 +38,19 @@ from folkmoot.ledger.events import (
     VoteCast,
     VoteCastWithParams,
 )
+from folkmoot.ledger.releases import CANDIDATE
 from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import (
     PLACE_BITS,
     Basis,
+    Contract,
     Draw,
     Head,
     LedgerReader,
     Member,
+    RegistryReader,
+    RewardsReader,
     RoundView,
     Rpc,
     VaultReader,
@@ -57,7 +61,7 @@ Progress = Callable[[str], None]
 """Called with a description of the data that are read next."""
 
 
-_SILENT = ("vault", *JUDGES, "arbiter")
+_SILENT = ("vault", "rewards", *JUDGES, "arbiter")
 """Contracts whose constructors emit no event."""
 
 _NONCES = 64
@@ -75,7 +79,6 @@ class Block:
     """A block."""
 
     number: int
-    """Its number."""
     hash: bytes
     """Hash of the block, 32 bytes."""
     timestamp: int
@@ -92,6 +95,8 @@ class VersionView:
     """Unix time of its registration."""
     state_root: bytes
     """Root of its state, 32 bytes."""
+    standing: int = CANDIDATE
+    """What votes made of it: 0 candidate, 1 released, 2 recalled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,30 +121,31 @@ class ProposalView:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A contract that the ledger created beside the limits."""
+    """A contract that the ledger created."""
 
     address: str
-    """Address of that contract."""
     code: bytes
     """Code at that address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What no policy may go beyond, in the contract that the ledger created (`IPolicyLimits`)."""
+    """What no vote changes of policies, coordinators and members."""
 
-    address: str
-    """Address of that contract."""
-    code: bytes
-    """Code at that address."""
     bounds: Bounds
     """Amounts and windows."""
     verifier: str
     """Verifier of every policy."""
     max_windows: int
     """Seconds that the windows of a policy may have together."""
+    governance: str
+    """Who adds policies."""
+    appoints: str
+    """Who appoints coordinators, by the ledger. What follows is the ledger's, too."""
+    listens_to: str
+    """Whose word the ledger takes for a fraud or a fault."""
     admission: str
-    """Contract that says who may enrol; zero if everybody may. It is in the ledger itself."""
+    """Contract that says who may enrol; zero if everybody may."""
     members_governance: str | None = None
     """Who changes the list of members; None without such a list."""
 
@@ -152,8 +158,13 @@ class Storage:
     genesis_hash: bytes
     vault: str
     """Address of the vault in the ledger. The next two are also of the ledger."""
-    token: str
     registry: str
+    policies_address: str
+    token: str
+    """Address of the token that rewards are minted in. The next one is also of the contract of rewards."""
+    rewards_ledger: str
+    minter: str
+    """Who mints after the genesis."""
     ledger_head: Head
     next_round: int
     current_policy: int
@@ -162,10 +173,12 @@ class Storage:
     rounds: Mapping[int, RoundView]
     policies: Mapping[int, Policy]
     claimable: Mapping[str, int]
+    settled: Mapping[int, bool]
+    """Whether the rewards of each round were credited."""
     versions: Mapping[int, VersionView]
     """Versions in the registry by round. Rounds without a version are left out."""
     active: tuple[int, bytes] | None
-    """Active version and report hash; None before the first vote."""
+    """Active version and report hash; None if there is none."""
     vault_token: str
     unbonding_period: int
     total_staked: int
@@ -262,7 +275,9 @@ class PinnedRpc(Rpc):
         """Return the code at an address at the block; empty if there is no contract."""
         return self._data("eth_getCode", [address, hex(self.block)])
 
-    def eth_call(self, to: str, data: bytes, block: int | None = None, sender: str | None = None) -> bytes:
+    def eth_call(
+        self, to: str, data: bytes, block: int | str | None = None, sender: str | None = None
+    ) -> bytes:
         """Call a contract at the block and return the result as bytes."""
         return super().eth_call(to, data, self.block if block is None else block, sender)
 
@@ -274,10 +289,6 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
         rpc: Endpoint pinned to the block.
         deployment: Addresses of the contracts.
         progress: Called with a description of the data that are read next.
-
-    Raises:
-        RpcError: The endpoint failed, or the chain was reorganised meanwhile.
-        WrongChainError: The endpoint serves another chain, or there is no contract at an address.
     """
     chain_id = rpc.chain_id()
     if chain_id != deployment.chain_id:
@@ -317,11 +328,7 @@ def read_history(rpc: PinnedRpc, deployment: Deployment, progress: Progress = la
 
 
 def read_block(rpc: Rpc, number: int) -> Block:
-    """Read a block.
-
-    Raises:
-        RpcError: The endpoint failed, or does not have the block.
-    """
+    """Read a block."""
     method = "eth_getBlockByNumber"
     answer = rpc.call(method, [hex(number), False])
     try:
@@ -342,12 +349,7 @@ def read_block(rpc: Rpc, number: int) -> Block:
 
 
 def read_transaction(rpc: Rpc, hash_: bytes) -> Transaction:
-    """Read a transaction.
-
-    Raises:
-        RpcError: The endpoint failed, or does not have the transaction.
-        AuditFailure: The endpoint returned another transaction.
-    """
+    """Read a transaction."""
     answer = rpc.call("eth_getTransactionByHash", ["0x" + hash_.hex()])
     try:
         return read_answer(hash_, answer)
@@ -428,28 +430,22 @@ def _find_block(rpc: Rpc, transaction: bytes | None) -> Block | None:
     return read_block(rpc, number)
 
 
-def _read_part(rpc: PinnedRpc, deployment: Deployment, getter: str) -> Part:
-    (address,) = rpc.read(deployment.ledger, getter, ["address"])
-    return Part(str(to_checksum_address(address)), rpc.code(address))
+def _read_part(rpc: PinnedRpc, address: str) -> Part:
+    return Part(address, rpc.code(address))
 
 
 def _read_limits(rpc: PinnedRpc, deployment: Deployment) -> Limits:
-    (address,) = rpc.read(deployment.ledger, "limits()", ["address"])
-    (bounds,) = rpc.read(address, "bounds()", ["(uint128,uint128,uint128,uint32,uint32)"])
-    (verifier,) = rpc.read(address, "verifier()", ["address"])
-    (windows,) = rpc.read(address, "maxWindows()", ["uint40"])
-    (admission,) = rpc.read(deployment.ledger, "admission()", ["address"])
-    governance = None
-    if deployment.members is not None:
-        (governance,) = rpc.read(deployment.members, "governance()", ["address"])
+    ledger = LedgerReader(rpc, deployment.ledger)
+    policies, members = Contract(rpc, deployment.policies, "policies"), deployment.members
     return Limits(
-        str(to_checksum_address(address)),
-        rpc.code(address),
-        Bounds(*bounds),
-        str(to_checksum_address(verifier)),
-        int(windows),
-        str(to_checksum_address(admission)),
-        None if governance is None else str(to_checksum_address(governance)),
+        Bounds(*policies.read("bounds")),
+        policies.read("verifier"),
+        policies.read("maxWindows"),
+        policies.read("governance"),
+        ledger.read("governance"),
+        ledger.read("verifier"),
+        ledger.admission(),
+        None if members is None else Contract(rpc, members, "members").read("governance"),
     )
 
 
@@ -457,7 +453,7 @@ def _read_storage(
     rpc: PinnedRpc, deployment: Deployment, head: Block, events: Sequence[Event], code: Mapping[str, bytes]
 ) -> Storage:
     ledger = LedgerReader(rpc, deployment.ledger)
-    vault = VaultReader(rpc, deployment.vault)
+    rewards, vault = RewardsReader(rpc, deployment.rewards), VaultReader(rpc, deployment.vault)
     next_round, current_policy = ledger.next_round(), ledger.current_policy()
     members = sorted({event.account for event in events if isinstance(event, Staked)})
     known = sorted({event.account for event in events if isinstance(event, Staked | Enrolled | BondLocked)})
@@ -479,11 +475,8 @@ def _read_storage(
     listed = sorted({event.account for event in events if isinstance(event, MemberSet)})
     grants = {(e.contract, e.role, e.account) for e in events if isinstance(e, RoleGranted)}
 
-    def one(role: str, signature: str, kind: str, *arguments: Any) -> Any:
-        return rpc.read(getattr(deployment, role), signature, [kind], *arguments)[0]
-
-    def address(role: str, signature: str) -> str:
-        return str(to_checksum_address(one(role, signature, "address")))
+    def read(role: str, name: str, *arguments: Any) -> Any:
+        return Contract(rpc, getattr(deployment, role), role).read(name, *arguments)
 
     proposals = {
         event.proposal_id: _read_proposal(rpc, deployment, head, event.proposal_id)
@@ -493,9 +486,12 @@ def _read_storage(
     return Storage(
         manifest_hash=ledger.manifest_hash(),
         genesis_hash=ledger.genesis_hash(),
-        vault=address("ledger", "vault()"),
-        token=address("ledger", "token()"),
-        registry=address("ledger", "registry()"),
+        vault=read("ledger", "vault"),
+        registry=read("ledger", "registry"),
+        policies_address=read("ledger", "policies"),
+        token=read("rewards", "token"),
+        rewards_ledger=read("rewards", "ledger"),
+        minter=read("token", "minter"),
         ledger_head=ledger.head(),
         next_round=next_round,
         current_policy=current_policy,
@@ -503,11 +499,12 @@ def _read_storage(
         pending_rounds=ledger.pending_rounds(),
         rounds={number: ledger.round(number) for number in range(next_round)},
         policies=policies,
-        claimable={account: ledger.claimable(account) for account in sorted({*earners, *claimers})},
+        claimable={account: rewards.claimable(account) for account in sorted({*earners, *claimers})},
+        settled={number: rewards.is_settled(number) for number in range(1, next_round)},
         versions=_read_versions(rpc, deployment, next_round),
-        active=_read_active(rpc, deployment),
-        vault_token=address("vault", "token()"),
-        unbonding_period=int(one("vault", "unbondingPeriod()", "uint40")),
+        active=RegistryReader(rpc, deployment.registry).active(),
+        vault_token=read("vault", "token"),
+        unbonding_period=read("vault", "unbondingPeriod"),
         total_staked=vault.total_staked(),
         stakes={account: vault.stake_of(account) for account in members},
         members={
@@ -516,46 +513,37 @@ def _read_storage(
             for account, member in vault.members(known[start : start + _MEMBERS]).items()
         },
         bonds={account: vault.bond_of(account) for account in known},
-        admitted={account: bool(one("members", "admits(address)", "bool", account)) for account in listed},
+        admitted={account: read("members", "admits", account) for account in listed},
         total_enrolled=vault.total_enrolled(),
         basis=vault.basis(),
         draws={number: ledger.draw(number) for number in range(next_round)},
         limits=_read_limits(rpc, deployment),
         parts={
-            "Odometer": _read_part(rpc, deployment, "odometer()"),
-            "Attendance": _read_part(rpc, deployment, "attendance()"),
+            "Odometer": _read_part(rpc, read("ledger", "odometer")),
+            "Attendance": _read_part(rpc, read("ledger", "attendance")),
         },
         spent={account: ledger.spent(account) for account in committed},
-        unbondings={
-            account: tuple(one("vault", "unbondings(address)", "(uint128,uint40)[]", account))
-            for account in members
-        },
-        votes={account: int(one("vault", "getVotes(address)", "uint256", account)) for account in delegates},
-        vault_balance=int(one("token", "balanceOf(address)", "uint256", deployment.vault)),
-        total_supply=int(one("token", "totalSupply()", "uint256")),
-        governor_votes=address("governor", "token()"),
-        governor_timelock=address("governor", "timelock()"),
-        min_delay=int(one("timelock", "getMinDelay()", "uint256")),
+        unbondings={account: tuple(read("vault", "unbondings", account)) for account in members},
+        votes={account: vault.votes_of(account) for account in delegates},
+        vault_balance=read("token", "balanceOf", deployment.vault),
+        total_supply=read("token", "totalSupply"),
+        governor_votes=read("governor", "token"),
+        governor_timelock=read("governor", "timelock"),
+        min_delay=read("timelock", "getMinDelay"),
         proposals=proposals,
-        seasoning=int(one("governor", "seasoning()", "uint48")),
-        launched_at=int(one("governor", "launchedAt()", "uint48")),
-        guardian=address("governor", "proposalGuardian()"),
-        guardian_until=int(one("governor", "guardianUntil()", "uint48")),
+        seasoning=read("governor", "seasoning"),
+        launched_at=read("governor", "launchedAt"),
+        guardian=read("governor", "proposalGuardian"),
+        guardian_until=read("governor", "guardianUntil"),
         past_votes={
-            (event.proposal_id, event.voter): int(
-                one(
-                    "vault",
-                    "getPastVotes(address,uint256)",
-                    "uint256",
-                    event.voter,
-                    proposals[event.proposal_id].snapshot,
-                )
+            (event.proposal_id, event.voter): read(
+                "vault", "getPastVotes", event.voter, proposals[event.proposal_id].snapshot
             )
             for event in events
             if isinstance(event, VoteCast | VoteCastWithParams) and event.proposal_id in proposals
         },
         roles={
-            (role, name, account): bool(one(role, "hasRole(bytes32,address)", "bool", name, account))
+            (role, name, account): read(role, "hasRole", name, account)
             for role, name, account in sorted(grants)
         },
         code=code,
@@ -563,46 +551,29 @@ def _read_storage(
 
 
 def _read_versions(rpc: Rpc, deployment: Deployment, next_round: int) -> dict[int, VersionView]:
-    versions = {}
+    registry, versions = RegistryReader(rpc, deployment.registry), {}
     for number in range(next_round):
         try:
-            (values,) = rpc.read(deployment.registry, "versions(uint64)", ["(uint64,uint40,bytes32)"], number)
+            version = registry.version(number)
         except ContractRefused:  # The version does not exist.
             continue
-        versions[number] = VersionView(*values)
+        standing = registry.standing(number)
+        versions[number] = VersionView(version.parent, version.registered_at, version.state_root, standing)
     return versions
 
 
-def _read_active(rpc: Rpc, deployment: Deployment) -> tuple[int, bytes] | None:
-    none_yet = "0x" + keccak(text="ModelRegistryNoActiveVersion()")[:4].hex()
-    try:
-        version, report = rpc.read(deployment.registry, "active()", ["uint64", "bytes32"])
-    except ContractRefused as error:
-        if error.details.get("data") == none_yet:
-            return None
-        raise
-    return int(version), bytes(report)
-
-
 def _read_proposal(rpc: Rpc, deployment: Deployment, head: Block, proposal: int) -> ProposalView:
-    def number(signature: str) -> int:
-        return int(rpc.read(deployment.governor, signature, ["uint256"], proposal)[0])
-
-    snapshot = number("proposalSnapshot(uint256)")
-    against, for_, abstain = rpc.read(
-        deployment.governor, "proposalVotes(uint256)", ["uint256", "uint256", "uint256"], proposal
-    )
-    quorum = None
-    if snapshot < head.timestamp:
-        quorum = int(rpc.read(deployment.governor, "quorum(uint256)", ["uint256"], snapshot)[0])
+    governor = Contract(rpc, deployment.governor, "governor")
+    snapshot = governor.read("proposalSnapshot", proposal)
+    against, for_, abstain = governor.read("proposalVotes", proposal)
     return ProposalView(
         snapshot,
-        number("proposalDeadline(uint256)"),
-        number("proposalEta(uint256)"),
+        governor.read("proposalDeadline", proposal),
+        governor.read("proposalEta", proposal),
         against,
         for_,
         abstain,
-        quorum,
+        governor.read("quorum", snapshot) if snapshot < head.timestamp else None,
     )
 
 
@@ -612,3 +583,59 @@ def _nonsense(rpc: Rpc, what: str) -> RpcError:
         remedy="Run the audit again. If this repeats, use another endpoint.",
         code="rpc-inconsistent",
     )
+
+
+_CHECK = "endpoints"
+_REMEDY = "One of the endpoints is lying or faulty: add a third one, preferably your own node."
+
+
+def compare_histories(urls: Sequence[str], histories: Sequence[History]) -> None:
+    """Compare the histories of endpoints at the same block.
+
+    With three or more, those that differ from the majority are named. With two, it is unknown which one is right.
+
+    Args:
+        urls: URLs of the endpoints.
+        histories: History of each endpoint.
+    """
+    agreeing = [sum(not any(differences(mine, other)) for other in histories) for mine in histories]
+    reference = agreeing.index(max(agreeing))
+    for url, history in zip(urls, histories, strict=True):
+        for what, expected, actual in differences(histories[reference], history):
+            raise mismatch(
+                Subject(check=_CHECK),
+                f"{what} at {url}",
+                f"{shown(expected)}, as {urls[reference]} says",
+                actual,
+                remedy=_REMEDY,
+            )
+
+
+def differences(one: History, other: History) -> Iterator[tuple[str, object, object]]:
+    """Yield the differences of two histories, the most significant first: name and both values."""
+    if one.head != other.head:
+        yield f"block {one.head.number}", one.head.hash, other.head.hash
+    for mine, theirs in zip_longest(one.events, other.events):
+        if mine != theirs:
+            yield from _event_difference(mine, theirs)
+            return  # The following events are only shifted.
+    if one.times != other.times:
+        yield "the block times", one.times, other.times
+    for name in Storage.__dataclass_fields__:
+        mine, theirs = getattr(one.storage, name), getattr(other.storage, name)
+        if mine != theirs:
+            yield f"the stored {name.replace('_', ' ')}", mine, theirs
+
+
+def _event_difference(one: Event | None, other: Event | None) -> Iterator[tuple[str, object, object]]:
+    event = one or other
+    assert event is not None  # noqa: S101  # they differ, so one of them exists
+    where = f"event {event.log_index} of block {event.block}"
+    if one is None or other is None or one.name != other.name:
+        yield where, one.name if one else None, other.name if other else None
+        return
+    for name in type(one).__dataclass_fields__:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            transaction = f"({one.name} in transaction 0x{one.transaction.hex()})"
+            yield f"the {name.replace('_', ' ')} of {where} {transaction}", mine, theirs

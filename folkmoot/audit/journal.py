@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The audit's journal: a line for each verified round, so that an interrupted audit can continue.
 
-The first line identifies the audit. Each other line has a round, the digest of the facts for its verdict (`facts`), and
-the counts. A line has the digest of the previous line, so that a damaged, missing or exchanged line is detected. It is
-on disk before the next round begins. A line that a crash left incomplete is removed. Lines with facts that differ from
-the chain are removed with all later lines.
+The first line identifies the audit. Each other line has a round, the digest of the facts for its verdict (`facts_of`),
+and the counts. A line has the digest of the previous line, so that a damaged, missing or exchanged line is detected. It
+is on disk before the next round begins. A line that a crash left incomplete is removed. Lines with facts that differ
+from the chain are removed with all later lines.
 
 A journal is not a proof: its digests detect damage, but not forgery. Auditors must protect it, and the report of an
 audit says which rounds were taken from it (`report`).
@@ -18,7 +18,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,9 @@ from typing import Any
 from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History
-from folkmoot.audit.retention import Expired
+from folkmoot.audit.ledger_state import Expired, Ledger
 from folkmoot.errors import InputError
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json, sha256_hex
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder
@@ -69,7 +70,6 @@ class Line:
     previous: str
     """Digest of the previous line."""
     digest: str
-    """Digest of the line."""
 
 
 @dataclass
@@ -94,9 +94,6 @@ class Journal:
         """Return the counts of a round, if the next line is of this round with the same facts.
 
         Any other next line is outdated, and is removed with all later lines. Call this for rounds in ascending order.
-
-        Raises:
-            InputError: The file can't be written.
         """
         if self._unread and (self._unread[0].round, self._unread[0].facts) != (number, facts):
             self.drop_rest()
@@ -106,11 +103,7 @@ class Journal:
         return self.kept[-1].checked
 
     def drop_rest(self) -> None:
-        """Remove the lines that were not taken.
-
-        Raises:
-            InputError: The file can't be written.
-        """
+        """Remove the lines that were not taken."""
         if not self._unread:
             return
         fault_point("audit.lines-dropped.before")
@@ -127,11 +120,7 @@ class Journal:
         self._unread.clear()
 
     def note(self, number: int, facts: str, checked: Checked) -> None:
-        """Add a verified round. The line is on disk when this returns.
-
-        Raises:
-            InputError: The file can't be written.
-        """
+        """Add a verified round. The line is on disk when this returns."""
         body = {
             "round": number,
             "facts": facts,
@@ -170,10 +159,6 @@ def opened(
         from_round: First round that the audit recomputes.
         reads_states: Whether the audit reads the files of states. One that does not has verified less.
         say: Called with a message on removed lines.
-
-    Raises:
-        InputError: The file is of another audit or release, is damaged, in use, or can't be read or written
-            (code `audit-journal`).
     """
     first = canonical_json(_first_line(history, origin, from_round, reads_states))
     with _usable(path):
@@ -311,3 +296,52 @@ def _unusable(path: Path, why: str) -> InputError:
         code="audit-journal",
         details={"file": str(path)},
     )
+
+
+def facts_of(history: History, ledger: Ledger, origin: Origin) -> Mapping[int, str]:
+    """Return the digest (sha256) of all facts on which the verdict on each round depends, by number; 0 is the genesis.
+
+    Equal digests mean equal verdicts. An outcome depends on the round's own events, its policy, and its lineage: so a
+    digest includes that of the base. Events are included with the hashes of their blocks and transactions: if a
+    reorganisation puts the same event into another block, that is another history. The files are not included, because
+    the events have their hashes.
+    """
+    digests = {0: _facts_digest({"genesis": history.storage.genesis_hash, "stateRoot": origin.state_root})}
+    for number, round_ in ledger.rounds.items():
+        digests[number] = _facts_digest(_facts(history, round_, digests[round_.base]))
+    return digests
+
+
+def _facts(history: History, replayed: Round, base: str) -> dict[str, Any]:
+    stored = history.storage.rounds[replayed.number]
+    return {
+        "round": replayed.number,
+        "base": base,
+        "policy": replayed.policy,
+        "opened": replayed.opened,
+        "entries": replayed.commits,
+        "anchored": replayed.anchored,
+        "cancelled": replayed.cancelled,
+        "void": replayed.voided,
+        "stored": [stored.header_hash, stored.entries_hash, stored.anchor_hash, stored.state_root],
+    }
+
+
+def _facts_digest(facts: Mapping[str, Any]) -> str:
+    return sha256_hex(canonical_json(_plain(facts)))
+
+
+def _plain(value: Any) -> Any:
+    """Return a record as JSON values."""
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if is_dataclass(value):
+        return {
+            "is": type(value).__name__,
+            **{one.name: _plain(getattr(value, one.name)) for one in fields(value)},
+        }
+    return value

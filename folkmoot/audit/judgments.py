@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import CHECK, CancelReason, Ledger, Round
+from folkmoot.audit.ledger_state import CHECK, Ledger
 from folkmoot.audit.stakes import Stakes, position
 from folkmoot.ledger.deployment import JUDGES
 from folkmoot.ledger.events import (
@@ -26,6 +26,7 @@ from folkmoot.ledger.events import (
     Slashed,
     Withheld,
 )
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.policy import NO_VERIFIER
 from folkmoot.rpc.client import Phase
 
@@ -38,7 +39,7 @@ _JUDGMENTS: Mapping[type[Event], tuple[type[Event], ...]] = {
 
 
 def slash(ledger: Ledger, replayed: Round, slashes: list[Slashed], event: RoundSlashed) -> None:
-    """Apply a proof of fraud: all rounds from the head down to the round become void, and so does the open round.
+    """Check a proof of fraud: all rounds from the head down to the round become void, and so does the open round.
 
     The anchored rounds above it are void without an event of their own; the open one is cancelled next.
     """
@@ -51,17 +52,13 @@ def slash(ledger: Ledger, replayed: Round, slashes: list[Slashed], event: RoundS
         require_that(
             cursor > event.round, subject, "the round", "the head or below it", f"beside round {cursor}"
         )
-        fallen = ledger.rounds[cursor]
-        fallen.phase, fallen.cancelled = Phase.CANCELLED, CancelReason.BASE_VOIDED
-        cursor = fallen.base
+        cursor = ledger.rounds[cursor].base
     if ledger.rounds[len(ledger.rounds)].phase == Phase.OPEN:
         ledger.falling = event
-    replayed.phase, replayed.slashed = Phase.SLASHED, event
-    ledger.head = replayed.base
     coordinator, bond = replayed.opened.coordinator, replayed.policy.bond
     ledger.bonds.unlock(event, coordinator, bond)
     # The vault takes the bond at the end of the call.
-    later = (one for one in slashes if one.transaction == event.transaction and _is_after(one, event))
+    later = (other for other in slashes if other.transaction == event.transaction and _is_after(other, event))
     _match_slash(subject, slashes, event, next(later, None), coordinator, bond)
 
 
@@ -73,7 +70,7 @@ def fault(
     event: ContributorSlashed,
     time: int,
 ) -> None:
-    """Apply a contributor's fault: it loses the minimum stake, once per round. The round stays valid."""
+    """Check a contributor's fault: it loses the minimum stake, once per round. The round stays valid."""
     subject = Subject(check=CHECK, round=event.round, contributor=event.contributor, event=event)
     _require_verifier(subject, replayed)
     deadline = replayed.opened_at + history.storage.unbonding_period
@@ -90,17 +87,18 @@ def fault(
         event.contributor not in reported, subject, "the fault", "the contributor's only one", "a second one"
     )
     # The vault has taken it just before.
-    earlier = [one for one in slashes if one.transaction == event.transaction and _is_after(event, one)]
-    found = earlier[-1] if earlier else None
-    taken = _match_slash(subject, slashes, event, found, event.contributor, event.taken)
+    earlier = [
+        other for other in slashes if other.transaction == event.transaction and _is_after(event, other)
+    ]
+    newest = earlier[-1] if earlier else None
+    taken = _match_slash(subject, slashes, event, newest, event.contributor, event.taken)
     most = replayed.policy.min_stake
     there = stakes.unlocked_before(event.contributor, taken) + stakes.leaving_before(event.contributor, taken)
     require(subject, "what the vault took", min(most, there), event.taken)
-    replayed.faults.append(event)
 
 
 def postpone(history: History, replayed: Round, event: RoundPostponed) -> None:
-    """Apply a postponement by a judge, or its end. It can't be longer than two unbonding times."""
+    """Check a postponement by a judge, or its end. It can't be longer than two unbonding times."""
     subject = Subject(check=CHECK, round=event.round, event=event)
     _require_verifier(subject, replayed)
     require(subject, "the phase", Phase.ANCHORED.name, replayed.phase.name)
@@ -113,7 +111,6 @@ def postpone(history: History, replayed: Round, event: RoundPostponed) -> None:
         f"at least {first} and at most {latest}",
         event.challenge_deadline,
     )
-    replayed.postponed = event.challenge_deadline
 
 
 def _is_after(one: Event, other: Event) -> bool:
@@ -171,4 +168,4 @@ def check_judgments(history: History, ledger: Ledger) -> None:
                 None,
             )
         if isinstance(event, RoundSlashed):
-            ledger.rounds[number].judgment = judgment
+            ledger.judgments[number] = judgment

@@ -15,33 +15,34 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
+from folkmoot.aggregation.lineage import Lineage, PastRound, window
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
-from folkmoot.artifacts.wishes import Wishes
+from folkmoot.artifacts.gather import OF_LINEAGE, RoundInputs, gather_lineage, header_of
+from folkmoot.artifacts.inventory import Retentions
+from folkmoot.artifacts.retention import Wishes
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import Ledger, Round
+from folkmoot.audit.ledger_state import Expired, Ledger
 from folkmoot.audit.remaining import check_remaining
-from folkmoot.audit.retention import Expired, Retentions
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment, Domain
-from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts, Verdicts
-from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome
 
 _HEADER = "header"
 _FILES = "updates"
 _VERDICTS = "verdicts"
 _MEAN = "mean"
-_OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,6 @@ class Recomputation:
     """
 
     history: History
-    """The history."""
     ledger: Ledger
     """The replayed rounds."""
     files: Files
@@ -94,7 +94,10 @@ class Recomputation:
     """Rounds whose states can be rebuilt."""
 
     def __post_init__(self) -> None:
-        self.deleted, self.retentions = {}, Retentions(self.history, self.ledger)
+        self.deleted, self.retentions = (
+            {},
+            Retentions(self.ledger.rounds, self.history.storage.unbonding_period),
+        )
         self.wished = {}
         self.exponents = {0: self.origin.genesis.exponents}
         self.states = {0: self.origin.genesis.state}
@@ -105,30 +108,13 @@ class Recomputation:
     # The header
 
     def header(self, replayed: Round) -> RoundHeader:
-        """Return the header that a round must have, derived from public data.
-
-        Raises:
-            AuditFailure: The base's artifacts file is needed but missing.
-            ArtifactError: The source gave no answer.
-        """
-        deployment = self.history.deployment
-        return RoundHeader(
-            replayed.number,
-            self.origin.manifest.hash,
-            replayed.base_state_root,
-            replayed.policy_id,
-            replayed.policy.width,
-            derive_seed(deployment.chain_id, deployment.ledger, replayed.number, replayed.base_state_root),
-            self._exponents_of(replayed.base),
+        """Return the header that a round must have, derived from public data."""
+        return header_of(
+            self.history.deployment, self.origin.manifest, replayed, self._exponents_of(replayed.base)
         )
 
     def check_header(self, replayed: Round) -> RoundHeader:
-        """Check a round's header hash.
-
-        Raises:
-            AuditFailure: It is the hash of another header. If that header was published, its wrong field is named.
-            ArtifactError: The source gave no answer.
-        """
+        """Check a round's header hash."""
         header = self.header(replayed)
         subject = Subject(check=_HEADER, round=replayed.number, event=replayed.opened)
         if header.hash != replayed.opened.header_hash:
@@ -142,17 +128,13 @@ class Recomputation:
         """Recompute an anchored round and compare the results with its anchor.
 
         Without the update files that were deleted by rule, check what does not need them.
-
-        Raises:
-            AuditFailure: A value differs, or a file to which the anchor commits is missing before its time.
-            ArtifactError: The source gave no answer.
         """
         anchor = replayed.known_anchor
         artifacts = self._artifacts(replayed)
         self._check_listed(replayed, header, artifacts)
         entries = replayed.commitments()
         updates = self._updates(replayed, entries, artifacts)
-        lineage = self._lineage(replayed)
+        lineage = gather_lineage(self._uses(replayed), replayed.base, self)
         if replayed.number in self.deleted or lineage is None:
             self._require_committed(replayed, entries, updates, artifacts)
             expired = self.deleted.get(replayed.number, Expired.WINDOW)
@@ -178,8 +160,8 @@ class Recomputation:
         self.sure.add(artifacts.state)
         self.exponents[replayed.number] = artifacts.next_exponents
         self.states[replayed.number] = artifacts.state
-        lineage = window(replayed.number, self._base_number)
-        needed = {0, self._base_number(lineage[0]), *lineage}
+        lineage = window(replayed.number, self.base_of)
+        needed = {0, self.base_of(lineage[0]), *lineage}
         for number in self.exponents.keys() - needed:
             del self.exponents[number]
         for number in self.states.keys() - needed:
@@ -192,12 +174,7 @@ class Recomputation:
         return self.exponents[base]
 
     def state_after(self, number: int) -> State:
-        """Return the state after a round, or the first state. Its root is that on the chain.
-
-        Raises:
-            AuditFailure: A file is missing or differs.
-            ArtifactError: The source gave no answer.
-        """
+        """Return the state after a round, or the first state. Its root is that on the chain."""
         newest, state = self.newest
         if number == newest:
             return state
@@ -225,59 +202,41 @@ class Recomputation:
             number = replayed.base
 
     def _is_spare(self, number: int) -> bool:
-        return number > 0 and self.retentions.of(self.ledger.rounds[number]).spare()
+        return number > 0 and self.retentions.of(number).spare()
 
     def _require_state_file(self, replayed: Round, artifacts: Artifacts, state: State) -> None:
         """Check that the state file is there, unless it may have been deleted by now.
 
         If state files are not read, keep the computed state for later rounds: as a base, or for their trajectory.
-
-        Raises:
-            AuditFailure: The file is missing, or the artifacts file names another.
-            ArtifactError: The source gave no answer.
-            LocalError: The disk has no room for the state (``state-disk``).
         """
         subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.state)
         if not self.reads_states:
-            found = self.files.states.keep(state)
-            require(subject, "the state in the artifacts file", found, artifacts.state)
+            rebuilt = self.files.states.keep(state)
+            require(subject, "the state in the artifacts file", rebuilt, artifacts.state)
         elif not self._is_spare(replayed.number):
             limit = self.origin.manifest.state_file_size
             self.files.fetch(subject, "the state file", artifacts.state, limit)
 
-    def _lineage(self, replayed: Round) -> Lineage | None:
-        """Return the earlier rounds, as far as a round's rule uses them; None if updates of theirs were deleted.
+    def base_of(self, number: int) -> int:
+        """Return the base of a round; 0 is the genesis."""
+        return self.ledger.rounds[number].base
 
-        Raises:
-            AuditFailure: A file to which an earlier anchor commits is missing or wrong.
-            ArtifactError: The source gave no answer.
-            InputError: This release does not support the rule.
-        """
-        used = self._uses(replayed)
-        if not used & _OF_LINEAGE:
-            return GENESIS
-        numbers = window(replayed.base, self._base_number)
-        if not numbers:
-            return GENESIS
-        rounds = tuple(self._past_round(self.ledger.rounds[number]) for number in numbers)
-        if ReferenceKind.EARLIER in used and not self.deleted.keys().isdisjoint(numbers):
-            return None
-        return Lineage(rounds, self.state_after(self.ledger.rounds[numbers[0]].base))
+    def past_rounds(self, numbers: Sequence[int], *, updates: bool) -> list[PastRound] | None:
+        """Return rounds of a lineage; None if their updates are needed, and some were deleted."""
+        rounds = [self._past_round(self.ledger.rounds[number]) for number in numbers]
+        return None if updates and not self.deleted.keys().isdisjoint(numbers) else rounds
+
+    def state_before(self, number: int) -> State:
+        """Return the state that a round trained from; see `state_after`."""
+        return self.state_after(self.base_of(number))
 
     def _uses(self, replayed: Round) -> frozenset[ReferenceKind]:
-        """Return the references that a round's rule uses.
-
-        Raises:
-            AuditFailure: This release does not support the rule.
-        """
+        """Return the references that a round's rule uses."""
         try:
             return uses(replayed.policy.rule)
         except InputError as error:
             subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error
-
-    def _base_number(self, number: int) -> int:
-        return self.ledger.rounds[number].base
 
     def _past_round(self, replayed: Round) -> PastRound:
         """Return a round of the lineage. It is read again if it is not in memory."""
@@ -328,8 +287,8 @@ class Recomputation:
     ) -> None:
         """Keep the data with which the next round is compared, and discard all others."""
         self._hold(replayed, header, artifacts, updates)
-        compared = self._uses(replayed) & _OF_LINEAGE
-        kept_rounds = window(replayed.number, self._base_number) if compared else []
+        compared = self._uses(replayed) & OF_LINEAGE
+        kept_rounds = window(replayed.number, self.base_of) if compared else []
         unneeded = {artifacts.mean, artifacts.verdicts}
         for number in self.held.keys() - set(kept_rounds):
             unneeded |= self.held.pop(number)
@@ -397,7 +356,7 @@ class Recomputation:
             )
             width = replayed.policy.width
             limit = self.origin.manifest.update_file_size(width)
-            retention, now = self.retentions.of(replayed), self.history.head.timestamp
+            retention, now = self.retentions.of(replayed.number), self.history.head.timestamp
             if not retention.free(now):
                 path = self.files.fetch(subject, "the update file", sha256, limit)
                 updates.append(FileUpdate(path, width))
@@ -432,17 +391,16 @@ class Recomputation:
     ) -> RoundOutcome:
         subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
         try:
-            return compute_round(
+            return RoundInputs(
                 self.origin.manifest,
                 header,
                 replayed.policy,
                 self.state_after(replayed.base),
                 entries,
                 updates,
-                coordinator=replayed.opened.coordinator,
-                lineage=lineage,
-                folder=Path(tempfile.gettempdir()),
-            )
+                replayed.opened.coordinator,
+                lineage,
+            ).compute(folder=Path(tempfile.gettempdir()))
         except InputError as error:  # No delivered update, or a rule that this release does not support.
             raise mismatch(subject, "the outcome", "one that can be computed", error.message) from error
 
@@ -473,11 +431,18 @@ class Recomputation:
         artifacts: Artifacts,
         outcome: RoundOutcome,
     ) -> None:
-        for entry, expected, claimed in zip(entries, outcome.weights, anchor.weights, strict=True):
-            subject = Subject(
-                check=_VERDICTS, round=replayed.number, contributor=entry.contributor, event=replayed.anchored
-            )
-            require(subject, "the weight", expected, claimed)
+        for what, truth, claims in (
+            ("the weight", outcome.weights, anchor.weights),
+            ("the pay", outcome.anchor.pays, anchor.pays),
+        ):
+            for entry, expected, claimed in zip(entries, truth, claims, strict=bool(truth)):
+                subject = Subject(
+                    check=_VERDICTS,
+                    round=replayed.number,
+                    contributor=entry.contributor,
+                    event=replayed.anchored,
+                )
+                require(subject, what, expected, claimed)
         subject = Subject(check=_VERDICTS, round=replayed.number, event=replayed.anchored)
         require(subject, "the root of the entries", outcome.anchor.entries_root, anchor.entries_root)
         subject = Subject(
@@ -537,7 +502,7 @@ def _compare_verdict_files(subject: Subject, expected: Verdicts, data: bytes) ->
             artifact=subject.artifact,
             event=subject.event,
         )
-        for name in ("index", "contributor", "weight", "reason", "numbers"):
+        for name in ("index", "contributor", "weight", "pay", "reason", "numbers"):
             what = f"the {name} in the verdicts file"
             require(of_entry, what, getattr(mine, name), getattr(theirs, name))
     raise mismatch(

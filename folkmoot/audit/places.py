@@ -3,37 +3,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from folkmoot.audit.enrolled import MAX_MISSED, Missable, missed_in_a_row
 from folkmoot.audit.failure import Subject, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import CHECK, Ledger, Round
+from folkmoot.audit.ledger_state import CHECK, MAX_MISSED, Ledger, Missable, missed_in_a_row
 from folkmoot.audit.stakes import Stakes
 from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.admission import LeaveReason
 from folkmoot.ledger.entries import UpdateCommitted
-from folkmoot.ledger.events import (
-    Left,
-    PlacesDrawn,
-    Redrawn,
-    RoundAnchored,
-)
-from folkmoot.protocol.places import REDRAW_BLOCKS, has_place, seed_of
-from folkmoot.protocol.policy import Policy
+from folkmoot.ledger.events import Left, PlacesDrawn, Redrawn, RoundAnchored
+from folkmoot.ledger.replay import Round
+from folkmoot.protocol.places import REDRAW_BLOCKS, has_place, is_crowd, seed_of
 from folkmoot.rpc.client import Basis, Phase
 
 
 def draw_places(ledger: Ledger, replayed: Round, event: PlacesDrawn) -> None:
-    """Apply a draw of places. All of it is recomputed from its basis."""
+    """Check a draw of places. All of it is recomputed from its basis."""
     subject = Subject(check=CHECK, round=event.round, event=event)
     require(subject, "an earlier draw of places", None, replayed.drawn)
     require(subject, "the transaction of the draw of places", replayed.opened.transaction, event.transaction)
-    require(subject, "the quota of a place", replayed.quota, event.quota)
+    require(subject, "the quota of a place", ledger.quota, event.quota)
     if ledger.basis is not None:
         require(subject, "the time of the draw's basis", ledger.basis.at, event.at)
         require(subject, "the seed of the draw", seed_of(ledger.basis_hash), event.seed)
-    replayed.drawn = event
+        policy = replayed.policy
+        if is_crowd(ledger.basis.total, policy.max_contributors, policy.min_stake):
+            ledger.drawn_on = ledger.basis
 
 
 def note_basis(ledger: Ledger, stakes: Stakes, event: RoundAnchored | Redrawn, time: int) -> None:
@@ -43,11 +37,14 @@ def note_basis(ledger: Ledger, stakes: Stakes, event: RoundAnchored | Redrawn, t
 
 
 def redraw(history: History, ledger: Ledger, stakes: Stakes, event: Redrawn) -> None:
-    """Apply a new basis without an anchor: only if the last one is too old."""
+    """Apply a new basis without an anchor: only if the last one is too old, and longer if places were drawn on it."""
     subject = Subject(check=CHECK, event=event)
     if ledger.basis is not None:
         least = ledger.basis.block + REDRAW_BLOCKS
         require_that(event.block >= least, subject, "the block of the redraw", f"from {least}", event.block)
+        kept_until, time = ledger.basis.at + history.storage.unbonding_period, history.time(event)
+        if ledger.drawn_on is not None and ledger.drawn_on.block == ledger.basis.block:
+            require_that(time >= kept_until, subject, "the time of the redraw", f"from {kept_until}", time)
     require(subject, "the sum of all enrolled stake", stakes.total_enrolled_before(event), event.total)
     note_basis(ledger, stakes, event, history.time(event))
 
@@ -91,7 +88,6 @@ def require_place(subject: Subject, replayed: Round, stakes: Stakes, event: Upda
 def leave(
     history: History,
     ledger: Ledger,
-    policies: Mapping[int, Policy],
     stakes: Stakes,
     event: Left,
     time: int,
@@ -110,7 +106,7 @@ def leave(
     reason = ledger.roll.leave(subject, event)
     if reason == LeaveReason.OWN:
         return
-    least = (taking.policy if taking else policies[ledger.policy]).min_stake
+    least = (taking.policy if taking else ledger.policies[ledger.policy]).min_stake
     what = f"the enrolled stake of {event.account}"
     if reason == LeaveReason.STAKE_TOO_LOW:
         require_that(stake < least, subject, what, f"below {least}", stake)
@@ -144,9 +140,9 @@ def _missable(replayed: Round, account: str, since: int, enrolled: int) -> Missa
     """Return whether an account could miss a round: a place was left for it, in a crowd because it was drawn."""
     quota, _, seed = replayed.draw
     counts = (
-        replayed.phase in (Phase.ANCHORED, Phase.FINAL)
+        replayed.stands
         and since < replayed.enrolled_by
         and has_place(quota, seed, account, enrolled)
         and len(replayed.commits) < replayed.places
     )
-    return Missable(replayed.number, replayed.opened_at, counts, replayed.contributors)
+    return Missable(replayed.number, replayed.opened_at, counts, replayed.contributors.keys())

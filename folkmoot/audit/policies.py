@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check the policies: those in events equal those in storage, their numbers have no gap, and they keep to the limits.
 
-The limits are those of contracts/src/libraries/Policies.sol and what the deployment has fixed (`IPolicyLimits`).
+The limits are those of contracts/src/Policies.sol, with what the deployment has fixed.
 """
 
 from __future__ import annotations
@@ -29,11 +29,7 @@ MAX_RATE = 4096
 
 
 def check_policies(history: History) -> Mapping[int, Policy]:
-    """Compare the policies in events with the stored ones; return them by number.
-
-    Raises:
-        AuditFailure: A policy differs, or goes beyond a limit.
-    """
+    """Compare the policies in events with the stored ones; return them by number."""
     policies: dict[int, Policy] = {}
     for event in history.events:
         if not isinstance(event, PolicyAdded):
@@ -42,8 +38,8 @@ def check_policies(history: History) -> Mapping[int, Policy]:
         require(subject, "the number of the policy", len(policies) + 1, event.policy_id)
         stored = history.storage.policies.get(event.policy_id)
         require(subject, f"policy {event.policy_id}", stored, event.policy)
-        for what, holds, expected, found in _ranges(event.policy, history.storage.limits):
-            require_that(holds, subject, f"the policy's {what}", expected, found)
+        for what, holds, expected, actual in _ranges(event.policy, history.storage.limits):
+            require_that(holds, subject, f"the policy's {what}", expected, actual)
         policies[event.policy_id] = event.policy
     require(Subject(check="policies"), "the newest policy", len(policies), history.storage.current_policy)
     return policies
@@ -99,4 +95,5 @@ def _ranges(policy: Policy, limits: Limits) -> Iterator[tuple[str, bool, str, An
         yield within("privacy_cap", 0, 0)
     windows = policy.commit_window + policy.anchor_window + policy.challenge_window
     yield "windows together", windows <= limits.max_windows, f"at most {limits.max_windows}", windows
+    yield within("interval", bounds.min_interval, limits.max_windows)
     yield "verifier", policy.verifier == limits.verifier, limits.verifier, policy.verifier

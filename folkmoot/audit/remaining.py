@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Check a round whose update files were deleted by rule, as far as its other files go (docs/protocol.md section 13).
 
-What follows from the updates alone is not checked: that the weights are those of the rule, that the mean is that of
-the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, mean or state
-still fails.
+What follows from the updates alone is not checked: that weights and pays are those of the rule, that the mean is that
+of the updates, and, without privacy settings, the next exponents. All else is: an anchor with another root, mean or
+state still fails.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
-from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import ArtifactError, EncodingError, InputError
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import sha256_hex
@@ -47,18 +47,12 @@ def check_remaining(
 
     Args:
         files: The artifacts.
-        manifest: The model's layout.
         header: The round's header, which was checked.
-        replayed: The round.
         artifacts: Its artifacts file, which was checked against the chain.
         base: The state that it trained from.
 
     Returns:
         The state after the round. Its root is that of the anchor.
-
-    Raises:
-        AuditFailure: A value differs, or a file other than an update is missing.
-        ArtifactError: The source gave no answer.
     """
     entries = replayed.commitments()
     _check_verdicts(files, replayed, artifacts, entries)
@@ -85,8 +79,9 @@ def _check_verdicts(
         raise mismatch(subject, "the verdicts file", "a verdicts file", error.message) from error
     policy = replayed.policy
     head = (replayed.number, policy.rule, policy.parameters, len(entries))
-    found = (published.round, published.rule, published.parameters, len(published.verdicts))
-    require(subject, "round, rule, parameters and length of the verdicts file", head, found)
+    actual = (published.round, published.rule, published.parameters, len(published.verdicts))
+    require(subject, "round, rule, parameters and length of the verdicts file", head, actual)
+    require(subject, "the pays in the verdicts file", anchor.pays, published.pays)
     for entry, weight, sha256, verdict in zip(
         entries, anchor.weights, artifacts.updates, published.verdicts, strict=True
     ):
@@ -97,13 +92,13 @@ def _check_verdicts(
             artifact=artifacts.verdicts,
             event=replayed.anchored,
         )
-        for what, expected, said in (
+        for what, expected, published_value in (
             ("the contributor", entry.contributor, verdict.contributor),
             ("the weight", weight, verdict.weight),
             ("the sum of squares", entry.sum_squares, verdict.numbers.get("sumSquares")),
             ("the delivery", sha256 is not None, verdict.reason is not Reason.NOT_DELIVERED),
         ):
-            require(of_entry, f"{what} in the verdicts file", expected, said)
+            require(of_entry, f"{what} in the verdicts file", expected, published_value)
         if sha256 is None:
             require(of_entry, "the weight of an update that was not delivered", 0, weight)
 
@@ -119,7 +114,7 @@ def _check_state(
     anchor, policy = replayed.known_anchor, replayed.policy
     subject = Subject(check=_MEAN, round=replayed.number, artifact=artifacts.mean, event=replayed.anchored)
     try:
-        form_of(policy.rule, policy.parameters).divisor(anchor.weights)
+        check_weights(anchor.weights)
     except InputError as error:
         raise mismatch(subject, "the weights", "weights that the rule may give", error.message) from error
     size = manifest.update_file_size(policy.mean_width)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from folkmoot.audit.audit import Progress, Summary
 from folkmoot.audit.journal import Journal
-from folkmoot.audit.retention import Expired
+from folkmoot.audit.ledger_state import Expired
 from folkmoot.runtime.units import format_amount
 
 
@@ -59,8 +59,18 @@ def rows(summary: Summary) -> dict[str, str]:
         "rewards": f"{format_amount(summary.rewards)} claimed",
         "head": f"round {summary.model_head}, state root 0x{summary.state_root.hex()}",
         "active": f"version {summary.active[0]}" if summary.active else "no version yet",
+        **({"parent": _parent(summary)} if summary.parent else {}),
         "time": f"{summary.seconds:.1f} s",
     }
+
+
+def _parent(summary: Summary) -> str:
+    asked = (
+        f"{summary.parent_standing} there"
+        if summary.parent_standing
+        else "its chain was not asked (--parent-rpc)"
+    )
+    return f"the first state is that of {summary.parent}: {asked}"
 
 
 def _memories(summary: Summary) -> str:
@@ -78,7 +88,7 @@ def of_expired(summary: Summary) -> str:
     """Return which rounds were not recomputed and why, and which auditors recomputed them earlier."""
     parts = []
     for why, text in _WHY.items():
-        numbers = [number for number, found in summary.expired.items() if found is why]
+        numbers = [number for number, cause in summary.expired.items() if cause is why]
         if numbers:
             parts.append(f"{_named(numbers)} {text}")
     for auditor in sorted({one for auditors in summary.attested.values() for one in auditors}):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check rewards and the token's supply: credits follow from the weights, and only credits were minted.
+"""Check rewards and the token's supply: credits follow from the pays, and only credits were minted.
 
 Amounts are in units of 1e-18 tokens.
 """
@@ -7,73 +7,48 @@ Amounts are in units of 1e-18 tokens.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
 
 from folkmoot.audit.code import Creation
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import Ledger, Round
+from folkmoot.audit.ledger_state import Ledger
 from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.ledger.events import RewardClaimed, RewardCredited, Transfer
-from folkmoot.protocol.rewards import payments
+from folkmoot.ledger.replay import Round
 
 _CHECK = "rewards"
 _SUPPLY = "supply"
 
 
 def check_rewards(history: History, ledger: Ledger) -> int:
-    """Check every credit against the weights, every claim against the credits, and the unclaimed rewards.
+    """Check every credit against the pays, every claim against the credits, and the unclaimed rewards.
 
     Returns:
         The sum of all claims.
-
-    Raises:
-        AuditFailure: An amount is wrong.
     """
-    credited: dict[int, list[RewardCredited]] = defaultdict(list)
     claimable: dict[str, int] = defaultdict(int)
     claimed = 0
     for event in history.events:
         if isinstance(event, RewardCredited):
-            credited[event.round].append(event)
             claimable[event.contributor] += event.amount
         elif isinstance(event, RewardClaimed):
             subject = Subject(check=_CHECK, contributor=event.account, event=event)
             require(subject, "the claimed rewards", claimable[event.account], event.amount)
             claimable[event.account] = 0
             claimed += event.amount
-    for number, replayed in ledger.rounds.items():
-        _check_round(replayed, credited.pop(number, []))
-    for number, events in credited.items():
-        subject = Subject(check=_CHECK, round=number, event=events[0])
-        raise mismatch(subject, "the round of the reward", "one that was opened", None)
+    for replayed in ledger.rounds.values():
+        _check_round(replayed)
+        stored = history.storage.settled.get(replayed.number)
+        subject = Subject(check=_CHECK, round=replayed.number)
+        require(subject, "whether the rewards are settled", replayed.settled is not None, stored)
     for account, amount in claimable.items():
         subject = Subject(check=_CHECK, contributor=account)
         require(subject, "what can be claimed", amount, history.storage.claimable.get(account))
     return claimed
 
 
-def expected_rewards(
-    reward: int, contributors: Sequence[str], weights: Sequence[int], coordinator: str
-) -> Mapping[str, int]:
-    """Split a round's reward as ``folkmoot.protocol.rewards`` does. Accounts without a reward are left out.
-
-    Args:
-        reward: Reward of the round.
-        contributors: Contributors of its entries, in order. An account has one entry per round.
-        weights: One weight per entry.
-        coordinator: Account that opened the round, whose own entry is not paid.
-    """
-    amounts = payments(reward, weights, [who != coordinator for who in contributors])
-    return {who: amount for who, amount in zip(contributors, amounts, strict=True) if amount}
-
-
 def check_supply(history: History, creation: Creation | None, claimed: int) -> None:
-    """Check that the supply is the sum of genesis tokens and claimed rewards, minus burnt tokens.
-
-    Raises:
-        AuditFailure: Tokens have no source, or the supply differs from the sum of the events.
-    """
+    """Check that the supply is the sum of genesis tokens and claimed rewards, minus burnt tokens."""
     balances: dict[str, int] = defaultdict(int)
     transfers = [event for event in history.events if isinstance(event, Transfer)]
     created = next(event for event in history.events if event.contract == "token").transaction
@@ -107,16 +82,14 @@ def check_supply(history: History, creation: Creation | None, claimed: int) -> N
     require(subject, "the vault's balance", balances[vault], history.storage.vault_balance)
 
 
-def _check_round(replayed: Round, credited: Sequence[RewardCredited]) -> None:
+def _check_round(replayed: Round) -> None:
+    credited = replayed.credits
     if replayed.settled is None or replayed.anchor is None:
         if credited:
             subject = Subject(check=_CHECK, round=replayed.number, event=credited[0])
             raise mismatch(subject, "the reason of the reward", "a settled round", "one that was not settled")
         return
-    contributors = [event.contributor for event in replayed.commits]
-    expected = expected_rewards(
-        replayed.policy.reward, contributors, replayed.anchor.weights, replayed.opened.coordinator
-    )
+    expected = replayed.rewards
     for event in credited:
         subject = Subject(check=_CHECK, round=replayed.number, contributor=event.contributor, event=event)
         require(subject, "the settlement of the reward", replayed.settled.transaction, event.transaction)

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from folkmoot.audit.failure import Subject, mismatch, require, require_that
 from folkmoot.audit.history import History
 from folkmoot.audit.judgments import check_judgments, fault, postpone, slash
-from folkmoot.audit.ledger_state import CHECK, CancelReason, Ledger, Round, genesis_view, view_of
+from folkmoot.audit.ledger_state import CHECK, Ledger, genesis_view, view_of
 from folkmoot.audit.places import draw_places, leave, note_basis, redraw, require_membership, require_place
 from folkmoot.audit.stakes import Stakes
 from folkmoot.chain.terms import ZERO_ADDRESS
-from folkmoot.ledger.entries import UpdateCommitted, entries_of
+from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import (
     BondLocked,
     BondUnlocked,
@@ -27,10 +27,9 @@ from folkmoot.ledger.events import (
     Enrolled,
     Event,
     Left,
-    MemberSet,
     PlacesDrawn,
-    PolicyAdded,
     Redrawn,
+    RewardCredited,
     RoundAnchored,
     RoundCancelled,
     RoundFinalized,
@@ -41,10 +40,12 @@ from folkmoot.ledger.events import (
     Slashed,
     UpdatesCommitted,
 )
+from folkmoot.ledger.replay import CancelReason, Round
 from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS
 from folkmoot.protocol.mean import MAX_WEIGHT_SUM
 from folkmoot.protocol.places import quota_of
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.rpc.client import Basis, Head, Phase, RoundView
 
 
@@ -52,16 +53,12 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
     """Replay the ledger's events.
 
     Args:
-        history: The history.
         policies: The policies by number.
         stakes: The folded stakes.
         genesis_root: State root of the genesis, from its file.
-
-    Raises:
-        AuditFailure: An event violates the ledger's rules.
     """
     created = next(event for event in history.events if event.contract == "ledger")
-    ledger = Ledger(genesis_root, history.time(created))
+    ledger = Ledger(policies=dict(policies), genesis_root=genesis_root, created_at=history.time(created))
     block = history.vault_created
     if block is not None:
         ledger.basis, ledger.basis_hash = Basis(0, block.timestamp, block.number), block.hash
@@ -73,10 +70,10 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
             ledger.bonds.match(event)
         if isinstance(event, Redrawn):
             redraw(history, ledger, stakes, event)
-        if isinstance(event, MemberSet):
-            ledger.admitted[event.account] = event.member
-        if event.contract == "ledger":
-            _apply(history, ledger, policies, stakes, slashes, event)
+        if event.contract in ("ledger", "rewards"):
+            _check(history, ledger, stakes, slashes, event)
+        if not isinstance(event, UpdatesCommitted):
+            ledger.apply(event)
     ledger.bonds.end()
     _require_prompt(ledger, None)
     for event in slashes:  # Cancelled rounds without a slashing.
@@ -94,15 +91,11 @@ def replay(history: History, policies: Mapping[int, Policy], stakes: Stakes, gen
 
 
 def check_rounds(history: History, ledger: Ledger) -> None:
-    """Compare the replayed rounds with the stored ones, field by field.
-
-    Raises:
-        AuditFailure: A field differs.
-    """
+    """Compare the replayed rounds with the stored ones, field by field."""
     storage, subject = history.storage, Subject(check=CHECK)
     require(subject, "the next round", len(ledger.rounds) + 1, storage.next_round)
     for number, stored in storage.rounds.items():
-        expected = genesis_view(ledger) if number == 0 else view_of(ledger.rounds[number])
+        expected = genesis_view(ledger) if number == 0 else view_of(ledger, ledger.rounds[number])
         for name in RoundView.__dataclass_fields__:
             if (
                 number and name == "entries_hash"
@@ -129,29 +122,20 @@ def check_rounds(history: History, ledger: Ledger) -> None:
         require(subject, "the basis of the next draw", ledger.basis, storage.basis)
 
 
-def _apply(
-    history: History,
-    ledger: Ledger,
-    policies: Mapping[int, Policy],
-    stakes: Stakes,
-    slashes: list[Slashed],
-    event: Event,
-) -> None:
+def _check(history: History, ledger: Ledger, stakes: Stakes, slashes: list[Slashed], event: Event) -> None:
+    """Check an event against the state before it, and note what the rules need of it. It is applied afterwards."""
     time = history.time(event)
     match event:
-        case PolicyAdded():
-            ledger.policy = event.policy_id
         case CoordinatorAppointed():
-            subject = Subject(check=CHECK, event=event)
             if ledger.coordinator:
+                subject = Subject(check=CHECK, event=event)
                 require(subject, "the previous coordinator", ledger.coordinator, event.previous)
-            ledger.coordinator = event.coordinator
         case RoundOpened():
-            _open(history, ledger, policies, stakes, event, time)
+            _open(history, ledger, stakes, event, time)
         case PlacesDrawn():
             draw_places(ledger, _known(ledger, event, event.round), event)
         case Enrolled():
-            least = policies[ledger.policy].min_stake
+            least = ledger.policies[ledger.policy].min_stake
             subject = Subject(check=CHECK, event=event)
             require_membership(history, ledger, subject, event.account, True)
             require_that(
@@ -163,13 +147,17 @@ def _apply(
             )
             ledger.roll.members.add(event.account)
         case Left():
-            leave(history, ledger, policies, stakes, event, time)
+            leave(history, ledger, stakes, event, time)
         case CommitsClosed():
             _close(ledger, _known(ledger, event, event.round), stakes, event, time)
         case UpdatesCommitted():
             replayed = _known(ledger, event, event.round)
-            for entry in entries_of(event):
-                _commit(replayed, stakes, entry, time)
+            before = len(replayed.commits)
+            ledger.apply(event)  # At once: the entries of an event are decoded once.
+            contributors = replayed.contributors
+            for index, entry in enumerate(replayed.commits[before:], before):
+                first = contributors[entry.contributor] == index
+                _commit(replayed, stakes, index, first, entry, time)
                 _charge(ledger, replayed, entry)
         case RoundAnchored():
             _anchor(ledger, _known(ledger, event, event.round), event, time)
@@ -189,7 +177,10 @@ def _apply(
             subject = Subject(check=CHECK, round=event.round, event=event)
             require(subject, "the phase", Phase.FINAL.name, replayed.phase.name)
             require(subject, "an earlier settlement", None, replayed.settled)
-            replayed.settled = event
+        case RewardCredited():
+            if event.round not in ledger.rounds:
+                subject = Subject(check="rewards", round=event.round, event=event)
+                raise mismatch(subject, "the round of the reward", "one that was opened", None)
         case _:
             pass  # Other modules check rewards and roles.
 
@@ -209,11 +200,11 @@ def _require_prompt(ledger: Ledger, event: Event | None) -> None:
             None,
         )
     last = ledger.rounds.get(len(ledger.rounds))
-    if last is not None and last.quota and last.drawn is None and not isinstance(event, PlacesDrawn):
+    if last is not None and ledger.quota and last.drawn is None and not isinstance(event, PlacesDrawn):
         raise mismatch(
             Subject(check=CHECK, round=last.number, event=last.opened),
             "the draw of places",
-            f"one with the quota {last.quota}",
+            f"one with the quota {ledger.quota}",
             None,
         )
 
@@ -221,7 +212,6 @@ def _require_prompt(ledger: Ledger, event: Event | None) -> None:
 def _open(
     history: History,
     ledger: Ledger,
-    policies: Mapping[int, Policy],
     stakes: Stakes,
     event: RoundOpened,
     time: int,
@@ -235,7 +225,9 @@ def _open(
     require(subject, "the base", ledger.head, event.base)
     require(subject, "the base state root", ledger.state_root(ledger.head), event.base_state_root)
     require(subject, "the policy", ledger.policy, event.policy_id)
-    require_that(event.policy_id in policies, subject, "the policy", "one that was added", event.policy_id)
+    require_that(
+        event.policy_id in ledger.policies, subject, "the policy", "one that was added", event.policy_id
+    )
     require(subject, "the coordinator", ledger.coordinator, event.coordinator)
     require_that(
         ledger.pending < MAX_PENDING_ROUNDS,
@@ -244,23 +236,25 @@ def _open(
         f"below {MAX_PENDING_ROUNDS}",
         ledger.pending,
     )
-    policy = policies[event.policy_id]
+    policy = ledger.policies[event.policy_id]
+    if event.base:
+        earliest = ledger.rounds[event.base].opened_at + policy.interval
+        require_that(time >= earliest, subject, "the time of the opening", f"{earliest} or later", time)
     commit_deadline = time + policy.commit_window
     require(subject, "the commit deadline", commit_deadline, event.commit_deadline)
     require(subject, "the anchor deadline", commit_deadline + policy.anchor_window, event.anchor_deadline)
-    quota = 0
+    ledger.quota = 0
     if history.storage.limits.admission == ZERO_ADDRESS:
         # Before the first anchor, the basis has no enrolled stake, wherever the vault was created.
         total = ledger.basis.total if ledger.basis else 0
         now = stakes.total_enrolled_before(event)
-        quota = quota_of(total, policy.max_contributors, policy.min_stake, now)
-    ledger.rounds[event.round] = Round(
-        event.round, event.policy_id, policy, event.base, event.base_state_root, event, time, quota
-    )
+        ledger.quota = quota_of(total, policy.max_contributors, policy.min_stake, now)
     ledger.bonds.lock(event, event.coordinator, policy.bond)
 
 
-def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) -> None:
+def _commit(
+    replayed: Round, stakes: Stakes, index: int, first: bool, event: UpdateCommitted, time: int
+) -> None:
     subject = Subject(check="entries", round=event.round, contributor=event.contributor, event=event)
     policy = replayed.policy
     require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
@@ -271,9 +265,9 @@ def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) 
         f"before {replayed.commit_deadline}",
         time,
     )
-    require(subject, "the index of the entry", len(replayed.commits), event.index)
+    require(subject, "the index of the entry", index, event.index)
     require_that(
-        event.contributor not in replayed.contributors,
+        first,
         subject,
         "the commitment",
         "the contributor's only one",
@@ -294,8 +288,6 @@ def _commit(replayed: Round, stakes: Stakes, event: UpdateCommitted, time: int) 
         event.sum_squares,
     )
     require_place(subject, replayed, stakes, event)
-    replayed.commits.append(event)
-    replayed.contributors.add(event.contributor)
 
 
 def _charge(ledger: Ledger, replayed: Round, event: UpdateCommitted) -> None:
@@ -327,16 +319,18 @@ def _close(ledger: Ledger, replayed: Round, stakes: Stakes, event: CommitsClosed
     )
     policy, entries = replayed.policy, len(replayed.commits)
     if entries < replayed.places:
-        least = replayed.places if replayed.quota else policy.min_contributors
+        least = replayed.places if replayed.drawn else policy.min_contributors
         require_that(entries >= least, subject, "the number of entries", f"at least {least}", entries)
         counted = ledger.roll.counted(lambda account: stakes.since_before(account, event), replayed.opened_at)
         require_that(bool(counted), subject, "the enrolled accounts that count", "at least one", 0)
         require(
-            subject, "the enrolled accounts without a commitment", [], sorted(counted - replayed.contributors)
+            subject,
+            "the enrolled accounts without a commitment",
+            [],
+            sorted(counted - replayed.contributors.keys()),
         )
     require(subject, "the commit deadline", time, event.commit_deadline)
     require(subject, "the anchor deadline", time + policy.anchor_window, event.anchor_deadline)
-    replayed.closed = event
 
 
 def _anchor(ledger: Ledger, replayed: Round, event: RoundAnchored, time: int) -> None:
@@ -361,9 +355,12 @@ def _anchor(ledger: Ledger, replayed: Round, event: RoundAnchored, time: int) ->
     require(subject, "the number of weights", entries, len(event.anchor.weights))
     total = sum(event.anchor.weights)
     require_that(1 <= total <= MAX_WEIGHT_SUM, subject, "the sum of weights", f"1 to {MAX_WEIGHT_SUM}", total)
+    require(subject, "the number of pays", entries if policy.has_pays else 0, len(event.anchor.pays))
+    for index, (weight, pay) in enumerate(zip(event.anchor.weights, event.anchor.pays, strict=False)):
+        most = FULL_PAY if weight else 0
+        require_that(pay <= most, subject, f"the pay of entry {index}", f"at most {most}", pay)
     require(subject, "the challenge deadline", time + policy.challenge_window, event.challenge_deadline)
-    replayed.phase, replayed.anchored, replayed.position = Phase.ANCHORED, event, ledger.length
-    ledger.head = event.round
+    ledger.positions[event.round] = ledger.length
 
 
 def _finalize(ledger: Ledger, replayed: Round, event: RoundFinalized, time: int) -> None:
@@ -379,7 +376,6 @@ def _finalize(ledger: Ledger, replayed: Round, event: RoundFinalized, time: int)
     base = Phase.FINAL if replayed.base == 0 else ledger.rounds[replayed.base].phase
     require(subject, f"the phase of the base, round {replayed.base}", Phase.FINAL.name, base.name)
     require(subject, "the state root", ledger.state_root(event.round), event.state_root)
-    replayed.phase, replayed.finalized = Phase.FINAL, event
     ledger.finals += 1
     ledger.bonds.unlock(event, replayed.opened.coordinator, replayed.policy.bond)
 
@@ -393,17 +389,14 @@ def _cancel(ledger: Ledger, replayed: Round, event: RoundCancelled, time: int) -
         require(subject, "the transaction of the cancellation", falling.transaction, event.transaction)
         require(subject, "the round that is cancelled", len(ledger.rounds), event.round)
         require(subject, "the reason", CancelReason.BASE_VOIDED.name, reason.name)
-        replayed.phase = Phase.CANCELLED
     elif reason == CancelReason.BASE_VOIDED:
         # The round is void since the slashing; its bond is released now.
         void = replayed.anchored is not None and replayed.cancelled == CancelReason.BASE_VOIDED
         require_that(void, subject, "the round", "one that is void", replayed.phase.name)
-        require(subject, "an earlier release of the bond", None, replayed.released)
-        replayed.released = event
+        require(subject, "an earlier release of the bond", None, replayed.cancellation)
     elif reason == CancelReason.EMPTY:
         require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
         require(subject, "the number of entries", 0, len(replayed.commits))
-        replayed.phase = Phase.CANCELLED
     else:
         require(subject, "the phase", Phase.OPEN.name, replayed.phase.name)
         enough = len(replayed.commits) >= replayed.policy.min_contributors
@@ -411,8 +404,6 @@ def _cancel(ledger: Ledger, replayed: Round, event: RoundCancelled, time: int) -
         expected = CancelReason.ANCHOR_LATE if enough else CancelReason.TOO_FEW_UPDATES
         require(subject, "the reason", expected.name, reason.name)
         require_that(time >= deadline, subject, "the time of the cancellation", f"from {deadline}", time)
-        replayed.phase = Phase.CANCELLED
-    replayed.cancelled = reason
     ledger.bonds.unlock(event, replayed.opened.coordinator, replayed.policy.bond)
 
 

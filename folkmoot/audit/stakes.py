@@ -31,7 +31,7 @@ from folkmoot.ledger.events import (
     UnbondingRequested,
     Withdrawn,
 )
-from folkmoot.protocol.policy import CHALLENGER_SHARE, SHARE_DENOMINATOR
+from folkmoot.protocol.policy import CHALLENGER_DIVISOR
 
 _CHECK = "stakes"
 
@@ -149,11 +149,7 @@ class Stakes:
 
 
 def fold_stakes(history: History) -> Stakes:
-    """Replay the vault's events, and the ledger's that say how much an account enrols.
-
-    Raises:
-        AuditFailure: An event violates the vault's rules.
-    """
+    """Replay the vault's events, and the ledger's that say how much an account enrols."""
     stakes = Stakes()
     voting: dict[str, int] = defaultdict(int)  # Stake that is delegated to an account.
     for events in _transactions(history.events, "vault", "ledger"):
@@ -171,11 +167,7 @@ def fold_stakes(history: History) -> Stakes:
 
 
 def check_stakes(history: History, stakes: Stakes) -> None:
-    """Compare the result of the replay with the vault's storage, and with its tokens.
-
-    Raises:
-        AuditFailure: A value differs.
-    """
+    """Compare the result of the replay with the vault's storage, and with its tokens."""
     subject, storage = Subject(check=_CHECK), history.storage
     present = {account: line.last for account, line in stakes.stakes.items()}
     for account, stake in present.items():
@@ -284,7 +276,7 @@ def _apply(history: History, stakes: Stakes, voting: dict[str, int], touched: se
             _note_leaving(stakes, event, event.account)
         case Slashed():
             taken = event.reward + event.burnt
-            share = 0 if event.beneficiary == ZERO_ADDRESS else taken * CHALLENGER_SHARE // SHARE_DENOMINATOR
+            share = 0 if event.beneficiary == ZERO_ADDRESS else taken // CHALLENGER_DIVISOR
             require(subject, "the beneficiary's share", share, event.reward)
             staked = min(taken, stakes.unlocked(event.account))
             if staked:
@@ -357,9 +349,6 @@ def _donations(history: History) -> int:
 
     Returns:
         Sum of the tokens that were sent to the vault without staking.
-
-    Raises:
-        AuditFailure: Stake was not paid, or a payment of the vault has no event.
     """
     vault, donated = history.deployment.vault, 0
     for events in _transactions(history.events, "vault", "token"):

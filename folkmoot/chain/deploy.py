@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from web3 import Web3
 
 from folkmoot.aggregation import policy_file
-from folkmoot.chain.client import chain_errors, earlier, endpoint_of, send, settle
 from folkmoot.chain.deploy_check import verify
 from folkmoot.chain.deploy_plan import Plan
 from folkmoot.chain.terms import (
@@ -30,16 +28,18 @@ from folkmoot.chain.terms import (
     governance_to_json,
     invalid_admission,
 )
-from folkmoot.errors import ChainError, RpcError
+from folkmoot.chain.transactions.connection import chain_errors, earlier, send, settle
+from folkmoot.chain.transactions.status import rpc_of
+from folkmoot.errors import ChainError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.admission import admits
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES, Deployment
-from folkmoot.rpc.quorum import open_rpc
+from folkmoot.rpc.abi import Function
+from folkmoot.rpc.client import Call, Rpc
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-    from web3.contract import Contract
-    from web3.contract.contract import ContractConstructor
+    from web3 import Web3
     from web3.types import TxReceipt
 
     from folkmoot.protocol.policy import Policy
@@ -55,22 +55,6 @@ class Report:
     """Gas used by each contract's creation."""
     facts: list[str] = field(default_factory=list)
     """What was read back from the chain and found right, one sentence each."""
-
-
-def deploy(
-    w3: Web3,
-    account: LocalAccount,
-    genesis: GenesisRoots,
-    policy: Policy,
-    coordinator: str,
-    allocations: Mapping[str, int],
-    governance: Governance,
-    admission: Admission = OPEN,
-) -> Deployment:
-    """Deploy the contracts and verify everything; see `deploy_and_report`."""
-    return deploy_and_report(
-        w3, account, genesis, policy, coordinator, allocations, governance, admission=admission
-    ).deployment
 
 
 def deploy_and_report(
@@ -105,16 +89,15 @@ def deploy_and_report(
     Raises:
         InputError: the values can't work together; code `other-deployment`: the plan is of another one.
         RpcError: the endpoint failed, or the account can't pay.
-        ContractRefused: a constructor refused its arguments.
         ChainError: code `deployment-disturbed`: the account sent something in between, and the contracts are of no
             use; code `deployment-mismatch`: the chain does not say what was deployed; what `Chain.settle` raises.
     """
     check_terms(policy, coordinator, allocations, governance)
-    with chain_errors("the deployment", endpoint_of(w3)):
+    with chain_errors("the deployment"):
         chain_id = w3.eth.chain_id
         nonce = int(w3.eth.get_transaction_count(account.address, "pending"))
     if admission.contract is not None:
-        _require_answer(w3, admission.contract, coordinator)
+        _require_answer(rpc_of(w3), admission.contract, coordinator)
     if plan is not None:
         asked = _asked(
             chain_id, account.address, genesis, policy, coordinator, allocations, governance, admission
@@ -127,10 +110,8 @@ def deploy_and_report(
     )
     receipts: dict[str, TxReceipt] = {}
     for place, role in enumerate(admission.roles):
-        compiled = packaged.contract(role)
-        factory: type[Contract] = w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
         creation = _Creation(w3, account, role, addresses[role], nonce + place, plan)
-        receipt = creation.carry_out(factory.constructor(*arguments[role]), progress)
+        receipt = creation.carry_out(creation_of(packaged.contract(role), *arguments[role]), progress)
         if receipt is not None:
             receipts[role] = receipt
     if plan is not None:
@@ -142,12 +123,21 @@ def deploy_and_report(
         block=first["blockNumber"] if first is not None else 0,
         genesis_hash="0x" + genesis.genesis_hash.hex(),
         admission=admission.contract,
+        parent=genesis.parent,
         **addresses,
     )
     facts = plan.facts if plan is not None else None
     if facts is None:
         facts = verify(
-            w3, deployment, account.address, genesis, policy, coordinator, allocations, governance, admission
+            rpc_of(w3),
+            deployment,
+            account.address,
+            genesis,
+            policy,
+            coordinator,
+            allocations,
+            governance,
+            admission,
         )
         if plan is not None:
             plan.verified(facts)
@@ -190,9 +180,7 @@ class _Creation:
     nonce: int
     plan: Plan | None
 
-    def carry_out(
-        self, constructor: ContractConstructor, progress: Callable[[str], None]
-    ) -> TxReceipt | None:
+    def carry_out(self, constructor: Call, progress: Callable[[str], None]) -> TxReceipt | None:
         """Create the contract unless it is there; return its receipt, None if nobody noted its transaction.
 
         Raises:
@@ -216,17 +204,13 @@ class _Creation:
                 wait=False,
                 once=True,
             )
-        except RpcError:
+        except ChainError:
             self._is_there()  # or it says why it can't be
             raise
 
     def _is_there(self) -> bool:
-        """Whether the contract is there.
-
-        Raises:
-            ChainError: code `deployment-disturbed`: it is not, and can't be any more.
-        """
-        with chain_errors("the deployment", endpoint_of(self.w3)):
+        """Whether the contract is there."""
+        with chain_errors("the deployment"):
             # The count first: what is mined between the two questions must not look disturbed.
             used = self.w3.eth.get_transaction_count(self.account.address)
             there = len(self.w3.eth.get_code(to_checksum_address(self.address))) > 0
@@ -238,6 +222,15 @@ class _Creation:
                 code="deployment-disturbed",
             )
         return there
+
+
+def creation_of(compiled: packaged.Packaged, *arguments: Any) -> Call:
+    """Return the creation of a contract."""
+    inputs: list[dict[str, Any]] = next(
+        (entry["inputs"] for entry in compiled.abi if entry["type"] == "constructor"), []
+    )
+    constructor = Function("", tuple(map(packaged.type_of, inputs)))
+    return Call("", constructor, arguments, bytes.fromhex(compiled.bytecode.removeprefix("0x")))
 
 
 def addresses_from(deployer: str, nonce: int, roles: Sequence[str] = CONTRACTS) -> dict[str, str]:
@@ -271,21 +264,20 @@ def constructor_arguments(
     token, vault, registry = addresses["token"], addresses["vault"], addresses["registry"]
     ledger, timelock, governor = addresses["ledger"], addresses["timelock"], addresses["governor"]
     return {
-        "token": [ledger, list(allocations.items())],
+        "token": [addresses["rewards"], list(allocations.items())],
         "vault": [token, ledger, governance.unbonding],
         "registry": [timelock, ledger, genesis.state_root],
+        "policies": [timelock, vault, policy.abi_tuple(), Bounds.of(policy).abi_tuple()],
         "ledger": [
-            timelock,
             vault,
-            token,
             registry,
+            addresses["policies"],
             coordinator,
             genesis.manifest_hash,
             genesis.genesis_hash,
-            policy.abi_tuple(),
-            Bounds.of(policy).abi_tuple(),
             admission.address(addresses),
         ],
+        "rewards": [ledger, token],
         "timelock": [governance.timelock_delay, governor],
         "governor": [
             vault,
@@ -310,28 +302,22 @@ def constructor_arguments(
             answer_window(policy, governance),
         ],
         # A dispute waits as long as the bond can be held: the more time voters have to propose.
-        "disputes": [ledger, token, vault, timelock, governance.dispute_deposit, governance.unbonding],
+        "disputes": [ledger, token, vault, timelock, governance.unbonding],
         "arbiter": [ledger, [addresses[judge] for judge in JUDGES]],
         "members": [timelock, list(admission.members)],
     }
 
 
-def _require_answer(w3: Web3, contract: str, account: str) -> None:
-    """Check that an admission contract is there and answers, whatever the answer is.
-
-    Raises:
-        InputError: `invalid-admission`: It is not, or it does not.
-        RpcError: The endpoint failed.
-    """
-    with open_rpc(endpoint_of(w3)) as rpc:
-        if not rpc.code(contract):
-            raise invalid_admission(
-                f"There is no contract at {contract}, which would say who may enrol.",
-                "Deploy the admission contract first, on the same chain, and give its address.",
-            )
-        if admits(rpc, contract, account) is None:
-            raise invalid_admission(
-                f"The contract at {contract} does not answer `admits(address)` with true or false within 200,000 gas: "
-                "nobody could enrol.",
-                "Give a contract that has the interface IAdmission (contracts/src/interfaces/IAdmission.sol).",
-            )
+def _require_answer(rpc: Rpc, contract: str, account: str) -> None:
+    """Check that an admission contract is there and answers, whatever the answer is."""
+    if not rpc.code(contract):
+        raise invalid_admission(
+            f"There is no contract at {contract}, which would say who may enrol.",
+            "Deploy the admission contract first, on the same chain, and give its address.",
+        )
+    if admits(rpc, contract, account) is None:
+        raise invalid_admission(
+            f"The contract at {contract} does not answer `admits(address)` with true or false within 200,000 gas: "
+            "nobody could enrol.",
+            "Give a contract that has the interface IAdmission (contracts/src/interfaces/IAdmission.sol).",
+        )

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from eth_utils.crypto import keccak
-from web3 import Web3
 
-from folkmoot.chain.client import Chain, endpoint_of
+from folkmoot.chain.client import Chain
 from folkmoot.chain.terms import (
     FIRST_POLICY,
     OPEN,
@@ -25,7 +24,7 @@ from folkmoot.ledger.admission import members
 from folkmoot.ledger.deployment import JUDGES, Deployment
 from folkmoot.ledger.events import RoleGranted, RoleRevoked
 from folkmoot.ledger.scan import scan
-from folkmoot.rpc.quorum import open_rpc
+from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.units import format_amount
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def verify(
-    w3: Web3,
+    rpc: Rpc,
     deployment: Deployment,
     deployer: str,
     genesis: GenesisRoots,
@@ -47,29 +46,24 @@ def verify(
 
     Raises:
         ChainError: code `deployment-mismatch`, with the fact that does not hold.
-        RpcError: the endpoint failed.
     """
-    chain = Chain(w3, open_rpc(endpoint_of(w3)), deployment)
-    try:
-        facts = [
-            *_verify_parameters(chain, genesis, policy.resolved(deployment.arbiter), coordinator, governance),
-            *_verify_judges(chain, policy, governance),
-            *_verify_tokens(chain, allocations),
-            *_verify_admission(chain, admission),
-            *_verify_roles(chain, deployer),
-        ]
-    finally:
-        chain.close()
-    return facts
+    chain = Chain(rpc, deployment)
+    return [
+        *_verify_parameters(chain, genesis, policy.resolved(deployment.arbiter), coordinator, governance),
+        *_verify_judges(chain, policy, governance),
+        *_verify_tokens(chain, allocations),
+        *_verify_admission(chain, admission),
+        *_verify_roles(chain, deployer),
+    ]
 
 
-def _equal(what: str, found: Any, expected: Any, shown: str | None = None) -> str:
-    if found != expected:
+def _equal(what: str, actual: Any, expected: Any, shown: str | None = None) -> str:
+    if actual != expected:
         raise ChainError(
-            f"The deployment is wrong: {what} is {found!r}, not {expected!r}.",
+            f"The deployment is wrong: {what} is {actual!r}, not {expected!r}.",
             remedy="Don't use it; deploy again.",
             code="deployment-mismatch",
-            details={"what": what, "found": str(found), "expected": str(expected)},
+            details={"what": what, "found": str(actual), "expected": str(expected)},
         )
     return f"{what} is {shown if shown is not None else expected}"
 
@@ -80,13 +74,14 @@ def _verify_parameters(
     place = chain.deployment
     bounds = Bounds.of(policy)
     ledger, vault, registry = chain.ledger.functions, chain.vault.functions, chain.registry.functions
-    governor, read = chain.governor.functions, chain.read
+    policies = chain.policies.functions
+    governor, rewards, read = chain.governor.functions, chain.rewards.functions, chain.read
     manifest_hash, state_root = genesis.manifest_hash, genesis.state_root
-    head = chain.head()
+    head = chain.ledger.head()
     return [
         _equal("the ledger's vault", read(ledger.vault()), place.vault),
-        _equal("the ledger's token", read(ledger.token()), place.token),
         _equal("the ledger's registry", read(ledger.registry()), place.registry),
+        _equal("the ledger's policies", chain.ledger.policies.address, place.policies),
         _equal(
             "the ledger's manifest hash",
             read(ledger.manifestHash()),
@@ -96,21 +91,31 @@ def _verify_parameters(
         _equal("the ledger's genesis hash", "0x" + read(ledger.genesisHash()).hex(), place.genesis_hash),
         _equal("the head", head.round, 0),
         _equal("the head's state root", head.state_root, state_root, "0x" + state_root.hex()),
-        _equal("the next round", chain.next_round(), 1),
-        _equal("the coordinator", chain.coordinator(), coordinator),
-        _equal("the current policy", chain.current_policy(), FIRST_POLICY),
-        _equal("the first policy", chain.policy(FIRST_POLICY), policy, f"{policy.rule} as given"),
-        _equal("who adds policies", read(ledger.governance()), place.timelock),
-        _equal("the verifier of all policies", read(ledger.verifier()), policy.verifier),
-        _equal("the bounds of all policies", chain.bounds(), bounds.abi_tuple()),
+        _equal("the next round", chain.ledger.next_round(), 1),
+        _equal("the coordinator", chain.ledger.coordinator(), coordinator),
+        _equal("the current policy", chain.ledger.current_policy(), FIRST_POLICY),
+        _equal("the first policy", chain.ledger.policy(FIRST_POLICY), policy, f"{policy.rule} as given"),
+        _equal("who adds policies", read(policies.governance()), place.timelock),
+        _equal("who appoints coordinators", read(ledger.governance()), place.timelock),
+        _equal("the verifier of all policies", read(policies.verifier()), policy.verifier),
+        _equal("the verifier that the ledger listens to", read(ledger.verifier()), policy.verifier),
+        _equal("the longest windows", read(policies.maxWindows()), governance.unbonding),
+        _equal("the bounds of all policies", chain.ledger.bounds(), bounds.abi_tuple()),
         _equal("who slashes", read(vault.ledger()), place.ledger),
-        _equal("who mints", read(chain.token.functions.minter()), place.ledger),
+        _equal("who mints", read(chain.token.functions.minter()), place.rewards),
+        _equal("the token of rewards", read(rewards.token()), place.token),
+        _equal("the ledger of rewards", read(rewards.ledger()), place.ledger),
         _equal("who registers versions", read(registry.ledger()), place.ledger),
         _equal("who makes versions active", read(registry.governance()), place.timelock),
-        _equal("the registry's version 0", chain.version(0).state_root, state_root, "0x" + state_root.hex()),
-        _equal("the active version", chain.active(), None),
+        _equal(
+            "the registry's version 0",
+            chain.registry.version(0).state_root,
+            state_root,
+            "0x" + state_root.hex(),
+        ),
+        _equal("the active version", chain.registry.active(), None),
         _equal("the vault's token", read(vault.token()), place.token),
-        _equal("the unbonding time", chain.unbonding_period(), governance.unbonding),
+        _equal("the unbonding time", chain.vault.unbonding_period(), governance.unbonding),
         _equal("the governor's votes", read(governor.token()), place.vault),
         _equal("the governor's timelock", read(governor.timelock()), place.timelock),
         _equal("the voting delay", read(governor.votingDelay()), governance.voting_delay),
@@ -154,7 +159,6 @@ def _verify_judges(chain: Chain, policy: Policy, governance: Governance) -> list
         _equal("the deposit of a demand", read(demands.deposit()), governance.demand_deposit),
         _equal("the time for an answer", read(demands.answerWindow()), answer_window(policy, governance)),
         _equal("the token of disputes", read(disputes.token()), place.token),
-        _equal("the deposit of a dispute", read(disputes.deposit()), governance.dispute_deposit),
         _equal("the time for a decision", read(disputes.decisionWindow()), governance.unbonding),
         _equal("who decides disputes", read(disputes.governance()), place.timelock),
         _equal("the arbiter's judges", list(read(chain.arbiter.functions.judges())), judges),
@@ -170,7 +174,9 @@ def _verify_tokens(chain: Chain, allocations: Mapping[str, int]) -> list[str]:
     return [
         _equal("the supply", supply, total, format_amount(total)),
         *(
-            _equal(f"the balance of {account}", chain.balance_of(account), amount, format_amount(amount))
+            _equal(
+                f"the balance of {account}", chain.token.balance_of(account), amount, format_amount(amount)
+            )
             for account, amount in allocations.items()
         ),
     ]
@@ -183,7 +189,7 @@ def _verify_admission(chain: Chain, admission: Admission) -> list[str]:
     facts = [_equal("who admits contributors", read(chain.ledger.functions.admission()), expected, shown)]
     if place.members is None:
         return facts
-    listed = members(chain, chain.block_number())
+    listed = members(chain, chain.rpc.block_number())
     return [
         *facts,
         _equal("who changes the list of members", read(chain.members.functions.governance()), place.timelock),
@@ -204,7 +210,7 @@ def _verify_roles(chain: Chain, deployer: str) -> list[str]:
         ("timelock", role("EXECUTOR_ROLE"), ZERO_ADDRESS),
     }
     held: set[tuple[str, bytes, str]] = set()
-    for event in scan(chain, place.block, chain.block_number()):
+    for event in scan(chain, place.block, chain.rpc.block_number()):
         if isinstance(event, RoleGranted):
             held.add((event.contract, event.role, event.account))
         elif isinstance(event, RoleRevoked):

@@ -26,7 +26,6 @@ class Plan:
     """The plan in a folder. Use `of`."""
 
     folder: Path
-    """Where it is."""
     asked: dict[str, Any] = field(default_factory=dict)
     """What is deployed, by whom and on which chain: JSON values by their names. Empty if nothing is under way."""
     nonce: int = 0
@@ -82,7 +81,6 @@ class Plan:
 
         Raises:
             InputError: ``other-deployment``: something else is under way, with contracts on the chain.
-            LocalError: the folder can't be written.
         """
         differs = [name for name, value in asked.items() if self.asked.get(name) != value]
         if self.under_way and not differs:
@@ -100,20 +98,12 @@ class Plan:
         return nonce
 
     def verified(self, facts: list[str]) -> None:
-        """Note that all contracts are there and right: what happens to them from now on is not the deployment's.
-
-        Raises:
-            LocalError: the folder can't be written.
-        """
+        """Note that all contracts are there and right: what happens to them from now on is not the deployment's."""
         self.facts = facts
         self._write()
 
     def forget(self) -> None:
-        """Remove the plan: its deployer was told of the result, or it can't be completed.
-
-        Raises:
-            LocalError: the folder can't be written.
-        """
+        """Remove the plan: its deployer was told of the result, or it can't be completed."""
         fault_point("deploy.plan-removed.before")
         self.notes.close()
         try:

@@ -8,24 +8,25 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from folkmoot.aggregation import policy_file
+from folkmoot.chain.bonds import minting
 from folkmoot.chain.client import Chain
 from folkmoot.chain.terms import ZERO_ADDRESS, require_affordable
 from folkmoot.errors import ContractRefused, InputError
-from folkmoot.ledger import packaged
 from folkmoot.ledger.admission import MOST_MEMBERS, admits
 from folkmoot.ledger.events import ProposalCreated, VoteCast
-from folkmoot.ledger.reverts import PROPOSAL_STATES
+from folkmoot.ledger.releases import PROPOSER_MARK, RECALLED, read_releases
 from folkmoot.ledger.scan import scan
-from folkmoot.ledger.texts import readable, text_bytes
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.abi import decode_call, encode_call, readable, text_bytes
+from folkmoot.rpc.client import Phase
+from folkmoot.rpc.reverts import ENUMS, PROPOSAL_STATES, SUPPORTS
+from folkmoot.rpc.reverts import OPEN_STATES as OPEN_STATES
 from folkmoot.runtime.units import format_time
 
 if TYPE_CHECKING:
@@ -33,14 +34,11 @@ if TYPE_CHECKING:
     from web3.types import TxReceipt
 
 
-SUPPORT = {"against": 0, "for": 1, "abstain": 2}
-"""Value of each kind of vote (GovernorCountingSimple)."""
+DISPUTE_STATUSES = ENUMS["IDisputes.Status"]
+"""Words of a dispute's status, by its value."""
 
 SHORT = 8
 """Digits of a proposal's short form."""
-
-OPEN_STATES = frozenset({"pending", "active", "succeeded", "queued"})
-"""States in which a proposal can still come to something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,6 @@ class Call:
     value: int
     """Wei that go with it."""
     data: bytes
-    """Call data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +71,11 @@ class Proposal:
     deadline: int
     """Last time at which votes are taken."""
     votes_for: int
-    """Votes for."""
     votes_against: int
-    """Votes against."""
     votes_abstain: int
     """Votes that only count for the quorum."""
     quorum: int
-    """Votes for and abstained that it needs."""
-    quorum_fixed: bool
-    """Whether the quorum is that of the snapshot; before, it is what it would be now."""
+    """Votes for and abstained that it needs; before the snapshot, what it would be now."""
     eta: int
     """Time from which it can be executed; zero unless queued."""
     block: int
@@ -133,8 +126,33 @@ def activation(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Ca
         chain: The contracts.
         version: Its number.
         report_hash: sha256 of the evaluation report, zero if there is none.
+
+    Raises:
+        ContractRefused: There is no such version.
+        InputError: `version-recalled`: a recalled version is never active again.
     """
+    if chain.registry.standing(version) == RECALLED:
+        read_releases(chain).require_usable(version)
     return _call(chain, "registry", "activate", version, report_hash)
+
+
+def recall(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Call:
+    """Return the call that recalls a version.
+
+    Args:
+        chain: The contracts.
+        version: Its number.
+        report_hash: sha256 of the evidence, zero if there is none.
+
+    Raises:
+        ContractRefused: There is no such version, or it never was active.
+        InputError: `version-recalled`: it was recalled before.
+    """
+    if chain.registry.standing(version) == RECALLED:
+        why = read_releases(chain).why(version)
+        raise InputError(why, remedy="Nothing is left to do: a recall is for good.", code="version-recalled")
+    chain.read(chain.registry.functions.recall(version, report_hash), sender=chain.deployment.timelock)
+    return _call(chain, "registry", "recall", version, report_hash)
 
 
 def policy_change(chain: Chain, policy: Policy) -> Call:
@@ -143,14 +161,13 @@ def policy_change(chain: Chain, policy: Policy) -> Call:
     Where its verifier is the word `arbiter`, the deployment's arbiter is put in.
 
     Raises:
-        ContractRefused: The ledger would refuse the policy after the vote; the message names the field.
+        ContractRefused: The contract would refuse the policy after the vote; the message names the field.
         InputError: `impossible-policy`: it asks for more tokens than there are.
-        RpcError: The endpoint failed.
     """
     values = policy.resolved(chain.deployment.arbiter).abi_tuple()
-    chain.read(chain.ledger.functions.addPolicy(values), sender=chain.deployment.timelock)
+    chain.read(chain.policies.functions.addPolicy(values), sender=chain.deployment.timelock)
     require_affordable(policy, int(chain.read(chain.token.functions.totalSupply())))
-    return _call(chain, "ledger", "addPolicy", values)
+    return _call(chain, "policies", "addPolicy", values)
 
 
 def appointment(chain: Chain, coordinator: str) -> Call:
@@ -163,7 +180,6 @@ def guardian_removal(chain: Chain) -> Call:
 
     Raises:
         InputError: `no-guardian`: there is none, or its term is over.
-        RpcError: The endpoint failed.
     """
     if guardian_of(chain) is None:
         raise InputError(
@@ -175,11 +191,7 @@ def guardian_removal(chain: Chain) -> Call:
 
 
 def guardian_of(chain: Chain) -> tuple[str, int] | None:
-    """Return the guardian and the end of its term, a Unix time; None if nobody is guardian now.
-
-    Raises:
-        RpcError: The endpoint failed.
-    """
+    """Return the guardian and the end of its term, a Unix time; None if nobody is guardian now."""
     function = chain.governor.functions
     guardian = str(chain.read(function.proposalGuardian(), pending=True))
     return None if guardian == ZERO_ADDRESS else (guardian, int(chain.read(function.guardianUntil())))
@@ -191,7 +203,6 @@ def membership(chain: Chain, accounts: list[str], member: bool) -> Call:
     Raises:
         InputError: `no-member-list`: the federation has no list; `invalid-members`: an account is given twice, there
             are too many, or the list would not change for one.
-        RpcError: The endpoint failed.
     """
     list_ = chain.deployment.members
     if list_ is None:
@@ -227,54 +238,104 @@ def _invalid_members(message: str, remedy: str) -> InputError:
     return InputError(message, remedy=remedy, code="invalid-members")
 
 
+def decision(chain: Chain, round_: int, *, upheld: bool) -> Call:
+    """Return the call that decides the dispute about a round: upholds it, or dismisses it.
+
+    Raises:
+        InputError: `no-dispute`: there is none; `dispute-over`: it is decided, or the round can't be voided any more.
+    """
+    functions = chain.disputes.functions
+    phase = chain.ledger.round(round_).phase if 0 < round_ < chain.ledger.next_round() else None
+    if phase is None:
+        raise InputError(
+            f"There is no round {round_}.",
+            remedy="Give the number of a round that is disputed; `folkmoot status` lists them.",
+            code="no-dispute",
+        )
+    status = DISPUTE_STATUSES[chain.read(functions.disputes(round_))[2]]
+    if status == "none":
+        raise InputError(
+            f"Nobody disputes round {round_}, so there is nothing to decide.",
+            remedy=f"`folkmoot status` lists the open disputes. `folkmoot watch --round {round_}` examines the round, "
+            "and opens one if it is wrong.",
+            code="no-dispute",
+        )
+    over = ""
+    if status != "open":
+        over = f"The dispute about round {round_} is {status}."
+    elif phase in (Phase.SLASHED, Phase.CANCELLED):
+        over = f"Round {round_} is void already."
+    elif upheld and phase is Phase.FINAL:
+        over = f"Round {round_} is final, and can't be voided any more."
+    if over:
+        raise InputError(
+            over,
+            remedy="No vote is needed. A challenger whose deposit is still in the dispute gets it back from the "
+            "contract.",
+            code="dispute-over",
+            details={"round": round_, "dispute": status, "phase": phase.name.lower()},
+        )
+    name = "uphold" if upheld else "dismiss"
+    chain.read(getattr(functions, name)(round_), sender=chain.deployment.timelock)
+    return _call(chain, "disputes", name, round_)
+
+
+def late(chain: Chain, round_: int) -> str | None:
+    """Return a warning if a vote that begins now can't be executed while a disputed round waits; None if it can."""
+    governor, timelock = chain.governor.functions, chain.timelock.functions
+    until = int(chain.read(chain.disputes.functions.disputes(round_))[1])
+    steps = (governor.votingDelay(), governor.votingPeriod(), timelock.getMinDelay())
+    earliest = chain.now() + sum(int(chain.read(step)) for step in steps)
+    if earliest < until:
+        return None
+    return (
+        f"round {round_} waits until {format_time(until)}, and a vote that begins now is executed at "
+        f"{format_time(earliest)} or later. Each challenger who joins gives the vote its whole time again."
+    )
+
+
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `remove-guardian`, `uphold-dispute`,
-    `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
+    `kind` is `activate`, `recall`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `remove-guardian`,
+    `uphold-dispute`, `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
     the chain takes any.
     """
     role = next((r for r in chain.deployment.roles if getattr(chain.deployment, r) == call.target), None)
-    entry = _functions(role).get(call.data[:4]) if role else None
-    try:
-        types = [packaged.type_of(parameter) for parameter in entry["inputs"]] if entry else []
-        values = decode(types, call.data[4:]) if entry else ()
-    except (DecodingError, OverflowError):
-        entry, values = None, ()
-    name = entry["name"] if entry else None
-    if (role, name) == ("registry", "activate"):
+    decoded = decode_call(role, call.data) if role else None
+    name, values = (decoded.function, decoded.arguments) if decoded else (None, ())
+    if role == "registry" and name in ("activate", "recall"):
         version, report_hash = values
         shown = f", report sha256 {report_hash.hex()}" if any(report_hash) else ", no report"
+        does = f"make version {version} active" if name == "activate" else f"recall version {version}"
         return {
-            "kind": "activate",
+            "kind": name,
             "version": version,
             "reportHash": "0x" + report_hash.hex(),
-            "text": f"make version {version} active{shown}",
+            "text": does + shown,
         }
-    if (role, name) == ("ledger", "addPolicy"):
+    if (role, name) == ("policies", "addPolicy"):
         try:
             policy = Policy.from_abi(values[0])
         except InputError as error:  # its bytes are no policy that anybody could compute a round with
-            return _plain(role, entry, call) | {"warning": error.message}
+            return _plain(role, name, call) | {"warning": error.message}
         return {
             "kind": "add-policy",
             "policy": policy_file.to_json(policy),
-            "text": f"add a policy with the rule {policy.rule}",
+            "text": f"add a policy with the rule {policy.rule} (minted for the rounds of a day: {minting(policy)})",
             "warning": _problem_of(policy),
         }
     if (role, name) == ("ledger", "appointCoordinator"):
-        address = to_checksum_address(values[0])
+        address = values[0]
         return {
             "kind": "appoint-coordinator",
             "coordinator": address,
             "text": f"appoint {address} as coordinator",
         }
-    if (role, name) == ("governor", "setProposalGuardian"):
-        guardian = str(to_checksum_address(values[0]))
-        if guardian == ZERO_ADDRESS:
-            return {"kind": "remove-guardian", "text": "remove the guardian"}
+    if (role, name) == ("governor", "setProposalGuardian") and values[0] == ZERO_ADDRESS:
+        return {"kind": "remove-guardian", "text": "remove the guardian"}
     if (role, name) == ("members", "setMembers"):
-        accounts, member = [str(to_checksum_address(account)) for account in values[0]], bool(values[1])
+        accounts, member = list(values[0]), values[1]
         shown = ", ".join(accounts)
         return {
             "kind": "admit" if member else "remove",
@@ -288,18 +349,18 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "round": values[0],
             "text": f"{name} the dispute about round {values[0]}: {does}",
         }
-    return _plain(role, entry, call)
+    return _plain(role, name, call)
 
 
 def warnings(chain: Chain, proposal: Proposal) -> list[str]:
     """Return what voters should know of a proposal's policies: why a rule in them can't work."""
-    found = [describe(chain, call).get("warning") for call in proposal.calls]
-    return [text for text in found if text]
+    texts = [describe(chain, call).get("warning") for call in proposal.calls]
+    return [text for text in texts if text]
 
 
-def _plain(role: str | None, entry: dict[str, Any] | None, call: Call) -> dict[str, Any]:
+def _plain(role: str | None, name: str | None, call: Call) -> dict[str, Any]:
     """Describe a call that has no words of its own."""
-    what = f"{role}.{entry['name']}" if entry else f"{role or call.target} with 0x{call.data[:4].hex()}"
+    what = f"{role}.{name}" if name else f"{role or call.target} with 0x{call.data[:4].hex()}"
     return {
         "kind": "call",
         "target": call.target,
@@ -320,11 +381,7 @@ def _problem_of(policy: Policy) -> str | None:
 
 
 def proposals(chain: Chain) -> list[Proposal]:
-    """Return all proposals as they stand, the newest first.
-
-    Raises:
-        RpcError: the endpoint failed.
-    """
+    """Return all proposals as they stand, the newest first."""
     return [_standing(chain, event) for event in reversed(_created(chain))]
 
 
@@ -337,7 +394,6 @@ def find(chain: Chain, text: str) -> Proposal:
 
     Raises:
         InputError: no proposal or more than one matches, or the text is no number.
-        RpcError: the endpoint failed.
     """
     wanted = text.strip().rstrip("…").lower()
     hexadecimal = wanted.startswith("0x")
@@ -352,30 +408,26 @@ def find(chain: Chain, text: str) -> Proposal:
     def matches(number: int) -> bool:
         return (f"{number:064x}" if hexadecimal else str(number)).startswith(digits)
 
-    found = [event for event in _created(chain) if matches(event.proposal_id)]
-    if not found:
+    events = [event for event in _created(chain) if matches(event.proposal_id)]
+    if not events:
         raise InputError(
             f"There is no proposal {text}.",
             remedy="List what there is with `folkmoot proposals`.",
             code="unknown-proposal",
         )
-    if len(found) > 1:
-        choices = ", ".join(str(event.proposal_id)[: len(digits) + SHORT] for event in found)
+    if len(events) > 1:
+        choices = ", ".join(str(event.proposal_id)[: len(digits) + SHORT] for event in events)
         raise InputError(
-            f"{len(found)} proposals start with {text}: {choices}.",
+            f"{len(events)} proposals start with {text}: {choices}.",
             remedy="Give more digits.",
             code="ambiguous-proposal",
         )
-    return _standing(chain, found[0])
+    return _standing(chain, events[0])
 
 
 def votes_on(chain: Chain, proposal: Proposal) -> list[VoteCast]:
-    """Return the votes on a proposal, in the order in which they were cast.
-
-    Raises:
-        RpcError: the endpoint failed.
-    """
-    events = scan(chain, proposal.block, chain.block_number(), contracts=("governor",))
+    """Return the votes on a proposal, in the order in which they were cast."""
+    events = scan(chain, proposal.block, chain.rpc.block_number(), contracts=("governor",))
     return [event for event in events if isinstance(event, VoteCast) and event.proposal_id == proposal.id]
 
 
@@ -384,15 +436,38 @@ def propose(
 ) -> tuple[int, TxReceipt]:
     """Make a proposal; return its number and the receipt.
 
+    Its text ends with the proposer's address, for which the governor refuses it from all others: so nobody can make it
+    first and cancel it. If the account made the same proposal before and that one is over, the text gets a number.
+
     Raises:
-        ContractRefused: too little stake, or there is such a proposal already.
-        RpcError: the endpoint failed.
+        ContractRefused: too little stake, or the account has such a proposal already.
+        InputError: `reserved-text`: the description has a mark of a proposer.
     """
-    targets, values, calldatas = _lists(calls)
-    function = chain.governor.functions
-    receipt = chain.send(function.propose(targets, values, calldatas, description), account, once=True)
-    number = chain.read(function.hashProposal(targets, values, calldatas, keccak(text=description)))
-    return int(number), receipt
+    if PROPOSER_MARK in description:
+        raise InputError(
+            f"The text has `{PROPOSER_MARK}`, which names the only account that can make a proposal with this text.",
+            remedy="Leave that line out, and what follows it: it is written for you, with your account.",
+            code="reserved-text",
+        )
+    function, lists = chain.governor.functions, _lists(calls)
+    made = {event.proposal_id for event in _created(chain) if event.proposer == account.address}
+    for attempt in count(1):
+        again = f"\n\nProposed again: {attempt}" if attempt > 1 else ""
+        marked = f"{description}{again}\n\n{PROPOSER_MARK}{account.address}"
+        number = int(chain.read(function.hashProposal(*lists, keccak(text=marked))))
+        if number not in made or _state(chain, number) in OPEN_STATES:
+            break
+    try:
+        return number, chain.send(function.propose(*lists, marked), account, once=True)
+    except ContractRefused as refusal:
+        if number not in made:
+            raise
+        raise ContractRefused(
+            f"You have made this proposal already: {str(number)[:SHORT]} is {_state(chain, number)}.",
+            remedy=f"Vote on it: `folkmoot vote {str(number)[:SHORT]} for`. For another one choose another --title.",
+            code=refusal.code,
+            details=refusal.details,
+        ) from refusal
 
 
 def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, reason: str = "") -> TxReceipt:
@@ -408,7 +483,6 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
     Raises:
         InputError: the account had no votes at the snapshot.
         ContractRefused: the vote is over or has not begun, or the account voted before.
-        RpcError: the endpoint failed.
     """
     function = chain.governor.functions
     if chain.now() > proposal.snapshot and not votes_at_snapshot(chain, account.address, proposal):
@@ -418,9 +492,9 @@ def vote(chain: Chain, account: LocalAccount, proposal: Proposal, choice: str, r
             "proposal's snapshot and is there now. Stake now to vote on later proposals.",
             code="no-votes",
         )
-    call = function.castVote(proposal.id, SUPPORT[choice])
+    call = function.castVote(proposal.id, SUPPORTS.index(choice))
     if reason:
-        call = function.castVoteWithReason(proposal.id, SUPPORT[choice], reason)
+        call = function.castVoteWithReason(proposal.id, SUPPORTS.index(choice), reason)
     try:
         return chain.send(call, account, once=True)
     except ContractRefused as refusal:
@@ -437,17 +511,17 @@ def _not_open(proposal: Proposal, refusal: ContractRefused) -> ContractRefused:
         remedy = f"Vote between then and {format_time(proposal.deadline)}."
     elif state == "canceled":
         message = f"The proposal {proposal.short} was cancelled: it takes no votes."
-        remedy = "Make a new proposal with another --title."
+        remedy = "Make a new one; its text can be the same."
     else:
         message = (
             f"The vote on {proposal.short} is over since {format_time(proposal.deadline)}: it is {state}."
         )
-        remedy = _LEFT.get(state, "Make a new proposal with another --title.").format(proposal.short)
+        remedy = _LEFT.get(state, "Make a new one; its text can be the same.").format(proposal.short)
     return ContractRefused(message, remedy=remedy, code=refusal.code, details=refusal.details)
 
 
 _LEFT = {
-    "succeeded": "Anybody may queue it now: `folkmoot queue {}`.",
+    "succeeded": "Anybody may queue it now: `folkmoot execute {}`.",
     "queued": "Anybody may execute it once its delay is over: `folkmoot execute {}`.",
     "executed": "Nothing is left to do.",
 }
@@ -460,12 +534,7 @@ def votes_at_snapshot(chain: Chain, account: str, proposal: Proposal) -> int:
 
 
 def queue(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt:
-    """Put a proposal that succeeded into the timelock. Anybody may.
-
-    Raises:
-        ContractRefused: it has not succeeded.
-        RpcError: the endpoint failed.
-    """
+    """Put a proposal that succeeded into the timelock. Anybody may."""
     function = chain.governor.functions.queue(*_lists(proposal.calls), _hash(proposal))
     return chain.send(function, account, purpose=purpose("queue", proposal), once=True)
 
@@ -475,7 +544,6 @@ def execute(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceip
 
     Raises:
         ContractRefused: it is too early, or it was not queued, or what it calls fails.
-        RpcError: the endpoint failed.
     """
     function = chain.governor.functions.execute(*_lists(proposal.calls), _hash(proposal))
     return chain.send(function, account, purpose=purpose("execute", proposal), once=True)
@@ -486,7 +554,6 @@ def cancel(chain: Chain, account: LocalAccount, proposal: Proposal) -> TxReceipt
 
     Raises:
         ContractRefused: the account may not, or the proposal is over.
-        RpcError: the endpoint failed.
     """
     function = chain.governor.functions.cancel(*_lists(proposal.calls), _hash(proposal))
     return chain.send(function, account, purpose=purpose("cancel", proposal), once=True)
@@ -498,7 +565,7 @@ def purpose(what: str, proposal: Proposal) -> str:
 
 
 def _created(chain: Chain) -> list[ProposalCreated]:
-    events = scan(chain, chain.deployment.block, chain.block_number(), contracts=("governor",))
+    events = scan(chain, chain.deployment.block, chain.rpc.block_number(), contracts=("governor",))
     return [event for event in events if isinstance(event, ProposalCreated)]
 
 
@@ -506,33 +573,30 @@ def _standing(chain: Chain, event: ProposalCreated) -> Proposal:
     number = event.proposal_id
     function = chain.governor.functions
     votes_against, votes_for, votes_abstain = chain.read(function.proposalVotes(number))
-    fixed = chain.now() > event.vote_start
-    if fixed:
-        quorum = chain.read(function.quorum(event.vote_start), pending=True)
-    else:
-        quorum = chain.total_staked() * chain.read(function.quorumNumerator()) // 100
+    quorum = chain.read(function.quorum(min(event.vote_start, chain.now() - 1)), pending=True)
     return Proposal(
         id=number,
         proposer=event.proposer,
         description=event.description,
         calls=tuple(Call(*call) for call in zip(event.targets, event.values, event.calldatas, strict=True)),
-        state=PROPOSAL_STATES[chain.read(function.state(number), pending=True)],
+        state=_state(chain, number),
         snapshot=event.vote_start,
         deadline=chain.read(function.proposalDeadline(number)),
         votes_for=votes_for,
         votes_against=votes_against,
         votes_abstain=votes_abstain,
         quorum=quorum,
-        quorum_fixed=fixed,
         eta=chain.read(function.proposalEta(number)),
         block=event.block,
     )
 
 
+def _state(chain: Chain, number: int) -> str:
+    return str(PROPOSAL_STATES[chain.read(chain.governor.functions.state(number), pending=True)])
+
+
 def _call(chain: Chain, role: str, name: str, *arguments: Any) -> Call:
-    contract = getattr(chain, role)
-    data = contract.encode_abi(name, list(arguments))
-    return Call(getattr(chain.deployment, role), 0, bytes.fromhex(data[2:]))
+    return Call(getattr(chain.deployment, role), 0, encode_call(role, name, *arguments))
 
 
 def _lists(calls: list[Call] | tuple[Call, ...]) -> tuple[list[str], list[int], list[bytes]]:
@@ -541,8 +605,3 @@ def _lists(calls: list[Call] | tuple[Call, ...]) -> tuple[list[str], list[int], 
 
 def _hash(proposal: Proposal) -> bytes:
     return bytes(keccak(text_bytes(proposal.description)))
-
-
-def _functions(role: str) -> dict[bytes, dict[str, Any]]:
-    entries = [entry for entry in packaged.contract(role).abi if entry["type"] == "function"]
-    return {keccak(text=packaged.signature_of(entry))[:4]: entry for entry in entries}

@@ -7,28 +7,20 @@ Nobody else can then copy a proof before it is in a block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
-
-from web3 import HTTPProvider
-from web3.middleware import Web3Middleware
 
 from folkmoot.errors import InputError, RpcError
 from folkmoot.rpc.client import DEFAULT_TIMEOUT, Rpc
 from folkmoot.runtime.urls import without_secrets
-
-if TYPE_CHECKING:
-    from web3 import Web3
-    from web3.types import RPCEndpoint, RPCResponse
 
 _PRIVATE: ContextVar[str | None] = ContextVar("private endpoint", default=None)
 
 
 @contextmanager
 def private_endpoint(url: str | None, chain_id: int) -> Iterator[None]:
-    """Send all transactions through a private endpoint, on connections that the block opens. None changes nothing.
+    """Send all transactions inside the block through a private endpoint. None changes nothing.
 
     Args:
         url: HTTP address of the endpoint.
@@ -36,7 +28,6 @@ def private_endpoint(url: str | None, chain_id: int) -> Iterator[None]:
 
     Raises:
         InputError: `wrong-private-rpc`: it is no HTTP address, or it serves another chain.
-        RpcError: It can't be reached.
     """
     if url is None:
         yield
@@ -64,38 +55,25 @@ def private_endpoint(url: str | None, chain_id: int) -> Iterator[None]:
         _PRIVATE.reset(token)
 
 
-def send_privately(w3: Web3, settings: dict[str, Any]) -> Web3:
-    """Let a connection send its transactions through the endpoint of `private_endpoint`, if there is one.
+def send_privately(raw: str) -> bool:
+    """Give a signed transaction (0x-hex) to the endpoint of `private_endpoint`; return whether there is one.
 
-    Args:
-        w3: The connection.
-        settings: Of the requests to that endpoint.
+    Raises:
+        RpcError: It does not take it; `private-rpc-failed`: it can't be reached.
     """
     url = _PRIVATE.get()
-    if url is not None:
-        hidden, shown = url, without_secrets(url)
-        private = HTTPProvider(url, request_kwargs=settings, exception_retry_configuration=None)
-
-        class SendPrivately(Web3Middleware):
-            """Gives transactions to the private endpoint, and every other request to the connection's own ones."""
-
-            def wrap_make_request(self, make_request: Callable[..., Any]) -> Callable[..., Any]:
-                def ask(method: RPCEndpoint, params: Any) -> RPCResponse:
-                    if method != "eth_sendRawTransaction":
-                        answer: RPCResponse = make_request(method, params)
-                        return answer
-                    try:
-                        return private.make_request(method, params)
-                    except OSError as error:
-                        why = without_secrets(str(error), hidden)
-                        raise RpcError(
-                            f"The private endpoint {shown} did not take the transaction: {why}. "
-                            "It was sent to nobody else.",
-                            remedy="Try again, or leave out --private-rpc to send it to the ordinary endpoints.",
-                            code="private-rpc-failed",
-                        ) from error
-
-                return ask
-
-        w3.middleware_onion.inject(SendPrivately, layer=0)
-    return w3
+    if url is None:
+        return False
+    with Rpc(url, DEFAULT_TIMEOUT) as rpc:
+        try:
+            rpc.call("eth_sendRawTransaction", [raw])
+        except RpcError as error:
+            if error.code != RpcError.default_code:
+                raise
+            raise RpcError(
+                f"The private endpoint {rpc.name} did not take the transaction: {error.message} It was sent to nobody "
+                "else.",
+                remedy="Try again, or leave out --private-rpc to send it to the ordinary endpoints.",
+                code="private-rpc-failed",
+            ) from error
+    return True

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.ledger.admission import MOST_MEMBERS
-from folkmoot.ledger.deployment import CONTRACTS
+from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.protocol.hashing import sha256_hex
+from folkmoot.rpc.client import Contract, Rpc, VaultReader
 from folkmoot.runtime.units import UNIT, format_amount
 
 if TYPE_CHECKING:
     from folkmoot.protocol.genesis import Genesis
     from folkmoot.protocol.manifest import Manifest
+    from folkmoot.protocol.parent import Parent
     from folkmoot.protocol.policy import Policy
     from folkmoot.protocol.state import State
 
@@ -28,6 +30,9 @@ ZERO_ADDRESS = "0x" + "0" * 40
 
 FIRST_POLICY = 1
 """Number of the policy of the deployment."""
+
+MAX_SUPPLY = 2**96 - 1
+"""Most tokens that there can be, in units of 1e-18 (`MootToken.MAX_SUPPLY`): stakes and their sums have 96 bits."""
 
 RAISE = 4
 """By how much later policies may raise the reward and the minimum stake of the first one."""
@@ -40,14 +45,15 @@ MAX_GUARDIAN_TERM = 730 * DAY
 
 @dataclass(frozen=True, slots=True)
 class GenesisRoots:
-    """The three hashes of a genesis that go on the chain, 32 bytes each."""
+    """The three hashes of a genesis that go on the chain, 32 bytes each; and the parent, which the manifest names."""
 
     manifest_hash: bytes
-    """Hash of the manifest."""
     state_root: bytes
     """State root of the initial model."""
     genesis_hash: bytes
     """keccak256 of the genesis file."""
+    parent: Parent | None = None
+    """The version of another federation with whose state it starts."""
 
     @classmethod
     def of(cls, genesis: Genesis, manifest: Manifest, state: State) -> GenesisRoots:
@@ -61,7 +67,7 @@ class GenesisRoots:
                 "The genesis file names another manifest or another state.",
                 remedy="Give the files that belong together.",
             )
-        return cls(manifest.hash, state.root(manifest.hash), genesis.hash)
+        return cls(manifest.hash, state.root(manifest.hash), genesis.hash, manifest.parent)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +92,6 @@ class Governance:
     """For which stake must have been there at a proposal's snapshot to vote; half of the federation's age at most."""
     demand_deposit: int = UNIT
     """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
-    dispute_deposit: int = 50 * UNIT
-    """What a dispute costs until a vote has decided it."""
     guardian: str = ZERO_ADDRESS
     """Who may cancel proposals until its term ends; the zero address for nobody."""
     guardian_term: int = 0
@@ -114,7 +118,6 @@ class Governance:
             "unbonding": (1, 2**32 - 1),
             "seasoning": (0, 2**32 - 1),
             "demand_deposit": (0, 2**128 - 1),
-            "dispute_deposit": (0, 2**128 - 1),
             "guardian_term": (0, MAX_GUARDIAN_TERM),
         }
         for name, (low, high) in bounds.items():
@@ -135,7 +138,7 @@ class Governance:
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows of a round, in seconds."""
+    """The times of a round, in seconds."""
 
     commit: int
     """In which commitments are taken."""
@@ -143,6 +146,8 @@ class Windows:
     """In which the coordinator may anchor after that."""
     challenge: int
     """In which an anchor may be challenged."""
+    interval: int = 0
+    """From the opening of one round to that of the next, at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +174,14 @@ class Bounds:
     """Shortest commit window, in seconds."""
     min_challenge_window: int
     """Shortest challenge window, in seconds."""
+    min_interval: int
+    """Shortest interval from opening to opening, in seconds."""
 
     @classmethod
     def of(cls, policy: Policy) -> Bounds:
         """Return the bounds that follow from the first policy.
 
-        Four times its reward and minimum stake, and half of its bond and windows.
+        Four times its reward and minimum stake, and half of its bond, windows and interval.
         """
         return cls(
             min(RAISE * policy.reward, 2**128 - 1),
@@ -182,6 +189,7 @@ class Bounds:
             min(RAISE * policy.min_stake, 2**128 - 1),
             policy.commit_window // 2,
             policy.challenge_window // 2,
+            policy.interval // 2,
         )
 
     def abi_tuple(self) -> tuple[int, ...]:
@@ -269,7 +277,7 @@ PROFILES: Mapping[str, Profile] = {
             unbonding=7 * DAY,
             seasoning=7 * DAY,
         ),
-        Windows(commit=HOUR, anchor=HOUR, challenge=DAY),
+        Windows(commit=HOUR, anchor=HOUR, challenge=DAY, interval=HOUR),
     ),
     # Ethereum itself: a challenge must outlast a week-end of censorship.
     "l1": Profile(
@@ -283,7 +291,7 @@ PROFILES: Mapping[str, Profile] = {
             unbonding=21 * DAY,
             seasoning=7 * DAY,
         ),
-        Windows(commit=6 * HOUR, anchor=6 * HOUR, challenge=3 * DAY + 12 * HOUR),
+        Windows(commit=6 * HOUR, anchor=6 * HOUR, challenge=3 * DAY + 12 * HOUR, interval=6 * HOUR),
     ),
 }
 """Governance and windows by kind of chain: `demo`, `l2`, `l1`."""
@@ -305,7 +313,8 @@ def check_terms(
     """Check that what a federation is founded on fits together.
 
     Raises:
-        InputError: It does not: ``invalid-governance``, ``no-allocation``, or the policy can't be afforded.
+        InputError: It does not: ``invalid-governance``, ``no-allocation``, ``supply-too-large``, or the policy can't
+            be afforded.
     """
     windows = policy.commit_window + policy.anchor_window + policy.challenge_window
     if windows > governance.unbonding:
@@ -313,6 +322,13 @@ def check_terms(
             f"The windows of a round take {windows} seconds together, but stake can leave after "
             f"{governance.unbonding}: the stake of a contributor could be gone before it can be slashed.",
             remedy="Choose a longer unbonding time or shorter windows.",
+            code="invalid-governance",
+        )
+    if policy.interval > governance.unbonding:
+        raise InputError(
+            f"The policy's interval is {policy.interval} seconds, and the ledger takes at most the unbonding time of "
+            f"{governance.unbonding}: training would stand still.",
+            remedy="Choose a shorter interval.",
             code="invalid-governance",
         )
     if governance.deciding > governance.unbonding:
@@ -336,14 +352,21 @@ def check_terms(
             remedy="Give at least one allocation above zero, e.g. --allocate ADDRESS=1000.",
             code="no-allocation",
         )
-    require_affordable(policy, sum(allocations.values()))
+    supply = sum(allocations.values())
+    if supply > MAX_SUPPLY:
+        raise InputError(
+            f"The first holders would have {format_amount(supply)} tokens together, and the contracts can count "
+            f"{format_amount(MAX_SUPPLY)}.",
+            remedy="Allocate fewer tokens.",
+            code="supply-too-large",
+        )
+    require_affordable(policy, supply)
 
 
 def require_affordable(policy: Policy, supply: int) -> None:
     """Check that somebody can have what a policy asks for.
 
     Args:
-        policy: The policy.
         supply: All tokens that there are, in units of 1e-18.
 
     Raises:
@@ -360,7 +383,24 @@ def require_affordable(policy: Policy, supply: int) -> None:
             )
 
 
+def read_governance(rpc: Rpc, deployment: Deployment) -> Governance:
+    """Return how the assembly of a federation works now. A guardian is left out: its term is the federation's own."""
+    governor, timelock = (Contract(rpc, getattr(deployment, role), role) for role in ("governor", "timelock"))
+    demands = Contract(rpc, deployment.data_availability, "data_availability")
+    return Governance(
+        voting_delay=governor.read("votingDelay"),
+        voting_period=governor.read("votingPeriod"),
+        threshold=governor.read("proposalThreshold"),
+        quorum_percent=governor.read("quorumNumerator"),
+        vote_extension=governor.read("lateQuorumVoteExtension"),
+        timelock_delay=timelock.read("getMinDelay"),
+        unbonding=VaultReader(rpc, deployment.vault).unbonding_period(),
+        seasoning=governor.read("seasoning"),
+        demand_deposit=demands.read("deposit"),
+    )
+
+
 def governance_to_json(governance: Governance) -> dict[str, Any]:
     """Return the options as JSON, amounts as decimal strings."""
-    amounts = ("threshold", "demand_deposit", "dispute_deposit")
+    amounts = ("threshold", "demand_deposit")
     return {**asdict(governance), **{name: str(getattr(governance, name)) for name in amounts}}

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from folkmoot.ledger import reverts
+from folkmoot.rpc import reverts
 from folkmoot.rpc.client import Phase
 
 if TYPE_CHECKING:
@@ -90,37 +90,29 @@ class OpenDispute:
 
 
 def open_demands(chain: Chain) -> list[OpenDemand]:
-    """Return the open demands among the youngest `MOST_DEMANDS` about rounds that can still be voided, by number.
-
-    Raises:
-        RpcError: the endpoint failed.
-    """
+    """Return the open demands among the youngest `MOST_DEMANDS` about rounds that can still be voided, by number."""
     functions = chain.data_availability.functions
     count = int(chain.read(functions.demandCount()))
     words = reverts.ENUMS["IDataAvailability.What"]
-    found = []
+    demands = []
     for number in range(max(1, count - MOST_DEMANDS + 1), count + 1):
         about, answer_by, what, status, entry, _, level, index, demander, _ = chain.read(
             functions.demands(number)
         )
-        if status == _OPEN and chain.round(about).phase == Phase.ANCHORED:
-            found.append(OpenDemand(number, about, words[what], entry, level, index, demander, answer_by))
-    return found
+        if status == _OPEN and chain.ledger.round(about).phase == Phase.ANCHORED:
+            demands.append(OpenDemand(number, about, words[what], entry, level, index, demander, answer_by))
+    return demands
 
 
 def open_disputes(chain: Chain) -> list[OpenDispute]:
-    """Return the open disputes about the youngest `MOST_ROUNDS` rounds that can still be voided, the youngest first.
-
-    Raises:
-        RpcError: the endpoint failed.
-    """
-    number, found = chain.head().round, []
+    """Return the open disputes about the youngest `MOST_ROUNDS` rounds that can still be voided, the youngest first."""
+    number, disputes = chain.ledger.head().round, []
     for _ in range(MOST_ROUNDS):
-        view = chain.round(number)
+        view = chain.ledger.round(number)
         if view.phase != Phase.ANCHORED:
             break
         challenger, decide_by, status, _, challengers = chain.read(chain.disputes.functions.disputes(number))
         if status == _OPEN:
-            found.append(OpenDispute(number, challenger, decide_by, challengers))
+            disputes.append(OpenDispute(number, challenger, decide_by, challengers))
         number = view.base
-    return found
+    return disputes

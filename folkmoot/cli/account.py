@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot account`: encrypted key files. Uses no chain; `folkmoot.cli.pending` has the command `pending`."""
+"""`folkmoot account`: encrypted key files. Only `folkmoot.cli.pending`, for pending transactions, uses a chain."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Annotated
 
 import typer
 
-from folkmoot.cli.options import Json, KeystorePath, PasswordFile, keystore_file, keystore_folder
+from folkmoot.cli.context import context
+from folkmoot.cli.options import keystore_folder
 from folkmoot.cli.output import emit, note, table, working
 from folkmoot.cli.pending import pending
 
 app = typer.Typer(
-    help="Create and list encrypted key files; show pending transactions of interrupted commands.",
+    help="Create and list encrypted key files; list pending transactions of interrupted commands.",
     no_args_is_help=True,
 )
-app.command()(pending)
 
 
 def commands() -> typer.Typer:
@@ -33,11 +33,8 @@ def new(
             envvar="FOLKMOOT_KEYSTORE",
             metavar="PATH",
             help="File to write, or an existing folder. Default: this user's key folder.",
-            show_default=False,
         ),
     ] = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
 ) -> None:
     """Create an account: a random key in an encrypted file that only you can read.
 
@@ -57,54 +54,70 @@ def new(
     if out is None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     password = keystore.read_password(
-        password_file=password_file, prompt=ask, text="Password of the new key: "
+        password_file=context().password_file, prompt=ask, text="Password of the new key: "
     )
-    with working("Encrypting the key ...", json_):
+    with working("Encrypting the key ..."):
         account = keystore.create(out or folder, password)
-    emit({"address": account.address, "path": str(account.path)}, json_, f"{account.address}\n{account.path}")
-    note("Back this file up: without it or its password, stake and rewards of the account are lost.", json_)
+    emit({"address": account.address, "path": str(account.path)}, f"{account.address}\n{account.path}")
+    note("Back this file up: without it or its password, stake and rewards of the account are lost.")
     if account.path.parent != folder:
-        note(f"Give it to commands by --keystore {account.path}, or set FOLKMOOT_KEYSTORE.", json_)
+        note(f"Give it to commands by --keystore {account.path}, or set FOLKMOOT_KEYSTORE.")
 
 
 @app.command("list")
 def list_(
-    folder: Annotated[
+    path: Annotated[
         Path | None,
         typer.Argument(
-            help="Folder to look in. Default: this user's key folder, and the current one.",
-            show_default=False,
+            help="Key file, or folder to look in. Default: --keystore, else your key folder and the current folder."
         ),
     ] = None,
-    json_: Json = False,
+    is_pending: Annotated[
+        bool, typer.Option("--pending", help="List the pending transactions of interrupted commands instead.")
+    ] = False,
+    forget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HASH",
+            help="Forget this pending transaction. If it may still be mined, it is cancelled first: an empty "
+            "transaction to yourself, for which you pay the gas, takes its nonce.",
+        ),
+    ] = None,
+    notes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Where the notes of transactions are. Default: this user's. A watcher's are in `sent` of its --state, "
+            "a deployment's in the folder .plan beside its file.",
+        ),
+    ] = None,
 ) -> None:
-    """List the key files in a folder.
+    """List accounts and their key files. No password is needed, and no key is shown.
+
+    With --pending, list the transactions that interrupted commands sent or prepared, with their status. Usually, call
+    the same command again to resume. Use --forget for a transaction that you no longer want.
 
     Example: folkmoot account list
+
+    Example: folkmoot account list --forget 0x1234abcd
     """
     from folkmoot.runtime import keystore
 
-    places = [folder] if folder else [place for place in (keystore_folder(), Path.cwd()) if place.is_dir()]
-    files = [file for place in places for file in keystore.files_in(place)]
-    document = {"accounts": [{"address": file.address, "path": str(file.path)} for file in files]}
-    shown = table(["account", "file"], [(file.address, str(file.path)) for file in files])
+    if is_pending or forget is not None or notes is not None:
+        pending(forget, notes)
+        return
+    chosen = path or context().keystore
+    if chosen is not None and not chosen.is_dir():
+        documents = [{"address": keystore.address_of(chosen), "path": str(chosen)}]
+    else:
+        places = (
+            [chosen] if chosen else [place for place in (keystore_folder(), Path.cwd()) if place.is_dir()]
+        )
+        files = [file for place in places for file in keystore.files_in(place)]
+        documents = [{"address": file.address, "path": str(file.path)} for file in files]
     emit(
-        document,
-        json_,
-        shown
-        if files
-        else f"There is no key file in {folder or f'{keystore_folder()} and the current folder'}.",
+        {"accounts": documents},
+        table(["account", "file"], [(document["address"], document["path"]) for document in documents])
+        if documents
+        else f"There is no key file in {chosen or f'{keystore_folder()} and the current folder'}.",
     )
-
-
-@app.command()
-def show(keystore: KeystorePath = None, json_: Json = False) -> None:
-    """Show the account of a key file. No password is needed, and the key is not shown.
-
-    Example: folkmoot account show --keystore ada.json
-    """
-    from folkmoot.runtime.keystore import address_of
-
-    path = keystore_file(keystore)
-    address = address_of(path)
-    emit({"address": address, "path": str(path)}, json_, f"{address}\n{path}")

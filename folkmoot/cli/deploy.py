@@ -10,19 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import (
-    GAS_PRICE_DEFAULT,
-    RPC_DEFAULT,
-    Confirmations,
-    GasPriceInTokens,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
-    parse_allocation,
-    require_web3,
-    unlock,
-)
+from folkmoot.cli.context import context
+from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, parse_allocation, require_web3, unlock
 from folkmoot.cli.output import emit, note, pairs, working
 from folkmoot.errors import ArtifactError, ChainError, ContractRefused, InputError
 from folkmoot.runtime.fault_points import fault_point
@@ -36,7 +25,6 @@ if TYPE_CHECKING:
 DEAD_ENDS = ("deployment-disturbed", "deployment-mismatch")
 """Codes of failures after which a deployment can't be completed. The next call begins a new one."""
 
-MANIFEST_LIMIT = 64 * 2**20
 """Maximum size in bytes of a manifest."""
 
 STATE_LIMIT = 16 * 2**30
@@ -46,7 +34,7 @@ STATE_LIMIT = 16 * 2**30
 def deploy(
     genesis: Annotated[Path, typer.Option(metavar="FILE", help="Genesis file of the federation.")],
     policy: Annotated[Path, typer.Option(metavar="FILE", help="First policy, a JSON file.")],
-    coordinator: Annotated[str, typer.Option(metavar="ADDRESS", help="First coordinator.")],
+    appoint: Annotated[str, typer.Option(metavar="ADDRESS", help="First coordinator.")],
     allocate: Annotated[
         list[str], typer.Option(metavar="ADDRESS=AMOUNT", help="Genesis tokens; once for each account.")
     ],
@@ -56,7 +44,6 @@ def deploy(
             metavar="FILE|ADDRESS",
             help="Close the federation: only members enrol, and votes change their list. A file with one address a "
             "line, or addresses, repeated or with commas.",
-            show_default=False,
         ),
     ] = None,
     admission: Annotated[
@@ -64,18 +51,13 @@ def deploy(
         typer.Option(
             metavar="ADDRESS",
             help="Close the federation: this contract says who may enrol (IAdmission), for good.",
-            show_default=False,
         ),
     ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    artifacts: Annotated[
+    files: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
             help="Where manifest and state of the genesis are. Default: the genesis file's own folder.",
-            show_default=False,
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FILE", help="Deployment file to write.")] = Path(
@@ -109,19 +91,14 @@ def deploy(
         typer.Option(
             metavar="ADDRESS",
             help="Account that may cancel proposals for --guardian-term, and do nothing else. Not the coordinator.",
-            show_default=False,
         ),
     ] = None,
     guardian_term: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=730, metavar="DAYS", help="Term of --guardian, for good.", show_default=False
-        ),
+        int | None, typer.Option(min=1, max=730, metavar="DAYS", help="Term of --guardian, for good.")
     ] = None,
     demand_deposit: Annotated[
         str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
-    dispute_deposit: Annotated[str | None, typer.Option(help="Deposit of a dispute, in tokens.")] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
     afresh: Annotated[
@@ -130,8 +107,6 @@ def deploy(
             "--afresh", help="Ignore the contracts of an interrupted deployment, and deploy new ones."
         ),
     ] = False,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
     """Deploy the contracts, and verify every address, role and parameter. The deployer keeps no role.
 
@@ -140,7 +115,7 @@ def deploy(
     If it is interrupted, the same command continues, using the plan file in the folder of the deployment file.
 
     Example: folkmoot deploy --rpc http://127.0.0.1:8545 --genesis genesis.json --policy policy.json
-    --coordinator 0x... --allocate 0x...=1000 --profile demo --out deployment.json
+    --appoint 0x... --allocate 0x...=1000 --profile demo --out deployment.json
     """
     from folkmoot.aggregation import policy_file
     from folkmoot.chain.bonds import policy_warning
@@ -168,7 +143,6 @@ def deploy(
         "unbonding": unbonding,
         "seasoning": seasoning,
         "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit),
-        "dispute_deposit": None if dispute_deposit is None else parse_amount(dispute_deposit),
     }
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
     if guardian is not None or guardian_term is not None:
@@ -178,48 +152,46 @@ def deploy(
             guardian_term=(guardian_term or 0) * DAY,
         )
     rules = policy_file.load(policy)
-    appointed = parse_address(coordinator)
+    appointed = parse_address(appoint)
     allocations = allocations_of(allocate)
     admission_rule = Admission(
         members_of(members or []), None if admission is None else parse_address(admission)
     )
-    roots = genesis_roots(genesis, artifacts or genesis.parent)
-    first, manifest = first_of(genesis, artifacts or genesis.parent)
+    roots = genesis_roots(genesis, files or genesis.parent)
+    first, manifest = first_of(genesis, files or genesis.parent)
     for problem in (policy_file.check_privacy(rules, first, manifest), width_warning(manifest, rules.width)):
         if problem:
-            note(f"Warning: {problem}", json_)
+            note(f"Warning: {problem}")
     if assembly.timelock_delay < rules.challenge_window:
         note(
             f"note: the timelock ({assembly.timelock_delay} s) is shorter than the challenge window "
             f"({rules.challenge_window} s): a vote can take effect before fraud must be proven.",
-            json_,
         )
 
     warning = policy_warning(
         rules,
         gas_price=parse_amount(gas_price),
         demand_deposit=assembly.demand_deposit,
-        dispute_deposit=assembly.dispute_deposit,
     )
     if warning:
-        note(f"Warning: {warning}", json_)
+        note(f"Warning: {warning}")
 
-    from folkmoot.chain.client import connect_web3
     from folkmoot.chain.deploy import deploy_and_report
     from folkmoot.chain.terms import governance_to_json
+    from folkmoot.chain.transactions.connection import connect_web3
 
-    account = unlock(keystore, password_file)
+    account = unlock()
     if afresh:
         plan.forget()
-    plan.notes.depth = confirmations
-    plan.say = lambda text: note(text, json_)
+    plan.notes.depth = context().confirmations
+    plan.say = note
     if plan.under_way:
-        note("Going on with a deployment that was interrupted.", json_)
+        note("Going on with a deployment that was interrupted.")
     try:
-        with working("Deploying ...", json_):
+        with working("Deploying ..."):
             report = deploy_and_report(
-                connect_web3(rpc), account, roots, rules, appointed, allocations, assembly,
-                lambda role: note(f"deploying the {role} ...", json_), plan, admission_rule,
+                connect_web3(context().rpc), account, roots, rules, appointed, allocations, assembly,
+                lambda role: note(f"deploying the {role} ..."), plan, admission_rule,
             )  # fmt: skip
     except ChainError as error:
         if isinstance(error, ContractRefused) or error.code in DEAD_ENDS:
@@ -227,11 +199,12 @@ def deploy(
         raise
     finally:
         plan.notes.close()
+    deployment = report.deployment
     fault_point("deploy.file-written.before")
-    report.deployment.save(out)
+    deployment.save(out)
     fault_point("deploy.file-written.after")
     document = {
-        "deployment": report.deployment.to_json(),
+        "deployment": deployment.to_json(),
         "path": str(out),
         "deployer": account.address,
         "governance": governance_to_json(assembly),
@@ -239,10 +212,11 @@ def deploy(
         "verified": report.facts,
         "warning": warning,
     }
-    shown = {key: str(value) for key, value in report.deployment.to_json().items()}
+    parent = {"parent": manifest.parent} if manifest.parent else {}
+    shown = {key: str(value) for key, value in {**deployment.to_json(), **parent}.items()}
     shown["gas used"] = f"{sum(report.gas.values()):,}"
     shown["verified"] = f"{len(report.facts)} facts, among them: the deployer holds no role"
-    emit(document, json_, pairs(shown), f"Written to {out}.")
+    emit(document, pairs(shown), f"Written to {out}.")
     sys.stdout.flush()
     plan.forget()
 
@@ -311,10 +285,10 @@ def members_of(given: list[str]) -> tuple[str, ...]:
     """
     from folkmoot.runtime.units import parse_address
 
-    found: list[str] = []
+    addresses: list[str] = []
     for text in given:
         if text.startswith("0x"):
-            found += [parse_address(part.strip()) for part in text.split(",")]
+            addresses += [parse_address(part.strip()) for part in text.split(",")]
             continue
         try:
             lines = Path(text).read_text(encoding="utf-8").splitlines()
@@ -332,8 +306,8 @@ def members_of(given: list[str]) -> tuple[str, ...]:
                 remedy="Write one address a line.",
                 code="members-missing",
             )
-        found += listed
-    return tuple(found)
+        addresses += listed
+    return tuple(addresses)
 
 
 def first_of(path: Path, artifacts: Path) -> tuple[Genesis, Manifest]:
@@ -342,19 +316,19 @@ def first_of(path: Path, artifacts: Path) -> tuple[Genesis, Manifest]:
     Raises:
         ArtifactError: A file is missing or damaged.
     """
+    from folkmoot.artifacts.federation import read_genesis
     from folkmoot.artifacts.sources import FolderSource
-    from folkmoot.protocol.genesis import Genesis
-    from folkmoot.protocol.manifest import Manifest
+    from folkmoot.artifacts.store import DOCUMENT_LIMIT
 
     try:
-        genesis = Genesis.from_json(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         raise ArtifactError(
             f"The genesis file {path} can't be read: {error.strerror}.",
             remedy="Check the path, or make one with `folkmoot task init`.",
         ) from error
-    data = FolderSource(artifacts).fetch(genesis.manifest, MANIFEST_LIMIT).read_bytes()
-    return genesis, Manifest.from_json(data)
+    source = FolderSource(artifacts)
+    return read_genesis(data, lambda name: source.fetch(name, DOCUMENT_LIMIT).read_bytes())
 
 
 def genesis_roots(path: Path, artifacts: Path) -> GenesisRoots:

@@ -5,22 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    RpcUrl,
-    keystore_file,
-    node_folder,
-)
+from folkmoot.cli.context import context
+from folkmoot.cli.options import keystore_file, node_folder, superlink
 from folkmoot.cli.output import emit
 
 if TYPE_CHECKING:
@@ -37,36 +28,12 @@ Rounds = Annotated[
 ]
 
 
-SuperLinkAddress = Annotated[
-    str | None,
-    typer.Option("--superlink", metavar="HOST:PORT", help="Also check this SuperLink.", show_default=False),
-]
-
-RootCertificates = Annotated[
-    Path | None,
-    typer.Option(
-        "--root-certificates", metavar="FILE", help="Certificates for its TLS. Default: the system's."
-    ),
-]
-
 Insecure = Annotated[
     bool, typer.Option("--insecure", help="Connect to the SuperLink without TLS, also on another machine.")
 ]
 
 
 def doctor(
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Also check this coordinator's API.",
-            show_default=False,
-        ),
-    ] = None,
-    superlink: SuperLinkAddress = None,
-    root_certificates: RootCertificates = None,
     insecure: Insecure = False,
     joining: Annotated[
         bool,
@@ -76,15 +43,11 @@ def doctor(
             "the strictest rules, not your options of `join`.",
         ),
     ] = False,
-    keystore: KeystorePath = None,
     home: Annotated[
         Path | None,
         typer.Option(help="With --join: the node's folder. Default: one for each account and ledger."),
     ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
     rounds: Rounds = 10,
-    json_: Json = False,
 ) -> None:
     """Check a deployment from outside, and report problems. Exit status 1 if a check failed.
 
@@ -102,11 +65,12 @@ def doctor(
         superlink_checks,
     )
     from folkmoot.rpc.quorum import open_rpc
-    from folkmoot.runtime.superlink import SuperLink
 
-    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    coordinator, deployment = context().find("coordinator"), context().find("deployment")
+    deployment = deployment or Path("deployment.json")  # A missing file is a finding.
+    meeting_place = superlink(insecure)
     with ExitStack() as stack:
-        endpoint = stack.enter_context(open_rpc(rpc))
+        endpoint = stack.enter_context(open_rpc(context().rpc))
         api = stack.enter_context(CoordinatorApi(coordinator)) if coordinator else None
         checks = chain_checks(endpoint, deployment, rounds=rounds)
         if api is not None:
@@ -118,11 +82,13 @@ def doctor(
             def folder(account: str, ledger: str) -> Path:
                 return home or node_folder(account, ledger)
 
-            checks += contributor_checks(endpoint, deployment, partial(keystore_file, keystore), folder, api)
-        show(examine(checks), json_)
+            checks += contributor_checks(
+                endpoint, deployment, lambda: keystore_file(context().keystore), folder, api
+            )
+        show(examine(checks))
 
 
-def show(lines: Sequence[Line], as_json: bool) -> None:
+def show(lines: Sequence[Line]) -> None:
     """Print the findings of checks.
 
     Raises:
@@ -139,6 +105,6 @@ def show(lines: Sequence[Line], as_json: bool) -> None:
     text.append(
         f"{states.count('failed')} failed, {states.count('warning')} warnings, {states.count('ok')} well."
     )
-    emit({"well": well, "checks": [line.to_json() for line in lines]}, as_json, *text)
+    emit({"well": well, "checks": [line.to_json() for line in lines]}, *text)
     if not well:
         raise typer.Exit(1)

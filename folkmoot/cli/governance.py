@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proposals and votes: propose, vote, queue, execute, and list proposals."""
+"""Proposals and votes: propose, vote, execute, and list proposals."""
 
 from __future__ import annotations
 
@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from folkmoot.cli import reports
+from folkmoot.cli.context import context
 from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
     GAS_PRICE_DEFAULT,
-    RPC_DEFAULT,
-    Confirmations,
-    DeploymentPath,
     GasPriceInTokens,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
     account_address,
     connected,
     sending,
@@ -43,11 +36,12 @@ REPORT_LIMIT = 2**20
 
 
 class Choice(StrEnum):
-    """Choices of a vote."""
+    """Choices of a vote; `veto` is no vote, and cancels the proposal."""
 
     FOR = "for"
     AGAINST = "against"
     ABSTAIN = "abstain"
+    VETO = "veto"
 
 
 ProposalId = Annotated[
@@ -57,98 +51,97 @@ ProposalId = Annotated[
 
 
 def propose(
-    version: Annotated[
-        int | None, typer.Option(min=0, help="Make this version the active one.", show_default=False)
-    ] = None,
+    version: Annotated[int | None, typer.Option(min=0, help="Make this version the active one.")] = None,
     report: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Evaluation report for the voters; its sha256 goes on the chain."),
+        typer.Option(
+            metavar="FILE", help="Evaluation report or evidence for the voters; its sha256 goes on the chain."
+        ),
     ] = None,
-    policy: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Add this policy, a JSON file.", show_default=False)
+    recall: Annotated[
+        int | None,
+        typer.Option(metavar="VERSION", min=0, help="Call this version back for good: it does harm."),
     ] = None,
-    coordinator: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.", show_default=False)
-    ] = None,
+    policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Add this policy, a JSON file.")] = None,
+    appoint: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.")] = None,
     admit: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="ADDRESS",
-            help="Make this account a member of a closed federation; repeat for more.",
-            show_default=False,
+            metavar="ADDRESS", help="Make this account a member of a closed federation; repeat for more."
         ),
     ] = None,
     remove: Annotated[
         list[str] | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Take this account off the list of members; repeat for more.",
-            show_default=False,
-        ),
+        typer.Option(metavar="ADDRESS", help="Take this account off the list of members; repeat for more."),
+    ] = None,
+    uphold: Annotated[
+        int | None,
+        typer.Option(metavar="ROUND", min=1, help="Void this disputed round and burn its bond: it is wrong."),
+    ] = None,
+    dismiss: Annotated[
+        int | None, typer.Option(metavar="ROUND", min=1, help="Let this disputed round go on: it is right.")
     ] = None,
     remove_guardian: Annotated[
         bool, typer.Option("--remove-guardian", help="Remove the guardian before the end of its term.")
     ] = False,
-    publish: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Coordinator's service: it keeps the report, so that voters can read it, and has the model's privacy "
-            "settings, with which a policy is compared.",
-            show_default=False,
-        ),
-    ] = None,
-    title: Annotated[
-        str | None, typer.Option(help="First line of the proposal's text.", show_default=False)
-    ] = None,
+    title: Annotated[str | None, typer.Option(help="First line of the proposal's text.")] = None,
     text: Annotated[str, typer.Option(help="More text for the voters.")] = "",
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
-    """Propose a version, a policy, a coordinator, or a change of the members or the guardian to the stakers.
+    """Propose a version, its recall, a policy, a coordinator, a dispute's end, or a change of members or guardian.
+
+    An open vote on a recall already warns everybody who asks for the version. The recall itself takes the whole vote
+    and the timelock.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
     from folkmoot.runtime.units import format_time, parse_address
 
-    single = (version, policy, coordinator)
+    single = (version, recall, policy, appoint, uphold, dismiss)
     if sum(given is not None for given in single) + bool(admit) + bool(remove) + remove_guardian != 1:
         raise typer.BadParameter(
-            "give exactly one of --version, --policy, --coordinator, --admit, --remove and --remove-guardian"
+            "give exactly one of --version, --recall, --policy, --appoint, --uphold, --dismiss, --admit, --remove and "
+            "--remove-guardian"
         )
-    if report is not None and version is None:
-        raise typer.BadParameter("--report goes with --version")
+    if report is not None and version is None and recall is None:
+        raise typer.BadParameter("--report goes with --version and --recall")
+    disputed = dismiss if uphold is None else uphold
+    publish = context().find("coordinator")
     content = _report(report)
     summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
-    with sending(rpc, deployment, confirmations, json_) as chain:
+    with sending() as chain:
         if admit or remove:
             accounts = [parse_address(text) for text in admit or remove or []]
             call = governance.membership(chain, accounts, bool(admit))
         elif remove_guardian:
             call = governance.guardian_removal(chain)
+        elif recall is not None:
+            call = governance.recall(chain, recall, report_hash)
+        elif disputed is not None:
+            call = governance.decision(chain, disputed, upheld=uphold is not None)
         else:
-            call = _call(chain, version, report_hash, policy, coordinator)
+            call = _call(chain, version, report_hash, policy, appoint)
         warning = _policy_warning(chain, policy, gas_price, publish)
+        if disputed is not None:
+            warning = governance.late(chain, disputed)
         if warning:
-            note(f"Warning: {warning}", json_)
+            note(f"Warning: {warning}")
+        if policy is not None:
+            note(_minting_change(chain, policy))
         if content is not None and version is not None:
             _require_about(chain, content, version)
         what = governance.describe(chain, call)["text"]
-        headline = title or f"{what[0].upper()}{what[1:]}"
+        headline = title or (
+            f"{what[0].upper()}{what[1:]}" if recall is None else f"Recall version {recall}."
+        )
         description = "\n\n".join(part for part in (headline, text) if part)
-        account = unlock(keystore, password_file)
+        account = unlock()
         if content is not None and publish is not None:
-            with working("Publishing the report ...", json_):  # Before the proposal exists, or not at all.
+            with working("Publishing the report ..."):  # Before the proposal exists, or not at all.
                 _publish(chain, account, content, publish)
-        with working("Proposing ...", json_):
+        with working("Proposing ..."):
             number, receipt = governance.propose(chain, account, [call], description)
             proposal = governance.find(chain, str(number))
         document = {
@@ -159,39 +152,41 @@ def propose(
         }
         emit(
             document,
-            json_,
             f"Proposal {proposal.short}: {what}.",
             f"The vote is open from {format_time(proposal.snapshot)} to {format_time(proposal.deadline)}: "
             f"folkmoot vote {proposal.short} for",
             *([pairs(summary)] if summary else []),
         )
     if report is not None and publish is None:
-        note("Publish the report, so that voters can read it: the chain has only its hash.", json_)
+        note("Publish the report, so that voters can read it: the chain has only its hash.")
 
 
 def vote(
     proposal: ProposalId,
     choice: Annotated[Choice, typer.Argument(help="Your vote.")],
     reason: Annotated[str, typer.Option(help="Why; goes on the chain with the vote.")] = "",
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
     """Vote with the stake that you had before and at the start of the vote, and still have. A vote can't be changed.
 
+    `veto` cancels the proposal for good: its proposer may before the vote, the guardian until it is executed.
+
     Example: folkmoot vote 12345678 for --reason "better on the common test set"
+
+    Example: folkmoot vote 12345678 veto --keystore guardian.json
     """
     from folkmoot.chain import governance
     from folkmoot.runtime.units import format_amount
 
-    with sending(rpc, deployment, confirmations, json_) as chain:
+    if choice is Choice.VETO:
+        if reason:
+            raise typer.BadParameter("a veto takes no --reason: only votes have one on the chain")
+        _veto(proposal)
+        return
+    with sending() as chain:
         current = governance.find(chain, proposal)
-        note_warnings(chain, [current], json_)
-        account = unlock(keystore, password_file)
-        with working("Voting ...", json_):
+        note_warnings(chain, [current])
+        account = unlock()
+        with working("Voting ..."):
             receipt = governance.vote(chain, account, current, choice.value, reason)
             weight = governance.votes_at_snapshot(chain, account.address, current)
             current = governance.find(chain, str(current.id))
@@ -204,117 +199,73 @@ def vote(
         }
         emit(
             document,
-            json_,
             f"{account.address} voted {choice.value} with {format_amount(weight)} on {current.short}: {current.title}",
             _tally(current),
         )
 
 
-def queue(
-    proposal: ProposalId,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Put an accepted proposal into the timelock. Anybody may send it.
+def execute(proposal: ProposalId) -> None:
+    """Carry an accepted proposal on: put it into the timelock, and after its time there execute it.
 
-    Example: folkmoot queue 12345678
-    """
-    from folkmoot.chain import governance
-    from folkmoot.runtime.units import format_time
-
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        current = governance.find(chain, proposal)
-        purpose = governance.purpose("queue", current)
-        receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
-        if receipt is None:
-            _require_state(current, "succeeded", chain.now())
-            account = unlock(keystore, password_file)
-            with working("Queueing ...", json_):
-                receipt = governance.queue(chain, account, current)
-        current = governance.find(chain, str(current.id))
-        emit(
-            {"proposal": current.to_json(chain), **sent(chain, receipt)},
-            json_,
-            f"Queued {current.short}: {current.title}",
-            f"It can be executed from {format_time(current.eta)}: folkmoot execute {current.short}",
-        )
-
-
-def execute(
-    proposal: ProposalId,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Execute a queued proposal after its time in the timelock. Anybody may send it.
+    Anybody may send it. Call it once after the vote, and again when the timelock's time is over.
 
     Example: folkmoot execute 12345678
     """
     from folkmoot.chain import governance
+    from folkmoot.runtime.units import format_time
 
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        current = governance.find(chain, proposal)
-        purpose = governance.purpose("execute", current)
-        receipt = chain.earlier("governor", account_address(None, keystore), purpose, once=True)
-        if receipt is None:
-            _require_state(current, "queued", chain.now())
-            account = unlock(keystore, password_file)
-            with working("Executing ...", json_):
-                receipt = governance.execute(chain, account, current)
+    with sending() as chain:
+        current, sender = governance.find(chain, proposal), account_address(None)
+        queueing, executing = (governance.purpose(step, current) for step in ("queue", "execute"))
+        receipt = chain.earlier("governor", sender, executing, once=True)
+        queued = None if receipt else chain.earlier("governor", sender, queueing, once=True)
+        if receipt is None and queued is None:
+            is_accepted = current.state == "succeeded"
+            _require_state(current, "succeeded" if is_accepted else "queued", chain.now())
+            account = unlock()
+            if is_accepted:
+                with working("Queueing ..."):
+                    queued = governance.queue(chain, account, current)
+            else:
+                with working("Executing ..."):
+                    receipt = governance.execute(chain, account, current)
         current = governance.find(chain, str(current.id))
-        done = [governance.describe(chain, call)["text"] for call in current.calls]
-        emit(
-            {"proposal": current.to_json(chain), **sent(chain, receipt)},
-            json_,
-            f"Executed {current.short}: {current.title}",
-            *(f"Done: {text}." for text in done),
-        )
+        if queued is not None:
+            emit(
+                {"proposal": current.to_json(chain), **sent(chain, queued)},
+                f"Queued {current.short}: {current.title}",
+                f"It can be executed from {format_time(current.eta)}: folkmoot execute {current.short}",
+            )
+        if receipt is not None:
+            done = [governance.describe(chain, call)["text"] for call in current.calls]
+            emit(
+                {"proposal": current.to_json(chain), **sent(chain, receipt)},
+                f"Executed {current.short}: {current.title}",
+                *(f"Done: {text}." for text in done),
+            )
 
 
-def veto(
-    proposal: ProposalId,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Cancel a proposal for good: its proposer may before the vote, the guardian until it is executed.
-
-    Example: folkmoot veto 12345678 --keystore guardian.json
-    """
+def _veto(proposal: str) -> None:
+    """Cancel a proposal for good."""
     from folkmoot.chain import governance
 
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        current, sender = governance.find(chain, proposal), account_address(None, keystore)
+    with sending() as chain:
+        current, sender = governance.find(chain, proposal), account_address(None)
         receipt = chain.earlier("governor", sender, governance.purpose("cancel", current), once=True)
         if receipt is None:
             _require_may_cancel(chain, current, sender)
-            account = unlock(keystore, password_file)
-            with working("Cancelling ...", json_):
+            account = unlock()
+            with working("Cancelling ..."):
                 receipt = governance.cancel(chain, account, current)
         current = governance.find(chain, str(current.id))
         emit(
             {"proposal": current.to_json(chain), **sent(chain, receipt)},
-            json_,
             f"Cancelled {current.short}: {current.title}",
         )
 
 
 def _require_may_cancel(chain: Chain, proposal: Proposal, sender: str) -> None:
-    """Check that an account may cancel a proposal.
-
-    Raises:
-        InputError: `wrong-proposal-state`: the proposal is over; `not-guardian`: the account may not cancel it.
-    """
+    """Check that an account may cancel a proposal."""
     from folkmoot.chain import governance
 
     details = {"proposal": str(proposal.id), "state": proposal.state}
@@ -341,31 +292,14 @@ def _require_may_cancel(chain: Chain, proposal: Proposal, sender: str) -> None:
 
 def proposals(
     proposal: Annotated[
-        str | None,
-        typer.Argument(metavar="[ID]", help="Show one in full, with its votes.", show_default=False),
+        str | None, typer.Argument(metavar="[ID]", help="Show one in full, with its votes.")
     ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Only those that can still be accepted or executed.")
     ] = False,
     report: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="The evaluation report of ID: show what it says.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE", help="The evaluation report of ID: show what it says.")
     ] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Coordinator's service to fetch the report of ID from.",
-            show_default=False,
-        ),
-    ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    json_: Json = False,
 ) -> None:
     """List proposals with their states, tallies and deadlines, newest first.
 
@@ -378,27 +312,27 @@ def proposals(
 
     if report is not None and proposal is None:
         raise typer.BadParameter("--report goes with an ID")
-    with connected(rpc, deployment) as chain:
+    with connected() as chain:
         if proposal is not None:
-            _show_one(chain, governance.find(chain, proposal), report, coordinator, json_)
+            _show_one(chain, governance.find(chain, proposal), report, context().find("coordinator"))
             return
         listed = governance.proposals(chain)
         if open_:
             listed = [proposal for proposal in listed if proposal.state in governance.OPEN_STATES]
         document = {"proposals": [proposal.to_json(chain) for proposal in listed]}
         now = chain.now()
-        note_warnings(chain, listed, json_)
+        note_warnings(chain, listed)
     rows = [proposal_row(proposal, now) for proposal in listed]
-    emit(document, json_, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
+    emit(document, table(PROPOSAL_HEADERS, rows) if rows else "There are no proposals.")
 
 
-def note_warnings(chain: Chain, proposals: list[Proposal], as_json: bool) -> None:
+def note_warnings(chain: Chain, proposals: list[Proposal]) -> None:
     """Print a warning for proposals of a policy that can't work. With `--json` the warning is in the actions."""
     from folkmoot.chain import governance
 
     for proposal in proposals:
         for warning in governance.warnings(chain, proposal):
-            note(f"Warning: the policy of proposal {proposal.short} can't work. {warning}", as_json)
+            note(f"Warning: the policy of proposal {proposal.short} can't work. {warning}")
 
 
 PROPOSAL_HEADERS = ("id", "state", "title", "for", "against", "abstain", "quorum", "next")
@@ -408,7 +342,6 @@ def proposal_row(proposal: Proposal, now: int) -> tuple[str, ...]:
     """Return the cells of a proposal under `PROPOSAL_HEADERS`.
 
     Args:
-        proposal: The proposal.
         now: Unix time of the chain.
     """
     return (
@@ -427,7 +360,6 @@ def next_step(proposal: Proposal, now: int) -> str:
     """Return the next step of a proposal, and its time.
 
     Args:
-        proposal: The proposal.
         now: Unix time of the chain.
     """
     from folkmoot.runtime.units import format_duration
@@ -448,26 +380,16 @@ def next_step(proposal: Proposal, now: int) -> str:
             return "-"
 
 
-def _show_one(
-    chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None, as_json: bool
-) -> None:
+def _show_one(chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None) -> None:
     from folkmoot.chain import governance
-    from folkmoot.ledger.texts import readable
+    from folkmoot.explain.who import ballot
+    from folkmoot.rpc.abi import readable
     from folkmoot.runtime.units import format_amount, format_time
 
-    names = {value: name for name, value in governance.SUPPORT.items()}
     votes = governance.votes_on(chain, proposal)
     document = proposal.to_json(chain)
-    document["ballots"] = [
-        {
-            "voter": cast.voter,
-            "vote": names.get(cast.support, str(cast.support)),
-            "weight": str(cast.weight),
-            "reason": readable(cast.reason),
-        }
-        for cast in votes
-    ]
-    note_warnings(chain, [proposal], as_json)
+    document["ballots"] = [ballot(cast) for cast in votes]
+    note_warnings(chain, [proposal])
     now = chain.now()
     lines = {
         "proposal": str(proposal.id),
@@ -479,7 +401,7 @@ def _show_one(
         "executable": format_time(proposal.eta) if proposal.eta else "-",
         "tally": _tally(proposal),
     }
-    content = _report_of(chain, proposal, report, coordinator, as_json)
+    content = _report_of(chain, proposal, report, coordinator)
     if content is not None:
         lines |= reports.for_voters(content)
         document["report"] = content.decode(errors="replace")
@@ -489,7 +411,6 @@ def _show_one(
     ]
     emit(
         {"proposal": document},
-        as_json,
         readable(proposal.description),
         "",
         pairs(lines),
@@ -498,28 +419,23 @@ def _show_one(
 
 
 def _call(
-    chain: Chain, version: int | None, report_hash: bytes, policy: Path | None, coordinator: str | None
+    chain: Chain, version: int | None, report_hash: bytes, policy: Path | None, appointed: str | None
 ) -> Call:
     from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance
     from folkmoot.runtime.units import parse_address
 
     if version is not None:
-        chain.version(version)  # A proposal for a missing version would always fail.
         return governance.activation(chain, version, report_hash)
     if policy is not None:
         return governance.policy_change(chain, policy_file.load(policy))
-    return governance.appointment(chain, parse_address(coordinator or ""))
+    return governance.appointment(chain, parse_address(appointed or ""))
 
 
 def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator: str | None) -> str | None:
     """Return a warning about a proposed policy; None if there is none.
 
     It is about strategies that pay under it, and about its floor.
-
-    Raises:
-        InputError: The policy does not have the noise of the model's privacy settings (`wrong-privacy`), or a floor
-            or a cap that refuses honest updates (`floor-too-high`, `cap-too-small`).
     """
     from folkmoot.aggregation import policy_file
     from folkmoot.chain.bonds import policy_warning
@@ -528,19 +444,30 @@ def _policy_warning(chain: Chain, path: Path | None, gas_price: str, coordinator
     if path is None:
         return None
     proposed = policy_file.load(path).resolved(chain.deployment.arbiter)
-    found = (
+    warnings = (
         policy_warning(proposed, gas_price=parse_amount(gas_price)),
         _privacy_warning(chain, proposed, coordinator),
         _width_warning(chain, proposed),
     )
-    return " ".join(filter(None, found)) or None
+    return " ".join(filter(None, warnings)) or None
+
+
+def _minting_change(chain: Chain, path: Path) -> str:
+    """Say what a proposed policy changes of the most that is minted in a day."""
+    from folkmoot.aggregation import policy_file
+    from folkmoot.chain.bonds import minting
+
+    present, proposed = chain.ledger.policy(chain.ledger.current_policy()), policy_file.load(path)
+    return (
+        f"Minted for the rounds of a day: {minting(proposed)}; under the present policy: {minting(present)}."
+    )
 
 
 def _width_warning(chain: Chain, proposed: Policy) -> str:
     """Return what a proposed policy's other width does to the exponents of the present one; empty if it has none."""
     from folkmoot.protocol.genesis import changed_width
 
-    ledger = chain.ledger_reader
+    ledger = chain.ledger
     present = ledger.policy(ledger.current_policy()).width
     return "" if present == proposed.width else changed_width(present, proposed.width)
 
@@ -548,33 +475,27 @@ def _width_warning(chain: Chain, proposed: Policy) -> str:
 def _privacy_warning(chain: Chain, proposed: Policy, coordinator: str | None) -> str:
     """Compare a proposed policy with the model's privacy settings; return a warning, or an empty text."""
     from folkmoot.aggregation import policy_file
+    from folkmoot.artifacts.federation import Federation
     from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.protocol.genesis import Genesis
-    from folkmoot.protocol.manifest import Manifest
 
     if coordinator is None:
         return (
-            "It was not compared with the model's privacy settings: give --publish."
+            "It was not compared with the model's privacy settings: give --coordinator."
             if proposed.noise1024
             else ""
         )
     try:
         with CoordinatorApi(coordinator) as api:
-            genesis = Genesis.from_json(api.document(chain.deployment.genesis_hash.removeprefix("0x")))
-            manifest = Manifest.from_json(api.artifact(genesis.manifest))
+            federation = Federation.open(chain.deployment, api.files)
     except (ArtifactError, CoordinatorError) as error:  # No coordinator may hinder a proposal.
         return f"It was not compared with the model's privacy settings. {error.message}"
-    return policy_file.check_privacy(proposed, genesis, manifest)
+    return policy_file.check_privacy(proposed, federation.genesis, federation.manifest)
 
 
 def _report_of(
-    chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None, as_json: bool
+    chain: Chain, proposal: Proposal, report: Path | None, coordinator: str | None
 ) -> bytes | None:
-    """Return the report whose hash is in a proposal; None if it is not available.
-
-    Raises:
-        InputError: The given file has another hash (`report-differs`).
-    """
+    """Return the report whose hash is in a proposal; None if it is not available."""
     from folkmoot.chain import governance
     from folkmoot.coordinator_api import CoordinatorApi
 
@@ -595,25 +516,24 @@ def _report_of(
         return None
     try:
         with CoordinatorApi(coordinator) as api:
-            return api.artifact(expected)
+            return api.files.read(expected)
     except FolkmootError as error:
-        note(f"The report could not be fetched: {error}", as_json)
+        note(f"The report could not be fetched: {error}")
         return None
 
 
 def _require_about(chain: Chain, content: bytes, version: int) -> None:
-    """Check that a report in Folkmoot's own format is about the proposed version.
-
-    Raises:
-        InputError: The report is about another state (`report-differs`).
-    """
+    """Check that a report in Folkmoot's own format is about the proposed version."""
     from folkmoot.evaluation import Report
 
-    try:
-        state_root = Report.from_bytes(content).state_root
-    except InputError:
-        return  # A report in another format is for the voters to read.
-    expected = "0x" + chain.version(version).state_root.hex()
+    if (pooled := reports.pooled_of(content)) is not None:
+        state_root = "0x" + pooled.measurements[0].state_root.hex()
+    else:
+        try:
+            state_root = Report.from_bytes(content).state_root
+        except InputError:
+            return  # A report in another format is for the voters to read.
+    expected = "0x" + chain.registry.version(version).state_root.hex()
     if state_root != expected:
         raise InputError(
             f"The report is about the state {state_root or '(none named)'}, and version {version} has {expected}.",
@@ -652,11 +572,7 @@ def _report(report: Path | None) -> bytes | None:
 
 
 def _require_state(proposal: Proposal, needed: str, now: int) -> None:
-    """Check that a proposal is in the state that an action needs.
-
-    Raises:
-        InputError: The proposal is in another state, or its time has not come.
-    """
+    """Check that a proposal is in the state that an action needs."""
     from folkmoot.runtime.units import format_duration, format_time
 
     details: dict[str, Any] = {"proposal": str(proposal.id), "state": proposal.state}
@@ -664,10 +580,9 @@ def _require_state(proposal: Proposal, needed: str, now: int) -> None:
         remedies = {
             "pending": f"Its vote opens at {format_time(proposal.snapshot)}.",
             "active": f"Its vote is open until {format_time(proposal.deadline)}.",
-            "succeeded": f"Queue it first: `folkmoot queue {proposal.short}`.",
             "queued": f"Execute it from {format_time(proposal.eta)}: `folkmoot execute {proposal.short}`.",
             "executed": "Nothing is left to do.",
-            "defeated": "It did not get the votes or the quorum. Make a new one with another --title.",
+            "defeated": "It did not get the votes or the quorum. Make a new one; its text can be the same.",
         }
         raise InputError(
             f"Proposal {proposal.short} is {proposal.state}, not {needed}.",

@@ -81,7 +81,7 @@ class View:
         self._live: Live | None = None
         self._scrolled = 0
         """Newest round that was moved out of the display."""
-        self._told: dict[int, str] = {}
+        self._shown: dict[int, str] = {}
         """Text printed on a round's metrics, by round."""
 
     def __enter__(self) -> Self:
@@ -147,11 +147,11 @@ class View:
         line = self.progress.rounds.get(number) if isinstance(number, int) else None
         if line is None or not line.metrics:
             return
-        text = app_metrics.said(line.metrics) or ", ".join(
+        text = app_metrics.summary(line.metrics) or ", ".join(
             f"{name} {app_metrics.shown(name, value)}" for name, value in sorted(line.metrics.items())[:3]
         )
-        if text != self._told.get(line.number):
-            self._told[line.number] = text
+        if text != self._shown.get(line.number):
+            self._shown[line.number] = text
             self.say(f"round {line.number}: {text}")
 
     # The live display.
@@ -275,10 +275,9 @@ def _nodes_table(nodes: list[Node]) -> RenderableType:
     from rich.text import Text
 
     table = Table(box=None, padding=(0, 2), header_style="dim", pad_edge=False)
-    for name in ("node", "state", "last weight", ""):
-        table.add_column(
-            name, justify="right" if name == "last weight" else "left", no_wrap=True, overflow="ellipsis"
-        )
+    for name in ("node", "state", "last weight", "last pay", ""):
+        right = name in ("last weight", "last pay")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     for node in nodes:
         share = "" if node.share is None else "root" if node.reason == "root" else f"{node.share:.0%}"
         fresh = node.state == "weighed"
@@ -289,6 +288,7 @@ def _nodes_table(nodes: list[Node]) -> RenderableType:
             Text(printable(node.name)),
             Text(node.state, style=_COLOURS.get(node.state, "")),
             Text(share, style=style),
+            Text("" if node.pay is None or node.reason == "root" else f"{node.pay:.0%}", style=style),
             Text(printable(node.detail), style="dim"),
         )
     return table

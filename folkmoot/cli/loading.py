@@ -20,6 +20,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from folkmoot.cli.context import give_options, options
 from folkmoot.errors import InputError
 
 T = TypeVar("T")
@@ -28,14 +29,56 @@ TYPER_SUGGESTS = not hasattr(click.exceptions, "NoSuchCommand")
 """Whether typer must suggest similar commands. A click version with this error does so itself."""
 
 PANELS = {
-    "Start here": "run demo up join",
-    "Contribute": "account stake enrol balance claim submit signer forget leave unstake withdraw",
-    "Check": "status doctor audit why receipt model export mirror watch challenge demand economics privacy drill",
-    "Decide": "proposals propose vote delegate queue execute veto",
-    "Operate": "task policy deploy superlink coordinator train bundle canary cancel finalize release",
-    "Local chain": "prepare chain fund advance",
+    "Start here": "run demo up join federation",
+    "Contribute": "account enrol balance withdraw leave submit signer forget measure",
+    "Check": "status doctor audit why receipt model export mirror watch demand economics privacy drill",
+    "Decide": "measurements proposals propose vote delegate execute",
+    "Operate": "task policy deploy superlink coordinator train close chain",
 }
 """Groups of commands in ``folkmoot --help``, and their commands, in the order shown."""
+
+RENAMED = {
+    "stake": "folkmoot enrol --stake",
+    "unstake": "folkmoot withdraw AMOUNT",
+    "claim": "folkmoot withdraw --rewards",
+    "queue": "folkmoot execute",
+    "cancel": "folkmoot close",
+    "finalize": "folkmoot close",
+    "release": "folkmoot close",
+    "challenge": "folkmoot watch --round",
+    "veto": "folkmoot vote PROPOSAL veto",
+    "demand ask": "folkmoot demand ROUND --what KIND",
+    "demand descend": "folkmoot demand DEMAND --leaf LEAF",
+    "demand claim": "folkmoot demand DEMAND --claim",
+    "receipt write": "folkmoot receipt",
+    "receipt check": "folkmoot receipt --check",
+    "who": "folkmoot model VERSION",
+    "fork": "folkmoot model VERSION --fork",
+    "model download": "folkmoot model --to",
+    "federation show": "folkmoot federation list",
+    "account show": "folkmoot account list",
+    "account pending": "folkmoot account list --pending",
+    "signers": "python -m client.cli.signers",
+    "signer record show": "folkmoot signer record",
+    "signer record export": "folkmoot signer record --out",
+    "signer record cap": "folkmoot signer record --cap",
+    "signer record import": "folkmoot signer restore",
+    "signer record raise": "folkmoot signer restore --raise",
+    "task list": "folkmoot task check",
+    "canary": "folkmoot task evaluate --canary",
+    "coordinator restore": "folkmoot coordinator rebuild",
+    "coordinator repair": "folkmoot coordinator rebuild files",
+    "coordinator migrate": "folkmoot coordinator rebuild schema",
+    "coordinator release-round": "folkmoot close --anchor",
+    "coordinator end-run": "folkmoot train --end",
+    "superlink certificate": "folkmoot superlink --certificate",
+    "superlink admit": "folkmoot superlink --admit",
+    "bundle": "folkmoot train --bundle",
+    "prepare": "folkmoot up --only-prepare",
+    "fund": "folkmoot chain --fund",
+    "advance": "folkmoot chain --advance",
+}
+"""Commands by their old names, and what they are now."""
 
 SEPARATE = dict.fromkeys(("demo", "drill", "economics", "privacy"), "folkmoot-lab")
 """Commands that are not part of folkmoot's own distribution, and the distribution that has each."""
@@ -50,7 +93,6 @@ class _Reference:
 
     target: str
     group: bool
-    hidden: bool
 
     def _function(self) -> Callable[[], Any]:
         module, _, function = self.target.partition(":")
@@ -65,13 +107,16 @@ class _Reference:
     def load(self, name: str) -> click.Command:
         loaded = self._function()
         if self.group:
-            command = typer.main.get_group(loaded())
-            command.name = name
-            command.suggest_commands = TYPER_SUGGESTS
-            return command
+            group = typer.main.get_group(loaded())
+            group.name = name
+            group.suggest_commands = TYPER_SUGGESTS
+            give_options(group)
+            return group
         holder = typer.Typer(add_completion=False)
-        holder.command(name, hidden=self.hidden)(loaded)
-        return typer.main.get_command(holder)
+        holder.command(name)(loaded)
+        command = typer.main.get_command(holder)
+        give_options(command)
+        return command
 
 
 class CommandTable(UserDict[str, click.Command]):
@@ -84,15 +129,11 @@ class CommandTable(UserDict[str, click.Command]):
     def add(self, module: str, *names: str) -> None:
         """Add commands whose functions, in the same module, have the commands' names."""
         for name in names:
-            self._add(name, _Reference(f"{module}:{name}", group=False, hidden=False))
-
-    def add_hidden(self, module: str, name: str) -> None:
-        """Add a command that the help does not list."""
-        self._add(name, _Reference(f"{module}:{name}", group=False, hidden=True))
+            self._add(name, _Reference(f"{module}:{name}", group=False))
 
     def add_group(self, module: str, name: str) -> None:
         """Add a command with subcommands, which the module's function ``commands`` returns."""
-        self._add(name, _Reference(f"{module}:commands", group=True, hidden=False))
+        self._add(name, _Reference(f"{module}:commands", group=True))
 
     def _add(self, name: str, reference: _Reference) -> None:
         if name in self._references:
@@ -100,12 +141,7 @@ class CommandTable(UserDict[str, click.Command]):
         self._references[name] = reference
 
     def __getitem__(self, name: str) -> click.Command:
-        """Return a command.
-
-        Raises:
-            KeyError: The command is unknown, or its module can't be imported. In the second case a warning is printed
-                and the command is removed from the table.
-        """
+        """Return a command."""
         if name not in self.data:
             self.data[name] = self._imported(name, lambda reference: reference.load(name))
         return self.data[name]
@@ -126,7 +162,7 @@ class CommandTable(UserDict[str, click.Command]):
 
     def panels(self) -> dict[str, list[tuple[str, str]]]:
         """Return names and summaries of the commands by panel, those of no panel last."""
-        left = dict.fromkeys(name for name, reference in self._references.items() if not reference.hidden)
+        left = dict.fromkeys(self._references)
         panels: dict[str, list[tuple[str, str]]] = {}
         for panel, names in (*PANELS.items(), ("Others", " ".join(left))):
             for name in names.split():
@@ -149,6 +185,7 @@ class LazyGroup(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.commands = self.table
+        self.params += options(hidden=False)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command; None if it is unknown or can't be loaded.
@@ -166,6 +203,24 @@ class LazyGroup(TyperGroup):
             return self.table[cmd_name]
         except KeyError:
             return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command.
+
+        Raises:
+            InputError: It has another name now (`renamed`).
+        """
+        for length in (3, 2, 1):
+            name = " ".join(args[:length])
+            if name in RENAMED:
+                raise InputError(
+                    f"`folkmoot {name}` is now `{RENAMED[name]}`.",
+                    remedy=f"Run `{RENAMED[name]} --help` for its options.",
+                    code="renamed",
+                )
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands without loading them."""

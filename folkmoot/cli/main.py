@@ -11,14 +11,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
 from typing import NoReturn
 
 import click
 import typer
 
-from folkmoot.cli import output
+from folkmoot.cli import context, output
 from folkmoot.cli.loading import TYPER_SUGGESTS, CommandTable, LazyGroup
 from folkmoot.errors import FolkmootError
 
@@ -33,25 +33,24 @@ def command_table() -> CommandTable:
     """Return the table of all commands of all installed parts."""
     table = CommandTable()
     table.add_group("folkmoot.cli.account", "account")
-    table.add(
-        "folkmoot.cli.stake",
-        *("stake", "unstake", "enrol", "leave", "withdraw", "claim", "balance"),
-    )
-    table.add("folkmoot.cli.governance", "propose", "vote", "queue", "execute", "veto", "proposals")
+    table.add("folkmoot.cli.stake", "enrol", "leave", "withdraw", "balance")
+    table.add("folkmoot.cli.governance", "propose", "vote", "execute", "proposals")
     table.add("folkmoot.cli.stake", "delegate")
+    table.add_group("folkmoot.cli.federation", "federation")
     table.add("folkmoot.cli.status", "status")
     table.add("folkmoot.cli.doctor", "doctor")
     table.add("folkmoot.cli.audit", "audit")
     table.add("folkmoot.cli.why", "why")
-    table.add_group("folkmoot.cli.receipt", "receipt")
-    table.add("folkmoot.cli.watch", "challenge", "watch")
-    table.add_group("folkmoot.cli.demand", "demand")
+    table.add("folkmoot.cli.receipt", "receipt")
+    table.add("folkmoot.cli.watch", "watch")
+    table.add("folkmoot.cli.demand", "demand")
     table.add("folkmoot.cli.mirror", "mirror")
-    table.add_group("folkmoot.cli.export", "export")
-    table.add_group("folkmoot.cli.model", "model")
+    table.add("folkmoot.cli.export", "export")
+    table.add("folkmoot.cli.model", "model")
+    table.add("folkmoot.cli.measurements", "measurements")
     table.add("folkmoot.cli.policy", "policy")
     table.add("folkmoot.cli.deploy", "deploy")
-    table.add("folkmoot.cli.rounds", "cancel", "finalize", "release")
+    table.add("folkmoot.cli.rounds", "close")
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         try:
             register = point.load()
@@ -98,12 +97,19 @@ def build() -> typer.Typer:
     return app
 
 
-def run(arguments: Sequence[str]) -> int:
-    """Run a command line and return its exit status. All output has been printed when this returns."""
+def run(arguments: Sequence[str], command: click.Command | None = None) -> int:
+    """Run a command line and return its exit status. All output has been printed when this returns.
+
+    Args:
+        arguments: The words after the program's name.
+        command: A program of its own; `folkmoot` with all commands if None.
+    """
     as_json = "--json" in arguments
+    context.begin()
     try:
-        command = typer.main.get_command(build())
-        result = command.main(args=list(arguments), prog_name="folkmoot", standalone_mode=False)
+        result = (command or typer.main.get_command(build())).main(
+            args=list(arguments), prog_name="folkmoot", standalone_mode=False
+        )
     except (click.exceptions.Abort, KeyboardInterrupt):
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -130,7 +136,18 @@ def run(arguments: Sequence[str]) -> int:
         )
         output.fail(defect, as_json)
         return 1
+    finally:
+        context.begin()
     return result if isinstance(result, int) else 0
+
+
+def run_program(function: Callable[..., None]) -> NoReturn:
+    """Run the command line of this process, which is that of one function: a program that no user calls."""
+    app = typer.Typer(add_completion=False)
+    app.command()(function)
+    command = typer.main.get_command(app)
+    context.give_options(command)
+    sys.exit(run(sys.argv[1:], command))
 
 
 def main() -> NoReturn:
@@ -139,7 +156,7 @@ def main() -> NoReturn:
 
 
 def _usage(error: click.ClickException, as_json: bool) -> None:
-    message = error.format_message()
+    message = error.format_message() + _moved(error)
     if as_json:
         content = {"code": "usage", "message": message, "remedy": "See --help.", "details": {}}
         print(json.dumps({"error": content}, indent=2, ensure_ascii=False))
@@ -147,6 +164,19 @@ def _usage(error: click.ClickException, as_json: bool) -> None:
     context = getattr(error, "ctx", None)
     hint = f" See `{context.command_path} --help`." if context is not None else ""
     print(f"error: {message}{hint}", file=sys.stderr)
+
+
+def _moved(error: click.ClickException) -> str:
+    """Return where an option is now that has become a key of the command's file, an empty text if it has not."""
+    context = getattr(error, "ctx", None)
+    if not isinstance(error, click.NoSuchOption) or context is None:
+        return ""
+    module = sys.modules.get(getattr(context.command.callback, "__module__", ""))
+    name = error.option_name.lstrip("-")
+    if name not in [key.name for key in getattr(module, "FILE_KEYS", ())]:
+        return ""
+    command = context.command_path
+    return f" It is a setting now: `{command} --set {name}=VALUE`, or in the file of `{command} --write-config FILE`."
 
 
 if __name__ == "__main__":

@@ -151,9 +151,6 @@ def measuring(task: str, coordinator: str) -> Iterator[Meter]:
     Args:
         task: Name of a task, as for `folkmoot task evaluate`; empty to measure nothing.
         coordinator: URL of the coordinator.
-
-    Raises:
-        LocalError: The process can't be started.
     """
     if not task:
         yield Meter()

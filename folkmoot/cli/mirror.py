@@ -6,14 +6,16 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, require_web3
-from folkmoot.cli.output import emit, note, pairs
-from folkmoot.errors import ArtifactError, InputError, RpcError
+from folkmoot.cli.context import context
+from folkmoot.cli.options import require_web3
+from folkmoot.cli.output import emit, is_json, note, pairs
+from folkmoot.errors import ArtifactError, InputError, RpcError, StoreError
 from folkmoot.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -24,30 +26,28 @@ LONGEST_PAUSE = 300.0
 
 
 def mirror(
-    from_: Annotated[
-        list[str],
-        typer.Option(
-            "--from",
-            metavar="URL_OR_FOLDER",
-            help="Coordinator, web server with a mirror, or folder. Give several: they are tried in order.",
-        ),
-    ],
     to: Annotated[
         Path,
         typer.Option("--to", metavar="FOLDER", help="Folder of the mirror; created if it does not exist."),
     ],
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
+    from_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--from",
+            metavar="URL_OR_FOLDER",
+            help="Coordinator, web server with a mirror, or folder. Give several: they are tried in order. Default: "
+            "--artifacts, else --coordinator.",
+        ),
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", help="Continue, and copy new rounds when they are anchored.")
     ] = False,
     rounds: Annotated[
-        str | None, typer.Option(metavar="A..B", help="Only these rounds, both included.", show_default=False)
+        str | None, typer.Option(metavar="A..B", help="Only these rounds, both included.")
     ] = None,
     pause: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Seconds between two polls with --follow.")
     ] = 10.0,
-    json_: Json = False,
 ) -> None:
     """Copy all public files of a federation, and check each against its hash on the chain.
 
@@ -66,28 +66,20 @@ def mirror(
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
 
-    addresses = Deployment.load(deployment)
-    source = open_sources(from_)
-    try:
-        with open_rpc(rpc) as endpoint:
-            check_deployment(endpoint, addresses)
-            folder = MirrorFolder(to)
-            with folder.held():
-                mirroring = Mirroring(Commitments(endpoint, addresses), folder, source, selected)
-                if follow:
-                    _follow(mirroring, pause, json_)
-                else:
-                    _once(mirroring, json_)
-    finally:
-        source.close()
+    addresses = Deployment.load(context().deployment)
+    with open_rpc(context().rpc) as endpoint:
+        check_deployment(endpoint, addresses)
+        folder = MirrorFolder(to)
+        with folder.held(), closing(open_sources(from_ or context().artifacts, folder)) as source:
+            mirroring = Mirroring(Commitments(endpoint, addresses), folder, source, selected)
+            if follow:
+                _follow(mirroring, pause)
+            else:
+                _once(mirroring)
 
 
 def parse_rounds(text: str | None) -> range | None:
-    """Return the rounds of `A..B` or `A`; None for all.
-
-    Raises:
-        InputError: The text is neither.
-    """
+    """Return the rounds of `A..B` or `A`; None for all."""
     if text is None:
         return None
     first, dots, last = text.partition("..")
@@ -100,15 +92,15 @@ def parse_rounds(text: str | None) -> range | None:
     )
 
 
-def _once(mirroring: Mirroring, as_json: bool) -> None:
+def _once(mirroring: Mirroring) -> None:
     from folkmoot.artifacts.mirror import Copied
 
     total = Copied()
     for number, done in mirroring.step():
-        _print_copied(number, done, as_json)
+        _print_copied(number, done)
         _add(total, done)
     document = {
-        "folder": str(mirroring.folder.folder),
+        "folder": str(mirroring.folder.root),
         "block": mirroring.commitments.block,
         "rounds": total.rounds,
         "fetched": total.fetched,
@@ -128,8 +120,7 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
         )
     emit(
         document,
-        as_json,
-        f"The mirror {mirroring.folder.folder} is complete.\n",
+        f"The mirror {mirroring.folder.root} is complete.\n",
         pairs(
             {
                 "rounds": str(total.rounds),
@@ -143,30 +134,30 @@ def _once(mirroring: Mirroring, as_json: bool) -> None:
     )
 
 
-def _follow(mirroring: Mirroring, pause: float, as_json: bool) -> None:
-    """Copy endlessly, even while the chain or the sources are unavailable."""
+def _follow(mirroring: Mirroring, pause: float) -> None:
+    """Copy endlessly, even while the chain, the sources or the disk are unavailable."""
     reported: set[str] = set()
     backoff = Backoff(pause, max(pause, LONGEST_PAUSE))
     while True:
         try:
             for number, done in mirroring.step():
-                _print_copied(number, done, as_json, reported)
+                _print_copied(number, done, reported)
             backoff.reset()
             wait = pause
-        except (RpcError, ArtifactError) as error:
+        except (RpcError, ArtifactError, StoreError) as error:
             if str(error) not in reported:
-                note(f"{error} Trying again.", False)
+                note(f"{error} Trying again.", always=True)
                 reported.add(str(error))
             wait = backoff.next()
         time.sleep(wait)
 
 
-def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] | None = None) -> None:
+def _print_copied(number: int, done: Copied, reported: set[str] | None = None) -> None:
     """Print the result for a round. While following, print each missing file once."""
     for file in done.missing:
         line = str(file)
         if reported is None or line not in reported:
-            note(f"missing: {line}" if file.needed else f"missing, and not needed: {line}", as_json)
+            note(f"missing: {line}" if file.needed else f"missing, and not needed: {line}")
         if reported is not None:
             reported.add(line)
     if not done.fetched and not done.made and not done.deleted:
@@ -179,13 +170,13 @@ def _print_copied(number: int, done: Copied, as_json: bool, reported: set[str] |
         "made": done.made,
         "deleted": done.deleted,
     }
-    if reported is not None and as_json:
+    if reported is not None and is_json():
         sys.stdout.write(json.dumps(document) + "\n")
         sys.stdout.flush()
     else:
         made = ", its state made of the mean" if done.made else ""
         deleted = f", {done.deleted} files deleted by rule" if done.deleted else ""
-        note(f"{what}: {done.fetched} files, {done.bytes} bytes{made}{deleted}", as_json)
+        note(f"{what}: {done.fetched} files, {done.bytes} bytes{made}{deleted}")
 
 
 def _add(total: Copied, done: Copied) -> None:

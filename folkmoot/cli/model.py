@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Download the model: `folkmoot model download`."""
+"""`folkmoot model`: who made a version and decided about it, the model itself, or a new federation from it."""
 
 from __future__ import annotations
 
@@ -9,97 +9,141 @@ from typing import Annotated
 
 import typer
 
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl
-from folkmoot.cli.output import emit, pairs, working, write_file
+from folkmoot.cli.context import context
+from folkmoot.cli.output import emit, note, pairs, working, write_file
 from folkmoot.errors import InputError
 
 
-def commands() -> typer.Typer:
-    """Return the group of commands."""
-    group = typer.Typer(name="model", help="Download a version of the model.", no_args_is_help=True)
-    group.command()(download)
-
-    @group.callback()
-    def _group() -> None:
-        """Keep the name of the only command."""
-
-    return group
-
-
-def download(
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="Where the safetensors file is written.")],
-    artifacts: Annotated[
-        list[str] | None,
+def model(
+    version: Annotated[str, typer.Argument(help="Number of the version, or `active`.")] = "active",
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="Download it: where its safetensors file is written."),
+    ] = None,
+    fork: Annotated[
+        Path | None,
         typer.Option(
-            envvar="FOLKMOOT_ARTIFACTS",
-            metavar="FOLDER_OR_URL",
-            help="Mirror or coordinator with the state. Give several: they are tried in order.",
-            show_default=False,
+            metavar="FOLDER",
+            help="Leave with it: new folder for genesis and policy of a new federation that starts from it.",
         ),
     ] = None,
-    coordinator: Annotated[
+    content_policy: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Content policy and licence of the new federation, a text for people. An empty file is for none. "
+            "Default: the parent's.",
+        ),
+    ] = None,
+    recalled: Annotated[
+        bool, typer.Option("--recalled", help="Take the version even if a vote recalled it, to study it.")
+    ] = False,
+    account: Annotated[
         str | None,
         typer.Option(
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Coordinator with the state; tried after --artifacts.",
-            show_default=False,
+            metavar="ADDRESS",
+            help="With --fork: say what this account has to take out of the parent, and how. Needs no key.",
         ),
     ] = None,
-    version: Annotated[str, typer.Argument(help="Number of the version, or `active`.")] = "active",
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    json_: Json = False,
 ) -> None:
-    """Download a version of the model, and check it against the state root on the chain.
+    """Say who made a version, who decided about it and who answers for it; or download it; or leave with it.
 
-    The file is made from the state, whose root the chain has. Each coordinator is also asked for its
-    own file: one that hands out another model is named, with exit status 1, after the right file was written.
+    Without --to and --fork nothing is downloaded. What is said is made from the events of the contracts; `folkmoot
+    audit` checks them. If the coordinator is known, also say what sites measured, as it has it now and as each
+    proposal's report has it: signatures, sums and hash are checked again.
 
-    Example: folkmoot model download 12 --to model.safetensors --coordinator https://coordinator.example
+    --to checks the model against the state root on the chain: the file is made from the state, whose root the chain
+    has. Each coordinator is also asked for its own file: one that hands out another model is named, with exit status 1,
+    after the right file was written. A recalled version is refused (`version-recalled`), and one that an open vote
+    would recall is warned of.
+
+    --fork checks it in the same way. The new federation's first state is that version's state to the last bit, and its
+    manifest names the version for good: `folkmoot audit` checks it. The policy is the present one of the parent. Change
+    it, or give --content-policy: the child makes its own rules. Nothing is sent. The command prints how the child is
+    deployed, with the parent's terms of votes, and how you take out your own stake. Nobody else's stake moves:
+    everybody takes out their own.
+
+    Example: folkmoot model 12 --rpc https://rpc.example
+
+    Example: folkmoot model 12 --to model.safetensors --coordinator https://coordinator.example
+
+    Example: folkmoot model active --fork child/ --artifacts mirror/ --content-policy ours.txt --account 0x...
     """
-    from folkmoot.artifacts.model import active_version, check_handed_out, model_of
+    if to is not None and fork is not None:
+        raise typer.BadParameter("give --to or --fork")
+    if fork is None and (content_policy, account) != (None, None):
+        raise typer.BadParameter("--content-policy and --account need --fork")
+    if fork is not None:
+        from folkmoot.cli import fork as forking
+
+        forking.fork(version, fork, content_policy, recalled=recalled, account=account)
+    elif to is not None:
+        _download(version, to, recalled=recalled)
+    elif recalled:
+        raise typer.BadParameter("--recalled needs --to or --fork")
+    else:
+        from folkmoot.cli import who
+
+        who.show(version)
+
+
+def _download(version: str, to: Path, *, recalled: bool) -> None:
+    """Download a version, and check it against the state root on the chain."""
+    from folkmoot.artifacts.model import check_handed_out, model_of, version_number
     from folkmoot.artifacts.sources import CoordinatorSource, open_sources
     from folkmoot.ledger.deployment import Deployment
+    from folkmoot.ledger.releases import read_releases
+    from folkmoot.ledger.scan import ChainSource
     from folkmoot.rpc.quorum import open_rpc
 
-    places = [*(artifacts or ()), *([coordinator] if coordinator else [])]
+    coordinator = context().find("coordinator")
+    places = list(
+        dict.fromkeys([*(context().find("artifacts") or ()), *([coordinator] if coordinator else ())])
+    )
     if not places:
         raise InputError(
             "Nobody was named who has the model.",
             remedy="Give --coordinator URL, or --artifacts with a mirror.",
         )
-    if version != "active" and not version.isdecimal():
-        raise InputError(f"{version!r} is no version.", remedy="Give a number, or `active`.")
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     with ExitStack() as stack:
         source = open_sources(places)
         stack.callback(source.close)
-        endpoint = stack.enter_context(open_rpc(rpc))
-        stack.enter_context(working("Downloading the state ...", json_))
-        number = active_version(endpoint, addresses) if version == "active" else int(version)
-        model = model_of(endpoint, addresses, source, number)
-        write_file(to, model.chunks())
+        endpoint = stack.enter_context(open_rpc(context().rpc))
+        stack.enter_context(working("Downloading the state ..."))
+        number = version_number(version, endpoint, addresses)
+        releases = read_releases(ChainSource(endpoint, addresses))
+        if not recalled:
+            releases.require_usable(number)
+        warnings = releases.warnings(number)
+        for warning in warnings:
+            note(f"Warning: {warning}")
+        checked = model_of(endpoint, addresses, source, number)
+        write_file(to, checked.chunks())
         compared = []
         for location in places:
             if location.startswith(("http://", "https://")):
                 with CoordinatorSource(location) as handed:
-                    if check_handed_out(handed, number, model.sha256, model.size):
+                    if check_handed_out(handed, number, checked.sha256, checked.size):
                         compared.append(location)
     document = {
         "version": number,
         "file": str(to),
-        "sha256": model.sha256,
-        "bytes": model.size,
-        "stateRoot": "0x" + model.state_root.hex(),
-        "final": model.final,
+        "sha256": checked.sha256,
+        "bytes": checked.size,
+        "stateRoot": "0x" + checked.state_root.hex(),
+        "final": checked.final,
         "compared": compared,
+        "recalled": number in releases.recalled,
+        "warnings": warnings,
+        "parentFederation": addresses.parent and addresses.parent.to_json(),
     }
     shown = {
-        "version": f"{number}{'' if model.final else ' (not final: it may still be challenged)'}",
+        "version": f"{number}{'' if checked.final else ' (not final: it may still be challenged)'}",
         "file": str(to),
-        "sha256": model.sha256,
-        "state root": f"0x{model.state_root.hex()} (on the chain)",
+        "sha256": checked.sha256,
+        "state root": f"0x{checked.state_root.hex()} (on the chain)",
         "same file at": ", ".join(compared) or "no coordinator was asked",
+        **({"federation from": str(addresses.parent)} if addresses.parent else {}),
     }
-    emit(document, json_, pairs(shown))
+    emit(document, pairs(shown))

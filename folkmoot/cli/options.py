@@ -7,7 +7,7 @@ Nothing here imports web3 or eth-account before a command needs it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from folkmoot.apps.limit import LIMIT, LIMIT_OPTION, StepLimit
-from folkmoot.cli.output import note, waiting
+from folkmoot.cli.context import context
+from folkmoot.cli.output import is_json, note, waiting
 from folkmoot.errors import FolkmootError, InputError, KeystoreError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
     from folkmoot.chain.client import Chain
     from folkmoot.chain.transactions.journal import TransactionJournal
-
-DEFAULT_RPC = "http://127.0.0.1:8545"
-"""Endpoint of a local node."""
+    from folkmoot.runtime.superlink import SuperLink
 
 BUDGET_ROUNDS = 20
 """Rounds that a privacy budget lasts for, where nobody says otherwise."""
@@ -42,8 +41,6 @@ GasPriceInTokens = Annotated[
         help="What you think 1,000,000 gas cost, in tokens. Only for what is said about bonds and attacks.",
     ),
 ]
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 Width = Annotated[
     int,
@@ -73,18 +70,7 @@ Clock = Annotated[
 Feedback = Annotated[
     bool,
     typer.Option(
-        "--feedback",
-        help="At width 2, let each update take up what a contributor's earlier ones left out.",
-    ),
-]
-
-RpcUrl = Annotated[
-    list[str],
-    typer.Option(
-        "--rpc",
-        envvar="FOLKMOOT_RPC",
-        metavar="URL",
-        help="JSON-RPC endpoint of the chain. Give several, repeated or with commas, to use the answer of a majority.",
+        "--feedback", help="At width 2, let each update take up what a contributor's earlier ones left out."
     ),
 ]
 
@@ -129,75 +115,12 @@ AppWait = Annotated[
     ),
 ]
 
-DeploymentPath = Annotated[
-    Path,
-    typer.Option(
-        "--deployment", envvar="FOLKMOOT_DEPLOYMENT", metavar="FILE", help="Addresses of the federation."
-    ),
-]
-
-KeystorePath = Annotated[
-    Path | None,
-    typer.Option(
-        "--keystore",
-        envvar="FOLKMOOT_KEYSTORE",
-        metavar="PATH",
-        help="Key file, or a folder with just one. Default: the folder of `folkmoot account new`.",
-        show_default=False,
-    ),
-]
-
-PasswordFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--password-file",
-        metavar="FILE",
-        help="File whose first line is the password. Default: FOLKMOOT_PASSWORD, else a prompt.",
-        show_default=False,
-    ),
-]
-
-Confirmations = Annotated[
-    int,
-    typer.Option(
-        "--confirmations",
-        envvar="FOLKMOOT_CONFIRMATIONS",
-        min=1,
-        max=1000,
-        metavar="N",
-        help="Wait until a transaction has this number of confirmations. After a reorganisation it is sent again.",
-    ),
-]
-
-PrivateRpc = Annotated[
-    str | None,
-    typer.Option(
-        "--private-rpc",
-        envvar="FOLKMOOT_PRIVATE_RPC",
-        metavar="URL",
-        help="Send transactions to this endpoint only, for example https://rpc.flashbots.net; read from --rpc.",
-        show_default=False,
-    ),
-]
-
-LogFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--log-format",
-        metavar="text|json",
-        help="Form of the log. Default: FOLKMOOT_LOG_FORMAT, else text.",
-        show_default=False,
-    ),
-]
-
-RPC_DEFAULT = [DEFAULT_RPC]
 APP_WAIT_DEFAULT = LIMIT
-DEPLOYMENT_DEFAULT = Path("deployment.json")
 
 
-def step_limit(app_wait: float, as_json: bool) -> StepLimit:
+def step_limit(app_wait: float) -> StepLimit:
     """Return the time limit of an app's steps, with a display on standard error unless ``--json`` is given."""
-    return StepLimit(app_wait, lambda doing, log: nullcontext() if as_json else waiting(doing, log))
+    return StepLimit(app_wait, lambda doing, log: nullcontext() if is_json() else waiting(doing, log))
 
 
 DataPaths = Annotated[
@@ -282,28 +205,24 @@ def node_folder(account: str, ledger: str) -> Path:
     return user_data_path("folkmoot") / "nodes" / f"{account[2:10]}-{ledger[2:10]}".lower()
 
 
-def unlock(path: Path | None, password_file: Path | None) -> LocalAccount:
-    """Decrypt the key file of the options; return its account.
+def unlock(path: Path | None = None) -> LocalAccount:
+    """Decrypt a key file, by default the one of the options; return its account.
 
     Raises:
         KeystoreError: The key file or the password is missing, or the password is wrong.
     """
     from folkmoot.runtime import keystore
 
-    file = keystore_file(path)
+    file = keystore_file(path or context().keystore)
     address = keystore.address_of(file)  # Before the user types a password for a missing file.
     password = keystore.read_password(
-        password_file=password_file, prompt=prompt_password, text=f"Password of {address}: "
+        password_file=context().password_file, prompt=prompt_password, text=f"Password of {address}: "
     )
     return keystore.load(file, password)
 
 
 def prompt_password(text: str) -> str:
-    """Ask for a password on the terminal.
-
-    Raises:
-        KeystoreError: There is no terminal.
-    """
+    """Ask for a password on the terminal."""
     if not sys.stdin.isatty():
         raise KeystoreError(
             "A password is needed and there is no terminal to ask on.",
@@ -316,7 +235,7 @@ def prompt_password(text: str) -> str:
 
 
 @contextmanager
-def connected(rpc: str | Sequence[str], deployment: Path, private_rpc: str | None = None) -> Iterator[Chain]:
+def connected(private_rpc: str | None = None) -> Iterator[Chain]:
     """Connect to the federation of the options while the block runs.
 
     Raises:
@@ -325,13 +244,13 @@ def connected(rpc: str | Sequence[str], deployment: Path, private_rpc: str | Non
     """
     from folkmoot.ledger.deployment import Deployment
 
-    addresses = Deployment.load(deployment)
+    addresses = Deployment.load(context().deployment)
     require_web3()
     from folkmoot.chain.client import Chain
     from folkmoot.chain.private import private_endpoint
 
     with private_endpoint(private_rpc, addresses.chain_id):
-        chain = Chain.connect(rpc, addresses)
+        chain = Chain.connect(context().rpc, addresses)
         try:
             yield chain
         finally:
@@ -339,33 +258,27 @@ def connected(rpc: str | Sequence[str], deployment: Path, private_rpc: str | Non
 
 
 @contextmanager
-def sending(
-    rpc: Sequence[str],
-    deployment: Path,
-    confirmations: int,
-    as_json: bool,
-    private_rpc: str | None = None,
-) -> Iterator[Chain]:
+def sending() -> Iterator[Chain]:
     """Connect like `connected`, for a command that sends transactions and reports their results inside the block.
 
     Sent transactions are recorded until the block has ended, so that the next call can resume a killed one
-    (`folkmoot.chain.transactions.journal`). Each transaction is awaited until it has so many confirmations.
+    (`folkmoot.chain.transactions.journal`). Each transaction is awaited until it has enough confirmations.
     """
-    with connected(rpc, deployment, private_rpc) as chain, noted(confirmations, as_json) as notes:
+    with connected(context().private_rpc) as chain, noted() as notes:
         chain.notes = notes
         yield chain
 
 
 @contextmanager
-def noted(confirmations: int, as_json: bool) -> Iterator[TransactionJournal]:
+def noted() -> Iterator[TransactionJournal]:
     """Record sent transactions until the block has reported their results to the user."""
     from folkmoot.chain.transactions.journal import TransactionJournal
 
-    notes = TransactionJournal.of_user(lambda text: note(text, as_json), confirmations)
+    notes = TransactionJournal.of_user(note, context().confirmations)
     try:
         yield notes
         sys.stdout.flush()
-        notes.told()
+        notes.acknowledge()
     finally:
         notes.close()
 
@@ -380,8 +293,16 @@ def sent(chain: Chain, receipt: TxReceipt) -> dict[str, Any]:
         "transaction": transaction,
         "block": receipt["blockNumber"],
         "gasUsed": receipt["gasUsed"],
-        "earlier": chain.notes is not None and chain.notes.is_earlier(transaction),
+        "earlier": chain.notes.is_earlier(transaction),
     }
+
+
+def superlink(insecure: bool, simulated: int = 0) -> SuperLink | None:
+    """Return the SuperLink of the options, None if there is none."""
+    from folkmoot.runtime.superlink import SuperLink
+
+    address = context().find("superlink")
+    return address and SuperLink(address, context().find("root-certificates"), insecure, simulated)
 
 
 def require_web3() -> None:
@@ -400,7 +321,7 @@ def require_web3() -> None:
         )
 
 
-def account_address(text: str | None, keystore: Path | None) -> str:
+def account_address(text: str | None) -> str:
     """Return the account of an argument, or of the key file if the argument is missing. No password is needed.
 
     Raises:
@@ -410,15 +331,11 @@ def account_address(text: str | None, keystore: Path | None) -> str:
     from folkmoot.runtime import keystore as keys
     from folkmoot.runtime.units import parse_address
 
-    return parse_address(text) if text else keys.address_of(keystore_file(keystore))
+    return parse_address(text) if text else keys.address_of(keystore_file(context().keystore))
 
 
 def parse_allocation(text: str) -> tuple[str, int]:
-    """Return address and amount (units of 1e-18 tokens) of `ADDRESS=AMOUNT`.
-
-    Raises:
-        InputError: The text is malformed.
-    """
+    """Return address and amount (units of 1e-18 tokens) of `ADDRESS=AMOUNT`."""
     from folkmoot.runtime.units import parse_address, parse_amount
 
     address, separator, amount = text.partition("=")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from folkmoot.cli.context import context
 from folkmoot.errors import FolkmootError, InputError
 
 if TYPE_CHECKING:
@@ -26,15 +27,19 @@ LOOKS = 4.0
 """Refreshes of the display per second."""
 
 
-def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
+def is_json() -> bool:
+    """Return whether the command prints JSON (`--json`)."""
+    return context().json
+
+
+def emit(document: Mapping[str, Any], *renderables: Any) -> None:
     """Print a result.
 
     Args:
-        document: Result for machines, printed as JSON on standard output if `as_json`.
-        as_json: Whether `--json` was given.
+        document: Result for machines, printed as JSON on standard output with `--json`.
         renderables: Result for people: strings (printed unchanged) and rich objects.
     """
-    if as_json:
+    if is_json():
         print(json.dumps(document, indent=2, ensure_ascii=False))
         return
     console = _console()
@@ -45,9 +50,9 @@ def emit(document: Mapping[str, Any], as_json: bool, *renderables: Any) -> None:
             console.print(renderable)
 
 
-def note(text: str, as_json: bool) -> None:
-    """Print a remark for people on standard error; nothing with `--json`."""
-    if not as_json:
+def note(text: str, *, always: bool = False) -> None:
+    """Print a remark for people on standard error; with `--json` only if `always`."""
+    if always or not is_json():
         _console(stderr=True).print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -114,9 +119,9 @@ def pairs(values: Mapping[str, str]) -> str:
 
 
 @contextmanager
-def working(text: str, as_json: bool) -> Iterator[None]:
+def working(text: str) -> Iterator[None]:
     """Show a text while the block runs; show nothing with `--json` or without a terminal."""
-    if as_json or not sys.stderr.isatty():
+    if is_json() or not sys.stderr.isatty():
         yield
         return
     with _console(stderr=True).status(text):

@@ -1,23 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot account pending`: show and remove pending transactions of interrupted commands."""
+"""`folkmoot account list --pending`: show and remove pending transactions of interrupted commands."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from folkmoot.cli.options import (
-    RPC_DEFAULT,
-    Confirmations,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
-    require_web3,
-    unlock,
-)
+from folkmoot.cli.context import context
+from folkmoot.cli.options import require_web3, unlock
 from folkmoot.cli.output import emit, note, table, working
 from folkmoot.errors import InputError
 
@@ -47,60 +37,36 @@ WORDS = {
 """Description of a transaction's status."""
 
 
-def pending(
-    forget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HASH",
-            help="Forget this one. If it may still be mined, it is cancelled first: an empty transaction to yourself, "
-            "for which you pay the gas, takes its nonce.",
-            show_default=False,
-        ),
-    ] = None,
-    notes: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Where the notes are. Default: this user's. A watcher's are in `sent` of its --state, a deployment's "
-            "in the folder .plan beside its file.",
-            show_default=False,
-        ),
-    ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """List the transactions of interrupted commands, sent or prepared, with their status.
+def pending(forget: str | None, notes: Path | None) -> None:
+    """List pending transactions, or forget the one with this hash.
 
-    Usually, call the same command again to resume. Use --forget for a transaction that you no longer want.
-
-    Example: folkmoot account pending --forget 0x1234abcd
+    Args:
+        forget: Hash of a transaction, or its beginning.
+        notes: Folder of the notes of transactions; this user's if None.
     """
     require_web3()
-    from folkmoot.chain.client import connect_web3
+    from folkmoot.chain.transactions.connection import connect_web3
     from folkmoot.chain.transactions.journal import TransactionJournal
 
-    kept = TransactionJournal.of_user(lambda text: note(text, json_), confirmations)
+    kept = TransactionJournal.of_user(note, context().confirmations)
     if notes is not None:
-        kept = TransactionJournal(notes, kept.say, confirmations)
+        kept = TransactionJournal(notes, kept.say, context().confirmations)
     try:
         leftovers = kept.left()
         if forget is None:
-            _show(connect_web3(rpc), leftovers, json_)
+            _show(connect_web3(context().rpc), leftovers)
         else:
-            _forget(connect_web3(rpc), kept, _chosen(leftovers, forget), keystore, password_file, json_)
+            _forget(connect_web3(context().rpc), kept, _chosen(leftovers, forget))
     finally:
         kept.close()
 
 
-def _look(w3: Web3, notes: list[PendingTx | None], as_json: bool) -> list[TxLookup | None]:
+def _look(w3: Web3, notes: list[PendingTx | None]) -> list[TxLookup | None]:
     """Return the status of transactions; None for those of another chain."""
-    from folkmoot.chain.client import chain_errors, endpoint_of
+    from folkmoot.chain.transactions.connection import chain_errors
     from folkmoot.chain.transactions.status import look
 
-    with working("Asking the chain ...", as_json), chain_errors("the chain", endpoint_of(w3)):
+    with working("Asking the chain ..."), chain_errors("the chain"):
         chain_id = w3.eth.chain_id if notes else 0
         return [
             look(w3, noted) if noted is not None and noted.intent.chain_id == chain_id else None
@@ -108,11 +74,11 @@ def _look(w3: Web3, notes: list[PendingTx | None], as_json: bool) -> list[TxLook
         ]
 
 
-def _show(w3: Web3, leftovers: list[Leftover], as_json: bool) -> None:
+def _show(w3: Web3, leftovers: list[Leftover]) -> None:
     from folkmoot.runtime.units import format_time
 
     documents, rows = [], []
-    for one, lookup in zip(leftovers, _look(w3, [one.note for one in leftovers], as_json), strict=True):
+    for one, lookup in zip(leftovers, _look(w3, [leftover.note for leftover in leftovers]), strict=True):
         state = "elsewhere" if lookup is None else lookup.fate.value
         if one.note is None:
             state = "damaged"
@@ -120,41 +86,37 @@ def _show(w3: Web3, leftovers: list[Leftover], as_json: bool) -> None:
         what, nonce, shown = "?", "?", one.name
         if one.note is not None:
             intent = one.note.intent
-            what, nonce, shown = intent.purpose, str(one.note.nonce), one.note.forms[-1][:SHOWN]
+            what, nonce, shown = intent.purpose, str(one.note.nonce), one.note.hashes[-1][:SHOWN]
             document |= {
                 "purpose": intent.purpose,
                 "account": intent.sender,
                 "chain": intent.chain_id,
                 "contract": intent.contract or None,
                 "nonce": one.note.nonce,
-                "transactions": list(one.note.forms),
+                "transactions": one.note.hashes,
             }
         documents.append(document)
         rows.append((what[:60], nonce, shown, format_time(one.since), WORDS[state]))
     rows_table = table(["what", "nonce", "transaction", "since", "state"], rows)
-    emit({"pending": documents}, as_json, rows_table if rows else "Nothing was left behind.")
+    emit({"pending": documents}, rows_table if rows else "Nothing was left behind.")
 
 
 def _chosen(leftovers: list[Leftover], text: str) -> Leftover:
-    """Return the entry for a hash prefix, or for the name of an unreadable file.
-
-    Raises:
-        InputError: No entry matches, or more than one (``note-unknown``).
-    """
+    """Return the entry for a hash prefix, or for the name of an unreadable file."""
     matching = [
-        one
-        for one in leftovers
-        if one.name == text
+        leftover
+        for leftover in leftovers
+        if leftover.name == text
         or (
-            one.note is not None
+            leftover.note is not None
             and len(text) >= LEAST
-            and any(form.startswith(text.lower()) for form in one.note.forms)
+            and any(form.startswith(text.lower()) for form in leftover.note.hashes)
         )
     ]
     if len(matching) != 1:
         raise InputError(
             f"{text!r} is the hash of {len(matching) or 'nothing'} that interrupted commands left behind.",
-            remedy="`folkmoot account pending` lists them; give the whole hash.",
+            remedy="`folkmoot account list --pending` lists them; give the whole hash.",
             code="note-unknown",
         )
     return matching[0]
@@ -164,24 +126,16 @@ def _forget(
     w3: Web3,
     notes: TransactionJournal,
     one: Leftover,
-    keystore: Path | None,
-    password_file: Path | None,
-    as_json: bool,
 ) -> None:
-    """Forget an entry, and first cancel its transaction if it may still be mined.
-
-    Raises:
-        InputError: The entry belongs to another chain (``other-chain``) or account (``other-account``), or the command
-            that sent it has ended meanwhile (``note-unknown``).
-        ChainError: The transaction may still be mined.
-    """
-    from folkmoot.chain.client import CONFIRM_TIMEOUT, chain_errors, endpoint_of
+    """Forget an entry, and first cancel its transaction if it may still be mined."""
+    from folkmoot.chain.transactions import CONFIRM_TIMEOUT
     from folkmoot.chain.transactions.cancel import FREE, cancel, require_deep
+    from folkmoot.chain.transactions.connection import chain_errors
     from folkmoot.chain.transactions.status import TxStatus
 
     if one.note is None:
-        notes.remove(one)
-        emit({"file": one.name, "state": "damaged", "cancelled": None}, as_json, "Forgotten.")
+        notes.remove(one.name)
+        emit({"file": one.name, "state": "damaged", "cancelled": None}, "Forgotten.")
         return
     intent = one.note.intent
     noted = notes.find(intent)  # Waits for another process that sends for the account.
@@ -191,31 +145,31 @@ def _forget(
             remedy="Nothing is left to do.",
             code="note-unknown",
         )
-    (lookup,) = _look(w3, [noted], as_json)
+    (lookup,) = _look(w3, [noted])
     if lookup is None:
         raise InputError(
             f"It was signed for chain {intent.chain_id}, and this endpoint serves another one.",
             remedy="Give an endpoint of that chain (--rpc), to see whether it can still be mined.",
             code="other-chain",
         )
-    document: dict[str, Any] = {"transaction": noted.forms[-1], "nonce": noted.nonce, "cancelled": None}
+    document: dict[str, Any] = {"transaction": noted.hashes[-1], "nonce": noted.nonce, "cancelled": None}
     if lookup.fate not in FREE:
-        with chain_errors("the chain", endpoint_of(w3)):
+        with chain_errors("the chain"):
             require_deep(w3, notes, noted, lookup)
         notes.forget(noted)
         text = "Forgotten: its nonce is used. The same command sends a new transaction."
         if lookup.fate is TxStatus.MINED:
             text = "Forgotten: it was mined and told by nobody. The same command does it once more."
-        emit({**document, "state": lookup.fate.value}, as_json, text)
+        emit({**document, "state": lookup.fate.value}, text)
         return
-    account = unlock(keystore, password_file)
+    account = unlock()
     if account.address != intent.sender:
         raise InputError(
             f"It may still be mined, and only {intent.sender} can cancel it; this key is of {account.address}.",
             remedy="Give that account's key file (--keystore).",
             code="other-account",
         )
-    with working("Cancelling ...", as_json), chain_errors("the cancellation", endpoint_of(w3)):
+    with working("Cancelling ..."), chain_errors("the cancellation"):
         done = cancel(w3, notes, noted, lookup, account, CONFIRM_TIMEOUT)
     notes.forget(noted)
     transaction, block = done.receipt["transactionHash"].to_0x_hex(), done.receipt["blockNumber"]
@@ -230,4 +184,4 @@ def _forget(
         if done.in_vain
         else f"Cancelled and forgotten: the empty transaction {transaction} in block {block} has its nonce."
     )
-    emit(document, as_json, text)
+    emit(document, text)

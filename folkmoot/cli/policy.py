@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import BUDGET_ROUNDS, GAS_PRICE_DEFAULT, GasPriceInTokens, Json, Width
+from folkmoot.cli.options import BUDGET_ROUNDS, GAS_PRICE_DEFAULT, GasPriceInTokens, Width
 from folkmoot.cli.output import emit, note, pairs, write_file
 from folkmoot.errors import InputError
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
     from folkmoot.protocol.manifest import Manifest
     from folkmoot.protocol.policy import Policy
 
-DEFAULT_RULE = "guided_mean"
-"""Rule of a policy, where nobody names another."""
-PRIVATE_RULE = "windowed_mean"
-"""The same for a model whose manifest declares privacy: updates then carry noise."""
+DEFAULT_RULE = "clamped_mean"
+"""Rule of a policy, where nobody names another. Equal to `folkmoot.protocol.policy.CLAMPED_MEAN`, which is not imported
+for a help text."""
 DEFAULT_MIN_STAKE = "100"
 """Tokens that a contributor must have at stake, where nobody says otherwise."""
 DEFAULT_BOND = "500"
@@ -50,10 +49,10 @@ def policy(
     rule: Annotated[
         str,
         typer.Option(
-            help="Aggregation rule and its parameters, e.g. guided_mean or multi_krum:1,0.",
-            show_default=f"{DEFAULT_RULE}, and {PRIVATE_RULE} for a task that declares privacy",
+            help=f"Aggregation rule and its parameters, e.g. {DEFAULT_RULE}, {DEFAULT_RULE}:307 (the root set gives "
+            "out 307 of 1024 parts of the weight), or multi_krum:1,0."
         ),
-    ] = "",
+    ] = DEFAULT_RULE,
     width: Width = 8,
     min_stake: Annotated[
         str, typer.Option(help="Tokens that a contributor must have at stake.")
@@ -70,7 +69,7 @@ def policy(
         ),
     ] = None,
     reward: Annotated[
-        str, typer.Option(help="Tokens for a final round: equal shares, each paid by weight.")
+        str, typer.Option(help="Tokens for a final round: equal shares, each paid by pay, or by weight.")
     ] = DEFAULT_REWARD,
     verifier: Annotated[
         str,
@@ -102,26 +101,24 @@ def policy(
         str | None,
         typer.Option(
             metavar="SHA256",
-            help="The only bundle of training code that nodes run; `folkmoot bundle` prints it. Default: any.",
-            show_default=False,
+            help="The only bundle of training code that nodes run; `folkmoot train --bundle -` prints it. Default: "
+            "any.",
         ),
     ] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the policy file.")] = False,
-    json_: Json = False,
 ) -> None:
     """Write a policy file for a model and a kind of chain. Read it and change it, then deploy or propose it.
 
-    Example: folkmoot policy --genesis genesis/ --profile l2 --rule guided_mean --out policy.json
+    Example: folkmoot policy --genesis genesis/ --profile l2 --rule clamped_mean --out policy.json
     """
     import json
 
     from folkmoot.aggregation import policy_file
-    from folkmoot.chain.bonds import policy_warning
-    from folkmoot.privacy.floor import floor_of
-    from folkmoot.privacy.settings import WARNING, PrivacySettings
+    from folkmoot.chain.bonds import minting, policy_warning
+    from folkmoot.privacy.settings import WARNING, PrivacySettings, floor_of
     from folkmoot.protocol.commitment import NO_BUNDLE
-    from folkmoot.runtime.units import parse_amount, parse_bundle
+    from folkmoot.runtime.units import format_amount, parse_amount, parse_bundle
 
     if out.exists() and not force:
         raise InputError(
@@ -129,7 +126,7 @@ def policy(
             remedy="Choose another --out, or give --force.",
             code="file-exists",
         )
-    name, parameters = parse_rule(rule or default_rule(genesis))
+    name, parameters = parse_rule(rule)
     suggested = suggest(
         genesis,
         profile,
@@ -143,9 +140,11 @@ def policy(
         budget_rounds=budget_rounds,
         width=width,
     )
+    window = commit_window or suggested.commit_window
     suggested = replace(
         suggested,
-        commit_window=commit_window or suggested.commit_window,
+        commit_window=window,
+        interval=window if suggested.interval else 0,
         retain_rounds=retain_rounds,
         bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE,
     )
@@ -153,23 +152,28 @@ def policy(
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
+    share = format_amount(suggested.reward // suggested.max_contributors)
     emit(
-        {"policy": document, "path": str(out), "warning": warning}, json_, pairs(shown), f"Written to {out}."
+        {"policy": document, "path": str(out), "warning": warning},
+        pairs(shown),
+        f"A round has {suggested.max_contributors} places, each worth {share} at most. Nobody is paid for an empty "
+        "one: set maxContributors in the file near the number of contributors that you expect.",
+        f"Minted for the rounds of a day, whatever the coordinator does: {minting(suggested)}.",
+        f"Written to {out}.",
     )
     if warning:
-        note(f"Warning: {warning}", json_)
+        note(f"Warning: {warning}")
     if not suggested.noise1024:
-        note(f"Warning: {WARNING}", json_)
+        note(f"Warning: {WARNING}")
         return
     first, manifest = _first(genesis)
     if settings := PrivacySettings.of(manifest.training):
         note(
             f"A contributor's budget is for {budget_rounds} rounds: {settings.described(budget_rounds)}.",
-            json_,
         )
     if not suggested.min_sum_squares:
         why = floor_of(manifest, first.exponents, suggested.width).why
-        note(f"The policy has no minSumSquares: {why}.", json_)
+        note(f"The policy has no minSumSquares: {why}.")
 
 
 def suggest(
@@ -210,8 +214,7 @@ def suggest(
         InputError: The profile or rule is unknown, a value is out of range, or the rule can't work.
         ArtifactError: The genesis is missing or damaged.
     """
-    from folkmoot.privacy.floor import check_private_width, floor_of
-    from folkmoot.privacy.settings import PrivacySettings
+    from folkmoot.privacy.settings import PrivacySettings, check_private_width, floor_of
     from folkmoot.protocol.budget import cost_of
     from folkmoot.protocol.genesis import width_warning
     from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE
@@ -255,22 +258,8 @@ def suggest(
     )
 
 
-def default_rule(genesis: Path) -> str:
-    """Return the rule of a policy for a model, where nobody names another.
-
-    Raises:
-        ArtifactError: The genesis is missing or damaged.
-    """
-    _, manifest = _first(genesis)
-    return PRIVATE_RULE if manifest.private else DEFAULT_RULE
-
-
 def default_of(profile: str) -> Policy:
-    """Return the policy of a profile with the defaults of the command, for a model of one weight.
-
-    Raises:
-        InputError: The profile is unknown.
-    """
+    """Return the policy of a profile with the defaults of the command, for a model of one weight."""
     from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
     from folkmoot.runtime.units import parse_amount
 
@@ -340,6 +329,7 @@ def of_profile(
         commit_window=windows.commit,
         anchor_window=windows.anchor,
         challenge_window=windows.challenge,
+        interval=windows.interval,
         min_stake=min_stake,
         bond=bond,
         reward=reward,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Track the progress of a run: rounds with loss and accuracy, the state of each node, the time left. Prints nothing.
 
-The input is the coordinator's events (docs/architecture.md), the reports of the relay, and measurements.
+The input is the coordinator's events (docs/api.md), the reports of the relay, and measurements.
 `folkmoot.cli.live` shows the progress. Several threads may use it.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from folkmoot.evaluation import app_metrics
+from folkmoot.protocol.rewards import FULL_PAY
 
 LOOKED_AT = 5
 """Number of recent rounds whose mean duration predicts the next ones. The first round counts only if it is the only
@@ -41,6 +42,8 @@ class Node:
     """Weight in the newest computed round."""
     share: float | None = None
     """Weight as a part of the round's largest weight."""
+    pay: float | None = None
+    """Pay as a part of a full place; None under a rule without pays."""
     reason: str = ""
     """Code of the verdict on its update."""
 
@@ -224,16 +227,18 @@ class RunProgress:
     def _round_computed(self, data: Mapping[str, Any]) -> None:
         line = self._line(data)
         line.phase = "committed"
-        weights = [
-            (str(one["contributor"]), int(one["weight"]), str(one["reason"])) for one in data["verdicts"]
+        verdicts = [
+            (str(one["contributor"]), int(one["weight"]), one.get("pay"), str(one["reason"]))
+            for one in data["verdicts"]
         ]
-        largest = max((weight for _, weight, _ in weights), default=0)
-        line.entries = len(weights)
-        line.accepted = sum(weight > 0 for _, weight, _ in weights)
-        for account, weight, reason in weights:
+        largest = max((weight for _, weight, _, _ in verdicts), default=0)
+        line.entries = len(verdicts)
+        line.accepted = sum(weight > 0 for _, weight, _, _ in verdicts)
+        for account, weight, pay, reason in verdicts:
             node = self._of(account)
             node.weight, node.reason = weight, reason
             node.share = weight / largest if largest else 0.0
+            node.pay = None if pay is None else int(pay) / FULL_PAY
             self._set(node, "weighed", reason)
 
     def _round_anchored(self, data: Mapping[str, Any]) -> None:

@@ -13,7 +13,8 @@ from folkmoot.cli.output import table
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
-    from folkmoot.evaluation import Measurement
+    from folkmoot.evaluation import GroupCount, Measurement
+    from folkmoot.evaluation.sites import Pooled
 
 
 def summary(measured: Measurement) -> dict[str, str]:
@@ -76,29 +77,29 @@ def tables(measured: Measurement) -> list[Any]:
     if measured.classes:
         rows = [
             (
-                one.name,
-                str(one.support),
-                str(one.predicted),
-                "-" if one.recall is None else _percent(one.recall),
+                class_.name,
+                str(class_.support),
+                str(class_.predicted),
+                "-" if class_.recall is None else _percent(class_.recall),
             )
-            for one in measured.classes
+            for class_ in measured.classes
         ]
         shown.append(table(("class", "examples", "predicted", "recall"), rows))
-    if {one.name for one in measured.groups} - {one.name for one in measured.classes}:
+    if {group.name for group in measured.groups} - {class_.name for class_ in measured.classes}:
         by_loss = measured.losses is not None
-        by_accuracy = any(one.accuracy is not None for one in measured.groups)
+        by_accuracy = any(group.accuracy is not None for group in measured.groups)
         titles = ["group", "examples", *["accuracy"] * by_accuracy, *["mean loss"] * by_loss]
         shown.append(
             table(
                 titles,
                 [
                     (
-                        one.name,
-                        str(one.support),
-                        *([_percent(one.accuracy)] if one.accuracy is not None else []),
-                        *([_loss(one.mean_loss)] if by_loss else []),
+                        group.name,
+                        str(group.support),
+                        *([_percent(group.accuracy)] if group.accuracy is not None else []),
+                        *([_loss(group.mean_loss)] if by_loss else []),
                     )
-                    for one in measured.groups
+                    for group in measured.groups
                 ],
             )
         )
@@ -110,10 +111,53 @@ def for_voters(data: bytes) -> dict[str, str]:
     from folkmoot.evaluation import Report
 
     try:
+        pooled = pooled_of(data)
+    except InputError as error:
+        return {"report": f"WRONG: {error.message}"}
+    if pooled is not None:
+        return {f"measured, {name}": value for name, value in pooled_lines(pooled).items()}
+    try:
         report = Report.from_bytes(data)
     except InputError:
         return {"report": f"{len(data)} bytes in a format of its own: read the file"}
     return {f"report, {name}": value for name, value in summary(report.measured).items()}
+
+
+def pooled_of(data: bytes) -> Pooled | None:
+    """Return the measurements of sites that a report is made of, added up again; None if it is another report.
+
+    Raises:
+        InputError: ``invalid-measurement``: it says that it is the sums of measurements, and is not.
+    """
+    from folkmoot.evaluation.sites import POOLED_FORMAT, Pooled
+
+    return Pooled.from_bytes(data) if POOLED_FORMAT.encode() in data else None
+
+
+def pooled_lines(pooled: Pooled) -> dict[str, str]:
+    """Return the sums over all sites, and the sites whose numbers lie away, as names and values."""
+    lines = {"sites": str(len(pooled.measurements)), "all examples": cell_words(pooled.total)}
+    for what, word in (("classes", "class"), ("groups", "group")):
+        lines |= {
+            f"{word} {cell.name}": f"{cell_words(cell)}, shown by {sites} sites"
+            for cell, sites in pooled.cells(what)
+        }
+    lines |= {
+        f"away: {site}": f"unlike the others in {', '.join(cells)}" for site, cells in pooled.away().items()
+    }
+    for word, named in (
+        ("not committed before", pooled.uncommitted),
+        ("committed, no table counted", pooled.silent),
+    ):
+        lines |= {word: ", ".join(named)} if named else {}
+    return lines
+
+
+def cell_words(cell: GroupCount) -> str:
+    """Return a cell's counts, or its mean loss, in words."""
+    if cell.accuracy is not None:
+        return f"{cell.correct} of {cell.support} right ({_percent(cell.accuracy)})"
+    return f"mean loss {_loss(cell.mean_loss)} of {cell.support} examples"
 
 
 def _percent(share: Fraction) -> str:

@@ -3,26 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    Confirmations,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RpcUrl,
-    account_address,
-    connected,
-    sending,
-    sent,
-    unlock,
-)
-from folkmoot.cli.output import emit, pairs, working
+from folkmoot.cli.options import account_address, connected, sending, sent, unlock
+from folkmoot.cli.output import emit, note, pairs, table, working
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -35,107 +21,20 @@ PERMIT_LIFETIME = 3_600
 """Validity in seconds of the permit to transfer the staked tokens."""
 
 
-def stake(
-    amount: Annotated[str, typer.Argument(help="Tokens, e.g. 250 or 0.5.")],
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Stake tokens. Stake gives votes, and lets you contribute once you enrol. A proven fault costs it.
-
-    Example: folkmoot stake 250 --keystore ada.json
-    """
-    from folkmoot.runtime.units import format_amount, parse_amount
-
-    units = parse_amount(amount)
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
-        with working("Staking ...", json_):
-            receipt = stake_with_permit(chain, account, units)
-        total = chain.stake_of(account.address)
-        emit(
-            {
-                "account": account.address,
-                **sent(chain, receipt),
-                "staked": str(units),
-                "stake": str(total),
-            },
-            json_,
-            f"Staked {format_amount(units)}; the stake of {account.address} is now {format_amount(total)}.",
-        )
-
-
-def unstake(
-    amount: Annotated[str, typer.Argument(help="Tokens, or `all` that is not locked.")],
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Start to withdraw stake. It loses its votes at once. You can withdraw it after the unbonding time.
-
-    Bonds of rounds stay until their rounds are over. Enrolled stake shrinks to the stake that is left beside them. An
-    account whose enrolled stake falls below the policy's minimum also leaves, because it can no longer commit.
-
-    Example: folkmoot unstake 100
-    """
-    from folkmoot.runtime.units import format_amount, format_time, parse_amount
-
-    asked = None if amount == "all" else parse_amount(amount)
-    purpose = f"unstake {'all' if asked is None else asked}"
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        sender = account_address(None, keystore)
-        before = _member(chain, sender).enrolled
-        receipt = chain.earlier("vault", sender, purpose)
-        if receipt is None:
-            units = _unlocked(chain, sender) if asked is None else asked
-        account = unlock(keystore, password_file)
-        with working("Unstaking ...", json_):
-            if receipt is None:
-                receipt = chain.send(chain.vault.functions.requestUnbond(units), account, purpose=purpose)
-            begun = chain.event_of(receipt, "vault", "UnbondingRequested")
-            was_enrolled = _leave_without_stake(chain, account)
-        after, bonds = _member(chain, sender).enrolled, chain.bond_of(sender)
-        text = (
-            f"{format_amount(begun['amount'])} can be withdrawn from {format_time(begun['releaseAt'])}; until then it "
-            "can still be slashed."
-        )
-        if was_enrolled:
-            text += f" {sender} is no longer enrolled: its enrolled stake is too low to commit."
-        elif after < before:
-            text += f" {format_amount(after)} stay enrolled, instead of {format_amount(before)}."
-        if bonds:
-            text += f" {format_amount(bonds)} are locked as bonds until the rounds of {sender} are over."
-        emit(
-            {
-                "account": sender,
-                **sent(chain, receipt),
-                "unbonding": str(begun["amount"]),
-                "releaseAt": begun["releaseAt"],
-                "left": was_enrolled,
-                "enrolled": str(after),
-                "bonds": str(bonds),
-            },
-            json_,
-            text,
-        )
-
-
 def enrol(
     amount: Annotated[
         str, typer.Argument(help="Tokens of your stake, or `all` that are not locked as bonds.")
     ] = "all",
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
+    stake: Annotated[
+        str | None, typer.Option(metavar="TOKENS", help="Stake these tokens first, e.g. 250 or 0.5.")
+    ] = None,
+    only_stake: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKENS",
+            help="Stake these tokens and do not enrol: for votes, or for a coordinator's bonds.",
+        ),
+    ] = None,
 ) -> None:
     """Enrol, so that rounds take your updates: the ledger takes commitments of enrolled accounts only.
 
@@ -149,7 +48,11 @@ def enrol(
 
     Call it again to enrol another amount. With more than before you do not count in the round that is open.
 
-    Example: folkmoot enrol --keystore ada.json
+    With --stake it stakes tokens first. Stake gives votes, and a proven fault costs it.
+
+    Example: folkmoot enrol --stake 250
+
+    Example: folkmoot enrol --only-stake 1000
     """
     from folkmoot.ledger.admission import require_admitted
     from folkmoot.ledger.stakes import chance_text, next_quota
@@ -157,26 +60,38 @@ def enrol(
 
     asked = None if amount == "all" else parse_amount(amount)
     purpose = f"enrol {'all' if asked is None else asked}"
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        sender = account_address(None, keystore)
+    if stake is not None and only_stake is not None:
+        raise typer.BadParameter("give --stake or --only-stake")
+    tokens = stake or only_stake
+    units_to_stake = None if tokens is None else parse_amount(tokens)
+    with sending() as chain:
+        sender = account_address(None)
+        account, staked = None, None
+        if units_to_stake is not None:
+            account = unlock()
+            staked, text = _stake(chain, account, units_to_stake)
+            if only_stake is not None:
+                emit(staked, text)
+                return
+            note(text)
         receipt = chain.earlier("ledger", sender, purpose, once=True)
-        ledger, before = chain.ledger_reader, _member(chain, sender)
-        units = chain.unlocked_of(sender) if asked is None else asked
+        ledger, before = chain.ledger, _member(chain, sender)
+        units = chain.vault.unlocked_of(sender) if asked is None else asked
         same = ledger.enrolled(sender) and units == before.enrolled
         if receipt is None and not same:
             require_admitted(chain.rpc, chain.deployment, sender)
-            account = unlock(keystore, password_file)
-            with working("Enrolling ...", json_):
+            account = account or unlock()
+            with working("Enrolling ..."):
                 function = chain.ledger.functions.enrol(units)
                 receipt = chain.send(function, account, purpose=purpose, once=True)
         member, first = _member(chain, sender), _first_round(chain, sender)
-        quota = next_quota(ledger, chain.vault_reader)
+        quota = next_quota(ledger, chain.vault)
         crowd = 0 < member.enrolled < quota
         shown = "is enrolled already" if receipt is None else "is enrolled"
         text = f"{sender} {shown} with {format_amount(member.enrolled)}: it may commit from round {first} on."
         if quota:
             text += (
-                f" There is a crowd: {format_amount(chain.vault_reader.total_enrolled())} are enrolled, and an account "
+                f" There is a crowd: {format_amount(chain.vault.total_enrolled())} are enrolled, and an account "
                 f"needs {format_amount(quota)} to have a place in the next round for certain."
             )
             if crowd:
@@ -191,10 +106,27 @@ def enrol(
                 "since": member.since,
                 "from": first,
                 "quota": str(quota) if quota else None,
+                **({} if staked is None else {"staked": staked}),
             },
-            json_,
             text,
         )
+
+
+def _stake(chain: Chain, account: LocalAccount, units: int) -> tuple[dict[str, Any], str]:
+    """Stake an amount; return the result as JSON and as text."""
+    from folkmoot.runtime.units import format_amount
+
+    with working("Staking ..."):
+        receipt = stake_with_permit(chain, account, units)
+    total = chain.vault.stake_of(account.address)
+    document = {
+        "account": account.address,
+        **sent(chain, receipt),
+        "staked": str(units),
+        "stake": str(total),
+    }
+    text = f"Staked {format_amount(units)}; the stake of {account.address} is now {format_amount(total)}."
+    return document, text
 
 
 def leave(
@@ -203,15 +135,8 @@ def leave(
         typer.Argument(
             metavar="[ADDRESS]",
             help="Remove this account instead of your own, if the ledger lets anybody do so.",
-            show_default=False,
         ),
     ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
     """Leave the list of enrolled accounts: rounds no longer wait for your update, and no longer take it.
 
@@ -226,39 +151,34 @@ def leave(
     from folkmoot.runtime.units import parse_address
 
     removed = None if other is None else parse_address(other)
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
+    with sending() as chain:
+        account = unlock()
         function = (
             chain.ledger.functions.leave() if removed is None else chain.ledger.functions.remove(removed)
         )
-        with working("Leaving ..." if removed is None else "Removing ...", json_):
+        with working("Leaving ..." if removed is None else "Removing ..."):
             receipt = chain.send(function, account, once=True)
         gone = removed or account.address
         emit(
             {"account": gone, **sent(chain, receipt)},
-            json_,
             f"{gone} is no longer enrolled: no round waits for its update or takes it. Its stake is unchanged.",
         )
 
 
 def _member(chain: Chain, account: str) -> Member:
-    return chain.vault_reader.members([account])[account]
+    return chain.vault.members([account])[account]
 
 
 def _unlocked(chain: Chain, account: str) -> int:
-    """Return the stake of an account without its bonds.
-
-    Raises:
-        InputError: `stake-locked`: all of it is locked as bonds.
-    """
+    """Return the stake of an account without its bonds."""
     from folkmoot.errors import InputError
     from folkmoot.runtime.units import format_amount
 
-    bonds, unlocked = chain.bond_of(account), chain.unlocked_of(account)
+    bonds, unlocked = chain.vault.bond_of(account), chain.vault.unlocked_of(account)
     if bonds and not unlocked:
         raise InputError(
             f"All stake of {account}, {format_amount(bonds)}, is locked as bonds of its rounds.",
-            remedy="Wait until a round is final. `folkmoot release` unlocks the bond of a void round.",
+            remedy="Wait until a round is final. `folkmoot close` unlocks the bond of a void round.",
             code="stake-locked",
             details={"bonds": str(bonds)},
         )
@@ -269,9 +189,9 @@ def _first_round(chain: Chain, account: str) -> int:
     """Return the first round in which an enrolled account may commit: the open one, if it has a place in it."""
     from folkmoot.rpc.client import Phase
 
-    number = chain.next_round()
+    number = chain.ledger.next_round()
     newest = number - 1
-    if newest and chain.phase(newest) is Phase.OPEN and chain.ledger_reader.has_place(newest, account):
+    if newest and chain.phase(newest) is Phase.OPEN and chain.ledger.has_place(newest, account):
         return newest
     return number
 
@@ -283,7 +203,7 @@ def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
     """
     from folkmoot.errors import ContractRefused
 
-    ledger = chain.ledger_reader
+    ledger = chain.ledger
     least = ledger.policy(ledger.current_policy()).min_stake
     purpose = "leave because the stake is too low"
     if not ledger.enrolled(account.address):
@@ -299,54 +219,116 @@ def _leave_without_stake(chain: Chain, account: LocalAccount) -> bool:
 
 
 def withdraw(
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
+    amount: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[AMOUNT]",
+            help="Tokens to take out of the stake, or `all` that is not locked. Default: pay out what is released.",
+        ),
+    ] = None,
+    rewards: Annotated[
+        bool, typer.Option("--rewards", help="Pay out the rewards of settled rounds instead.")
+    ] = False,
+    account_: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="ADDRESS",
+            help="With --rewards: of this account, to which they go. Default: yours.",
+        ),
+    ] = None,
 ) -> None:
-    """Pay out all released stake.
+    """Take stake out: first with an amount, and after the unbonding time without one, which pays it out.
+
+    The amount loses its votes at once. Bonds of rounds stay until their rounds are over. Enrolled stake shrinks to the
+    stake that is left beside them. An account whose enrolled stake falls below the policy's minimum also leaves,
+    because it can no longer commit.
+
+    Example: folkmoot withdraw 100
 
     Example: folkmoot withdraw
-    """
-    from folkmoot.runtime.units import format_amount
 
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
-        with working("Withdrawing ...", json_):
+    Example: folkmoot withdraw --rewards
+    """
+    from folkmoot.runtime.units import format_amount, parse_amount
+
+    if (account_ is not None and not rewards) or (rewards and amount is not None):
+        raise typer.BadParameter("--rewards takes no AMOUNT, and --for goes with it")
+    if rewards:
+        _claim(account_)
+        return
+    if amount is not None:
+        _unstake(None if amount == "all" else parse_amount(amount))
+        return
+    with sending() as chain:
+        account = unlock()
+        with working("Withdrawing ..."):
             receipt = chain.send(chain.vault.functions.withdraw(), account, once=True)
-        amount = chain.event_of(receipt, "vault", "Withdrawn")["amount"]
+        from folkmoot.ledger.events import Withdrawn
+
+        paid = chain.event_of(receipt, Withdrawn).amount
         emit(
-            {"account": account.address, **sent(chain, receipt), "withdrawn": str(amount)},
-            json_,
-            f"Withdrew {format_amount(amount)} to {account.address}.",
+            {"account": account.address, **sent(chain, receipt), "withdrawn": str(paid)},
+            f"Withdrew {format_amount(paid)} to {account.address}.",
         )
 
 
-def claim(
-    account: Annotated[
-        str | None, typer.Argument(help="Whose rewards to pay out. Default: your own.", show_default=False)
-    ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Pay out the rewards of settled rounds. Anybody may send it. The tokens go to the account itself.
+def _unstake(asked: int | None) -> None:
+    """Start to withdraw stake: an amount, or all that is not locked."""
+    from folkmoot.runtime.units import format_amount, format_time
 
-    Example: folkmoot claim
-    """
+    purpose = f"unstake {'all' if asked is None else asked}"
+    with sending() as chain:
+        sender = account_address(None)
+        before = _member(chain, sender).enrolled
+        receipt = chain.earlier("vault", sender, purpose)
+        if receipt is None:
+            units = _unlocked(chain, sender) if asked is None else asked
+        account = unlock()
+        with working("Unstaking ..."):
+            if receipt is None:
+                receipt = chain.send(chain.vault.functions.requestUnbond(units), account, purpose=purpose)
+            from folkmoot.ledger.events import UnbondingRequested
+
+            begun = chain.event_of(receipt, UnbondingRequested)
+            was_enrolled = _leave_without_stake(chain, account)
+        after, bonds = _member(chain, sender).enrolled, chain.vault.bond_of(sender)
+        text = (
+            f"{format_amount(begun.amount)} can be withdrawn from {format_time(begun.release_at)}; until then it "
+            "can still be slashed."
+        )
+        if was_enrolled:
+            text += f" {sender} is no longer enrolled: its enrolled stake is too low to commit."
+        elif after < before:
+            text += f" {format_amount(after)} stay enrolled, instead of {format_amount(before)}."
+        if bonds:
+            text += f" {format_amount(bonds)} are locked as bonds until the rounds of {sender} are over."
+        emit(
+            {
+                "account": sender,
+                **sent(chain, receipt),
+                "unbonding": str(begun.amount),
+                "releaseAt": begun.release_at,
+                "left": was_enrolled,
+                "enrolled": str(after),
+                "bonds": str(bonds),
+            },
+            text,
+        )
+
+
+def _claim(account: str | None) -> None:
+    """Pay out the rewards of an account to itself."""
     from folkmoot.runtime.units import format_amount
 
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        beneficiary = account_address(account, keystore)
-        sender = unlock(keystore, password_file)
-        with working("Claiming ...", json_):
-            receipt = chain.send(chain.ledger.functions.claim(beneficiary), sender, once=True)
-        amount = chain.event_of(receipt, "ledger", "RewardClaimed")["amount"]
+    with sending() as chain:
+        beneficiary = account_address(account)
+        sender = unlock()
+        with working("Claiming ..."):
+            receipt = chain.send(chain.rewards.functions.claim(beneficiary), sender, once=True)
+        from folkmoot.ledger.events import RewardClaimed
+
+        amount = chain.event_of(receipt, RewardClaimed).amount
         emit(
             {
                 "account": sender.address,
@@ -354,7 +336,6 @@ def claim(
                 "beneficiary": beneficiary,
                 "claimed": str(amount),
             },
-            json_,
             f"Paid {format_amount(amount)} out to {beneficiary}.",
         )
 
@@ -363,12 +344,6 @@ def delegate(
     delegatee: Annotated[
         str, typer.Argument(metavar="ADDRESS", help="Who votes with your stake; `self` for you.")
     ],
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
 ) -> None:
     """Delegate the votes of your stake for future proposals. The stake stays yours.
 
@@ -377,47 +352,54 @@ def delegate(
     from folkmoot.runtime.units import parse_address
 
     chosen = None if delegatee == "self" else parse_address(delegatee)
-    with sending(rpc, deployment, confirmations, json_) as chain:
-        account = unlock(keystore, password_file)
+    with sending() as chain:
+        account = unlock()
         target = chosen or account.address
-        with working("Delegating ...", json_):
+        with working("Delegating ..."):
             receipt = chain.send(chain.vault.functions.delegate(target), account, once=True)
         emit(
             {"account": account.address, **sent(chain, receipt), "delegate": target},
-            json_,
             f"{target} votes with the stake of {account.address}.",
         )
 
 
 def balance(
     account: Annotated[
-        str | None,
-        typer.Argument(metavar="[ADDRESS]", help="Whose. Default: that of the key file.", show_default=False),
+        str | None, typer.Argument(metavar="[ADDRESS]", help="Whose. Default: that of the key file.")
     ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    json_: Json = False,
 ) -> None:
     """Show an account's tokens, stake, bonds, enrolment, votes, pending withdrawals, rewards and privacy budget.
 
+    Of each round whose tokens were not paid out it shows weight, pay and tokens; `folkmoot why` explains them.
+
     Example: folkmoot balance 0x...
     """
+    from folkmoot.errors import RpcError
+    from folkmoot.explain.due import Due
+    from folkmoot.ledger.replay import read_state
     from folkmoot.ledger.stakes import chance_text, next_quota
     from folkmoot.runtime.units import format_amount, format_duration, format_time
 
-    with connected(rpc, deployment) as chain:
-        who = account_address(account, keystore)
+    with connected() as chain:
+        who = account_address(account)
         now = chain.now()
-        tokens, staked, votes = chain.balance_of(who), chain.stake_of(who), chain.votes_of(who)
-        rewards, coins = chain.claimable(who), chain.gas_balance_of(who)
-        delegatee, leaving = chain.delegate_of(who), chain.unbondings(who)
-        bonds, member = chain.bond_of(who), _member(chain, who)
-        coordinator = chain.coordinator()
-        is_enrolled = chain.ledger_reader.enrolled(who)
-        policy, spent = chain.policy(chain.current_policy()), chain.ledger_reader.spent(who)
+        tokens, staked, votes = (
+            chain.token.balance_of(who),
+            chain.vault.stake_of(who),
+            chain.vault.votes_of(who),
+        )
+        rewards, coins = chain.rewards.claimable(who), chain.rpc.balance(who)
+        delegatee, leaving = chain.vault.delegate_of(who), chain.vault.unbondings(who)
+        bonds, member = chain.vault.bond_of(who), _member(chain, who)
+        coordinator = chain.ledger.coordinator()
+        is_enrolled = chain.ledger.enrolled(who)
+        policy, spent = chain.ledger.policy(chain.ledger.current_policy()), chain.ledger.spent(who)
         least, rounds_left = policy.min_stake, policy.rounds_left(spent)
-        quota = next_quota(chain.ledger_reader, chain.vault_reader) if is_enrolled else 0
+        quota = next_quota(chain.ledger, chain.vault) if is_enrolled else 0
+        try:
+            due: list[Due] | None = [Due(round_, who, now) for round_ in read_state(chain).unclaimed(who)]
+        except RpcError as error:  # an endpoint without old logs still knows all the rest
+            due, lost = None, error.message
     enrolled = "no: no round takes an update of it"
     if who == coordinator:
         enrolled = "no: the coordinator's root update needs none"
@@ -438,6 +420,7 @@ def balance(
         "votes": str(votes),
         "delegate": delegatee if int(delegatee, 16) else None,
         "claimable": str(rewards),
+        "unclaimed": None if due is None else [one.to_json() for one in due],
         "privacySpent": str(spent),
         "privacyRoundsLeft": rounds_left,
         "unbonding": [{"amount": str(part.amount), "releaseAt": part.release_at} for part in leaving],
@@ -451,20 +434,26 @@ def balance(
         "enrolled": enrolled,
         "votes": format_amount(votes)
         + (f" (delegated to {delegatee})" if int(delegatee, 16) and delegatee != who else ""),
-        "rewards": format_amount(rewards) + (" (take them with `folkmoot claim`)" if rewards else ""),
+        "rewards": format_amount(rewards)
+        + (" (take them with `folkmoot withdraw --rewards`)" if rewards else ""),
         "gas money": f"{coins / 10**18:.6f} native coins",
     }
     if rounds_left is not None:
         lines["privacy budget"] = (
             f"{spent} of {policy.privacy_cap} spent by the ledger, enough for {rounds_left} more rounds; the signer "
-            "may have counted more (`folkmoot signer record show`)"
+            "may have counted more (`folkmoot signer record`)"
         )
     elif spent:
         lines["privacy budget"] = f"{spent} spent; the current policy asks for no noise"
     for place, part in enumerate(leaving, start=1):
         when = "now" if part.release_at <= now else f"in {format_duration(part.release_at - now)}"
         lines[f"unbonding {place}"] = f"{format_amount(part.amount)}, {format_time(part.release_at)} ({when})"
-    emit(document, json_, pairs(lines))
+    shown = [table(("round", "weight", "pay", "tokens", "state"), (one.row for one in due))] if due else []
+    if due is None:
+        lines["not paid out"] = f"unknown. {lost}"
+    elif due:
+        lines["not paid out"] = f"{format_amount(sum(one.amount for one in due))}; `folkmoot why` says why"
+    emit(document, pairs(lines), *shown)
 
 
 def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose: str = "") -> TxReceipt:
@@ -478,7 +467,6 @@ def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose:
 
     Raises:
         ContractRefused: The account does not have enough tokens.
-        RpcError: The endpoint failed.
     """
     deadline = chain.now() + PERMIT_LIFETIME
     domain = {

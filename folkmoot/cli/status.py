@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from folkmoot.cli.context import context
 from folkmoot.cli.governance import PROPOSAL_HEADERS, note_warnings, proposal_row
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl, connected
+from folkmoot.cli.options import connected
 from folkmoot.cli.output import emit, note, pairs, table
 
 if TYPE_CHECKING:
@@ -16,21 +15,7 @@ if TYPE_CHECKING:
     from folkmoot.protocol.policy import Policy
 
 
-def status(
-    coordinator_url: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Also show what the coordinator's run waits for, and the result of its canary.",
-            show_default=False,
-        ),
-    ] = None,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    json_: Json = False,
-) -> None:
+def status() -> None:
     """Show head, current round, policy, active version, stakes, bonds, members and open proposals.
 
     Example: folkmoot status --json
@@ -38,22 +23,25 @@ def status(
     from folkmoot.aggregation import policy_file
     from folkmoot.chain import governance, waiting
     from folkmoot.ledger import admission as admissions
+    from folkmoot.ledger.releases import read_releases
     from folkmoot.ledger.stakes import next_quota, rounds_within
     from folkmoot.runtime.units import format_amount, format_time
 
-    with connected(rpc, deployment) as chain:
+    coordinator_url = context().find("coordinator")
+    with connected() as chain:
         now = chain.now()
-        head, coordinator, active = chain.head(), chain.coordinator(), chain.active()
-        policy_id = chain.current_policy()
-        policy = chain.policy(policy_id)
-        current = _round(chain, chain.next_round() - 1)
-        staked, enrolled = chain.total_staked(), chain.vault_reader.total_enrolled()
-        stake, bonds = chain.stake_of(coordinator), chain.bond_of(coordinator)
+        head, coordinator, active = chain.ledger.head(), chain.ledger.coordinator(), chain.registry.active()
+        policy_id = chain.ledger.current_policy()
+        policy = chain.ledger.policy(policy_id)
+        current = _round(chain, chain.ledger.next_round() - 1)
+        staked, enrolled = chain.vault.total_staked(), chain.vault.total_enrolled()
+        stake, bonds = chain.vault.stake_of(coordinator), chain.vault.bond_of(coordinator)
         rounds = rounds_within(stake - bonds, policy.bond)
-        quota = next_quota(chain.ledger_reader, chain.vault_reader)
+        quota = next_quota(chain.ledger, chain.vault)
         guardian = governance.guardian_of(chain)
-        admission = chain.ledger_reader.admission()
-        members = admissions.members(chain, chain.block_number()) if chain.deployment.members else None
+        admission = chain.ledger.admission()
+        members = admissions.members(chain, chain.rpc.block_number()) if chain.deployment.members else None
+        releases = read_releases(chain)
         demands, disputes = waiting.open_demands(chain), waiting.open_disputes(chain)
         all_proposals = governance.proposals(chain)
         document: dict[str, Any] = {
@@ -65,6 +53,8 @@ def status(
             "active": None
             if active is None
             else {"version": active.version, "reportHash": "0x" + active.report_hash.hex()},
+            "recalled": sorted(releases.recalled),
+            "recallVotes": [vote.to_json() for vote in releases.open_votes],
             "coordinator": {
                 "address": coordinator,
                 "stake": str(stake),
@@ -78,24 +68,26 @@ def status(
             "guardian": None if guardian is None else {"address": guardian[0], "until": guardian[1]},
             "admission": None if admission == admissions.NOBODY else admission,
             "members": members,
-            "demands": [each.to_json() for each in demands],
-            "disputes": [each.to_json() for each in disputes],
-            "proposals": [each.to_json(chain) for each in all_proposals],
+            "demands": [demand.to_json() for demand in demands],
+            "disputes": [dispute.to_json() for dispute in disputes],
+            "proposals": [proposal.to_json(chain) for proposal in all_proposals],
         }
-        canary = _canary(coordinator_url, current["round"], json_)
+        canary = _canary(coordinator_url, current["round"])
         if canary is not None:
             document["canary"] = canary
-        waiting_for = _waiting(coordinator_url, json_)
+        waiting_for = _waiting(coordinator_url)
         if coordinator_url is not None:
             document["waiting"] = waiting_for
         standing = [proposal for proposal in all_proposals if proposal.state in governance.OPEN_STATES]
-        note_warnings(chain, standing, json_)
+        note_warnings(chain, standing)
+        for vote in releases.open_votes:
+            note(f"Warning: {vote.warning}")
     lines = {
         "chain": f"{document['chainId']}, time {format_time(now)}",
         "ledger": document["ledger"],
         "head": f"round {head.round}, state root 0x{head.state_root.hex()}",
         "round": _round_text(current, now),
-        "active": "no version yet" if active is None else f"version {active.version}",
+        "active": "no version" if active is None else f"version {active.version}",
         "policy": f"{policy_id}: {_policy_text(policy)}",
         "coordinator": f"{coordinator}, {_bonds_text(stake, bonds, rounds)}",
         "staked": format_amount(staked),
@@ -110,6 +102,8 @@ def status(
         lines["members"] = ", ".join(members) or "nobody: no account can enrol"
     elif document["admission"]:
         lines["admission"] = f"{admission} says who may enrol"
+    if releases.recalled:
+        lines["recalled"] = "versions " + ", ".join(map(str, sorted(releases.recalled))) + ": do not use them"
     if demands:
         lines["demands"] = "; ".join(
             f"{demand.demand}: {demand.about}, round {demand.round}, {_left(demand.answer_by, now)} to answer"
@@ -125,30 +119,12 @@ def status(
         lines["canary"] = _canary_text(canary, current["round"])
     rows = [proposal_row(proposal, now) for proposal in standing]
     shown = [table(PROPOSAL_HEADERS, rows)] if rows else ["No open proposals."]
-    emit(document, json_, pairs(lines), *shown)
-
-
-def advance(
-    seconds: Annotated[int, typer.Argument(min=1, help="Seconds to advance.")],
-    rpc: RpcUrl = RPC_DEFAULT,
-    json_: Json = False,
-) -> None:
-    """Move the clock of a local chain forward. Only a local Anvil is accepted.
-
-    Example: folkmoot advance 600
-    """
-    from folkmoot.rpc import local_chain
-    from folkmoot.rpc.quorum import open_rpc
-    from folkmoot.runtime.units import format_time
-
-    with open_rpc(rpc) as endpoint:
-        now = local_chain.advance(endpoint, seconds)
-    emit({"chainTime": now}, json_, f"The chain's time is now {format_time(now)}.")
+    emit(document, pairs(lines), *shown)
 
 
 def _round(chain: Chain, number: int) -> dict[str, Any]:
     """Return the newest round, which may be the genesis, as JSON."""
-    view, phase = chain.round(number), chain.phase(number)
+    view, phase = chain.ledger.round(number), chain.phase(number)
     return {
         "round": number,
         "phase": phase.name.lower(),
@@ -197,7 +173,7 @@ def _left(until: int, now: int) -> str:
     return format_duration(until - now) if until > now else "no time left"
 
 
-def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, Any] | None:
+def _canary(coordinator: str | None, number: int) -> dict[str, Any] | None:
     """Return the coordinator's canary result of a round; None if it is not available."""
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError
@@ -208,13 +184,13 @@ def _canary(coordinator: str | None, number: int, as_json: bool) -> dict[str, An
         with CoordinatorApi(coordinator) as api:
             view = api.get(f"/v1/rounds/{number}")
     except CoordinatorError as error:
-        note(str(error), as_json)
+        note(str(error))
         return None
     canary: dict[str, Any] | None = view.get("canary")
     return None if canary is None else {**canary, "withheld": view.get("step") == "withheld"}
 
 
-def _waiting(coordinator: str | None, as_json: bool) -> str | None:
+def _waiting(coordinator: str | None) -> str | None:
     """Return what the coordinator's run waits for; None if it does not wait, or does not answer."""
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.errors import CoordinatorError
@@ -223,12 +199,12 @@ def _waiting(coordinator: str | None, as_json: bool) -> str | None:
         return None
     try:
         with CoordinatorApi(coordinator) as api:
-            said = api.get("/v1/runs/current").get("waiting")
+            wait = api.get("/v1/runs/current").get("waiting")
     except CoordinatorError as error:
         if error.code != "unknown-run":
-            note(str(error), as_json)
+            note(str(error))
         return None
-    return None if said is None else str(said)
+    return None if wait is None else str(wait)
 
 
 def _canary_text(canary: dict[str, Any], number: int) -> str:
@@ -241,7 +217,7 @@ def _canary_text(canary: dict[str, Any], number: int) -> str:
     if canary.get("withheld"):
         return (
             f"{text} The round is withheld; after its anchor deadline it is cancelled. To anchor it all the same: "
-            f"folkmoot coordinator release-round {number}"
+            f"folkmoot close {number} --anchor"
         )
     return text
 
@@ -256,9 +232,13 @@ def _policy_text(policy: Policy) -> str:
         privacy = (
             f", noise {policy.noise1024}/1024 in {policy.steps} steps, a privacy budget of {rounds} rounds"
         )
+    interval = (
+        f", at least {format_duration(policy.interval)} from opening to opening" if policy.interval else ""
+    )
     return (
         f"{policy.rule}{parameters}, {policy.min_contributors} to {policy.max_contributors} contributors, "
         f"stake {format_amount(policy.min_stake)}, bond {format_amount(policy.bond)}, "
-        f"reward {format_amount(policy.reward)}, windows {format_duration(policy.commit_window)} / "
-        f"{format_duration(policy.anchor_window)} / {format_duration(policy.challenge_window)}{privacy}"
+        f"reward {format_amount(policy.reward)}, of which a place gets at most "
+        f"{format_amount(policy.reward // policy.max_contributors)}, windows {format_duration(policy.commit_window)} / "
+        f"{format_duration(policy.anchor_window)} / {format_duration(policy.challenge_window)}{interval}{privacy}"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check anchored rounds: `watch` checks all rounds automatically, `challenge` checks one round."""
+"""`folkmoot watch`: check anchored rounds, all of them or one, and prove what is wrong."""
 
 from __future__ import annotations
 
@@ -12,23 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    RPC_DEFAULT,
-    Confirmations,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    LogFormat,
-    PasswordFile,
-    PrivateRpc,
-    RpcUrl,
-    account_address,
-    noted,
-    require_web3,
-    unlock,
-)
-from folkmoot.cli.output import emit, note, pairs, working
+from folkmoot.cli.context import context
+from folkmoot.cli.options import account_address, noted, require_web3, unlock
+from folkmoot.cli.output import emit, is_json, note, pairs, working
 from folkmoot.errors import KeystoreError
 
 if TYPE_CHECKING:
@@ -38,17 +24,8 @@ if TYPE_CHECKING:
     from folkmoot.fraud.contracts.record import Record
     from folkmoot.fraud.proofs.case import Case
     from folkmoot.fraud.proofs.finding import Finding
+    from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.client import Rpc
-
-Mirrors = Annotated[
-    list[str],
-    typer.Option(
-        "--artifacts",
-        envvar="FOLKMOOT_ARTIFACTS",
-        metavar="FOLDER_OR_URL",
-        help="Folder of a mirror, or URL of a coordinator or mirror. Give several: they are asked in turn.",
-    ),
-]
 
 MIRROR_TIMEOUT = 15.0
 """Timeout in seconds for connecting to a mirror, and between two parts of a file."""
@@ -56,57 +33,33 @@ MIRROR_RETRY_TIMEOUT = 15.0
 """Maximum sum in seconds of a mirror's pauses for one file, before the next mirror is asked."""
 
 
-def challenge(
-    round_: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Number of the round.")],
-    artifacts: Mirrors,
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    private_rpc: PrivateRpc = None,
-    place: Annotated[
-        int | None,
-        typer.Option(
-            min=0, metavar="N", help="Leaf or entry to prove wrong instead of the first.", show_default=False
-        ),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show proof and cost; send nothing.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Send without asking.")] = False,
-    confirmations: Confirmations = 1,
-    json_: Json = False,
-) -> None:
-    """Recompute a round. If its anchor is wrong, prove it on the chain.
-
-    Exit status 1 if there is nothing to prove (the error's code is `nothing-to-prove`, `not-provable`, `withheld` or
-    `window-over`).
-
-    Example: folkmoot challenge 7 --artifacts https://mirror.example --dry-run
-    """
+def _challenge(round_: int, place: int | None, dry_run: bool, yes: bool) -> None:
+    """Recompute a round. If its anchor is wrong, prove it on the chain."""
     require_web3()
     from folkmoot.chain.private import private_endpoint
     from folkmoot.fraud.contracts.challenge import NOBODY, cheapest, cost_of
-    from folkmoot.fraud.contracts.challenge import challenge as send
+    from folkmoot.fraud.contracts.challenge import challenge as send_challenge
     from folkmoot.fraud.contracts.follower import Follower
     from folkmoot.fraud.proofs.proof import prove
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import format_amount
 
-    addresses = Deployment.load(deployment)
-    with private_endpoint(private_rpc, addresses.chain_id), open_rpc(rpc) as endpoint:
-        with working("Reading the chain ...", json_):
+    addresses = Deployment.load(context().deployment)
+    with private_endpoint(context().private_rpc, addresses.chain_id), open_rpc(context().rpc) as endpoint:
+        with working("Reading the chain ..."):
             record = Follower(addresses).read(endpoint)
-        if not dry_run and _report_earlier_proof(endpoint, record, round_, keystore, confirmations, json_):
+        if not dry_run and _report_earlier_proof(endpoint, record, round_):
             return
         case = _case(record, round_)
-        source = _mirrors(artifacts, json_)
+        source = _mirrors(context().artifacts)
         try:
-            with working(f"Recomputing round {round_} ...", json_):
-                finding = _examined(source, endpoint, case, record)
+            with working(f"Recomputing round {round_} ..."):
+                finding = _examined(addresses, source, endpoint, case, record)
             _require_provable(finding)
             for line in _lines(finding):
-                note(line, json_)
-            account = None if dry_run else unlock(keystore, password_file)
+                note(line)
+            account = None if dry_run else unlock()
             sender = account.address if account is not None else NOBODY
             if place is None:
                 proof, cost = cheapest(endpoint, addresses, finding, sender)
@@ -130,80 +83,69 @@ def challenge(
             }
         )
         if account is None:
-            emit(document, json_, lines, "Nothing was sent.")
+            emit(document, lines, "Nothing was sent.")
             return
-        note(lines, json_)
+        note(lines)
         if not yes:
             _ask(round_)
-        with noted(confirmations, json_) as notes:
-            with working("Proving ...", json_):
-                receipt = send(endpoint.url, case, cost, proof, account, notes)
-            _print_proven(document, receipt, json_)
+        with noted() as notes:
+            with working("Proving ..."):
+                receipt = send_challenge(endpoint, case, cost, proof, account, notes)
+            _print_proven(document, receipt)
 
 
-def _report_earlier_proof(
-    endpoint: Rpc, record: Record, number: int, keystore: Path | None, confirmations: int, as_json: bool
-) -> bool:
+def _report_earlier_proof(endpoint: Rpc, record: Record, number: int) -> bool:
     """Report the proof that an interrupted call sent. Return whether there is one."""
     from folkmoot.fraud.contracts.challenge import earlier
 
-    events = record.rounds.get(number)
-    if events is None or events.case is None:
+    case = record.case(number)
+    if case is None:
         return False
-    with suppress(KeystoreError), noted(confirmations, as_json) as notes:
-        receipt = earlier(endpoint, events.case, account_address(None, keystore), notes)
+    with suppress(KeystoreError), noted() as notes:
+        receipt = earlier(endpoint, case, account_address(None), notes)
         if receipt is not None:
-            _print_proven({"round": number}, receipt, as_json)
+            _print_proven({"round": number}, receipt)
             return True
     return False
 
 
-def _print_proven(document: dict[str, Any], receipt: TxReceipt, as_json: bool) -> None:
+def _print_proven(document: dict[str, Any], receipt: TxReceipt) -> None:
     transaction, gas = receipt["transactionHash"].to_0x_hex(), receipt["gasUsed"]
     text = f"Round {document['round']} is void: transaction {transaction}, {gas:,} gas."
-    emit({**document, "transaction": transaction, "gasUsed": gas}, as_json, text)
+    emit({**document, "transaction": transaction, "gasUsed": gas}, text)
 
 
 def watch(
-    artifacts: Mirrors,
-    rpc: Annotated[
-        list[str],
-        typer.Option(
-            envvar="FOLKMOOT_RPC",
-            metavar="URL",
-            help="JSON-RPC endpoint. Give several to use the answer of a majority, else the first one.",
-        ),
-    ] = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="FOLKMOOT_KEYSTORE",
-            metavar="FILE",
-            help="Key that challenges. Without one, the watcher only reports.",
-            show_default=False,
-        ),
-    ] = None,
-    password_file: PasswordFile = None,
-    private_rpc: PrivateRpc = None,
     state: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
-            help="Folder for the watcher's state. Default: in this user's data folder.",
-            show_default=False,
+            metavar="FOLDER", help="Folder for the watcher's state. Default: in this user's data folder."
         ),
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="Check once, then exit with 0, 3 or 4.")] = False,
+    round_: Annotated[
+        int | None,
+        typer.Option(
+            "--round", min=1, metavar="N", help="Check this anchored round only, and prove it wrong."
+        ),
+    ] = None,
+    place: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="N", help="With --round: leaf or entry to prove wrong instead of the first."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Send nothing, even with a key. With --round: show proof and cost."),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --round: send without asking.")] = False,
     pause: Annotated[
         float,
         typer.Option("--pause", "--every", min=0.1, metavar="SECONDS", help="Seconds between two polls."),
     ] = 15.0,
     metrics: Annotated[
-        int | None,
-        typer.Option(
-            min=0, max=65535, metavar="PORT", help="Serve /metrics for Prometheus.", show_default=False
-        ),
+        int | None, typer.Option(min=0, max=65535, metavar="PORT", help="Serve /metrics for Prometheus.")
     ] = None,
     token_value: Annotated[
         float | None,
@@ -211,7 +153,6 @@ def watch(
             min=0,
             metavar="COINS",
             help="Value of a token in native coins. Challenges that cost more than their reward are then not sent.",
-            show_default=False,
         ),
     ] = None,
     always: Annotated[
@@ -223,18 +164,24 @@ def watch(
             help="Demand withheld files and open disputes on the chain; each costs a deposit meanwhile."
         ),
     ] = True,
-    log_format: LogFormat = None,
-    json_: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line, as --log-format json.")
-    ] = False,
 ) -> None:
     """Recompute every round when it is anchored, and prove errors on the chain.
 
-    Needs the chain and any mirror, not the coordinator. With --once, the exit status is 0 if all rounds are right, 3 if
-    a round is wrong, 4 if a round could not be checked.
+    Needs the chain and any mirror, not the coordinator. Without --keystore it only reports. With --once, the exit
+    status is 0 if all rounds are right, 3 if a round is wrong, 4 if a round could not be checked.
 
-    Example: folkmoot watch --rpc https://rpc.example --artifacts https://mirror.example --keystore watcher.json
+    With --round, the exit status is 1 if there is nothing to prove (the error's code is `nothing-to-prove`,
+    `not-provable`, `withheld` or `window-over`).
+
+    Example: folkmoot watch --artifacts https://mirror.example --keystore watcher.json
+
+    Example: folkmoot watch --round 7 --dry-run
     """
+    if round_ is not None:
+        _challenge(round_, place, dry_run, yes)
+        return
+    if place is not None or yes:
+        raise typer.BadParameter("--place and --yes go with --round")
     require_web3()
     from folkmoot.chain.private import private_endpoint
     from folkmoot.fraud.watcher.journal import Journal, Log, held
@@ -244,20 +191,21 @@ def watch(
     from folkmoot.runtime import logs
     from folkmoot.runtime.urls import secrets_of
 
-    addresses = Deployment.load(deployment)
-    account = unlock(keystore, password_file) if keystore is not None else None
+    addresses = Deployment.load(context().deployment)
+    account = unlock() if context().keystore is not None and not dry_run else None
     folder = state if state is not None else _default_folder() / addresses.ledger
-    log_format = logs.chosen("json" if json_ else log_format)
     logs.setup(
-        log_format, hidden=secrets_of(*rpc, *artifacts, *filter(None, [private_rpc])), stream=sys.stdout
+        logs.chosen("json" if is_json() else context().find("log-format")),
+        hidden=secrets_of(*context().rpc, *context().artifacts, *filter(None, [context().private_rpc])),
+        stream=sys.stdout,
     )
     log = Log()
-    with private_endpoint(private_rpc, addresses.chain_id), held(folder):
+    with private_endpoint(context().private_rpc, addresses.chain_id), held(folder):
         numbers = Metrics()
         watcher = Watcher(
-            rpc,
+            context().rpc,
             addresses,
-            _opened(artifacts),
+            _opened(context().artifacts),
             Journal.open(folder, addresses.chain_id, addresses.ledger),
             log,
             Options(account, token_value, always, deposits),
@@ -305,18 +253,16 @@ def _opened(locations: list[str]) -> dict[str, ArtifactSource]:
     return sources
 
 
-def _mirrors(locations: list[str], as_json: bool) -> ArtifactSource:
-    from folkmoot.fraud.watcher.mirrors import in_turn
+def _mirrors(locations: list[str]) -> ArtifactSource:
+    from folkmoot.artifacts.sources import SeveralSources
 
-    return in_turn(_opened(locations), lambda where, error: note(f"note: {error.message}", as_json))
+    return SeveralSources(
+        list(_opened(locations).values()), failed=lambda _, error: note(f"note: {error.message}")
+    )
 
 
 def _case(record: Record, number: int) -> Case:
-    """Return the case of a round that can be challenged.
-
-    Raises:
-        ChallengeFailed: The round can't be challenged.
-    """
+    """Return the case of a round that can be challenged."""
     from folkmoot.fraud.contracts.challenge import ChallengeFailed, window_over
     from folkmoot.rpc.client import Phase
 
@@ -339,22 +285,21 @@ def _case(record: Record, number: int) -> Case:
     )
 
 
-def _examined(source: ArtifactSource, endpoint: Any, case: Case, record: Record) -> Finding:
+def _examined(
+    addresses: Deployment, source: ArtifactSource, endpoint: Any, case: Case, record: Record
+) -> Finding:
+    from folkmoot.artifacts.federation import Federation
     from folkmoot.fraud.proofs.examine import examine
-    from folkmoot.fraud.watcher.round_files import open_shelf
+    from folkmoot.fraud.watcher.round_files import RoundFiles
     from folkmoot.rpc.client import LedgerReader
 
-    reader = LedgerReader(endpoint, case.ledger)
-    round_files = open_shelf(source, reader.genesis_hash(), reader.manifest_hash())
+    federation = Federation.open(addresses, source, LedgerReader(endpoint, case.ledger))
+    round_files = RoundFiles(source, federation.genesis, federation.manifest)
     return examine(round_files.material(case, record.cases))
 
 
 def _require_provable(finding: Finding) -> None:
-    """Check that a finding can be proven.
-
-    Raises:
-        ChallengeFailed: ``nothing-to-prove``, ``withheld`` or ``not-provable``.
-    """
+    """Check that a finding can be proven."""
     from folkmoot.fraud.contracts.challenge import ChallengeFailed
 
     if finding.suspicions:
@@ -383,17 +328,12 @@ def _require_provable(finding: Finding) -> None:
 
 
 def _lines(finding: Finding) -> list[str]:
-    disputes = [f"{one.text} Expected: {one.expected}. Anchored: {one.found}." for one in finding.disputes]
-    return [*(one.text for one in finding.suspicions), *(one.text for one in finding.demands), *disputes]
+    texts = [suspicion.text for suspicion in finding.suspicions] + [demand.text for demand in finding.demands]
+    return [*texts, finding.disputed] if finding.disputes else texts
 
 
 def _ask(number: int) -> None:
-    """Ask the user whether to send.
-
-    Raises:
-        ChallengeFailed: There is no terminal to ask on.
-        Abort: The answer is no.
-    """
+    """Ask the user whether to send."""
     from folkmoot.fraud.contracts.challenge import ChallengeFailed
 
     if not sys.stdin.isatty():

@@ -3,87 +3,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import (
-    DEPLOYMENT_DEFAULT,
-    DeploymentPath,
-    Json,
-    KeystorePath,
-    account_address,
-    connected,
-)
+from folkmoot.cli.context import context
+from folkmoot.cli.options import account_address, connected
 from folkmoot.cli.output import emit, table, working
 from folkmoot.errors import ArtifactError, CoordinatorError, FolkmootError, InputError
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
     from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.explain.from_chain import LedgerRound
+    from folkmoot.ledger.replay import Round
 
 SHOWN_REFUSALS = 3
 """Number of newest refusals that are shown without --round."""
 
 
 def why(
-    account: Annotated[
-        str | None, typer.Argument(help="Account. Default: that of the key file.", show_default=False)
-    ] = None,
+    account: Annotated[str | None, typer.Argument(help="Account. Default: that of the key file.")] = None,
     round_: Annotated[
         int | None,
         typer.Option("--round", min=1, metavar="N", help="One round. Default: the newest, and a table."),
     ] = None,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Coordinator. Only it has the updates that it refused on arrival.",
-        ),
-    ] = None,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FOLKMOOT_ARTIFACTS",
-            metavar="FOLDER_OR_URL",
-            help="Mirror with the verdicts files. Default: the coordinator.",
-        ),
-    ] = None,
-    rpc: Annotated[
-        list[str] | None,
-        typer.Option(
-            envvar="FOLKMOOT_RPC",
-            metavar="URL",
-            help="JSON-RPC endpoint of the chain, or several. Without one the coordinator is trusted.",
-        ),
-    ] = None,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    keystore: KeystorePath = None,
     last: Annotated[int, typer.Option(min=1, metavar="K", help="Rounds in the table.")] = 10,
-    json_: Json = False,
 ) -> None:
     """Explain the weights and rewards of updates, with the numbers and the formulas.
 
     Example: folkmoot why 0x... --round 7 --rpc https://rpc.example --coordinator https://coordinator.example
     """
-    who = account_address(account, keystore)
+    who = account_address(account)
+    rpc, coordinator, artifacts = (context().find(name) for name in ("rpc", "coordinator", "artifacts"))
     if coordinator is None and (not rpc or artifacts is None):
         raise InputError(
             "The source of the verdicts is missing.",
             remedy="Give --coordinator, or --rpc with --artifacts.",
             code="source-missing",
         )
-    with working("Reading verdicts ...", json_):
+    with working("Reading verdicts ..."):
         if rpc:
-            document = _from_chain(who, round_, rpc, deployment, artifacts or coordinator or "", coordinator)
+            document = _from_chain(who, round_, artifacts or [coordinator], coordinator)
         else:
-            document = _from_coordinator(who, round_, coordinator or "")
+            document = _from_coordinator(who, round_, coordinator)
     document["verdicts"] = document["verdicts"] if round_ is None else document["verdicts"][:1]
-    emit(document, json_, *_shown(document, round_, last))
+    emit(document, *_shown(document, round_, last))
 
 
 # Sources. Both return the same document, with the newest verdicts first.
@@ -92,19 +56,18 @@ def why(
 def _from_chain(
     who: str,
     number: int | None,
-    rpc: Sequence[str],
-    deployment: Path,
-    artifacts: str,
+    artifacts: list[str],
     coordinator: str | None,
 ) -> dict[str, Any]:
-    from folkmoot.artifacts.sources import open_source
-    from folkmoot.explain.from_chain import judgements, ledger_rounds, parts_of
+    from folkmoot.artifacts.sources import open_sources
+    from folkmoot.explain.from_chain import judgements, parts_of
     from folkmoot.explain.reputation import reputation
+    from folkmoot.ledger.replay import read_state
 
-    with connected(rpc, deployment) as chain:
-        source = open_source(artifacts)
+    with connected() as chain:
+        source = open_sources(artifacts)
         try:
-            rounds = ledger_rounds(chain)
+            rounds = read_state(chain).rounds
             judged = judgements(chain, source, rounds, who)
         finally:
             source.close()
@@ -113,27 +76,27 @@ def _from_chain(
         refused = _refusals(who, number, coordinator) if coordinator else []
         if not chosen and not refused:
             raise _nothing(who, number, rounds, chain, asked=coordinator is not None)
-        reader = chain.ledger_reader
+        reader = chain.ledger
         spent = reader.spent(who)
         left = reader.policy(reader.current_policy()).rounds_left(spent)
     return {
         "account": who,
         "checked": True,
-        "source": artifacts,
+        "source": ", ".join(artifacts),
         "reputation": reputation(parts_of(judged)).to_json(),
-        "verdicts": [each.to_json() for each in reversed(chosen)],
+        "verdicts": [verdict.to_json() for verdict in reversed(chosen)],
         "refused": refused,
         "privacy": {"spent": str(spent), "roundsLeft": left},
         **({} if model is None else {"model": model}),
     }
 
 
-def _model(chain: Chain, artifacts: str, coordinator: str, number: int) -> dict[str, Any]:
+def _model(chain: Chain, artifacts: list[str], coordinator: str, number: int) -> dict[str, Any]:
     """Compare the model that the coordinator hands out after a round with the state root on the chain."""
     from folkmoot.artifacts.model import check_handed_out, model_of
-    from folkmoot.artifacts.sources import CoordinatorSource, open_source
+    from folkmoot.artifacts.sources import CoordinatorSource, open_sources
 
-    source = open_source(artifacts)
+    source = open_sources(artifacts)
     try:
         with CoordinatorSource(coordinator) as asked:
             model = model_of(chain.rpc, chain.deployment, source, number)
@@ -199,7 +162,7 @@ def _refusals(who: str, number: int | None, url: str) -> list[dict[str, Any]]:
 
 
 def _nothing(
-    who: str, number: int | None, rounds: dict[int, LedgerRound], chain: Chain, *, asked: bool
+    who: str, number: int | None, rounds: dict[int, Round], chain: Chain, *, asked: bool
 ) -> InputError:
     """Return the error for a missing verdict."""
     from folkmoot.runtime.units import format_duration
@@ -225,12 +188,12 @@ def _nothing(
     entry = "has an entry in it" if who in view.contributors else "has no entry in it"
     if view.void:
         return InputError(
-            f"Round {number} was {view.void}: nothing counted and nobody was paid. {who} {entry}.",
+            f"Round {number} was {view.phase.name.lower()}: nothing counted and nobody was paid. {who} {entry}.",
             remedy="Rounds that follow are not touched by it.",
             code="round-void",
         )
     if view.anchor is None:
-        seconds_left = view.anchor_deadline - chain.timestamp()
+        seconds_left = view.anchor_deadline - chain.rpc.latest_timestamp()
         late = "late: anybody may cancel the round"
         due = f"due in at most {format_duration(seconds_left)}" if seconds_left > 0 else late
         return InputError(
@@ -254,11 +217,11 @@ def _not_drawn(who: str, number: int, chain: Chain) -> str:
     from folkmoot.protocol.places import LOT_BITS, lot_of
     from folkmoot.runtime.units import format_amount
 
-    draw = chain.ledger_reader.draw(number)
-    if not draw.quota or who == chain.round(number).coordinator:
+    draw = chain.ledger.draw(number)
+    if not draw.quota or who == chain.ledger.round(number).coordinator:
         return ""
     needed = (lot_of(draw.seed, who) * draw.quota >> LOT_BITS) + 1  # the least integer that the draw accepts
-    enrolled = chain.vault_reader.members([who])[who].enrolled
+    enrolled = chain.vault.members([who])[who].enrolled
     return (
         f" More stake was enrolled than the round had places, so they were drawn: the lot of this account asked for "
         f"{format_amount(needed)} to be enrolled before the opening. Now it has {format_amount(enrolled)}."
@@ -292,7 +255,7 @@ def _shown(document: dict[str, Any], number: int | None, last: int) -> list[Any]
             shown.append(
                 f"Privacy budget: {int(privacy['spent'])} spent by the ledger, enough for "
                 f"{int(privacy['roundsLeft'])} more rounds under the current policy. The signer may have counted more: "
-                "`folkmoot signer record show`."
+                "`folkmoot signer record`."
             )
         if number is None and verdicts:
             shown.append(table(("round", "phase", "weight", "reason", "pay"), map(_row, verdicts[:last])))

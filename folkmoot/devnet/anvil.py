@@ -88,9 +88,6 @@ def anvil_command(
         state: File from which the chain's state is loaded if it exists, and to which it is saved at the end.
         chain_id: Chain id, for tests of checks that refuse other chains.
         kept_states: Number of newest blocks whose state can be read.
-
-    Raises:
-        LocalError: Anvil is not installed.
     """
     command = [
         str(find_anvil()),
@@ -116,7 +113,6 @@ def keep(rpc: Rpc, state: Path) -> None:
     """Write a copy of a running chain beside its state file, as a whole: Anvil's own writing may be cut short.
 
     Raises:
-        RpcError: Anvil gave no answer.
         OSError: The file can't be written. The older copy stays.
     """
     packed = bytes.fromhex(str(rpc.call("anvil_dumpState", []))[2:])

@@ -10,28 +10,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from folkmoot.cli.context import context, leave_environment
+from folkmoot.cli.federation import local
 from folkmoot.cli.options import (
     APP_WAIT_DEFAULT,
-    RPC_DEFAULT,
     AppWait,
     Clock,
     DataPaths,
     Feedback,
-    Json,
     NodeConfig,
     PassEnv,
-    RpcUrl,
     RunConfig,
     Start,
     Width,
     WritableFolders,
 )
-from folkmoot.cli.output import emit
-from folkmoot.cli.policy import parse_rule
+from folkmoot.cli.output import emit, is_json
+from folkmoot.cli.policy import DEFAULT_RULE, parse_rule
 from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from folkmoot.devnet.federation import Plan
 
 
 CLOCK_WINDOW = 120
@@ -48,22 +49,19 @@ Task = Annotated[
 ]
 Contributors = Annotated[int, typer.Option(help="Number of contributors.", min=1, max=64)]
 Rule = Annotated[
-    str, typer.Option(help="Aggregation rule with its parameters, e.g. guided_mean or multi_krum:1,0.")
+    str, typer.Option(help="Aggregation rule with its parameters, e.g. clamped_mean or multi_krum:1,0.")
 ]
 Window = Annotated[
     int | None,
     typer.Option(
-        metavar="SECONDS",
-        min=1,
-        help=f"Commit window, with --clock ({CLOCK_WINDOW}).",
-        show_default=False,
+        metavar="SECONDS", min=1, help=f"Commit window, with --clock ({CLOCK_WINDOW}).", show_default=False
     ),
 ]
 Root = Annotated[
     str,
     typer.Option(
         metavar="good|biased",
-        help="Also start the coordinator's node with a root set, which root_guard and other rules use.",
+        help="Also start the coordinator's node with a root set, which clamped_mean uses.",
     ),
 ]
 
@@ -71,14 +69,11 @@ Root = Annotated[
 def run(
     app: Annotated[Path, typer.Argument(metavar="APP", help="Folder of a Flower app, as for `flwr run`.")],
     nodes: Annotated[int, typer.Option(help="Number of nodes, one contributor each.", min=1, max=64)] = 3,
-    rounds: Annotated[
-        int | None,
-        typer.Option(help="Number of rounds. Default: the app's.", min=1, show_default=False),
-    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="Number of rounds. Default: the app's.", min=1)] = None,
     run_config: RunConfig = None,
     node_config: NodeConfig = None,
     app_wait: AppWait = APP_WAIT_DEFAULT,
-    rule: Rule = "guided_mean",
+    rule: Rule = DEFAULT_RULE,
     width: Width = 8,
     feedback: Feedback = False,
     simulation: Annotated[
@@ -100,11 +95,9 @@ def run(
         Path | None,
         typer.Option(
             help="Folder for keys, logs, the model and the app's files. Default: a new one in .folkmoot/runs. With "
-            "that of an interrupted run, the run goes on.",
-            show_default=False,
+            "that of an interrupted run, the run goes on."
         ),
     ] = None,
-    json_: Json = False,
 ) -> None:
     """Train an unchanged Flower app as an audited federation on this machine.
 
@@ -127,6 +120,7 @@ def run(
     from folkmoot.protocol.packing import check_width
     from folkmoot.sandbox.kernel import require_support
 
+    leave_environment()
     if simulation:
         check_simulation(node_config)
     given = {"--data": data, "--writable": writable, "--pass-env": pass_env}
@@ -154,9 +148,9 @@ def run(
         width=check_width(width),
         feedback=feedback,
     )
-    summary = AppRun(plan, rounds, console_for(json_), keep=keep).run()
-    if json_:
-        emit(summary, json_)
+    summary = AppRun(plan, rounds, console_for(), keep=keep).run()
+    if is_json():
+        emit(summary)
 
 
 def _new_home(app: Path) -> Path:
@@ -170,7 +164,7 @@ def _new_home(app: Path) -> Path:
 def up(
     contributors: Contributors = 3,
     task: Task = "digits",
-    rule: Rule = "guided_mean",
+    rule: Rule = DEFAULT_RULE,
     root: Root = "",
     width: Width = 8,
     feedback: Feedback = False,
@@ -181,14 +175,33 @@ def up(
     api_port: Annotated[int, typer.Option(help="Port of the coordinator's API.")] = 8800,
     chain_port: Annotated[int, typer.Option(help="Port of the local chain.")] = 8545,
     superlink_port: Annotated[int, typer.Option(help="Port of the SuperLink.")] = 8000,
-    json_: Json = False,
+    only_prepare: Annotated[
+        bool,
+        typer.Option(
+            "--only-prepare",
+            help="Start nothing: create keys, genesis, contracts, stakes and the coordinator's folder on the running "
+            "local chain at --rpc. The compose file does this first.",
+        ),
+    ] = False,
+    hand_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="With --only-prepare: put each contributor's key, a password of its own and the deployment file into "
+            "FOLDER/contributor-N, and not into --home. FOLDER/public gets the deployment file.",
+        ),
+    ] = None,
 ) -> None:
     """Start a local federation that runs until Ctrl-C. A later start continues where it stopped.
 
+    Meanwhile all commands of yours use it (`folkmoot federation`), so that they need no options.
+
     Example: folkmoot up --contributors 5 --task mnist
+
+    Example: folkmoot up --only-prepare --rpc http://127.0.0.1:8545 --home ./federation
     """
     from folkmoot.devnet.federation import LocalFederation, Plan
-    from folkmoot.devnet.federation import prepare as make
+    from folkmoot.devnet.federation import prepare as prepare_federation
     from folkmoot.protocol.packing import check_width
     from folkmoot.runtime.processes import Supervisor
 
@@ -205,8 +218,17 @@ def up(
         start=start,
         clock=clock,
         commit_window=window_of(window, clock),
+        hand_out=hand_out,
     )
-    console = console_for(json_)
+    if only_prepare:
+        _prepare(plan)
+        return
+    if hand_out is not None:
+        raise InputError(
+            "--hand-out belongs to --only-prepare.", remedy="Leave it out, or add --only-prepare."
+        )
+    leave_environment()
+    console = console_for()
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(
             plan, supervisor, api_port=api_port, chain_port=chain_port, superlink_port=superlink_port
@@ -215,7 +237,7 @@ def up(
             federation.start_chain()
             federation.start_superlink()
             if not plan.deployment_file.exists():
-                make(plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
+                prepare_federation(plan, federation.rpc_url, lambda text: status.update(f"making {text}"))
             status.update("starting the coordinator")
             federation.start_coordinator()
             federation.start_nodes()
@@ -227,79 +249,83 @@ def up(
             "keys": str(plan.home / "keys"),
             "passwordFile": str(plan.password_file),
         }
-        emit(
-            where,
-            json_,
-            f"page, API   {federation.api_url}\nchain       {federation.rpc_url}\n"
-            f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\nTry, in another terminal:\n"
-            f"  export FOLKMOOT_RPC={federation.rpc_url} FOLKMOOT_DEPLOYMENT={plan.deployment_file}\n"
-            f"  folkmoot status\n"
-            f"  folkmoot train --rounds 3 --expect {plan.entries} --coordinator {federation.api_url} "
-            f"--superlink {federation.superlink} \\\n"
-            f"      --keystore {plan.keystore('coordinator')} --password-file {plan.password_file}\n\n"
-            "Ctrl-C ends it; the next start continues from there.",
-        )
-        sys.stdout.flush()
-        supervisor.watch(lambda: False)
+        settings = {
+            "rpc": [federation.rpc_url],
+            "deployment": plan.deployment_file,
+            "coordinator": federation.api_url,
+            "superlink": federation.superlink,
+            "keystore": plan.keystore("coordinator"),
+            "password-file": plan.password_file,
+        }
+        with local(settings):
+            emit(
+                where,
+                f"page, API   {federation.api_url}\nchain       {federation.rpc_url}\n"
+                f"SuperLink   {federation.superlink}\nkeys, logs  {plan.home}\n\n"
+                "Commands use this federation and its coordinator's key until it ends. Try, in another terminal:\n"
+                f"  folkmoot status\n"
+                f"  folkmoot train --rounds 3 --expect {plan.entries}\n"
+                f"  folkmoot balance --keystore {plan.keystore('contributor-1')}\n\n"
+                "Ctrl-C ends it; the next start continues from there.",
+            )
+            sys.stdout.flush()
+            supervisor.watch(lambda: False)
 
 
-def prepare(
-    rpc: Annotated[str, typer.Option("--rpc", metavar="URL", help="JSON-RPC endpoint of a local Anvil.")],
-    contributors: Contributors = 3,
-    task: Task = "digits",
-    rule: Rule = "guided_mean",
-    root: Root = "",
-    home: Annotated[Path, typer.Option(help="Folder to create.")] = DEFAULT_HOME,
-    hand_out: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Put each contributor's key, a password of its own and the deployment file into "
-            "FOLDER/contributor-N, and not into --home. FOLDER/public gets the deployment file.",
-            show_default=False,
-        ),
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Create a federation on a running local chain: keys, genesis, contracts, stakes, the coordinator's folder.
+def _prepare(plan: Plan) -> None:
+    """Create a federation on a running local chain. Starts no process."""
+    from folkmoot.devnet.federation import hand_out as hand_out_deployment
+    from folkmoot.devnet.federation import prepare as prepare_federation
 
-    Starts no process. `up` and the compose file do this first.
-
-    Example: folkmoot prepare --rpc http://127.0.0.1:8545 --home ./federation
-    """
-    from folkmoot.devnet.federation import Plan
-    from folkmoot.devnet.federation import hand_out as copy_deployment
-    from folkmoot.devnet.federation import prepare as make
-
-    name, parameters = parse_rule(rule)
-    plan = Plan(home.absolute(), task, contributors, name, parameters, root, hand_out=hand_out)
     if plan.deployment_file.exists():
-        if hand_out is not None:  # The process that made the federation may have been killed before this.
-            copy_deployment(plan, hand_out)
-        emit({"home": str(plan.home), "made": False}, json_, f"{plan.home} holds a federation already.")
+        if (
+            plan.hand_out is not None
+        ):  # The process that made the federation may have been killed before this.
+            hand_out_deployment(plan, plan.hand_out)
+        emit({"home": str(plan.home), "made": False}, f"{plan.home} holds a federation already.")
         return
-    federation = make(plan, rpc)
-    if hand_out is not None:
-        copy_deployment(plan, hand_out)
+    federation = prepare_federation(plan, ",".join(context().rpc))
+    if plan.hand_out is not None:
+        hand_out_deployment(plan, plan.hand_out)
     document = {"home": str(plan.home), "made": True, "accounts": federation.addresses}
-    emit(document, json_, f"Made a federation with {contributors} contributors in {plan.home}.")
+    emit(document, f"Made a federation with {plan.contributors} contributors in {plan.home}.")
 
 
 def chain(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port.")] = 8545,
     state: Annotated[
-        Path | None,
-        typer.Option(help="File that keeps the chain's state between starts.", show_default=False),
+        Path | None, typer.Option(help="File that keeps the chain's state between starts.")
     ] = None,
     block_time: Annotated[float, typer.Option(help="Seconds between blocks without transactions.")] = 1.0,
     verbose: Annotated[bool, typer.Option("--verbose", help="Log each block and each request.")] = False,
-    json_: Json = False,
+    fund: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Start nothing: give this account of the running chain 10,000 coins for gas.",
+        ),
+    ] = None,
+    advance: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="SECONDS", help="Start nothing: move the clock of the running chain forward."
+        ),
+    ] = None,
 ) -> None:
     """Run a local chain (Anvil) in the foreground. Its coins have no value.
 
+    With --fund or --advance, act on one that runs, at --rpc or --port. Only a local Anvil is accepted.
+
     Example: folkmoot chain --state chain.json
+
+    Example: folkmoot chain --fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
+
+    Example: folkmoot chain --advance 600
     """
+    if fund is not None or advance is not None:
+        _act_on_chain(context().find("rpc") or [f"http://{host}:{port}"], fund, advance)
+        return
     from folkmoot.devnet.anvil import anvil_command
     from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
     from folkmoot.runtime.processes import require_free_port
@@ -311,30 +337,31 @@ def chain(
     url = f"http://{host}:{port}"
     emit(
         {"rpc": url, "chainId": LOCAL_CHAIN_ID},
-        json_,
         f"Local chain {LOCAL_CHAIN_ID} at {url}. Ctrl-C ends it.",
     )
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606  Folkmoot's own program, no shell
 
 
-def fund(
-    address: Annotated[str, typer.Argument(help="Account.")],
-    rpc: RpcUrl = RPC_DEFAULT,
-    json_: Json = False,
-) -> None:
-    """Give an account of a local chain 10,000 coins for gas. Only a local Anvil is accepted.
-
-    Example: folkmoot fund 0x70997970C51812dc3A010C7d01b50e0d17dc79C8
-    """
+def _act_on_chain(rpc: list[str], fund: str | None, advance: int | None) -> None:
+    """Give an account of a local chain coins, and move its clock forward."""
     from folkmoot.rpc import local_chain
     from folkmoot.rpc.quorum import open_rpc
-    from folkmoot.runtime.units import parse_address
+    from folkmoot.runtime.units import format_time, parse_address
 
-    account = parse_address(address)
+    document: dict[str, object] = {}
+    texts = []
     with open_rpc(rpc) as endpoint:
-        local_chain.fund(endpoint, account)
-    emit({"account": account, "balance": str(local_chain.FUNDS)}, json_, f"{account} can pay its gas now.")
+        if fund is not None:
+            account = parse_address(fund)
+            local_chain.fund(endpoint, account)
+            document |= {"account": account, "balance": str(local_chain.FUNDS)}
+            texts.append(f"{account} can pay its gas now.")
+        if advance is not None:
+            now = local_chain.advance(endpoint, advance)
+            document["chainTime"] = now
+            texts.append(f"The chain's time is now {format_time(now)}.")
+    emit(document, *texts)
 
 
 def window_of(seconds: int | None, clock: bool) -> int:
@@ -350,11 +377,11 @@ def window_of(seconds: int | None, clock: bool) -> int:
     return 0
 
 
-def console_for(as_json: bool) -> Console:
+def console_for() -> Console:
     """Return the console for the output. In a log file, lines may be as long as the tables need."""
     from rich.console import Console
 
-    console = Console(stderr=as_json)
+    console = Console(stderr=is_json())
     if not console.is_terminal:
         console.width = 120
     return console

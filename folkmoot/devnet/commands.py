@@ -8,5 +8,4 @@ from folkmoot.cli.loading import CommandTable
 
 def register(table: CommandTable) -> None:
     """Add the commands of a local federation."""
-    table.add("folkmoot.devnet.cli", "up", "run", "prepare", "chain", "fund")
-    table.add("folkmoot.cli.status", "advance")
+    table.add("folkmoot.devnet.cli", "up", "run", "chain")

@@ -26,6 +26,7 @@ from folkmoot.devnet import flower_simulation as simulation
 from folkmoot.devnet.lines import Line
 from folkmoot.errors import InputError, LocalError
 from folkmoot.protocol import feedback
+from folkmoot.protocol.policy import CLAMPED_MEAN
 from folkmoot.rpc import local_chain
 from folkmoot.runtime import keystore
 from folkmoot.runtime.commands import folkmoot_command, run_folkmoot
@@ -87,7 +88,7 @@ class Plan:
     """Task: a shipped one, or ``package.module:object``; not used with an app."""
     contributors: int = 5
     """Number of contributors."""
-    rule: str = "guided_mean"
+    rule: str = CLAMPED_MEAN
     """Aggregation rule."""
     parameters: tuple[int, ...] = ()
     """Parameters of the rule."""
@@ -264,11 +265,11 @@ def prepare(plan: Plan, rpc_url: str, say: Say = lambda text: None) -> Prepared:
     Raises:
         InputError: The folder already has a federation.
         LocalError: The chain is not a local one, or a program failed.
-        ChainError: A transaction failed.
     """
-    from folkmoot.chain.client import Chain, connect_web3
+    from folkmoot.chain.client import Chain
     from folkmoot.chain.deploy import deploy_and_report
     from folkmoot.chain.terms import PROFILES
+    from folkmoot.chain.transactions.connection import connect_web3
     from folkmoot.cli.deploy import genesis_roots
     from folkmoot.cli.options import BUDGET_ROUNDS
     from folkmoot.cli.policy import suggest
@@ -365,7 +366,6 @@ class LocalFederation:
     A context manager around a `Supervisor`: leaving the block ends every process.
 
     Args:
-        plan: The federation.
         api_port: Port of the coordinator's API; by default a free one.
         chain_port: Port of the chain; by default a free one.
         superlink_port: Port of the SuperLink; by default a free one.
@@ -444,7 +444,6 @@ class LocalFederation:
         """Write a copy of the chain to disk: the state from which it goes on if Anvil is killed.
 
         Raises:
-            RpcError: Anvil gave no answer.
             OSError: The disk is full, or can't be written.
         """
         from folkmoot.rpc.client import Rpc
@@ -522,10 +521,14 @@ class LocalFederation:
         for number, name in enumerate(self.plan.names(), 1):
             share: tuple[str | Path, ...] = ("--partition", f"{number - 1}/{self.plan.contributors}")
             if self.plan.app is not None:
-                share += ("--layout", self.plan.layout, *repeated("--node-config", self.plan.node_config))
+                share += (
+                    "--set",
+                    f"layout={self.plan.layout}",
+                    *repeated("--node-config", self.plan.node_config),
+                )
             self._start_node(name, name, *share)
         if self.plan.root:
-            self._start_node("root", "coordinator", "--root", self.plan.root)
+            self._start_node("root", "coordinator", "--set", f"root={self.plan.root}")
 
     def node_program(self, name: str) -> list[str]:
         """Return the command of a node, by its name, to be followed by the options of `folkmoot join`."""
@@ -536,6 +539,12 @@ class LocalFederation:
         sandbox = self.plan.sandbox
         if sandbox is None:
             sandbox = () if self.plan.app is None and not support().missing else ("--without-sandbox",)
+        else:
+            sandbox = tuple(
+                word
+                for option, value in zip(sandbox[::2], sandbox[1::2], strict=True)
+                for word in (("--set", f"pass-env={value}") if option == "--pass-env" else (option, value))
+            )
         rpc, coordinator, superlink = self.rpc_url, self.api_url, self.superlink
         if self.plan.link and name != "root":
             line = Line(self.plan.link, (self.chain_port, self.api_port, self.superlink_port))

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """`folkmoot run --simulation`: Flower's simulation engine (Ray) instead of SuperNodes.
 
-Ray's workers train; the keys stay in one process, `folkmoot signers`. This module imports neither Ray nor `server` nor
-`client`.
+Ray's workers train; the keys stay in one process, `client.cli.signers`. This module imports neither Ray nor `server`
+nor `client`.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from folkmoot.errors import InputError
 from folkmoot.flower.contributor import HOMES, SOCKET_FILE
-from folkmoot.runtime.commands import folkmoot_command
 
 if TYPE_CHECKING:
     from folkmoot.devnet.federation import Plan
@@ -64,33 +64,34 @@ def end_strays(plan: Plan) -> list[int]:
     ended: list[int] = []
     mark = f"{HOMES}={plan.node_homes}".encode()
     end = time.monotonic() + LONGEST_END
-    while (found := _with_variable(mark)) and time.monotonic() < end:
-        for pid in found:
+    while (strays := _with_variable(mark)) and time.monotonic() < end:
+        for pid in strays:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        ended += [pid for pid in found if pid not in ended]
+        ended += [pid for pid in strays if pid not in ended]
         time.sleep(0.1)  # One of them may have started another one.
     return ended
 
 
 def _with_variable(variable: bytes) -> list[int]:
     """Return the ids of processes with a variable in their environment; none on a system without `/proc`."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # It has ended, or is another user's.
             if variable in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return [pid for pid in found if pid != os.getpid()]
+                pids.append(int(folder.name))
+    return [pid for pid in pids if pid != os.getpid()]
 
 
 def signers_command(plan: Plan, rpc_url: str, api_url: str) -> list[str]:
     """Return the command that signs for all contributors."""
-    return folkmoot_command(
-        *("signers", "--nodes", str(plan.contributors), *plan.subject),
+    words = [
+        *("--federation", "none", "--nodes", str(plan.contributors), *plan.subject),
         *("--homes", plan.node_homes, "--keys", plan.keys, "--log", plan.app_log),
         *("--layout", plan.layout, "--password-file", plan.password_file),
         *("--rpc", rpc_url, "--coordinator", api_url, "--deployment", plan.deployment_file),
-    )
+    ]
+    return [sys.executable, "-m", "client.cli.signers", *map(str, words)]
 
 
 def signs(plan: Plan) -> bool:

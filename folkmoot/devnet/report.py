@@ -42,11 +42,10 @@ def write_report(
 
     Raises:
         LocalError: The files can't be written (`report-unwritable`).
-        CoordinatorError: The coordinator does not answer.
     """
-    found = ""
+    audit_text = ""
     if audit is not None:
-        found = (
+        audit_text = (
             f"{audit['entries']['signed']} signatures, {audit['updates']} updates in {audit['recomputed']} rounds "
             "recomputed to the bit"
         )
@@ -55,7 +54,7 @@ def write_report(
     page = home / FILE
     try:
         outcome = Outcome(
-            audit=found,
+            audit=audit_text,
             failure=failure,
             interrupted=interrupted,
             model="" if model is None else model.relative_to(home).as_posix(),

@@ -31,7 +31,7 @@ from folkmoot.apps.limit import LIMIT, LIMIT_OPTION, StepLimit
 from folkmoot.apps.observed import refused
 from folkmoot.apps.staging import OUTPUT_LINE, bundle_of
 from folkmoot.apps.trial import start_of_app, try_training, unshared
-from folkmoot.artifacts.start import write
+from folkmoot.artifacts.federation import write
 from folkmoot.cli.live import View
 from folkmoot.cli.measuring import asking
 from folkmoot.cli.output import waiting
@@ -39,14 +39,15 @@ from folkmoot.cli.policy import DEFAULT_RULE
 from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare, repeated
-from folkmoot.devnet.report import FILE as REPORT
+from folkmoot.devnet.report import FILE as REPORT_FILE
 from folkmoot.devnet.report import write_report
 from folkmoot.errors import CoordinatorError, FolkmootError, InputError, LocalError, RpcError, sentence
-from folkmoot.explain.reasons import why_low, words_of
+from folkmoot.explain.reasons import why_low, why_paid_less, words_of
 from folkmoot.flower.contributor import LOG_FILE
-from folkmoot.flower.reports import NODE_LOG, explained
+from folkmoot.flower.relay.reports import NODE_LOG, explained
 from folkmoot.protocol import feedback
 from folkmoot.protocol.packing import WIDTHS
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.runtime.commands import command_name, run_folkmoot
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.keystore import address_of
@@ -133,6 +134,8 @@ class RoundSummary:
     settled: bool = False
     weights: dict[str, int] = field(default_factory=dict)
     """Weight by account."""
+    pays: dict[str, int] = field(default_factory=dict)
+    """Pay by account, in 1/FULL_PAY of a full place; empty under a rule without pays."""
     reasons: dict[str, str] = field(default_factory=dict)
     """Reasons by account, of the updates with weight 0."""
     seconds: float = 0.0
@@ -141,18 +144,32 @@ class RoundSummary:
 
     low: dict[str, str] = field(default_factory=dict)
     """By account, for updates with a weight above 0 and below `LOW` of the largest: the number behind it, if known."""
+    paid_less: dict[str, str] = field(default_factory=dict)
+    """By account, for updates that count and are paid less than `LOW` of a full place: what limits it."""
 
     def weigh(self, verdicts: Sequence[Mapping[str, Any]]) -> None:
-        """Store the weights of all updates, and the reasons of low ones."""
-        largest = max(1, *(int(one["weight"]) for one in verdicts)) if verdicts else 1
+        """Store the weights and pays of all updates, and the reasons of low ones."""
+        largest = max(1, *(int(verdict["weight"]) for verdict in verdicts)) if verdicts else 1
         self.low = {
-            str(one["contributor"]): why_low(one, share)
-            for one in verdicts
-            if 0 < (share := int(one["weight"]) / largest) < LOW
+            str(verdict["contributor"]): why_low(verdict, share)
+            for verdict in verdicts
+            if 0 < (share := int(verdict["weight"]) / largest) < LOW
         }
-        self.weights = {str(one["contributor"]): int(one["weight"]) for one in verdicts}
+        self.weights = {str(verdict["contributor"]): int(verdict["weight"]) for verdict in verdicts}
+        self.pays = {
+            str(verdict["contributor"]): int(verdict["pay"])
+            for verdict in verdicts
+            if verdict.get("pay") is not None
+        }
+        self.paid_less = {
+            str(verdict["contributor"]): why
+            for verdict in verdicts
+            if (why := why_paid_less(verdict)) and int(verdict["pay"]) < LOW * FULL_PAY
+        }
         self.reasons = {
-            str(one["contributor"]): str(one["reason"]) for one in verdicts if not int(one["weight"])
+            str(verdict["contributor"]): str(verdict["reason"])
+            for verdict in verdicts
+            if not int(verdict["weight"])
         }
 
 
@@ -203,7 +220,6 @@ class AppRun:
     Args:
         plan: The federation; `plan.app` is the app.
         rounds: Number of rounds; None for the app's own number, or that of the interrupted run.
-        console: Where to print.
         keep: Whether everything stays up at the end, until Ctrl-C.
     """
 
@@ -270,8 +286,8 @@ class AppRun:
         kept = f"Kept: {note.done} of {self.rounds} rounds"
         if note.model:
             kept += f", and the model after round {note.model}, {self.plan.home / MODEL_FILE}"
-        if (self.plan.home / REPORT).exists():
-            kept += f". The report is {self.plan.home / REPORT}"
+        if (self.plan.home / REPORT_FILE).exists():
+            kept += f". The report is {self.plan.home / REPORT_FILE}"
         again = f"{command_name()} run {given_again(self.plan, self.given_rounds)}"
         return f"{kept}. To go on: `{again} --home {shlex.quote(str(self.plan.home))}`"
 
@@ -284,6 +300,7 @@ class AppRun:
             self._train(federation, note)
             model = self._model(federation)
             audit = self._audit(federation)
+            self._note(note, self.summaries[-1].number)  # A round's own note may have been cut short.
         except (FolkmootError, KeyboardInterrupt) as error:
             # The coordinator may be gone; what ended the run is told in any case.
             with suppress(FolkmootError):
@@ -330,11 +347,7 @@ class AppRun:
         return note
 
     def _check_same(self, note: RunNote, app: AppFolder) -> None:
-        """Check that app and options are those of the run.
-
-        Raises:
-            InputError: They are not.
-        """
+        """Check that app and options are those of the run."""
         now = {"the app": app.name, **_options(self.plan)}
         before = {"the app": note.name, **note.options}
         others = [
@@ -522,20 +535,20 @@ class AppRun:
                 pass
 
     def _forget(self, number: Any) -> None:
-        self.summaries = [one for one in self.summaries if one.number != number]
+        self.summaries = [summary for summary in self.summaries if summary.number != number]
 
     def _save(self, federation: LocalFederation, note: RunNote, number: int) -> None:
-        """Write what an interruption is to leave: a copy of the chain, the model, and the number of rounds.
-
-        Raises:
-            OSError: The disk is full.
-        """
+        """Write what an interruption is to leave: a copy of the chain, the model, and the number of rounds."""
         with suppress(RpcError):  # The supervisor says which process has ended.
             federation.keep_chain()
-        note.done = sum(summary.anchored for summary in self.summaries)
+        model = note.model
         with suppress(httpx.HTTPError):  # There is one at the end, or the reason why not.
             self._fetch(federation, number)
-            note.model = number
+            model = number
+        self._note(note, model)
+
+    def _note(self, note: RunNote, model: int) -> None:
+        note.done, note.model = sum(summary.anchored for summary in self.summaries), model
         note.write(self.note_file)
 
     def _events(self, federation: LocalFederation, after: int) -> Iterator[Event]:
@@ -562,11 +575,7 @@ class AppRun:
             yield event
 
     def _check_train(self, federation: LocalFederation) -> bool:
-        """Return whether `folkmoot train` has ended successfully, or was not started.
-
-        Raises:
-            LocalError: It has failed; the message and the remedy come from it.
-        """
+        """Return whether `folkmoot train` has ended successfully, or was not started."""
         train = next((child for child in federation.supervisor.children if child.name == "train"), None)
         if train is None:
             return True
@@ -733,10 +742,11 @@ class AppRun:
     def _show(self, summary: RoundSummary) -> None:
         largest = max(1, *summary.weights.values()) if summary.weights else 1
         shares = " ".join(f"{weight / largest:.0%}" for weight in summary.weights.values())
+        paid = " ".join(f"{pay / FULL_PAY:.0%}" for pay in summary.pays.values())
         count = len(summary.weights)
         self.console.print(
             f"round {summary.number} ({len(self.summaries)} of {self.rounds})  {count} update{'s' * (count != 1)}, "
-            f"weights {shares}  {summary.seconds:.1f} s",
+            f"weights {shares}{f', pays {paid}' if paid else ''}  {summary.seconds:.1f} s",
             highlight=False,
         )
         for account, reason in summary.reasons.items():
@@ -750,6 +760,12 @@ class AppRun:
                 {"round": summary.number},
                 f"{self.names.get(account, account)} has a low weight, because its update points elsewhere than the "
                 f"others{why}. Data that differ from the others' are enough for that. `--rule mean` weighs all alike.",
+            )
+        for account, why in summary.paid_less.items():
+            self._say(
+                {"round": summary.number},
+                f"{self.names.get(account, account)} is paid {summary.pays[account] / FULL_PAY:.0%} of a full place"
+                f"{why}.",
             )
 
     def _measured(self, summary: RoundSummary, metrics: Mapping[str, Mapping[str, float] | None]) -> None:
@@ -798,9 +814,9 @@ class AppRun:
         """Return sentences on a node's failure. All is on this machine, so the text of the exception is shown too."""
         name, detail = self._name(data), str(data["detail"])
         log = self._log_of(name) if data.get("account") in self.names else self.plan.logs / "superlink.log"
-        told = [line for line in _text(log).splitlines() if f"Refused: {detail}" in line]
-        if told:
-            text = told[-1].partition(detail)[2].partition(" The traceback is in ")[0]
+        lines = [line for line in _text(log).splitlines() if f"Refused: {detail}" in line]
+        if lines:
+            text = lines[-1].partition(detail)[2].partition(" The traceback is in ")[0]
             detail = f"{detail} {text.strip()}".strip()
         text = f"{name} {explained(data['state'], data['code'], detail, str(log))}"
         if self.plan.sandbox is not None and data["code"] == "training-failed":

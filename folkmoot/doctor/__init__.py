@@ -9,8 +9,7 @@ No check changes anything.
 from folkmoot.doctor.chain import chain_checks, run_checks
 from folkmoot.doctor.check import Check, Finding, Line, State, examine, failed, ok, warning
 from folkmoot.doctor.contributor import contributor_checks
-from folkmoot.doctor.coordinator import api_checks
-from folkmoot.doctor.privacy import privacy_checks
+from folkmoot.doctor.coordinator import api_checks, privacy_checks
 from folkmoot.doctor.superlink import superlink_checks
 
 __all__ = [

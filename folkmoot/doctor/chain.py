@@ -6,6 +6,7 @@ Uses plain JSON-RPC. Needs no web3, no key and no coordinator.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from functools import cached_property
@@ -13,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.errors import ChainError, RpcError
 from folkmoot.ledger import clock, costs, packaged
 from folkmoot.ledger.admission import NOBODY, admits
 from folkmoot.ledger.deployment import Deployment
@@ -29,6 +31,12 @@ MANY_PENDING = 200
 LONG_STANDSTILL = 3_600
 """Seconds for which a run may stand still because of locked bonds before a check says so."""
 
+LARGEST_PROOF_GAS = 16_777_216
+"""Gas that a transaction must be allowed to take, or the dearest proofs do not fit (EIP-7825; docs/gas.md)."""
+
+PROBE = bytes.fromhex("5f5f5f5e435f52600143034060205260405ff3")
+"""Code that copies memory (Cancun), and returns a block's number and the hash of the block before."""
+
 SHOWN_VOID = 8
 """Number of void rounds that the check of the bond names."""
 
@@ -37,7 +45,6 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
     """Return the checks of a federation's chain.
 
     Args:
-        rpc: The endpoint.
         deployment: The deployment file.
         account: Account of the intended coordinator; None if unknown.
         rounds: Number of rounds for which the coordinator's account should have coins for gas.
@@ -50,7 +57,10 @@ def chain_checks(rpc: Rpc, deployment: Path, *, account: str | None = None, roun
         Check("chain", chain.reachable),
         Check("chain id", chain.chain_id, ("deployment file", "chain")),
         Check("clock", chain.clock, ("chain",)),
+        Check("EVM", chain.evm, ("chain",)),
+        Check("gas limit", chain.gas_limit, ("chain",)),
         Check("contracts", chain.contracts, ("chain id",)),
+        Check("finality", chain.finality, contracts),
         Check("genesis", chain.genesis, contracts),
         Check("admission", chain.admission, contracts),
         Check("coordinator's account", chain.appointed, contracts),
@@ -68,7 +78,6 @@ def run_checks(
     """Return the checks of what a run of some rounds needs.
 
     Args:
-        rpc: The endpoint.
         deployment: The deployment file.
         rounds: Number of rounds.
         expect: Number of updates that a round waits for.
@@ -145,9 +154,68 @@ class _Chain:
             "Look whether the node of the endpoint follows its chain, and whether this machine's clock is right.",
         )
 
+    def evm(self) -> Finding:
+        number = self._rpc.latest().number
+        try:
+            answer = str(self._rpc.call("eth_call", [{"data": "0x" + PROBE.hex()}, hex(number)]))
+        except ChainError as error:
+            if error.code == "rpc-unreachable":
+                raise
+            answer = error.message
+        words = bytes.fromhex(answer[2:]) if re.fullmatch("0x[0-9a-f]{128}", answer) else b""
+        if not words:
+            return failed(
+                f"Code of the Ethereum release Cancun does not run here: {answer}",
+                "The contracts need it: choose another chain (docs/chains.md), or another endpoint of this one.",
+            )
+        at, digest = int.from_bytes(words[:32], "big"), "0x" + words[32:].hex()
+        before = self._rpc.block_at(at - 1) if at in (number, number + 1) else None
+        if before is None or before.hash != digest:
+            return warning(
+                f"At block {number} a contract sees the number {at}, and a block hash that no block has.",
+                "The lots for places come from block hashes: with more enrolled stake than places, who makes blocks "
+                "can choose them (docs/chains.md).",
+            )
+        return ok("Code of the Ethereum release Cancun runs, and sees the hashes of blocks.")
+
+    def gas_limit(self) -> Finding:
+        block = self._rpc.call("eth_getBlockByNumber", ["latest", False])
+        limit = self._rpc.quantity("gasLimit", block.get("gasLimit"))
+        text = f"A block takes {limit:,} gas; the dearest proof takes up to {LARGEST_PROOF_GAS:,}."
+        if limit < LARGEST_PROOF_GAS:
+            return warning(
+                text, "Keep `maxContributors` so low that proofs fit (docs/gas.md), or choose another chain."
+            )
+        return ok(text)
+
+    def finality(self) -> Finding:
+        if self._rpc.chain_id() == LOCAL_CHAIN_ID:
+            return ok("A local chain is its operator's own; it is not looked at.")
+        nodes = [endpoint.rpc for endpoint in self._rpc.endpoints] or [self._rpc]
+        newest, window = self._rpc.latest_timestamp(), self._policy.challenge_window
+        try:
+            final = [block for node in nodes if (block := node.block_at("finalized"))]
+        except RpcError:
+            final = []
+        if not final:
+            return warning(
+                f"{self._rpc.name} does not say which blocks are final.",
+                "Look up when this chain's blocks are final: the challenge window must be much longer "
+                "(docs/chains.md).",
+            )
+        age = max(0, newest - min(block.timestamp for block in final))
+        text = f"Blocks are final after {format_duration(age)}; the challenge window is {format_duration(window)}."
+        if 4 * age > window:
+            return warning(
+                text,
+                "A reorganisation could undo an anchor after it was checked: propose a policy with a challenge window "
+                "that is at least four times as long.",
+            )
+        return ok(text)
+
     def endpoints(self) -> Finding:
         """Check the single endpoints. The other checks use the answer of a majority of them."""
-        hosts = Counter(urlsplit(one.rpc.url).hostname for one in self._rpc.endpoints)
+        hosts = Counter(urlsplit(endpoint.rpc.url).hostname for endpoint in self._rpc.endpoints)
         shared = [f"{count} of them are at {host}" for host, count in hosts.items() if count > 1]
         warnings = [*self._rpc.warnings, *(f"{text}: they may fall or lie together." for text in shared)]
         if warnings:
@@ -219,7 +287,8 @@ class _Chain:
         if stake < least:
             return failed(
                 f"The coordinator has {text}",
-                f"Stake {format_amount(least - stake)} more with `folkmoot stake`, from {self._coordinator}.",
+                f"Stake {format_amount(least - stake)} more with `folkmoot enrol --only-stake`, from "
+                f"{self._coordinator}.",
             )
         rounds = rounds_within(stake - locked, least)
         bonded = bonded_rounds(self._ledger, vault, self._coordinator)
@@ -230,30 +299,32 @@ class _Chain:
             amount = format_amount(sum(one.bond for one in void))
             numbers = ", ".join(str(one.round) for one in void[:SHOWN_VOID])
             text += f" {amount} of the locked stake are the bonds of void rounds, which answer for nothing."
-            return warning(text, f"Anybody may release them: `folkmoot release N`, N being {numbers}.")
+            return warning(text, f"Anybody may release them: `folkmoot close N`, N being {numbers}.")
         still = standstill(stake, locked, self._policy, self._rounds)
         if still >= LONG_STANDSTILL:
             missing = (self._rounds - rounds) * least
-            told = (
+            sentence = (
                 f"{_rounds(self._rounds)} lock {format_amount(self._rounds * least)}, each {format_amount(least)} "
                 f"until its challenge window of {format_duration(self._policy.challenge_window)} is over. The "
                 f"coordinator has {format_amount(stake - locked)} free: enough for {_rounds(rounds)}. A run of "
                 f"{_rounds(self._rounds)} stands still for about {format_duration(still)}."
             )
             remedy = (
-                f"Stake {format_amount(missing)} more: `folkmoot stake {format_amount(missing).split()[0]}` with the "
+                f"Stake {format_amount(missing)} more: `folkmoot enrol --only-stake "
+                f"{format_amount(missing).split()[0]}` with the "
                 f"key of {self._coordinator}. Or train fewer rounds, or use a policy whose challenge window is shorter."
             )
-            return warning(told, remedy) if self._expect is None else failed(told, remedy)
+            return warning(sentence, remedy) if self._expect is None else failed(sentence, remedy)
         if rounds == 0:
             return warning(
                 f"{text} No round can be opened until one is over.",
-                f"Stake more with `folkmoot stake`, from {self._coordinator}, or wait until a round is final.",
+                f"Stake more with `folkmoot enrol --only-stake`, from {self._coordinator}, or wait until a round is "
+                f"final.",
             )
         return ok(text)
 
     def money(self) -> Finding:
-        balance = costs.balance_of(self._rpc, self._coordinator)
+        balance = self._rpc.balance(self._coordinator)
         most = self._policy.max_contributors
         entries = most if self._expect is None else min(most, self._expect)
         gas = costs.round_gas(entries)
@@ -270,7 +341,7 @@ class _Chain:
     def pending(self) -> Finding:
         waiting = self._ledger.pending_rounds()
         text = f"{waiting} anchored rounds are not final; the ledger takes {MAX_PENDING_ROUNDS}."
-        remedy = "Anybody may make those final whose challenge window is over: `folkmoot finalize`."
+        remedy = "Anybody may make those final whose challenge window is over: `folkmoot close`."
         if waiting >= MAX_PENDING_ROUNDS:
             return failed(f"{text} No round can be opened.", remedy)
         return warning(text, remedy) if waiting >= MANY_PENDING else ok(text)
@@ -280,7 +351,7 @@ class _Chain:
         if enrolled < least:
             return warning(
                 f"{enrolled} accounts are enrolled, and a round needs updates of {least}: with fewer it is cancelled.",
-                "Each contributor stakes and enrols before a round opens: `folkmoot stake`, `folkmoot enrol`.",
+                "Each contributor stakes and enrols before a round opens: `folkmoot enrol --stake`.",
             )
         if not least <= expect <= most:
             return warning(

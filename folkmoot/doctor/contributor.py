@@ -9,17 +9,18 @@ from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
 from folkmoot.doctor.files import exposed
 from folkmoot.doctor.training import training_checks
 from folkmoot.errors import InputError
-from folkmoot.flower.contributor import CONTRIBUTOR_FILE, KEEP_UPDATES, Contributor
+from folkmoot.flower.contributor import CONTRIBUTOR_FILE, Contributor
+from folkmoot.flower.updates import KEEP_UPDATES
 from folkmoot.ledger import costs
 from folkmoot.ledger.admission import require_admitted
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.stakes import chance_text, next_quota
-from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
@@ -44,7 +45,6 @@ def contributor_checks(
     """Return the checks of a contributor's machine and account. They come after `chain_checks` and `api_checks`.
 
     Args:
-        rpc: The endpoint.
         deployment: The deployment file.
         key: Function that returns the path of the key file.
         home: Function that returns the node's folder for an account and a ledger. The folder need not exist.
@@ -131,7 +131,7 @@ class _Contributor:
             missing = format_amount(self._least - stake)
             return failed(
                 f"{text} Its updates are refused (stake-too-low).",
-                f"Stake {missing} more with `folkmoot stake`, or `folkmoot join --stake {missing.split()[0]}`.",
+                f"Stake {missing} more with `folkmoot enrol --stake`, or `folkmoot join --stake {missing.split()[0]}`.",
             )
         return ok(f"{text} {format_amount(locked)} are locked as bonds." if locked else text)
 
@@ -160,7 +160,7 @@ class _Contributor:
         return ok(text)
 
     def coins(self) -> Finding:
-        balance = costs.balance_of(self._rpc, self._account)
+        balance = self._rpc.balance(self._account)
         price = costs.gas_price(self._rpc)
         text = f"{balance / costs.COIN:.6g} coins for gas."
         remedy = f"Send about {OWN_GAS * price / costs.COIN:.6g} coins of the chain to {self._account}."
@@ -176,14 +176,7 @@ class _Contributor:
 
     def model(self, api: CoordinatorApi) -> Finding:
         ledger = self._ledger
-        genesis = Genesis.from_json(api.document(ledger.genesis_hash().hex()))
-        manifest = Manifest.from_json(api.artifact(genesis.manifest))
-        if manifest.hash != ledger.manifest_hash():
-            return failed(
-                "The coordinator serves another manifest than the chain's.",
-                "Do not train for it: run `folkmoot audit`, and tell the others.",
-            )
-        self._manifest = manifest
+        self._manifest = manifest = Federation.open(self._deployment, api.files, ledger).manifest
         short = shortage(TRAINING * manifest.size + FROZEN * manifest.file_bytes, "Training")
         if short:
             return failed(short, "Join on a machine with more memory, or end other programs.")

@@ -1,18 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of a coordinator through its public API."""
+"""Checks of a coordinator through its public API, and of the policy against the genesis that it serves."""
 
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 
+from folkmoot.aggregation import policy_file
+from folkmoot.artifacts.federation import Federation
 from folkmoot.coordinator_api import SIGNATURE_LIFETIME, CoordinatorApi
 from folkmoot.doctor import tls
 from folkmoot.doctor.check import Check, Finding, failed, ok, warning
+from folkmoot.errors import InputError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.privacy.settings import WARNING, floor_of
+from folkmoot.protocol.genesis import width_warning
+from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.superlink import is_loopback
 
 LAG_BLOCKS = 20
@@ -23,7 +30,6 @@ def api_checks(api: CoordinatorApi, deployment: Path) -> list[Check]:
     """Return the checks of a coordinator's API.
 
     Args:
-        api: Client of the coordinator.
         deployment: Deployment file of the federation that it should serve.
     """
     coordinator = _Coordinator(api, deployment)
@@ -105,3 +111,50 @@ class _Coordinator:
                 "It should catch up; if it does not, check its log and its endpoint.",
             )
         return ok(f"Release {health.get('version')}, {lag} blocks behind.")
+
+
+def privacy_checks(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> list[Check]:
+    """Return the checks of the privacy settings and of the width. They come after `chain_checks` and `api_checks`.
+
+    Args:
+        deployment: The deployment file.
+        api: Client of the coordinator, which serves genesis and manifest.
+    """
+    needed = ("contracts", "coordinator's deployment")
+    return [
+        Check("privacy", partial(_privacy, rpc, deployment, api), needed),
+        Check("width", partial(_width, rpc, deployment, api), needed),
+    ]
+
+
+def _width(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> Finding:
+    contracts = Deployment.load(deployment)
+    ledger = LedgerReader(rpc, contracts.ledger)
+    width = ledger.policy(ledger.current_policy()).width
+    if ledger.head().round:
+        return ok(
+            f"Updates have {width} bits a coordinate, and the votes of rounds have moved the exponents."
+        )
+    if other := width_warning(Federation.open(contracts, api.files, ledger).manifest, width):
+        return warning(other, "Propose a policy with that width, or expect first rounds that teach little.")
+    return ok(f"Updates have {width} bits a coordinate, as the genesis was made for.")
+
+
+def _privacy(rpc: Rpc, deployment: Path, api: CoordinatorApi) -> Finding:
+    contracts = Deployment.load(deployment)
+    ledger = LedgerReader(rpc, contracts.ledger)
+    federation = Federation.open(contracts, api.files, ledger)
+    genesis, manifest = federation.genesis, federation.manifest
+    policy = ledger.policy(ledger.current_policy())
+    try:
+        low = policy_file.check_privacy(policy, genesis, manifest)
+        floor = floor_of(manifest, genesis.exponents, policy.width)
+    except InputError as error:
+        return failed(error.message, "Propose a policy that fits (`folkmoot policy`, `folkmoot propose`).")
+    if not manifest.private:
+        return ok(f"The model's task declares none. {WARNING}")
+    if low:
+        return warning(low, "Propose a policy with that floor.")
+    text = f"noise of {policy.noise1024}/1024 in {policy.steps} steps, as the manifest declares"
+    rest = f"no floor, as {floor.why}" if floor.why else f"a floor of {floor.least} on the sum of squares"
+    return ok(f"The policy has {text}, and {rest}.")

@@ -12,11 +12,7 @@ READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def exposed(path: Path) -> Finding | None:
-    """Return a warning if users other than its owner may read or change a file.
-
-    Raises:
-        OSError: there is no such file.
-    """
+    """Return a warning if users other than its owner may read or change a file."""
     mode = stat.S_IMODE(path.stat().st_mode)
     if not mode & READABLE_BY_OTHERS:
         return None

@@ -82,7 +82,7 @@ class _Training:
         return ok(PROMISES[SANDBOX])
 
     def tried(self, name: str) -> Finding:
-        worked = self._found[name]
+        worked = self._probed[name]
         if name == "programs" and worked == [probe.SIGNAL] and not support().signals:
             return warning(
                 f"{PROMISES[name]} This does not hold for signals: this kernel is older than Linux 6.12, so the code "
@@ -116,18 +116,14 @@ class _Training:
         return ok(PROMISES[name]) if ended else failed(f"{PROMISES[name]} This does not hold.", _REMEDY)
 
     def leftovers(self) -> Finding:
-        left = int(self._found["left"])
+        left = int(self._probed["left"])
         if Path(f"/proc/{left}").exists():
             return failed(f"{PROMISES['leftovers']} This does not hold: process {left} still runs.", _REMEDY)
         return ok(PROMISES["leftovers"])
 
     @cached_property
-    def _found(self) -> dict[str, Any]:
-        """What the probe could do, by check, and the process that it left behind.
-
-        Raises:
-            LocalError: The probe did not run to its end.
-        """
+    def _probed(self) -> dict[str, Any]:
+        """What the probe could do, by check, and the process that it left behind."""
         home, key = _given(self._home), _given(self._key)
         hidden = [Path.home(), *(path for path in (*home, *key) if path.exists())]
         folders = [

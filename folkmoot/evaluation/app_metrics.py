@@ -103,7 +103,7 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
-def said(metrics: Mapping[str, float]) -> str:
+def summary(metrics: Mapping[str, float]) -> str:
     """Return loss and accuracy of a round as text; empty if it has neither."""
     loss, accuracy = headline(metrics)
     pairs = [("loss", loss), ("accuracy", accuracy)]

@@ -30,7 +30,7 @@ FORMAT = "folkmoot/canary/2"
 NOISE = 2
 """Number of standard errors by which a loss of quality must exceed the limit."""
 
-INVALID = "Send a report of `folkmoot canary`, in the same release as the coordinator."
+INVALID = "Send a report of `folkmoot task evaluate --canary`, in the same release as the coordinator."
 """Remedy for an invalid report."""
 
 NOTHING = "Give the task examine, or an accuracy or a loss in what its evaluate returns."
@@ -124,7 +124,6 @@ class CanaryReport:
     """An evaluator's measurements of a round's new state and of its base."""
 
     round: int
-    """The round."""
     task: str
     """Name of the task."""
     base_state_root: bytes
@@ -132,7 +131,6 @@ class CanaryReport:
     state_root: bytes
     """State root of the new state, 32 bytes."""
     base: Measurement
-    """Measurement of the base."""
     candidate: Measurement
     """Measurement of the new state."""
 
@@ -275,7 +273,7 @@ def _higher_losses(base: Measurement, candidate: Measurement, limits: Limits) ->
         worse.append(Finding("unmeasured", "", float(lost), float(lacks), 0.0))
     if _rose(base.losses, candidate.losses, limits.loss_rise):
         worse.append(_finding("loss", "", base.losses.mean, candidate.losses.mean, limits.loss_rise))
-    now = {one.name: one for one in candidate.groups}
+    now = {group.name: group for group in candidate.groups}
     for one in base.groups:
         later = now.get(one.name)
         if later is None or later.losses is None or one.losses is None or one.support < limits.least_examples:
@@ -298,7 +296,7 @@ def _rose(before: Losses, after: Losses, allowed: float) -> bool:
 def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> list[Finding]:
     worse = []
     allowed = Fraction(str(limits.recall_drop))
-    now = {one.name: one for one in candidate.classes}
+    now = {class_.name: class_ for class_ in candidate.classes}
     for one in base.classes:
         later = now.get(one.name)
         if later is None or later.support != one.support or one.support < limits.least_examples:
@@ -312,7 +310,7 @@ def _lost_classes(base: Measurement, candidate: Measurement, limits: Limits) -> 
 
 def _above_chance(measured: Measurement, name: str) -> Fraction:
     """Return a class's recall minus the share of other classes' examples with its prediction, at least 0."""
-    one = next(one for one in measured.classes if one.name == name)
+    one = next(class_ for class_ in measured.classes if class_.name == name)
     others = measured.examples - one.support
     false = Fraction(one.predicted - one.correct, others) if others else Fraction(0)
     return max(Fraction(0), Fraction(one.correct, one.support) - false)

@@ -74,7 +74,7 @@ class Losses:
         l, w = losses[known], weights[known]  # noqa: E741  (the letters of the specification)
         w2 = w * w
         sums = (w, w * l, w2, w2 * l, w2 * l * l)
-        return cls(len(known), int((~known).sum()), *(int(one.sum()) if len(one) else 0 for one in sums))
+        return cls(len(known), int((~known).sum()), *(int(sum_.sum()) if len(sum_) else 0 for sum_ in sums))
 
     @property
     def measured(self) -> int:
@@ -142,7 +142,7 @@ _SUMS = tuple(field.name for field in fields(Losses) if field.name not in ("exam
 
 def total(parts: list[Losses]) -> Losses:
     """Return the sums over all parts."""
-    return Losses(*(sum(getattr(one, field.name) for one in parts) for field in fields(Losses)))
+    return Losses(*(sum(getattr(part, field.name) for part in parts) for field in fields(Losses)))
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Regression:
         """Return the sums of object[n] of integers, of measured examples."""
         errors = predictions - targets
         sums = (targets, targets * targets, np.abs(errors), errors * errors)
-        return cls(own_losses, *(int(one.sum()) if len(one) else 0 for one in sums))
+        return cls(own_losses, *(int(sum_.sum()) if len(sum_) else 0 for sum_ in sums))
 
     def mean_absolute_error(self, losses: Losses) -> Fraction | None:
         """Return the mean of |p - t|; None if an example is unmeasured."""

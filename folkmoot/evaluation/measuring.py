@@ -7,6 +7,7 @@ This module does not depend on models, tasks or rounds.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -108,6 +109,15 @@ def measure(
     return _by_loss(LANGUAGE_MODEL, own, values, tokens, known, groups)
 
 
+def crossed(labels: ArrayLike, groups: Iterable[Any]) -> dict[tuple[str, str], int]:
+    """Return the number of examples of each class and group that occur together; columns as for ``measure``."""
+    return dict(
+        Counter(
+            zip(_names("labels", labels).tolist(), _names("groups", _listed(groups)).tolist(), strict=True)
+        )
+    )
+
+
 def triggered(images: NDArray[Any], trigger: str) -> NDArray[Any]:
     """Return images with a patch of an eighth of the rows, as bright as the brightest pixel of all images.
 
@@ -144,9 +154,11 @@ def _classification(
     belongs = _places(members, kinds)
     right = true_classes == given
     columns = (true_classes, given, true_classes[right])
-    counts = zip(names, *(np.bincount(one, minlength=len(names)).tolist() for one in columns), strict=True)
+    counts = zip(
+        names, *(np.bincount(column, minlength=len(names)).tolist() for column in columns), strict=True
+    )
     shares = (belongs, belongs[right])
-    sizes = zip(kinds, *(np.bincount(one, minlength=len(kinds)).tolist() for one in shares), strict=True)
+    sizes = zip(kinds, *(np.bincount(share, minlength=len(kinds)).tolist() for share in shares), strict=True)
     all_losses = None
     parts: list[Losses | None] = [None] * len(kinds)
     if losses is not None:

@@ -62,7 +62,6 @@ class GroupCount:
     """Counts of one group of the held-out examples."""
 
     name: str
-    """Its name."""
     support: int
     """Number of its examples, at least 1."""
     correct: int | None = None
@@ -124,13 +123,13 @@ class Measurement:
     @property
     def examples(self) -> int:
         """Number of held-out examples."""
-        return self.losses.examples if self.losses else sum(one.support for one in self.classes)
+        return self.losses.examples if self.losses else sum(class_.support for class_ in self.classes)
 
     @property
     def accuracy(self) -> Fraction | None:
         """Share of right predictions, or else the task's own metric; None if there is neither."""
         if self.kind == CLASSIFICATION and self.examples:
-            return Fraction(sum(one.correct for one in self.classes), self.examples)
+            return Fraction(sum(class_.correct for class_ in self.classes), self.examples)
         return self._metric("accuracy")
 
     @property
@@ -157,7 +156,7 @@ class Measurement:
         """
         if self.kind not in BY_LOSS:
             return min(self.groups, key=lambda one: one.accuracy or Fraction(0), default=None)
-        unmeasured = (one for one in self.groups if one.mean_loss is None)
+        unmeasured = (group for group in self.groups if group.mean_loss is None)
         highest = max(self.groups, key=lambda one: one.mean_loss or Fraction(0), default=None)
         return next(unmeasured, highest)
 
@@ -168,10 +167,10 @@ class Measurement:
         None without groups, or if an example is unmeasured.
         """
         if self.kind not in BY_LOSS:
-            shares = [one.accuracy for one in self.groups if one.accuracy is not None]
+            shares = [group.accuracy for group in self.groups if group.accuracy is not None]
             mean = self.accuracy
             return None if not shares or mean is None else (max(shares) - min(shares), mean - min(shares))
-        means = [one.mean_loss for one in self.groups]
+        means = [group.mean_loss for group in self.groups]
         known = [one for one in means if one is not None]
         mean = self.mean_loss
         if not known or len(known) < len(means) or mean is None:
@@ -192,32 +191,32 @@ class Measurement:
             "examples": self.examples,
             "classes": [
                 {
-                    "class": one.name,
-                    "support": one.support,
-                    "predicted": one.predicted,
-                    "correct": one.correct,
-                    "recall": None if one.recall is None else rounded(one.recall),
+                    "class": class_.name,
+                    "support": class_.support,
+                    "predicted": class_.predicted,
+                    "correct": class_.correct,
+                    "recall": None if class_.recall is None else rounded(class_.recall),
                 }
-                for one in self.classes
+                for class_ in self.classes
             ],
             "worstClass": worst_class and worst_class.name,
             "loss": self.losses and self.losses.to_json(),
             "perplexity": None if self.perplexity is None else rounded(self.perplexity),
             "regression": self.regression.to_json(self.losses) if self.regression and self.losses else None,
-            "groups": [_group_json(one) for one in self.groups],
+            "groups": [_group_json(group) for group in self.groups],
             "worstGroup": worst_group and worst_group.name,
             "gaps": gaps and {name: rounded(gap) for name, gap in zip(names, gaps, strict=True)},
             "probes": [
                 {
-                    "trigger": one.trigger,
-                    "class": one.name,
-                    "examples": one.examples,
-                    "drawn": one.drawn,
-                    "drawnWithout": one.drawn_without,
-                    "share": rounded(Fraction(one.drawn, one.examples)),
-                    "shareWithout": rounded(Fraction(one.drawn_without, one.examples)),
+                    "trigger": probe.trigger,
+                    "class": probe.name,
+                    "examples": probe.examples,
+                    "drawn": probe.drawn,
+                    "drawnWithout": probe.drawn_without,
+                    "share": rounded(Fraction(probe.drawn, probe.examples)),
+                    "shareWithout": rounded(Fraction(probe.drawn_without, probe.examples)),
                 }
-                for one in self.probes
+                for probe in self.probes
             ],
         }
 
@@ -295,30 +294,30 @@ class Measurement:
 
     def _counts_fit(self) -> bool:
         """Return whether the counts can be those of one set of examples."""
-        names = [one.name for one in self.classes]
-        groups = [one.name for one in self.groups]
-        triggers = [one.trigger for one in self.probes]
+        names = [class_.name for class_ in self.classes]
+        groups = [group.name for group in self.groups]
+        triggers = [probe.trigger for probe in self.probes]
         all_ = self.examples
-        counts = [one.correct for one in self.groups if one.correct is not None]
-        right = sum(one.correct for one in self.classes)
+        counts = [group.correct for group in self.groups if group.correct is not None]
+        right = sum(class_.correct for class_ in self.classes)
         by_class = self.kind == CLASSIFICATION
         return (
             max(len(names), len(groups)) <= MAX_NAMES
             and all(len(set(some)) == len(some) for some in (names, groups, triggers))
-            and all(one.correct <= min(one.support, one.predicted) for one in self.classes)
-            and (not by_class or sum(one.support for one in self.classes) == all_)
-            and (not by_class or sum(one.predicted for one in self.classes) == all_)
+            and all(class_.correct <= min(class_.support, class_.predicted) for class_ in self.classes)
+            and (not by_class or sum(class_.support for class_ in self.classes) == all_)
+            and (not by_class or sum(class_.predicted for class_ in self.classes) == all_)
             and len(counts) == (len(groups) if by_class else 0)
-            and all(one.correct is None or one.correct <= one.support for one in self.groups)
-            and (not groups or sum(one.support for one in self.groups) == all_)
+            and all(group.correct is None or group.correct <= group.support for group in self.groups)
+            and (not groups or sum(group.support for group in self.groups) == all_)
             and (not counts or sum(counts) == right)
-            and all(one.trigger in TRIGGERS and one.name in names for one in self.probes)
-            and all(max(one.drawn, one.drawn_without) <= one.examples <= all_ for one in self.probes)
+            and all(probe.trigger in TRIGGERS and probe.name in names for probe in self.probes)
+            and all(max(probe.drawn, probe.drawn_without) <= probe.examples <= all_ for probe in self.probes)
         )
 
     def _losses_fit(self) -> bool:
         """Return whether the sums can be those of one set of losses, and the sums of the groups add up to the total."""
-        parts = [one.losses for one in self.groups if one.losses is not None]
+        parts = [group.losses for group in self.groups if group.losses is not None]
         if self.losses is None:
             return not parts
         weighted = self.kind == LANGUAGE_MODEL
@@ -360,7 +359,6 @@ class Report:
     state_root: str
     """Value of its ``folkmoot.stateRoot``, 0x-hex; empty if missing."""
     measured: Measurement
-    """The measurement."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a JSON object."""

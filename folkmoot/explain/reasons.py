@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from folkmoot.aggregation.cosines import UNIT
+from folkmoot.aggregation.pay import FACTOR
 from folkmoot.aggregation.registry import PARAMETERS
-from folkmoot.aggregation.rules.guarded_mean import CORE_RATIO
-from folkmoot.aggregation.stages import copies, core_similarity, likeness, root, trajectory
+from folkmoot.aggregation.rules import clamped_mean
+from folkmoot.aggregation.stages import copies, likeness, root, trajectory, uncorrelated
+from folkmoot.protocol.policy import ROOT_SHARE_UNIT
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.protocol.verdict import Reason
 
 
@@ -28,7 +31,6 @@ class Case:
     rule: str
     """Name of the policy's rule."""
     parameters: tuple[int, ...]
-    """Its parameters."""
     weight: int
     """Weight of the entry."""
     reason: Reason
@@ -41,6 +43,8 @@ class Case:
     """The policy's largest sum of squares, if known."""
     delivered: Sequence[str] = ()
     """Contributors of the entries that the rule weighed, in their order, if known."""
+    pay: int | None = None
+    """Its pay in 1/FULL_PAY of a full place; None under a rule without pays."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,7 @@ class Explanation:
     """What the contributor could do next."""
 
 
-@dataclass(frozen=True)
-class Words:
+class Words(NamedTuple):
     """A reason in words."""
 
     summary: str
@@ -67,175 +70,28 @@ class Words:
     """What to do next."""
 
 
-_REASONS: dict[str, Words] = {
-    "round-unknown": Words(
-        "Refused on arrival: there is no such round.", "Train for the round that the coordinator has open."
-    ),
-    "round-closed": Words(
-        "Refused on arrival: the commit window of the round was over.",
-        "Answer sooner: a faster connection or fewer other programs, or ask for a policy with a longer window.",
-    ),
-    "wrong-base": Words(
-        "Refused on arrival: it was not trained from the round's base.",
-        "Train from the state that the chain has as the round's base; `folkmoot join` checks it.",
-    ),
-    "wrong-size": Words(
-        "Refused on arrival: the file has not the model's size.",
-        "Check that your task and the federation's manifest are the same.",
-    ),
-    "invalid-encoding": Words(
-        "Refused on arrival: a byte can't be part of an update.",
-        "Use this release's encoder; a file damaged on the way can be sent again.",
-    ),
-    "wrong-root": Words(
-        "Refused on arrival: the file is not the one that was signed for.",
-        "Send the file that belongs to the commitment; one damaged on the way can be sent again.",
-    ),
-    "wrong-norm": Words(
-        "Refused on arrival: the sum of squares is not the one that was signed for.",
-        "Use this release's encoder, which computes it.",
-    ),
-    "norm-too-large": Words(
-        "Refused on arrival: the update is longer than the policy allows.",
-        "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
-    ),
-    "norm-too-small": Words(
-        "Refused on arrival: the update is shorter than the noise that the policy asks for would make it.",
-        "Train with the policy's noise; `folkmoot status --json` shows it.",
-    ),
-    "invalid-signature": Words(
-        "Refused on arrival: the signature is not the account's.",
-        "Sign with the account's own key, for this chain and ledger; if you sent nothing, somebody used your name.",
-    ),
-    "stake-too-low": Words(
-        "Refused: the account's enrolled stake was below the policy's minimum.",
-        "Add stake with `folkmoot stake`, enrol with it (`folkmoot enrol`), and don't unbond during a round.",
-    ),
-    "not-enrolled": Words(
-        "Refused: the account is not enrolled.",
-        "Enrol with `folkmoot enrol`; it counts from the next round on.",
-    ),
-    "budget-spent": Words(
-        "Refused: the account has spent its privacy budget under the round's policy.",
-        "Nothing is wrong: its records are protected by taking part no more. `folkmoot balance` shows what is left; a "
-        "vote can raise the cap.",
-    ),
-    "no-place": Words(
-        "Refused: the account had no place in the round. More stake was enrolled than the round had places and the "
-        "account was not drawn, or it enrolled when the round was open already.",
-        "Nothing: it takes part in later rounds. With more stake enrolled it is drawn more often.",
-    ),
-    "duplicate": Words(
-        "Refused on arrival: the account already had another commitment in the round.",
-        "Run one node an account; the first commitment stands.",
-    ),
-    "round-full": Words(
-        "Refused: the round had as many commitments as its policy takes.",
-        "Answer sooner, or ask for a policy with more places.",
-    ),
-    "invalid-commitment": Words(
-        "Refused on arrival: the commitment can't be read.",
-        "Send it as `folkmoot submit` and this release's mod do.",
-    ),
-    "not-delivered": Words(
-        "Committed, but its file never arrived, or arrived damaged.",
-        "Keep the node online until the round is anchored. Only the coordinator says that the file did not "
-        "arrive: keep its answer as proof that you sent it.",
-    ),
-    "outlier": Words(
-        "Excluded: the rule selected other updates. Rare data has this effect too; it is no evidence of an attack.",
-        "You lose only the pay of this round. If this continues, ask for a policy with a rule that gives partial "
-        "weights, such as guided_mean.",
-    ),
-    "zero-update": Words(
-        "Excluded: all values of the update are 0.",
-        "Check that training changes the model: the learning rate, the number of steps, the data.",
-    ),
-    "copy": Words(
-        "Excluded: it is a copy or a near-duplicate of an update that was committed earlier, or of one that another "
-        "contributor sent in an earlier round.",
-        "Train on your own data from this round's base. Two nodes that send equal updates share one weight.",
-    ),
-    "uncorrelated": Words(
-        "Excluded: it is about orthogonal to all other updates, as noise is.",
-        "Check the data, the labels and the learning rate: a model that does not learn sends noise.",
-    ),
-    "against-core": Words(
-        "Excluded: its cosine similarity with the majority's core is clearly negative.",
-        "Check the labels first, then the learning rate. You lose only the pay of this round, and a vote can change "
-        "the policy if the majority is wrong.",
-    ),
-    "against-root": Words(
-        "Excluded: its cosine similarity with the root-set update, the coordinator's own, is not positive.",
-        "Check the labels. If your data is rare, the root set may lack it: ask the coordinator, or for another policy.",
-    ),
-    "against-trajectory": Words(
-        "Excluded: its cosine similarity with the model's trajectory is clearly negative.",
-        "Check the labels and that each round trains from the round's base, not from an old model.",
-    ),
-    "root": Words(
-        "The coordinator's own entry, the root-set update: it is compared with the others, neither summed nor paid.",
-        "Nothing: contribute from another account to get a weight.",
-    ),
-    "accepted": Words("Accepted: the weight is above 0.", "Nothing."),
-}
-"""Every reason code in words."""
-
 _RULES: dict[str, str] = {
     "mean": "every delivered update has the same weight, of equal ones the first",
+    "clamped_mean": "without zero updates, copies, replays and noise; multipliers follow the sum of each contributor's "
+    "last eight published updates: how alike it is to others, its median cosine with them, its cosine with the model's "
+    "trajectory, and how many updates are in it; and, by a quarter to one, the update's cosine with the root-set "
+    "update, if there is one; clipped to the median norm",
     "multi_krum": "the updates with the smallest Krum scores (sums of squared distances to the nearest others) have "
     "weight 1, the others 0",
-    "clipped_mean": "updates are clipped to the median norm",
-    "nnm": "each update is replaced by the mean of its nearest neighbours; the weight of an update is the number of "
-    "these means that it is in",
-    "geometric_median": "the weights of Weiszfeld's iteration, larger for updates nearer to the geometric median",
-    "centered_clipping": "the centre moves by the mean of the differences to the updates, clipped to the median norm",
-    "majority": "only the first single-linkage cluster with a majority of the updates, clipped to its median norm",
-    "guarded_mean": "without zero updates, copies, replays and noise; outside of the majority's core the multiplier "
-    "follows the cosine similarity with the core; clipped to the median norm",
-    "guided_mean": "as guarded_mean, but after the first round the core leaves each multiplier a floor of two equal "
-    "shares; multipliers also follow the cosine with the model's trajectory, and only a clearly negative cosine "
-    "excludes an update",
-    "guarded_nnm": "without zero updates, copies, replays and noise; clipped to the median norm; then "
-    "nearest-neighbour mixing",
-    "fltrust": "the positive part of the cosine with the root-set update, every update at the same norm",
-    "root_cosine": "without zero updates, copies, replays and noise; clipped to the median norm; weighted by the "
-    "cosine with the root-set update",
-    "root_guard": "as guarded_mean, with multipliers also from the cosine with the root-set update",
-    "rooted_mean": "as guided_mean, with multipliers also from the cosine with the root-set update, by a quarter to "
-    "one, so that it excludes nobody",
-    "root_veto": "without zero updates, copies, replays and noise; the root-set update excludes up to f; then "
-    "nearest-neighbour mixing",
-    "windowed_mean": "without zero updates, copies and replays; multipliers follow the sum of each contributor's "
-    "last eight published updates: how alike it is to others, its median cosine with them, its cosine with the model's "
-    "trajectory, and how many updates are in it; clipped to the median norm",
-    "trimmed_mean": "every update that is not zero has weight 1; in each coordinate the t smallest and t largest "
-    "values are trimmed, whoever sent them",
-    "guarded_trimmed_mean": "without zero updates, copies, replays and noise; the others have weight 1; in each "
-    "coordinate the t smallest and t largest values are trimmed, whoever sent them",
 }
 """How each rule weighs."""
 
-_IN_PARTS = frozenset(
-    {
-        "clipped_mean",
-        "majority",
-        "guarded_mean",
-        "guided_mean",
-        "root_cosine",
-        "root_guard",
-        "rooted_mean",
-        "windowed_mean",
-    }
-)
-"""Rules whose verdicts have all factors of the weight among their numbers."""
 
-
-def words_of(reason: str) -> Words:
-    """Return the words for a reason code, also for an unknown one (of a newer release)."""
-    return _REASONS.get(
-        reason, Words(f"{reason}: this release does not know the reason.", "Update Folkmoot to read it.")
-    )
+def words_of(code: str) -> Words:
+    """Return the words for a reason code, also for one that is not in the table."""
+    if code in set(Reason):
+        return Words(Reason(code).summary, Reason(code).advice)
+    if code == "invalid-commitment":  # it is refused before anybody knows whose update it is
+        return Words(
+            "Refused on arrival: the commitment can't be read.",
+            "Send it as `folkmoot submit` and this release's mod do.",
+        )
+    return Words(f"{code}: this release does not know the reason.", "Update Folkmoot to read it.")
 
 
 def explain(case: Case) -> Explanation:
@@ -265,11 +121,26 @@ def why_low(verdict: Mapping[str, Any], share: float) -> str:
     if "krumScore" in numbers and not share:
         ratio = int(numbers["krumScore"]) / max(1, int(numbers["krumThreshold"]))
         reason = f"its Krum score is {ratio:.2f} times the largest selected one"
+    elif (
+        "medianCosine" in numbers
+        and share < 0.5
+        and int(numbers["medianCosine"]) < int(numbers["medianCosineMedian"])
+    ):
+        reason = f"median cosine with the others {int(numbers['medianCosine']) / UNIT:.2f}"
     elif "trajectoryCosine" in numbers and share < 0.5:
         reason = f"cosine with the model's trajectory {int(numbers['trajectoryCosine']) / UNIT:.2f}"
-    elif "coreSimilarity" in numbers and share < 0.5:
-        reason = f"cosine with the majority's core {int(numbers['coreSimilarity']) / UNIT:.2f}"
     return f" ({reason})" if reason else ""
+
+
+def why_paid_less(verdict: Mapping[str, Any]) -> str:
+    """Return what limits the pay of an update, in parentheses; nothing if it is paid in full, or for nothing."""
+    numbers, pay = verdict.get("numbers") or {}, verdict.get("pay")
+    if not int(verdict["weight"]) or pay is None or int(pay) >= FULL_PAY or "novelty" not in numbers:
+        return ""
+    novelty = int(numbers["novelty"])
+    if FACTOR * novelty > int(pay):
+        return " (its weight limits it)"
+    return f" (what is new in it is {percent_of(novelty, UNIT)} of the median)"
 
 
 def factor_product(case: Case) -> Fraction | None:
@@ -277,8 +148,10 @@ def factor_product(case: Case) -> Fraction | None:
 
     Weights are these products, scaled so that the round's largest is as large as it may be, and rounded down.
     """
-    if case.rule not in _IN_PARTS or case.reason in (Reason.NOT_DELIVERED, Reason.ROOT):
+    if case.rule != clamped_mean.NAME or case.reason in (Reason.NOT_DELIVERED, Reason.ROOT):
         return None
+    if "rootShare" in case.numbers:
+        return None  # a sum, not a product
     if case.weight == 0:
         return Fraction(0)
     part = Fraction(1)
@@ -290,20 +163,39 @@ def factor_product(case: Case) -> Fraction | None:
 def _weight(case: Case) -> str:
     if case.largest == 0:
         return f"Weight {case.weight}."
-    percent = _percent(case.weight, case.largest)
+    percent = percent_of(case.weight, case.largest)
     text = f"Weight {case.weight} of at most {case.largest} in this round: {percent}."
     part = factor_product(case)
     if part is None or case.weight == 0:
         return text
-    share = _percent(part.numerator, part.denominator)
+    share = percent_of(part.numerator, part.denominator)
     return (
         f"The product of its factors is {share}; the largest product has the round's largest weight. {text}"
     )
 
 
 def _advice(case: Case, words: Words) -> str:
+    return f"{_weight_advice(case, words)}{_pay_advice(case)}"
+
+
+def _pay_advice(case: Case) -> str:
+    """Return what would raise the pay of an update that counts, after a space; nothing if its pay is full."""
+    novelty = case.numbers.get("novelty")
+    if case.weight == 0 or case.pay is None or case.pay >= FULL_PAY or novelty is None:
+        return ""
+    if FACTOR * novelty > case.pay:
+        return " For more pay: its weight limits the pay, so what raises the weight raises both."
+    return (
+        " For more pay: pay follows what is new in an update and others confirm. Train on your own data, from the "
+        "round's base, in each round; one low pay can be chance."
+    )
+
+
+def _weight_advice(case: Case, words: Words) -> str:
     if case.reason is not Reason.ACCEPTED or 10 * case.weight >= 9 * case.largest:
         return words.advice
+    if case.numbers.get("medianCosine", 0) < 0 < case.numbers.get("medianCosineMedian", 0):
+        return "Check the labels first, then the learning rate: your updates point away from most others."
     if 10 * _clip_factor(case) < 9 * UNIT:
         return (
             "Fewer local steps or a smaller learning rate give an update a smaller norm; the federation's settings are "
@@ -364,21 +256,11 @@ def _copy(case: Case) -> str:
 
 def _squared_cosines(case: Case) -> str:
     value = case.numbers["squaredCosineSum"]
-    share = f"{case.numbers['squaredCosineRatio']}/{core_similarity.RATIO_UNIT}"
+    share = f"{case.numbers['squaredCosineRatio']}/{uncorrelated.RATIO_UNIT}"
     return (
         f"Its squared cosines with the others add up to {value / UNIT**2:.6f} ({value} of {UNIT**2}): less than "
         f"{share} of the round's median of such sums."
     )
-
-
-def _core(case: Case) -> str:
-    value, median = case.numbers["coreSimilarity"], case.numbers["coreSimilarityMedian"]
-    half = CORE_RATIO * median // core_similarity.RATIO_UNIT
-    text = (
-        f"It is outside of the majority's core: its core similarity, the cosine with the core's sum, is "
-        f"{_cosine(value)}; the median of the core's own members is {_cosine(median)}."
-    )
-    return f"{text} {_ramp('core similarity', value, half, case.numbers.get('multiplierFloor', 0))}"
 
 
 def _likeness(case: Case) -> str:
@@ -386,7 +268,7 @@ def _likeness(case: Case) -> str:
     return (
         f"The sum of its contributor's last updates is more alike to those of others than usual (squared cosines add "
         f"up to {value}, the median is {median}): who is alike shares weight, so its multiplier is multiplied by "
-        f"{_percent(_likeness_factor(case), UNIT)}."
+        f"{percent_of(_likeness_factor(case), UNIT)}."
     )
 
 
@@ -402,7 +284,7 @@ def _presence(case: Case) -> str:
     value, most = case.numbers["windowRounds"], case.numbers["windowRoundsMost"]
     return (
         f"{value} updates of its contributor are in the sum that it is judged by, and {most} of those who have most: "
-        f"its multiplier is multiplied by {_percent(_presence_factor(case), UNIT)}."
+        f"its multiplier is multiplied by {percent_of(_presence_factor(case), UNIT)}."
     )
 
 
@@ -421,39 +303,39 @@ def _trajectory(case: Case) -> str:
 
 def _ramp(what: str, value: int, half: int, floor: int = 0) -> str:
     if half <= 0:
-        smallest = f" (the floor of the factors was {floor} of {UNIT}, {_percent(floor, UNIT)})"
+        smallest = f" (the floor of the factors was {floor} of {UNIT}, {percent_of(floor, UNIT)})"
         return f"That is not above 0, so it changed nobody's multiplier{smallest if floor else ''}."
     factor = _ramp_factor(value, half, floor)
-    lowest = f"{_percent(floor, UNIT)} (the floor)" if floor else "0"
+    lowest = f"{percent_of(floor, UNIT)} (the floor)" if floor else "0"
     return (
         f"The factor is {lowest} for a {what} of {-half / UNIT:.3f} or less and 1 from {half / UNIT:.3f} on: "
         f"factor = floor({UNIT} * ({value} + {half}) / (2 * {half})), from {floor} to {UNIT}, = {factor} "
-        f"({_percent(factor, UNIT)})."
+        f"({percent_of(factor, UNIT)})."
     )
 
 
 def _root(case: Case) -> str:
-    value = case.numbers["rootCosine"]
-    text = f"Its cosine with the root-set update, the coordinator's own, is {_cosine(value)}"
-    if case.rule == "root_veto":
-        vetoed = "it is one of them" if case.reason is Reason.AGAINST_ROOT else "it is not one of them"
-        return (
-            f"{text}: of the negative cosines the {case.parameters[0]} smallest are excluded, and {vetoed}."
-        )
-    if (half := case.numbers.get("rootMedian")) is not None:
-        return f"{text}; the round's median is {_cosine(half)}. {_ramp('cosine', value, half, root.FLOOR)}"
-    if value > 0:
-        return f"{text}: its multiplier is multiplied by {_percent(value, UNIT)}."
-    if case.reason is Reason.AGAINST_ROOT:
-        return f"{text}: an update with a cosine of 0 or less is excluded."
-    return f"{text}: not above 0; but nobody's was, so nobody was excluded for it."
+    value, half = case.numbers["rootCosine"], case.numbers["rootMedian"]
+    return (
+        f"Its cosine with the root-set update, the coordinator's own, is {_cosine(value)}; the round's median is "
+        f"{_cosine(half)}. {_ramp('cosine', value, half, root.FLOOR)}"
+    )
+
+
+def _root_share(case: Case) -> str:
+    value = case.numbers["rootShare"]
+    return (
+        f"By the policy the root set gives out {percent_of(case.parameters[0], ROOT_SHARE_UNIT)} of the weight, by the "
+        f"cosine with the root-set update: {percent_of(value, UNIT)} ({value} of {UNIT}) of this update's weight is "
+        "from there."
+    )
 
 
 def _clip(case: Case) -> str:
     value = case.numbers["clipFactor"]
     times = f"{UNIT / value:.2f}" if value else f"more than {UNIT}"
     return (
-        f"Its norm is {times} times the median of the included updates: it was clipped to {_percent(value, UNIT)} "
+        f"Its norm is {times} times the median of the included updates: it was clipped to {percent_of(value, UNIT)} "
         f"({value} of {UNIT})."
     )
 
@@ -468,33 +350,37 @@ def _score(case: Case) -> str:
     )
 
 
+def _novelty(case: Case) -> str:
+    value = case.numbers["novelty"]
+    if case.weight == 0:
+        return "Its weight is 0, so its pay is 0, whatever is new in it."
+    return (
+        f"What is new in it beside everything public, as far as others confirm it, is {value / UNIT:.3f} times the "
+        f"median one ({value} of {UNIT}). A full pay takes half of the median, and half of the median weight."
+    )
+
+
 _NUMBERS: tuple[tuple[tuple[str, ...], Callable[[Case], str]], ...] = (
     (("sumSquares",), _sum_squares),
     (("copyOfEntry",), _equal),
     (("copyCosine", "copyOf", "copyRatio", "copyRepeat", "copySource"), _copy),
     (("squaredCosineSum", "squaredCosineRatio"), _squared_cosines),
-    (("coreSimilarity", "coreSimilarityMedian", "multiplierFloor"), _core),
     (("likeness", "likenessMedian"), _likeness),
     (("medianCosine", "medianCosineMedian"), _median_cosine),
     (("trajectoryCosine", "trajectoryMedian", "trajectoryThreshold"), _trajectory),
     (("windowRounds", "windowRoundsMost"), _presence),
     (("rootCosine", "rootMedian"), _root),
+    (("rootShare",), _root_share),
     (("clipFactor",), _clip),
     (("krumScore", "krumThreshold"), _score),
+    (("novelty",), _novelty),
 )
 """The numbers in the order of the stages."""
 
 
 def _ramp_factor(value: int, half: int, floor: int = 0) -> int:
-    """Return the factor of a ramp, such as that of ``weigh_by_core`` or ``weigh_by_trajectory``, up to UNIT."""
+    """Return the factor of a ramp, such as that of ``weigh_by_trajectory``, up to UNIT."""
     return max(floor, min(UNIT, UNIT * (value + half) // (2 * half))) if half > 0 else UNIT
-
-
-def _core_factor(case: Case) -> int:
-    if "coreSimilarity" not in case.numbers:
-        return UNIT
-    half = CORE_RATIO * case.numbers["coreSimilarityMedian"] // core_similarity.RATIO_UNIT
-    return _ramp_factor(case.numbers["coreSimilarity"], half, case.numbers.get("multiplierFloor", 0))
 
 
 def _trajectory_factor(case: Case) -> int:
@@ -512,10 +398,9 @@ def _trajectory_floor(case: Case) -> int:
 
 
 def _root_factor(case: Case) -> int:
-    value = case.numbers.get("rootCosine", UNIT)
-    if "rootMedian" in case.numbers:
-        return _ramp_factor(value, case.numbers["rootMedian"], root.FLOOR)
-    return value if value > 0 else UNIT
+    if "rootCosine" not in case.numbers:
+        return UNIT
+    return _ramp_factor(case.numbers["rootCosine"], case.numbers["rootMedian"], root.FLOOR)
 
 
 def _likeness_factor(case: Case) -> int:
@@ -541,7 +426,6 @@ def _clip_factor(case: Case) -> int:
 
 
 _FACTORS: tuple[Callable[[Case], int], ...] = (
-    _core_factor,
     _likeness_factor,
     _median_cosine_factor,
     _trajectory_factor,
@@ -555,5 +439,6 @@ def _cosine(value: int) -> str:
     return f"{value / UNIT:.3f} ({value} of {UNIT})"
 
 
-def _percent(value: int, whole: int) -> str:
+def percent_of(value: int, whole: int) -> str:
+    """Return a part of a whole as text."""
     return f"{100 * value / whole:.1f} %"

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from folkmoot.errors import InputError
+from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.protocol.verdict import Reason, Verdict
 
 FULL = 1024
@@ -27,7 +29,7 @@ MEMORY = 8
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Weight and reason of one entry in one anchored round, with what its pay depends on."""
+    """Weight, pay and reason of one entry in one anchored round, with what its tokens depend on."""
 
     round: int
     """Number of the round."""
@@ -37,19 +39,24 @@ class Part:
     """Why."""
     largest: int
     """Largest weight of the round, at least 1."""
-    eligible_entries: int
-    """Entries of the round that can be paid: all but its coordinator's own."""
+    places: int
+    """Shares of the round's reward: the most contributors that its policy allows."""
     reward: int
     """Tokens (1e-18) that the policy gives for the round."""
     final: bool
     """Whether the challenge window is over, so that the pay stands."""
     root: bool = False
     """Whether it is the coordinator's own entry, which is compared and never summed."""
+    share: int | None = None
+    """What the anchor says that it gets of a full place, in 1/FULL_PAY; None under a rule without pays."""
 
     @property
     def pay(self) -> int:
-        """Tokens (1e-18): ``floor(reward * weight / (eligible_entries * largest))``, as ``rewards.payments``."""
-        return 0 if self.root else self.reward * self.weight // (self.eligible_entries * self.largest)
+        """Tokens (1e-18), as ``rewards.payments``: by the share, or else by the weight."""
+        if self.root:
+            return 0
+        part, whole = (self.weight, self.largest) if self.share is None else (self.share, FULL_PAY)
+        return self.reward * part // (self.places * whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +104,6 @@ def next_standing(standing: int, weight: int, largest: int) -> int:
         standing: Before, 0 to FULL.
         weight: Of the entry.
         largest: Largest weight of the round.
-
-    Raises:
-        InputError: The weight is not from 0 to the largest, or the largest is 0.
     """
     if not 0 <= weight <= largest or largest == 0:
         raise InputError(f"The weight {weight} is not from 0 to the round's largest, {largest}.")
@@ -109,29 +113,28 @@ def next_standing(standing: int, weight: int, largest: int) -> int:
 
 
 def parts_of_round(
-    number: int, verdicts: Sequence[Verdict], coordinator: str, reward: int, *, final: bool
+    number: int, verdicts: Sequence[Verdict], coordinator: str, policy: Policy, *, final: bool
 ) -> dict[str, Part]:
     """Return the weight and reason of every contributor of an anchored round, by account.
 
     Args:
-        number: Number of the round.
         verdicts: One an entry.
         coordinator: Account that opened the round, checksummed.
-        reward: Of the round's policy, in units of 1e-18 tokens.
+        policy: Policy of the round.
         final: Whether the round is final.
     """
     largest = max((verdict.weight for verdict in verdicts), default=0)
-    eligible_entries = sum(verdict.contributor != coordinator for verdict in verdicts)
     return {
         verdict.contributor: Part(
             number,
             verdict.weight,
             verdict.reason,
             largest,
-            eligible_entries,
-            reward,
+            policy.max_contributors,
+            policy.reward,
             final,
             root=verdict.contributor == coordinator,
+            share=verdict.pay,
         )
         for verdict in verdicts
     }
@@ -142,9 +145,6 @@ def reputation(parts: Iterable[Part]) -> Reputation:
 
     Args:
         parts: One a round that it has an entry in; rounds in ascending order, without cancelled and slashed ones.
-
-    Raises:
-        InputError: The rounds are not ascending.
     """
     rounds = counted = delivered = root = earned = pending = last = 0
     left_out: Counter[Reason] = Counter()

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from folkmoot.explain.reasons import Case, Explanation, explain
+from folkmoot.explain.reasons import Case, Explanation, explain, percent_of
 from folkmoot.explain.reputation import FULL, Part
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.protocol.verdict import Reason, Verdict
 from folkmoot.runtime.units import format_amount
 
@@ -31,7 +32,6 @@ class Judgement:
     rule: str
     """Name of the policy's rule."""
     parameters: tuple[int, ...]
-    """Its parameters."""
     numbers: dict[str, int]
     """The integers behind the verdict."""
     credited: int | None
@@ -51,10 +51,17 @@ class Judgement:
         if part.root:
             return "Pay: none, the coordinator's own entry is never paid."
         most = format_amount(part.reward)
-        text = (
-            f"Pay = floor(reward * weight / (entries * largest weight)) = floor({most} * {part.weight} / "
-            f"({part.eligible_entries} * {part.largest})) = {format_amount(part.pay)}"
-        )
+        if part.share is None:
+            text = (
+                f"Pay = floor(reward * weight / (places * largest weight)) = floor({most} * {part.weight} / "
+                f"({part.places} * {part.largest})) = {format_amount(part.pay)}"
+            )
+        else:
+            text = (
+                f"The anchor gives it {percent_of(part.share, FULL_PAY)} of a full place, apart from its weight. "
+                f"Pay = floor(reward * share / (places * {FULL_PAY})) = floor({most} * {part.share} / ({part.places} * "
+                f"{FULL_PAY})) = {format_amount(part.pay)}"
+            )
         if self.credited is not None and self.credited != part.pay:
             return f"{text}; but the ledger credited {format_amount(self.credited)}: run `folkmoot audit`."
         if part.pay == 0:
@@ -77,10 +84,11 @@ class Judgement:
             "parameters": list(self.parameters),
             "weight": part.weight,
             "largestWeight": part.largest,
+            "payShare": part.share,
             "reason": str(part.reason),
             "numbers": {name: str(number) for name, number in self.numbers.items()},
             "reward": str(part.reward),
-            "eligibleEntries": part.eligible_entries,
+            "places": part.places,
             "pay": str(part.pay),
             "credited": None if self.credited is None else str(self.credited),
             "explanation": {
@@ -106,8 +114,6 @@ def judge(
 
     Args:
         part: Weight and reason of the entry.
-        verdict: Its verdict.
-        policy: The round's policy.
         entries: Entries of the round.
         credited: What the ledger credited, None before the round is settled.
         weighed: Contributors of the entries that the rule weighed (``weighed_in``); only for naming others.
@@ -121,6 +127,7 @@ def judge(
         part.largest,
         policy.max_sum_squares,
         weighed,
+        verdict.pay,
     )
     return Judgement(
         part,
@@ -146,11 +153,7 @@ def weighed_in(verdicts: Sequence[Verdict], coordinator: str) -> list[str]:
 
 
 def reputation_text(fields: Mapping[str, Any]) -> str:
-    """Return a reputation, as ``Reputation.to_json`` has it, in one sentence.
-
-    Raises:
-        KeyError, TypeError, ValueError: It is none.
-    """
+    """Return a reputation, as ``Reputation.to_json`` has it, in one sentence."""
     rounds, counted, pending, root = (int(fields[name]) for name in ("rounds", "counted", "pending", "root"))
     reasons = ", ".join(f"{reason} {int(count)}" for reason, count in fields["leftOut"].items())
     text = (

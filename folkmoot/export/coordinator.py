@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
+from folkmoot.artifacts.federation import Federation
+from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError
 from folkmoot.evaluation import app_metrics
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.manifest import Manifest
 
 T = TypeVar("T")
 PAGE = 200
@@ -32,12 +32,12 @@ def read(api: CoordinatorApi) -> FederationRecord:
         ArtifactError: A file has another hash than its name.
     """
     deployment = _with_retries(api.deployment)
-    genesis = Genesis.from_json(
-        _with_retries(lambda: api.document(deployment.genesis_hash.removeprefix("0x")))
-    )
-    manifest = Manifest.from_json(_with_retries(lambda: api.artifact(genesis.manifest)))
+    with CoordinatorSource(api.url) as source:
+        manifest = Federation.open(deployment, source).manifest
     contributors = list(_items(api, "/v1/contributors"))
-    rewards, reasons, weights = _verdicts(api, [str(one["address"]) for one in contributors])
+    rewards, reasons, weights, pays = _verdicts(
+        api, [str(contributor["address"]) for contributor in contributors]
+    )
     records = []
     policies: dict[int, dict[str, Any]] = {}
     for view in _items(api, "/v1/rounds"):
@@ -61,6 +61,7 @@ def read(api: CoordinatorApi) -> FederationRecord:
                     failed=states.count("failed") + states.count("refused") if states else None,
                     gas=int(view["gas"]),
                     weights=weights.get(number, {}),
+                    pays=pays.get(number, {}),
                     reasons=reasons.get(number, {}),
                     rewards=rewards.get(number, {}),
                     metrics=app_metrics.flat(report.get("metrics")),
@@ -78,26 +79,33 @@ def read(api: CoordinatorApi) -> FederationRecord:
         ledger=deployment.ledger,
         source=api.url,
         rounds=tuple(sorted(records, key=lambda one: one.number)),
-        names={str(one["address"]): str(one["name"]) for one in contributors if one.get("name")},
+        names={
+            str(contributor["address"]): str(contributor["name"])
+            for contributor in contributors
+            if contributor.get("name")
+        },
     )
 
 
 _ByRound = dict[int, dict[str, Any]]
 
 
-def _verdicts(api: CoordinatorApi, accounts: list[str]) -> tuple[_ByRound, _ByRound, _ByRound]:
-    """Return rewards, reasons and weights by round and contributor."""
+def _verdicts(api: CoordinatorApi, accounts: list[str]) -> tuple[_ByRound, _ByRound, _ByRound, _ByRound]:
+    """Return rewards, reasons, weights and pays by round and contributor."""
     rewards: _ByRound = {}
     reasons: _ByRound = {}
     weights: _ByRound = {}
+    pays: _ByRound = {}
     for account in accounts:
         for verdict in _items(api, f"/v1/contributors/{account}/verdicts"):
             number = int(verdict["round"])
             weights.setdefault(number, {})[account] = int(verdict["weight"])
+            if verdict["payShare"] is not None:
+                pays.setdefault(number, {})[account] = int(verdict["payShare"])
             reasons.setdefault(number, {})[account] = str(verdict["reason"])
             if verdict["credited"] is not None:
                 rewards.setdefault(number, {})[account] = int(verdict["credited"])
-    return rewards, reasons, weights
+    return rewards, reasons, weights, pays
 
 
 def _seconds(view: dict[str, Any], challenge_window: int) -> int | None:

@@ -19,21 +19,23 @@ HASHES = ("state_root", "state", "mean", "verdicts", "header_hash")
 def written(record: FederationRecord) -> bytes:
     """Return the file, in UTF-8.
 
-    Columns: `COLUMNS` (amounts in tokens, exact), the metrics by name, `HASHES`, then `weight`, `verdict` and `reward`
-    of each contributor with the account after a space. An unknown value is empty.
+    Columns: `COLUMNS` (amounts in tokens, exact), the metrics by name, `HASHES`, then `weight`, `pay`, `verdict` and
+    `reward` of each contributor with the account after a space. An unknown value is empty.
     """
     metrics, accounts = record.metric_names, record.contributors
-    personal = [f"{kind} {account}" for account in accounts for kind in ("weight", "verdict", "reward")]
+    personal = [
+        f"{kind} {account}" for account in accounts for kind in ("weight", "pay", "verdict", "reward")
+    ]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([*COLUMNS, *map(_inert, metrics), *HASHES, *personal])
-    for one in record.rounds:
+    for round_ in record.rounds:
         writer.writerow(
             [
-                *_plain(one),
-                *("" if name not in one.metrics else repr(one.metrics[name]) for name in metrics),
-                *(one.hashes.get(name, "") for name in HASHES),
-                *(value for account in accounts for value in _of(one, account)),
+                *_plain(round_),
+                *("" if name not in round_.metrics else repr(round_.metrics[name]) for name in metrics),
+                *(round_.hashes.get(name, "") for name in HASHES),
+                *(value for account in accounts for value in _of(round_, account)),
             ]
         )
     return text.getvalue().encode()
@@ -46,10 +48,11 @@ def _plain(one: RoundRecord) -> list[object]:
     return [one.number, one.phase, opened, *map(_or_empty, counts), reward, one.base, one.policy]
 
 
-def _of(one: RoundRecord, account: str) -> tuple[object, object, object]:
+def _of(one: RoundRecord, account: str) -> tuple[object, object, object, object]:
     reward = one.rewards.get(account)
     return (
         _or_empty(one.weights.get(account)),
+        _or_empty(one.pays.get(account)),
         one.reasons.get(account, ""),
         "" if reward is None else _tokens(reward),
     )

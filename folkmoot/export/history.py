@@ -18,11 +18,7 @@ FILE = "history.json"
 
 
 def write(record: FederationRecord, folder: Path) -> None:
-    """Write the records.
-
-    Raises:
-        OSError: The file can't be written.
-    """
+    """Write the records."""
     write_whole(folder / FILE, json.dumps(asdict(record), indent=1).encode())
 
 
@@ -34,11 +30,11 @@ def read(folder: Path) -> FederationRecord:
     """
     path = folder / FILE
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        rounds = tuple(RoundRecord(**_fitting(one, ROUND)) for one in found.pop("rounds"))
-        outcome = Outcome(**_fitting(found.pop("outcome"), Outcome().__dict__))
-        warnings = tuple(str(one) for one in found.pop("warnings"))
-        plain = _fitting(found, PLAIN)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        rounds = tuple(RoundRecord(**_fitting(one, ROUND)) for one in document.pop("rounds"))
+        outcome = Outcome(**_fitting(document.pop("outcome"), Outcome().__dict__))
+        warnings = tuple(str(one) for one in document.pop("warnings"))
+        plain = _fitting(document, PLAIN)
         return FederationRecord(rounds=rounds, outcome=outcome, warnings=warnings, **plain)
     except FileNotFoundError as error:
         raise InputError(
@@ -75,6 +71,7 @@ ROUND = {
     "failed": 0,
     "gas": 0,
     "weights": {"": 0},
+    "pays": {"": 0},
     "reasons": {"": ""},
     "rewards": {"": 0},
     "metrics": {"": 0.0},
@@ -87,17 +84,13 @@ PLAIN = {"task": "", "chain_id": 0, "ledger": "", "source": "", "names": {"": ""
 
 
 def _fitting(values: Mapping[str, Any], like: Mapping[str, Any]) -> dict[str, Any]:
-    """Return values whose types are those of the examples.
-
-    Raises:
-        TypeError: One has another type.
-    """
+    """Return values whose types are those of the examples."""
     for name, value in values.items():
         example = like[name]
         parts = value.values() if isinstance(value, dict) else [value]
         wanted = next(iter(example.values()), "") if isinstance(example, dict) else example
         kinds = (int, float) if isinstance(wanted, float) else type(wanted)
         fits = isinstance(value, dict) == isinstance(example, dict)
-        if value is not None and not (fits and all(isinstance(one, kinds) for one in parts)):
+        if value is not None and not (fits and all(isinstance(part, kinds) for part in parts)):
             raise TypeError(f"{name} has another type")
     return dict(values)

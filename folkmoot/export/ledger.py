@@ -7,54 +7,16 @@ them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.client import Chain
 from folkmoot.errors import ArtifactError
 from folkmoot.export.rounds import FederationRecord, RoundRecord
-from folkmoot.ledger.entries import entries_of
-from folkmoot.ledger.events import (
-    Event,
-    RewardCredited,
-    RoundAnchored,
-    RoundCancelled,
-    RoundFinalized,
-    RoundOpened,
-    RoundSettled,
-    RoundSlashed,
-    UpdatesCommitted,
-)
-from folkmoot.ledger.scan import fold_ledger
-from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.ledger.replay import Round, read_state
 from folkmoot.protocol.verdict import Artifacts, Verdicts
-
-MANIFEST_LIMIT = 128 << 20
-"""Maximum size in bytes of a manifest."""
-
-_OF_ROUND = (
-    RoundOpened,
-    UpdatesCommitted,
-    RoundAnchored,
-    RoundFinalized,
-    RoundSettled,
-    RoundCancelled,
-    RoundSlashed,
-)
-
-
-@dataclass
-class _Round:
-    """A round while its events are read."""
-
-    opened: RoundOpened
-    contributors: list[str] = field(default_factory=list)
-    anchor: RoundAnchored | None = None
-    phase: str = ""
-    rewards: dict[str, int] = field(default_factory=dict)
-    transactions: set[bytes] = field(default_factory=set)
+from folkmoot.rpc.client import Phase
 
 
 def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
@@ -62,20 +24,12 @@ def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
 
     Args:
         chain: Endpoint and addresses of the contracts.
-        source: Source of the files.
         name: Name of the source.
-
-    Raises:
-        RpcError: The endpoint failed, or its events do not fit together.
-        ArtifactError: The source can't be read. A file that it lacks is a warning.
     """
-    rounds = fold_ledger(chain, _folded)
+    rounds = read_state(chain).rounds
     now = chain.rpc.latest_timestamp()
     warnings: list[str] = []
-    times: dict[int, int] = {}
-    records = [
-        _record(chain, source, number, one, now, times, warnings) for number, one in sorted(rounds.items())
-    ]
+    records = [_record(chain, source, round_, now, warnings) for _, round_ in sorted(rounds.items())]
     return FederationRecord(
         task=_task(chain, source, warnings),
         chain_id=chain.deployment.chain_id,
@@ -86,62 +40,43 @@ def read(chain: Chain, source: ArtifactSource, name: str) -> FederationRecord:
     )
 
 
-def _folded(events: Iterable[Event]) -> dict[int, _Round]:
-    rounds: dict[int, _Round] = {}
-    for event in events:
-        if isinstance(event, RoundOpened):
-            rounds[event.round] = _Round(event)
-        if isinstance(event, _OF_ROUND):
-            rounds[event.round].transactions.add(event.transaction)
-        match event:
-            case UpdatesCommitted():
-                rounds[event.round].contributors += [entry.contributor for entry in entries_of(event)]
-            case RoundAnchored():
-                rounds[event.round].anchor = event
-                rounds[event.round].phase = "anchored"
-            case RoundFinalized():
-                rounds[event.round].phase = "final"
-            case RoundCancelled():
-                rounds[event.round].phase = "cancelled"
-            case RoundSlashed():
-                rounds[event.round].phase = "slashed"
-            case RewardCredited():
-                rounds[event.round].rewards[event.contributor] = event.amount
-            case _:
-                pass
-    return rounds
-
-
 def _record(
-    chain: Chain,
-    source: ArtifactSource,
-    number: int,
-    events: _Round,
-    now: int,
-    times: dict[int, int],
-    warnings: list[str],
+    chain: Chain, source: ArtifactSource, round_: Round, now: int, warnings: list[str]
 ) -> RoundRecord:
-    opened = events.opened
-    opened_at = _time(chain, opened, times)
+    number, opened = round_.number, round_.opened
+    phase = round_.phase.name.lower()
+    if round_.phase is Phase.OPEN and now >= opened.commit_deadline:
+        phase = "committed"
+    acts = (
+        opened,
+        *round_.commits,
+        round_.anchored,
+        round_.finalized,
+        round_.settled,
+        round_.cancellation,
+        round_.slashed,
+    )
     record = RoundRecord(
         number=number,
-        phase=events.phase or ("open" if now < opened.commit_deadline else "committed"),
-        base=opened.base,
-        policy=opened.policy_id,
-        opened_at=opened_at,
-        entries=len(events.contributors),
-        gas=sum(_gas(chain, digest) for digest in sorted(events.transactions)),
-        rewards=events.rewards,
+        phase=phase,
+        base=round_.base,
+        policy=round_.policy_id,
+        opened_at=round_.opened_at,
+        entries=len(round_.commits),
+        gas=sum(
+            _gas(chain, digest) for digest in sorted({act.transaction for act in acts if act is not None})
+        ),
+        rewards=round_.credited,
         hashes={"header_hash": "0x" + opened.header_hash.hex()},
     )
-    if events.anchor is None:
+    anchor = round_.anchor
+    if anchor is None:
         return record
-    anchor = events.anchor.anchor
     hashes = {**record.hashes, "state_root": "0x" + anchor.state_root.hex()}
     reasons: dict[str, str] = {}
     try:
         verdicts = Verdicts.from_json(source.document(anchor.verdict_hash.hex()))
-        reasons = {one.contributor: str(one.reason) for one in verdicts.verdicts}
+        reasons = {verdict.contributor: str(verdict.reason) for verdict in verdicts.verdicts}
         files = Artifacts.from_json(source.document(anchor.artifacts_hash.hex()))
         hashes |= {"state": files.state, "mean": files.mean, "verdicts": files.verdicts}
     except ArtifactError as error:
@@ -150,20 +85,12 @@ def _record(
         warnings.append(f"Round {number}: verdicts or file hashes are left out. {error.message}")
     return replace(
         record,
-        seconds=_time(chain, events.anchor, times) - opened_at,
-        weights=dict(zip(events.contributors, anchor.weights, strict=False)),
+        seconds=round_.anchored_at - round_.opened_at,
+        weights=dict(zip(round_.contributors, anchor.weights, strict=False)),
+        pays=dict(zip(round_.contributors, anchor.pays, strict=False)),
         reasons=reasons,
         hashes=hashes,
     )
-
-
-def _time(chain: Chain, event: Event, times: dict[int, int]) -> int:
-    """Return the Unix time of an event's block."""
-    if event.block not in times:
-        rpc, method = chain.rpc, "eth_getBlockByNumber"
-        block = rpc.call(method, [hex(event.block), False])
-        times[event.block] = rpc.quantity(method, rpc.member(method, block, "timestamp"))
-    return times[event.block]
 
 
 def _gas(chain: Chain, transaction: bytes) -> int:
@@ -174,8 +101,7 @@ def _gas(chain: Chain, transaction: bytes) -> int:
 
 def _task(chain: Chain, source: ArtifactSource, warnings: list[str]) -> str:
     try:
-        genesis = Genesis.from_json(source.document(chain.deployment.genesis_hash.removeprefix("0x")))
-        return Manifest.from_json(source.fetch(genesis.manifest, MANIFEST_LIMIT).read_bytes()).task
+        return Federation.open(chain.deployment, source).manifest.task
     except ArtifactError as error:
         if error.code == "artifact-unreachable":
             raise

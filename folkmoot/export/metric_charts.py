@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from markupsafe import Markup
+
 from folkmoot.evaluation import app_metrics
 from folkmoot.web.charts import Line, chart
-from folkmoot.web.markup import Markup, tag
 
 ByRound = Mapping[int, Mapping[str, float]]
 """Metrics in the form of `app_metrics.flat`, by round."""
@@ -18,11 +19,10 @@ def loss_and_accuracy(metrics: ByRound) -> Markup | None:
     names = _names(metrics)
     losses = [name for name in names if app_metrics.is_loss(name)]
     shares = [name for name in names if app_metrics.is_share(name) and name not in losses]
-    drawn = Markup.of(
+    return side_by_side(
         chart("Loss", _lines(metrics, losses), app_metrics.number),
         chart("Accuracy", _lines(metrics, shares), app_metrics.percent),
     )
-    return tag("div", drawn, class_="charts") if drawn else None
 
 
 def others(metrics: ByRound, most: int) -> Markup | None:
@@ -30,8 +30,13 @@ def others(metrics: ByRound, most: int) -> Markup | None:
     names = [
         name for name in _names(metrics) if not (app_metrics.is_loss(name) or app_metrics.is_share(name))
     ]
-    drawn = [chart(name, _lines(metrics, [name]), app_metrics.number) for name in names[:most]]
-    return tag("div", drawn, class_="charts") if drawn else None
+    return side_by_side(*(chart(name, _lines(metrics, [name]), app_metrics.number) for name in names[:most]))
+
+
+def side_by_side(*charts: Markup) -> Markup | None:
+    """Return charts beside each other where there is room; None if all are empty."""
+    drawn = Markup().join(charts)
+    return Markup('<div class="charts">{}</div>').format(drawn) if drawn else None
 
 
 def _names(metrics: ByRound) -> list[str]:

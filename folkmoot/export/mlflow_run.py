@@ -96,8 +96,8 @@ def _run(client: Any, experiment: str, record: FederationRecord) -> str:
 
 
 def _log(mlflow: Any, client: Any, run: str, record: FederationRecord) -> int:
-    rounds = [one for one in record.rounds if one.judged]
-    names = {_fit(name) for one in rounds for name in one.numbers()}
+    rounds = [round_ for round_ in record.rounds if round_.judged]
+    names = {_fit(name) for round_ in rounds for name in round_.numbers()}
     logged = set(client.get_run(run).data.metrics)
     known = {
         (name, point.step): point.value
@@ -105,10 +105,10 @@ def _log(mlflow: Any, client: Any, run: str, record: FederationRecord) -> int:
         for point in client.get_metric_history(run, name)
     }
     new = [
-        mlflow.entities.Metric(_fit(name), value, 1000 * one.time, one.number)
-        for one in rounds
-        for name, value in one.numbers().items()
-        if known.get((_fit(name), one.number)) != value
+        mlflow.entities.Metric(_fit(name), value, 1000 * round_.time, round_.number)
+        for round_ in rounds
+        for name, value in round_.numbers().items()
+        if known.get((_fit(name), round_.number)) != value
     ]
     for start in range(0, len(new), BATCH):
         client.log_batch(run, metrics=new[start : start + BATCH])

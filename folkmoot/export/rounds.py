@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.runtime.units import UNIT
 
 
@@ -14,7 +15,6 @@ class RoundRecord:
     """Known data of one round. Unknown values are None, or missing in a mapping."""
 
     number: int
-    """Its number."""
     phase: str
     """opening, open, committed, anchored, final, cancelled or slashed."""
     base: int
@@ -37,6 +37,8 @@ class RoundRecord:
     """Gas of its transactions: from a coordinator, its own transactions; from a chain, all of them."""
     weights: Mapping[str, int] = field(default_factory=dict)
     """Weight in the aggregate, by contributor."""
+    pays: Mapping[str, int] = field(default_factory=dict)
+    """Pay in 1/FULL_PAY of a full place, by contributor; empty under a rule without pays."""
     reasons: Mapping[str, str] = field(default_factory=dict)
     """Code of the verdict, by contributor."""
     rewards: Mapping[str, int] = field(default_factory=dict)
@@ -82,6 +84,7 @@ class RoundRecord:
         if self.rewards:
             values["round/reward"] = self.reward / UNIT
         values |= {f"weight/{account}": share for account, share in self.shares.items()}
+        values |= {f"pay/{account}": pay / FULL_PAY for account, pay in self.pays.items()}
         values |= {f"reward/{account}": amount / UNIT for account, amount in self.rewards.items()}
         return values
 
@@ -126,11 +129,11 @@ class FederationRecord:
     @property
     def contributors(self) -> list[str]:
         """Return the accounts with a weight or a reward in any round, sorted."""
-        return sorted({account for one in self.rounds for account in (*one.weights, *one.rewards)})
+        return sorted({account for round_ in self.rounds for account in (*round_.weights, *round_.rewards)})
 
     @property
     def metric_names(self) -> list[str]:
         """Return the names of all metrics, the most significant source first."""
         from folkmoot.evaluation.app_metrics import rank
 
-        return sorted({name for one in self.rounds for name in one.metrics}, key=rank)
+        return sorted({name for round_ in self.rounds for name in round_.metrics}, key=rank)

@@ -92,9 +92,9 @@ def export(history: FederationRecord, folder: Path) -> tuple[Path, int]:
         data, added = b"", 0
         if kept.size == 0:
             data = record(file_version(float(history.rounds[0].time if history.rounds else 0)))
-        for one in history.rounds:
-            for tag, value in _new(one, kept):
-                data += record(scalar(tag, value, one.number, float(one.time)))
+        for round_ in history.rounds:
+            for tag, value in _new(round_, kept):
+                data += record(scalar(tag, value, round_.number, float(round_.time)))
                 added += 1
         if data:
             with path.open("r+b" if path.exists() else "w+b") as file:

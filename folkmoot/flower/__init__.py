@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from folkmoot.flower.client_app import anchored_client
     from folkmoot.flower.mod import folkmoot_mod
-    from folkmoot.flower.server_app import anchored_server
-    from folkmoot.flower.strategy import FolkmootStrategy
+    from folkmoot.flower.relay.server_app import anchored_server
+    from folkmoot.flower.relay.strategy import FolkmootStrategy
 
 __all__ = ["FolkmootStrategy", "anchored_client", "anchored_server", "folkmoot_mod"]
 
 _PLACES = {
-    "FolkmootStrategy": "folkmoot.flower.strategy",
+    "FolkmootStrategy": "folkmoot.flower.relay.strategy",
     "anchored_client": "folkmoot.flower.client_app",
-    "anchored_server": "folkmoot.flower.server_app",
+    "anchored_server": "folkmoot.flower.relay.server_app",
     "folkmoot_mod": "folkmoot.flower.mod",
 }
 

@@ -97,8 +97,8 @@ def read(folder: Path) -> Times:
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_FILE:
             return Times()
-        found = json.loads(path.read_bytes())
-        return Times(**{name: _seconds(found.get(name)) for name in asdict(Times())})
+        times = json.loads(path.read_bytes())
+        return Times(**{name: _seconds(times.get(name)) for name in asdict(Times())})
     except (OSError, ValueError, AttributeError):
         return Times()
 

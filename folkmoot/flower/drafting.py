@@ -7,11 +7,17 @@ Nothing is signed here. What training leaves is stored before the draft, so that
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
+import os
+import sys
 import time
+import tomllib
 from dataclasses import replace
 from functools import partial
 from logging import INFO, WARNING
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 from eth_utils.address import to_checksum_address
@@ -20,24 +26,27 @@ from flwr.supercore import log
 
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, LocalError
-from folkmoot.flower import clock, records
-from folkmoot.flower.bundles import verified_bundle
-from folkmoot.flower.checking import CheckedRound, RefusedError, check_in_time, read_chain, read_ledger
-from folkmoot.flower.contributor import DraftUpdate, draft_update, kept_update
+from folkmoot.flower import clock
+from folkmoot.flower.chain import check_in_time, read_chain, read_ledger
+from folkmoot.flower.checking import CheckedRound
+from folkmoot.flower.contributor import HOMES
 from folkmoot.flower.eager import EagerStore, Job, Trained, later
 from folkmoot.flower.encoding import encoded, end_of, hide_examples, sent_records
 from folkmoot.flower.keeping import KeeperError, base_momentum
 from folkmoot.flower.memory import SENT_RECORD, TASK_RECORDS, MemoryStore, Owner, Sent
+from folkmoot.flower.records import RefusedError
 from folkmoot.flower.training import App
+from folkmoot.flower.updates import DraftUpdate, draft_update, kept_update
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import EncodedUpdate, decode_update
-from folkmoot.protocol.commitment import NO_MEMORY, Commitment
+from folkmoot.protocol.commitment import NO_BUNDLE, NO_MEMORY, Commitment
 from folkmoot.protocol.fixed_point import to_float32
 from folkmoot.protocol.merkle import MOMENTUM, state_tree
 from folkmoot.protocol.outer_step import eager_start
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
+from folkmoot.runtime.flower_internals import pack
 from folkmoot.tasks import pace
 
 
@@ -118,7 +127,7 @@ class Drafting:
             self.untrained, update_root=update.root, sum_squares=update.sum_squares, memory_hash=memory_hash
         )
         sent = RecordDict() if policy.noise1024 else sent_records(trained.content, configs=configs)
-        draft = DraftUpdate(header.hash.hex(), commitment, update.data, records.pack(sent))
+        draft = DraftUpdate(header.hash.hex(), commitment, update.data, pack(sent))
         draft_update(self._contributor.home, header.round, draft, self._key)
         fault_point("node.drafted")
         return draft
@@ -140,7 +149,7 @@ class Drafting:
             with contextlib.suppress(OSError):  # The next round then starts from its base.
                 if (lock := self._eager.begin(header.round)) is not None:
                     work = partial(self._train_on, update)
-                    longest = float(policy.commit_window + policy.anchor_window)
+                    longest = float(max(policy.commit_window + policy.anchor_window, policy.interval))
                     later(Job(self._eager, lock, header.round, header.hash, longest, work))
 
     # Training
@@ -163,7 +172,7 @@ class Drafting:
             check_in_time(number, self._contributor)
         with clock.ends(lambda: end - time.monotonic()):
             base = to_float32(self._round.base(keep=self._eager is not None))
-            return self._app.train(base, number, earlier)
+            return self._app.train_from(base, number, earlier)
 
     def _train_on(self, update: bytes) -> Trained | None:
         """Train from the eager start of the next round; return None if the app replied with an error.
@@ -172,7 +181,7 @@ class Drafting:
             KeeperError: The keeper does not give the base's momentum.
             RefusedError: The app raised an exception.
         """
-        trained = self._app.train(self._eager_weights(update), self._round.header.round + 1, self._left)
+        trained = self._app.train_from(self._eager_weights(update), self._round.header.round + 1, self._left)
         return None if isinstance(trained, Message) else trained
 
     def _eager_weights(self, update: bytes) -> F32:
@@ -277,16 +286,16 @@ class Drafting:
             )
             if kept is None or not (load or feeds_back):
                 return nothing
-            found = memory.load(
+            state = memory.load(
                 kept, read_ledger(contributor, lambda ledger: ledger.round(kept.round).header_hash)
             )
         except (LocalError, OSError) as error:
             log(WARNING, "%s", error)
             return nothing
-        sent = found.array_records.get(SENT_RECORD)
+        sent = state.array_records.get(SENT_RECORD)
         residual = None
         if sent is not None:
-            del found[SENT_RECORD]
+            del state[SENT_RECORD]
             if feeds_back:
                 account = to_checksum_address(contributor.account)
                 delivered = read_ledger(contributor, lambda ledger: ledger.has_committed(kept.round, account))
@@ -294,4 +303,38 @@ class Drafting:
         if not load:
             return RecordDict(), residual
         log(INFO, "Round %d: training goes on with the memory of round %d", number, kept.round)
-        return found, residual
+        return state, residual
+
+
+def verified_bundle(claimed: bytes) -> bytes:
+    """Return the claimed bundle hash if the running app was unpacked from that bundle, else zero.
+
+    Flower checks a bundle's files, unpacks it to a folder with the first digits of its hash in the name, and loads the
+    app from there.
+    """
+    if len(claimed) != len(NO_BUNDLE):
+        return NO_BUNDLE
+    for entry in sys.path:
+        folder = Path(entry)
+        if folder.parent.name == "apps" and folder.name.endswith("." + claimed.hex()[:8]):
+            if _client_module_in(folder):
+                return claimed
+            break
+    log(WARNING, "The running app is not the bundle that the coordinator names; signing without a bundle")
+    return NO_BUNDLE
+
+
+def _client_module_in(folder: Path) -> bool:
+    """Return whether the ClientApp of the bundle in this folder was imported from this folder."""
+    try:
+        document = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        name = str(document["tool"]["flwr"]["app"]["components"]["clientapp"]).partition(":")[0]
+    except (OSError, KeyError, TypeError, tomllib.TOMLDecodeError):
+        return False
+    if os.environ.get(HOMES) and name not in sys.modules:
+        # Ray's workers get the ClientApp pickled: they import the modules that it refers to, but not its own module.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    module = sys.modules.get(name)
+    origin = cast(str | None, getattr(module, "__file__", None))
+    return origin is not None and Path(origin).resolve().is_relative_to(folder.resolve())

@@ -90,16 +90,16 @@ class EagerStore:
         """
         try:
             self._await(base, ends)
-            found = None
+            content = None
             for kept in self._files.drafts():
                 if kept.round != base:
                     kept.path.unlink(missing_ok=True)
                 else:
-                    found = self._read(kept, header_hash)
+                    content = self._read(kept, header_hash)
         except (LocalError, OSError) as error:
             log(WARNING, "%s", error)
             return None
-        return found
+        return content
 
     def _await(self, base: int, ends: tuple[float, float]) -> None:
         """Wait for the process that trains since this round, or end the one that trains since another round."""

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 
 from folkmoot.errors import EncodingError, ManifestError
 from folkmoot.flower import records
-from folkmoot.flower.checking import RefusedError
 from folkmoot.flower.memory import Sent
+from folkmoot.flower.records import RefusedError
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import EncodedUpdate, encode_update
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Files, Manifest
 from folkmoot.protocol.packing import largest
+from folkmoot.runtime.flower_internals import pack
 
 MAX_CONFIGS = 64 << 10
 """Maximum size in bytes of the config records that are sent with an update: enough for settings, not for weights or
@@ -152,7 +153,7 @@ def sent_records(content: RecordDict, *, configs: bool) -> RecordDict:
     """Return the records of the app's reply that are sent with the signed update."""
     leaving = RecordDict(dict(content.metric_records))
     settings = RecordDict(dict(content.config_records)) if configs else RecordDict()
-    size = len(records.pack(settings))
+    size = len(pack(settings))
     if size <= MAX_CONFIGS:
         leaving.update(settings)
     else:

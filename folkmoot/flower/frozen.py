@@ -46,9 +46,9 @@ def arrays() -> Mapping[str, NDArray[Any]]:
 
 
 @contextlib.contextmanager
-def given(found: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+def given(offered: Mapping[str, NDArray[Any]]) -> Iterator[None]:
     """Let `arrays` return these while the block runs."""
-    token = _given.set(found)
+    token = _given.set(offered)
     try:
         yield
     finally:

@@ -37,8 +37,8 @@ CARRIED_TYPE = "Carried"
 DELIVER_TYPE = "Deliver"
 """Type of a request to deliver the signed update of a round, which is in the contributor's folder."""
 
-NO_KEEPER = "needs-base"
-"""Code of the error that no keeper runs, so that the base must come in the train message."""
+NO_KEEPER = "no-keeper"
+"""Code of the error that no keeper runs, so that the node has neither base nor delivery."""
 
 MAX_LINE = 16_384
 """Maximum size in bytes of a request or an answer."""
@@ -62,7 +62,7 @@ def base_theta(path: Path, number: int, size: int) -> I64:
         size: Number of coordinates in the manifest.
 
     Raises:
-        KeeperError: ``needs-base`` if no keeper runs; or the keeper's own code.
+        KeeperError: ``no-keeper`` if no keeper runs; or the keeper's own code.
     """
     return _vector(path, BASE_TYPE, number, size)
 
@@ -93,7 +93,7 @@ def deliver(path: Path, number: int) -> None:
     """Let the keeper send the signed update of a round to the coordinator; return when the coordinator has accepted it.
 
     Raises:
-        KeeperError: ``needs-base`` if no keeper runs; the coordinator's code if it refused the update; or the keeper's.
+        KeeperError: ``no-keeper`` if no keeper runs; the coordinator's code if it refused the update; or the keeper's.
     """
     with _asked(path, {"type": DELIVER_TYPE, "round": number}):
         pass
@@ -107,7 +107,7 @@ def carried_file(path: Path, entry: CarriedFile) -> NDArray[Any]:
         entry: The array.
 
     Raises:
-        KeeperError: ``needs-base`` if no keeper runs; or the keeper's own code.
+        KeeperError: ``no-keeper`` if no keeper runs; or the keeper's own code.
         ArtifactError: The file has another size than the array.
     """
     with _connected(path, {"type": CARRIED_TYPE, "file": entry.sha256}) as connection:
@@ -161,7 +161,7 @@ def _connected(path: Path, request: dict[str, Any]) -> Iterator[socket.socket]:
         except OSError as error:
             raise KeeperError(
                 f"No keeper answers at {path}: {error}.",
-                remedy="It runs as long as `folkmoot join` does. Other nodes get the base in the train message.",
+                remedy="Start the node with `folkmoot join`: its keeper gets the base, and delivers updates.",
                 code=NO_KEEPER,
             ) from error
         try:

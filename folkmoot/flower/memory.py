@@ -29,12 +29,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 
 from folkmoot.errors import InputError, LocalError, TaskError
-from folkmoot.flower import records
 from folkmoot.protocol import feedback
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.runtime.files import sync_folder, write_whole
+from folkmoot.runtime.flower_internals import pack, unpack
 
 OLDEST = 64
 """Number of rounds after which a memory is too old: an optimiser's state of long ago helps no more than none."""
@@ -317,8 +317,8 @@ class MemoryStore:
             names = [path.name for path in self._folder.iterdir() if path.is_file()]
         except OSError:
             return []
-        found = [match for name in names if (match := _NAME.fullmatch(name)) and match[3] == kind]
-        return [Kept(int(match[1]), match[2], self._folder / match[0]) for match in found]
+        matches = [match for name in names if (match := _NAME.fullmatch(name)) and match[3] == kind]
+        return [Kept(int(match[1]), match[2], self._folder / match[0]) for match in matches]
 
     def _decrypted(self, kept: Kept) -> bytes:
         stored = memoryview(kept.path.read_bytes())
@@ -344,7 +344,7 @@ def _unusable(kept: Kept, why: str, code: str) -> LocalError:
 
 def _written(state: RecordDict) -> tuple[dict[str, Any], list[bytes]]:
     """Return the description of records, and the bytes that it describes: settings and metrics first, then arrays."""
-    small = records.pack(
+    small = pack(
         RecordDict({name: record for name, record in state.items() if not isinstance(record, ArrayRecord)})
     )
     arrays = [
@@ -364,7 +364,7 @@ def _written(state: RecordDict) -> tuple[dict[str, Any], list[bytes]]:
 def _read(head: dict[str, Any], data: memoryview) -> RecordDict:
     """Return the records of `_written`."""
     at = int(head["small"])
-    state = records.unpack(bytes(data[:at]))
+    state = unpack(bytes(data[:at]))
     for record in head["arrays"]:
         arrays = {}
         for key, dtype, shape, stype, size in record["items"]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from logging import ERROR, INFO, WARNING
 
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
@@ -22,38 +23,24 @@ from flwr.clientapp.typing import ClientAppCallable, Mod
 from flwr.common.constant import ErrorCode
 from flwr.supercore import log
 
-from folkmoot.coordinator_api import REFUSALS, commitment_to_wire
+from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import FolkmootError
 from folkmoot.flower import records
-from folkmoot.flower.checking import (
-    NoPlaceError,
-    RefusedError,
-    check_in_time,
-    check_place,
-    checked_round,
-    read_chain,
-    repeat,
-)
-from folkmoot.flower.contributor import (
-    Contributor,
-    DraftUpdate,
-    KeptUpdate,
-    drafted_update,
-    keep_update,
-    kept_update,
-)
+from folkmoot.flower.chain import check_in_time, check_place, repeat
+from folkmoot.flower.checking import checked_round
+from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.drafting import Drafting
 from folkmoot.flower.encoding import hide_examples
-from folkmoot.flower.keeping import NO_KEEPER, KeeperError, deliver
+from folkmoot.flower.keeping import KeeperError, deliver
 from folkmoot.flower.memory import commit_memory
+from folkmoot.flower.records import NoPlaceError, RefusedError
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, SIGNER_BUSY, AgentSigner, Signer
 from folkmoot.flower.training import App
+from folkmoot.flower.updates import DraftUpdate, KeptUpdate, drafted_update, keep_update, kept_update
 from folkmoot.protocol.budget import UNITS_OF_RHO
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.runtime.fault_points import fault_point
-
-_CARRIED = "carried"
-"""Why a node does not deliver an update: the relay does it."""
+from folkmoot.runtime.flower_internals import unpack
 
 _PASSING = frozenset({CHAIN_UNAVAILABLE, SIGNER_BUSY, "round-ahead"})
 """Codes of refusals while the signer can't read the chain or serves others, or while its endpoint is a block behind.
@@ -132,45 +119,37 @@ def _anchored(
     options: _Options,
 ) -> Message:
     checked = checked_round(message, contributor)
-    header = checked.header
+    header, drafting = checked.header, None
     kept = kept_update(contributor.home, header.round)
     if kept is not None and kept.header_hash == header.hash.hex():
         log(INFO, "Round %d: sending again the update that was signed already", header.round)
-        return _reply(message, kept, checked.message, contributor)[0]
-    signer = options.signer or AgentSigner(contributor.socket, contributor.account)
-    fault_point("node.base-checked")
-    draft_key = signer.draft_key()
-    draft: DraftUpdate | Message | None = drafted_update(contributor.home, header.round, draft_key)
-    drafting = None
-    if isinstance(draft, DraftUpdate) and draft.header_hash == header.hash.hex():
-        log(INFO, "Round %d: going on with the update that was trained already", header.round)
     else:
-        read_chain(lambda: check_place(header.round, contributor))
-        app = App(
-            message,
-            context,
-            call_next,
-            contributor,
-            checked.message,
-            checked.manifest,
-            checked.files,
-            show_round=options.show_round,
-            whole=options.whole,
-        )
-        drafting = Drafting(app, checked, signer.account, draft_key)
-        if checked.policy.noise1024:
-            _charge(drafting.untrained, signer, contributor)
+        signer = options.signer or AgentSigner(contributor.socket, contributor.account)
+        fault_point("node.base-checked")
+        key = signer.draft_key()
+        draft: DraftUpdate | Message | None = drafted_update(contributor.home, header.round, key)
+        if isinstance(draft, DraftUpdate) and draft.header_hash == header.hash.hex():
+            log(INFO, "Round %d: going on with the update that was trained already", header.round)
         else:
-            domain = Domain(contributor.chain_id, contributor.ledger)
-            repeat(lambda: signer.check_unsigned(drafting.untrained, domain), _PASSING)
-        draft = drafting.draft(configs=options.configs)
-        if isinstance(draft, Message):
-            return draft
-    kept = _signed(draft, header.round, signer, contributor)
-    reply, accepted = _reply(message, kept, checked.message, contributor)
+            check_place(header.round, contributor)
+            app = App(message, context, call_next, contributor, checked, options.show_round, options.whole)
+            drafting = Drafting(app, checked, signer.account, key)
+            if checked.policy.noise1024:
+                _charge(drafting.untrained, signer, contributor)
+            else:
+                domain = Domain(contributor.chain_id, contributor.ledger)
+                repeat(partial(signer.check_unsigned, drafting.untrained, domain), _PASSING)
+            draft = drafting.draft(configs=options.configs)
+            if isinstance(draft, Message):
+                return draft
+        kept = _signed(draft, header.round, signer, contributor)
+    accepted = _delivered(header.round, contributor)
     if drafting is not None and accepted:
         drafting.accepted(kept.data)
-    return reply
+    reply = RecordDict({records.COMMITMENT: ConfigRecord({"commitment": kept.commitment})})
+    for name, record in unpack(kept.reply).items():
+        reply.setdefault(name, record)
+    return Message(reply, reply_to=message)
 
 
 def _charge(untrained: Commitment, signer: Signer, contributor: Contributor) -> None:
@@ -203,7 +182,7 @@ def _signed(draft: DraftUpdate, number: int, signer: Signer, contributor: Contri
     commitment, domain = draft.commitment, Domain(contributor.chain_id, contributor.ledger)
     signature = repeat(lambda: signer.sign(commitment, domain, draft.data), _PASSING)
     fault_point("node.signed")
-    kept = KeptUpdate(draft.header_hash, commitment_to_wire(commitment, signature), draft.data, draft.said)
+    kept = KeptUpdate(draft.header_hash, commitment_to_wire(commitment, signature), draft.data, draft.reply)
     keep_update(contributor.home, number, kept)
     fault_point("node.kept")
     with contextlib.suppress(OSError):  # The next training does it.
@@ -226,29 +205,14 @@ def _check_may_answer(contributor: Contributor) -> None:
         )
 
 
-def _reply(
-    message: Message, kept: KeptUpdate, round_message: records.RoundMessage, contributor: Contributor
-) -> tuple[Message, bool]:
-    """Return a reply with the commitment, the app's records that may be sent, and the update if it must be carried.
+def _delivered(number: int, contributor: Contributor) -> bool:
+    """Let the keeper deliver the update. Return whether the coordinator has accepted it.
 
-    Also return whether the coordinator has accepted the update.
+    Otherwise the relay, which gets the commitment, asks the coordinator for the reason.
     """
-    reply = RecordDict({records.COMMITMENT: ConfigRecord({"commitment": kept.commitment})})
-    code = _CARRIED if round_message.update_in_reply else _delivered(round_message.round, contributor)
-    # If the coordinator has refused it, the relay asks the coordinator for the reason.
-    if code and code not in REFUSALS:
-        reply[records.UPDATE] = records.update_record(kept.data)
-    for name, record in records.unpack(kept.said).items():
-        reply.setdefault(name, record)
-    return Message(reply, reply_to=message), not code
-
-
-def _delivered(number: int, contributor: Contributor) -> str:
-    """Let the keeper deliver the update. Return why it was not delivered, as a code; empty if it was accepted."""
     try:
         deliver(contributor.keeper, number)
     except KeeperError as error:
-        if error.code != NO_KEEPER:
-            log(WARNING, "The keeper did not deliver the update (%s): %s", error.code, error)
-        return error.code
-    return ""
+        log(WARNING, "The keeper did not deliver the update (%s): %s", error.code, error)
+        return False
+    return True

@@ -39,6 +39,8 @@ ACCOUNT_TYPE = "Account"
 """Type of a request for the account and the ledger that an agent signs for, and for the account's budget."""
 DRAFT_KEY_TYPE = "DraftKey"
 """Type of a request for the key with which a node encrypts updates that are not signed yet."""
+RECORD_TYPE = "RecordCommitment"
+"""Type of a request to record a signed commitment on the chain, which the coordinator has not recorded."""
 DRAFT_KEY_BYTES = 32
 MAX_MESSAGE = 16_384
 """Maximum size in bytes of a request or an answer."""
@@ -48,6 +50,9 @@ CHAIN_UNAVAILABLE = "chain-unavailable"
 
 SIGNER_BUSY = "signer-busy"
 """Code of a refusal because the signer serves too many requests. The same request may succeed later."""
+
+TOO_EARLY = "too-early"
+"""Code of a refusal because the coordinator still has time to record the commitment."""
 
 _TIMEOUT = 180.0
 """Timeout in seconds for an answer: the agent reads the chain, and a person may have to confirm on a device."""
@@ -273,6 +278,40 @@ def budget_of_agent(path: Path) -> tuple[int, int | None]:
     answer = _ask(path, {"type": ACCOUNT_TYPE})
     try:
         return int(answer["spent"]), None if answer["cap"] is None else int(answer["cap"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_an_agent(path) from error
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What became of a request to record a commitment."""
+
+    recorded: bool
+    """Whether the chain has it."""
+    transaction: str | None = None
+    """The signer's own transaction, 0x-hex; None if the signer sent none."""
+    gas: int = 0
+    """Gas that it used."""
+    wei: int = 0
+    """What it cost."""
+
+
+def record_by_agent(path: Path, commitment: Commitment, signature: bytes, domain: Domain) -> Recorded:
+    """Let an agent record a commitment that it has signed. A repeated request goes on with the same transaction.
+
+    After the commit window, a request only ends the agent's note of the transaction.
+
+    The ledger reads the signature only if the contributor is a contract.
+
+    Raises:
+        SignerError: The agent can't be reached or refuses; ``too-early``: the coordinator still has time.
+    """
+    answer = _ask(path, {**_request(RECORD_TYPE, commitment, domain), "signature": signature.hex()})
+    try:
+        if answer["transaction"] is None:
+            return Recorded(bool(answer["recorded"]))
+        numbers = int(answer["gas"]), int(answer["wei"])
+        return Recorded(bool(answer["recorded"]), str(answer["transaction"]), *numbers)
     except (KeyError, TypeError, ValueError) as error:
         raise _not_an_agent(path) from error
 

@@ -20,15 +20,14 @@ from flwr.clientapp.typing import ClientAppCallable
 from flwr.supercore import log
 from numpy.typing import NDArray
 
-from folkmoot.errors import FolkmootError, sentence
+from folkmoot.errors import FolkmootError, plain, sentence
 from folkmoot.flower import clock, frozen, records
-from folkmoot.flower.checking import RefusedError
+from folkmoot.flower.checking import CheckedRound
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.eager import Trained
 from folkmoot.flower.memory import SENT_RECORD
-from folkmoot.flower.reports import plain
+from folkmoot.flower.records import RefusedError
 from folkmoot.protocol.arrays import F32
-from folkmoot.protocol.manifest import Files, Manifest
 
 
 class App:
@@ -39,9 +38,7 @@ class App:
         context: Flower's context.
         call_next: Calls the app.
         contributor: The contributor.
-        round_message: The coordinator's data on the round.
-        manifest: The federation's manifest.
-        files: Gives the values of carried files.
+        checked: The round.
         show_round: As for `folkmoot.flower.folkmoot_mod`.
         whole: As for `folkmoot.flower.folkmoot_mod`.
     """
@@ -52,21 +49,16 @@ class App:
         context: Context,
         call_next: ClientAppCallable,
         contributor: Contributor,
-        round_message: records.RoundMessage,
-        manifest: Manifest,
-        files: Files,
-        *,
-        show_round: bool = False,
-        whole: bool = True,
+        checked: CheckedRound,
+        show_round: bool,
+        whole: bool,
     ) -> None:
-        self._message, self._call_next = message, call_next
+        self._message, self._call_next, self._round = message, call_next, checked
         self._show_round, self._whole = show_round, whole
-        self._content = RecordDict({**message.content, records.THETA: records.theta_record(None)})
-        self._content.pop(records.CARRIED, None)
+        self._content = message.content
         self.context, self.contributor = context, contributor
-        self.round_message, self.manifest, self.files = round_message, manifest, files
 
-    def train(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
+    def train_from(self, weights: F32, number: int, state: RecordDict) -> Trained | Message:
         """Let the app train; return what it trained, or its error.
 
         Args:
@@ -77,20 +69,16 @@ class App:
         Raises:
             RefusedError: The app raised an exception, or its state has a record with a reserved name.
         """
-        files = self.files if self._whole else None
-        arrays = self.manifest.unflatten(weights, dtypes=True, files=files)
+        manifest, files = self._round.manifest, self._round.files
+        arrays = manifest.unflatten(weights, dtypes=True, files=files if self._whole else None)
         del weights
-        start = self.manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
-        content = RecordDict(dict(self._content))
-        content[records.ROUND] = replace(self.round_message, round=number).to_record()
-        self._message.content = _plain_message(
-            content, arrays, self.round_message.arrays_key, show_round=self._show_round
-        )
+        start = manifest.flatten(arrays)  # Half precision: the rounded values that the app sees.
+        self._message.content = self._ordinary(arrays, number)
         del arrays  # The message has a copy.
         before, self.context.state = self.context.state, state
         began, processor = time.monotonic(), time.process_time()
         try:
-            with frozen.given(frozen.Frozen(self.manifest, self.files)):
+            with frozen.given(frozen.Frozen(manifest, files)):
                 reply = self._call()
         finally:
             left, self.context.state = self.context.state, before
@@ -106,6 +94,18 @@ class App:
             )
         span = clock.Span(began, time.monotonic(), time.process_time() - processor)
         return Trained(start, reply.content, left, span)
+
+    def _ordinary(self, arrays: Mapping[str, NDArray[Any]], number: int) -> RecordDict:
+        """Return the message as Flower would send it: the app's own records, with its arrays in their place."""
+        round_message, ordinary = self._round.message, RecordDict()
+        for name, record in self._content.items():
+            if name == round_message.arrays_key:
+                ordinary[name] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
+            elif name != records.ROUND:
+                ordinary[name] = record
+            elif self._show_round:
+                ordinary[name] = replace(round_message, round=number).to_record()
+        return ordinary
 
     def _call(self) -> Message:
         """Call the app. Replace an exception, whose text Flower would send to the server: it may hold private data.
@@ -152,16 +152,3 @@ def _place(error: Exception) -> str:
         if not frame.filename.startswith(libraries)
     ]
     return f" at {Path(own[-1].filename).name}, line {own[-1].lineno}" if own else ""
-
-
-def _plain_message(
-    content: RecordDict, arrays: Mapping[str, NDArray[Any]], arrays_key: str, *, show_round: bool
-) -> RecordDict:
-    """Return the message as Flower would send it: the app's own records, with its arrays instead of theta."""
-    ordinary = RecordDict()
-    for name, record in content.items():
-        if name == records.THETA:
-            ordinary[arrays_key] = ArrayRecord({key: Array(array) for key, array in arrays.items()})
-        elif name != records.ROUND or show_round:
-            ordinary[name] = record
-    return ordinary

@@ -39,11 +39,7 @@ class LeaveReason(IntEnum):
 
 
 def admits(rpc: Rpc, admission: str, account: str) -> bool | None:
-    """Return whether an admission contract admits an account; None if it gives no answer that the ledger takes.
-
-    Raises:
-        RpcError: The endpoint failed.
-    """
+    """Return whether an admission contract admits an account; None if it gives no answer that the ledger takes."""
     question = keccak(text="admits(address)")[:4] + encode(["address"], [account])
     answer = rpc.call("eth_call", [{"data": "0x" + _asking(admission, question).hex()}, "latest"])
     try:
@@ -72,7 +68,6 @@ def require_admitted(rpc: Rpc, deployment: Deployment, account: str) -> None:
 
     Raises:
         InputError: `not-admitted`: the federation is closed, and its admission contract does not admit the account.
-        RpcError: The endpoint failed.
     """
     admission = LedgerReader(rpc, deployment.ledger).admission()
     if admission == NOBODY:
@@ -104,11 +99,7 @@ def require_admitted(rpc: Rpc, deployment: Deployment, account: str) -> None:
 
 
 def members(source: Source, to_block: int) -> list[str]:
-    """Return the members of a closed federation with a list, checksummed and sorted.
-
-    Raises:
-        RpcError: The endpoint failed.
-    """
+    """Return the members of a closed federation with a list, checksummed and sorted."""
     listed: dict[str, bool] = {}
     for event in _changes(source, to_block):
         listed[event.account] = event.member

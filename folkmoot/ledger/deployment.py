@@ -15,6 +15,7 @@ from eth_utils.address import to_checksum_address
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.hashing import json_name, parse_json
+from folkmoot.protocol.parent import Parent
 from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.units import is_wellformed_address
 
@@ -24,7 +25,18 @@ DEPLOYMENT_FILE = "deployment.json"
 JUDGES = ("fraud_proofs", "gram_proofs", "contributor_faults", "data_availability", "disputes")
 """The contracts that the arbiter lets speak, in the order of its list, by the names of the fields of `Deployment`."""
 
-CONTRACTS = ("token", "vault", "registry", "ledger", "timelock", "governor", *JUDGES, "arbiter")
+CONTRACTS = (
+    "token",
+    "vault",
+    "registry",
+    "policies",
+    "ledger",
+    "rewards",
+    "timelock",
+    "governor",
+    *JUDGES,
+    "arbiter",
+)
 """The contracts of every deployment in the order of their creation, by the names of the fields of `Deployment`."""
 
 ADMISSION = ("members", "admission")
@@ -45,8 +57,12 @@ class Deployment:
     """StakeVault."""
     registry: str
     """ModelRegistry."""
+    policies: str
+    """Policies."""
     ledger: str
     """RoundLedger."""
+    rewards: str
+    """Rewards."""
     timelock: str
     """MootTimelock."""
     governor: str
@@ -69,6 +85,8 @@ class Deployment:
     """MemberList of a closed federation, which votes change; None in every other federation."""
     admission: str | None = None
     """Another admission contract of a closed federation; None in every other federation."""
+    parent: Parent | None = None
+    """The version of another federation with whose state this one starts, as in the manifest; None if it has none."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -78,7 +96,11 @@ class Deployment:
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of `deployment.json`, keys in camelCase. It has no keys for what is None."""
         values = {json_name(f.name): getattr(self, f.name) for f in fields(self)}
-        return {key: value for key, value in values.items() if value is not None}
+        return {
+            key: value.to_json() if isinstance(value, Parent) else value
+            for key, value in values.items()
+            if value is not None
+        }
 
     @classmethod
     def from_json(cls, document: Any) -> Deployment:
@@ -95,9 +117,9 @@ class Deployment:
             if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
                 raise _invalid(f"{json_name(name)} must be an integer from 0 to 2^64 - 1, got {value!r}")
             values[name] = value
-        if "governor" in document and "arbiter" not in document:
+        if "governor" in document and not {"arbiter", "rewards", "policies"} <= document.keys():
             raise InputError(
-                "The deployment file is of an older Folkmoot: it names no arbiter and no judges.",
+                "The deployment file is of an older Folkmoot: it does not name all contracts of this one.",
                 remedy="Those contracts can't be added to a deployment: deploy again with this release.",
                 code="deployment-outdated",
             )
@@ -113,7 +135,11 @@ class Deployment:
         genesis_hash = document.get("genesisHash")
         if not isinstance(genesis_hash, str) or not _is_hash(genesis_hash):
             raise _invalid(f"genesisHash must be 32 bytes of 0x-hex, got {genesis_hash!r}")
-        return cls(**values, genesis_hash=genesis_hash.lower())
+        try:
+            parent = None if document.get("parent") is None else Parent.from_json(document["parent"])
+        except InputError as error:
+            raise _invalid(error.message.rstrip(".")) from error
+        return cls(**values, genesis_hash=genesis_hash.lower(), parent=parent)
 
     @classmethod
     def load(cls, path: Path | str) -> Deployment:

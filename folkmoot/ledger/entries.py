@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 from folkmoot.ledger.event import Event, record
@@ -48,7 +49,7 @@ def entries_of(event: UpdatesCommitted) -> Iterator[UpdateCommitted]:
             transaction=event.transaction,
             log_index=event.log_index,
             round=event.round,
-            contributor=entry.contributor,
+            contributor=sys.intern(entry.contributor),
             index=index,
             update_root=entry.update_root,
             sum_squares=entry.sum_squares,
@@ -62,6 +63,7 @@ def anchor_of(event: RoundAnchored) -> Anchor:
     fields = event.anchor
     return Anchor(
         fields.weights,
+        fields.pays,
         fields.delivered,
         fields.mean_root,
         fields.state_root,

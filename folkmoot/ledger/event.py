@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the records of all events have in common; `tools/generate_events.py` writes the records themselves."""
+"""What the records of all events have in common; `tools/generate_contracts.py` writes the records themselves."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The events of all contracts as typed records; written by `tools/generate_events.py`, do not edit.
+"""The events of all contracts as typed records; written by `tools/generate_contracts.py`, do not edit.
 
 A uint40 is a Unix time. Amounts, bonds and rewards are in units of 1e-18 tokens.
 """
@@ -18,6 +18,9 @@ class AnchorRecord:
 
     weights: tuple[int, ...]
     """One weight per entry, in the order of the entries."""
+    pays: tuple[int, ...]
+    """Under the rule `clamped_mean` one pay per entry: the part of a full place that it gets, in 1/65536. It is 0 where
+    the weight is 0. Empty under other rules, which pay by weight."""
     delivered: int
     """One bit per entry, the lowest for the first: whether the committed update was delivered."""
     mean_root: bytes
@@ -45,24 +48,6 @@ class Approval(Event):
     owner: str
     spender: str
     value: int
-
-
-@record
-class DelegateChanged(Event):
-    """OpenZeppelin's `DelegateChanged(address,address,address)`."""
-
-    delegator: str
-    from_delegate: str
-    to_delegate: str
-
-
-@record
-class DelegateVotesChanged(Event):
-    """OpenZeppelin's `DelegateVotesChanged(address,uint256,uint256)`."""
-
-    delegate: str
-    previous_votes: int
-    new_votes: int
 
 
 @record
@@ -96,6 +81,24 @@ class BondUnlocked(Event):
 
     account: str
     amount: int
+
+
+@record
+class DelegateChanged(Event):
+    """OpenZeppelin's `DelegateChanged(address,address,address)`."""
+
+    delegator: str
+    from_delegate: str
+    to_delegate: str
+
+
+@record
+class DelegateVotesChanged(Event):
+    """OpenZeppelin's `DelegateVotesChanged(address,uint256,uint256)`."""
+
+    delegate: str
+    previous_votes: int
+    new_votes: int
 
 
 @record
@@ -153,12 +156,35 @@ class VersionActivated(Event):
 
 
 @record
+class VersionRecalled(Event):
+    """Emitted when a vote recalled a version."""
+
+    version: int
+    report_hash: bytes
+    has_active: bool
+    """Whether any version is active now."""
+    active: int
+    """The version that is active now; 0 if there is none."""
+
+
+@record
 class VersionRegistered(Event):
     """Emitted when a round became final, and for the genesis at deployment."""
 
     version: int
     parent: int
     state_root: bytes
+
+
+# Policies
+
+
+@record
+class PolicyAdded(Event):
+    """Emitted when governance adds a policy; new rounds pin it from then on."""
+
+    policy_id: int
+    policy: Policy
 
 
 # RoundLedger
@@ -229,31 +255,6 @@ class PlacesDrawn(Event):
 
 
 @record
-class PolicyAdded(Event):
-    """Emitted when governance adds a policy; new rounds pin it from then on."""
-
-    policy_id: int
-    policy: Policy
-
-
-@record
-class RewardClaimed(Event):
-    """Emitted when an account takes its rewards."""
-
-    account: str
-    amount: int
-
-
-@record
-class RewardCredited(Event):
-    """Emitted for each contributor with a reward above zero when a round is settled."""
-
-    round: int
-    contributor: str
-    amount: int
-
-
-@record
 class RoundAnchored(Event):
     """Emitted when the coordinator anchors a round."""
 
@@ -301,13 +302,6 @@ class RoundPostponed(Event):
 
 
 @record
-class RoundSettled(Event):
-    """Emitted when the rewards of a final round were credited."""
-
-    round: int
-
-
-@record
 class RoundSlashed(Event):
     """Emitted when a verifier proved fraud.
 
@@ -334,6 +328,33 @@ class UpdatesCommitted(Event):
     first: int
     bundle_hash: bytes
     entries: bytes
+
+
+# Rewards
+
+
+@record
+class RewardClaimed(Event):
+    """Emitted when an account takes its rewards."""
+
+    account: str
+    amount: int
+
+
+@record
+class RewardCredited(Event):
+    """Emitted for each contributor with a reward above zero when a round is settled."""
+
+    round: int
+    contributor: str
+    amount: int
+
+
+@record
+class RoundSettled(Event):
+    """Emitted when the rewards of a final round were credited."""
+
+    round: int
 
 
 # MootTimelock
@@ -677,10 +698,7 @@ class DisputeOpened(Event):
 
 @record
 class DisputeReturned(Event):
-    """Emitted when a deposit went back.
-
-    `burnt` of it stayed away, because nobody decided.
-    """
+    """Emitted when a deposit went back, or was burnt because nobody decided: `burnt` is then all of it, else zero."""
 
     round: int
     challenger: str

@@ -16,7 +16,9 @@ NAMES = {
     "token": "MootToken",
     "vault": "StakeVault",
     "registry": "ModelRegistry",
+    "policies": "Policies",
     "ledger": "RoundLedger",
+    "rewards": "Rewards",
     "timelock": "MootTimelock",
     "governor": "MootGovernor",
     "fraud_proofs": "FraudProofs",
@@ -28,6 +30,9 @@ NAMES = {
     "members": "MemberList",
 }
 """Contract by its role in a deployment, in the order of `deployment.CONTRACTS`, and that of a closed federation."""
+
+PARTS = ("Attendance", "Odometer")
+"""Contracts that the ledger creates."""
 
 _PUSH32 = 0x7F
 _WORD = bytes(32)
@@ -56,11 +61,6 @@ def named(name: str) -> Packaged:
     """Return a compiled contract by its name in Solidity: one of `NAMES`, or one that the ledger creates."""
     document = json.loads((files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8"))
     return Packaged(name, document["abi"], document["bytecode"])
-
-
-def entries(kind: str) -> list[dict[str, Any]]:
-    """Return the ABI entries of a kind (`error`, `event`, `function`) of all contracts, with repetitions."""
-    return [entry for role in NAMES for entry in contract(role).abi if entry["type"] == kind]
 
 
 def type_of(parameter: dict[str, Any]) -> str:

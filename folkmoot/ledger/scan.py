@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
@@ -19,12 +20,10 @@ from folkmoot.errors import RpcError
 from folkmoot.ledger import events, packaged
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.event import Event, field_name
-from folkmoot.ledger.texts import decode
 from folkmoot.protocol.batch import LISTED_BYTES, require_whole
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Rpc
-
-T = TypeVar("T")
+from folkmoot.rpc.abi import decode
+from folkmoot.rpc.client import PLACE_BITS, Rpc
 
 BLOCK_STEP = 2_000
 """Blocks that the first request asks for: what public endpoints answer. It grows while they go on answering."""
@@ -96,34 +95,31 @@ def scan(
                 raise
             step = ceiling = max(1, step // 2)
             continue
-        found = [event for log in logs if (event := decode_log(log, roles)) is not None]
-        yield from sorted(found, key=lambda event: (event.block, event.log_index))
+        decoded = [event for log in logs if (event := decode_log(log, roles)) is not None]
+        yield from sorted(decoded, key=lambda event: (event.block, event.log_index))
         first = last + 1
         step = min(2 * step, ceiling, max(1, step * MANY_LOGS // max(1, len(logs))))
 
 
-def fold_ledger(source: Source, fold: Callable[[Iterable[Event]], T]) -> T:
-    """Return what a function makes of the ledger's events up to the newest block.
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log of one of the contracts, decoded."""
 
-    Args:
-        source: Endpoint and addresses.
-        fold: The function. It raises a KeyError with the number of a round that was not opened.
-
-    Raises:
-        RpcError: The endpoint failed, or its events do not fit together.
-    """
-    newest = source.rpc.block_number()
-    try:
-        return fold(scan(source, source.deployment.block, newest, contracts=("ledger",)))
-    except KeyError as error:
-        raise RpcError(
-            f"The RPC endpoint's events of round {error} do not begin with its opening.",
-            remedy="Check the block in the deployment file, or use another endpoint.",
-            code="bad-log",
-        ) from error
+    contract: str
+    """Contract that emitted it, one of `Deployment.roles`."""
+    entry: dict[str, Any]
+    """ABI entry of the event."""
+    values: dict[str, Any]
+    """Arguments by their names in Solidity, in the order of the ABI: integers, bytes, texts, tuples."""
+    block: int
+    block_hash: bytes
+    transaction: bytes
+    """Hash of the transaction."""
+    index: int
+    """Place among the logs of its block."""
 
 
-def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:
+def read_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Log | None:
     """Decode one log as JSON-RPC has it.
 
     Args:
@@ -131,12 +127,12 @@ def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None
         roles: Contract (`ledger`, ...) by checksummed address.
 
     Returns:
-        The event, or None for a log of another contract or of no known event.
+        The log, or None for one of another contract or of no known event.
 
     Raises:
-        RpcError: the log does not have the form of its event.
+        RpcError: the log does not have the form of its event, or its place on the chain can't be one.
     """
-    try:
+    with _bad_log():
         role = roles.get(to_checksum_address(log["address"]))
         topics = [bytes.fromhex(topic[2:]) for topic in log["topics"]]
         entry = _catalogue().get((role or "", topics[0] if topics else b""))
@@ -145,18 +141,41 @@ def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None
         values = _values(entry, topics[1:], bytes.fromhex(log["data"][2:]))
         if entry["name"] == "UpdatesCommitted":
             require_whole(values["entries"], LISTED_BYTES)
-        record: type[Event] = getattr(events, entry["name"])
+        block, index = int(log["blockNumber"], 16), int(log["logIndex"], 16)
+        hashes = _hash(log["blockHash"]), _hash(log["transactionHash"])
+        if max(block, index) >= 1 << PLACE_BITS or min(block, index) < 0 or {*map(len, hashes)} != {32}:
+            raise ValueError("no log can have this place on the chain")
+        return Log(role, entry, values, block, *hashes, index)
+
+
+def decode_log(log: Mapping[str, Any], roles: Mapping[str, str]) -> Event | None:
+    """Return the record of one log as JSON-RPC has it; see `read_log`."""
+    decoded = read_log(log, roles)
+    if decoded is None:
+        return None
+    with _bad_log():
+        record: type[Event] = getattr(events, decoded.entry["name"])
         return record(
-            contract=role,
-            block=int(log["blockNumber"], 16),
-            block_hash=_hash(log["blockHash"]),
-            transaction=_hash(log["transactionHash"]),
-            log_index=int(log["logIndex"], 16),
-            **values,
+            contract=decoded.contract,
+            block=decoded.block,
+            block_hash=decoded.block_hash,
+            transaction=decoded.transaction,
+            log_index=decoded.index,
+            **{
+                field_name(parameter["name"]): typed(parameter, decoded.values[parameter["name"]])
+                for parameter in decoded.entry["inputs"]
+            },
         )
-    except Exception as error:  # whatever an endpoint sends must not look like a defect of ours
+
+
+@contextmanager
+def _bad_log() -> Iterator[None]:
+    """Whatever an endpoint sends must not look like a defect of ours."""
+    try:
+        yield
+    except Exception as error:
         raise RpcError(
-            f"The RPC endpoint sent a log that does not have the form of its event: {error}.",
+            f"The RPC endpoint sent a log that does not have the form of its event: {error!s:.200}.",
             remedy="Check that the deployment file belongs to this chain, or use another endpoint.",
             code="bad-log",
         ) from error
@@ -182,29 +201,25 @@ def _catalogue() -> dict[tuple[str, bytes], dict[str, Any]]:
 def _values(entry: dict[str, Any], topics: list[bytes], data: bytes) -> dict[str, Any]:
     indexed = [parameter for parameter in entry["inputs"] if parameter["indexed"]]
     plain = [parameter for parameter in entry["inputs"] if not parameter["indexed"]]
-    found = dict(
+    values = dict(
         zip((p["name"] for p in plain), decode([packaged.type_of(p) for p in plain], data), strict=True)
     )
     for parameter, topic in zip(indexed, topics, strict=True):
-        (found[parameter["name"]],) = decode([packaged.type_of(parameter)], topic)
-    return {
-        field_name(parameter["name"]): _typed(parameter, found[parameter["name"]])
-        for parameter in entry["inputs"]
-    }
+        (values[parameter["name"]],) = decode([packaged.type_of(parameter)], topic)
+    return {parameter["name"]: values[parameter["name"]] for parameter in entry["inputs"]}
 
 
-def _typed(parameter: dict[str, Any], value: Any) -> Any:
+def typed(parameter: dict[str, Any], value: Any) -> Any:
+    """Return a value that the ABI decoded as a record has it."""
     kind = parameter["type"]
     if kind == "address":
-        return sys.intern(str(to_checksum_address(value)))
-    if kind == "address[]":
-        return tuple(to_checksum_address(item) for item in value)
+        return sys.intern(value)
     if kind.endswith("[]"):
         return tuple(value)
-    if kind == "tuple" and parameter["internalType"] == "struct IRoundLedger.Policy":
+    if kind == "tuple" and parameter["internalType"] == "struct IPolicies.Policy":
         return Policy.from_abi(value)
     if kind == "tuple":
         names = (field_name(part["name"]) for part in parameter["components"])
-        parts = map(_typed, parameter["components"], value)
+        parts = map(typed, parameter["components"], value)
         return events.AnchorRecord(**dict(zip(names, parts, strict=True)))
     return value

@@ -26,7 +26,6 @@ class Bonded:
     phase: Phase
     """Open, anchored, or cancelled: the round is void, and anybody may release its bond."""
     bond: int
-    """The bond."""
 
     @property
     def void(self) -> bool:
@@ -39,9 +38,6 @@ def next_quota(ledger: LedgerReader, vault: VaultReader) -> int:
 
     A draw rests on what is enrolled at the anchor before it: this is the quota if that anchor came now. A closed
     federation, which has an admission contract, does not draw.
-
-    Raises:
-        RpcError: The endpoint failed.
     """
     if ledger.admission() != NOBODY:
         return 0
@@ -53,13 +49,10 @@ def bonded_rounds(ledger: LedgerReader, vault: VaultReader, account: str) -> lis
     """Return the rounds whose bonds are locked in the stake of an account, the newest first.
 
     Reads rounds from the newest back until it has found all bonds.
-
-    Raises:
-        RpcError: The endpoint failed.
     """
     missing = vault.bond_of(account)
     bonds: dict[int, int] = {}  # by policy
-    found: list[Bonded] = []
+    bonded: list[Bonded] = []
     number = ledger.next_round() - 1
     while missing > 0 and number > 0:
         view = ledger.round(number)
@@ -67,10 +60,10 @@ def bonded_rounds(ledger: LedgerReader, vault: VaultReader, account: str) -> lis
             bond = bonds.get(view.policy)
             if bond is None:
                 bond = bonds[view.policy] = ledger.policy(view.policy).bond
-            found.append(Bonded(number, view.phase, bond))
+            bonded.append(Bonded(number, view.phase, bond))
             missing -= bond
         number -= 1
-    return found
+    return bonded
 
 
 def rounds_within(unlocked: int, bond: int) -> int:
@@ -86,7 +79,6 @@ def standstill(stake: int, locked: int, policy: Policy, rounds: int) -> int:
     Args:
         stake: Stake of the coordinator, at least a bond.
         locked: Part of it that is locked.
-        policy: The policy of the rounds.
         rounds: Rounds of the run.
     """
     missing = rounds - rounds_within(stake - locked, policy.bond)

@@ -141,9 +141,9 @@ def train(
             weights = {name: value.detach() for name, value in trained.items()}
             total = np.zeros(elements, dtype=np.int64)
             for chosen, counts in chunks:
-                found = gradients_of(weights, inputs[chosen], labels[chosen])
+                gradients = gradients_of(weights, inputs[chosen], labels[chosen])
                 rows = np.concatenate(
-                    [found[name].reshape(len(chosen), -1).numpy()[counts] for name in trained], axis=1
+                    [gradients[name].reshape(len(chosen), -1).numpy()[counts] for name in trained], axis=1
                 )
                 total += clipped(rows, settings.clip, settings.bound).sum(axis=0)
             total += discrete_gaussian(stream, settings.deviation, elements)
@@ -265,7 +265,7 @@ def _after_frozen(model: torch.nn.Module, inputs: torch.Tensor) -> tuple[torch.n
                 kept = torch.from_numpy(counts)
                 parts.append((chosen[kept], alone(inputs[chosen])[kept]))
             if parts:
-                order, outputs = (torch.cat(found) for found in zip(*parts, strict=True))
+                order, outputs = (torch.cat(pieces) for pieces in zip(*parts, strict=True))
                 inputs = outputs[torch.argsort(order)]
     return head, inputs
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,8 @@ class Anchor:
 
     weights: tuple[int, ...]
     """One weight an entry, uint32 each."""
+    pays: tuple[int, ...]
+    """One pay an entry, from 0 to FULL_PAY, uint32 each; empty under a rule without pays."""
     delivered: int
     """One bit an entry, the lowest for the first: whether its update arrived as it was committed to."""
     mean_root: bytes
@@ -36,14 +38,15 @@ class Anchor:
     entries_root: bytes
     """Root of the tree over the entries and their weights, 32 bytes."""
 
-    def abi_tuple(self) -> tuple[list[int], int, bytes, bytes, bytes, bytes, bytes, bytes]:
+    def abi_tuple(self) -> tuple[list[int], list[int], int, bytes, bytes, bytes, bytes, bytes, bytes]:
         """The fields in the order of the Solidity struct."""
-        return (list(self.weights), self.delivered, *self._roots)
+        return (list(self.weights), list(self.pays), self.delivered, *self._roots)
 
     def to_json(self) -> dict[str, Any]:
         """The fields in the names of the Solidity struct: roots in 0x-hex, the bits of ``delivered`` too."""
         return {
             "weights": list(self.weights),
+            "pays": list(self.pays),
             "delivered": hex(self.delivered),
             **{name: "0x" + root.hex() for name, root in zip(_ROOTS, self._roots, strict=True)},
         }
@@ -52,17 +55,22 @@ class Anchor:
     def from_json(cls, value: Mapping[str, Any]) -> Anchor:
         """Read what ``to_json`` wrote; what strangers wrote does not come here."""
         roots = (bytes.fromhex(value[name][2:]) for name in _ROOTS)
-        return cls(tuple(value["weights"]), int(value["delivered"], 16), *roots)
+        return cls(tuple(value["weights"]), tuple(value["pays"]), int(value["delivered"], 16), *roots)
 
     @property
     def weights_hash(self) -> bytes:
         """Keccak of the weights, a word of 32 bytes each."""
-        return keccak(*(weight.to_bytes(HASH_BYTES, "big") for weight in self.weights))
+        return _list_hash(self.weights)
+
+    @property
+    def pays_hash(self) -> bytes:
+        """Keccak of the pays, a word of 32 bytes each."""
+        return _list_hash(self.pays)
 
     @property
     def words(self) -> tuple[bytes, ...]:
-        """What ``anchorHash`` is the hash of: eight words, the first of them ``weights_hash``."""
-        return (self.weights_hash, self.delivered.to_bytes(HASH_BYTES, "big"), *self._roots)
+        """What ``anchorHash`` is the hash of: nine words, the first of them ``weights_hash`` and ``pays_hash``."""
+        return (self.weights_hash, self.pays_hash, self.delivered.to_bytes(HASH_BYTES, "big"), *self._roots)
 
     @property
     def hash(self) -> bytes:
@@ -79,3 +87,7 @@ class Anchor:
             self.artifacts_hash,
             self.entries_root,
         )
+
+
+def _list_hash(numbers: Sequence[int]) -> bytes:
+    return keccak(*(number.to_bytes(HASH_BYTES, "big") for number in numbers))

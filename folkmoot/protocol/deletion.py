@@ -124,8 +124,10 @@ def from_file(data: bytes) -> tuple[DeletionWish, ...]:
         raise _invalid("the list has no wishes")
     wishes = tuple(DeletionWish.from_json(row) for row in value["wishes"])
     accounts = [wish.contributor for wish in wishes]
-    if any(second <= first for first, second in pairwise(accounts)):
-        raise _invalid("the list does not have one wish an account, ascending by account")
+    if any(second <= first for first, second in pairwise(accounts)) or to_file(wishes) != data:
+        raise _invalid(
+            "the list does not have one wish an account, with its checksum and ascending by account"
+        )
     return wishes
 
 

@@ -90,9 +90,9 @@ def next_exponent(exponent: int, sums: Sequence[TensorSums], width: int) -> int:
         sums: Of each entry with a weight above 0; at least one.
         width: Bits of an encoded coordinate in this round.
     """
-    if not any(one.absolute for one in sums):
+    if not any(sum_.absolute for sum_ in sums):
         return exponent - 1 if exponent > REST else exponent
-    moved = exponent + sorted(vote(one, width) for one in sums)[(len(sums) - 1) // 2]
+    moved = exponent + sorted(vote(sum_, width) for sum_ in sums)[(len(sums) - 1) // 2]
     return min(max(moved, MIN_EXPONENT), MAX_EXPONENT)
 
 

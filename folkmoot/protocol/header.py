@@ -77,6 +77,33 @@ class RoundHeader:
         return keccak(self.encoded)
 
     @classmethod
+    def derive(
+        cls,
+        chain_id: int,
+        ledger: str,
+        manifest_hash: bytes,
+        round_number: int,
+        base_state_root: bytes,
+        policy_id: int,
+        width: int,
+        exponents: tuple[int, ...],
+    ) -> RoundHeader:
+        """Return the header that a round must have.
+
+        Args:
+            chain_id: The chain's id.
+            ledger: Address of the RoundLedger.
+            manifest_hash: 32 bytes.
+            round_number: Number of the round.
+            base_state_root: 32 bytes.
+            policy_id: Number of the round's policy.
+            width: Bits of a coordinate in the round's updates.
+            exponents: Exponents that the round's base left, one a tensor.
+        """
+        seed = derive_seed(chain_id, ledger, round_number, base_state_root)
+        return cls(round_number, manifest_hash, base_state_root, policy_id, width, seed, exponents)
+
+    @classmethod
     def decode(cls, data: bytes) -> RoundHeader:
         """Read an encoded header.
 

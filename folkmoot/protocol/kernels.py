@@ -225,12 +225,12 @@ def add_weighted(a: U8, b: U8, c: U8, d: U8, weights: U32, total: U32) -> None:
         total[place] += x + y
 
 
-_STRIP = 4096  # coordinates that are trimmed at a time
+_STRIP = 4096  # coordinates that are clamped at a time
 
 
 @_compiled
 def _count_below(row: U8, tried: U8, below: U16) -> None:
-    """Add 1 where ``row < tried``. A function of its own, as are the next two: see ``_sum``."""
+    """Add 1 where ``row < tried``. A function of its own, as is the next one: see ``_sum``."""
     for place in range(row.shape[0]):
         below[place] = np.uint16(below[place] + np.uint16(row[place] < tried[place]))
 
@@ -243,42 +243,74 @@ def _keep(below: U16, rank: np.uint16, tried: U8, ranked: U8) -> None:
             ranked[place] = tried[place]
 
 
+_CAP = np.uint8(16)  # eight times this is beyond every byte: larger magnitudes need not be told apart
+
+
 @_compiled
-def _add_clamped(row: U8, low: U8, high: U8, total: U32) -> None:
-    """Add the values of a row, moved into the range from ``low`` to ``high``."""
+def _capped_magnitudes(row: U8, out: U8) -> None:
+    """Fill ``min(|q|, _CAP)``, with the bytes ``q + 128``."""
     for place in range(row.shape[0]):
-        total[place] += np.uint32(min(max(row[place], low[place]), high[place]))
+        byte = row[place]
+        magnitude = np.uint8(max(byte, np.uint8(128)) - min(byte, np.uint8(128)))
+        out[place] = min(magnitude, _CAP)
 
 
 @_compiled
-def add_trimmed(values: U8, ends: int, total: U32) -> None:
-    """Add the sum of the middle values of each column of uint8[k, m] to uint32[m], k below 2^16.
+def _add_weighted_clamped(a: U8, b: U8, c: U8, d: U8, low: U8, high: U8, weights: U32, total: U32) -> None:
+    """Do as ``add_weighted``, with the bytes moved into the range from ``low`` to ``high``."""
+    w0, w1, w2, w3 = weights[0], weights[1], weights[2], weights[3]
+    for place in range(total.shape[0]):
+        least, most = low[place], high[place]
+        x = np.uint32(min(max(a[place], least), most)) * w0 + np.uint32(min(max(b[place], least), most)) * w1
+        y = np.uint32(min(max(c[place], least), most)) * w2 + np.uint32(min(max(d[place], least), most)) * w3
+        total[place] += x + y
 
-    The ends of the middle are found bit by bit, in 8 passes each whatever is trimmed.
+
+@_compiled
+def add_clamped(values: U8, weights: U32, rank: int, total: U32) -> None:
+    """Add ``weight * byte`` of each row of uint8[k, m] to uint32[m], k below 2^16, clamped (``clamped_sum``).
+
+    ``rank`` is that of the deciding magnitude of a column, from 0 for the smallest, which is found bit by bit.
     """
     count = values.shape[0]
-    low = np.empty(_STRIP, dtype=np.uint8)
-    high = np.empty(_STRIP, dtype=np.uint8)
+    magnitudes = np.empty((count, _STRIP), dtype=np.uint8)
+    ranked = np.empty(_STRIP, dtype=np.uint8)
     tried = np.empty(_STRIP, dtype=np.uint8)
     below = np.empty(_STRIP, dtype=np.uint16)
+    low = np.empty(_STRIP, dtype=np.uint8)
+    high = np.empty(_STRIP, dtype=np.uint8)
+    factors = np.zeros(4, dtype=np.uint32)
     for first in range(0, values.shape[1], _STRIP):
         size = min(_STRIP, values.shape[1] - first)
-        for ranked, rank in ((low, ends), (high, count - 1 - ends)):
-            ranked[:] = 0
-            for shift in range(8):
-                bit = np.uint8(128 >> shift)
-                for place in range(size):
-                    tried[place] = ranked[place] | bit
-                below[:] = 0
-                for i in range(count):
-                    _count_below(values[i, first : first + size], tried[:size], below[:size])
-                _keep(below[:size], np.uint16(rank), tried[:size], ranked[:size])
+        last = first + size
         for i in range(count):
-            _add_clamped(
-                values[i, first : first + size], low[:size], high[:size], total[first : first + size]
-            )
+            _capped_magnitudes(values[i, first:last], magnitudes[i, :size])
+        ranked[:] = 0
+        for shift in range(5):
+            bit = np.uint8(_CAP >> shift)
+            for place in range(size):
+                tried[place] = ranked[place] | bit
+            below[:] = 0
+            for i in range(count):
+                _count_below(magnitudes[i, :size], tried[:size], below[:size])
+            _keep(below[:size], np.uint16(rank), tried[:size], ranked[:size])
         for place in range(size):
-            total[first + place] -= np.uint32(ends) * (np.uint32(low[place]) + np.uint32(high[place]))
+            bound = np.uint8(min(max(8 * int(ranked[place]), 1), 127))
+            low[place] = np.uint8(128) - bound
+            high[place] = np.uint8(128) + bound
+        for i in range(0, count, 4):
+            factors[:] = 0
+            factors[: min(4, count - i)] = weights[i : i + 4]
+            _add_weighted_clamped(
+                values[i, first:last],
+                values[min(i + 1, count - 1), first:last],
+                values[min(i + 2, count - 1), first:last],
+                values[min(i + 3, count - 1), first:last],
+                low[:size],
+                high[:size],
+                factors,
+                total[first:last],
+            )
 
 
 _TILE = 4  # rows by rows that are multiplied side by side: each byte that is loaded serves four products

@@ -27,6 +27,7 @@ from folkmoot.protocol.arrays import F32, I64, U8
 from folkmoot.protocol.fixed_point import LEAF, ONE, STATE_BOUND
 from folkmoot.protocol.hashing import canonical_json, keccak, parse_canonical_json, sha256_hex
 from folkmoot.protocol.packing import file_size
+from folkmoot.protocol.parent import Parent
 
 FORMAT = "folkmoot/manifest/2"
 MAX_LEAVES = 1 << 24
@@ -43,6 +44,8 @@ of a round. Each larger array is a file, which costs a node one request. Biases,
 smaller."""
 INLINE_SUM = 1 << 24
 """Most bytes of carried arrays in such a manifest: as text they are a third of what a reader takes."""
+MAX_CONTENT_POLICY = 1 << 14
+"""Most bytes of a content policy, in UTF-8: it travels with the manifest."""
 PRIVACY = "privacy"
 """Key of the training settings under which a federation declares differential privacy."""
 TRAINED_DTYPES = ("float16", "float32", "float64")
@@ -140,10 +143,10 @@ class CarriedFile:
             ArtifactError: ``wrong-size``, as for `open`.
             OSError: The file can't be mapped.
         """
-        found = os.fstat(descriptor).st_size
-        if found != self.size:
+        size = os.fstat(descriptor).st_size
+        if size != self.size:
             raise ArtifactError(
-                f"The file {self.sha256} of the array {self.name!r} has {found} bytes; its shape {list(self.shape)} of "
+                f"The file {self.sha256} of the array {self.name!r} has {size} bytes; its shape {list(self.shape)} of "
                 f"{self.dtype} needs {self.size}.",
                 remedy="The manifest is wrong: whoever started the federation must make another genesis.",
                 code="wrong-size",
@@ -187,10 +190,20 @@ class Manifest:
     """The trained tensors and the carried arrays, in the model's order."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the task (local steps, learning rate, ...); any JSON values."""
+    parent: Parent | None = None
+    """The version of another federation with whose state this one starts."""
+    content_policy: str = ""
+    """What the model may be used for and may say, and under which licence, in words: they bind people, no program."""
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.task) <= MAX_NAME:
             raise ManifestError(f"The task's name has {len(self.task)} characters, not 1 to {MAX_NAME}.")
+        if (size := len(self.content_policy.encode("utf-8", "replace"))) > MAX_CONTENT_POLICY:
+            raise ManifestError(
+                f"The content policy has {size:,} bytes, more than {MAX_CONTENT_POLICY:,}.",
+                remedy="Give a short one that names a longer text by its address and its sha256.",
+                code="content-policy-too-long",
+            )
         _check_count(len(self.tensors))
         names = [entry.name for entry in self.arrays]
         if len(set(names)) != len(names):
@@ -488,12 +501,16 @@ class Manifest:
 
     @cached_property
     def _json(self) -> bytes:
-        value = {
+        value: dict[str, Any] = {
             "format": FORMAT,
             "task": self.task,
             "arrays": [_described(entry) for entry in self.arrays],
             "training": dict(self.training),
         }
+        if self.parent is not None:
+            value["parent"] = self.parent.to_json()
+        if self.content_policy:
+            value["contentPolicy"] = self.content_policy
         try:
             return canonical_json(value)
         except InputError as error:
@@ -516,7 +533,7 @@ class Manifest:
         """
         try:
             value = parse_canonical_json(data)
-            if not isinstance(value, dict) or set(value) != {"format", "task", "arrays", "training"}:
+            if not isinstance(value, dict) or set(value) - _OPTIONAL != _REQUIRED:
                 raise ManifestError(
                     "The manifest does not have the fields of docs/protocol.md section 2.",
                     remedy="It may be of an earlier release: start a new federation.",
@@ -531,11 +548,13 @@ class Manifest:
                 sum(isinstance(entry, dict) and not _VALUES & set(entry) for entry in value["arrays"])
             )
             arrays = tuple(_entry(entry) for entry in value["arrays"])
+            parent = Parent.from_json(value["parent"]) if "parent" in value else None
+            content_policy = _text(value.get("contentPolicy", ""))
         except ManifestError:
             raise
         except (InputError, TypeError, ValueError) as error:  # ValueError: base64 that is none
             raise ManifestError(f"The manifest can't be read: {error}") from error
-        manifest = cls(value["task"], arrays, value["training"])
+        manifest = cls(value["task"], arrays, value["training"], parent, content_policy)
         if manifest.to_json() != data:
             raise ManifestError("The manifest is not in canonical form (docs/protocol.md section 2).")
         return manifest
@@ -551,6 +570,8 @@ class Manifest:
         return keccak(b"\x10", keccak(self.layout), keccak(self.to_json()))
 
 
+_REQUIRED, _OPTIONAL = {"format", "task", "arrays", "training"}, {"parent", "contentPolicy"}
+"""Fields of a manifest file."""
 _VALUES = {"data", "hash"}
 """Fields of a carried array's values in the manifest file, of which it has one."""
 _TRAINED_REMEDY = f"Use float tensors of {', '.join(TRAINED_DTYPES)}."

@@ -23,17 +23,20 @@ NO_VERIFIER = "0x0000000000000000000000000000000000000000"
 MAX_CONTRIBUTORS = 256
 """Most contributors of a round."""
 
+CLAMPED_MEAN = "clamped_mean"
+"""The default rule, the one whose sum clamps each coordinate, and the one that has pays."""
+
+ROOT_SHARE_UNIT = 1024
+"""The unit of the root share, the optional parameter of ``clamped_mean``."""
+
 MAX_KRUM_CONTRIBUTORS = 32
 """Most contributors of a round of ``multi_krum``: more of them can't be weighed by a contract."""
 
 BOND_FACTOR = 4
 """Least bond of a policy, in rewards."""
 
-CHALLENGER_SHARE = 2_500
-"""Share of slashed stake that goes to the challenger, in 1/`SHARE_DENOMINATOR`. The rest is burnt."""
-
-SHARE_DENOMINATOR = 10_000
-"""Denominator of `CHALLENGER_SHARE`."""
+CHALLENGER_DIVISOR = 4
+"""Of slashed stake the challenger gets one part in so many. The rest is burnt."""
 
 ARBITER = "arbiter"
 """``verifier`` of a policy for a deployment whose addresses are not known yet: the arbiter of that deployment."""
@@ -56,6 +59,7 @@ _BITS = {
     "commit_window": 32,
     "anchor_window": 32,
     "challenge_window": 32,
+    "interval": 32,
     "min_sum_squares": 64,
     "noise1024": 32,
     "steps": 32,
@@ -76,7 +80,7 @@ class Policy:
     """
 
     rule: str
-    """Name of the aggregation rule, 1 to 32 ASCII characters, e.g. ``mean``."""
+    """Name of the aggregation rule, 1 to 32 printable ASCII characters without spaces, e.g. ``mean``."""
     parameters: tuple[int, ...]
     """Parameters of the rule by position, uint32 each."""
     max_sum_squares: int
@@ -99,6 +103,8 @@ class Policy:
     """Seconds after the commit window in which the coordinator may anchor."""
     challenge_window: int
     """Seconds after the anchor in which it may be challenged."""
+    interval: int = field(default=0, kw_only=True)
+    """Seconds from the opening of a round's base to its own opening, at least; 0 for none."""
     min_sum_squares: int = field(default=0, kw_only=True)
     """Smallest sum of squares that an update may have; 0 for none."""
     noise1024: int = field(default=0, kw_only=True)
@@ -115,15 +121,15 @@ class Policy:
     bond: int
     """Stake (1e-18 tokens) that the coordinator must have; lost when fraud is proven."""
     reward: int
-    """Most tokens (1e-18) minted for a final round: an equal share for an entry of full weight, see ``rewards``."""
+    """Most tokens (1e-18) minted for a final round: each place has an equal share, see ``rewards``."""
     verifier: str = NO_VERIFIER
     """Contract that may void a round of this policy; zero for none. The word ``arbiter`` until ``resolved``."""
     bundle_hash: bytes = NO_BUNDLE
     """sha256 of the only Flower App Bundle that nodes may run, 32 bytes; zero for any."""
 
     def __post_init__(self) -> None:
-        if not self.rule.isascii() or not 1 <= len(self.rule) <= 32 or "\0" in self.rule:
-            raise InputError(f"The rule's name {self.rule!r} is not 1 to 32 ASCII characters.")
+        if not 1 <= len(self.rule) <= 32 or not all("!" <= letter <= "~" for letter in self.rule):
+            raise InputError(f"The rule's name {self.rule!r} is not 1 to 32 ASCII characters without spaces.")
         if any(not 0 <= value < 1 << 32 for value in self.parameters):
             raise InputError(f"A parameter of {list(self.parameters)} is no uint32.")
         for name, bits in _BITS.items():
@@ -142,6 +148,11 @@ class Policy:
         return self.rule.encode("ascii").ljust(32, b"\0")
 
     @property
+    def has_pays(self) -> bool:
+        """Whether an anchor has pays; under other rules the weights say what a round pays."""
+        return self.rule == CLAMPED_MEAN
+
+    @property
     def mean_bound(self) -> int:
         """Largest absolute value of a mean's coordinate: ``S Q``."""
         return self.mean_scale * largest(self.width)
@@ -155,6 +166,11 @@ class Policy:
     def cost(self) -> int:
         """What an update costs of its contributor's privacy budget, in units of 2^-32 of rho; 0 without noise."""
         return cost_of(self.noise1024, self.steps) if self.noise1024 else 0
+
+    @property
+    def minted_per_day(self) -> int | None:
+        """Most tokens (1e-18) that rounds of a day are paid, whatever the coordinator does; None without interval."""
+        return self.reward * -(-86_400 // self.interval) if self.interval else None
 
     def rounds_left(self, spent: int) -> int | None:
         """Return how many more updates an account can commit under this policy; None without noise.

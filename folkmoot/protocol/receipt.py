@@ -21,11 +21,11 @@ from folkmoot.protocol.commitment import Commitment, canonical_address
 from folkmoot.protocol.hashing import HASH_BYTES, keccak
 from folkmoot.protocol.merkle import ENTRIES, Tree
 
-FORMAT = "folkmoot/receipt/1"
+FORMAT = "folkmoot/receipt/2"
 
-_ENTRIES_ROOT = 7
+_ENTRIES_ROOT = 8
 """Place of ``entriesRoot`` among the words of an anchor."""
-_WORDS = 8
+_WORDS = 9
 
 
 def entry_leaf(contributor: str, commitment_hash: bytes, weight: int) -> bytes:
@@ -67,14 +67,14 @@ class Receipt:
     siblings: tuple[bytes, ...]
     """Path from the entry's leaf to the root, lowest level first, 32 bytes each."""
     anchor: tuple[bytes, ...]
-    """The eight words that ``anchorHash`` is the hash of (`Anchor.words`)."""
+    """The nine words that ``anchorHash`` is the hash of (`Anchor.words`)."""
 
     def __post_init__(self) -> None:
         if len(self.anchor) != _WORDS or any(
             len(word) != HASH_BYTES for word in (*self.anchor, *self.siblings)
         ):
             raise InputError(
-                "A receipt has eight words of an anchor and a path, of 32 bytes each.", code="invalid-receipt"
+                "A receipt has nine words of an anchor and a path, of 32 bytes each.", code="invalid-receipt"
             )
         if not (0 <= self.index < self.entries <= 256 and 0 <= self.weight < 1 << 32):
             raise InputError(
@@ -134,13 +134,16 @@ class Receipt:
         index, count, weight = (value[name] for name in ("index", "entries", "weight"))
         lists = [value["siblings"], value["anchor"]]
         if any(type(one) is not int for one in (index, count, weight)) or any(
-            type(one) is not list for one in lists
+            type(list_) is not list for list_ in lists
         ):
             raise InputError("The receipt has fields of a wrong type.", code="invalid-receipt")
         try:
             siblings, anchor = (
-                tuple(bytes.fromhex(word.removeprefix("0x")) for word in one) for one in lists
+                tuple(bytes.fromhex(word.removeprefix("0x")) for word in list_) for list_ in lists
             )
         except (ValueError, AttributeError) as error:
             raise InputError(f"The receipt can't be read: {error}", code="invalid-receipt") from error
-        return cls(Commitment.from_json(value["commitment"]), index, count, weight, siblings, anchor)
+        receipt = cls(Commitment.from_json(value["commitment"]), index, count, weight, siblings, anchor)
+        if receipt.to_json() != value:
+            raise InputError("The receipt writes a value in another form.", code="invalid-receipt")
+        return receipt

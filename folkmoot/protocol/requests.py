@@ -14,7 +14,7 @@ from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json, keccak
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
-_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint32 patience,uint64 deadline)")
+_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint32 patience,bytes16 salt,uint64 deadline)")
 _END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 
@@ -25,7 +25,9 @@ def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessag
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 
-def run_message(domain: Domain, rounds: int, expect: int, patience: int, deadline: int) -> SignableMessage:
+def run_message(
+    domain: Domain, rounds: int, expect: int, patience: int, salt: str, deadline: int
+) -> SignableMessage:
     """Return the message that the coordinator's account signs to start a run.
 
     Args:
@@ -33,10 +35,11 @@ def run_message(domain: Domain, rounds: int, expect: int, patience: int, deadlin
         rounds: Number of rounds to open.
         expect: Number of contributors after whose updates a round stops waiting.
         patience: Seconds for which rounds that are cancelled in a row are tried again.
+        salt: 32 hex digits that tell two equal requests of one second apart.
         deadline: Unix time until which the request is valid.
     """
-    values = (_RUN_TYPEHASH, rounds, expect, patience, deadline)
-    fields = encode(("bytes32", "uint32", "uint32", "uint32", "uint64"), values)
+    values = (_RUN_TYPEHASH, rounds, expect, patience, bytes.fromhex(salt), deadline)
+    fields = encode(("bytes32", "uint32", "uint32", "uint32", "bytes16", "uint64"), values)
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 

@@ -24,15 +24,7 @@ from folkmoot.protocol import fixed_point
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.fixed_point import LEAF, STATE_BOUND
 from folkmoot.protocol.hashing import sha256_of
-from folkmoot.protocol.manifest import (
-    Carried,
-    Files,
-    Manifest,
-    Tensor,
-    file_chunks,
-    no_files,
-    padding_mask,
-)
+from folkmoot.protocol.manifest import Carried, Files, Manifest, Tensor, file_chunks, no_files, padding_mask
 from folkmoot.protocol.merkle import MOMENTUM, THETA, Tree, state_root, state_tree
 
 MAGIC = b"FMS1"

@@ -221,49 +221,5 @@ def check_claim(
         commitment.check_signature(signature, domain)
 
 
-def check_arrival(
-    update: SequentialReader,
-    commitment: Commitment,
-    signature: bytes | None,
-    *,
-    manifest: Manifest,
-    header: RoundHeader,
-    policy: Policy,
-    domain: Domain,
-) -> UpdateSummary:
-    """Run all pure checks of an update in the protocol's order, from the base to the sum of squares.
-
-    Args:
-        update: The update's bytes.
-        commitment: What the contributor says.
-        signature: Its signature; None where the contributor committed by a transaction of its own.
-        manifest: The model's layout.
-        header: The round's header.
-        policy: The round's policy.
-        domain: The ledger that signatures are for.
-
-    Returns:
-        The summary of the update's bytes.
-
-    Raises:
-        UpdateRefused: With the code of the first check that fails.
-        ArtifactError: The bytes can't be read.
-    """
-    check_claim(commitment, signature, header=header, policy=policy, domain=domain)
-    return check_bytes(update, commitment, manifest)
-
-
 def _refused(reason: Reason, message: str) -> UpdateRefused:
-    return UpdateRefused(message, remedy=_REMEDIES[reason], code=str(reason))
-
-
-_REMEDIES = {
-    Reason.ROUND_UNKNOWN: "Ask for the current round and train for that one.",
-    Reason.WRONG_BASE: "Fetch the round's base state and train from it.",
-    Reason.WRONG_SIZE: "Encode the update with the federation's manifest, at the policy's width.",
-    Reason.INVALID_ENCODING: "Encode the update with folkmoot.protocol.codec.encode_update, at the policy's width.",
-    Reason.WRONG_ROOT: "Send the bytes that were committed to; they may have been damaged on the way.",
-    Reason.WRONG_NORM: "Commit to the sum of squares that the update's tree gives.",
-    Reason.NORM_TOO_LARGE: "Install this release of Folkmoot on the node: it fits updates to the policy's cap.",
-    Reason.NORM_TOO_SMALL: "Train with the noise that the policy asks for.",
-}
+    return UpdateRefused(message, remedy=reason.advice, code=str(reason))

@@ -21,7 +21,6 @@ def advance(rpc: Rpc, seconds: int) -> int:
 
     Raises:
         LocalError: the chain is not a local Anvil (chain id 31337), or `seconds` is not above zero.
-        RpcError: the endpoint failed.
     """
     require_local(rpc, "its clock can't be moved", "wait")
     if seconds <= 0:
@@ -40,7 +39,6 @@ def fund(rpc: Rpc, address: str, wei: int = FUNDS) -> None:
 
     Raises:
         LocalError: the chain is not a local Anvil.
-        RpcError: the endpoint failed.
     """
     require_local(rpc, "money can't be made on it", "send the account some")
     rpc.call("hardhat_setBalance", [address, hex(wei)])  # Anvil has this name, too
@@ -50,12 +48,8 @@ def require_local(rpc: Rpc, so: str, elsewhere: str) -> None:
     """Check that an endpoint serves a local chain.
 
     Args:
-        rpc: The endpoint.
         so: What follows if it does not.
         elsewhere: What to do on other chains.
-
-    Raises:
-        LocalError: it does not.
     """
     chain_id = rpc.chain_id()
     if chain_id != LOCAL_CHAIN_ID:

@@ -85,7 +85,7 @@ def _inner(name: str, members: frozenset[str] | None) -> frozenset[str] | None:
 
 def _are_logs(values: list[Any]) -> bool:
     try:
-        return all(_place(one) for one in values)
+        return all(_place(value) for value in values)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False
 

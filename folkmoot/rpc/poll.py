@@ -34,11 +34,9 @@ class Endpoint:
     """One endpoint of a quorum, and what is remembered of it."""
 
     rpc: Rpc
-    """Where it is."""
     failures: int = 0
     """Failures in a row: no answer, or none that is JSON-RPC."""
     failed: int = 0
-    """Failures in all."""
     disagreed: int = 0
     """Answers that contradicted a majority."""
     why: str = ""
@@ -53,7 +51,7 @@ class Endpoint:
     """When it failed, or was last asked whether it is back; of the monotonic clock, as the other times here."""
     disagreed_at: float = float("-inf")
     """When it last contradicted a majority."""
-    said: dict[str, float] = field(default_factory=dict)
+    logged_at: dict[str, float] = field(default_factory=dict)
     """When each kind of trouble with it was last logged."""
 
     @property
@@ -129,7 +127,7 @@ class Poll:
         hurried = False
         with self._changed:
             while self._left and not enough(self._answers, self._left):
-                if grace and not hurried and sum(one.key is not None for one in self._answers) >= grace:
+                if grace and not hurried and sum(answer.key is not None for answer in self._answers) >= grace:
                     hurried, end = True, min(end, time.monotonic() + GRACE)
                 if not self._changed.wait(max(0.0, end - time.monotonic())):
                     break

@@ -129,7 +129,7 @@ class Quorum(Rpc):
         self.majority = len(urls) // 2 + 1
         self._newest = -1
         self._pins: OrderedDict[int, tuple[str, float]] = OrderedDict()
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._closed = False
         self._undecided: tuple[float, str] = (float("-inf"), "")
         self._lock = threading.Lock()
@@ -147,21 +147,23 @@ class Quorum(Rpc):
     @property
     def warnings(self) -> list[str]:
         """What is wrong with endpoints now, each a sentence for the operator."""
-        now, found = time.monotonic(), []
-        for one in self.endpoints:
-            if one.failures:
-                found.append(f"The RPC endpoint {one.name} is left alone for a while: {one.why}")
-            elif one.behind > BEHIND_SECONDS:
-                found.append(f"The RPC endpoint {one.name} is {one.behind} seconds behind the others.")
-            if now < one.disagreed_at + REMEMBERED_SECONDS:
-                found.append(
-                    f"The RPC endpoint {one.name} contradicted the others {one.disagreed} times, the last time about "
-                    f"{one.about}. It lies or is broken (rpc-disagrees): replace it."
+        now, warnings = time.monotonic(), []
+        for endpoint in self.endpoints:
+            if endpoint.failures:
+                warnings.append(f"The RPC endpoint {endpoint.name} is left alone for a while: {endpoint.why}")
+            elif endpoint.behind > BEHIND_SECONDS:
+                warnings.append(
+                    f"The RPC endpoint {endpoint.name} is {endpoint.behind} seconds behind the others."
+                )
+            if now < endpoint.disagreed_at + REMEMBERED_SECONDS:
+                warnings.append(
+                    f"The RPC endpoint {endpoint.name} contradicted the others {endpoint.disagreed} times, "
+                    f"the last time about {endpoint.about}. It lies or is broken (rpc-disagrees): replace it."
                 )
         since, why = self._undecided
         if now < since + UNDECIDED_SECONDS:
-            found.append(why)
-        return found
+            warnings.append(why)
+        return warnings
 
     def close(self) -> None:
         """Close the connections, those that are in use after their answer; the next call opens new ones."""
@@ -218,9 +220,9 @@ class Quorum(Rpc):
         if winner is None:
             reached = sorted((_height(one) for one in answers if one.key is not None), reverse=True)
             for number in dict.fromkeys(reached[self.majority - 1 :]):
-                found, _ = self._vote(f"block {number}", _plain("eth_getBlockByNumber", [hex(number), False]))
-                if found is not None and found.value is not None and found.error is None:
-                    winner = found
+                block, _ = self._vote(f"block {number}", _plain("eth_getBlockByNumber", [hex(number), False]))
+                if block is not None and block.value is not None and block.error is None:
+                    winner = block
                     break
         if winner is None:
             raise self._no_quorum("the newest block", answers)
@@ -285,12 +287,12 @@ class Quorum(Rpc):
         last = query["toBlock"]
 
         def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-            found = normalize_response(method, rpc.call(method, [query]))
+            logs = normalize_response(method, rpc.call(method, [query]))
             asked = "eth_getBlockByNumber"
             block = rpc.call(asked, [last, False])
             if block is None:
                 raise RpcError(f"The RPC endpoint {rpc.name} has no block {last} yet.", code="rpc-behind")
-            return (fingerprint(found), rpc.digest(asked, rpc.member(asked, block, "hash"))), found
+            return (fingerprint(logs), rpc.digest(asked, rpc.member(asked, block, "hash"))), logs
 
         what = f"{method} up to block {int(last, 16)}"
         return self._result(what, self._vote(what, ask))
@@ -315,17 +317,19 @@ class Quorum(Rpc):
         """Return the middle answer of at least a majority, by a number in it."""
 
         def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-            found = normalize_response(method, rpc.call(method, params))
-            return number(rpc, method, found), found
+            result = normalize_response(method, rpc.call(method, params))
+            return number(rpc, method, result), result
 
         poll = self._ask(ask)
         poll.wait(lambda answers, left: False, self._bound, grace=self.majority)
         answers = poll.so_far()
-        found = sorted((one.key, place) for place, one in enumerate(answers) if isinstance(one.key, int))
-        if len(found) < self.majority:
-            refused = [one for one in answers if one.error is not None]
+        sorted_keys = sorted(
+            (one.key, place) for place, one in enumerate(answers) if isinstance(one.key, int)
+        )
+        if len(sorted_keys) < self.majority:
+            refused = [answer for answer in answers if answer.error is not None]
             return self._result(method, (self._winner(refused), answers))
-        _, place = found[len(found) // 2 if high else (len(found) - 1) // 2]
+        _, place = sorted_keys[len(sorted_keys) // 2 if high else (len(sorted_keys) - 1) // 2]
         return answers[place].value
 
     def _send(self, params: list[Any]) -> str:
@@ -342,7 +346,7 @@ class Quorum(Rpc):
         poll = self._ask(ask)
         poll.wait(lambda answers, left: False, self._bound, grace=1)
         answers = poll.so_far()
-        if any(one.key is not None for one in answers):
+        if any(answer.key is not None for answer in answers):
             return "0x" + keccak(hexstr=params[0]).hex()
         raise self._no_quorum("eth_sendRawTransaction", answers)
 
@@ -375,9 +379,9 @@ class Quorum(Rpc):
         now = time.monotonic()
         with self._lock:
             self._closed = False
-            chosen = [one for one in self.endpoints if not one.rests(now, LONGEST_PAUSE)]
+            chosen = [endpoint for endpoint in self.endpoints if not endpoint.rests(now, LONGEST_PAUSE)]
             if len(chosen) < self.majority:
-                chosen = [one for one in self.endpoints if not one.rests(now, FIRST_PAUSE)]
+                chosen = [endpoint for endpoint in self.endpoints if not endpoint.rests(now, FIRST_PAUSE)]
             for one in chosen:
                 one.open += 1
                 if one.failures:
@@ -401,15 +405,15 @@ class Quorum(Rpc):
         poll.add(answer)
 
     def _winner(self, answers: Sequence[Answer]) -> Answer | None:
-        counted = Counter(one.key for one in answers if one.key is not None)
+        counted = Counter(answer.key for answer in answers if answer.key is not None)
         for key, count in counted.most_common(1):
             if count >= self.majority:
-                return next(one for one in answers if one.key == key)
+                return next(answer for answer in answers if answer.key == key)
         return None
 
     def _decided(self, answers: Sequence[Answer], left: int) -> bool:
         """Whether there is a majority, or can be none any more."""
-        counted = Counter(one.key for one in answers if one.key is not None)
+        counted = Counter(answer.key for answer in answers if answer.key is not None)
         most = max(counted.values(), default=0)
         return most >= self.majority or most + left < self.majority
 
@@ -422,29 +426,32 @@ class Quorum(Rpc):
         return winner.value
 
     def _no_quorum(self, what: str, answers: Sequence[Answer]) -> RpcError:
-        refusals = [one.error for one in answers if isinstance(one.error, RpcError)]
+        refusals = [answer.error for answer in answers if isinstance(answer.error, RpcError)]
         refusals = [error for error in refusals if error.code == "rpc-error"]
-        if refusals and len({one.key for one in answers if one.key is not None}) < 2:
+        if refusals and len({answer.key for answer in answers if answer.key is not None}) < 2:
             reasons = Counter(str(error.details.get("message")) for error in refusals)
             return max(refusals, key=lambda error: reasons[str(error.details.get("message"))])
-        told = {one.endpoint: one.shown() for one in answers}
+        answer_of = {answer.endpoint: answer.shown() for answer in answers}
         parts = [
-            f"{one.name} says: {told[one]}"
-            if one in told
-            else f"{one.name} was not asked or has not answered yet{f' ({one.why})' if one.why else ''}"
-            for one in self.endpoints
+            f"{endpoint.name} says: {answer_of[endpoint]}"
+            if endpoint in answer_of
+            else f"{endpoint.name} was not asked or has not answered yet{f' ({endpoint.why})' if endpoint.why else ''}"
+            for endpoint in self.endpoints
         ]
         text = (
             f"No majority of the RPC endpoints ({self.majority} of {len(self.endpoints)}) agrees on {what}. "
         )
         text += "; ".join(part.rstrip(".") for part in parts) + "."
         self._undecided = time.monotonic(), f"{text} (rpc-no-quorum)"
-        self._say(self._said, "rpc-no-quorum", text)
+        self._say(self._logged_at, "rpc-no-quorum", text)
         return RpcError(
             text,
             remedy="Nothing is decided until enough of them agree: replace those that are away or lie.",
             code="rpc-no-quorum",
-            details={"about": what, "endpoints": {one.name: told.get(one) for one in self.endpoints}},
+            details={
+                "about": what,
+                "endpoints": {endpoint.name: answer_of.get(endpoint) for endpoint in self.endpoints},
+            },
         )
 
     # What is remembered of endpoints
@@ -464,7 +471,7 @@ class Quorum(Rpc):
         if over:
             endpoint.rpc.close()
         elif away:
-            self._say(endpoint.said, "rpc-failed", endpoint.why, endpoint=endpoint.name)
+            self._say(endpoint.logged_at, "rpc-failed", endpoint.why, endpoint=endpoint.name)
         elif back:
             logger.info(
                 "the RPC endpoint %s answers again",
@@ -486,15 +493,15 @@ class Quorum(Rpc):
             endpoint.disagreed += 1
             endpoint.disagreed_at, endpoint.about = time.monotonic(), what
         text = f"The RPC endpoint {endpoint.name} contradicts {self.majority} others about {what}."
-        self._say(endpoint.said, "rpc-disagrees", text, endpoint=endpoint.name, about=what)
+        self._say(endpoint.logged_at, "rpc-disagrees", text, endpoint=endpoint.name, about=what)
 
-    def _say(self, said: dict[str, float], event: str, text: str, **values: Any) -> None:
+    def _say(self, logged_at: dict[str, float], event: str, text: str, **values: Any) -> None:
         """Log what is wrong, unless that was done lately, or nobody wants answers any more."""
         now = time.monotonic()
         with self._lock:
-            if self._closed or now < said.get(event, float("-inf")) + SAID_SECONDS:
+            if self._closed or now < logged_at.get(event, float("-inf")) + SAID_SECONDS:
                 return
-            said[event] = now
+            logged_at[event] = now
         logger.warning("%s", text, extra=fields(event, **values))
 
 
@@ -502,15 +509,15 @@ def _plain(method: str, params: list[Any]) -> Question:
     """A question whose answers must be the same."""
 
     def ask(rpc: Rpc) -> tuple[Hashable, Any]:
-        found = normalize_response(method, rpc.call(method, params))
-        return fingerprint(found), found
+        result = normalize_response(method, rpc.call(method, params))
+        return fingerprint(result), result
 
     return ask
 
 
 def _about(method: str, params: list[Any]) -> str:
     """What a question is about, for messages."""
-    short = [one for one in params if isinstance(one, str) and len(one) <= 66]
+    short = [param for param in params if isinstance(param, str) and len(param) <= 66]
     return " ".join([method, *short])
 
 

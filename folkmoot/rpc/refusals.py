@@ -24,11 +24,14 @@ class Refusal(Enum):
         "feetoolow",
         "less than block base fee",
         "max fee per gas too low",
+        "priority fee below minimum",  # Reth
+        "below configured minimum",  # Besu
+        "gas price too low",  # Arbitrum
     )
     NO_GAS_MONEY = ("insufficient funds", "insufficientfunds", "enough funds")  # Nethermind, Hardhat
 
 
 def refusal_in(message: str) -> Refusal | None:
     """Return what a node's error message means, or None if it is another error."""
-    said = message.lower()
-    return next((one for one in Refusal if any(words in said for words in one.value)), None)
+    text = message.lower()
+    return next((one for one in Refusal if any(words in text for words in one.value)), None)

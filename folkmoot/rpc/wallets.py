@@ -41,22 +41,18 @@ def accepts(rpc: Rpc, ledger: str, commitment: Commitment, signature: bytes, sen
     it looks at the signature first.
 
     Args:
-        rpc: The endpoint.
         ledger: Address of the RoundLedger.
         commitment: What is signed.
         signature: The signature, in the contract's own form.
         sender: Account that would send the transaction.
-
-    Raises:
-        RpcError: The endpoint failed.
     """
     data = _FUNCTION + encode(_TYPES, (commitment.abi_tuple(), signature))
     call = {"from": sender, "to": ledger, "data": "0x" + data.hex(), "gas": hex(WALLET_GAS)}
     try:
         rpc.call("eth_call", [call, "latest"])
     except ContractRefused as refusal:
-        said = str(refusal.details.get("data", "")).removeprefix("0x")
-        return bool(said) and not said.startswith(_INVALID_SIGNATURE)
+        returned = str(refusal.details.get("data", "")).removeprefix("0x")
+        return bool(returned) and not returned.startswith(_INVALID_SIGNATURE)
     return True
 
 
@@ -64,13 +60,8 @@ def accepts_digest(rpc: Rpc, account: str, digest: bytes, signature: bytes) -> b
     """Return whether an account is a contract that accepts a signature of a hash (ERC-1271).
 
     Args:
-        rpc: The endpoint.
-        account: The account.
         digest: What is signed, 32 bytes.
         signature: The signature, in the contract's own form.
-
-    Raises:
-        RpcError: The endpoint can't be reached.
     """
     data = _IS_VALID + encode(("bytes32", "bytes"), (digest, signature))
     try:
@@ -84,11 +75,7 @@ def accepts_digest(rpc: Rpc, account: str, digest: bytes, signature: bytes) -> b
 
 
 def read_safe(rpc: Rpc, account: str) -> Safe | None:
-    """Return the owners of a Safe; None if the account is another contract.
-
-    Raises:
-        RpcError: The endpoint can't be reached.
-    """
+    """Return the owners of a Safe; None if the account is another contract."""
     try:
         (threshold,) = rpc.read(account, "getThreshold()", ["uint256"])
         (owners,) = rpc.read(account, "getOwners()", ["address[]"])

@@ -40,11 +40,7 @@ class Pair:
         return self.certificate.not_valid_after_utc
 
     def save(self, certificate: Path, key: Path) -> None:
-        """Write both as PEM; nobody else may read the key.
-
-        Raises:
-            OSError: They can't be written.
-        """
+        """Write both as PEM; nobody else may read the key."""
         secret = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
@@ -65,9 +61,6 @@ class Authority(Pair):
             days: How long it is good.
             key: File with its key; a new one is made if left out. Who was interrupted between key and certificate
                 goes on with the key.
-
-        Raises:
-            InputError: The key can't be read.
         """
         return cls._of(ec.generate_private_key(ec.SECP256R1()) if key is None else _key(key), name, days)
 
@@ -102,17 +95,17 @@ class Authority(Pair):
             InputError: A file is missing or is not what it should be.
         """
         try:
-            found = x509.load_pem_x509_certificate(certificate.read_bytes())
+            parsed = x509.load_pem_x509_certificate(certificate.read_bytes())
         except (OSError, ValueError) as error:
             raise _unreadable(certificate, error) from error
         secret = _key(key)
-        if secret.public_key() != found.public_key():
+        if secret.public_key() != parsed.public_key():
             raise InputError(
                 f"{key} is not the key of {certificate}.",
                 remedy="Put the right one back, or choose another folder.",
                 code="authority",
             )
-        return cls(found, secret)
+        return cls(parsed, secret)
 
     def issue(self, *names: str, days: int = DAYS, not_after: datetime | None = None) -> Pair:
         """Sign a certificate for host names and IP addresses.
@@ -121,9 +114,6 @@ class Authority(Pair):
             names: The first one is its name for people.
             days: How long it is good, never longer than the authority.
             not_after: When it expires, instead.
-
-        Raises:
-            InputError: A name is malformed.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         end = min(not_after or datetime.now(UTC) + timedelta(days=days), self.not_after)
@@ -143,33 +133,28 @@ class Authority(Pair):
     def vouches_for(self, file: Path, names: Sequence[str], until: datetime) -> bool:
         """Whether a file holds a certificate of ours, for these names and no others, that is good until then."""
         try:
-            found = x509.load_pem_x509_certificate(file.read_bytes())
-            found.verify_directly_issued_by(self.certificate)
+            parsed = x509.load_pem_x509_certificate(file.read_bytes())
+            parsed.verify_directly_issued_by(self.certificate)
         except (FileNotFoundError, ValueError, TypeError, InvalidSignature):
             return False
-        return set(names_of(file)[0]) == set(names) and found.not_valid_after_utc > until
+        return set(names_of(file)[0]) == set(names) and parsed.not_valid_after_utc > until
 
 
 def names_of(file: Path) -> tuple[list[str], datetime]:
-    """The names that a certificate is for, and when it expires.
-
-    Raises:
-        OSError: There is no such file.
-        ValueError: It is no certificate.
-    """
-    found = x509.load_pem_x509_certificate(file.read_bytes())
-    listed = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return [str(name.value) for name in listed], found.not_valid_after_utc
+    """The names that a certificate is for, and when it expires."""
+    parsed = x509.load_pem_x509_certificate(file.read_bytes())
+    listed = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in listed], parsed.not_valid_after_utc
 
 
 def _key(file: Path) -> ec.EllipticCurvePrivateKey:
     try:
-        found = serialization.load_pem_private_key(file.read_bytes(), None)
+        key = serialization.load_pem_private_key(file.read_bytes(), None)
     except (OSError, ValueError, TypeError) as error:
         raise _unreadable(file, error) from error
-    if not isinstance(found, ec.EllipticCurvePrivateKey):
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise _unreadable(file, "it is a key of another kind")
-    return found
+    return key
 
 
 def _unreadable(file: Path, why: object) -> InputError:

@@ -69,11 +69,7 @@ class Decoder:
                 return
 
     def end(self) -> None:
-        """Check that the body is complete.
-
-        Raises:
-            CodingError: It is not.
-        """
+        """Check that the body is complete."""
         if self._read and not self._zlib.eof:
             raise CodingError("it ends too early")
 

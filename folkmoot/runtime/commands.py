@@ -15,8 +15,8 @@ from folkmoot.errors import LocalError
 
 
 def folkmoot_command(*words: str | Path) -> list[str]:
-    """Return the command line of a `folkmoot` command for this interpreter."""
-    return [sys.executable, "-m", "folkmoot", *map(str, words)]
+    """Return the command line of a `folkmoot` command for this interpreter. It uses no federation of this user."""
+    return [sys.executable, "-m", "folkmoot", "--federation", "none", *map(str, words)]
 
 
 def command_name() -> str:
@@ -59,9 +59,9 @@ def _complaint(words: Sequence[str | Path], done: subprocess.CompletedProcess[st
         error = json.loads(done.stdout)["error"]
         message, remedy, code = str(error["message"]), str(error["remedy"]), str(error["code"])
     except (ValueError, KeyError, TypeError):
-        said = (done.stderr or done.stdout).strip() or f"It ended with status {done.returncode}."
+        text = (done.stderr or done.stdout).strip() or f"It ended with status {done.returncode}."
         return LocalError(
-            f"folkmoot {words[0]} failed: {said}",
+            f"folkmoot {words[0]} failed: {text}",
             remedy="Run that command by itself to see more.",
             code="command-failed",
             details=details,

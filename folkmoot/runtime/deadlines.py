@@ -54,8 +54,10 @@ class Transport(httpx.BaseTransport):
 
     def __init__(self, verify: ssl.SSLContext | None = None) -> None:
         self._verify = verify
-        found = getproxies()
-        self._proxies = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
+        proxies = getproxies()
+        self._proxies = {
+            scheme: proxies[scheme] for scheme in ("http", "https", "all") if proxies.get(scheme)
+        }
         self._pools: dict[tuple[bool, str], httpcore.ConnectionPool] = {}
         self._opening = threading.Lock()
 

@@ -41,7 +41,6 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
 
     Raises:
         FileExistsError: it is there; it was left alone.
-        OSError: it can't be written.
     """
     part = _write_part(path, data, mode)
     try:
@@ -71,11 +70,7 @@ def _write_part(path: Path, data: bytes | Iterable[bytes], mode: int) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """See to it that names that were given or taken in a folder survive a loss of power.
-
-    Raises:
-        OSError: the disk failed.
-    """
+    """See to it that names that were given or taken in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -49,7 +49,6 @@ class KeystoreFile:
     """A key file in a folder, without its key."""
 
     path: Path
-    """Where it is."""
     address: str
     """Account, checksummed."""
 
@@ -190,24 +189,20 @@ def load(path: Path, password: str) -> LocalAccount:
 
 
 def files_in(folder: Path) -> list[KeystoreFile]:
-    """List the key files in a folder, by name; other files are passed over.
-
-    Raises:
-        KeystoreError: there is no such folder.
-    """
+    """List the key files in a folder, by name; other files are passed over."""
     if not folder.is_dir():
         raise KeystoreError(
             f"There is no folder {folder}.",
             remedy="Create a key with `folkmoot account new`.",
             code="keystore-missing",
         )
-    found = []
+    files = []
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append(KeystoreFile(path, address_of(path)))
+            files.append(KeystoreFile(path, address_of(path)))
         except KeystoreError:
             continue  # deployment files and the like live in the same folders
-    return found
+    return files
 
 
 def _read(path: Path) -> dict[str, Any]:

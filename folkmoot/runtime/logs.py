@@ -41,19 +41,15 @@ def fields(event: str, **values: Any) -> dict[str, Any]:
 
 
 def chosen(name: str | None) -> str:
-    """Return the format that an option means; without one, that of the environment, else text.
-
-    Raises:
-        InputError: there is no such format.
-    """
-    found = name or os.environ.get(FORMAT_VARIABLE) or FORMATS[0]
-    if found not in FORMATS:
+    """Return the format that an option means; without one, that of the environment, else text."""
+    format_ = name or os.environ.get(FORMAT_VARIABLE) or FORMATS[0]
+    if format_ not in FORMATS:
         raise InputError(
-            f"{found!r} is no log format.",
+            f"{format_!r} is no log format.",
             remedy=f"Choose one of {', '.join(FORMATS)} with --log-format or {FORMAT_VARIABLE}.",
             code="invalid-log-format",
         )
-    return found
+    return format_
 
 
 def setup(log_format: str, *, hidden: Iterable[str] = (), stream: TextIO | None = None) -> None:

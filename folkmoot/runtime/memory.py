@@ -52,10 +52,12 @@ def free_memory(system: Path = _SYSTEM, own: Path = _OWN_GROUP, groups: Path = _
     except (OSError, KeyError, ValueError, IndexError):
         return None
     try:
-        found = [line.partition("::")[2] for line in own.read_text().splitlines() if line.startswith("0::")]
+        groups_of_process = [
+            line.partition("::")[2] for line in own.read_text().splitlines() if line.startswith("0::")
+        ]
     except OSError:
-        found = []
-    place = groups / found[0].strip("/") if found else groups
+        groups_of_process = []
+    place = groups / groups_of_process[0].strip("/") if groups_of_process else groups
     while place.is_relative_to(groups):
         room = _room_in(place)
         free = free if room is None else min(free, room)

@@ -28,6 +28,9 @@ from folkmoot.errors import LocalError
 GRACE = 10.0
 """Seconds that a process gets between SIGTERM and SIGKILL."""
 
+ORPHAN_GRACE = 2.0
+"""Seconds that a process may take to end by itself after its parent has ended."""
+
 LOG_TAIL = 15
 """Lines of a log that an error shows."""
 
@@ -35,6 +38,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """Signals that end a program."""
 
 _PR_SET_PDEATHSIG = 1
+_IF_PARENT_LIVES = '[ "$PPID" = "$0" ] && exec "$@"'
+"""For a shell: there is no signal from a parent that ended before it was asked for."""
 
 Probe = Callable[[], bool]
 """Returns whether a process is ready; must return soon and raise nothing."""
@@ -172,9 +177,6 @@ class Supervisor:
 
         Returns:
             Whether the condition holds; False after the timeout.
-
-        Raises:
-            LocalError: a process ended.
         """
         end = None if timeout is None else time.monotonic() + timeout
         while not until():
@@ -213,9 +215,9 @@ class Supervisor:
                 raise died(child)
             self.check()
             if time.monotonic() >= end:
-                said, remedy = _last_words(child)
+                last_words, remedy = _last_words(child)
                 raise LocalError(
-                    f"{child.name} was not ready after {timeout:g} seconds. {said}",
+                    f"{child.name} was not ready after {timeout:g} seconds. {last_words}",
                     remedy=remedy,
                     code="local-not-ready",
                     details={"name": child.name, "log": str(child.log)},
@@ -240,12 +242,15 @@ def spawn(
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [str(word) for word in command]
-    # setpriv asks for the signal and becomes the program. Python code between fork and exec can hang for ever in a
-    # process with threads, so it is only the way of a system without setpriv.
-    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    # setpriv asks for the signal, and the shell becomes the program. Python code between fork and exec can hang for
+    # ever in a process with threads, so it is only the way of a system without setpriv.
+    tools = [shutil.which(name) if sys.platform == "linux" else None for name in ("setpriv", "sh")]
     paths = None if environment is None else environment.get("PATH")
-    found = shutil.which(words[0], path=paths) is not None
-    start = [setpriv, "--pdeathsig", "TERM", "--", *words] if setpriv and found else words
+    executable = shutil.which(words[0], path=paths) is not None
+    start = words
+    if all(tools) and executable:
+        setpriv, shell = map(str, tools)
+        start = [setpriv, "--pdeathsig", "TERM", shell, "-c", _IF_PARENT_LIVES, str(os.getpid()), *words]
     try:
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -256,7 +261,7 @@ def spawn(
                 env=None if environment is None else dict(environment),
                 cwd=folder,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" and start is words else None,
+                preexec_fn=_dies_with(os.getpid()) if sys.platform == "linux" and start is words else None,
             )
     except (OSError, subprocess.SubprocessError) as error:
         reason = getattr(error, "strerror", None) or str(error)
@@ -273,9 +278,9 @@ def died(child: Child) -> LocalError:
     """Return the error for a process that ended, with the end of its log."""
     status = child.process.poll()
     how = f"ended with status {status}" if status is None or status >= 0 else f"was ended by signal {-status}"
-    said, remedy = _last_words(child)
+    last_words, remedy = _last_words(child)
     return LocalError(
-        f"{child.name} {how}. {said}",
+        f"{child.name} {how}. {last_words}",
         remedy=remedy,
         code="local-process-died",
         details={"name": child.name, "status": status, "log": str(child.log)},
@@ -342,12 +347,38 @@ def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
 if sys.platform == "linux":
     _LIBC = ctypes.CDLL(None, use_errno=True)
 
-    def _die_with_parent() -> None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    def _dies_with(parent: int) -> Callable[[], None]:
+        """Return what a new process calls to end with its parent, which may have ended before."""
+
+        def ask() -> None:
+            _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                os._exit(1)
+
+        return ask
 else:
 
-    def _die_with_parent() -> None:
-        """Do nothing: other systems have no such call."""
+    def _dies_with(parent: int) -> None:
+        """Return None: other systems have no such call."""
+
+
+def end_with_parent() -> None:
+    """End this process, and the group that its parent leads, `ORPHAN_GRACE` seconds after its parent.
+
+    Flower sends SIGINT to a ServerApp whose parent has ended, but to a thread: a main thread that waits for a lock
+    never hears of it, and a simulation waits for nodes that no longer train.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        time.sleep(ORPHAN_GRACE)
+        if os.getpgrp() == parent:  # Flower's executor leads a group of its own, which includes all of Ray.
+            os.killpg(parent, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
 
 
 @dataclass

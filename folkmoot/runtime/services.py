@@ -56,12 +56,12 @@ def mistaken(url: str, shown: str, wanted: str) -> tuple[str, str] | None:
     Returns:
         What is wrong, and what to do.
     """
-    found = service_at(url)
-    if found is None or found == wanted:
+    actual = service_at(url)
+    if actual is None or actual == wanted:
         return None
     return (
-        f"{shown} is {found}, not {wanted}.",
-        f"Give {OPTIONS[wanted]} the address of {wanted}. Use this address for {OPTIONS[found]}.",
+        f"{shown} is {actual}, not {wanted}.",
+        f"Give {OPTIONS[wanted]} the address of {wanted}. Use this address for {OPTIONS[actual]}.",
     )
 
 
@@ -76,7 +76,7 @@ def _asked(method: str, url: str, **options: Any) -> dict[str, Any]:
                 data += part
                 if len(data) > MOST:
                     return {}
-        found = json.loads(bytes(data))
+        answer = json.loads(bytes(data))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return answer if isinstance(answer, dict) else {}

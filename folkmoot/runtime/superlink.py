@@ -97,9 +97,9 @@ class SuperLink:
                 code="superlink-unreachable",
             ) from error
         if context is None and (
-            found := services.mistaken(f"http://{self.address}", self.address, services.SUPERLINK)
+            mistake := services.mistaken(f"http://{self.address}", self.address, services.SUPERLINK)
         ):
-            raise LocalError(found[0], remedy=found[1], code="wrong-service")
+            raise LocalError(mistake[0], remedy=mistake[1], code="wrong-service")
 
     def tls_failure(self, why: str) -> LocalError:
         """Return the error for a SuperLink whose TLS failed."""

@@ -21,14 +21,14 @@ def reason(error: BaseException) -> str:
     Args:
         error: What was raised; the errors that caused it are looked through.
     """
-    found: BaseException | None = error
+    cause: BaseException | None = error
     for _ in range(16):  # chains can be circular
-        if isinstance(found, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError):
             # Either is there only if OpenSSL said it.
-            if said := getattr(found, "verify_message", None):
-                return str(said).rstrip(".")
-            return str(getattr(found, "reason", None) or found).replace("_", " ").lower()
-        if found is None:
+            if message := getattr(cause, "verify_message", None):
+                return str(message).rstrip(".")
+            return str(getattr(cause, "reason", None) or cause).replace("_", " ").lower()
+        if cause is None:
             break
-        found = found.__cause__ or found.__context__
+        cause = cause.__cause__ or cause.__context__
     return ""

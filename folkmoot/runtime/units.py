@@ -60,6 +60,11 @@ def format_amount(amount: int) -> str:
     return f"{sign}{whole}{'.' + places if places else ''} {SYMBOL}"
 
 
+def format_gwei(wei: int) -> str:
+    """Return a fee for a unit of gas, given in wei, as people read it."""
+    return f"{wei / 10**9:.4g}"
+
+
 def parse_address(text: str) -> str:
     """Return a checksummed address.
 
@@ -77,20 +82,17 @@ def parse_address(text: str) -> str:
 
 
 def parse_bundle(text: str) -> str:
-    """Return the SHA-256 of an app bundle as 64 hexadecimal digits in lower case, without 0x; empty for an empty text.
-
-    Raises:
-        InputError: The text is no hash.
-    """
+    """Return the SHA-256 of an app bundle as 64 hexadecimal digits in lower case, without 0x; or an empty text."""
     if not text:
         return ""
-    if (found := _BUNDLE.fullmatch(text)) is None:
+    if (match := _BUNDLE.fullmatch(text)) is None:
         raise InputError(
             f"{text!r} is not the hash of a bundle.",
-            remedy="Give --bundle the SHA-256 of the bundle, 64 hexadecimal digits. `folkmoot bundle`, `folkmoot join` "
+            remedy="Give --bundle the SHA-256 of the bundle, 64 hexadecimal digits. `folkmoot train --bundle -`, "
+            "`folkmoot join` "
             "and GET /v1/rounds/N/updates show it.",
         )
-    return found[1].lower()
+    return match[1].lower()
 
 
 def is_wellformed_address(text: str) -> bool:

@@ -30,7 +30,7 @@ def secrets_of(*urls: str) -> list[str]:
 
     A text may hold several URLs, separated by commas.
     """
-    found = []
+    secrets = []
     for url in (part for text in urls for part in apart(text)):
         try:
             parts = urlsplit(url)
@@ -38,11 +38,13 @@ def secrets_of(*urls: str) -> list[str]:
         except ValueError:
             continue
         if password:
-            found += [password, unquote(password)]
+            secrets += [password, unquote(password)]
         if parts.scheme in ("http", "https", "ws", "wss"):
             values = [pair.partition("=")[2] for pair in parts.query.split("&")]
-            found += [piece for piece in (*parts.path.split("/"), *values) if len(piece) >= _SHORTEST_SECRET]
-    return found
+            secrets += [
+                piece for piece in (*parts.path.split("/"), *values) if len(piece) >= _SHORTEST_SECRET
+            ]
+    return secrets
 
 
 def without_secrets(text: str, *urls: str) -> str:

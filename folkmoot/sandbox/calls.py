@@ -125,7 +125,6 @@ _NAMESPACES = 0x7E020000
 _CLONE_FILES, _CLONE_PTRACE, _CLONE_PARENT, _CLONE_THREAD = 0x400, 0x2000, 0x8000, 0x10000
 _CLOSE_RANGE_UNSHARE = 2
 _MSG_FASTOPEN = 0x20000000
-_X32 = 1 << 30
 
 Code = list[tuple[int, int, int, int]]
 """Instructions of a filter: operation, jumps if true and if false, operand."""

@@ -22,13 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from folkmoot.errors import LocalError
-from folkmoot.sandbox.calls import (
-    ARCHITECTURES,
-    CALLS,
-    Code,
-    closing_program,
-    program,
-)
+from folkmoot.sandbox.calls import ARCHITECTURES, CALLS, Code, closing_program, program
 from folkmoot.sandbox.rules import DEVICES, OF_ITSELF, SYSTEM, Rules, gpu_devices, python_paths
 
 LEAST_ABI = 3
@@ -96,11 +90,7 @@ def support() -> Support:
 
 
 def require_support() -> None:
-    """Check that this machine can run a sandbox.
-
-    Raises:
-        LocalError: It can't.
-    """
+    """Check that this machine can run a sandbox."""
     missing = support().missing
     if missing:
         raise LocalError(
@@ -115,7 +105,6 @@ def enter(rules: Rules, scratch: Path, control: socket.socket) -> None:
     """Put rules into force in this process. It must have one thread.
 
     Args:
-        rules: The rules.
         scratch: Its temporary folder, which it may write.
         control: Connection to the monitor, which gets the descriptor of the filter.
 

@@ -72,11 +72,11 @@ def tree_of(root: int) -> list[int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (parent := _parent(int(entry.name))) is not None:
             children.setdefault(parent, []).append(int(entry.name))
-    found, at = [root], 0
-    while at < len(found):
-        found += children.get(found[at], [])
+    pids, at = [root], 0
+    while at < len(pids):
+        pids += children.get(pids[at], [])
         at += 1
-    return found
+    return pids
 
 
 def usage_of(pids: list[int]) -> Usage:
@@ -84,12 +84,12 @@ def usage_of(pids: list[int]) -> Usage:
     memory = threads = tables = 0
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):
-            found = _status(Path(f"/proc/{pid}"))
-            threads += int(found["Threads"])
-            if "RssAnon" not in found:  # Its first thread has ended.
-                found = next((one for task in _tasks(pid) if "RssAnon" in (one := _status(task))), {})
-            memory += 1024 * sum(int(found.get(name, "0").split()[0]) for name in _MEMORY)
-            tables += 1024 * int(found.get("VmPTE", "0").split()[0])
+            status = _status(Path(f"/proc/{pid}"))
+            threads += int(status["Threads"])
+            if "RssAnon" not in status:  # Its first thread has ended.
+                status = next((one for task in _tasks(pid) if "RssAnon" in (one := _status(task))), {})
+            memory += 1024 * sum(int(status.get(name, "0").split()[0]) for name in _MEMORY)
+            tables += 1024 * int(status.get("VmPTE", "0").split()[0])
     return Usage(len(pids), threads, memory, tables)
 
 
@@ -133,14 +133,14 @@ def opened_by(pids: list[int], folders: list[Path]) -> Opened:
                 descriptors = list((task / "fd").iterdir())
                 for descriptor in descriptors:
                     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                        found = descriptor.stat()  # A link's name may be longer than the system takes.
-                        key = found.st_dev, found.st_ino
-                        if stat.S_ISSOCK(found.st_mode):
+                        status = descriptor.stat()  # A link's name may be longer than the system takes.
+                        key = status.st_dev, status.st_ino
+                        if stat.S_ISSOCK(status.st_mode):
                             waiting[key] = SOCKET
-                        elif stat.S_ISFIFO(found.st_mode):
+                        elif stat.S_ISFIFO(status.st_mode):
                             waiting[key] = PIPE
-                        elif stat.S_ISREG(found.st_mode) and not found.st_nlink:
-                            removed[key] = 512 * found.st_blocks
+                        elif stat.S_ISREG(status.st_mode) and not status.st_nlink:
+                            removed[key] = 512 * status.st_blocks
                 maps = (task / "maps").read_bytes()
                 for line in maps.splitlines() if os.fsencode(_REMOVED) in maps else ():
                     words = os.fsdecode(line).split(maxsplit=5)
@@ -193,13 +193,13 @@ def _group(tid: int) -> int:
 
 def addresses_of(rules: Rules) -> dict[str, list[str]]:
     """Look up the hosts of rules; return their IP addresses. A host without an address has an empty list."""
-    found: dict[str, list[str]] = {}
+    addresses: dict[str, list[str]] = {}
     for host, port in rules.hosts:
-        found.setdefault(host, [])
+        addresses.setdefault(host, [])
         with contextlib.suppress(OSError):
-            told = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found[host] += [str(one[4][0]) for one in told if str(one[4][0]) not in found[host]]
-    return found
+            resolved = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses[host] += [str(one[4][0]) for one in resolved if str(one[4][0]) not in addresses[host]]
+    return addresses
 
 
 class Monitor:
@@ -207,7 +207,6 @@ class Monitor:
 
     Args:
         reaper: The process that waits for the sandbox's processes and ends with the last of them (`process.keep`).
-        rules: Its rules.
         scratch: Its temporary folder.
         addresses: IP addresses of the hosts of the rules.
         control: Connection on which the process sends the descriptor of its filter; the monitor closes it.
@@ -373,8 +372,8 @@ class Monitor:
         if family == socket.AF_INET and len(address) >= 8:
             return (ipaddress.ip_address(address[4:8]), _port(address)) in self._ends
         if family == socket.AF_INET6 and len(address) >= 24:
-            found = ipaddress.IPv6Address(address[8:24])
-            return (found.ipv4_mapped or found, _port(address)) in self._ends
+            mapped = ipaddress.IPv6Address(address[8:24])
+            return (mapped.ipv4_mapped or mapped, _port(address)) in self._ends
         return False
 
     # Its limits and its end.
@@ -417,14 +416,14 @@ class Monitor:
             return f"it used more than {rules.memory / 1e9:.1f} GB of memory"
         if used.threads > THREADS:
             return f"it had more than {THREADS} threads"
-        found = size_of(self._folders)
-        if found.size + opened.size - self._before.size > rules.disk:
+        folders = size_of(self._folders)
+        if folders.size + opened.size - self._before.size > rules.disk:
             return f"it wrote more than {rules.disk / 1e9:.1f} GB"
-        if found.files + opened.files - self._before.files > FILES:
+        if folders.files + opened.files - self._before.files > FILES:
             return f"it made more than {FILES:,} files"
-        if found.depth > max(DEPTH, self._before.depth):
+        if folders.depth > max(DEPTH, self._before.depth):
             return f"it made more than {DEPTH} folders inside each other"
-        if found.closed > self._before.closed:
+        if folders.closed > self._before.closed:
             return "it made a folder that can't be read, so nobody could measure what is in it"
         if opened.unknown:
             return "it kept a removed file in its memory only, so nobody could measure that file"
@@ -443,11 +442,7 @@ class Monitor:
 
 
 def _borrow(listener: int, cookie: int, tid: int, descriptor: int) -> int:
-    """Return another descriptor of an open file of the process that asks.
-
-    Raises:
-        OSError: There is none, the process has ended, or a container does not allow it.
-    """
+    """Return another descriptor of an open file of the process that asks."""
     group = os.pidfd_open(_group(tid))
     try:
         # Fails if the thread is no longer the one that asked.

@@ -139,19 +139,19 @@ def _fork() -> None:
 
 def main() -> None:
     """Try everything, and print for each check what worked, and the process that is left behind."""
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for check, tries in attempts(json.loads(sys.argv[1])).items():
-        found[check] = []
+        results[check] = []
         for what, attempt in tries.items():
             with contextlib.suppress(OSError):
                 attempt()
-                found[check].append(what)
-    found["left"] = os.fork()
-    if found["left"] == 0:
+                results[check].append(what)
+    results["left"] = os.fork()
+    if results["left"] == 0:
         os.setsid()
         time.sleep(60)  # The sandbox ends it long before; without one it must not stay.
         os._exit(0)
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(results) + "\n")
 
 
 if __name__ == "__main__":

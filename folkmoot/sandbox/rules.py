@@ -95,26 +95,26 @@ class Rules:
     @classmethod
     def from_json(cls, text: str) -> Rules:
         """Return the rules of `to_json`."""
-        found = json.loads(text)
+        document = json.loads(text)
         return cls(
-            readable=tuple(found["readable"]),
-            listable=tuple(found["listable"]),
-            writable=tuple(found["writable"]),
-            hosts=tuple((str(host), int(port)) for host, port in found["hosts"]),
-            sockets=tuple(found["sockets"]),
-            memory=int(found["memory"]),
-            disk=int(found["disk"]),
-            processes=int(found["processes"]),
+            readable=tuple(document["readable"]),
+            listable=tuple(document["listable"]),
+            writable=tuple(document["writable"]),
+            hosts=tuple((str(host), int(port)) for host, port in document["hosts"]),
+            sockets=tuple(document["sockets"]),
+            memory=int(document["memory"]),
+            disk=int(document["disk"]),
+            processes=int(document["processes"]),
         )
 
 
 def python_paths() -> list[str]:
     """Return the folders of this Python and its packages."""
-    found = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
-    found.update(
+    paths = {sys.prefix, sys.base_prefix, sys.exec_prefix, *sysconfig.get_paths().values()}
+    paths.update(
         [str(Path(sys.executable).resolve().parent), *site.getsitepackages(), site.getusersitepackages()]
     )
-    return sorted(path for path in found if Path(path).is_dir())
+    return sorted(path for path in paths if Path(path).is_dir())
 
 
 def gpu_devices() -> list[str]:

@@ -99,6 +99,10 @@ class Task(Protocol):
             inputs, labels, hospitals = self.test_set()
             return HeldOutPredictions(labels, model(inputs).argmax(dim=1), hospitals)
 
+    It may also have ``examine_site(model, partition, partitions) -> HeldOutPredictions``: the same for the examples
+    that this site keeps to itself and has never trained on, which `folkmoot measure` counts. A task with real private
+    data ignores the numbers.
+
     It may also have ``root(kind) -> data``: examples for the coordinator's own node (``folkmoot.tasks.root``). Without
     it, that node trains on the data that ``load`` returns there.
 
@@ -173,8 +177,8 @@ def load_task(reference: str) -> Task:
 
 def optional(task: Task, name: str) -> Callable[..., Any] | None:
     """Return a method that a task may have, such as ``examine``; None if it has none."""
-    found = getattr(task, name, None)
-    return found if callable(found) else None
+    value = getattr(task, name, None)
+    return value if callable(value) else None
 
 
 _MEMBERS = ("name", "training", "model", "load", "train", "evaluate")

@@ -64,39 +64,6 @@ def dirichlet(
     return [np.flatnonzero(owner == share) for share in range(partitions)]
 
 
-def rare(
-    labels: NDArray[Any], partitions: int, seed: int, label: int, holders: int
-) -> list[NDArray[np.int64]]:
-    """Split like :func:`dirichlet`, but give the examples of one class only to the first shares, in equal parts.
-
-    Args:
-        labels: One class label per example.
-        partitions: Number of shares.
-        seed: The same seed gives the same shares everywhere.
-        label: The rare class.
-        holders: Number of shares that have it.
-
-    Returns:
-        The sorted indices of the examples of each share.
-
-    Raises:
-        TaskError: If there are too few examples of the class or of the others, or fewer shares than holders.
-    """
-    labels = np.asarray(labels)
-    members = np.flatnonzero(labels == label)
-    if not 1 <= holders <= min(partitions, len(members)):
-        raise TaskError(
-            f"{len(members)} examples of the class {label} can't be held by {holders} of {partitions} shares.",
-            remedy="Name a class of the task, and from one to all of the shares.",
-        )
-    others = np.flatnonzero(labels != label)
-    shares = [others[share] for share in dirichlet(labels[others], partitions, seed)]
-    order = np.random.default_rng([seed, partitions, label]).permutation(members)
-    for place, part in enumerate(np.array_split(order, holders)):
-        shares[place] = np.sort(np.concatenate([shares[place], part]))
-    return shares
-
-
 def set_aside(
     labels: NDArray[Any], indices: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -110,7 +77,7 @@ def set_aside(
         Indices of the root set, class by class, and of the remaining examples, in their order.
     """
     classes = np.unique(labels[indices])
-    root = np.concatenate([indices[labels[indices] == one][:ROOT_EXAMPLES] for one in classes])
+    root = np.concatenate([indices[labels[indices] == class_][:ROOT_EXAMPLES] for class_ in classes])
     return root, indices[~np.isin(indices, root)]
 
 

@@ -30,12 +30,12 @@ def frozen(model: torch.nn.Module, *, private: bool = False) -> list[str]:
         model: The model.
         private: Whether the task declares privacy. Its training leaves buffers of floats as they are, too.
     """
-    found = [name for name, value in model.named_parameters() if not value.requires_grad]
+    names = [name for name, value in model.named_parameters() if not value.requires_grad]
     if private:
         saved = model.state_dict().keys()
         buffers = model.named_buffers()
-        found += [name for name, value in buffers if name in saved and value.is_floating_point()]
-    return found
+        names += [name for name, value in buffers if name in saved and value.is_floating_point()]
+    return names
 
 
 def load(task: Task, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:

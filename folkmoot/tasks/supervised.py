@@ -116,9 +116,9 @@ def _velocity(kept: Memory, number: int, parameter: torch.Tensor) -> torch.Tenso
     """Return the momentum of a parameter: the kept one, or zero if there is none that fits."""
     import torch
 
-    found = torch.as_tensor(kept.get(f"{_MOMENTUM}{number}", 0.0))
-    fits = found.shape == parameter.shape and found.dtype == parameter.dtype
-    return found.clone() if fits else torch.zeros_like(parameter)
+    velocity = torch.as_tensor(kept.get(f"{_MOMENTUM}{number}", 0.0))
+    fits = velocity.shape == parameter.shape and velocity.dtype == parameter.dtype
+    return velocity.clone() if fits else torch.zeros_like(parameter)
 
 
 def rate_of(settings: Mapping[str, Any]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 
 from folkmoot.errors import TaskError
 from folkmoot.tasks import Data, HeldOutPredictions, supervised
-from folkmoot.tasks.partition import root_set, set_aside, share_of
+from folkmoot.tasks.partition import check_partition, root_set, set_aside, share_of
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +138,12 @@ class TabularTask(_Table):
 
     def examine(self, model: torch.nn.Module) -> HeldOutPredictions:
         """Return predictions for the common test fifth, with their groups."""
-        test, _ = self._split()
+        return self.examine_site(model, 0, 1)
+
+    def examine_site(self, model: torch.nn.Module, partition: int, partitions: int) -> HeldOutPredictions:
+        """Return predictions for one of equal shares of the test fifth."""
+        check_partition(partition, partitions)
+        test = self._split()[0][partition::partitions]
         return supervised.examine(model, self._tensors(test), self._groups(test), self.image)
 
     def _groups(self, indices: NDArray[np.int64]) -> NDArray[Any] | None:
@@ -189,8 +194,13 @@ class TabularRegression(_Table):
         """Return predictions for the common test fifth, in the target's own unit, with their groups."""
         return self._held(model)
 
-    def _held(self, model: torch.nn.Module) -> HeldOutPredictions:
-        test, _ = self._split()
+    def examine_site(self, model: torch.nn.Module, partition: int, partitions: int) -> HeldOutPredictions:
+        """Return predictions for one of equal shares of the test fifth."""
+        check_partition(partition, partitions)
+        return self._held(model, partition, partitions)
+
+    def _held(self, model: torch.nn.Module, partition: int = 0, partitions: int = 1) -> HeldOutPredictions:
+        test = self._split()[0][partition::partitions]
         inputs, targets = self._table()
         predictions = supervised.predicted(model, self._tensors(test)) * targets.std() + targets.mean()
         column, name = self.coded

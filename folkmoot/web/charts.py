@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw line charts as SVG: values by round, one line per metric.
 
-Colours come from the page's style sheet (`folkmoot.web.pages`) by class, so that a chart supports light and dark modes.
+Colours come from the style sheet of the pages by class, so that a chart supports light and dark modes.
 Lines also differ by their dashes, and the last values are shown as text next to the chart.
 """
 
@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from folkmoot.web.markup import Markup, tag
+from markupsafe import Markup
+
+from folkmoot.web.pages import part
 
 WIDTH, HEIGHT = 480, 240
 LEFT, RIGHT, TOP, BOTTOM = 66, 14, 14, 30
@@ -32,7 +35,6 @@ class Line:
     """One line of a chart."""
 
     name: str
-    """Name of the line."""
     points: Sequence[tuple[int, float]]
     """Pairs of round and finite value, by ascending round."""
 
@@ -62,26 +64,15 @@ def chart(
     last = ", ".join(
         f"{line.name} {show(line.points[-1][1])} in round {line.points[-1][0]}" for line in drawn
     )
-    picture = tag(
-        "svg",
-        tag("title", f"{title} by round: {last}"),
-        [_across_line(up.at(value), show(value)) for value in steps],
-        [_round_label(across.at(number), number) for number in round_ticks(min(rounds), max(rounds))],
-        [_line(place, line, across, up, show) for place, line in enumerate(drawn)],
-        viewBox=f"0 0 {WIDTH} {HEIGHT}",
-        role="img",
-        aria_label=f"{title} by round: {last}",
-        class_="chart",
+    return part(
+        "chart",
+        title,
+        f"{title} by round: {last}",
+        frame={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": WIDTH - RIGHT},
+        across=[(up.at(value), show(value)) for value in steps],
+        rounds=[(across.at(number), number) for number in round_ticks(min(rounds), max(rounds))],
+        series=[_drawn(line, across, up, show) for line in drawn],
     )
-    legend = tag(
-        "ul",
-        [
-            tag("li", _sample(place), f" {line.name} ", tag("b", show(line.points[-1][1])))
-            for place, line in enumerate(drawn)
-        ],
-        class_="legend",
-    )
-    return tag("figure", tag("figcaption", title), picture, legend)
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
@@ -126,39 +117,13 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
 
 
-def _across_line(y: float, text: str) -> Markup:
-    return Markup.of(
-        tag("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
-        " ",  # In the margin, where nothing else is drawn.
-        tag("text", text, x=LEFT - 8, y=y + 4, text_anchor="end"),
-    )
-
-
-def _round_label(x: float, number: int) -> Markup:
-    return Markup.of(" ", tag("text", number, x=x, y=HEIGHT - 8, text_anchor="middle"))
-
-
-def _line(place: int, line: Line, across: _Scale, up: _Scale, show: Callable[[float], str]) -> Markup:
-    spots = [(across.at(number), up.at(value)) for number, value in line.points]
-    path = "M" + " L".join(f"{x:g} {y:g}" for x, y in spots)
+def _drawn(line: Line, across: _Scale, up: _Scale, show: Callable[[float], str]) -> dict[str, Any]:
     dots = [
-        tag("circle", tag("title", f"round {number}: {show(value)}"), cx=x, cy=y, r=3, class_="dot")
-        for (number, value), (x, y) in zip(line.points, spots, strict=True)
+        (across.at(number), up.at(value), f"round {number}: {show(value)}") for number, value in line.points
     ]
-    return tag(
-        "g",
-        tag("path", d=path, class_="line"),
-        dots if len(dots) <= DOTS else dots[-1],
-        class_=f"series s{place}",
-    )
-
-
-def _sample(place: int) -> Markup:
-    stroke = tag("path", d="M0 5 L22 5", class_="line")
-    return tag(
-        "svg",
-        tag("g", stroke, class_=f"series s{place}"),
-        viewBox="0 0 22 10",
-        class_="sample",
-        aria_hidden="true",
-    )
+    return {
+        "name": line.name,
+        "last": show(line.points[-1][1]),
+        "path": "M" + " L".join(f"{x:g} {y:g}" for x, y, _ in dots),
+        "dots": dots if len(dots) <= DOTS else dots[-1:],
+    }

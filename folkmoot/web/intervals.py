@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from folkmoot.web.markup import Markup, tag
+from markupsafe import Markup
+
+from folkmoot.web.pages import part
 
 WIDTH, ROW = 620, 26
 LEFT, RIGHT, TOP, BOTTOM = 210, 60, 10, 34
@@ -26,7 +28,6 @@ class Row:
     """One measured value."""
 
     name: str
-    """Its name."""
     value: float
     """The value, 0 to 1."""
     low: float
@@ -49,56 +50,47 @@ def intervals(
         chance: The value of an attack that guesses, drawn as a dashed line.
     """
     height = TOP + ROW * len(rows) + BOTTOM
-    told = "; ".join(
+    words = "; ".join(
         f"{row.name}: {show(row.value)} ({show(row.low)} to {show(row.high)}"
         + ("" if row.bound is None else f", bound {show(row.bound)}")
         + ")"
         for row in rows
     )
-    ticks = [tick / 4 for tick in range(5)]
-    return tag(
-        "svg",
-        tag("title", f"{title}: {told}"),
-        [
-            Markup.of(
-                tag("line", x1=_x(tick), x2=_x(tick), y1=TOP, y2=height - BOTTOM, class_="grid"),
-                tag("text", show(tick), x=_x(tick), y=height - 14, text_anchor="middle"),
-            )
-            for tick in ticks
-        ],
-        None if chance is None else _upright(chance, TOP, height - BOTTOM, "s2"),
-        [_row(row, TOP + ROW * (place + 0.5), show) for place, row in enumerate(rows)],
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="img",
-        aria_label=f"{title}: {told}",
-        class_="chart intervals",
+    drawn = [
+        {
+            "name": row.name,
+            "text": show(row.value),
+            "y": TOP + ROW * (place + 0.5),
+            "x": _x(row.value),
+            "low": _x(row.low),
+            "high": _x(row.high),
+            "bound": None if row.bound is None else _x(row.bound),
+        }
+        for place, row in enumerate(rows)
+    ]
+    return part(
+        "intervals",
+        f"{title}: {words}",
+        frame={
+            "width": WIDTH,
+            "height": height,
+            "left": LEFT,
+            "right": WIDTH - RIGHT,
+            "top": TOP,
+            "bottom": height - BOTTOM,
+        },
+        ticks=[(_x(tick / 4), show(tick / 4)) for tick in range(5)],
+        chance=None if chance is None else _x(chance),
+        rows=drawn,
     )
 
 
-def alone(chart: Markup) -> bytes:
+def alone(chart: str) -> bytes:
     """Return a chart as a file with its own colours on white."""
     opening, _, rest = chart.partition(">")
-    style = tag("style", Markup(_STYLE))
-    ground = tag("rect", width="100%", height="100%", class_="whole")
-    return f'{opening} xmlns="http://www.w3.org/2000/svg">{style}{ground}{rest}\n'.encode()
+    ground = f'<style>{_STYLE}</style><rect width="100%" height="100%" class="whole"></rect>'
+    return f'{opening} xmlns="http://www.w3.org/2000/svg">{ground}{rest}\n'.encode()
 
 
 def _x(value: float) -> float:
     return round(LEFT + min(max(value, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 1)
-
-
-def _upright(value: float, top: float, bottom: float, series: str) -> Markup:
-    x = _x(value)
-    return tag("g", tag("line", x1=x, x2=x, y1=top, y2=bottom, class_="line"), class_=f"series {series}")
-
-
-def _row(row: Row, y: float, show: Callable[[float], str]) -> Markup:
-    bound = None if row.bound is None else _upright(row.bound, y - 9, y + 9, "s1")
-    measured = tag(
-        "g",
-        tag("line", x1=_x(row.low), x2=_x(row.high), y1=y, y2=y, class_="line"),
-        tag("circle", cx=_x(row.value), cy=y, r=4, class_="dot"),
-        class_="series s0",
-    )
-    name = tag("text", row.name, x=LEFT - 10, y=y + 4, text_anchor="end")
-    return Markup.of(name, bound, measured, tag("text", show(row.value), x=WIDTH - RIGHT + 10, y=y + 4))

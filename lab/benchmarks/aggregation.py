@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.measure import Case
 from benchmarks.worlds import manifest_of, random_update, round_of
+from folkmoot.aggregation.clamped_sum import sum_clamped
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.gram import gram_matrix
 from folkmoot.aggregation.lineage import GENESIS
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.aggregation.trimmed_sum import sum_trimmed
 from folkmoot.aggregation.weighted_sum import sum_lanes
 from folkmoot.aggregation.windows import Scaled, window_products
 from folkmoot.protocol.fixed_point import LEAF
@@ -33,10 +33,10 @@ def _lanes(manifest: Manifest, updates: Sequence[MemoryUpdate]) -> None:
         sum_lanes(updates, weights, first, min(first + _CHUNK, manifest.leaves))
 
 
-def _middle(manifest: Manifest, updates: Sequence[MemoryUpdate]) -> None:
+def _clamped(manifest: Manifest, updates: Sequence[MemoryUpdate]) -> None:
     weights = [1] * len(updates)
     for first in range(0, manifest.leaves, _CHUNK):
-        sum_trimmed(updates, weights, 6, first, min(first + _CHUNK, manifest.leaves))
+        sum_clamped(updates, weights, first, min(first + _CHUNK, manifest.leaves))
 
 
 def _window_sums(manifest: Manifest, exponents: Sequence[int], updates: Sequence[MemoryUpdate]) -> object:
@@ -57,12 +57,13 @@ def cases(size: int) -> Iterator[Case]:
         total = count * manifest.size
         gram = partial(gram_matrix, manifest, exponents, updates)
         sums = partial(_window_sums, manifest, exponents, updates)
-        lanes, middle = partial(_lanes, manifest, updates), partial(_middle, manifest, updates)
+        lanes = partial(_lanes, manifest, updates)
         yield Case("aggregation", f"Gram matrix of {count} updates", total, gram)
         yield Case("aggregation", f"window sums of {count} contributors and their products", total, sums)
         yield Case("aggregation", f"weighted sum of {count} updates", total, lanes)
         if count == 20:
-            yield Case("aggregation", f"trimmed sum of {count} updates, t = 6", total, middle)
+            clamped = partial(_clamped, manifest, updates)
+            yield Case("aggregation", f"clamped sum of {count} updates", total, clamped)
 
     manifest = manifest_of(size)
     rng = np.random.default_rng(2)

@@ -86,8 +86,7 @@ def _follow(url: str, document: dict[str, Any], folder: Path, fresh: bool) -> Fo
         usage = Process(os.getpid())
         reader.next_round()  # what the first request imports is not the history's
         watcher = Watcher([url], deployment, {}, journal, log_to(io.StringIO(), "text"))
-        before = usage.held()
-        usage.forget_peak()
+        before = usage.forget_peak()
         first = _processor(watcher.look)
         looks, idle = [], []
         for _ in range(LOOKS):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bytes that a round carries over a contributor's line: with a keeper, and without one, as before.
+"""Bytes that a round carries over a contributor's line.
 
     python -m benchmarks.line_bytes [--rounds 4] [--width 8] [--json]
 
@@ -37,6 +37,7 @@ from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.packing import WIDTHS
 from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
+from folkmoot.runtime.flower_internals import pack
 from tests.line import Line
 from tests.unit.flower.grid import LocalGrid
 from tests.unit.flower.world import World, account
@@ -61,11 +62,9 @@ class CountingGrid(LocalGrid):
         """Send messages, which are answered at once."""
         numbers = list(super().push_messages(messages))
         for sent in self.sent[-len(numbers) :]:
-            self.down += len(records.pack(sent.content))
+            self.down += len(pack(sent.content))
             reply = self.replies[sent.metadata.message_id]
-            self.up += (
-                len(records.pack(reply.content)) if reply.has_content() else len(reply.error.reason or "")
-            )
+            self.up += len(pack(reply.content)) if reply.has_content() else len(reply.error.reason or "")
         return numbers
 
 
@@ -100,7 +99,7 @@ def policy_of(width: int, elements: int) -> Policy:
 
 
 def carried(
-    shapes: dict[str, tuple[int, ...]], rounds: int, keeper: bool, width: int = 8
+    shapes: dict[str, tuple[int, ...]], rounds: int, width: int = 8
 ) -> tuple[int, list[dict[str, int]]]:
     """Run some rounds; return the model's size, and the bytes in each direction for each round."""
     random = np.random.default_rng(6)
@@ -118,8 +117,7 @@ def carried(
             home, world.url, line.url, world.deployment, account("ada").address, "measured", 0, 1
         )
         contributor.save()
-        if keeper:
-            stack.enter_context(Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)))
+        stack.enter_context(Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)))
         grid = CountingGrid()
         grid.add(app(width), contributor)
         before = {"down": 0, "up": 0}
@@ -155,23 +153,19 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     mean_width = policy_of(options.width, 1).mean_width
     for name, shapes in MODELS.items():
-        for keeper in (False, True):
-            size, found = carried(shapes, options.rounds, keeper, options.width)
-            plain = (options.width + mean_width) / 8
-            rows.append(
-                {"model": name, "parameters": size, "keeper": keeper, "rounds": found, "plain": plain}
-            )
+        size, found = carried(shapes, options.rounds, options.width)
+        plain = (options.width + mean_width) / 8
+        rows.append({"model": name, "parameters": size, "rounds": found, "plain": plain})
     if options.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| model | node | down, first round | down, later | up | down and up a parameter, later | plain |")
-    print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| model | down, first round | down, later | up | down and up a parameter, later | plain |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for row in rows:
         first, *_, last = row["rounds"]
-        node = "keeper" if row["keeper"] else "no keeper (as before)"
         both = (last["down"] + last["up"]) / row["parameters"]
         print(
-            f"| {row['model']} ({row['parameters']:,}) | {node} | {first['down']:,} | {last['down']:,} | "
+            f"| {row['model']} ({row['parameters']:,}) | {first['down']:,} | {last['down']:,} | "
             f"{last['up']:,} | {both:.3f} | "
             f"{row['plain']:.2f} |"
         )

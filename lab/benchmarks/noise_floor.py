@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks.privacy import Private, run
 from folkmoot.privacy import PrivacySettings, mechanism
-from folkmoot.privacy.floor import floor_of, least_squares
+from folkmoot.privacy.settings import floor_of, least_squares
 from folkmoot.protocol.arrays import F32, F64, I64
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.exponents import TARGETS

@@ -26,8 +26,8 @@ PAGE = DOCS / "privacy-report.md"
 TASKS = ("breast-cancer-private", "digits-private", "breast-cancer", "digits")
 TARGETS, TRIALS = 4, 100
 """Records that the strong adversary asks for, and trainings with each."""
-CHARTS = ("canaries", "average", "strong", "content")
-"""Names of the files of `page.charts`, in its order."""
+CHART, CHART_PLACE = "strong", 2
+"""The one chart of a task, and its place in `page.charts`."""
 
 BEGIN = "<!-- privacy-report: begin. Written by `make privacy-report`; do not edit. -->"
 END = "<!-- privacy-report: end -->"
@@ -49,15 +49,14 @@ def main() -> int:
     amounts = " ".join(f"--{name} {value}" for name, value in vars(options).items())
     made = page.Made.now(f"make privacy-report ARGS='{amounts}'")
     for one in studies:
-        for name, (title, rows) in zip(CHARTS, page.charts(one), strict=True):
-            chart = alone(intervals(title, rows, page.percent, page.CHANCE))
-            (DOCS / "assets" / _file(one, name)).write_bytes(chart)
+        title, rows = page.charts(one)[CHART_PLACE]
+        (DOCS / "assets" / _file(one)).write_bytes(alone(intervals(title, rows, page.percent, page.CHANCE)))
     text = PAGE.read_text(encoding="utf-8")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     section = "\n\n".join([_made(made), *map(_section, studies)])
     PAGE.write_text(f"{before}{BEGIN}\n\n{section}\n\n{END}{after}", encoding="utf-8")
-    print(f"Wrote {PAGE} and {len(studies) * len(CHARTS)} charts.")
+    print(f"Wrote {PAGE} and {len(studies)} charts.")
     return 0
 
 
@@ -71,8 +70,8 @@ def _studied(name: str, plan: Plan) -> Study:
     )
 
 
-def _file(one: Study, chart: str) -> str:
-    return f"privacy-{one.task}-{chart}.svg"
+def _file(one: Study) -> str:
+    return f"privacy-{one.task}-{CHART}.svg"
 
 
 def _made(made: page.Made) -> str:
@@ -81,22 +80,23 @@ def _made(made: page.Made) -> str:
 
 
 def _section(one: Study) -> str:
-    pictures = [
-        f"![{title}](assets/{_file(one, name)})"
-        for name, (title, _) in zip(CHARTS, page.charts(one), strict=True)
-    ]
+    title, _ = page.charts(one)[CHART_PLACE]
     sizes = ", ".join(map(str, one.records))
-    return "\n\n".join(
-        [
-            f"### {one.task}",
-            f"{one.plan.contributors} contributors with {sizes} records, {one.plan.rounds} rounds.",
-            *page.warnings(one),
-            page.markdown(page.result_columns(), page.result_rows(one)),
-            *pictures,
-            f"Inversion {one.method}, by the number of records in an update:",
-            page.markdown(page.inversion_columns(), page.inversion_rows(one)),
+    parts = [
+        f"### {one.task}",
+        f"{one.plan.contributors} contributors with {sizes} records, {one.plan.rounds} rounds.",
+        *page.warnings(one),
+        page.markdown(page.result_columns(), page.result_rows(one)),
+        f"![{title}](assets/{_file(one)})",
+    ]
+    open_settings = {found.setting.name for found in one.findings if found.setting.limit is None}
+    rows = [row for row in page.inversion_rows(one) if row[0] in open_settings]
+    if rows:
+        parts += [
+            f"Inversion {one.method}, by the number of records in an update, without privacy:",
+            page.markdown(page.inversion_columns(), rows),
         ]
-    )
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

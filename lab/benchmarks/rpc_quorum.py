@@ -36,7 +36,7 @@ def main() -> None:
     with Anvil() as anvil, ExitStack() as stack:
         world = federation(anvil)
         stack.callback(world.chain.close)
-        ledger, block = world.deployment.ledger, world.chain.block_number()
+        ledger, block = world.deployment.ledger, world.chain.rpc.block_number()
         logs = {"address": [ledger], "fromBlock": "0x0", "toBlock": hex(block)}
         questions: dict[str, Callable[[Rpc], object]] = {
             "the newest block": lambda rpc: rpc.block_number(),

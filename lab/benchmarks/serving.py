@@ -23,12 +23,12 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 
+from folkmoot.artifacts.store import FolderStore
 from server.api.files import PIECE, Files
 from server.api.parts import EventHub
 from server.commands.main import http_server, listen
 from server.db.engine import Database
 from server.settings import Settings
-from server.store import FolderStore
 from server.telemetry.metrics import Metrics
 
 RECEIVED = 1 << 18

@@ -18,6 +18,7 @@ COORDINATOR_WRITES: dict[str, str] = {
     "update-accepted": "an update that was accepted, or a file that a commitment on the chain waited for",
     "batch-queued": "a batch of commitments",
     "batch-told": "the event that a batch is on the chain",
+    "passed-over": "the updates that the ledger passed over in a batch are dropped",
     "batch-repaired": "the commitment that spoilt a batch is out of it",
     "close-queued": "the transaction that ends a commit window early",
     "window-moved": "the deadlines that the chain has since a commit window was closed early",
@@ -66,18 +67,26 @@ COORDINATOR_WRITES: dict[str, str] = {
     "model-kept": "the row of a model file",
     "report-kept": "the row of an evaluation report",
     "wish-kept": "the row of a wish to delete update files",
+    "measurement-kept": "the row of what a site measured of a version",
+    "measurement-committed": "the row of a site's commitment to what it measured",
 }
 """Each database transaction of the coordinator: its name, and what is there once it is committed."""
 
+KEEPERS = ("coordinator", "mirror", "watcher", "keeper")
+"""Who keeps files in a store: each dies at the points of `FILES`."""
+FILES: dict[str, str] = {
+    "file-kept.before": "a whole file in the store's folder of unfinished ones",
+    "file-kept.after": "a file in the store that no row, link or journal names",
+    "file-linked.before": "a link by keccak among unfinished files, or on its way to a bucket",
+    "file-linked.after": "a link by keccak that no row or journal names",
+}
+
 POINTS: dict[str, str] = {
+    **{f"{keeper}.{point}": text for keeper in KEEPERS for point, text in FILES.items()},
     "coordinator.transaction-sent": "the chain has a transaction, and the coordinator knows only that it signed it",
     "coordinator.transaction-sent-again": "the chain has a transaction once more",
-    "coordinator.file-kept.before": "a whole file in the store's folder of unfinished ones",
-    "coordinator.file-kept.after": "a file in the store that no row names",
     "coordinator.file-sent.before": "a whole file that a bucket has not got",
     "coordinator.file-sent.after": "a file in a bucket that no row names, and no copy of it",
-    "coordinator.file-linked.before": "a link by keccak among unfinished files, or on its way to a bucket",
-    "coordinator.file-linked.after": "a link by keccak that no row names",
     "coordinator.outcome-computed": "the files of an outcome that no row names",
     "relay.round-loaded": "a round's base is here, and no node was asked",
     "relay.asked": "nodes were asked, and none has answered",
@@ -129,20 +138,13 @@ POINTS: dict[str, str] = {
     "restore.events-read.after": "all files and events, and no rounds",
     "restore.rows-written.before": "all rounds in a database transaction that is not committed",
     "restore.rows-written.after": "a restored coordinator whose operator was not told",
-    "mirror.file-placed.before": "a whole file in a mirror's folder of unfinished ones",
-    "mirror.file-placed.after": "a file in a mirror, and not the link by which it is found",
     "mirror.file-deleted.before": "an update file in a mirror whose time is over",
     "mirror.file-deleted.after": "other update files of the same round",
     "states.rebuilt": "a whole rebuilt state in a temporary folder, and the next step of several",
-    "keeper.state-written": "a whole state in a keeper's folder that has not its name yet",
     "retention.marked": "update files in the store that nobody gets any more",
     "retention.file-deleted": "a row that says that the store still has a file",
     "watcher.journal-written.before": "a watcher has found or done something that its journal does not have",
     "watcher.journal-written.after": "a watcher's journal has something that was not acted on",
-    "watcher.state-kept.before": "a whole state in a watcher's folder, without its name",
-    "watcher.state-kept.after": "a state in a watcher's folder that its journal does not name",
-    "watcher.answer-kept.before": "a demand was answered, and the answer, or the link to it, is not kept",
-    "watcher.answer-kept.after": "an answer is kept, or the link to it, and the journal still has its demand",
 }
 """Every point: its name, PROCESS.STEP, and what is left behind when a process dies there."""
 

@@ -31,6 +31,7 @@ from server.api.routes import (
     events,
     health,
     index,
+    measurements,
     metrics,
     models,
     policies,
@@ -54,6 +55,7 @@ _ROUTERS = (
     reports,
     updates,
     models,
+    measurements,
     proposals,
     artifacts,
     canary,
@@ -72,7 +74,7 @@ _DESCRIPTION = "\n".join(
         "",
         "| code | what it says |",
         "| --- | --- |",
-        *(f"| `{code}` | {said} |" for code, said in CODES.items()),
+        *(f"| `{code}` | {meaning} |" for code, (_, meaning) in CODES.items()),
     )
 )
 

@@ -23,13 +23,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import MalformedRangeHeader, RangeNotSatisfiable
 from starlette.types import Receive, Scope, Send
 
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT
+from folkmoot.artifacts.reading import ChangedError, IntactFile
+from folkmoot.artifacts.store import DOCUMENT_LIMIT, Store
 from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.protocol.hashing import keccak
 from folkmoot.runtime.coding import SAMPLE, Coder, pays
 from server.api.problems import MEDIA_TYPE, PROBLEM
-from server.store import IntactFile, Store
-from server.store.reading import ChangedError
 from server.telemetry.metrics import Metrics
 from server.telemetry.transfers import Progress
 
@@ -45,7 +44,7 @@ FILE: dict[int | str, dict[str, Any]] = {
 """What an operation answers with that hands out a file, for OpenAPI."""
 PIECE = 256 << 10
 """Bytes that are read and sent at a time."""
-_JSON = {"genesis", "manifest", "verdicts", "artifacts", "report"}
+_JSON = {"genesis", "manifest", "verdicts", "artifacts", "report", "measurement", "committed"}
 _PACKED = {"update", "mean"}
 _CODED = "-gzip"
 """End of the ETag of a coded file."""
@@ -55,7 +54,6 @@ class Files:
     """Opens files of a store for answers.
 
     Args:
-        store: The store.
         threads: Threads that read files in full.
         metrics: Where the bytes are counted.
     """
@@ -71,11 +69,7 @@ class Files:
         return CapacityLimiter(self._threads)
 
     async def open(self, sha256: str) -> IntactFile:
-        """Open a file. However many ask for it at once, it is read in full once, and other answers go on.
-
-        Raises:
-            ArtifactError: It is missing or damaged.
-        """
+        """Open a file. However many ask for it at once, it is read in full once, and other answers go on."""
         lock = self._locks.get(sha256) or self._locks.setdefault(sha256, asyncio.Lock())
         async with lock:
             return await run_sync(self._store.open, sha256, limiter=self._limiter)
@@ -106,7 +100,7 @@ class Files:
         """Return the error of a link that leads to no file with its keccak, and let the store tell of it."""
         error = ArtifactError(
             f"The link by-keccak/{keccak256} in {self._store.location} does not lead to its file.",
-            remedy="Mend it: `folkmoot coordinator repair`.",
+            remedy="Mend it: `folkmoot coordinator rebuild files`.",
             code="artifact-damaged",
             details={"link": keccak256},
         )

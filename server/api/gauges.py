@@ -24,7 +24,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import FolkmootError
-from folkmoot.ledger.costs import COIN, balance_of, gas_price, rounds_affordable
+from folkmoot.ledger.costs import COIN, gas_price, rounds_affordable
 from folkmoot.runtime.logs import fields
 from folkmoot.runtime.units import UNIT
 from server.chain.view import ChainView
@@ -130,9 +130,6 @@ class Gauges(Collector):
     """The numbers of one coordinator.
 
     Args:
-        storage: Database and store.
-        chain: The chain.
-        address: Its account.
         folders: Those whose disks may fill up, by name.
         status: How its worker's work goes.
     """
@@ -190,8 +187,8 @@ class Gauges(Collector):
         for part, up in sorted(look.up.items()):
             now.set("folkmoot_part_up", up, part)
         values = dict(now.values)
-        for found in list(look.parts.values()):
-            values.update(found)
+        for seen in list(look.parts.values()):
+            values.update(seen)
         for name, about in GAUGES.items():
             if name in values:
                 family = GaugeMetricFamily(name, about.text, labels=about.labels)
@@ -239,7 +236,7 @@ class Gauges(Collector):
             numbers.set("folkmoot_demands_open", len(open_demands(session)))
 
     def _read_chain(self, numbers: Numbers) -> None:
-        latest = self._chain.node.latest()
+        latest = self._chain.rpc.latest()
         now = self._chain.now()
         indexed = self._status.indexed_block
         numbers.set("folkmoot_chain_block", latest.number)
@@ -253,7 +250,7 @@ class Gauges(Collector):
 
     def _lag(self, indexed: int, newest: int, timestamp: int) -> float:
         if indexed < newest:
-            block = self._chain.node.block(max(0, indexed))
+            block = self._chain.rpc.block_at(max(0, indexed))
             timestamp = block.timestamp if block is not None else timestamp
         elif self._chain.local:
             return 0.0  # Anvil makes blocks on demand: an old one is no sign of anything
@@ -264,7 +261,7 @@ class Gauges(Collector):
         policy = self._chain.policy(ledger.current_policy())
         with self._database.read() as session:
             gas = queries.round_gas(session, policy)
-        balance = balance_of(self._chain.rpc, address)
+        balance = self._chain.rpc.balance(address)
         price = gas_price(self._chain.rpc)
         numbers.set("folkmoot_head_version", ledger.head().round)
         numbers.set("folkmoot_coordinator_appointed", ledger.coordinator() == address)
@@ -320,9 +317,9 @@ def overdue(session: Session, now: int) -> Iterable[int]:
 
 def _steps(session: Session, numbers: Numbers) -> None:
     query = select(Round.step, func.count()).group_by(Round.step)
-    found: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
+    counts: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
     for step in Step:
-        numbers.set("folkmoot_rounds", found.get(str(step), 0), str(step))
+        numbers.set("folkmoot_rounds", counts.get(str(step), 0), str(step))
     newest = session.scalar(select(func.max(Round.number))) or 0
     numbers.set("folkmoot_round_newest", newest)
     taken = session.scalar(select(func.count()).select_from(Update).where(Update.round == newest)) or 0
@@ -331,9 +328,9 @@ def _steps(session: Session, numbers: Numbers) -> None:
 
 def _outbox(session: Session, numbers: Numbers) -> None:
     query = select(Transaction.state, func.count()).group_by(Transaction.state)
-    found: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
+    counts: dict[str, int] = {row[0]: row[1] for row in session.execute(query)}
     for state in (*UNDER_WAY, "confirmed", "failed"):
-        numbers.set("folkmoot_outbox_transactions", found.get(state, 0), state)
+        numbers.set("folkmoot_outbox_transactions", counts.get(state, 0), state)
     oldest = session.scalar(select(func.min(Transaction.created_at)).where(Transaction.state.in_(UNDER_WAY)))
     numbers.set("folkmoot_outbox_oldest_seconds", age(oldest))
 

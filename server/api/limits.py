@@ -26,6 +26,18 @@ from server.api import problems
 from server.settings import Settings
 
 REMEMBERED_CLIENTS = 10_000
+BURST_SECONDS = 8.0
+"""A client may make the requests of so many seconds at once: a node that starts, and a browser, ask for many things."""
+CONNECTIONS, CONNECTIONS_PER_CLIENT = 512, 64
+"""Connections of all clients, half of the files that Linux lets a process open, and of one: a hospital's nodes behind
+one address. Behind a proxy, which counts its clients itself, only the first number holds."""
+BODY_LIMIT = 1 << 20
+"""Most bytes of a request's body, other than an update, which has the size of the model: a report on 5,000 nodes
+fits."""
+PATIENCE = 15.0
+"""Seconds in which a request's head has to be whole, and for which a client may send or take nothing."""
+SLOWEST_UPLOAD = 2048.0
+"""Bytes a second that a body has to come with, beyond the patience: a slow mobile line has more."""
 _UPDATES = re.compile(r"/v1/rounds/[^/]+/updates")
 
 
@@ -59,12 +71,12 @@ class Slots:
 
     Args:
         total: Most of all holders together.
-        each: Most of one holder.
+        per_holder: Most of one holder.
     """
 
-    def __init__(self, total: int, each: int) -> None:
+    def __init__(self, total: int, per_holder: int) -> None:
         self._total = total
-        self._each = each
+        self._per_holder = per_holder
         self._held: Counter[str] = Counter()
 
     @property
@@ -74,7 +86,7 @@ class Slots:
 
     def spent(self, holder: str) -> bool:
         """Whether a holder has all that one may have."""
-        return self._held[holder] >= self._each
+        return self._held[holder] >= self._per_holder
 
     def take(self, holder: str) -> None:
         """Take one; whether one may is for the caller to ask."""
@@ -94,7 +106,7 @@ class Slots:
             Problem: 429 `too-many` if the holder has all that one may have; 503 `busy` if there is none left.
         """
         if self.spent(holder):
-            raise _too_many(self._each, what)
+            raise _too_many(self._per_holder, what)
         if self.full:
             raise _busy(what)
         self.take(holder)
@@ -116,12 +128,12 @@ class Streams:
 
     Args:
         total: Most of all clients together.
-        each: Most of one client.
+        per_holder: Most of one client.
         wake: Called when a stream is to end.
     """
 
-    def __init__(self, total: int, each: int, wake: Callable[[], None]) -> None:
-        self._total, self._each = total, each
+    def __init__(self, total: int, per_holder: int, wake: Callable[[], None]) -> None:
+        self._total, self._per_holder = total, per_holder
         self._held: dict[str, list[Stream]] = {}
         self._wake = wake
 
@@ -134,8 +146,8 @@ class Streams:
                 nobody has two more than this client.
         """
         own = len(self._held.get(client, ()))
-        if own >= self._each:
-            raise _too_many(self._each, "event streams")
+        if own >= self._per_holder:
+            raise _too_many(self._per_holder, "event streams")
         if sum(map(len, self._held.values())) >= self._total:
             self._make_room(own)
         stream = Stream()
@@ -155,18 +167,17 @@ class Streams:
         self._wake()
 
     def _forget(self, client: str, stream: Stream) -> None:
-        found = self._held.get(client, [])
-        if stream in found:
-            found.remove(stream)
-            if not found:
+        streams = self._held.get(client, [])
+        if stream in streams:
+            streams.remove(stream)
+            if not streams:
                 del self._held[client]
 
 
-def _too_many(each: int, what: str) -> problems.Problem:
+def _too_many(per_holder: int, what: str) -> problems.Problem:
     return problems.Problem(
-        429,
         "too-many",
-        f"There are {each} {what} of yours under way, and more are not taken at once.",
+        f"There are {per_holder} {what} of yours under way, and more are not taken at once.",
         "Wait until one of them ends.",
         retryAfter=1,
     )
@@ -174,21 +185,21 @@ def _too_many(each: int, what: str) -> problems.Problem:
 
 def _busy(what: str) -> problems.Problem:
     return problems.Problem(
-        503, "busy", f"There are too many {what} under way.", "Come again in a few seconds.", retryAfter=5
+        "busy", f"There are too many {what} under way.", "Come again in a few seconds.", retryAfter=5
     )
 
 
 def client_name(address: str) -> str:
     """What counts as one client: an IPv4 address, or the /64 of an IPv6 address; what is neither, as it is."""
     try:
-        found = ipaddress.ip_address(address.partition("%")[0])
+        parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return address[:64]
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((found, 64), strict=False))
-    return str(found)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
 def client_of(scope: Scope, settings: Settings) -> str:
@@ -213,13 +224,13 @@ class Limits:
 
     Args:
         app: What answers the requests that pass.
-        settings: The coordinator's settings.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._buckets = Buckets(settings.requests_per_second, settings.request_burst)
+        rate = settings.requests_per_second
+        self._buckets = Buckets(rate, max(1, int(BURST_SECONDS * rate)))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse what is too much, pass on the rest."""
@@ -229,7 +240,6 @@ class Limits:
         wait = self._buckets.take(client_of(scope, self._settings), time.monotonic())
         if wait > 0:
             refusal = problems.response(
-                429,
                 "rate-limited",
                 "There were too many requests from this address.",
                 "Wait a little, and ask less often.",
@@ -240,7 +250,6 @@ class Limits:
         if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
             # Servers and proxies disagree on which of the two counts (RFC 9112, section 6.1).
             doubtful = problems.response(
-                400,
                 "bad-request",
                 "The request has both Content-Length and Transfer-Encoding.",
                 "Send one of them.",
@@ -253,11 +262,10 @@ class Limits:
             return
         # An update may be as large as the model; its route knows how large that is.
         update = scope["method"] == "POST" and _UPDATES.fullmatch(scope["path"]) is not None
-        limit = None if update else self._settings.body_limit
+        limit = None if update else BODY_LIMIT
         declared = dict(scope["headers"]).get(b"content-length", b"0")
         if limit is not None and (len(declared) > 19 or not declared.isdigit() or int(declared) > limit):
             too_large = problems.response(
-                413,
                 "too-large",
                 f"The body is larger than {limit} bytes.",
                 "Send less.",
@@ -265,7 +273,7 @@ class Limits:
             )
             await too_large(scope, receive, send)
             return
-        body = _Body(receive, limit, self._settings.patience, self._settings.slowest_upload)
+        body = _Body(receive, limit)
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.whole:
@@ -282,15 +290,12 @@ class _Body:
     Args:
         receive: Where it comes from.
         limit: Most bytes of it; None for no limit here.
-        patience: Seconds for which it may be waited for, beside what its bytes may take.
-        slowest: Bytes a second that it must reach.
     """
 
-    def __init__(self, receive: Receive, limit: int | None, patience: float, slowest: float) -> None:
+    def __init__(self, receive: Receive, limit: int | None) -> None:
         self._receive = receive
         self._limit = limit
-        self._patience = self._left = patience
-        self._slowest = slowest
+        self._left = PATIENCE
         self._seen = 0
         self.whole = False
 
@@ -308,12 +313,12 @@ class _Body:
                 message = await self._receive()
         except TimeoutError as exc:
             raise HTTPException(
-                408, f"The body comes too slowly: less than {self._slowest:g} bytes a second."
+                408, f"The body comes too slowly: less than {SLOWEST_UPLOAD:g} bytes a second."
             ) from exc
         size = len(message.get("body", b""))
         # Only waiting counts, not what we do with the bytes; and nobody saves up more than the patience.
         waited = time.monotonic() - began
-        self._left = min(self._patience, self._left + size / self._slowest - waited)
+        self._left = min(PATIENCE, self._left + size / SLOWEST_UPLOAD - waited)
         self._seen += size
         if self._limit is not None and self._seen > self._limit:
             raise HTTPException(413, f"The body is larger than {self._limit} bytes.")

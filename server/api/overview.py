@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import ChainError
 from folkmoot.evaluation import app_metrics
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.rpc.client import Member
 from server.api.pages import Window
 from server.api.parts import AppState
@@ -47,6 +48,8 @@ class Share:
     weight: int
     largest: int
     """Largest weight of the round."""
+    pay: float | None
+    """Part of a full place that it is paid; None under a rule that pays by weight."""
     reason: str
 
 
@@ -90,8 +93,14 @@ class Overview:
     contributors: int
     """Number of accounts that ever staked, without the coordinator's."""
     active: VersionView | None
+    alarms: Sequence[str]
+    """Recalled versions; and open votes to recall one, while the chain answers."""
     proposals: Sequence[ProposalView] | None
     """Newest first; None while the chain does not answer."""
+    parent: str
+    """The version of another federation with whose state this one started; empty if there is none."""
+    content_policy: str
+    """Content policy of the manifest; empty if it has none."""
 
 
 @dataclass
@@ -100,28 +109,20 @@ class Looker:
 
     parts: AppState
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _found: Overview | None = None
+    _overview: Overview | None = None
     _at: float = -FRESH
 
     def look(self) -> Overview:
-        """The state now, or a moment ago.
-
-        Raises:
-            DatabaseError: The database does not answer.
-        """
+        """The state now, or a moment ago."""
         with self._lock:
-            if self._found is None or time.monotonic() - self._at >= FRESH:
-                self._found = overview(self.parts)
+            if self._overview is None or time.monotonic() - self._at >= FRESH:
+                self._overview = overview(self.parts)
                 self._at = time.monotonic()
-            return self._found
+            return self._overview
 
 
 def overview(parts: AppState) -> Overview:
-    """Look at database and chain.
-
-    Raises:
-        DatabaseError: The database does not answer.
-    """
+    """Look at database and chain."""
     with parts.database.read() as session:
         weighed = select(Entry.round).where(Entry.weight.is_not(None)).order_by(Entry.round.desc())
         judged = session.scalar(weighed.limit(1))
@@ -147,24 +148,35 @@ def overview(parts: AppState) -> Overview:
         people=_people(parts, accounts, shares, answers),
         contributors=contributors,
         active=_active(parts),
+        alarms=models.alarms(parts),
         proposals=_proposals(parts),
+        parent=str(parts.federation.manifest.parent or ""),
+        content_policy=parts.federation.manifest.content_policy,
     )
 
 
 def reported(session: Session) -> dict[int, dict[str, float]]:
     """Metrics of the newest rounds that were reported, by round."""
     query = select(RoundReport).order_by(RoundReport.round.desc()).limit(ROUNDS)
-    found = {
+    metrics_of = {
         report.round: app_metrics.flat(report.document.get("metrics")) for report in session.scalars(query)
     }
-    return {number: metrics for number, metrics in found.items() if metrics}
+    return {number: metrics for number, metrics in metrics_of.items() if metrics}
 
 
 def _shares(session: Session, number: int) -> dict[str, Share]:
     query = select(Entry).where(Entry.round == number).order_by(Entry.position)
     entries = list(session.scalars(query))
     largest = max((entry.weight or 0 for entry in entries), default=0)
-    return {entry.contributor: Share(entry.weight or 0, largest, entry.reason or "") for entry in entries}
+    return {
+        entry.contributor: Share(
+            entry.weight or 0,
+            largest,
+            None if entry.pay is None else entry.pay / FULL_PAY,
+            entry.reason or "",
+        )
+        for entry in entries
+    }
 
 
 def _answers(session: Session) -> dict[str, str]:

@@ -65,20 +65,14 @@ def decode(cursor: str, most: int = MAX_KEY) -> int:
     """The key of a cursor.
 
     Args:
-        cursor: The cursor.
         most: Largest key of the list.
-
-    Raises:
-        Problem: It is none of ours.
     """
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode("ascii")
         if not _KEY.fullmatch(text) or int(text, 16) > most:
             raise ValueError(text)
     except ValueError as exc:
-        raise Problem(
-            422, "invalid-cursor", f"The cursor {cursor!r} is not one that this list gave."
-        ) from exc
+        raise Problem("invalid-cursor", f"The cursor {cursor!r} is not one that this list gave.") from exc
     return int(text, 16)
 
 

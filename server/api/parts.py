@@ -16,16 +16,16 @@ from eth_utils.address import is_address, to_checksum_address
 from fastapi import Depends, Path, Request
 from starlette.concurrency import run_in_threadpool
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import DatabaseError
 from server.api.files import Files
-from server.api.limits import Buckets, Slots, Stream, Streams, client_of
+from server.api.limits import CONNECTIONS, Buckets, Slots, Stream, Streams, client_of
 from server.api.problems import Problem
 from server.api.verdict_queries import VerdictQueries
 from server.chain.view import ChainView
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Artifact
-from server.federation import Federation
 from server.intake.intake import Intake
 from server.intake.uploads import Uploads
 from server.rounds.canary import Canary
@@ -42,6 +42,19 @@ IDLE_SECONDS = 1.0
 
 UPLOADS_PER_ACCOUNT = 2
 """Updates of one account that are received at once: one, and another try beside one whose connection hangs."""
+
+STREAMS, STREAMS_PER_CLIENT = 128, 16
+"""Event streams of all clients and of one: each node of a federation that trains has one."""
+
+ACCOUNT_WRITES_PER_MINUTE, ACCOUNT_BURST = 30.0, 20
+"""Updates that may bear one account's signature, in the long run and at once: a node sends one a round, and a few
+tries."""
+
+EVIDENCE = 2
+"""Downloads of evidence at once, one of a client: each reads the chain's events, and is held in memory."""
+
+EVIDENCE_LIMIT = 256 << 20
+"""Most bytes of one."""
 
 REPORT_COST = 10
 """Writes that a published report counts for: it stays."""
@@ -118,19 +131,21 @@ class AppState:
     """Held while a model file is made, so that it is made once."""
 
     def __post_init__(self) -> None:
-        found = self.settings
+        settings = self.settings
         self.judged = VerdictQueries(self.chain.policy)
         self.database, self.store = self.storage.database, self.storage.store
-        self.files = Files(self.store, 2 * found.uploads, self.metrics)
+        self.files = Files(self.store, 2 * settings.uploads, self.metrics)
         self.hub = EventHub(self.database)
-        self.writes = Buckets(found.account_writes_per_minute / 60, found.account_burst)
+        self.writes = Buckets(ACCOUNT_WRITES_PER_MINUTE / 60, ACCOUNT_BURST)
         """By account, for what bears its signature."""
-        self.uploads = Slots(found.connections, UPLOADS_PER_ACCOUNT)
+        self.uploads = Slots(CONNECTIONS, UPLOADS_PER_ACCOUNT)
         """Updates under way, by account."""
-        self.unsigned = Slots(found.uploads, found.uploads)
+        self.unsigned = Slots(settings.uploads, settings.uploads)
         """Updates under way that bear no good signature: files of commitments that are on the chain."""
+        self.evidence = Slots(EVIDENCE, 1)
+        """Downloads of evidence under way, by client."""
         self.unfinished = Uploads(self.store)
-        self.streams = Streams(found.streams, found.streams_per_client, self.hub.wake)
+        self.streams = Streams(STREAMS, STREAMS_PER_CLIENT, self.hub.wake)
         """Event streams, by client."""
 
     @cached_property  # of an event loop, so made inside it
@@ -159,7 +174,6 @@ class AppState:
         wait = self.writes.take(account, time.monotonic(), cost)
         if wait > 0:
             raise Problem(
-                429,
                 "account-rate-limited",
                 f"There was too much from {account}.",
                 "Wait a little, and send less often.",
@@ -184,7 +198,7 @@ def _address(
 ) -> str:
     if not is_address(address):
         raise Problem(
-            422, "invalid-address", f"{address[:80]!r} is not an address.", "Write 0x and 40 hex digits."
+            "invalid-address", f"{address[:80]!r} is not an address.", "Write 0x and 40 hex digits."
         )
     return to_checksum_address(address)
 
@@ -195,6 +209,13 @@ async def _stream_slot(request: Request) -> AsyncIterator[Stream]:
         yield stream
 
 
+async def _evidence_slot(request: Request) -> AsyncIterator[None]:
+    parts = _parts(request)
+    with parts.evidence.held(client_of(request.scope, parts.settings), "downloads of evidence"):
+        yield
+
+
+EvidenceSlot = Depends(_evidence_slot)
 StreamSlot = Annotated[Stream, Depends(_stream_slot)]
 Parts = Annotated[AppState, Depends(_parts)]
 Address = Annotated[str, Depends(_address)]

@@ -34,6 +34,7 @@ from folkmoot.errors import (
 )
 from folkmoot.protocol.verdict import Reason
 from folkmoot.runtime.logs import fields
+from server.api.codes import CODES
 from server.db.cells import UNREADABLE
 from server.db.engine import Database
 
@@ -41,24 +42,6 @@ logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-_BY_CODE = {
-    "round-unknown": 404,
-    "round-closed": 409,
-    "duplicate": 409,
-    "round-full": 409,
-    "stake-too-low": 403,
-    "not-enrolled": 403,
-    "no-place": 403,
-    "invalid-signature": 403,
-    "not-authorised": 403,
-    "round-not-probed": 409,
-    "round-not-withheld": 409,
-    "canary-exists": 409,
-    "report-outdated": 409,
-    "wrong-report": 422,
-    "artifact-unknown": 404,
-    "artifact-embargoed": 404,
-}
 _BY_CLASS = (
     (UpdateRefused, 422),
     (InputError, 422),
@@ -119,26 +102,30 @@ WRITES: dict[int | str, dict[str, Any]] = {
 
 
 class Problem(FolkmootError):
-    """An error of the HTTP interface itself, with its status."""
+    """An error of the HTTP interface itself, with a code of `server.api.codes`."""
 
-    def __init__(self, status: int, code: str, message: str, remedy: str = "", **details: Any) -> None:
+    def __init__(self, code: str, message: str, remedy: str = "", **details: Any) -> None:
         super().__init__(message, remedy=remedy, code=code, details=details)
-        self.status = status
 
 
 def status_of(error: FolkmootError) -> int:
     """HTTP status of an expected failure."""
-    if isinstance(error, Problem):
-        return error.status
-    if error.code in _BY_CODE:
-        return _BY_CODE[error.code]
+    if error.code in CODES:
+        return CODES[error.code][0]
     return next((status for kind, status in _BY_CLASS if isinstance(error, kind)), 500)
 
 
 def response(
-    status: int, code: str, detail: str, remedy: str = "", headers: dict[str, str] | None = None, **more: Any
+    code: str,
+    detail: str,
+    remedy: str = "",
+    headers: dict[str, str] | None = None,
+    *,
+    status: int | None = None,
+    **more: Any,
 ) -> JSONResponse:
     """A problem as a response."""
+    status = status or CODES[code][0]
     content = {
         **more,
         "type": f"urn:folkmoot:problem:{code}",
@@ -172,11 +159,11 @@ def _ours(status: int, code: str, error: BaseException, *, trace: bool) -> JSONR
         else {}
     )
     return response(
-        status,
         code,
         _OURS.get(status, _OURS[500]),
         f"Please tell the operator: the log says more under {identifier}.",
         headers=headers,
+        status=status,
         id=identifier,
         **named,
     )
@@ -200,19 +187,17 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         headers = {} if retry is None else {"Retry-After": str(retry)}
         if error.code == Reason.WRONG_SIZE:  # the rest of an update that is too long is not read
             headers["Connection"] = "close"
-        return response(status, error.code, error.message, error.remedy, headers, **error.details)
+        return response(error.code, error.message, error.remedy, headers, status=status, **error.details)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-        found = [
+        faults = [
             {"where": ".".join(str(part) for part in item["loc"])[:SHOWN], "message": item["msg"][:SHOWN]}
             for item in error.errors()
         ]
-        first = found[0] if found else {"where": "request", "message": "it can't be read"}
+        first = faults[0] if faults else {"where": "request", "message": "it can't be read"}
         detail = f"The request is not valid: {first['where']}: {first['message']}."
-        return response(
-            422, "invalid-request", detail, "See /v1/docs for what is expected.", errors=found[:20]
-        )
+        return response("invalid-request", detail, "See /v1/docs for what is expected.", errors=faults[:20])
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
@@ -233,20 +218,20 @@ def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         code, detail = codes.get(status, "http-error"), details.get(status, str(error.detail))
         if status == HTTPStatus.METHOD_NOT_ALLOWED:
             headers["Allow"] = ", ".join(_methods(routes, request.scope)) or headers.get("Allow", "")
-        return response(status, code, detail, "See /v1/docs.", headers=headers)
+        return response(code, detail, "See /v1/docs.", headers=headers, status=status)
 
     @app.exception_handler(ClientDisconnect)
     async def _gone(_request: Request, _error: ClientDisconnect) -> JSONResponse:
-        return response(400, "incomplete", "The connection ended before the request was complete.")
+        return response("incomplete", "The connection ended before the request was complete.")
 
 
 def _methods(routes: Sequence[BaseRoute], scope: Scope) -> list[str]:
     """Methods of a path. Its reading and its writing are routes of their own, and the framework names those of one."""
-    found: set[str] = set()
+    methods: set[str] = set()
     for route in routes:
         if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE:
-            found |= route.methods or set()
-    return sorted(found)
+            methods |= route.methods or set()
+    return sorted(methods)
 
 
 class Defects:
@@ -278,7 +263,7 @@ class Defects:
             cell = await to_thread.run_sync(self._unreadable)
             if cell is not None:
                 logger.error("%s", cell, extra=fields("row-unreadable", **cell.details))
-                answer = response(503, cell.code, cell.message, cell.remedy, **cell.details)
+                answer = response(cell.code, cell.message, cell.remedy, **cell.details)
             else:
                 answer = _ours(500, "defect", error, trace=True)
             if (

@@ -3,12 +3,23 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from itertools import pairwise
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic.alias_generators import to_camel
 
+from folkmoot.coordinator_api import CurrentRound
+from folkmoot.explain.reasons import Explanation
+from folkmoot.explain.reputation import Reputation
+from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.parent import Parent
+from folkmoot.protocol.policy import Policy
 from server.api.codes import CODES
 from server.limits import MOST_PATIENCE
 from server.waiting import Why
@@ -19,7 +30,62 @@ T = TypeVar("T")
 class View(BaseModel):
     """Base of all answers."""
 
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, use_attribute_docstrings=True, from_attributes=True
+    )
+
+    @classmethod
+    def of(cls, source: object, **others: Any) -> Self:
+        """Make it from the attributes of the same names; `others` has those that differ."""
+        names = [name for name in cls.model_fields if name not in others and hasattr(source, name)]
+        return cls.model_validate({name: getattr(source, name) for name in names} | others)
+
+
+V = TypeVar("V", bound=View)
+
+Amount = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)]
+"""An integer as a decimal string."""
+Hex = Annotated[str, BeforeValidator(lambda value: f"0x{value.hex()}" if isinstance(value, bytes) else value)]
+"""Bytes as 0x-hex."""
+
+
+def made_of(source: type, amounts: Sequence[str] = ()) -> Callable[[type[V]], type[V]]:
+    """Give a view the fields of a dataclass, with their docstrings.
+
+    Args:
+        source: The dataclass.
+        amounts: Its integers that are decimal strings on the wire.
+    """
+    types = get_type_hints(source)
+    (tree,) = ast.parse(inspect.getsource(source)).body
+    if not isinstance(tree, ast.ClassDef):
+        raise TypeError(f"{source} is no class")
+    described = {
+        statement.target.id: inspect.cleandoc(str(text.value.value))
+        for statement, text in pairwise(tree.body)
+        if isinstance(statement, ast.AnnAssign)
+        and isinstance(statement.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+    }
+
+    def derive(view: type[V]) -> type[V]:
+        made: dict[str, Any] = {}
+        for field in dataclasses.fields(source):
+            if field.name in view.model_fields:
+                continue
+            kind = Amount if field.name in amounts else types[field.name]
+            if (text := described.get(field.name)) is None:
+                raise TypeError(f"{source.__name__}.{field.name} has no docstring, which the API needs")
+            if field.default is None:
+                made[field.name] = kind, Field(None, description=text)
+            else:
+                made[field.name] = Hex if kind is bytes else kind, Field(description=text)
+        return create_model(
+            view.__name__, __base__=view, __module__=view.__module__, __doc__=view.__doc__, **made
+        )
+
+    return derive
 
 
 class Page(View, Generic[T]):
@@ -99,6 +165,10 @@ class HealthView(View):
     """Release of the software."""
 
 
+@made_of(
+    Policy,
+    amounts=("max_sum_squares", "min_sum_squares", "min_stake", "bond", "reward", "privacy_cap"),
+)
 class PolicyView(View):
     """The rules of a round."""
 
@@ -106,48 +176,6 @@ class PolicyView(View):
     """Number of the policy."""
     current: bool
     """Whether new rounds pin it."""
-    rule: str
-    """Aggregation rule."""
-    parameters: list[int]
-    """Parameters of the rule."""
-    max_sum_squares: str
-    """Largest sum of squares of an update."""
-    min_contributors: int
-    """Fewest commitments with which a round can be anchored."""
-    max_contributors: int
-    """Most commitments that a round takes."""
-    width: int
-    """Bits of an encoded coordinate."""
-    rate: int
-    """Outer learning rate in 1/1024."""
-    momentum: int
-    """Outer momentum in 1/1024."""
-    commit_window: int
-    """Seconds in which commitments are taken."""
-    anchor_window: int
-    """Seconds after that in which the round may be anchored."""
-    challenge_window: int
-    """Seconds after the anchor in which it may be challenged."""
-    min_stake: str
-    """Stake that a contributor must have."""
-    bond: str
-    """Stake that the coordinator must have."""
-    reward: str
-    """Tokens minted for a round."""
-    verifier: str
-    """Contract that may void a round."""
-    min_sum_squares: str
-    """Smallest sum of squares of an update."""
-    noise1024: int
-    """Standard deviation of the noise in 1/1024 of a record's largest norm; 0 for no noise."""
-    steps: int
-    """Noised sums of an update."""
-    privacy_cap: str
-    """Most that a contributor can spend of its privacy budget, in units of 2^-32 of rho."""
-    retain_rounds: int
-    """Rounds after which updates may be deleted; 0 for never."""
-    bundle_hash: str
-    """sha256 of the only bundle that nodes may run; zero for any."""
 
 
 class RefusalView(View):
@@ -167,19 +195,12 @@ class RefusalView(View):
     """When it came, by the clock on the wall."""
 
 
+@made_of(Explanation)
 class ExplanationView(View):
     """A verdict in words."""
 
-    summary: str
-    """The reason, one sentence."""
-    details: list[str]
-    """What the rule does, and each number with what it was compared with."""
-    weight: str
-    """How the weight stands to the others."""
     pay: str
     """The pay: its formula with the numbers put in."""
-    advice: str
-    """What the contributor could do next."""
 
 
 class VerdictView(View):
@@ -201,14 +222,16 @@ class VerdictView(View):
     """Weight in the aggregate."""
     largest_weight: int
     """Largest weight of the round."""
+    pay_share: int | None
+    """What it gets of a full place, in 1/65536; none under a rule that pays by weight."""
     reason: str
     """Reason code (docs/protocol.md sections 7 and 8)."""
     numbers: dict[str, str]
     """The integers behind the verdict."""
     reward: str
     """Most tokens that the policy gives for the round."""
-    eligible_entries: int
-    """Entries that can be paid: all but the coordinator's own."""
+    places: int
+    """Shares of the reward: the most contributors that the policy allows."""
     pay: str
     """Tokens for this entry."""
     credited: str | None
@@ -220,37 +243,41 @@ class VerdictView(View):
 class UpdateView(View):
     """An update of a round, and its verdict."""
 
+    model_config = ConfigDict(json_schema_serialization_defaults_required=True)
+
     round: int
     """Round that it is for."""
     contributor: str
     """Account that committed."""
     status: str
     """received, committed (on the chain), delivered-late, not-delivered, or refused."""
-    update_root: str | None
+    update_root: str | None = None
     """Root of the update's tree."""
-    sum_squares: str | None
+    sum_squares: str | None = None
     """Sum of squares of its integers."""
-    memory_hash: str | None
+    memory_hash: str | None = None
     """Hash of the contributor's memory; zero if none."""
-    bundle_hash: str | None
+    bundle_hash: str | None = None
     """sha256 of the bundle that ran."""
-    sha256: str | None
+    sha256: str | None = None
     """Name of the file, once it is public."""
-    bytes: int | None
+    bytes: int | None = None
     """Size of the file."""
-    received_at: datetime | None
+    received_at: datetime | None = None
     """When it came, by the clock on the wall."""
-    transaction: str | None
+    transaction: str | None = None
     """Transaction that recorded the commitment."""
-    position: int | None
+    position: int | None = None
     """Place among the round's entries."""
-    weight: int | None
+    weight: int | None = None
     """Weight in the aggregate, once computed."""
-    reason: str | None
+    pay_share: int | None = None
+    """What it gets of a full place, in 1/65536, once computed; none under a rule that pays by weight."""
+    reason: str | None = None
     """Reason code of the verdict or the refusal."""
-    detail: str | None
+    detail: str | None = None
     """The reason of a refusal in words."""
-    numbers: dict[str, str] | None
+    numbers: dict[str, str] | None = None
     """The integers behind the verdict."""
 
 
@@ -323,6 +350,8 @@ class RoundView(View):
     """Rolling hash of the entries."""
     weights: list[int] | None
     """One weight an entry, once computed."""
+    pays: list[int] | None
+    """What each entry gets of a full place, in 1/65536, once computed; empty under a rule that pays by weight."""
     delivered: str | None
     """One bit an entry, in hex: whether its update arrived as it was committed to."""
     mean_root: str | None
@@ -357,29 +386,9 @@ class RoundView(View):
     """What it waits for now, and what ends that, in sentences; none if nothing is left to do."""
 
 
+@made_of(CurrentRound)
 class CurrentRoundView(View):
     """The round to train for."""
-
-    round: int
-    """Its number."""
-    phase: str
-    """open or committed."""
-    header: str
-    """Encoded header, 0x-hex."""
-    manifest: str
-    """sha256 of the manifest."""
-    base_state: str
-    """sha256 of the base's state file."""
-    momentum_root: str
-    """Root of the base's momentum tree."""
-    opened_at: int
-    """Chain time of the opening. It is another one if the chain went back, and the round was opened again."""
-    commit_deadline: int
-    """Chain time from which no update is taken."""
-    chain_time: int
-    """Chain time now."""
-    received: int
-    """Updates accepted so far."""
 
 
 class AcceptedView(View):
@@ -389,6 +398,10 @@ class AcceptedView(View):
     """Always accepted."""
     new: bool
     """False if the same update had been accepted before."""
+    acknowledgement: str | None
+    """The coordinator's signature that it had the update in the commit window (docs/protocol.md section 11.4).
+
+    Null if the update came later."""
 
 
 class UploadView(View):
@@ -400,6 +413,8 @@ class UploadView(View):
     """Bytes of the whole file."""
     accepted: bool
     """Whether the update was taken in already."""
+    acknowledgement: str | None
+    """As in the answer to an update, if it was taken in."""
 
 
 class ContributorView(View):
@@ -423,25 +438,14 @@ class ContributorView(View):
     """Tokens credited to it."""
 
 
+@made_of(Reputation, amounts=("earned", "pending"))
 class ReputationView(View):
     """What the verdicts on an account add up to, over the anchored rounds that this coordinator led."""
 
     standing: int
     """From 0 to 1024 (docs/protocol.md section 17). It changes neither weights nor stake."""
-    rounds: int
-    """Rounds with an entry of it, those that it led itself left aside."""
-    counted: int
-    """Rounds in which it got a weight above 0."""
-    delivered: int
-    """Rounds in which the file of its update arrived."""
     left_out: dict[str, int]
     """Rounds in which it got the weight 0, by reason code."""
-    root: int
-    """Rounds that it led, with an entry of its own."""
-    earned: str
-    """Pay of the final rounds."""
-    pending: str
-    """Pay of the rounds that may still be challenged."""
 
 
 class HistoryView(View):
@@ -451,6 +455,8 @@ class HistoryView(View):
     """The round."""
     weight: int | None
     """Weight, once computed."""
+    pay_share: int | None
+    """What it gets of a full place, in 1/65536, once computed; none under a rule that pays by weight."""
     reason: str | None
     """Reason code of the verdict."""
     numbers: dict[str, str] | None
@@ -486,13 +492,17 @@ class VersionView(View):
     state_root: str
     """Its state root."""
     status: str
-    """active, or candidate."""
+    """active; candidate: no vote made it active; released: it was active before; or recalled."""
+    recalled: bool
+    """Whether a vote recalled it: do not use it."""
     report_hash: str | None
     """sha256 of the evaluation report that the voters saw, if it was ever made active."""
     state: str | None
     """sha256 of its state file."""
     transaction: str
     """Transaction that registered it."""
+    sites: int
+    """Number of sites that have measured it on their own examples."""
     download: str
     """Where its safetensors file is."""
 
@@ -674,10 +684,12 @@ class RunRequest(View):
     """Contributors after whose answers a round need not wait any longer."""
     patience: int = Field(default=0, ge=0, le=MOST_PATIENCE)
     """Seconds for which rounds that are cancelled in a row are tried again."""
+    salt: str = Field(pattern="^[0-9a-f]{32}$")
+    """16 random bytes: two requests with the same numbers in one second start two runs."""
     deadline: int = Field(ge=0, le=2**53 - 1)
     """Unix time on the wall until which the signature is good."""
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
-    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint32 patience,uint64 deadline)`."""
+    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint32 patience,bytes16 salt,uint64 deadline)`."""
 
 
 class EndRunRequest(View):
@@ -780,48 +792,19 @@ class IndexView(View):
     run: RunView | None
     """The newest run."""
     active_version: int | None
-    """The version that a vote made active; none before the first vote."""
+    """The active version; none before the first vote, or if all are recalled."""
     links: dict[str, str]
     """Where the rest is, by name."""
 
 
+@made_of(Parent)
+class ParentView(View):
+    """The version of another federation with whose state this one starts."""
+
+
+@made_of(Deployment)
 class DeploymentView(View):
     """The addresses of the federation: deployment.json."""
 
-    chain_id: int
-    """EIP-155 id of the chain."""
-    block: int
-    """Block from which events are read."""
-    token: str
-    """MootToken."""
-    vault: str
-    """StakeVault."""
-    registry: str
-    """ModelRegistry."""
-    ledger: str
-    """RoundLedger."""
-    timelock: str
-    """MootTimelock."""
-    governor: str
-    """MootGovernor."""
-    fraud_proofs: str
-    """FraudProofs."""
-    gram_proofs: str
-    """GramProofs."""
-    contributor_faults: str
-    """ContributorFaults."""
-    data_availability: str
-    """DataAvailability."""
-    disputes: str
-    """Disputes."""
-    arbiter: str
-    """Arbiter."""
-    genesis_hash: str
-    """keccak of the genesis file."""
-    members: str | None = None
-    """MemberList of a closed federation; none in others."""
-    admission: str | None = None
-    """Another admission contract of a closed federation; none in others."""
-
-
-Json = dict[str, Any]
+    parent: ParentView | None = None
+    """The version of another federation with whose state this one starts; none if it has none."""

@@ -23,7 +23,7 @@ def signer_of(message: SignableMessage, signature: bytes) -> str:
     try:
         return recover(message, signature)
     except ValueError as exc:
-        raise Problem(403, "not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
+        raise Problem("not-authorised", f"The signature is not valid: {exc}.", "Sign again.") from exc
 
 
 def require_coordinator(message: SignableMessage, signature: str, ours: str, deed: str) -> None:
@@ -41,7 +41,6 @@ def require_coordinator(message: SignableMessage, signature: str, ours: str, dee
     signer = signer_of(message, bytes.fromhex(signature[2:]))
     if signer != ours:
         raise Problem(
-            403,
             "not-authorised",
             f"The signature is of {signer}; only the coordinator {ours} may {deed}.",
             "Use the coordinator's keystore.",
@@ -53,7 +52,6 @@ def check_deadline(deadline: int) -> None:
     now = int(time.time())
     if not now <= deadline <= now + MAX_SIGNATURE_LIFETIME:
         raise Problem(
-            403,
             "signature-expired",
             f"The signature's deadline {deadline} is not within the next {MAX_SIGNATURE_LIFETIME} seconds.",
             "Sign again; check the clock.",

@@ -37,8 +37,6 @@ class RoundTotals:
     """Largest weight."""
     entries: int
     """Number of entries."""
-    eligible_entries: int
-    """Entries that are not the coordinator's own."""
     coordinator: str
     """Account that opened the round."""
 
@@ -64,7 +62,7 @@ class VerdictQueries:
             session, {round_.number: round_.verdicts_sha256 or "" for _, round_ in rows}
         )
         amounts = _credited(session, address, list(totals))
-        found = []
+        judged = []
         for entry, round_ in rows:
             verdict, shared = _verdict(entry), totals[round_.number]
             weighed: list[str] = []
@@ -74,8 +72,8 @@ class VerdictQueries:
                     [_verdict(other) for other in session.scalars(query)], shared.coordinator
                 )
             policy = self._policy(round_.policy_id)
-            part = _part(verdict, shared, round_.number, round_.step, policy.reward)
-            found.append(
+            part = _part(verdict, shared, round_.number, round_.step, policy)
+            judged.append(
                 judge(
                     part,
                     verdict,
@@ -85,7 +83,7 @@ class VerdictQueries:
                     weighed=weighed,
                 )
             )
-        return found
+        return judged
 
     def parts_of(self, session: Session, address: str) -> list[Part]:
         """What an account got in all judged rounds, oldest first."""
@@ -93,6 +91,7 @@ class VerdictQueries:
             select(
                 Entry.position,
                 Entry.weight,
+                Entry.pay,
                 Entry.reason,
                 Round.number,
                 Round.step,
@@ -104,24 +103,26 @@ class VerdictQueries:
             .order_by(Entry.round)
         )
         rows = session.execute(query).all()
-        totals = self._known_totals(session, {number: digest or "" for _, _, _, number, _, _, digest in rows})
+        totals = self._known_totals(
+            session, {number: digest or "" for _, _, _, _, number, _, _, digest in rows}
+        )
         return [
             _part(
-                Verdict(position, address, weight or 0, _reason(reason)),
+                Verdict(position, address, weight or 0, _reason(reason), pay=pay),
                 totals[number],
                 number,
                 step,
-                self._policy(policy_id).reward,
+                self._policy(policy_id),
             )
-            for position, weight, reason, number, step, policy_id, _ in rows
+            for position, weight, pay, reason, number, step, policy_id, _ in rows
         ]
 
     def _known_totals(self, session: Session, verdicts: dict[int, str]) -> dict[int, RoundTotals]:
         """What rounds have in common, by number, from their numbers and verdicts files."""
         missing = [number for number, digest in verdicts.items() if (number, digest) not in self._totals]
         for start in range(0, len(missing), AT_ONCE):
-            for number, found in _counted(session, missing[start : start + AT_ONCE]).items():
-                self._totals[number, verdicts[number]] = found
+            for number, totals in _counted(session, missing[start : start + AT_ONCE]).items():
+                self._totals[number, verdicts[number]] = totals
         return {number: self._totals[number, digest] for number, digest in verdicts.items()}
 
 
@@ -145,18 +146,11 @@ def _counted(session: Session, numbers: Sequence[int]) -> dict[int, RoundTotals]
         )
     )
     coordinators = {int(subject): str(arguments["coordinator"]) for subject, arguments in opened}
-    theirs = session.execute(
-        select(Entry.round, Entry.contributor).where(
-            Entry.round.in_(numbers), Entry.contributor.in_(set(coordinators.values()))
-        )
-    )
-    own = {number for number, contributor in theirs if coordinators[number] == contributor}
     anchors = session.execute(select(Round.number, Round.anchor).where(Round.number.in_(numbers)))
     return {
         number: RoundTotals(
             max(anchor["weights"]),
             len(anchor["weights"]),
-            len(anchor["weights"]) - (number in own),
             coordinators[number],
         )
         for number, anchor in anchors
@@ -174,16 +168,17 @@ def _credited(session: Session, address: str, numbers: Sequence[int]) -> dict[in
     return dict.fromkeys((int(subject) for subject in settled), 0) | credited(session, address, numbers)
 
 
-def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, reward: int) -> Part:
+def _part(verdict: Verdict, shared: RoundTotals, number: int, step: str, policy: Policy) -> Part:
     return Part(
         number,
         verdict.weight,
         verdict.reason,
         shared.largest,
-        shared.eligible_entries,
-        reward,
+        policy.max_contributors,
+        policy.reward,
         final=PHASES[Step(step)] == "final",
         root=verdict.contributor == shared.coordinator,
+        share=verdict.pay,
     )
 
 
@@ -194,6 +189,7 @@ def _verdict(entry: Entry) -> Verdict:
         entry.weight or 0,
         _reason(entry.reason),
         {name: int(number) for name, number in (entry.numbers or {}).items()},
+        entry.pay,
     )
 
 

@@ -25,12 +25,13 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import RpcError
 from folkmoot.fraud.proofs.availability import DataKind
+from folkmoot.ledger import scan
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.rpc.client import PLACE_BITS
+from folkmoot.rpc.abi import readable
+from folkmoot.rpc.client import Block, Rpc
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
+from folkmoot.rpc.reverts import SUPPORTS
 from folkmoot.runtime.logs import fields
-from server.chain.calls import decode_log
-from server.chain.node import Block, Node
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Account, ChainBlock, ChainEvent
@@ -50,11 +51,7 @@ LOCAL_BEHIND_SECONDS = 5.0
 ROLLED_BACK = "chain-rolled-back"
 """Code of the error that says that the chain has lost blocks that had their confirmations."""
 
-_HASH_LENGTH = 66
-"""Characters of a hash: 0x and 64 hex digits."""
-
 _SUBJECTS = ("round", "version", "proposalId", "policyId", "account", "demand")
-SUPPORT = ("against", "for", "abstain")
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,6 @@ class Indexer:
 
     Args:
         database: Where they go.
-        node: The chain.
         deployment: The contracts.
         confirmations: Blocks, its own included, after which others rely on a block. None if nobody does yet: then a
             rollback of any depth is read again.
@@ -106,26 +102,23 @@ class Indexer:
     """
 
     def __init__(
-        self, database: Database, node: Node, deployment: Deployment, confirmations: int | None = None
+        self, database: Database, rpc: Rpc, deployment: Deployment, confirmations: int | None = None
     ) -> None:
         self._database = database
-        self._node = node
+        self._rpc = rpc
         self._deployment = deployment
         self._confirmations = confirmations
         self.warning: str | None = None
         self._behind_since: float | None = None
-        self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
+        self._roles = {getattr(deployment, role): role for role in deployment.roles}
 
     def poll(self) -> int:
         """Read up to the newest block.
 
         Returns:
             Number of the block up to which events are known.
-
-        Raises:
-            RpcError: The chain gave no answer; what was read stays.
         """
-        latest = self._node.latest()
+        latest = self._rpc.latest()
         first = self._rewind() + 1
         while first <= latest.number:
             last = min(first + BATCH_BLOCKS - 1, latest.number)
@@ -135,12 +128,7 @@ class Indexer:
         return first - 1
 
     def check(self) -> None:
-        """Make sure that the chain still has the blocks that others rely on.
-
-        Raises:
-            DeepRollback: It has lost some.
-            RpcError: The chain gave no answer, or the endpoint is behind by so many blocks (`node-behind`).
-        """
+        """Make sure that the chain still has the blocks that others rely on."""
         self._fork()
 
     def _rewind(self) -> int:
@@ -189,7 +177,7 @@ class Indexer:
                 above = middle
         common = known[below][0] if below < len(known) else start
         first = known[above][0]
-        fork = Fork(newest_number, common, self._node.block(first) is not None, first)
+        fork = Fork(newest_number, common, self._rpc.block_at(first) is not None, first)
         if self._confirmations is not None and fork.lost >= self._confirmations:
             if not fork.proven and self._may_lag(fork):
                 raise RpcError(
@@ -199,8 +187,8 @@ class Indexer:
         return fork
 
     def _has(self, number: int, block_hash: str) -> bool:
-        found = self._node.block(number)
-        return found is not None and found.hash == block_hash
+        block = self._rpc.block_at(number)
+        return block is not None and block.hash == block_hash
 
     def _known(self) -> list[tuple[int, str]]:
         """Numbers and hashes of blocks as they were read, the newest first."""
@@ -230,13 +218,11 @@ class Indexer:
         return True
 
     def _read(self, first: int, last: int) -> bool:
-        end = self._node.block(last)
+        end = self._rpc.block_at(last)
         if end is None:
             return False
-        logs = self._node.logs(
-            [getattr(self._deployment, role) for role in self._deployment.roles], first, last
-        )
-        after = self._node.block(last)
+        logs = self._rpc.logs({"address": list(self._roles), "fromBlock": hex(first), "toBlock": hex(last)})
+        after = self._rpc.block_at(last)
         if after is None or after.hash != end.hash:
             return False  # reorganised while we read: the next poll starts from what is sure
         self._store(end, logs)
@@ -264,41 +250,44 @@ def forget(session: Session, common: int) -> None:
 
 
 def read_log(roles: Mapping[str, str], log: dict[str, Any]) -> ChainEvent | None:
-    """Return the event that a log is; None for a log of no known event.
+    """Return the event that a log is, its arguments as JSON values; None for a log of no known event.
 
     Args:
-        roles: Contract (`ledger`, ...) by address in lower case.
+        roles: Contract (`ledger`, ...) by checksummed address.
         log: The log, as JSON-RPC has it.
-
-    Raises:
-        RpcError: It does not have the form of its event, or is of a contract that was not asked for.
     """
-    try:
-        decoded = decode_log(roles[log["address"].lower()], log)
-        if decoded is None:
-            return None
-        name, arguments = decoded
-        number, index = int(log["blockNumber"], 16), int(log["logIndex"], 16)
-        hashes = log["blockHash"], log["transactionHash"]
-        whole = all(isinstance(hash_, str) and len(hash_) <= _HASH_LENGTH for hash_ in hashes)
-        if not whole or max(number, index) >= 1 << PLACE_BITS or min(number, index) < 0:
-            raise ValueError("its place on the chain can't be one")
-        return ChainEvent(
-            block_number=number,
-            block_hash=log["blockHash"],
-            log_index=index,
-            transaction_hash=log["transactionHash"],
-            name=name,
-            subject=_subject(arguments),
-            account=_account(arguments),
-            arguments=arguments,
-        )
-    except Exception as error:  # whatever an endpoint sends must not look like a defect of ours
-        raise RpcError(
-            f"The RPC endpoint sent a log that does not have the form of its event: {error!r:.200}.",
-            remedy="Check that the deployment file belongs to this chain, or use another endpoint.",
-            code="bad-log",
-        ) from error
+    decoded = scan.read_log(log, roles)
+    if decoded is None:
+        return None
+    parameters = decoded.entry["inputs"]
+    arguments = {part["name"]: _json(part, decoded.values[part["name"]]) for part in parameters}
+    return ChainEvent(
+        block_number=decoded.block,
+        block_hash="0x" + decoded.block_hash.hex(),
+        log_index=decoded.index,
+        transaction_hash="0x" + decoded.transaction.hex(),
+        name=decoded.entry["name"],
+        subject=_subject(arguments),
+        account=_account(arguments),
+        arguments=arguments,
+    )
+
+
+def _json(parameter: dict[str, Any], value: Any) -> Any:
+    """A decoded value as JSON: integers beyond 53 bits as text, bytes as 0x-hex, tuples as objects."""
+    kind = str(parameter["type"])
+    if kind.endswith("]"):
+        inner = {**parameter, "type": kind[: kind.rindex("[")]}
+        return [_json(inner, item) for item in value]
+    if kind == "tuple":
+        return {p["name"]: _json(p, item) for p, item in zip(parameter["components"], value, strict=True)}
+    if kind == "string":
+        return readable(value)
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**53:
+        return str(value)
+    return value
 
 
 def _subject(arguments: dict[str, Any]) -> str:
@@ -337,110 +326,45 @@ def _sum_up(session: Session, address: str) -> None:
     row.rewards = str(sum(int(arguments["amount"]) for arguments in credited))
 
 
+_ANNOUNCED = {
+    "ProposalCreated": ("proposal-created", "proposal=proposalId proposer description"),
+    "VoteCast": ("vote-cast", "proposal=proposalId voter support votes=weight reason"),
+    "VoteCastWithParams": ("vote-cast", "proposal=proposalId voter support votes=weight reason"),
+    "ProposalExecuted": ("proposal-executed", "proposal=proposalId"),
+    "VersionActivated": ("version-activated", "version reportHash"),
+    "VersionRecalled": ("version-recalled", "version reportHash"),
+    "RoundSlashed": ("round-slashed", "round challenger bond"),
+    "Demanded": ("data-demanded", "demand round demander what entry level index answerBy"),
+    "Answered": ("demand-answered", "demand answerer"),
+    "Withheld": ("data-withheld", "demand round demander"),
+    "ContributorSlashed": ("contributor-slashed", "round contributor challenger taken"),
+    "RoundPostponed": ("round-postponed", "round challengeDeadline"),
+    "DisputeOpened": ("dispute-opened", "round challenger decideBy reason"),
+    "DisputeUpheld": ("dispute-decided", "round"),
+    "DisputeDismissed": ("dispute-decided", "round"),
+}
+"""Events that people wait for: the type in the event log, and the arguments that it has (with the contract's name for
+one after `=`)."""
+
+_AMOUNTS = ("proposal", "votes", "bond", "taken")
+"""Arguments that the event log has as text: they may be larger than an integer in JSON."""
+
+
 def _announce(session: Session, event: ChainEvent) -> None:
     """Put what people wait for into the event log, once, however often the chain is reorganised."""
-    arguments = event.arguments
-    data: dict[str, Any]
-    match event.name:
-        case "ProposalCreated":
-            kind, data = (
-                "proposal-created",
-                {
-                    "proposal": str(arguments["proposalId"]),
-                    "proposer": arguments["proposer"],
-                    "description": arguments["description"],
-                },
-            )
-        case "VoteCast" | "VoteCastWithParams":
-            kind, data = (
-                "vote-cast",
-                {
-                    "proposal": str(arguments["proposalId"]),
-                    "voter": arguments["voter"],
-                    "support": SUPPORT[arguments["support"]],
-                    "votes": str(arguments["weight"]),
-                    "reason": arguments["reason"],
-                },
-            )
-        case "ProposalExecuted":
-            kind, data = "proposal-executed", {"proposal": str(arguments["proposalId"])}
-        case "VersionActivated":
-            kind, data = (
-                "version-activated",
-                {
-                    "version": arguments["version"],
-                    "reportHash": arguments["reportHash"],
-                },
-            )
-        case "RoundSlashed":
-            kind, data = (
-                "round-slashed",
-                {
-                    "round": arguments["round"],
-                    "challenger": arguments["challenger"],
-                    "bond": str(arguments["bond"]),
-                },
-            )
-        case "Demanded":
-            kind, data = (
-                "data-demanded",
-                {
-                    "demand": arguments["demand"],
-                    "round": arguments["round"],
-                    "demander": arguments["demander"],
-                    "what": DataKind(arguments["what"]).name.lower(),
-                    "entry": arguments["entry"],
-                    "level": arguments["level"],
-                    "index": arguments["index"],
-                    "answerBy": arguments["answerBy"],
-                },
-            )
-        case "Answered":
-            kind, data = (
-                "demand-answered",
-                {"demand": arguments["demand"], "answerer": arguments["answerer"]},
-            )
-        case "Withheld":
-            kind, data = (
-                "data-withheld",
-                {
-                    "demand": arguments["demand"],
-                    "round": arguments["round"],
-                    "demander": arguments["demander"],
-                },
-            )
-        case "ContributorSlashed":
-            kind, data = (
-                "contributor-slashed",
-                {
-                    "round": arguments["round"],
-                    "contributor": arguments["contributor"],
-                    "challenger": arguments["challenger"],
-                    "taken": str(arguments["taken"]),
-                },
-            )
-        case "RoundPostponed":
-            kind, data = (
-                "round-postponed",
-                {"round": arguments["round"], "challengeDeadline": arguments["challengeDeadline"]},
-            )
-        case "DisputeOpened":
-            kind, data = (
-                "dispute-opened",
-                {
-                    "round": arguments["round"],
-                    "challenger": arguments["challenger"],
-                    "decideBy": arguments["decideBy"],
-                    "reason": arguments["reason"],
-                },
-            )
-        case "DisputeUpheld" | "DisputeDismissed":
-            kind, data = (
-                "dispute-decided",
-                {"round": arguments["round"], "upheld": event.name == "DisputeUpheld"},
-            )
-        case _:
-            return
+    if event.name not in _ANNOUNCED:
+        return
+    kind, names = _ANNOUNCED[event.name]
+    data: dict[str, Any] = {}
+    for name, _, argument in (part.partition("=") for part in names.split()):
+        value = event.arguments[argument or name]
+        data[name] = str(value) if name in _AMOUNTS else value
+    if kind == "vote-cast":
+        data["support"] = SUPPORTS[data["support"]]
+    elif kind == "data-demanded":
+        data["what"] = DataKind(data["what"]).name.lower()
+    elif kind == "dispute-decided":
+        data["upheld"] = event.name == "DisputeUpheld"
     data["transaction"] = event.transaction_hash
     digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
     events.append(session, kind, data, key=f"{kind}:{digest}")

@@ -21,27 +21,24 @@ Time is the chain's throughout; the clock of this machine decides nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from eth_typing import HexStr
-from eth_utils.conversions import to_bytes
-from hexbytes import HexBytes
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from folkmoot.chain.client import TX_GAS_LIMIT
-from folkmoot.errors import ContractRefused, FolkmootError, RpcError
+from folkmoot.chain import fees
+from folkmoot.chain.fees import NO_CEILING
+from folkmoot.chain.transactions.sender import FEE_TOO_LOW, Form, Look, Sender, why_failed
+from folkmoot.errors import ContractRefused, FolkmootError
+from folkmoot.rpc.client import Block, Rpc
 from folkmoot.runtime import logs
 from folkmoot.runtime.fault_points import fault_point
-from folkmoot.runtime.units import format_time
-from server.chain import fees
-from server.chain.node import FEE_TOO_LOW, TURNED_AWAY, Block, Node, Receipt
+from folkmoot.runtime.units import format_gwei, format_time
 from server.db import events
 from server.db.engine import Database
 from server.db.models import SentTransaction, Transaction
@@ -49,22 +46,10 @@ from server.waiting import Waiting, Why, wait
 
 logger = logging.getLogger(__name__)
 
-GAS_MARGIN_PERCENT = 125
-"""What is offered of the estimated gas: state may change between estimate and block."""
-GAS_RESERVE = 60_000
-"""Gas added to that, for a storage slot or two that are new by the time of the block."""
-LOST_LOOKS = 3
-"""Looks in a row that must say the same before a nonce counts as lost, or as missing: endpoints that many machines
-answer for contradict themselves for a moment."""
-NO_CEILING = 1 << 255
-"""A ceiling for fees that none reaches."""
 LONG_SECONDS = 600
 """Seconds after which a transaction that is in no block is worth a warning."""
-FILL_GAS = 21_000
-"""Gas of a transaction that does nothing."""
 FILLER = "fill:"
 """Beginning of the purposes of transactions that only use up a nonce."""
-_GWEI = 10**9
 
 
 def enqueue(session: Session, purpose: str, round_number: int, to: str, data: bytes) -> bool:
@@ -90,8 +75,8 @@ def requeue(session: Session, row: Transaction) -> None:
     """Want a transaction once more, whose block the chain has lost. Whatever was signed of it is remembered."""
     row.state = "queued"
     row.nonce = row.raw = row.hash = row.block_number = row.block_hash = row.gas_used = row.error = None
-    told = {"state": row.state, "purpose": row.purpose, "round": row.round}
-    events.notice(session, "transaction", told)
+    values = {"state": row.state, "purpose": row.purpose, "round": row.round}
+    events.notice(session, "transaction", values)
 
 
 def remove(session: Session, row: Transaction) -> None:
@@ -110,7 +95,7 @@ def is_pending(transaction: Transaction | None) -> bool:
     return transaction is not None and transaction.state not in ("confirmed", "failed")
 
 
-def told(transaction: Transaction | None) -> dict[str, Any]:
+def described(transaction: Transaction | None) -> dict[str, Any]:
     """What an event says of the transaction behind it: hash and gas, None where somebody else sent it."""
     return {
         "transaction": transaction.hash if transaction else None,
@@ -144,8 +129,6 @@ class Outbox:
 
     Args:
         database: Where the rows are.
-        node: The chain.
-        account: Account that signs.
         chain_id: Chain that the signatures are for.
         confirmations: Blocks, its own included, after which a transaction counts as settled.
         max_fee: Most that is offered for a unit of gas, in wei.
@@ -158,7 +141,7 @@ class Outbox:
     def __init__(
         self,
         database: Database,
-        node: Node,
+        rpc: Rpc,
         account: LocalAccount,
         chain_id: int,
         confirmations: int,
@@ -167,16 +150,16 @@ class Outbox:
     ) -> None:
         self.waiting: tuple[Waiting, ...] = ()
         self._database = database
-        self._node = node
-        self._account = account
-        self._chain_id = chain_id
+        self._rpc = rpc
+        self._own = account.address
+        self._sender = Sender[Transaction](
+            rpc, account.address, account, chain_id, self, confirmations, max_fee
+        )
         self._confirmations = confirmations
         self._max_fee = max_fee
         self._gas_limits = gas_limits
         self._changed = False
-        self._said: dict[int, Waiting] = {}  # by row, what is more than a matter of time
-        self._looks: dict[str, int] = {}  # how often in a row something suspicious was seen
-        self._refused: set[int] = set()  # rows whose fees the pool did not take
+        self._waits_of: dict[int, Waiting] = {}  # by row, what is more than a matter of time
         self._pool: dict[int, _Pending] = {}  # by nonce, while the chain has lost blocks
 
     def tick(self) -> bool:
@@ -188,18 +171,18 @@ class Outbox:
         Raises:
             RpcError: The chain gave no answer; the rows are as good as before, call again later.
         """
-        self._changed, self._said = False, {}
+        self._changed, self._waits_of = False, {}
         try:
-            latest = self._node.latest()
+            latest = self._rpc.latest()
             for row in self._rows("signed", "mined"):
                 self._follow(row, latest)
             self._fill_gap(latest)
             for row in self._rows("queued"):
                 self._sign(row, latest)
             for row in self._rows("queued", "signed", "mined"):
-                self._said.setdefault(row.id, self._waits(row, latest))
+                self._waits_of.setdefault(row.id, self._waits(row, latest))
         finally:
-            known, self.waiting = self.warnings, tuple(self._said.values())
+            known, self.waiting = self.warnings, tuple(self._waits_of.values())
             for warning in self.warnings:
                 if warning not in known:
                     logger.warning("%s", warning, extra=logs.fields("outbox-waits"))
@@ -219,7 +202,7 @@ class Outbox:
             return wait(
                 Why.MINED, row.round, purpose=row.purpose, depth=depth, confirmations=self._confirmations
             )
-        form = self._forms(row)[-1]
+        form = self.forms(row)[-1]
         if latest.timestamp - form.block_time < LONG_SECONDS:
             return wait(Why.IN_POOL, row.round, purpose=row.purpose)
         return wait(
@@ -227,7 +210,7 @@ class Outbox:
             row.round,
             purpose=row.purpose,
             sent=format_time(form.block_time),
-            fee=_gwei(fees.offered(row.raw or b"").cap),
+            fee=format_gwei(fees.offered(row.raw or b"").cap),
             hash=row.hash or "",
         )
 
@@ -239,42 +222,31 @@ class Outbox:
 
         Returns:
             What is waited for and what ends it, sentences; empty if nothing is pending.
-
-        Raises:
-            RpcError: The chain gave no answer.
         """
-        latest, own = self._node.latest(), self._account.address
-        first, end = (self._node.transaction_count(own, at) for at in ("latest", "pending"))
+        latest, own = self._rpc.latest(), self._own
+        first, end = (self._rpc.transaction_count(own, at) for at in ("latest", "pending"))
         self._pool = {nonce: seen for nonce, seen in self._pool.items() if first <= nonce < end}
         waits = ""
         for nonce in range(first, end):
             seen = self._pool.setdefault(nonce, _Pending(latest, self._offered(nonce)))
-            if not _has_waited(seen.since.number, seen.since.timestamp, latest):
+            blocks, seconds = latest.number - seen.since.number, latest.timestamp - seen.since.timestamp
+            if not fees.has_waited(blocks, seconds):
                 continue
-            tip = self._node.priority_fee()
-            if seen.fees is None:
-                new = fees.offer(latest.base_fee, tip, self._max_fee)
-            else:
-                new = fees.outbid(seen.fees, latest.base_fee, tip, self._max_fee)
-            if new is None:
-                waits = f" More than max_fee_gwei = {_gwei(self._max_fee)} would be needed now: raise it."
+            form = self._sender.sign_empty(latest, nonce, seen.fees)
+            if form is None:
+                limit = format_gwei(self._max_fee)
+                waits = f" More than max_fee_gwei = {limit} would be needed now: raise it."
                 continue
-            form = self._signed(latest, nonce, to_bytes(hexstr=HexStr(own)), b"", FILL_GAS, new)
-            logger.warning(
-                "nonce %d is withdrawn, for %s gwei", nonce, _gwei(new.cap), extra=logs.fields("nonce-filled")
-            )
-            try:
-                self._node.send(form.raw)
-            except RpcError as error:
-                if error.code not in TURNED_AWAY:
-                    raise
-                waits = f" The node does not take the replacement: {error}"
-                if (
-                    error.code == FEE_TOO_LOW
-                ):  # at the next look more is offered, soon as much as a stranger did
-                    self._pool[nonce] = _Pending(seen.since, fees.Fees(2 * new.tip, 2 * new.cap))
-            else:
+            new = fees.offered(form.raw)
+            text, marks = "nonce %d is withdrawn, for %s gwei", logs.fields("nonce-filled")
+            logger.warning(text, nonce, format_gwei(new.cap), extra=marks)
+            refusal = self._sender.hand_over(form)
+            if refusal is None:
                 self._pool[nonce] = _Pending(latest, new)
+                continue
+            waits = f" The node does not take the replacement: {refusal}"
+            if refusal.code == FEE_TOO_LOW:  # soon more is offered than a stranger did
+                self._pool[nonce] = _Pending(seen.since, fees.Fees(2 * new.tip, 2 * new.cap))
         if first >= end:
             return ""
         return (
@@ -300,17 +272,33 @@ class Outbox:
             session.expunge_all()
             return rows
 
-    def _forms(self, row: Transaction) -> list[SentTransaction]:
-        """Every signed form of a row, the newest first."""
+    def forms(self, row: Transaction) -> list[Form]:
+        """Return every signed form of a row, the newest first."""
         with self._database.read() as session:
             query = select(SentTransaction).where(SentTransaction.transaction_id == row.id)
-            forms = list(session.scalars(query.order_by(SentTransaction.id.desc())))
-            session.expunge_all()
-            return forms
+            return [
+                Form(one.nonce, one.hash, one.raw, one.block_number, one.block_time)
+                for one in session.scalars(query.order_by(SentTransaction.id.desc()))
+            ]
 
-    def _update(
-        self, step: str, row: Transaction, form: SentTransaction | None = None, **values: Any
-    ) -> None:
+    def write(self, row: Transaction, form: Form, over: Form | None = None) -> None:
+        """Note a new signed form of a row."""
+        values = {"state": "signed", "attempts": row.attempts + 1, **_columns(form)}
+        if over is None:
+            self._update("transaction-signed", row, form, **values)
+            return
+        new, old = fees.offered(form.raw), fees.offered(over.raw)
+        logger.warning(
+            "transaction %s is replaced: a tip of %s gwei and at most %s, instead of %s and %s",
+            row.purpose,
+            *map(format_gwei, (new.tip, new.cap, old.tip, old.cap)),
+            extra=logs.fields(
+                "transaction-replaced", round=row.round, purpose=row.purpose, transaction=form.hash
+            ),
+        )
+        self._update("transaction-replaced", row, form, **values)
+
+    def _update(self, step: str, row: Transaction, form: Form | None = None, **values: Any) -> None:
         """Write values into a row, and a new signed form of it in the same transaction."""
         with self._database.write(step) as session:
             stored = session.get_one(Transaction, row.id)
@@ -318,8 +306,8 @@ class Outbox:
                 setattr(stored, name, value)
                 setattr(row, name, value)
             if form is not None:
-                session.add(form)
-            told = {
+                session.add(SentTransaction(transaction_id=row.id, **asdict(form)))
+            changes = {
                 "state": stored.state,
                 "purpose": stored.purpose,
                 "round": stored.round,
@@ -328,53 +316,35 @@ class Outbox:
                 "code": (stored.error or {}).get("code"),
                 "why": (stored.error or {}).get("message"),
             }
-            events.notice(session, "transaction", told)
+            events.notice(session, "transaction", changes)
         self._changed = True
 
     def _follow(self, row: Transaction, latest: Block) -> None:
-        if row.hash is None or row.raw is None or row.nonce is None:
-            raise AssertionError(f"transaction {row.purpose} is {row.state} but was never signed")
-        forms = self._forms(row)
-        if self._settled_by_any(row, forms, latest):
+        seen = self._sender.look(row, latest)
+        if self._settled(row, seen, latest):
             return
         if row.state == "mined":
             self._update(
                 "transaction-unmined", row, state="signed", block_number=None, block_hash=None, gas_used=None
             )
-        settled = latest.number - self._confirmations + 1
-        taken = settled >= 0 and self._node.transaction_count(self._account.address, settled) > row.nonce
-        if taken and self._settled_by_any(row, forms, latest):
-            return  # it was mined between the two questions
-        if self._seen_often(f"lost:{row.id}", taken):
+        if seen.lost:
             self._sign_again(row)
-        elif not taken:
-            self._outbid(row, forms[0], latest)
-            self._hand_over(row)
+        elif seen.sent:
+            self._explain(row, seen, latest)
             fault_point("coordinator.transaction-sent-again")
 
-    def _settled_by_any(self, row: Transaction, forms: Sequence[SentTransaction], latest: Block) -> bool:
-        """Look for a receipt of any form that was ever signed; whether there is one."""
-        found: tuple[SentTransaction, Receipt] | None = None
-        for form in forms:
-            receipt = self._node.receipt(form.hash)
-            if receipt is None:
-                continue
-            found = form, receipt
-            if receipt.succeeded:
-                break  # under another nonce it may also have been mined in vain
-        if found is None:
-            return False
-        self._settle(row, *found, latest)
-        return True
-
-    def _seen_often(self, what: str, now: bool) -> bool:
-        """Count looks in a row at which something was so; whether they are enough to believe it."""
-        looks = self._looks.pop(what, 0) + 1 if now else 0
-        if not now:
-            self._looks.pop(what, None)
-        elif looks < LOST_LOOKS:
-            self._looks[what] = looks
-        return looks >= LOST_LOOKS
+    def _explain(self, row: Transaction, seen: Look, latest: Block) -> None:
+        """Say why the chain does not take a transaction. That no higher fee is allowed explains more."""
+        if seen.ceiling:
+            offered, tip = fees.offered(row.raw or b""), self._sender.tip(latest)
+            values = {"fee": offered.cap, "max_fee": self._max_fee, "base_fee": latest.base_fee, "tip": tip}
+            gwei: dict[str, Any] = {name: format_gwei(value) for name, value in values.items()}
+            self._waits_of[row.id] = wait(Why.REPLACEMENT_FEES, row.round, purpose=row.purpose, **gwei)
+        elif seen.refusal is not None:
+            problem, remedy = seen.refusal.message, seen.refusal.remedy
+            self._waits_of[row.id] = wait(
+                Why.NOT_TAKEN, row.round, purpose=row.purpose, problem=problem, remedy=remedy
+            )
 
     def _sign_again(self, row: Transaction) -> None:
         """The nonce is gone at depth: whoever else has this key sent something."""
@@ -391,94 +361,25 @@ class Outbox:
         else:
             self._update("transaction-requeued", row, state="queued", nonce=None, raw=None, hash=None)
 
-    def _outbid(self, row: Transaction, form: SentTransaction, latest: Block) -> None:
-        """Offer more if the newest form has waited and the market has moved on."""
-        if not _has_waited(form.block_number, form.block_time, latest):
-            return
-        old, tip = fees.offered(form.raw), self._node.priority_fee()
-        if row.id not in self._refused and not fees.risen(old, latest.base_fee, tip):
-            return
-        new = fees.outbid(old, latest.base_fee, tip, self._max_fee)
-        if new is None:
-            self._said[row.id] = wait(
-                Why.REPLACEMENT_FEES,
-                row.round,
-                purpose=row.purpose,
-                fee=_gwei(old.cap),
-                max_fee=_gwei(self._max_fee),
-                base_fee=_gwei(latest.base_fee),
-                tip=_gwei(tip),
-            )
-            return
-        fields = TypedTransaction.from_bytes(HexBytes(form.raw)).as_dict()
-        signed = self._signed(latest, form.nonce, bytes(fields["to"]), row.data, int(fields["gas"]), new)
-        signed.transaction_id = row.id
-        logger.warning(
-            "transaction %s is replaced: %s gwei instead of %s",
-            row.purpose,
-            _gwei(new.cap),
-            _gwei(old.cap),
-            extra=logs.fields(
-                "transaction-replaced", round=row.round, purpose=row.purpose, transaction=signed.hash
-            ),
-        )
-        self._refused.discard(row.id)
-        self._update(
-            "transaction-replaced", row, signed, raw=signed.raw, hash=signed.hash, attempts=row.attempts + 1
-        )
-
-    def _hand_over(self, row: Transaction) -> None:
-        """Give the newest form to the chain; what a node does not take now is offered again at the next look."""
-        if row.raw is None:
-            raise AssertionError(f"transaction {row.purpose} has no bytes to send")
-        try:
-            self._node.send(row.raw)
-        except RpcError as error:
-            if error.code not in TURNED_AWAY:
-                raise
-            if error.code == FEE_TOO_LOW:
-                self._refused.add(row.id)
-            refused = wait(
-                Why.NOT_TAKEN, row.round, purpose=row.purpose, problem=error.message, remedy=error.remedy
-            )
-            self._said.setdefault(row.id, refused)  # That no higher fee is allowed explains more.
-
-    def _settle(self, row: Transaction, form: SentTransaction, receipt: Receipt, latest: Block) -> None:
-        seen: dict[str, Any] = {
-            "nonce": form.nonce,
-            "raw": form.raw,
-            "hash": form.hash,
-            "block_number": receipt.block_number,
-            "block_hash": receipt.block_hash,
-            "gas_used": receipt.gas_used,
-        }
-        self._looks.pop(f"lost:{row.id}", None)
-        head = max(
-            latest.number, receipt.block_number
-        )  # a receipt may be of a block after the look at the newest
-        if head - receipt.block_number + 1 < self._confirmations:
+    def _settled(self, row: Transaction, seen: Look | None, latest: Block) -> bool:
+        """Write down what became of a transaction that was mined; return whether it was."""
+        if seen is None or seen.form is None or seen.receipt is None:
+            return False
+        form, receipt = seen.form, seen.receipt
+        block = {"block_number": receipt.block_number, "block_hash": receipt.block_hash}
+        values = {**_columns(form), **block, "gas_used": receipt.gas_used}
+        if not seen.confirmed:
             if (row.state, row.block_hash, row.hash) != ("mined", receipt.block_hash, form.hash):
-                self._update("transaction-mined", row, state="mined", **seen)
+                self._update("transaction-mined", row, state="mined", **values)
         elif receipt.succeeded:
-            self._update("transaction-confirmed", row, state="confirmed", **seen)
+            self._update("transaction-confirmed", row, state="confirmed", **values)
         else:
-            self._update(
-                "transaction-reverted", row, state="failed", error=describe(self._why(row, receipt)), **seen
+            error = why_failed(self._rpc, self._own, form.raw, receipt.block_number) or ContractRefused(
+                "The transaction reverted, and the reason can't be found out any more.",
+                remedy=f"Look at the transaction {form.hash}.",
             )
-
-    def _why(self, row: Transaction, receipt: Receipt) -> ContractRefused:
-        """Run the call again, where it reverted, to hear the reason."""
-        for block in (receipt.block_number, receipt.block_number - 1):
-            try:
-                self._node.call(self._account.address, row.to, row.data, block)
-            except ContractRefused as refusal:
-                return refusal
-            except FolkmootError:
-                break  # the node has no state of old blocks
-        return ContractRefused(
-            "The transaction reverted, and the reason can't be found out any more.",
-            remedy=f"Look at the transaction {row.hash}.",
-        )
+            self._update("transaction-reverted", row, state="failed", error=describe(error), **values)
+        return True
 
     def _fill_gap(self, latest: Block) -> None:
         """Use up a nonce that nothing uses any more, as everything after it waits for it.
@@ -489,59 +390,45 @@ class Outbox:
         waiting = self._rows("signed")
         if not waiting or waiting[0].nonce is None:
             return
-        form = self._forms(waiting[0])[0]
+        form = self.forms(waiting[0])[0]
         if latest.timestamp - form.block_time < fees.REPLACE_SECONDS:
             return
-        nonce = self._node.transaction_count(self._account.address, "pending")
-        if not self._seen_often("gap", nonce < waiting[0].nonce):
+        nonce = self._rpc.transaction_count(self._own, "pending")
+        if not self._sender.often("gap", nonce < waiting[0].nonce):
             return
-        new = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
         purpose = f"{FILLER}{nonce}"
         with self._database.read() as session:
-            if new is None or find(session, purpose) is not None:
+            if find(session, purpose) is not None:
                 return
-        own = self._account.address
+        signed = self._sender.sign_empty(latest, nonce)
+        if signed is None:
+            return
         text = "nothing has nonce %d any more, and nonce %d waits for it: filling it"
         logger.warning(text, nonce, waiting[0].nonce, extra=logs.fields("nonce-filled", purpose=purpose))
-        signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(own)), b"", FILL_GAS, new)
         with self._database.write("nonce-filled") as session:
-            row = Transaction(
-                purpose=purpose,
-                state="signed",
-                round=0,
-                to=own,
-                data=b"",
-                nonce=nonce,
-                raw=signed.raw,
-                hash=signed.hash,
-                attempts=1,
-                created_at=datetime.now(UTC),
-            )
+            row = Transaction(purpose=purpose, state="signed", round=0, to=self._own, **_columns(signed))
+            row.data, row.attempts, row.created_at = b"", 1, datetime.now(UTC)
             session.add(row)
             session.flush()
-            signed.transaction_id = row.id
-            session.add(signed)
+            session.add(SentTransaction(transaction_id=row.id, **asdict(signed)))
         self._changed = True
-        self._hand_over(row)
+        self._explain(row, Look(refusal=self._sender.hand_over(signed)), latest)
 
     def _sign(self, row: Transaction, latest: Block) -> None:
-        forms = self._forms(row)
-        if self._settled_by_any(row, forms, latest):
+        forms = self.forms(row)
+        if self._settled(row, self._sender.mined(forms, latest), latest):
             return  # a form whose nonce counted as lost was mined after all
         try:
             limit = self._gas_limits.get(bytes(row.data[:4]))
-            gas = self._node.estimate(self._account.address, row.to, row.data, limit)
+            gas = self._rpc.estimate(self._own, row.to, row.data, limit)
         except ContractRefused as refusal:
             self._update("transaction-failed", row, state="failed", error=describe(refusal))
             return
-        offer = fees.offer(latest.base_fee, self._node.priority_fee(), self._max_fee)
+        offer = self._sender.offer(latest)
         if offer is None:
-            self._said[row.id] = wait(
-                Why.FEES,
-                row.round,
-                purpose=row.purpose,
-                base_fee=_gwei(latest.base_fee),
-                max_fee=_gwei(self._max_fee),
+            base, most = format_gwei(latest.base_fee), format_gwei(self._max_fee)
+            self._waits_of[row.id] = wait(
+                Why.FEES, row.round, purpose=row.purpose, base_fee=base, max_fee=most
             )
             return
         with self._database.read() as session:
@@ -549,67 +436,18 @@ class Outbox:
                 select(func.max(Transaction.nonce)).where(Transaction.state.in_(("signed", "mined")))
             )
         following = 0 if taken is None else taken + 1
-        mined = self._node.transaction_count(self._account.address, "latest")
-        if forms and forms[0].nonce == max(mined, following):
+        if forms and forms[0].nonce == max(self._rpc.transaction_count(self._own), following):
             # The chain lost its block, and the nonce is free again: the same bytes, which somebody may still have.
-            newest = forms[0]
-            self._update(
-                "transaction-signed",
-                row,
-                state="signed",
-                nonce=newest.nonce,
-                raw=newest.raw,
-                hash=newest.hash,
-            )
-            self._hand_over(row)
-            return
-        nonce = max(self._node.transaction_count(self._account.address, "pending"), following)
-        gas = max(gas, min(gas * GAS_MARGIN_PERCENT // 100 + GAS_RESERVE, limit or TX_GAS_LIMIT))
-        signed = self._signed(latest, nonce, to_bytes(hexstr=HexStr(row.to)), row.data, gas, offer)
-        signed.transaction_id = row.id
-        self._update(
-            "transaction-signed",
-            row,
-            signed,
-            state="signed",
-            nonce=nonce,
-            raw=signed.raw,
-            hash=signed.hash,
-            attempts=row.attempts + 1,
-        )
-        self._hand_over(row)
+            form = forms[0]
+            self._update("transaction-signed", row, state="signed", **_columns(form))
+        else:
+            nonce = max(self._rpc.transaction_count(self._own, "pending"), following)
+            form = self._sender.sign(latest, nonce, row.to, row.data, fees.gas_limit(gas, limit), offer)
+            self.write(row, form)
+        self._explain(row, Look(refusal=self._sender.hand_over(form)), latest)
         fault_point("coordinator.transaction-sent")
 
-    def _signed(
-        self, latest: Block, nonce: int, to: bytes, data: bytes, gas: int, offer: fees.Fees
-    ) -> SentTransaction:
-        signed = self._account.sign_transaction(
-            {
-                "type": 2,
-                "chainId": self._chain_id,
-                "nonce": nonce,
-                "to": to,
-                "value": 0,
-                "data": data,
-                "gas": gas,
-                "maxPriorityFeePerGas": offer.tip,
-                "maxFeePerGas": offer.cap,
-            }
-        )
-        return SentTransaction(
-            nonce=nonce,
-            hash="0x" + bytes(signed.hash).hex(),
-            raw=bytes(signed.raw_transaction),
-            block_number=latest.number,
-            block_time=latest.timestamp,
-        )
 
-
-def _has_waited(number: int, timestamp: int, latest: Block) -> bool:
-    """Whether what was offered at a block has waited long enough to be replaced."""
-    long = latest.timestamp - timestamp >= fees.REPLACE_SECONDS
-    return long and latest.number - number >= fees.REPLACE_BLOCKS
-
-
-def _gwei(wei: int) -> str:
-    return f"{wei / _GWEI:.4g}"
+def _columns(form: Form) -> dict[str, Any]:
+    """Return what a row says of its newest form."""
+    return {"nonce": form.nonce, "raw": form.raw, "hash": form.hash}

@@ -10,17 +10,17 @@ import gc
 import getpass
 import sys
 import time
-from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.doctor import Insecure, RootCertificates, Rounds, SuperLinkAddress
-from folkmoot.cli.options import RPC_DEFAULT, Json, KeystorePath, LogFormat, PasswordFile, RpcUrl, unlock
-from folkmoot.cli.output import emit, note
+from folkmoot.cli.context import context
+from folkmoot.cli.doctor import Insecure, Rounds
+from folkmoot.cli.options import superlink
+from folkmoot.cli.output import emit, is_json, note
 from folkmoot.errors import FolkmootError, InputError, LocalError
-from server.commands.train import DEFAULT_URL, Url, end_run
 
 if TYPE_CHECKING:
     import uvicorn
@@ -36,25 +36,16 @@ Home = Annotated[Path, typer.Option("--home", metavar="DIR", help="Folder of the
 def commands() -> typer.Typer:
     """Return the group of commands."""
     group = typer.Typer(name="coordinator", help="Run a coordinator.", no_args_is_help=True)
-    for command in (init, restore, serve, migrate, repair, doctor, release_round, end_run):
+    for command in (init, serve, rebuild, doctor):
         group.command()(command)
     return group
 
 
 def init(
-    deployment: Annotated[
-        Path, typer.Option("--deployment", metavar="FILE", help="Addresses of the federation.")
-    ],
     genesis: Annotated[
         Path, typer.Option("--genesis", metavar="DIR", help="Folder with genesis, manifest and first state.")
     ],
-    keystore: Annotated[
-        Path, typer.Option("--keystore", metavar="FILE", help="Key file of the coordinator.")
-    ],
-    rpc: RpcUrl = RPC_DEFAULT,
     home: Home = DEFAULT_HOME,
-    password_file: PasswordFile = None,
-    json_: Json = False,
 ) -> None:
     """Make the folder of a coordinator: settings, database, artifact store with the genesis.
 
@@ -75,20 +66,20 @@ def init(
             remedy="Use it with `folkmoot coordinator serve`, or give another folder with --home.",
             code="coordinator-exists",
         )
-    found = Deployment.load(deployment)
-    address = keys.address_of(keystore)
-    with open_rpc(rpc) as endpoint:
-        check_deployment(endpoint, found)
+    contracts, keystore = Deployment.load(context().deployment), Path(context().need("keystore"))
+    address, password_file = keys.address_of(keystore), context().password_file
+    with open_rpc(context().rpc) as endpoint:
+        check_deployment(endpoint, contracts)
     try:
         home.mkdir(parents=True, exist_ok=True)
         settings = Settings(
             home=home,
-            rpc_url=",".join(rpc),
+            rpc_url=",".join(context().rpc),
             keystore=keystore.resolve(),
             password_file=password_file.resolve() if password_file else None,
         )
-        found.save(home / DEPLOYMENT_FILE)
-        import_genesis(settings.open_store(), genesis, found.genesis_hash)
+        contracts.save(home / DEPLOYMENT_FILE)
+        import_genesis(settings.open_store(), genesis, contracts.genesis_hash)
         engine = make_engine(settings.resolved_database_url)
         schema.upgrade(engine)
         engine.dispose()
@@ -98,85 +89,105 @@ def init(
             f"The folder {home} can't be written: {exc.strerror}.", remedy="Give another one with --home."
         ) from exc
     emit(
-        {"home": str(home), "account": address, "ledger": found.ledger},
-        json_,
+        {"home": str(home), "account": address, "ledger": contracts.ledger},
         f"Made a coordinator for {address} in {home}.",
         f"Start it with: folkmoot coordinator serve --home {home}",
     )
 
 
-def restore(
+class Part(StrEnum):
+    """What `rebuild` rebuilds."""
+
+    ALL = "all"
+    FILES = "files"
+    ROWS = "rows"
+    SCHEMA = "schema"
+
+
+def rebuild(
+    part: Annotated[
+        Part,
+        typer.Argument(
+            metavar="[PART]",
+            help="all: database and files, from the chain and --mirror. files: read every file again, and replace what "
+            "is missing or damaged from --mirror. rows: put rows right that differ from the chain. schema: bring the "
+            "database to the schema of this release.",
+            show_default=False,
+        ),
+    ] = Part.ALL,
     mirror: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             "--mirror",
             metavar="FOLDER_OR_URL",
             help="Folder of a mirror, or URL of one or of a coordinator. Give several: they are tried in order.",
         ),
-    ],
-    rpc: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--rpc",
-            envvar="FOLKMOOT_RPC",
-            metavar="URL",
-            help="JSON-RPC endpoint of the chain, or several. Default: those of the folder's settings.",
-            show_default=False,
-        ),
-    ] = None,
-    deployment: Annotated[
-        Path | None,
-        typer.Option("--deployment", metavar="FILE", help="Addresses of the federation.", show_default=False),
-    ] = None,
-    keystore: Annotated[
-        Path | None,
-        typer.Option("--keystore", metavar="FILE", help="Key file of the coordinator.", show_default=False),
     ] = None,
     home: Home = DEFAULT_HOME,
-    password_file: PasswordFile = None,
     from_round: Annotated[
         int,
         typer.Option(
             min=1,
             metavar="N",
-            help="First round whose files must be had; earlier ones only if the next round rests on them.",
+            help="With all: first round whose files must be had; earlier ones only if the next round rests on them.",
         ),
     ] = 1,
-    json_: Json = False,
 ) -> None:
     """Rebuild a coordinator from the chain and public files: another one's, or one's own whose database is lost.
 
     Needs no password. Where the folder has settings, they stay; else give --deployment, --keystore and --rpc. Every
     file is held against the chain; `folkmoot audit --artifacts HOME/artifacts` recomputes them afterwards.
 
-    Example: folkmoot coordinator restore --deployment deployment.json --keystore new.json --mirror mirror/ --rpc URL
+    The part `files` may run while the coordinator does, and ends with 1 if files are still missing or damaged; without
+    --mirror it changes none. Stop the coordinator before the others.
+
+    Example: folkmoot coordinator rebuild --deployment deployment.json --keystore new.json --mirror mirror/ --rpc URL
+
+    Example: folkmoot coordinator rebuild files --mirror https://mirror.example
+
+    Example: folkmoot coordinator rebuild schema
     """
+    if part in (Part.ROWS, Part.SCHEMA) and mirror:
+        raise InputError(
+            f"The part {part} is rebuilt without files, and needs no --mirror.",
+            remedy="Rebuild the files first, and then the rows.",
+        )
+    match part:
+        case Part.ALL:
+            if not mirror:
+                raise typer.BadParameter("give --mirror, for the files")
+            _restore(home, mirror, from_round)
+        case Part.FILES:
+            _repair(home, mirror)
+        case Part.ROWS:
+            _repair_rows(home)
+        case Part.SCHEMA:
+            _migrate(home)
+
+
+def _restore(home: Path, mirror: list[str], from_round: int) -> None:
     from folkmoot.artifacts.sources import open_sources
     from folkmoot.runtime import keystore as keys
     from server.home import only_process
-    from server.restore.restore import restore as run
+    from server.restore.restore import restore as restore_database
     from server.settings import FILE_NAME, load
 
     known = (home / FILE_NAME).exists()
     source = open_sources(mirror)
     try:
-        settings = (
-            load(home, rpc_url=rpc or None)
-            if known
-            else _new_settings(home, rpc, deployment, keystore, password_file)
-        )
+        settings = load(home, rpc_url=context().flag("rpc")) if known else _new_settings(home)
         if known:
-            _require_same(settings, deployment, keystore)
+            _require_same(settings)
         address = keys.address_of(settings.resolve(settings.keystore))
         with only_process(home):
-            done = run(
+            done = restore_database(
                 settings,
                 address,
                 source,
                 from_round=from_round,
                 # Not before: a folder with settings is a coordinator. Not after: one with rounds must be one.
                 before_rows=(lambda: None) if known else settings.save,
-                progress=lambda what: note(f"{what} ...", json_),
+                progress=lambda what: note(f"{what} ..."),
             )
     finally:
         source.close()
@@ -185,7 +196,6 @@ def restore(
     standing = ", ".join(f"{count} {step}" for step, count in sorted(done.rounds.items())) or "none"
     emit(
         document,
-        json_,
         f"Restored the coordinator in {home} at block {done.block}: rounds: {standing}; head: round {done.head}.",
         *[f"note: {text}" for text in done.notes],
         *([] if appointed else [f"note: the ledger's coordinator is {done.coordinator}, not {address}."]),
@@ -193,14 +203,11 @@ def restore(
     )
 
 
-def _require_same(settings: Settings, deployment: Path | None, keystore: Path | None) -> None:
-    """Make sure that the options name what the settings of a folder name: a restore that was stopped is called again.
-
-    Raises:
-        InputError: They name something else (`coordinator-exists`).
-    """
+def _require_same(settings: Settings) -> None:
+    """Make sure that the options name what the settings of a folder name: a stopped rebuild is called again."""
     from folkmoot.ledger.deployment import Deployment
 
+    deployment, keystore = context().flag("deployment"), context().flag("keystore")
     kept = settings.resolve(settings.deployment), settings.resolve(settings.keystore).resolve()
     if (deployment is None or Deployment.load(deployment) == Deployment.load(kept[0])) and (
         keystore is None or keystore.resolve() == kept[1]
@@ -213,32 +220,23 @@ def _require_same(settings: Settings, deployment: Path | None, keystore: Path | 
     )
 
 
-def _new_settings(
-    home: Path,
-    rpc: Sequence[str] | None,
-    deployment: Path | None,
-    keystore: Path | None,
-    password_file: Path | None,
-) -> Settings:
-    """Settings for a folder that has none; the deployment file is copied into it.
-
-    Raises:
-        InputError: An option is missing.
-        LocalError: The folder can't be written.
-    """
+def _new_settings(home: Path) -> Settings:
+    """Settings for a folder that has none; the deployment file is copied into it."""
     from folkmoot.ledger.deployment import DEPLOYMENT_FILE, Deployment
     from server.settings import Settings
 
+    rpc, deployment, keystore = (context().find(name) for name in ("rpc", "deployment", "keystore"))
+    password_file = context().password_file
     if deployment is None or keystore is None or not rpc:
         raise InputError(
             f"There are no settings in {home} yet.",
             remedy="Give --rpc, --deployment and --keystore, or the --home of the coordinator whose database is lost.",
             code="settings-missing",
         )
-    found = Deployment.load(deployment)
+    contracts = Deployment.load(deployment)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        found.save(home / DEPLOYMENT_FILE)
+        contracts.save(home / DEPLOYMENT_FILE)
     except OSError as exc:
         raise LocalError(
             f"The folder {home} can't be written: {exc.strerror}.", remedy="Give another one with --home."
@@ -251,11 +249,7 @@ def _new_settings(
     )
 
 
-def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
-    """Bring the database to the schema of this release.
-
-    Example: folkmoot coordinator migrate --home .folkmoot/coordinator
-    """
+def _migrate(home: Path) -> None:
     from server.db import schema
     from server.db.engine import Database
     from server.home import only_process
@@ -273,58 +267,25 @@ def migrate(home: Home = DEFAULT_HOME, json_: Json = False) -> None:
     now = schema.latest()
     emit(
         {"schema": now, "before": before},
-        json_,
         f"The database has schema {now}{' already' if before == now else f' (before: {before})'}.",
     )
 
 
-def repair(
-    mirror: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mirror",
-            metavar="FOLDER_OR_URL",
-            help="Where good files come from; several are tried in order. Without it, no file is changed.",
-        ),
-    ] = None,
-    rows: Annotated[
-        bool,
-        typer.Option(
-            "--rows",
-            help="Put rows of the database right that differ from the chain, instead. Stop the coordinator first.",
-        ),
-    ] = False,
-    home: Home = DEFAULT_HOME,
-    json_: Json = False,
-) -> None:
-    """Read every file of the artifact store again, and replace what is missing or damaged from mirrors.
-
-    May run while the coordinator does, except with --rows. Ends with 1 if files are still missing or damaged.
-
-    Example: folkmoot coordinator repair --home .folkmoot/coordinator --mirror https://mirror.example
-    """
+def _repair(home: Path, mirror: list[str] | None) -> None:
     from folkmoot.artifacts.sources import open_sources
     from folkmoot.errors import ArtifactError
     from server.db import schema
     from server.db.engine import Database
-    from server.restore.repair import repair as run
+    from server.restore.repair import repair as repair_database
     from server.settings import load
 
     settings = load(home)
-    if rows:
-        if mirror:
-            raise InputError(
-                "--rows compares rows with the chain, and needs no --mirror.",
-                remedy="Repair the files first, and then the rows.",
-            )
-        _repair_rows(settings, json_)
-        return
     store = settings.open_store()
     database = Database.open(settings.resolved_database_url)
     source = open_sources(mirror) if mirror else None
     try:
         schema.check(database.engine)
-        done = run(database, store, source, progress=lambda what: note(what, json_))
+        done = repair_database(database, store, source, progress=note)
     finally:
         database.close()
         if source is not None:
@@ -340,26 +301,25 @@ def repair(
         )
     emit(
         done.to_json(),
-        json_,
         f"All {done.files} files of {store.location} are as they should be ({done.bytes:,} bytes read)"
         + (f"; {len(done.repaired)} were replaced." if done.repaired else "."),
     )
 
 
-def _repair_rows(settings: Settings, json_: bool) -> None:
+def _repair_rows(home: Path) -> None:
     from contextlib import ExitStack
 
+    from folkmoot.artifacts.federation import Federation
     from folkmoot.ledger.deployment import Deployment
-    from folkmoot.protocol.manifest import Manifest
     from folkmoot.rpc.quorum import open_rpc
     from server.chain.view import ChainView, check_chain
     from server.db import schema
-    from server.federation import Federation
-    from server.genesis import read_genesis
     from server.home import only_process
     from server.restore.upkeep import repair_rows
+    from server.settings import load
     from server.storage import Storage
 
+    settings = load(home)
     with only_process(settings.home), ExitStack() as undo:
         deployment = Deployment.load(settings.resolve(settings.deployment))
         rpc = undo.enter_context(open_rpc(settings.rpc_url))
@@ -367,39 +327,23 @@ def _repair_rows(settings: Settings, json_: bool) -> None:
         undo.callback(storage.database.close)
         schema.check(storage.database.engine)
         storage.database.claim()
-        genesis = read_genesis(storage.store, deployment.genesis_hash)
-        manifest = Manifest.from_json(storage.store.read(genesis.manifest))
-        federation = Federation(deployment, genesis, manifest, "")
+        federation = Federation.open(deployment, storage.store)
         chain = ChainView.of(rpc, deployment, settings)
         check_chain(chain, federation)
-        done = repair_rows(storage, chain, federation, lambda what: note(what, json_))
+        done = repair_rows(storage, chain, federation, note)
     emit(
         {"altered": [altered.to_json() for altered in done]},
-        json_,
         f"{len(done)} values were put right." if done else "No row differs from the chain.",
     )
 
 
 def doctor(
     home: Home = DEFAULT_HOME,
-    coordinator: Annotated[
-        str | None,
-        typer.Option(
-            "--coordinator",
-            envvar="FOLKMOOT_COORDINATOR",
-            metavar="URL",
-            help="Address of its API. Default: host and port of its settings.",
-            show_default=False,
-        ),
-    ] = None,
-    superlink: SuperLinkAddress = None,
-    root_certificates: RootCertificates = None,
     insecure: Insecure = False,
     rounds: Rounds = 10,
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every file that rounds still need, however large.")
     ] = False,
-    json_: Json = False,
 ) -> None:
     """Check a coordinator's folder, its chain and its API, and say what is wrong. Exit status 1 if a check failed.
 
@@ -423,22 +367,21 @@ def doctor(
     )
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime import keystore
-    from folkmoot.runtime.superlink import SuperLink
     from server.doctor import home_checks
     from server.settings import FILE_NAME, load
 
-    meeting_place = SuperLink(superlink, root_certificates, insecure) if superlink else None
+    meeting_place = superlink(insecure)
     try:
         settings = load(home)
     except InputError as exc:
-        show([Line("settings", Finding(State.FAILED, exc.message, exc.remedy))], json_)
+        show([Line("settings", Finding(State.FAILED, exc.message, exc.remedy))])
         return
     try:
         account = keystore.address_of(settings.resolve(settings.keystore))
     except FolkmootError:
         account = None  # the check of the key file says why
     deployment = settings.resolve(settings.deployment)
-    url = coordinator or f"http://{_reachable(settings.host)}:{settings.port}"
+    url = context().flag("coordinator") or f"http://{_reachable(settings.host)}:{settings.port}"
     with open_rpc(settings.rpc_url) as rpc, CoordinatorApi(url) as api:
         checks = [
             Check("settings", lambda: ok(f"{home / FILE_NAME} is well-formed.")),
@@ -448,7 +391,7 @@ def doctor(
             *privacy_checks(rpc, deployment, api),
             *(superlink_checks(meeting_place) if meeting_place else ()),
         ]
-        show(examine(checks), json_)
+        show(examine(checks))
 
 
 def _reachable(host: str) -> str:
@@ -457,53 +400,14 @@ def _reachable(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def release_round(
-    number: Annotated[int, typer.Argument(metavar="ROUND", min=1, help="Round that the canary withheld.")],
-    coordinator: Url = DEFAULT_URL,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
-) -> None:
-    """Anchor a round although the canary withheld it. Needs the coordinator's key; says first why it was withheld.
-
-    Example: folkmoot coordinator release-round 7 --keystore coordinator.json
-    """
-    from folkmoot.coordinator_api import CoordinatorApi
-    from folkmoot.evaluation.canary import sign_release
-    from folkmoot.protocol.commitment import Domain
-
-    with CoordinatorApi(coordinator) as api:
-        found = api.deployment()
-        view = api.get(f"/v1/rounds/{number}")
-        said = view.get("canary") or {}
-        if view["step"] != "withheld":
-            raise InputError(
-                f"Round {number} is not withheld: its step is {view['step']}.",
-                remedy="Only a round that the canary withheld can be released, before its anchor deadline.",
-                code="round-not-withheld",
-            )
-        for finding in said.get("findings", []):
-            note(finding, json_)
-        account = unlock(keystore, password_file)
-        state_root = bytes.fromhex(str(view["stateRoot"])[2:])
-        domain = Domain(found.chain_id, found.ledger)
-        api.release_round(number, sign_release(number, state_root, account, domain))
-    emit({"round": number, "released": True}, json_, f"Round {number} goes to the chain.")
-
-
 def serve(
     home: Home = DEFAULT_HOME,
-    host: Annotated[
-        str | None, typer.Option("--host", help="Address to listen on.", show_default=False)
-    ] = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port to listen on.", show_default=False)] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on.")] = None,
     time_travel: Annotated[
         bool, typer.Option("--time-travel", help="Move a local chain's clock on when everyone has answered.")
     ] = False,
-    log_format: LogFormat = None,
     access_log: Annotated[bool, typer.Option("--access-log", help="Also log every request.")] = False,
-    password_file: PasswordFile = None,
-    json_: Json = False,
 ) -> None:
     """Run the coordinator until it is interrupted. With --json, says on standard output where it listens.
 
@@ -521,6 +425,7 @@ def serve(
     from server.rounds.runs import check_entitled
     from server.settings import load
 
+    log_format, password_file = context().flag("log-format"), context().flag("password-file")
     settings = load(
         home,
         host=host,
@@ -536,13 +441,13 @@ def serve(
         prompt = getpass.getpass if sys.stdin.isatty() else None
         account = open_account(settings, prompt)
         signal.signal(signal.SIGTERM, _leave)  # the web server passes it on after it has closed
-        told = ""
+        shown = ""
 
         def wait(away: FolkmootError, seconds: float) -> None:
-            nonlocal told
-            if away.message != told:
-                note(f"warning: it is waited for. {away}", False)
-            told = away.message
+            nonlocal shown
+            if away.message != shown:
+                note(f"warning: it is waited for. {away}", always=True)
+            shown = away.message
             time.sleep(seconds)  # nothing is served yet; a signal ends it
 
         coordinator = connect_with_retry(settings, account, wait)
@@ -556,9 +461,9 @@ def serve(
             except FolkmootError as exc:
                 if exc.code in AWAY:
                     ready = False
-                    note(f"warning: the chain is waited for. {exc}", False)
+                    note(f"warning: the chain is waited for. {exc}", always=True)
                 elif exc.code in ("bond-too-low", "not-coordinator"):
-                    note(f"warning: no round can be opened for now. {exc}", False)
+                    note(f"warning: no round can be opened for now. {exc}", always=True)
                 else:
                     raise
             worker = coordinator.make_worker(ready=ready)
@@ -571,10 +476,10 @@ def serve(
             try:
                 address, taken = listener.getsockname()[:2]
                 url = f"http://{address}:{taken}"
-                if json_:
-                    emit({"coordinator": account.address, "url": url}, json_)
+                if is_json():
+                    emit({"coordinator": account.address, "url": url})
                     sys.stdout.flush()
-                note(f"Coordinator {account.address} at {url}/v1/docs", json_)
+                note(f"Coordinator {account.address} at {url}/v1/docs")
                 server.run(sockets=[listener])
             finally:
                 worker.stop()
@@ -620,7 +525,8 @@ def http_server(app: FastAPI, settings: Settings) -> uvicorn.Server:
             app.state.hub.close()  # event streams end, else the server would wait for their clients
             await super().shutdown(sockets)
 
-    protocol: Any = partial(Connection, Gate(settings))  # uvicorn wants a class, and only calls it
+    # uvicorn wants a class, and only calls it.
+    protocol: Any = partial(Connection, Gate(settings.trust_proxy))
     config = uvicorn.Config(
         app,
         http=protocol,

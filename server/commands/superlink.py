@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot superlink ...`: what the operator of a SuperLink needs beside Flower's own programs.
+"""`folkmoot superlink`: what the operator of a SuperLink needs beside Flower's own programs.
 
 Certificates for its TLS, and the list of nodes that it admits. The SuperLink itself is Flower's `flower-superlink`.
 """
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from folkmoot.cli.options import Json
+from folkmoot.cli.context import context
 from folkmoot.cli.output import emit
 from folkmoot.errors import InputError, LocalError
 
@@ -19,31 +19,48 @@ RENEW_DAYS = 30
 """Days before its end from which a certificate is replaced."""
 
 
-def commands() -> typer.Typer:
-    """Return the group of commands."""
-    group = typer.Typer(name="superlink", help="Certificates and nodes of a SuperLink.", no_args_is_help=True)
-    for command in (certificate, admit):
-        group.command()(command)
-    return group
-
-
-def certificate(
-    name: Annotated[
-        list[str],
-        typer.Option("--name", help="Host name or IP address that nodes know it by; may be repeated."),
-    ],
+def superlink(
+    certificate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--certificate",
+            metavar="NAME",
+            help="Make a certificate for a SuperLink with this host name or IP address. Repeat it for more.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the four files.")] = Path("tls"),
     days: Annotated[int, typer.Option(min=1, max=3650, help="Days for which the certificate is good.")] = 397,
-    json_: Json = False,
+    admit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE_OR_DIR",
+            help="Let the Control API at --superlink know the public keys of nodes, or folders with files *.pub.",
+        ),
+    ] = None,
 ) -> None:
-    """Make a certificate for a SuperLink, and the authority that signs it, unless good ones are there.
+    """Make certificates for a SuperLink, and admit nodes to one with --enable-supernode-auth.
 
-    Run it again to renew: a certificate with less than thirty days left, or for other names, is replaced, the
-    authority stays. ca.pem goes to contributors; ca.key and server.key go to nobody. For a SuperLink whose name a
-    public authority signs (Let's Encrypt and the like), use its certificate instead.
+    A certificate and the authority that signs it are made unless good ones are there. Run it again to renew: a
+    certificate with less than thirty days left, or for other names, is replaced, the authority stays. ca.pem goes to
+    contributors; ca.key and server.key go to nobody. For a SuperLink whose name a public authority signs (Let's Encrypt
+    and the like), use its certificate instead.
 
-    Example: folkmoot superlink certificate --name moot.example --out tls/
+    Keys that the SuperLink knows are passed over. Whoever reaches the Control API can admit nodes too, and can start
+    programs on the SuperLink: keep it from the public (docs/operators.md).
+
+    Example: folkmoot superlink --certificate moot.example --out tls/
+
+    Example: folkmoot superlink --admit alice.pub --superlink localhost:8000 --root-certificates tls/ca.pem
     """
+    if bool(certificate) == bool(admit):
+        raise typer.BadParameter("give --certificate or --admit")
+    if certificate:
+        _certificate(certificate, out, days)
+    else:
+        _admit(admit or [])
+
+
+def _certificate(name: list[str], out: Path, days: int) -> None:
     from datetime import UTC, datetime, timedelta
 
     from folkmoot.runtime.certificates import Authority, names_of
@@ -73,34 +90,17 @@ def certificate(
         ) from error
     emit(
         {"folder": str(out), "names": kept, "made": made, "notAfter": end.isoformat()},
-        json_,
         f"{'Made' if made else 'Kept'} {server_file} for {', '.join(kept)}; it is good until {end:%Y-%m-%d}.",
         f"Contributors need {authority_file}: folkmoot join --root-certificates ca.pem ...",
     )
 
 
-def admit(
-    key: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILE_OR_DIR", help="Public keys of nodes, or folders with files *.pub."),
-    ],
-    superlink: Annotated[str, typer.Option(help="host:port of the SuperLink's Control API.")],
-    root_certificates: Annotated[
-        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
-    ] = None,
-    json_: Json = False,
-) -> None:
-    """Let a SuperLink with --enable-supernode-auth know the keys of nodes. Keys that it knows are passed over.
-
-    Whoever reaches the Control API can do this too, and can start programs on the SuperLink: keep it from the public
-    (docs/operators.md).
-
-    Example: folkmoot superlink admit alice.pub --superlink localhost:8000 --root-certificates tls/ca.pem
-    """
+def _admit(key: list[Path]) -> None:
     from folkmoot.runtime.superlink import SuperLink
     from server.relay.flower_run import register_node
 
-    where = SuperLink(superlink, root_certificates)
+    address = context().need("superlink")
+    where = SuperLink(address, context().find("root-certificates"))
     files = [file for path in key for file in (sorted(path.rglob("*.pub")) if path.is_dir() else [path])]
     if not files:
         raise InputError(
@@ -111,7 +111,6 @@ def admit(
     where.check()
     new = [file for file in files if register_node(where, file)]
     emit(
-        {"superlink": superlink, "keys": len(files), "new": [str(file) for file in new]},
-        json_,
-        f"{superlink} admits {len(files)} nodes, {len(new)} of them new.",
+        {"superlink": address, "keys": len(files), "new": [str(file) for file in new]},
+        f"{address} admits {len(files)} nodes, {len(new)} of them new.",
     )

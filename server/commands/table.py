@@ -9,6 +9,5 @@ from folkmoot.cli.loading import CommandTable
 def register(table: CommandTable) -> None:
     """Add the coordinator's commands."""
     table.add_group("server.commands.main", "coordinator")
-    table.add_group("server.commands.superlink", "superlink")
+    table.add("server.commands.superlink", "superlink")
     table.add("server.commands.train", "train")
-    table.add("server.commands.bundle", "bundle")

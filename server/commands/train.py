@@ -17,18 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import (
-    APP_WAIT_DEFAULT,
-    AppPath,
-    AppWait,
-    Json,
-    KeystorePath,
-    PasswordFile,
-    RunConfig,
-    step_limit,
-    unlock,
-)
-from folkmoot.cli.output import emit, note
+from folkmoot.cli.context import context
+from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, RunConfig, step_limit, superlink, unlock
+from folkmoot.cli.output import emit, is_json, note, write_file
 from folkmoot.errors import FolkmootError, InputError, sentence
 from folkmoot.runtime.backoff import Backoff, retry
 from server.limits import MOST_PATIENCE
@@ -52,7 +43,7 @@ EVENTS_TIMEOUT = 300.0
 
 AGAIN = (
     "The run has not ended: start `folkmoot train` again to continue it, or end it with "
-    "`folkmoot coordinator end-run`."
+    "`folkmoot train --end REASON`."
 )
 
 RELAY_EVENT = "relay-remark"
@@ -60,28 +51,23 @@ RELAY_EVENT = "relay-remark"
 
 DEFAULT_URL = "http://127.0.0.1:8800"
 
-Url = Annotated[
-    str,
-    typer.Option(
-        "--coordinator", envvar="FOLKMOOT_COORDINATOR", metavar="URL", help="The coordinator's API."
-    ),
-]
+
+def coordinator_url() -> str:
+    """Return the coordinator's URL, by default that of one on this machine."""
+    return str(context().find("coordinator") or DEFAULT_URL)
 
 
 def train(
     expect: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--expect",
             min=1,
             help="Number of updates that a round waits for: one per contributor, and one for a root set.",
         ),
-    ],
+    ] = None,
     rounds: Annotated[
-        int | None,
-        typer.Option(
-            "--rounds", min=1, help="Number of rounds. Default with --app: the app's.", show_default=False
-        ),
+        int | None, typer.Option("--rounds", min=1, help="Number of rounds. Default with --app: the app's.")
     ] = None,
     app: AppPath = None,
     run_config: RunConfig = None,
@@ -89,23 +75,8 @@ def train(
     app_log: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="File for the log of the app's ServerApp. Default: one in your data folder.",
-            show_default=False,
+            metavar="FILE", help="File for the log of the app's ServerApp. Default: one in your data folder."
         ),
-    ] = None,
-    coordinator: Url = DEFAULT_URL,
-    superlink: Annotated[
-        str | None,
-        typer.Option(
-            "--superlink",
-            metavar="HOST:PORT",
-            help="Flower SuperLink to run on. Without it, somebody else must start the relay.",
-            show_default=False,
-        ),
-    ] = None,
-    root_certificates: Annotated[
-        Path | None, typer.Option(help="Certificates for the SuperLink's TLS. Default: the system's.")
     ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Use no TLS, even if the SuperLink is on another machine.")
@@ -144,6 +115,21 @@ def train(
             help="Start the run although something that it needs is missing, e.g. stake for its bonds: it then waits.",
         ),
     ] = False,
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|-",
+            help="Start nothing: write the bundle of training code that nodes get, a zip file, and print its SHA-256. "
+            "With - only print it.",
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REASON",
+            help="Start nothing: end the current run, for example one that nobody will continue. The API shows why.",
+        ),
+    ] = None,
     simulated: Annotated[
         int,
         typer.Option(
@@ -152,9 +138,6 @@ def train(
             help="Nodes to make, on a SuperLink with Flower's simulation engine.",
         ),
     ] = 0,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
 ) -> None:
     """Start a run of several rounds and show its progress until it ends. Needs the coordinator's key.
 
@@ -170,9 +153,15 @@ def train(
 
     With --app it runs the app's own ServerApp: it gives an anchored copy of the folder to `flwr run`.
 
+    A policy that names the SHA-256 of --bundle as `bundleHash` lets nodes run this code only.
+
     Example: folkmoot train --rounds 3 --expect 5 --superlink 127.0.0.1:8000 --keystore coordinator.json
 
     Example: folkmoot train --rounds 500 --expect 4 --patience 28800 --superlink 127.0.0.1:8000 --keystore c.json
+
+    Example: folkmoot train --bundle bundle.fab
+
+    Example: folkmoot train --end "The app fails."
 
     Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
@@ -183,33 +172,40 @@ def train(
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.protocol.commitment import Domain
     from folkmoot.runtime.processes import interruptible
-    from folkmoot.runtime.superlink import SuperLink
     from server.relay import training
 
+    if end is not None:
+        _end_run(end)
+        return
     subject = AppFolder.read(app, run_config or ()) if app is not None else None
-    if subject is not None and superlink is None:
+    if bundle is not None:
+        _bundle(subject, bundle)
+        return
+    if expect is None:
+        raise typer.BadParameter("give --expect, the number of updates that a round waits for")
+    meeting_place = superlink(insecure, simulated)
+    if subject is not None and meeting_place is None:
         raise InputError("An app needs a SuperLink to run on.", remedy="Add --superlink HOST:PORT.")
     if subject is None and (rounds is None or run_config):
         raise InputError(
             "Without --app, train needs --rounds and takes no --run-config.",
             remedy="Give --rounds N, or --app FOLDER for a Flower app.",
         )
-    meeting_place = SuperLink(superlink, root_certificates, insecure, simulated) if superlink else None
     if meeting_place is not None:
         meeting_place.check()
-    with interruptible(), CoordinatorApi(coordinator) as api:
-        found = api.deployment()
-        account = unlock(keystore, password_file)
+    with interruptible(), CoordinatorApi(coordinator_url()) as api:
+        contracts = api.deployment()
+        account = unlock()
         if rounds is None:
-            rounds = _rounds_of(subject, expect, step_limit(app_wait, json_))
-        memory = training.Memory.of(found)
-        domain = Domain(found.chain_id, found.ledger)
+            rounds = _rounds_of(subject, expect, step_limit(app_wait))
+        memory = training.Memory.of(contracts)
+        domain = Domain(contracts.chain_id, contracts.ledger)
         under_way = api.run()
         is_new = not memory.begun and (under_way is None or under_way.state != "running")
         if is_new:
-            _check_needs(api, rounds, expect, anyway, json_)
+            _check_needs(api, rounds, expect, anyway)
         if meeting_place and is_new:
-            training.await_nodes(meeting_place, expect, wait, lambda text: note(text, json_))
+            training.await_nodes(meeting_place, expect, wait, note)
         last = api.newest_event()
         run = training.begin(
             api,
@@ -218,23 +214,23 @@ def train(
             expect,
             account,
             domain,
-            lambda text: note(text, json_),
+            note,
             patience=patience,
         )
         raised = ""
         if run.state == "running":
             with (
-                _said_if_interrupted(json_),
-                View(RunProgress(run.rounds, run.completed), quiet=json_) as view,
-                measuring(evaluate, coordinator) as meter,
+                _explain_interrupt(),
+                View(RunProgress(run.rounds, run.completed), quiet=is_json()) as view,
+                measuring(evaluate, coordinator_url()) as meter,
             ):
-                follower = _Follower(coordinator, run, last, view, json_)
+                follower = _Follower(coordinator_url(), run, last, view)
                 meter.tell = lambda measured: follower.show("round-measured", measured)
                 meter.say = view.say
                 follower.start()
                 if meeting_place is not None:
                     raised = _carry(
-                        meeting_place, api, run, memory, follower, (account, domain), json_, subject, app_log
+                        meeting_place, api, run, memory, follower, (account, domain), subject, app_log
                     )
                 follower.join()
                 meter.wait_for(follower.anchored)
@@ -251,44 +247,49 @@ def train(
             code="run-failed",
         )
     document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
-    if json_:
+    if is_json():
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        emit(document, json_, f"{final.completed} of {final.rounds} rounds are done.")
+        emit(document, f"{final.completed} of {final.rounds} rounds are done.")
 
 
-def end_run(
-    reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="Why the run ends. The API shows this text.")
-    ] = "no reason was given.",
-    coordinator: Url = DEFAULT_URL,
-    keystore: KeystorePath = None,
-    password_file: PasswordFile = None,
-    json_: Json = False,
-) -> None:
-    """End the current run, for example one that nobody will continue. Needs the coordinator's key.
-
-    Anchored rounds stay. The coordinator finishes or cancels an open round.
-
-    Example: folkmoot coordinator end-run --reason "The app fails." --keystore coordinator.json
-    """
+def _end_run(reason: str) -> None:
+    """End the current run. Anchored rounds stay. The coordinator finishes or cancels an open round."""
     from folkmoot.coordinator_api import CoordinatorApi
     from folkmoot.protocol.commitment import Domain
 
-    with CoordinatorApi(coordinator) as api:
-        found = api.deployment()
+    with CoordinatorApi(coordinator_url()) as api:
+        contracts = api.deployment()
         run = api.run()
         if run is None or run.state != "running":
             raise FolkmootError(
                 "There is no run to end.", remedy="Start one with `folkmoot train`.", code="no-run"
             )
-        account = unlock(keystore, password_file)
-        ended = api.end_run(run.id, reason, account, Domain(found.chain_id, found.ledger))
+        account = unlock()
+        ended = api.end_run(run.id, reason, account, Domain(contracts.chain_id, contracts.ledger))
     emit(
         {"run": ended.id, "state": ended.state, "completed": ended.completed},
-        json_,
         f"The run has ended after {ended.completed} of {ended.rounds} rounds.",
     )
+
+
+def _bundle(subject: AppFolder | None, out: str) -> None:
+    """Print the SHA-256 of the app bundle that this release sends to the nodes. Builds what Flower would build."""
+    import hashlib
+    import tempfile
+
+    from folkmoot.apps.staging import stage_app
+    from folkmoot.runtime.flower_internals import build_bundle
+    from server.relay.flower_run import stage
+
+    with tempfile.TemporaryDirectory(prefix="folkmoot-bundle-") as scratch:
+        content = build_bundle(stage(Path(scratch)) if subject is None else stage_app(subject, Path(scratch)))
+    digest = hashlib.sha256(content).hexdigest()
+    if out != "-":
+        write_file(Path(out), content)
+    document = {"bundleHash": f"0x{digest}", "bytes": len(content), "file": None if out == "-" else out}
+    written = "" if out == "-" else f" Written to {out}."
+    emit(document, f"0x{digest}  ({len(content):,} bytes).{written}")
 
 
 def _carry(
@@ -298,15 +299,10 @@ def _carry(
     memory: training.Memory,
     follower: _Follower,
     signer: tuple[LocalAccount, Domain],
-    as_json: bool,
     app: AppFolder | None = None,
     app_log: Path | None = None,
 ) -> str:
-    """Keep a relay running on a SuperLink until the run is over. Return what an app's last ServerApp raised.
-
-    Raises:
-        FolkmootError: Flower can't be reached. The coordinator's run is still under way.
-    """
+    """Keep a relay running on a SuperLink until the run is over. Return what an app's last ServerApp raised."""
     from server.relay import training
     from server.relay.reporting import Reporter
 
@@ -315,7 +311,7 @@ def _carry(
         return not follower.is_alive()
 
     def say(text: str) -> None:
-        note(text, as_json)
+        note(text)
 
     settings: dict[str, Any] = {"coordinator": api.url, "run": run.id, "min-nodes": run.expect}
     rounds = api.get("/v1/rounds", limit=1)["items"]
@@ -350,9 +346,6 @@ def _carry_app(
     """Run an app's ServerApp; if it ends early each time, end the coordinator's run as well.
 
     The reason given to the coordinator is public, so it has nothing of the exception.
-
-    Raises:
-        FolkmootError: The ServerApp was given up, or Flower can't be reached.
     """
     from server.relay import app_run
 
@@ -365,12 +358,8 @@ def _carry_app(
         raise
 
 
-def _check_needs(api: CoordinatorApi, rounds: int, expect: int, anyway: bool, as_json: bool) -> None:
-    """Tell what a run needs and does not have.
-
-    Raises:
-        FolkmootError: Without it the run can't go on, or stands still for long.
-    """
+def _check_needs(api: CoordinatorApi, rounds: int, expect: int, anyway: bool) -> None:
+    """Tell what a run needs and does not have."""
     lines = [line for line in api.needs(rounds, expect) if line["state"] != "ok"]
     for line in lines:
         if line["state"] == "failed" and not anyway:
@@ -380,15 +369,11 @@ def _check_needs(api: CoordinatorApi, rounds: int, expect: int, anyway: bool, as
                 code="run-would-wait",
                 details={"check": line["check"]},
             )
-        note(f"Warning: {line['text']} {line['remedy']}", as_json)
+        note(f"Warning: {line['text']} {line['remedy']}")
 
 
 def _ended(api: CoordinatorApi, run_id: str) -> RunView | None:
-    """Ask how a run ended, also while the coordinator is restarted.
-
-    Raises:
-        CoordinatorError: It was away for longer than `END_TIMEOUT` seconds, or refuses.
-    """
+    """Ask how a run ended, also while the coordinator is restarted."""
     from folkmoot.errors import CoordinatorError
 
     def passing(error: FolkmootError) -> bool:
@@ -412,23 +397,23 @@ def _rounds_of(app: AppFolder | None, nodes: int, limit: StepLimit) -> int:
 
 
 @contextmanager
-def _said_if_interrupted(as_json: bool) -> Iterator[None]:
+def _explain_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        note(f"Interrupted. Anchored rounds stay. {AGAIN}", as_json)
+        note(f"Interrupted. Anchored rounds stay. {AGAIN}")
         raise
 
 
 class _Follower(threading.Thread):
     """Shows the events of a run until it is over."""
 
-    def __init__(self, coordinator: str, run: RunView, last: int | None, view: View, as_json: bool) -> None:
+    def __init__(self, coordinator: str, run: RunView, last: int | None, view: View) -> None:
         super().__init__(name="follow-run", daemon=True)
         self._coordinator, self._begun, self._last = coordinator, run, last
-        self._view, self._as_json = view, as_json
-        self._told_unavailable = False
-        self._told: dict[tuple[int, str], object] = {}
+        self._view = view
+        self._shown_unavailable = False
+        self._shown: dict[tuple[int, str], object] = {}
         self.broken: Exception | None = None
         """What ended it before the run was over; raised in the thread of the command."""
         self.anchored = 0
@@ -448,14 +433,14 @@ class _Follower(threading.Thread):
                 timeout = max(EVENTS_TIMEOUT, run.patience)
 
                 def unavailable(error: FolkmootError) -> None:
-                    if not self._told_unavailable:
-                        self._told_unavailable = True
+                    if not self._shown_unavailable:
+                        self._shown_unavailable = True
                         spent = format_duration(int(timeout))
                         self._say(f"{error.message} Trying again for {spent}, or until it answers.")
 
                 for event in api.events(self._last, timeout=timeout, unavailable=unavailable):
-                    self._told_unavailable = False
-                    self.show(event.type, event.data if self._as_json else completed(api, event), event)
+                    self._shown_unavailable = False
+                    self.show(event.type, event.data if is_json() else completed(api, event), event)
                     if event.type == "round-anchored":
                         self.anchored = int(event.data["round"])
                     if event.data.get("run") == run.id and event.type in ("run-done", "run-failed"):
@@ -465,15 +450,15 @@ class _Follower(threading.Thread):
 
     def remark(self, text: str) -> None:
         """Print a line on the relay; with --json, as an event."""
-        if self._as_json:
+        if is_json():
             self.show(RELAY_EVENT, {"message": text})
         else:
-            note(text, self._as_json)
+            note(text)
 
     def _say(self, text: str) -> None:
         """Print a line, above the display if there is one; with --json, on standard error."""
-        if self._as_json:
-            note(text, self._as_json)
+        if is_json():
+            note(text)
         else:
             self._view.say(text)
 
@@ -491,7 +476,7 @@ class _Follower(threading.Thread):
 
     def heard(self, line: str) -> None:
         """Take a line of the relay's log. Only the relay knows which nodes it has asked."""
-        from folkmoot.flower import reports
+        from folkmoot.flower.relay import reports
 
         report = reports.parse(line)
         if report is not None and report.kind == reports.ASKED:
@@ -499,7 +484,7 @@ class _Follower(threading.Thread):
 
     def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
         """Show an event of the coordinator, or a measurement of this machine."""
-        if self._as_json:
+        if is_json():
             with self._view.progress.lock:  # what is measured comes from another thread
                 sys.stdout.write(json.dumps({"event": kind, **data}) + "\n")
                 sys.stdout.flush()
@@ -512,8 +497,8 @@ class _Follower(threading.Thread):
         metrics = {}
         for kind, values in event.data["metrics"].items():
             key = (event.data["round"], kind)
-            if self._told.get(key) != values:
-                self._told[key] = metrics[kind] = values
+            if self._shown.get(key) != values:
+                self._shown[key] = metrics[kind] = values
         return replace(event, data={**event.data, "metrics": metrics})
 
 
@@ -538,7 +523,7 @@ def describe(event: Event) -> str:
         case "node-answered":
             what = f"{_node(data)} answered after {data['seconds']:g} s"
         case "node-failed":
-            from folkmoot.flower.reports import explained
+            from folkmoot.flower.relay.reports import explained
 
             what = f"{_node(data)} {explained(data['state'], data['code'], data['detail'])}"
         case "round-reported":
@@ -557,7 +542,7 @@ def describe(event: Event) -> str:
         case "round-withheld":
             what = (
                 f"withheld. {' '.join(data['findings'])} The coordinator cancels it after its anchor deadline. To "
-                f"anchor it: `folkmoot coordinator release-round {data['round']}`."
+                f"anchor it: `folkmoot close {data['round']} --anchor`."
             )
         case "round-released":
             what = "released by the operator although the canary failed"
@@ -592,9 +577,9 @@ def _node(data: Mapping[str, Any]) -> str:
 def _measured(metrics: Mapping[str, Mapping[str, float] | None]) -> str:
     """Return the metrics of nodes and ServerApp in one line; empty if there are none."""
     kinds = {"train": "training", "evaluate": "nodes' evaluation", "server": "server's evaluation"}
-    told = [
-        f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in found.items())
+    texts = [
+        f"{kinds[kind]}: " + ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         for kind in kinds
-        if (found := metrics.get(kind))
+        if (values := metrics.get(kind))
     ]
-    return "; ".join(told)
+    return "; ".join(texts)

@@ -28,7 +28,7 @@ _EMPTY = {
     object: "'{}'",
     datetime: "'1970-01-01 00:00:00.000000'",
 }
-_FOUND = {
+_KINDS = {
     "null": "nothing",
     "integer": "an integer",
     "real": "a number that is no integer",
@@ -55,7 +55,7 @@ class Cell:
     """SQLite's number of its row."""
     key: str
     """Which row, for people."""
-    found: str
+    actual: str
     """Storage class of the value."""
 
     @property
@@ -69,19 +69,19 @@ class Cell:
         most = getattr(self.column.type, "length", None)
         text = f"UTF-8 text of at most {most} characters is" if most else "UTF-8 text is"
         needed = {str: text, **_NEEDED}[self.column.type.python_type]
-        return f"the database has {_FOUND[self.found]}, and {needed} needed."
+        return f"the database has {_KINDS[self.actual]}, and {needed} needed."
 
     @property
     def lossless(self) -> bool:
         """Whether the value keeps its bytes when it gets the type of its column."""
-        return {self.found, _CLASSES[self.column.type.python_type]} == {"text", "blob"}
+        return {self.actual, _CLASSES[self.column.type.python_type]} == {"text", "blob"}
 
     def error(self) -> DatabaseError:
         """Say it."""
         return DatabaseError(
             f"{self.table.name} {self.key}, column {self.column.name} can't be read: {self.sentence}",
             remedy="Find out who writes to the database, stop the coordinator and run "
-            "`folkmoot coordinator repair --rows`.",
+            "`folkmoot coordinator rebuild rows`.",
             code=UNREADABLE,
             details={"table": self.table.name, "row": self.key, "column": self.column.name},
         )
@@ -115,7 +115,7 @@ def unreadable(connection: Connection, tables: Sequence[Table] = Base.metadata.s
     if connection.dialect.name != "sqlite":
         return []
     _teach(connection)
-    found: list[Cell] = []
+    cells: list[Cell] = []
     for table in tables:
         columns = list(table.columns)
         wrong = [_wrong(column, f'"{column.name}"') for column in columns]
@@ -125,12 +125,12 @@ def unreadable(connection: Connection, tables: Sequence[Table] = Base.metadata.s
         for row in connection.exec_driver_sql(query):
             key = ", ".join(str(part) for part in row[1 : 1 + len(keys)])
             flags = row[1 + len(keys) :]
-            found += [
+            cells += [
                 Cell(column, row[0], key, flags[len(columns) + place])
                 for place, column in enumerate(columns)
                 if flags[place] and not _is_json(connection, column, row[0])
             ]
-    return found
+    return cells
 
 
 def _wrong(column: Column[object], value: str) -> str:

@@ -33,7 +33,7 @@ POOL = {"pool_size": 10, "max_overflow": 50}
 """Connections that stay, and that come when needed: more than the API has threads, so that readers who wait for a slow
 chain can't keep the worker or an update from the database."""
 WRITE_OPTION = "folkmoot_write"
-TOLD = "folkmoot_told"
+PENDING_EVENTS = "folkmoot_told"
 """Under this name a session keeps what it will have told once it is committed."""
 
 _POSTGRESQL = {
@@ -169,7 +169,7 @@ class Database:
         self._trouble = None
         if name:
             fault_point(f"coordinator.{name}.after")
-        for kind, values in session.info.pop(TOLD, ()):
+        for kind, values in session.info.pop(PENDING_EVENTS, ()):
             for listener in self.listeners:
                 listener(kind, values)
 
@@ -197,11 +197,7 @@ class Database:
         return None
 
     def unreadable(self) -> DatabaseError | None:
-        """The first cell that can't be read, for whoever met something unexpected: it names row, column and remedy.
-
-        Raises:
-            DatabaseError: The database can't be used.
-        """
+        """The first cell that can't be read, for whoever met something unexpected: it names row, column and remedy."""
         with self.read() as session:
             cell = next(iter(unreadable(session.connection())), None)
         self._unreadable = None if cell is None else cell.error()

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from server.db.engine import TOLD
+from server.db.engine import PENDING_EVENTS
 from server.db.models import LogEntry
 
 _LOCK = 0x464F4C4B  # any constant: names the log among PostgreSQL's advisory locks
@@ -30,7 +30,7 @@ def append(session: Session, kind: str, data: dict[str, Any], *, key: str | None
 
 def notice(session: Session, kind: str, data: dict[str, Any]) -> None:
     """Tell this process's log and numbers of something once the transaction is committed; the stream is not told."""
-    session.info.setdefault(TOLD, []).append((kind, data))
+    session.info.setdefault(PENDING_EVENTS, []).append((kind, data))
 
 
 def after(session: Session, last: int, limit: int = 200) -> list[LogEntry]:

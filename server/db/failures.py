@@ -72,10 +72,10 @@ def named(url: URL) -> Iterator[None]:
     except (IntegrityError, ProgrammingError):
         raise
     except (DBAPIError, NoConnectionFree) as exc:
-        found = name(exc, url)
-        if found is None:
+        failure = name(exc, url)
+        if failure is None:
             raise
-        raise found from exc
+        raise failure from exc
 
 
 def name(exc: DBAPIError | NoConnectionFree, url: URL) -> DatabaseError | None:
@@ -85,9 +85,9 @@ def name(exc: DBAPIError | NoConnectionFree, url: URL) -> DatabaseError | None:
         return None
     where = url.render_as_string(hide_password=True)
     cause = str(getattr(exc, "orig", None) or exc).strip().splitlines() or [type(exc).__name__]
-    said = without_secrets(cause[0], url.render_as_string(hide_password=False)).rstrip(".")
+    text = without_secrets(cause[0], url.render_as_string(hide_password=False)).rstrip(".")
     return DatabaseError(
-        f"The database {where} {_WHAT[code]}: {said}.",
+        f"The database {where} {_WHAT[code]}: {text}.",
         remedy=f"{_REMEDY[code]}; {_GOES_ON}",
         code=code,
     )
@@ -113,13 +113,13 @@ def code_of(exc: DBAPIError | NoConnectionFree) -> str | None:
     cause = exc.orig
     if isinstance(cause, sqlite3.Error):
         number = getattr(cause, "sqlite_errorcode", None)
-        found = None if number is None else _SQLITE.get(number & 0xFF)
+        code = None if number is None else _SQLITE.get(number & 0xFF)
     else:
         state = getattr(cause, "sqlstate", None)
         if state is None:  # the server said nothing: there is no connection
             return UNREACHABLE if exc.connection_invalidated or _is_operational(exc) else None
-        found = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])
-    return found or ("database" if _is_operational(exc) else None)
+        code = _POSTGRESQL.get(state) or _POSTGRESQL.get(state[:2])
+    return code or ("database" if _is_operational(exc) else None)
 
 
 def _is_operational(exc: DBAPIError) -> bool:

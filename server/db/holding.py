@@ -64,8 +64,8 @@ class Hold:
         """
         if self._epoch is None:
             return
-        found = session.scalar(select(Fence.epoch).where(Fence.id == _ROW).with_for_update(read=True))
-        if found != self._epoch:
+        epoch = session.scalar(select(Fence.epoch).where(Fence.id == _ROW).with_for_update(read=True))
+        if epoch != self._epoch:
             raise self._fenced()
 
     def release(self) -> None:

@@ -204,6 +204,8 @@ class Entry(Base):
     sha256: Mapped[str | None] = mapped_column(String(64))
     """The delivered file; none if it never arrived."""
     weight: Mapped[int | None] = mapped_column(BigInteger)
+    pay: Mapped[int | None]
+    """In 1/FULL_PAY of a full place; none under a rule without pays."""
     reason: Mapped[str | None] = mapped_column(String(32))
     numbers: Mapped[dict[str, str] | None] = mapped_column(JSON)
 
@@ -215,6 +217,10 @@ LASTING = ("mean", CARRIED)
 """Kinds of files that stay of their kind where a round lists them as updates: they are never deleted."""
 
 
+MEASUREMENT, COMMITTED = "measurement", "committed"
+"""Kinds of the files of a site's measurement and of its commitment, whose `round` is the version."""
+
+
 class Artifact(Base):
     """A file in the store."""
 
@@ -224,7 +230,8 @@ class Artifact(Base):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     keccak: Mapped[str | None] = mapped_column(String(64), index=True)
     kind: Mapped[str] = mapped_column(String(16))
-    """One of genesis, manifest, state, update, mean, verdicts, artifacts, model, report, carried."""
+    """One of genesis, manifest, state, update, mean, verdicts, artifacts, model, report, carried, measurement,
+    committed."""
     size: Mapped[int] = mapped_column(BigInteger)
     round: Mapped[int | None] = mapped_column(BigInteger)
     public_from: Mapped[int] = mapped_column(BigInteger, default=0)

@@ -16,18 +16,21 @@ from server.db.failures import is_away, name
 from server.db.models import Base
 
 
-def _config(engine: Engine) -> Config:
+def _config(engine: Engine | None = None) -> Config:
     config = Config()
     config.set_main_option("script_location", "server.db:migrations")
     config.attributes["engine"] = engine
     return config
 
 
+def _revisions() -> list[str]:
+    """The schemas that this release can migrate, newest first."""
+    return [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]
+
+
 def latest() -> str:
     """The schema of this release."""
-    config = Config()
-    config.set_main_option("script_location", "server.db:migrations")
-    head = ScriptDirectory.from_config(config).get_current_head()
+    head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
         raise AssertionError("no migrations are packaged")
     return head
@@ -60,13 +63,19 @@ def check(engine: Engine) -> None:
     Raises:
         DatabaseError: It has an older or a newer one.
     """
-    config = _config(engine)
     have, want = current(engine), latest()
     if have == want:
         return
     where = engine.url.render_as_string(hide_password=True)
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if have is not None and have not in known:
+    revisions = _revisions()
+    if have is not None and have < revisions[-1]:
+        raise DatabaseError(
+            f"The database {where} has schema {have}, which is too old: this release migrates from {revisions[-1]}.",
+            remedy="Rebuild it from the chain in a new folder: `folkmoot coordinator rebuild`.",
+            code="database-older",
+            details={"have": have, "want": want},
+        )
+    if have is not None and have not in revisions:
         raise DatabaseError(
             f"The database {where} has schema {have}, which is newer than this release ({want}).",
             remedy="Install the release of Folkmoot that wrote it.",
@@ -75,7 +84,7 @@ def check(engine: Engine) -> None:
         )
     raise DatabaseError(
         f"The database {where} has {'schema ' + have if have else 'no schema yet'}; this release needs {want}.",
-        remedy="Make a copy of it, then run `folkmoot coordinator migrate`.",
+        remedy="Make a copy of it, then run `folkmoot coordinator rebuild schema`.",
         code="database-older",
         details={"have": have, "want": want},
     )
@@ -84,8 +93,7 @@ def check(engine: Engine) -> None:
 def upgrade(engine: Engine) -> None:
     """Bring the database to the schema of this release. Does nothing if it is there."""
     have = current(engine)
-    known = {script.revision for script in ScriptDirectory.from_config(_config(engine)).walk_revisions()}
-    if have is not None and have not in known:
+    if have is not None and have not in _revisions():
         check(engine)
     command.upgrade(_config(engine), "head")
 

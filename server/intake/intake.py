@@ -12,11 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from eth_account.signers.local import LocalAccount
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.federation import Federation
+from folkmoot.artifacts.store import Stored, Writer
 from folkmoot.errors import ArtifactError, ChainError, StoreError, UpdateRefused
+from folkmoot.protocol.acknowledgement import Acknowledgement
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
@@ -25,16 +29,13 @@ from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Reason
 from folkmoot.protocol.wallets import MAX_SIGNATURE
 from folkmoot.rpc.wallets import accepts
-from folkmoot.runtime.units import format_amount
 from server.chain.view import ChainView
 from server.db import events
 from server.db.engine import Database
 from server.db.models import Account, Artifact, Entry, Refusal, Round, Update
 from server.db.steps import Step
-from server.federation import Federation
-from server.rounds import queries as rounds
+from server.rounds import queries
 from server.storage import file_row
-from server.store import Stored, Writer
 from server.telemetry.metrics import Metrics
 
 KEPT_REFUSALS = 10
@@ -66,12 +67,17 @@ class Intake:
     Args:
         database: Where updates and refusals go.
         chain: Asked for policies, stakes and the time.
-        federation: The federation.
+        account: The coordinator's, which acknowledges updates.
         metrics: Counts refusals of which no row is kept.
     """
 
     def __init__(
-        self, database: Database, chain: ChainView, federation: Federation, metrics: Metrics
+        self,
+        database: Database,
+        chain: ChainView,
+        federation: Federation,
+        metrics: Metrics,
+        account: LocalAccount,
     ) -> None:
         self._database = database
         self._chain = chain
@@ -79,6 +85,7 @@ class Intake:
         self._domain = federation.domain
         self._sender = federation.coordinator
         self._metrics = metrics
+        self._account = account
 
     def begin(self, number: int, commitment: Commitment, signature: bytes) -> Arrival:
         """Check what can be checked before any byte of the update is read; the chain is asked last.
@@ -122,7 +129,7 @@ class Intake:
         if not late:
             if self._chain.now() >= round_.commit_deadline:
                 raise _closed(round_)
-            self._check_enrolment(arrival)
+            self._chain.check_place(number, commitment.contributor, policy)
             self._check_budget(arrival)
             with self._database.read() as session:
                 self._is_new(session, arrival)
@@ -137,6 +144,17 @@ class Intake:
         with self._database.read() as session:
             return self._accepted_before(session, arrival.round, arrival.commitment)
 
+    def acknowledgement(self, arrival: Arrival) -> str | None:
+        """The coordinator's signature that it has an update, 0x-hex; None if it did not come in the commit window."""
+        with self._database.read() as session:
+            query = select(Update.id).where(
+                Update.round == arrival.round,
+                Update.commitment_hash == "0x" + arrival.commitment.struct_hash.hex(),
+            )
+            if session.scalars(query).first() is None:
+                return None
+        return "0x" + Acknowledgement.of(arrival.commitment, self._account, self._domain).signature.hex()
+
     def finish(self, arrival: Arrival, writer: Writer) -> bool:
         """Check an update whose bytes have arrived, and take it in.
 
@@ -146,7 +164,6 @@ class Intake:
         Raises:
             UpdateRefused: With the code of the first check that fails.
         """
-        writer.flush()
         if writer.size != self.size(arrival):
             raise self.wrong_size(arrival, writer.size)
         try:
@@ -207,7 +224,7 @@ class Intake:
                 return False
             if not authenticated and (session.scalar(same) or 0) >= KEPT_FORGERIES:
                 return False
-            rounds.refuse(
+            queries.refuse(
                 session,
                 number,
                 commitment.contributor,
@@ -242,11 +259,7 @@ class Intake:
         return row is not None and row.staked
 
     def _check_budget(self, arrival: Arrival) -> None:
-        """Make sure that the update is within the contributor's privacy budget, or a batch with it would revert.
-
-        Raises:
-            UpdateRefused: `budget-spent`.
-        """
+        """Make sure that the update is within the contributor's privacy budget, or a batch with it would revert."""
         contributor, cost, cap = (
             arrival.commitment.contributor,
             arrival.policy.cost,
@@ -264,44 +277,6 @@ class Intake:
                 cost=str(cost),
                 cap=str(cap),
             )
-
-    def _check_enrolment(self, arrival: Arrival) -> None:
-        """Make sure that the contributor may commit in the round.
-
-        Raises:
-            UpdateRefused: `stake-too-low`, `not-enrolled` or `no-place`.
-        """
-        contributor, needed = arrival.commitment.contributor, arrival.policy.min_stake
-        if self._chain.ledger.has_place(arrival.round, contributor):
-            return
-        member = self._chain.vault.members([contributor])[contributor]
-        if member.stake < needed:
-            raise _refused(
-                Reason.STAKE_TOO_LOW,
-                f"{contributor} has {format_amount(member.stake)} at stake; the policy asks for "
-                f"{format_amount(needed)}.",
-                f"Stake {format_amount(needed - member.stake)} more with `folkmoot stake`.",
-                stake=str(member.stake),
-                required=str(needed),
-            )
-        draw = self._chain.ledger.draw(arrival.round)
-        if draw.quota and needed <= member.enrolled < draw.quota and member.since < draw.at:
-            raise _refused(
-                Reason.NO_PLACE,
-                f"{contributor} has no place in round {arrival.round}: more stake is enrolled than there are places, "
-                f"and its lot did not win. {format_amount(draw.quota)} enrolled have a place for certain.",
-                "Take part in the next round, or enrol more stake with `folkmoot enrol`.",
-                enrolled=str(member.enrolled),
-                quota=str(draw.quota),
-            )
-        raise _refused(
-            Reason.NOT_ENROLLED,
-            f"{contributor} was not enrolled with {format_amount(needed)} when the places of round {arrival.round} "
-            f"were given; it has {format_amount(member.enrolled)} enrolled.",
-            "Enrol with `folkmoot enrol`, and take part in the next round.",
-            enrolled=str(member.enrolled),
-            required=str(needed),
-        )
 
     def _accept(self, arrival: Arrival, stored: Stored) -> bool:
         commitment = arrival.commitment
@@ -331,11 +306,7 @@ class Intake:
         return True
 
     def _is_new(self, session: Session, arrival: Arrival) -> bool:
-        """Whether an update that is right in itself is to be taken in; False if it was before.
-
-        Raises:
-            UpdateRefused: `round-closed`, `duplicate` or `round-full`.
-        """
+        """Whether an update that is right in itself is to be taken in; False if it was before."""
         number, commitment = arrival.round, arrival.commitment
         if self._accepted_before(session, number, commitment):
             return False
@@ -357,7 +328,7 @@ class Intake:
             raise _refused(
                 known.dropped, "The chain refused this commitment.", "Take part in the next round."
             )
-        on_chain = rounds.recorded(session, round_, commitment.contributor)
+        on_chain = queries.recorded(session, round_, commitment.contributor)
         if known is not None or any(other.struct_hash != commitment.struct_hash for other, _ in on_chain):
             raise _refused(
                 Reason.DUPLICATE,
@@ -368,12 +339,8 @@ class Intake:
         return True
 
     def _check_place(self, session: Session, round_: Round, contributor: str, policy: Policy) -> None:
-        """Refuse a contributor for whom the round has no place: first come, first served.
-
-        Raises:
-            UpdateRefused: `round-full`.
-        """
-        taken = rounds.contributors(session, round_)
+        """Refuse a contributor for whom the round has no place: first come, first served."""
+        taken = queries.contributors(session, round_)
         if contributor not in taken and len(taken) >= policy.max_contributors:
             raise _refused(
                 Reason.ROUND_FULL,
@@ -405,7 +372,7 @@ class Intake:
         copied it.
         """
         commitment_hash = "0x" + commitment.struct_hash.hex()
-        for entry in rounds.awaited(session, number):
+        for entry in queries.awaited(session, number):
             if entry.commitment_hash == commitment_hash:
                 return entry
         return None

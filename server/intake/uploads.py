@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 
 from anyio import CancelScope
 
+from folkmoot.artifacts.store import Store
 from server.intake.intake import Arrival
-from server.store import Store
 
 
 def round_of(name: str) -> int:
@@ -43,30 +43,18 @@ class Turn:
 
 
 class Uploads:
-    """The unfinished uploads in a store.
-
-    Args:
-        store: The store.
-    """
+    """The unfinished uploads in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._turns: dict[str, Turn] = {}
 
     def there(self, arrival: Arrival) -> int:
-        """Return how many bytes of an update have arrived.
-
-        Raises:
-            StoreError: The store can't be used.
-        """
+        """Return how many bytes of an update have arrived."""
         return self._store.unfinished().get(_name(arrival), 0)
 
     def place(self, arrival: Arrival) -> str | None:
-        """Return the name under which an update's bytes stay if its upload breaks; None if there is no place.
-
-        Raises:
-            StoreError: The store can't be used.
-        """
+        """Return the name under which an update's bytes stay if its upload breaks; None if there is no place."""
         holder, name = _holder(arrival), _name(arrival)
         if not arrival.authenticated:
             return None

@@ -26,7 +26,6 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
     """Run an app's ServerApp, anchored, until the coordinator's run is over.
 
     Args:
-        app: The app.
         carrier: Keeps a relay running; its settings are replaced.
         coordinator: URL of the coordinator.
         run: The coordinator's run.
@@ -36,7 +35,6 @@ def carry(app: AppFolder, carrier: Carrier, coordinator: str, run: str, log: Pat
         What the last ServerApp raised, and its log, in sentences; empty if it raised nothing.
 
     Raises:
-        InputError: Flower can't bundle the app.
         LocalError: Flower can't start it, or the ServerApp ends early each time.
     """
     with tempfile.TemporaryDirectory(prefix="folkmoot-app-") as folder:
@@ -96,9 +94,9 @@ class AppLog:
             self.output = line.partition(OUTPUT_LINE)[2].strip()
         elif line.startswith(_TRACEBACK):
             self._place = ""
-        elif self._place is not None and (found := _FRAME.match(line)):
-            if not self._place or self._place.startswith("/") or not found[1].startswith("/"):
-                self._place = f"{found[1]}, {found[2]}"
+        elif self._place is not None and (match := _FRAME.match(line)):
+            if not self._place or self._place.startswith("/") or not match[1].startswith("/"):
+                self._place = f"{match[1]}, {match[2]}"
         elif self._place is not None and line and not line[0].isspace():
             self._raised = Raised(" ".join(line.split())[:500], self._place)
             self._place = None

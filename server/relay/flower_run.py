@@ -19,13 +19,13 @@ import sys
 import sysconfig
 import tempfile
 import tomllib
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from folkmoot.errors import InputError, LocalError
+from folkmoot.runtime.flower_internals import build_bundle
 from folkmoot.runtime.processes import interrupts_deferred, interrupts_held
 from folkmoot.runtime.superlink import SuperLink
 
@@ -113,18 +113,9 @@ def stage(target: Path, root: Path | None = None) -> Path:
     return app
 
 
-def build(app: Path) -> bytes:
-    """Build the Flower App Bundle of a folder exactly as ``flwr run`` does."""
-    from flwr.cli.build import build_fab_from_disk
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Flower's own use of pathspec
-        return build_fab_from_disk(app)
-
-
 def bundle_hash(app: Path) -> bytes:
     """Return the sha256 of a folder's bundle: what contributors sign as ``bundleHash``."""
-    return hashlib.sha256(build(app)).digest()
+    return hashlib.sha256(build_bundle(app)).digest()
 
 
 def configure(flower_home: Path, superlink: SuperLink) -> None:
@@ -132,7 +123,6 @@ def configure(flower_home: Path, superlink: SuperLink) -> None:
 
     Args:
         flower_home: Folder for ``FLWR_HOME``.
-        superlink: The SuperLink.
     """
     flower_home.mkdir(parents=True, exist_ok=True)
     lines = [f"address = {json.dumps(superlink.address)}", f"insecure = {json.dumps(superlink.insecure)}"]
@@ -210,14 +200,14 @@ def run(
             words += ["--federation-config", f"num-supernodes={superlink.simulated} {SIMULATED_NODE}"]
         run_id: int | None = None
         tail: list[str] = []
-        with contextlib.closing(_said(words, variables)) as lines:
+        with contextlib.closing(_output(words, variables)) as lines:
             with interrupts_deferred():  # Until the number is known by which the run can be ended.
                 for line in lines:
                     tail = [*tail[-20:], line]
                     if on_line is not None:
                         on_line(line)
-                    if found := _STARTED.search(line):
-                        run_id = int(found.group(1))
+                    if match := _STARTED.search(line):
+                        run_id = int(match.group(1))
                         break
             if run_id is None:
                 raise LocalError(
@@ -255,7 +245,7 @@ def follow(
     with _home(superlink, flower_home) as home:
         variables = environment(home)
         words = ["log", str(run_id), CONNECTION, "--stream"]
-        with _ended_with_us(run_id, variables), contextlib.closing(_said(words, variables)) as lines:
+        with _ended_with_us(run_id, variables), contextlib.closing(_output(words, variables)) as lines:
             for line in lines:
                 if on_line is not None:
                     on_line(line)
@@ -278,8 +268,8 @@ def online_nodes(superlink: SuperLink) -> int | None:
             check=False,
         )
     try:
-        found = json.loads(answer.stdout)
-        return sum(node["status"] == "online" for node in found["nodes"]) if found["success"] else None
+        document = json.loads(answer.stdout)
+        return sum(node["status"] == "online" for node in document["nodes"]) if document["success"] else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -307,19 +297,19 @@ def register_node(superlink: SuperLink, key: Path) -> bool:
             text=True,
             check=False,
         )
-    said = answer.stdout + answer.stderr
+    output = answer.stdout + answer.stderr
     if re.search(r'"success":\s*true', answer.stdout):
         return True
-    if _KNOWN in said:
+    if _KNOWN in output:
         return False
-    if _NO_KEY in said or "does not exist" in said:
+    if _NO_KEY in output or "does not exist" in output:
         raise InputError(
             f"{key} is no public key of a node.",
             remedy="Ask its contributor for the FILE.pub that `folkmoot join --node-key FILE` has made.",
             code="node-key",
         )
     raise LocalError(
-        f"The SuperLink at {superlink.address} did not take the key {key}: {' '.join(said.split())[-400:]}",
+        f"The SuperLink at {superlink.address} did not take the key {key}: {' '.join(output.split())[-400:]}",
         remedy="Run this where the SuperLink's Control API can be reached.",
         code="superlink-refused",
     )
@@ -351,7 +341,7 @@ def _ended_with_us(run_id: int, variables: dict[str, str]) -> Iterator[None]:
         raise
 
 
-def _said(words: Sequence[str], variables: dict[str, str]) -> Generator[str]:
+def _output(words: Sequence[str], variables: dict[str, str]) -> Generator[str]:
     """Run `flwr` and yield the lines that it prints; it ends with the iteration."""
     process = subprocess.Popen(
         [_program("flwr"), *words],
@@ -394,20 +384,20 @@ def _status(run_id: int, variables: dict[str, str]) -> str:
         text=True,
         check=False,
     )
-    found = _STATUS.search(answer.stdout)
-    if found is None:
+    match = _STATUS.search(answer.stdout)
+    if match is None:
         raise LocalError(
             f"Flower does not say how run {run_id} ended: {(answer.stdout + answer.stderr).strip()[-300:]}",
             remedy="Check that the SuperLink still runs.",
             code="flower-run",
         )
-    return found.group(1)
+    return match.group(1)
 
 
 def _program(name: str) -> str:
     """Find a program of the installation that we run in, else on the search path."""
     beside = Path(sys.executable).with_name(name)
-    found = str(beside) if beside.exists() else shutil.which(name)
-    if found is None:
+    path = str(beside) if beside.exists() else shutil.which(name)
+    if path is None:
         raise LocalError(f"The program {name} is not installed.", remedy="Install folkmoot's dependencies.")
-    return found
+    return path

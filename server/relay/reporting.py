@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read the relay's log, and send the coordinator signed reports on the nodes of each round.
 
-The relay logs the state of each node (`folkmoot.flower.reports`) and holds no key. `folkmoot train` has the
+The relay logs the state of each node (`folkmoot.flower.relay.reports`) and holds no key. `folkmoot train` has the
 coordinator's key: it collects these lines, and signs and sends a new report after each change. Reports inform people
 and shorten the wait. Training continues without them if the coordinator is unreachable or refuses them.
 """
@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from folkmoot.coordinator_api import CoordinatorApi, sign_report
 from folkmoot.errors import CoordinatorError, FolkmootError
-from folkmoot.flower import reports
-from folkmoot.flower.reports import ANSWERED, ASKED, FAILED, REFUSED, Report
+from folkmoot.flower.relay import reports
+from folkmoot.flower.relay.reports import ANSWERED, ASKED, FAILED, REFUSED, Report
 from folkmoot.runtime.backoff import Backoff
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class Nodes:
                 if report.kind == REFUSED and values["account"]:
                     self._accounts[values["node"]] = values["account"]
                 state = REFUSED if report.kind == REFUSED else FAILED
-                said = {"code": values["code"], "detail": values["detail"]}
-                nodes[values["node"]] = self._entry(values["node"], state, **said)
+                values_of = {"code": values["code"], "detail": values["detail"]}
+                nodes[values["node"]] = self._entry(values["node"], state, **values_of)
             case reports.COMPLETE:
                 known["complete"] = all(entry["state"] != ASKED for entry in nodes.values()) and bool(nodes)
             case reports.METRICS:
@@ -148,7 +148,7 @@ class Reporter:
         self._due: dict[int, dict[str, Any]] = {}
         self._deadlines: dict[int, int] = {}
         self._end: float | None = None
-        self._told = False
+        self._reported = False
         self._thread = threading.Thread(target=self._run, name="round-reports", daemon=True)
 
     def __enter__(self) -> Self:
@@ -232,8 +232,8 @@ class Reporter:
         return True
 
     def _complain(self, error: FolkmootError) -> None:
-        if not self._told:
-            self._told = True
+        if not self._reported:
+            self._reported = True
             self._say(
                 f"The coordinator refused a report on nodes. {error} Training continues without reports."
             )

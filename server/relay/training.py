@@ -85,11 +85,7 @@ class Memory:
         return memory
 
     def note(self, begun: Begun) -> None:
-        """Write down what is under way.
-
-        Raises:
-            LocalError: the file can't be written.
-        """
+        """Write down what is under way."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(self.path, json.dumps(asdict(begun)).encode())
@@ -116,7 +112,7 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> 
         seconds: How long to wait for them at most; a run may begin without some of them.
         say: Is told whenever their number changes.
     """
-    end, told = time.monotonic() + seconds, -1
+    end, shown = time.monotonic() + seconds, -1
     while True:
         there = flower_run.online_nodes(superlink)
         if there is None or there >= wanted:
@@ -124,8 +120,8 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> 
         if time.monotonic() >= end:
             say(f"{there} of {wanted} nodes are connected. The run begins without the others.")
             return
-        if there != told:
-            told = there
+        if there != shown:
+            shown = there
             say(f"Waiting for nodes: {there} of {wanted} are connected.")
         time.sleep(LOOK_FOR_NODES)
 
@@ -144,7 +140,6 @@ def begin(
     """Start a run, or go on with the one that is under way or was begun by an interrupted call.
 
     Args:
-        api: The coordinator.
         memory: The note of the federation's run.
         rounds: Number of rounds to open.
         expect: Number of contributors after whose updates a round stops waiting.
@@ -159,17 +154,17 @@ def begin(
 
     Raises:
         CoordinatorError: The coordinator refuses, or can't be reached.
-        LocalError: The note can't be written.
     """
     begun = memory.begun
     if begun is not None and begun.wishes(rounds, expect, patience):
-        found = _taken_up(api, begun)
-        if found is not None:
+        resumed = _taken_up(api, begun)
+        if resumed is not None:
             say(
-                f"Going on with the run of an interrupted call: {found.completed} of {found.rounds} rounds are done."
+                f"Going on with the run of an interrupted call: {resumed.completed} of "
+                f"{resumed.rounds} rounds are done."
             )
-            memory.note(replace(begun, run=found.id))
-            return found
+            memory.note(replace(begun, run=resumed.id))
+            return resumed
     run = api.run()
     if run is not None and run.state == "running":
         say(f"A run is under way, {run.completed} of {run.rounds} rounds are done: going on with it.")

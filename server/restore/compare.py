@@ -26,14 +26,15 @@ from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from folkmoot.artifacts.carried import files_of
+from folkmoot.artifacts.federation import Federation, files_of
 from folkmoot.audit.history import read_transaction
 from folkmoot.errors import ArtifactError, DatabaseError, InputError, RpcError
 from folkmoot.protocol.commitment import Commitment, entries_hash
 from folkmoot.protocol.hashing import sha256_hex, sha256_of
 from folkmoot.protocol.header import RoundHeader
-from folkmoot.rpc.client import Phase, RoundView
+from folkmoot.rpc.client import RoundView
 from server.chain.indexer import BATCH_BLOCKS, by_name, read_log
+from server.chain.recorded import Listed, listed
 from server.chain.view import ChainView
 from server.db.cells import Cell, unreadable
 from server.db.models import (
@@ -50,15 +51,11 @@ from server.db.models import (
     is_compared,
 )
 from server.db.steps import ENDED, Step
-from server.federation import Federation
 from server.model_files import ModelFiles
 from server.restore.deletion import Deletion, listings_of
-from server.restore.listed import Listed, listed
-from server.restore.rows import signatures_of
-from server.rounds.outcome import numbers_json
+from server.restore.rows import entry_values, file_values, listed_files, signatures_of, stored_values
 from server.rounds.queries import recorded_on
 from server.storage import Storage
-from server.store import StoreSource
 
 _T = TypeVar("_T", bound=Base)
 
@@ -73,7 +70,7 @@ class Altered:
     """Which row, for people."""
     column: str
     """Name of the column; empty if the row is missing or should not be there."""
-    found: Any
+    actual: Any
     """What the database has."""
     expected: Any
     """What is true."""
@@ -85,8 +82,8 @@ class Altered:
     def __str__(self) -> str:
         """Return it as a sentence."""
         where = f"{self.table} {self.key}" + (f", column {self.column}" if self.column else "")
-        said = f"the database has {_short(self.found)}, and the truth is {_short(self.expected)}."
-        return f"{where}: {self.sentence or said}"
+        text = f"the database has {_short(self.actual)}, and the truth is {_short(self.expected)}."
+        return f"{where}: {self.sentence or text}"
 
     @property
     def where(self) -> tuple[str, str, str]:
@@ -102,9 +99,6 @@ class Comparison:
     """Compares the rows of one coordinator.
 
     Args:
-        storage: Database and store.
-        chain: The chain.
-        federation: The federation.
         session: Reads the rows; None for a new session each time. With a session that writes, what is mended while
             `everything` goes on counts for what comes after it.
     """
@@ -115,7 +109,7 @@ class Comparison:
         self._storage, self._chain, self._federation, self._session = storage, chain, federation, session
         self._deletion = Deletion(storage, chain, federation)
         deployment = federation.deployment
-        self._roles = {getattr(deployment, role).lower(): role for role in deployment.roles}
+        self._roles = {getattr(deployment, role): role for role in deployment.roles}
 
     def rounds(self) -> list[int]:
         """Return the numbers of the rounds that ended, oldest first."""
@@ -125,27 +119,16 @@ class Comparison:
             return [number for number in numbers if isinstance(number, int)]
 
     def everything(self, rounds: list[int]) -> Iterator[Altered]:
-        """Compare all events, the accounts, and some rounds.
-
-        Raises:
-            ChainError: The chain gave no answer.
-            DatabaseError: The database can't be used.
-            StoreError: The store can't be used.
-        """
-        told: set[tuple[str, str, str]] = set()
+        """Compare all events, the accounts, and some rounds."""
+        reported: set[tuple[str, str, str]] = set()
         for step in self.steps(rounds):
             for altered in step():
-                if altered.where not in told:
+                if altered.where not in reported:
                     yield altered
-                told.add(altered.where)
+                reported.add(altered.where)
 
     def steps(self, rounds: list[int]) -> list[Callable[[], list[Altered]]]:
-        """Return the parts of that, none of which takes long. One that fails says nothing of the others.
-
-        Raises:
-            ChainError: The chain gave no answer.
-            DatabaseError: The database can't be used.
-        """
+        """Return the parts of that, none of which takes long. One that fails says nothing of the others."""
         first = self._federation.deployment.block
         steps: list[Callable[[], list[Altered]]] = [
             self.strays,
@@ -162,27 +145,27 @@ class Comparison:
         try:
             return step()
         except (DatabaseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
-            found = self.cells()
-            if not found:
+            cells = self.cells()
+            if not cells:
                 raise
-            return found
+            return cells
 
     def cells(self) -> list[Altered]:
         """Return the cells of all tables that can't be read, whether their columns are compared or not."""
         ended = set(self.rounds())
         with self._read() as session:
-            found = unreadable(session.connection())
+            cells = unreadable(session.connection())
         return [
             Altered(
                 cell.table.name,
                 cell.key,
                 cell.column.name,
-                cell.found,
+                cell.actual,
                 "",
                 partial(_convert, cell, _is_restored(cell, ended)),
                 cell.sentence,
             )
-            for cell in found
+            for cell in cells
         ]
 
     def strays(self) -> list[Altered]:
@@ -196,11 +179,7 @@ class Comparison:
             return [_extra(row, _place(row)) for row in session.scalars(select(ChainEvent).where(outside))]
 
     def events(self, first: int) -> list[Altered]:
-        """Compare the events from a block on with the logs of the chain, as many blocks as one query may have.
-
-        Raises:
-            RpcError: The chain gave no answer; or it lacks a block of which it gave no logs (`node-behind`).
-        """
+        """Compare the events from a block on with the logs of the chain, as many blocks as one query may have."""
         last = min(self._settled(), first + BATCH_BLOCKS - 1)
         if first > last:
             return []
@@ -209,19 +188,21 @@ class Comparison:
             rows = list(session.scalars(query.order_by(ChainEvent.block_number, ChainEvent.log_index)))
             for row in rows:
                 session.expunge(row)
-        true = self._true(self._chain.node.logs(self._addresses, first, last))
+        true = self._true(
+            self._chain.rpc.logs({"address": self._addresses, "fromBlock": hex(first), "toBlock": hex(last)})
+        )
         unsure = {row.block_number for row in rows if (row.block_number, row.log_index) not in true}
         for number in sorted(unsure):
             true |= self._block_events(number)
-        found: list[Altered] = []
+        altered: list[Altered] = []
         for row in rows:
             event = true.pop((row.block_number, row.log_index), None)
             if event is None:
-                found.append(_extra(row, _place(row)))
+                altered.append(_extra(row, _place(row)))
                 continue
             names = ("name", "subject", "account", "arguments", "transaction_hash", "block_hash")
-            found += _differences(row, row.id, _place(row), {name: getattr(event, name) for name in names})
-        return found + [_missing(event, _place(event)) for event in true.values()]
+            altered += _differences(row, row.id, _place(row), {name: getattr(event, name) for name in names})
+        return altered + [_missing(event, _place(event)) for event in true.values()]
 
     @contextmanager
     def _read(self) -> Iterator[Session]:
@@ -249,14 +230,14 @@ class Comparison:
 
     def _block_events(self, number: int) -> dict[tuple[int, int], ChainEvent]:
         """The events of one block, asked for by its hash: one of several nodes that lags can't leave them out."""
-        block = self._chain.node.block(number)
+        block = self._chain.rpc.block_at(number)
         if block is None:
             raise RpcError(
                 f"The RPC endpoint does not have block {number} now, whose events are compared.",
                 remedy="Nothing was changed. Look again once the node has caught up.",
                 code="node-behind",
             )
-        return self._true(self._chain.node.block_logs(self._addresses, block.hash))
+        return self._true(self._chain.rpc.logs({"address": self._addresses, "blockHash": block.hash}))
 
     def accounts(self) -> list[Altered]:
         """Compare what is kept of accounts with their events.
@@ -269,49 +250,49 @@ class Comparison:
         """Return the settled rounds that have no row, and the rows of rounds that never were."""
         with self._read() as session:
             known = set(session.scalars(select(Round.number)))
-            next_round, found = self._chain.ledger.next_round(), list[Altered]()
+            next_round, altered = self._chain.ledger.next_round(), list[Altered]()
             for entry in session.scalars(select(Entry).where(~Entry.round.between(1, next_round))):
                 place = entry.round, entry.position
-                found.append(_added(entry, place, f"round {entry.round}, entry {entry.position}"))
+                altered.append(_added(entry, place, f"round {entry.round}, entry {entry.position}"))
             for number in session.scalars(select(Round.number).where(_ended())):
                 if not 0 < number <= next_round:
-                    found.append(_unknown("rounds", str(number), "", "a row", "no such round"))
+                    altered.append(_unknown("rounds", str(number), "", "a row", "no such round"))
         lost = set(range(1, next_round)) - known
-        found += [
+        altered += [
             _unknown("rounds", str(number), "", "no such row", "a row")
             for number in sorted(lost)
-            if (view := self._chain.settled_round(number)).phase is Phase.FINAL and view.settled
+            if self._chain.settled_rewards(number)
         ]
-        return found
+        return altered
 
     def files(self) -> list[Altered]:
         """Compare when files are public and whether they are deleted, as far as no round that ended decides it."""
         of_round = exists().where(Round.number == Artifact.round, _ended())
         public = select(Artifact).where(Artifact.public_from != 0, Artifact.kind != "update")
         with self._read() as session:
-            found = self._deleted(
+            altered = self._deleted(
                 session, session.scalars(select(Artifact).where(_is_deleted(), ~of_round)).all()
             )
             for row in session.scalars(public):
-                found += _differences(row, row.sha256, f"{row.kind} {row.sha256}", {"public_from": 0})
-        return found
+                altered += _differences(row, row.sha256, f"{row.kind} {row.sha256}", {"public_from": 0})
+        return altered
 
     def transactions(self, number: int) -> list[Altered]:
         """Compare the transactions of a round that succeeded with those of the chain."""
-        settled, found = self._settled(), list[Altered]()
+        settled, altered = self._settled(), list[Altered]()
         with self._read() as session:
             query = select(Transaction).where(Transaction.round == number, Transaction.hash.is_not(None))
             for row in session.scalars(query).all():
                 names = ["0x" + keccak(row.raw).hex()] if row.raw is not None else []
                 for name in [*names, str(row.hash)]:
-                    receipt = self._chain.node.receipt(name) if _HASH.fullmatch(name) else None
+                    receipt = self._chain.rpc.receipt(name) if _HASH.fullmatch(name) else None
                     if receipt is not None:
                         break
                 if receipt is None:  # the node may have forgotten it; the events have not
                     known = select(ChainEvent.id).where(ChainEvent.transaction_hash == row.hash).limit(1)
                     if row.state == "confirmed" and session.scalar(known) is None:
                         expected = "a transaction of the chain"
-                        found.append(_unknown("transactions", row.purpose, "hash", row.hash, expected))
+                        altered.append(_unknown("transactions", row.purpose, "hash", row.hash, expected))
                 elif receipt.succeeded and receipt.block_number <= settled:
                     sent = read_transaction(self._chain.rpc, bytes.fromhex(name[2:]))
                     true: dict[str, Any] = {"to": sent.to, "data": sent.input, "nonce": sent.nonce}
@@ -319,18 +300,18 @@ class Comparison:
                     true |= {"gas_used": receipt.gas_used, "hash": name}
                     if [name] != names:
                         true["raw"] = None  # needed only until it was mined
-                    found += _differences(row, row.id, row.purpose, true)
-        return found
+                    altered += _differences(row, row.id, row.purpose, true)
+        return altered
 
     def _deleted(self, session: Session, rows: Sequence[Artifact]) -> list[Altered]:
         """Compare what rows say of deleted files with the rules by which files are deleted."""
-        wrong, found = self._deletion.wrong(session, rows), list[Altered]()
+        wrong, altered = self._deletion.wrong(session, rows), list[Altered]()
         for row in rows:
             true = {"deleted": None, "gone": False} if row in wrong else {}
             if row.gone and self._storage.store.has(row.sha256):
                 true["gone"] = False  # it is deleted then
-            found += _differences(row, row.sha256, f"{row.kind} {row.sha256}", true)
-        return found
+            altered += _differences(row, row.sha256, f"{row.kind} {row.sha256}", true)
+        return altered
 
     def round(self, number: int) -> list[Altered]:
         """Compare a round that ended, its entries, updates and files with the chain and the files that it names.
@@ -344,21 +325,17 @@ class Comparison:
         with self._read() as session:
             row = session.get(Round, number)
             deleted = select(Artifact).where(Artifact.round == number, _is_deleted())
-            found = self._deleted(session, session.scalars(deleted).all())
-            if row is None or row.step in _UNDER_WAY or view.phase is not Phase.FINAL or not view.settled:
-                return found
-            found += _differences(row, number, str(number), _stored(view))
+            altered = self._deleted(session, session.scalars(deleted).all())
+            if row is None or row.step in _UNDER_WAY or not self._chain.settled_rewards(number):
+                return altered
+            altered += _differences(row, number, str(number), {"step": Step.SETTLED, **stored_values(view)})
             named = listed(session, self._storage.store, number, view)
             if named is None:
-                return found
-            anchor, document, files = named.anchor, named.document, named.artifacts
+                return altered
+            files = named.artifacts
             header = RoundHeader.decode(files.header)
             names: dict[str, Any] = {
-                "anchor": anchor.to_json(),
-                "mean_sha256": files.mean,
-                "state_sha256": files.state,
-                "verdicts_sha256": files.verdicts,
-                "artifacts_sha256": sha256_hex(document),
+                **file_values(named.anchor, files, sha256_hex(named.document)),
                 "base_state_sha256": files.base_state,
             }
             if header.hash == view.header_hash:
@@ -367,10 +344,10 @@ class Comparison:
                     "base_state_root": "0x" + header.base_state_root.hex(),
                     "exponents": list(header.exponents),
                 }
-                found += self._entries(session, view, header, named)
-            found += _differences(row, number, str(number), names)
-            found += self._files(session, number, view, named)
-        return found
+                altered += self._entries(session, view, header, named)
+            altered += _differences(row, number, str(number), names)
+            altered += self._files(session, number, view, named)
+        return altered
 
     def model(self, number: int) -> list[Altered]:
         """Compare the model file of a round with its state. Reads the state in full."""
@@ -385,7 +362,7 @@ class Comparison:
             return []
         try:
             loaded = ModelFiles(self._storage, self._federation, self._chain.policy).read_state(number, state)
-            files = files_of(StoreSource(self._storage.store))
+            files = files_of(self._storage.store)
             chunks = loaded.safetensors_chunks(self._federation.manifest, number, files=files)
             expected, _ = sha256_of(chunks)
         except ArtifactError:
@@ -400,7 +377,7 @@ class Comparison:
         return [Altered("artifacts", f"model of round {number}", "sha256", row.sha256, expected, forget)]
 
     def _accounts(self) -> list[Altered]:
-        found: list[Altered] = []
+        altered: list[Altered] = []
         with self._read() as session:
             credited: dict[str, int] = {}
             for event in by_name(session, "RewardCredited"):
@@ -408,15 +385,15 @@ class Comparison:
             staked = {event.account for event in by_name(session, "Staked")}
             for row in session.scalars(select(Account)):
                 true = {"rewards": str(credited.get(row.address, 0)), "staked": row.address in staked}
-                found += _differences(row, row.address, row.address, true)
+                altered += _differences(row, row.address, row.address, true)
                 credited.pop(row.address, None)
                 staked.discard(row.address)
             for address in sorted({*credited, *staked}):
                 made = Account(
                     address=address, staked=address in staked, rewards=str(credited.get(address, 0))
                 )
-                found.append(_missing(made, address))
-        return found
+                altered.append(_missing(made, address))
+        return altered
 
     def _entries(
         self, session: Session, view: RoundView, header: RoundHeader, named: Listed
@@ -425,35 +402,27 @@ class Comparison:
         recorded = _recorded(session, header)
         if entries_hash(commitment for commitment, _ in recorded) != view.entries_hash:
             return []  # an event was altered: it is compared with its log
-        found, signed = list[Altered](), _signed(session, recorded)
+        altered, signed = list[Altered](), _signed(session, recorded)
         entries = session.scalars(select(Entry).where(Entry.round == number, Entry.position >= len(recorded)))
         for added in entries:
             key = f"round {number}, entry {added.position}"
-            found.append(_added(added, (number, added.position), key))
+            altered.append(_added(added, (number, added.position), key))
         for verdict, (commitment, event), sha256 in zip(
             named.verdicts.verdicts, recorded, named.artifacts.updates, strict=False
         ):
             place = (number, verdict.index)
             key = f"round {number}, entry {verdict.index}"
-            true = {
-                "contributor": verdict.contributor,
-                "weight": verdict.weight,
-                "reason": str(verdict.reason),
-                "numbers": numbers_json(verdict),
-                "commitment": commitment.to_json(),
-                "commitment_hash": "0x" + commitment.struct_hash.hex(),
-                "transaction_hash": event.transaction_hash,
-            }
+            true = entry_values(commitment, event.transaction_hash, verdict)
             if sha256 is not None:
                 true["sha256"] = sha256
                 sent = signed.get((event.transaction_hash, commitment.contributor))
-                found += self._update(session, commitment, sha256, sent)
+                altered += self._update(session, commitment, sha256, sent)
             entry = session.get(Entry, place)
             if entry is None:
-                found.append(_missing(Entry(round=number, position=verdict.index, **true), key))
+                altered.append(_missing(Entry(round=number, position=verdict.index, **true), key))
             else:
-                found += _differences(entry, place, key, true)
-        return found
+                altered += _differences(entry, place, key, true)
+        return altered
 
     def _update(
         self, session: Session, commitment: Commitment, sha256: str, sent: tuple[str, bytes] | None
@@ -489,15 +458,8 @@ class Comparison:
         return [_missing(Update(round=number, contributor=contributor, received_at=moment, **true), key)]
 
     def _files(self, session: Session, number: int, view: RoundView, named: Listed) -> list[Altered]:
-        found: list[Altered] = []
-        files, anchor, document = named.artifacts, named.anchor, sha256_hex(named.document)
-        listing = [
-            ("mean", files.mean, None),
-            ("state", files.state, None),
-            ("verdicts", files.verdicts, anchor.verdict_hash.hex()),
-            ("artifacts", document, anchor.artifacts_hash.hex()),
-            *(("update", sha256, None) for sha256 in files.updates if sha256 is not None),
-        ]
+        altered: list[Altered] = []
+        listing = listed_files(named.anchor, named.artifacts, sha256_hex(named.document))
         for kind, sha256, digest in listing:
             key = f"{kind} {sha256}"
             row = session.get(Artifact, sha256)
@@ -510,7 +472,7 @@ class Comparison:
             if row is None:
                 if "size" in true:
                     made = Artifact(sha256=sha256, round=number, public_from=public, **true)
-                    found.append(_missing(made, key))
+                    altered.append(_missing(made, key))
                 continue
             others = self._rounds_with(session, sha256) - {number}
             if row.round != number and row.round not in others:
@@ -518,8 +480,8 @@ class Comparison:
             deadlines = session.scalars(select(Round.commit_deadline).where(Round.number.in_(others)))
             if row.public_from not in {public, *deadlines}:
                 true["public_from"] = public
-            found += _differences(row, sha256, key, true)
-        return found
+            altered += _differences(row, sha256, key, true)
+        return altered
 
     def _rounds_with(self, session: Session, sha256: str) -> set[int]:
         """Numbers of the rounds whose rows name a file."""
@@ -542,9 +504,9 @@ def _is_deleted() -> ColumnElement[bool]:
     return or_(Artifact.deleted.is_not(None), Artifact.gone)
 
 
-def _unknown(table: str, key: str, column: str, found: Any, expected: str) -> Altered:
+def _unknown(table: str, key: str, column: str, actual: Any, expected: str) -> Altered:
     """What is wrong and can't be put right from here."""
-    return Altered(table, key, column, found, expected, lambda session: False)
+    return Altered(table, key, column, actual, expected, lambda session: False)
 
 
 def _signed(
@@ -554,13 +516,15 @@ def _signed(
 
     The data of the transactions are compared with the chain.
     """
-    found: dict[tuple[str, str], tuple[str, bytes]] = {}
+    signed: dict[tuple[str, str], tuple[str, bytes]] = {}
     senders = {event.transaction_hash: commitment.contributor for commitment, event in recorded}
     for row in session.scalars(select(Transaction).where(Transaction.hash.in_(senders))):
         with suppress(InputError):
             signatures = signatures_of(row.data, senders[str(row.hash)])
-            found |= {(str(row.hash), who): (row.purpose, one) for who, one in signatures.items()}
-    return found
+            signed |= {
+                (str(row.hash), who): (row.purpose, signature) for who, signature in signatures.items()
+            }
+    return signed
 
 
 def _is_restored(cell: Cell, ended: set[int]) -> bool:
@@ -582,22 +546,6 @@ def _convert(cell: Cell, restored: bool, session: Session) -> bool:
         cell.delete(connection)
         return True
     return restored and cell.convert(connection, empty=True)
-
-
-def _stored(view: RoundView) -> dict[str, Any]:
-    """What a row has of a round that is final and settled, as the ledger stores it."""
-    return {
-        "step": Step.SETTLED,
-        "policy_id": view.policy,
-        "base": view.base,
-        "entries": view.entries,
-        "opened_at": view.opened_at,
-        "commit_deadline": view.commit_deadline,
-        "anchor_deadline": view.anchor_deadline,
-        "challenge_deadline": view.challenge_deadline or None,
-        "header_hash": "0x" + view.header_hash.hex(),
-        "entries_hash": "0x" + view.entries_hash.hex(),
-    }
 
 
 def _recorded(session: Session, header: RoundHeader) -> list[tuple[Commitment, ChainEvent]]:
@@ -661,11 +609,11 @@ class Scrub:
     def __init__(
         self,
         comparison: Comparison,
-        told: Callable[[Altered], None],
+        report: Callable[[Altered], None],
         ended: Callable[[], None],
         pause: float,
     ) -> None:
-        self._comparison, self._told, self._ended, self._pause = comparison, told, ended, pause
+        self._comparison, self._report, self._ended, self._pause = comparison, report, ended, pause
         self._steps: deque[Callable[[], list[Altered]]] = deque()
         self._whole = False
 
@@ -677,7 +625,7 @@ class Scrub:
         step = self._steps.popleft()
         whole, self._whole = self._whole, False
         for altered in step():
-            self._told(altered)
+            self._report(altered)
         self._whole = whole
         if not self._steps and whole:
             self._ended()

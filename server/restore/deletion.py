@@ -20,8 +20,8 @@ from sqlalchemy import ColumnElement, Select, exists, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.artifacts.retention import KEPT_EVERY, Reason, Retention
-from folkmoot.artifacts.wishes import Wishes
+from folkmoot.artifacts.federation import Federation
+from folkmoot.artifacts.retention import KEPT_EVERY, Reason, Retention, Wishes
 from folkmoot.errors import FolkmootError, RpcError
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.update_checks import check_bytes
@@ -30,14 +30,13 @@ from folkmoot.rpc.client import Phase
 from folkmoot.rpc.wallets import accepts_digest
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.logs import fields
+from server.chain.recorded import listed
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact, Entry, Round, Update, Wish
 from server.db.steps import ENDED, Step
 from server.db.wishes import kept
-from server.federation import Federation
 from server.intake.uploads import round_of
-from server.restore.listed import listed
 from server.storage import Storage
 
 logger = logging.getLogger(__name__)
@@ -51,9 +50,7 @@ class Deletion:
     """Deletes what may be deleted now, at each call.
 
     Args:
-        storage: Database and store.
         chain: The chain; only what has its confirmations counts.
-        federation: The federation.
         check: Raises a FolkmootError while the chain has lost blocks that had their confirmations: nothing is deleted.
     """
 
@@ -69,13 +66,7 @@ class Deletion:
         self._known: dict[int, Retention] = {}
 
     def __call__(self) -> None:
-        """Mark the update files that may be deleted by rule or by wish and the spare states, and delete what is marked.
-
-        Raises:
-            ChainError: The chain gave no answer, or has lost blocks.
-            DatabaseError: The database can't be used.
-            StoreError: The store can't be used.
-        """
+        """Mark update files that may be deleted by rule or by wish and spare states, and delete what is marked."""
         self._check()
         self._known.clear()
         self._forget_uploads()
@@ -94,12 +85,7 @@ class Deletion:
         self._delete()
 
     def wrong(self, session: Session, rows: Sequence[Artifact]) -> list[Artifact]:
-        """Return those of some rows that say that a file is deleted, though no rule and no wish lets it go.
-
-        Raises:
-            ChainError: The chain gave no answer.
-            DatabaseError: The database can't be used.
-        """
+        """Return those of some rows that say that a file is deleted, though no rule and no wish lets it go."""
         self._known.clear()
         now, wishes = self._now() if rows else 0, self._wishes(session)
         wanted = (
@@ -119,15 +105,10 @@ class Deletion:
         listings = listings_of(session, [row.sha256]).get(row.sha256, set())
         if not listings:
             return self._of(row.round).free(now)
-        return not any(self._keeps(one, now, wishes) for one in listings)
+        return not any(self._keeps(listing, now, wishes) for listing in listings)
 
     def retention(self, number: int) -> Retention:
-        """Return what the deletion of a round's files depends on.
-
-        Raises:
-            ChainError: The chain gave no answer.
-            DatabaseError: The database can't be used.
-        """
+        """Return what the deletion of a round's files depends on."""
         if self._unbonding is None:
             self._unbonding = self._chain.vault.unbonding_period()
         view = self._chain.settled_round(number)
@@ -172,7 +153,7 @@ class Deletion:
     def _now(self) -> int:
         """Time of the newest block that has its confirmations."""
         number = self._chain.settled_block()
-        block = self._chain.node.block(number)
+        block = self._chain.rpc.block_at(number)
         if block is None:
             raise RpcError(
                 f"The RPC endpoint does not have block {number} now.",
@@ -185,7 +166,7 @@ class Deletion:
         """Return the rounds that are old enough by their number and have update files, oldest first."""
         with self._storage.database.read() as session:
             policies = list(session.scalars(select(Round.policy_id).distinct()))
-        found: list[int] = []
+        numbers: list[int] = []
         for policy in policies:
             retain = self._chain.policy(policy).retain_rounds
             if not retain:
@@ -199,15 +180,11 @@ class Deletion:
                 query = select(Round.number).where(
                     Round.number < oldest, Round.policy_id == policy, Round.step.in_(ENDED), has_files
                 )
-                found += session.scalars(query)
-        return sorted(found)
+                numbers += session.scalars(query)
+        return sorted(numbers)
 
     def wanted_again(self) -> list[tuple[int, str]]:
-        """Return round and name of each state that was deleted and is not spare: a reorg took rounds above it.
-
-        Raises:
-            DatabaseError: The database can't be used.
-        """
+        """Return round and name of each state that was deleted and is not spare: a reorg took rounds above it."""
         with self._storage.database.read() as session:
             oldest = session.scalar(_ninth_newest()) or 0
             query = select(Artifact.round, Artifact.sha256).where(
@@ -228,13 +205,13 @@ class Deletion:
     def _mark_state(self, number: int) -> None:
         """Let the row say that a round's state file is deleted. A file that another round keeps stays."""
         with self._storage.database.read() as session:
-            found = session.scalars(select(Artifact.sha256).where(_kept_of(number, "state"))).first()
-            if found is None or not self._true(session, number, "state", {found}):
+            state = session.scalars(select(Artifact.sha256).where(_kept_of(number, "state"))).first()
+            if state is None or not self._true(session, number, "state", {state}):
                 return
-            keeping = self._keeping_state(session, found)
+            keeping = self._keeping_state(session, state)
         with self._storage.database.write() as session:
             row = session.scalars(select(Artifact).where(_kept_of(number, "state"))).first()
-            if row is None or row.sha256 != found:
+            if row is None or row.sha256 != state:
                 return  # A newer round has left the same state.
             if keeping:
                 row.round = max(keeping)
@@ -255,14 +232,14 @@ class Deletion:
         The chain names those of its entries. An update that never got there is known by its contributor's signature.
         """
         view = self._chain.settled_round(number)
-        found = listed(session, self._storage.store, number, view)
+        listing = listed(session, self._storage.store, number, view)
         if kind == "state":
-            return names & {found.artifacts.state} if found is not None else set()
-        sure = names.intersection(filter(None, found.artifacts.updates)) if found is not None else set()
+            return names & {listing.artifacts.state} if listing is not None else set()
+        sure = names.intersection(filter(None, listing.artifacts.updates)) if listing is not None else set()
         others = select(Update).where(Update.round == number, Update.sha256.in_(names - sure))
         width = self._chain.policy(view.policy).width if view.phase in _OVER else 0
         sure |= {row.sha256 for row in session.scalars(others) if width and self._is_signed(row, width)}
-        return sure - found.lasting if found is not None else sure
+        return sure - listing.lasting if listing is not None else sure
 
     def _is_signed(self, row: Update, width: int) -> bool:
         """Whether a file is the update that a contributor signed for a round."""
@@ -284,7 +261,7 @@ class Deletion:
             oldest = session.scalar(finals.offset(WINDOW - 1).limit(1))
             if oldest is None:
                 return []
-            found: set[int] = set()
+            numbers: set[int] = set()
             for table in (Entry, Update):
                 query = (
                     select(table.round)
@@ -293,14 +270,13 @@ class Deletion:
                     .join(Artifact, (Artifact.sha256 == table.sha256) & _kept_of(table.round))
                     .where(table.round < oldest, Round.step.in_(ENDED))
                 )
-                found.update(session.scalars(query.distinct()))
-        return sorted(found)
+                numbers.update(session.scalars(query.distinct()))
+        return sorted(numbers)
 
     def _mark(self, number: int, now: int, reason: Reason) -> None:
         """Let the rows say that update files of a round are deleted. A file that somebody else's entry keeps stays.
 
         Args:
-            number: The round.
             now: Unix time of the block by which is decided.
             reason: Why: the time of the whole round is over, or contributors of it want their files gone.
         """
@@ -350,15 +326,15 @@ class Deletion:
             now, wishes = self._now() if rows else 0, self._wishes(session)
             names: list[str] = []
             for (number, kind), group in groupby(rows, key=lambda row: (row.round or 0, row.kind)):
-                found = self._true(session, number, kind, {row.sha256 for row in group})
+                deletable = self._true(session, number, kind, {row.sha256 for row in group})
                 if kind == "state":
-                    names += [name for name in found if not self._keeping_state(session, name)]
+                    names += [name for name in deletable if not self._keeping_state(session, name)]
                     continue
-                listings = listings_of(session, found)
+                listings = listings_of(session, deletable)
                 keeping = {
                     n for n, ones in listings.items() if any(self._keeps(o, now, wishes) for o in ones)
                 }
-                names += sorted(found - keeping)
+                names += sorted(deletable - keeping)
         for name in names:
             with self._storage.database.write() as session:
                 row = session.get(Artifact, name)
@@ -388,10 +364,10 @@ class Listing(NamedTuple):
 
 def listings_of(session: Session, names: Iterable[str]) -> dict[str, set[Listing]]:
     """Return who has a file in which rounds, by the file."""
-    found: dict[str, set[Listing]] = {}
+    listings: dict[str, set[Listing]] = {}
     for table in (Entry, Update):
         query = select(table.sha256, table.round, table.contributor).where(table.sha256.in_(list(names)))
         for name, number, contributor in session.execute(query):
             if name is not None:
-                found.setdefault(name, set()).add(Listing(number, contributor))
-    return found
+                listings.setdefault(name, set()).add(Listing(number, contributor))
+    return listings

@@ -14,17 +14,18 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from folkmoot.artifacts.federation import read_genesis
 from folkmoot.artifacts.retention import KEPT_EVERY, Reason
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource, SeveralSources
+from folkmoot.artifacts.sources import ArtifactSource, SeveralSources
 from folkmoot.artifacts.states import ABSENT, RebuildingSource
+from folkmoot.artifacts.store import DOCUMENT_LIMIT, Store
 from folkmoot.audit.failure import Subject, mismatch, require
 from folkmoot.audit.files import Files
 from folkmoot.audit.genesis import Origin, check_genesis
 from folkmoot.audit.history import History
-from folkmoot.audit.ledger_state import Round
 from folkmoot.errors import ArtifactError, InputError, UpdateRefused
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol import merkle
-from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.mean import mean_tree
@@ -33,7 +34,6 @@ from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate
 from folkmoot.protocol.verdict import Artifacts, Verdicts
 from folkmoot.runtime.fault_points import fault_point
-from server.store import Store, StoreSource
 
 _CHECK = "restore"
 _T = TypeVar("_T")
@@ -74,7 +74,7 @@ class Importer:
     history: History
     store: Store
     source: ArtifactSource
-    deleted: Callable[[Round, str], Reason | None] = lambda found, contributor: None
+    deleted: Callable[[Round, str], Reason | None] = lambda past, contributor: None
     """Why the update file of a contributor in a round is deleted; None if it is not. Deleted ones are not imported."""
     spare: Callable[[int], bool] = lambda number: False
     """Whether the state file of a round is deleted by rule. It is rebuilt, and not imported."""
@@ -88,66 +88,57 @@ class Importer:
     """Source of states: the store, then `source`, or what they are rebuilt from. Call `clear` at the end."""
 
     def __post_init__(self) -> None:
-        self.states = RebuildingSource(SeveralSources([StoreSource(self.store), self.source]))
+        self.states = RebuildingSource(SeveralSources([self.store, self.source]))
 
     def genesis(self) -> Origin:
-        """Import genesis, manifest, first state and carried files, and check them against the chain.
-
-        Raises:
-            ArtifactError: One can't be had.
-            AuditFailure: One is not what the chain has.
-        """
+        """Import genesis, manifest, first state and carried files, and check them against the chain."""
         data = self._document(0, "genesis file", self.history.storage.genesis_hash)
-        genesis = Genesis.from_json(data)
-        path = self._file(0, "manifest", genesis.manifest, DOCUMENT_LIMIT)
-        manifest = Manifest.from_json(path.read_bytes())
+        genesis, manifest = read_genesis(
+            data, lambda name: self._file(0, "manifest", name, DOCUMENT_LIMIT).read_bytes()
+        )
         self._file(0, "first state", genesis.state, manifest.state_file_size)
         for entry in manifest.files:
             self._file(0, f"file of the carried array {entry.name!r}", entry.sha256, entry.size)
-        return check_genesis(self.history, Files(StoreSource(self.store)))
+        return check_genesis(self.history, Files(self.store))
 
-    def round(self, found: Round, origin: Origin, base_state: str | None) -> RoundFiles:
+    def round(self, past: Round, origin: Origin, base_state: str | None) -> RoundFiles:
         """Import the files of an anchored round.
 
         Args:
-            found: The round, as the chain has it.
+            past: The round, as the chain has it.
             origin: The genesis.
             base_state: sha256 of the state that it trained from; None if its base was restored without files.
-
-        Raises:
-            ArtifactError: A file can't be had; the message says which, and of which round.
-            AuditFailure: A file is not what the chain commits to.
         """
-        anchor, number, manifest = found.known_anchor, found.number, origin.manifest
-        subject = Subject(check=_CHECK, round=number, event=found.anchored)
+        anchor, number, manifest = past.known_anchor, past.number, origin.manifest
+        subject = Subject(check=_CHECK, round=number, event=past.anchored)
         data = self._document(number, "artifacts file", anchor.artifacts_hash)
         artifacts = _parsed(subject, "the artifacts file", lambda: Artifacts.from_json(data))
         header = _parsed(subject, "the header", lambda: RoundHeader.decode(artifacts.header))
         for what, expected, listed in (
             ("the round in the artifacts file", number, artifacts.round),
-            ("the hash of the header", found.opened.header_hash, header.hash),
+            ("the hash of the header", past.opened.header_hash, header.hash),
             ("the manifest in the artifacts file", origin.genesis.manifest, artifacts.manifest),
             (
                 "the base state in the artifacts file",
                 base_state or artifacts.base_state,
                 artifacts.base_state,
             ),
-            ("the number of updates", len(found.commits), len(artifacts.updates)),
+            ("the number of updates", len(past.commits), len(artifacts.updates)),
             ("the number of exponents", len(manifest.tensors), len(artifacts.next_exponents)),
         ):
             require(subject, what, expected, listed)
-        self.states.learn(artifacts, found.policy, manifest)
-        verdicts = self._verdicts(found, artifacts)
-        deleted = self._updates(found, artifacts, manifest)
-        self._mean(found, artifacts, manifest)
+        self.states.learn(artifacts, past.policy, manifest)
+        verdicts = self._verdicts(past, artifacts)
+        deleted = self._updates(past, artifacts, manifest)
+        self._mean(past, artifacts, manifest)
         before = None
         if base_state is None:
             before = self._state(
-                number, "base state", found.base, artifacts.base_state, found.base_state_root, origin
+                number, "base state", past.base, artifacts.base_state, past.base_state_root, origin
             )
         momentum_root = self._state(number, "state", number, artifacts.state, anchor.state_root, origin)
         absent = {
-            **dict.fromkeys(filter(None, artifacts.updates), manifest.update_file_size(found.policy.width)),
+            **dict.fromkeys(filter(None, artifacts.updates), manifest.update_file_size(past.policy.width)),
             **dict.fromkeys((artifacts.base_state, artifacts.state), manifest.state_file_size),
         }
         names = {*artifacts.files(), self.store.by_keccak(anchor.artifacts_hash.hex())}
@@ -172,16 +163,17 @@ class Importer:
 
     # One kind of file each
 
-    def _verdicts(self, found: Round, artifacts: Artifacts) -> Verdicts:
-        anchor = found.known_anchor
-        data = self._document(found.number, "verdicts file", anchor.verdict_hash)
-        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.verdicts, event=found.anchored)
+    def _verdicts(self, past: Round, artifacts: Artifacts) -> Verdicts:
+        anchor = past.known_anchor
+        data = self._document(past.number, "verdicts file", anchor.verdict_hash)
+        subject = Subject(check=_CHECK, round=past.number, artifact=artifacts.verdicts, event=past.anchored)
         verdicts = _parsed(subject, "the verdicts file", lambda: Verdicts.from_json(data))
         expected = [
-            (entry.contributor, weight) for entry, weight in zip(found.commits, anchor.weights, strict=True)
+            (entry.contributor, weight) for entry, weight in zip(past.commits, anchor.weights, strict=True)
         ]
         listed = [(verdict.contributor, verdict.weight) for verdict in verdicts.verdicts]
         require(subject, "contributors and weights in the verdicts file", expected, listed)
+        require(subject, "the pays in the verdicts file", anchor.pays, verdicts.pays)
         require(
             subject,
             "the verdicts in the artifacts file",
@@ -190,34 +182,32 @@ class Importer:
         )
         return verdicts
 
-    def _updates(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> dict[str, Reason]:
+    def _updates(self, past: Round, artifacts: Artifacts, manifest: Manifest) -> dict[str, Reason]:
         """Import the update files that are not deleted. Return why the others are, by sha256."""
         reasons: dict[str, Reason] = {}
         kept: set[str] = set()
-        for entry, sha256 in zip(found.commitments(), artifacts.updates, strict=True):
+        for entry, sha256 in zip(past.commitments(), artifacts.updates, strict=True):
             if sha256 is None:
                 continue
-            if why := self.deleted(found, entry.contributor):
+            if why := self.deleted(past, entry.contributor):
                 reasons[sha256] = why
                 continue
             kept.add(sha256)
             what = f"update file of {entry.contributor}"
-            path = self._file(found.number, what, sha256, manifest.update_file_size(found.policy.width))
-            subject = Subject(
-                check=_CHECK, round=found.number, contributor=entry.contributor, artifact=sha256
-            )
+            path = self._file(past.number, what, sha256, manifest.update_file_size(past.policy.width))
+            subject = Subject(check=_CHECK, round=past.number, contributor=entry.contributor, artifact=sha256)
             try:
-                check_bytes(FileUpdate(path, found.policy.width), entry, manifest)
+                check_bytes(FileUpdate(path, past.policy.width), entry, manifest)
             except UpdateRefused as error:
-                what, found_ = "the update that was committed to", f"{error.code}: {error.message}"
-                raise mismatch(subject, "the update file", what, found_) from error
+                what, refused = "the update that was committed to", f"{error.code}: {error.message}"
+                raise mismatch(subject, "the update file", what, refused) from error
         return {sha256: why for sha256, why in reasons.items() if sha256 not in kept}
 
-    def _mean(self, found: Round, artifacts: Artifacts, manifest: Manifest) -> None:
-        anchor = found.known_anchor
-        size, width = manifest.update_file_size(found.policy.mean_width), found.policy.mean_width
-        mean = FileUpdate(self._file(found.number, "mean", artifacts.mean, size), width)
-        subject = Subject(check=_CHECK, round=found.number, artifact=artifacts.mean)
+    def _mean(self, past: Round, artifacts: Artifacts, manifest: Manifest) -> None:
+        anchor = past.known_anchor
+        size, width = manifest.update_file_size(past.policy.mean_width), past.policy.mean_width
+        mean = FileUpdate(self._file(past.number, "mean", artifacts.mean, size), width)
+        subject = Subject(check=_CHECK, round=past.number, artifact=artifacts.mean)
         require(subject, "the size of the mean", size, mean.size)
         root = mean_tree(mean, manifest.leaves).root
         require(subject, "the root of the mean", anchor.mean_root, root)
@@ -236,8 +226,8 @@ class Importer:
         if self.spare(after):
             self.states.discard(sha256)
         momentum_root = state.momentum_tree().root
-        found = merkle.state_root(manifest.hash, state.theta_tree().root, momentum_root)
-        require(subject, f"the root of the {what}", root, found)
+        actual = merkle.state_root(manifest.hash, state.theta_tree().root, momentum_root)
+        require(subject, f"the root of the {what}", root, actual)
         return momentum_root
 
     def _rebuilt(self, after: int, sha256: str, manifest: Manifest) -> Path:
@@ -248,10 +238,10 @@ class Importer:
             if error.code not in ABSENT:
                 raise
         while after % KEPT_EVERY and after in self.rounds:
-            found = self.rounds[after]
-            data = self.states.document(found.known_anchor.artifacts_hash.hex())
-            self.states.learn(Artifacts.from_json(data), found.policy, manifest)
-            after = found.base
+            past = self.rounds[after]
+            data = self.states.document(past.known_anchor.artifacts_hash.hex())
+            self.states.learn(Artifacts.from_json(data), past.policy, manifest)
+            after = past.base
         return self.states.fetch(sha256, manifest.state_file_size)
 
     # Fetching
@@ -265,9 +255,9 @@ class Importer:
             path = self.store.verified(sha256)
         except ArtifactError:
             with _named(number, what):
-                found = self.source.fetch(sha256, limit) if fetch is None else fetch()
+                fetched = self.source.fetch(sha256, limit) if fetch is None else fetch()
             fault_point("restore.file-imported.before")
-            self.store.put_file(found)
+            self.store.put_file(fetched)
             fault_point("restore.file-imported.after")
             self.states.discard(sha256)
             self.fetched += 1
@@ -278,7 +268,7 @@ class Importer:
     def _document(self, number: int, what: str, keccak256: bytes) -> bytes:
         name = keccak256.hex()
         try:
-            data = StoreSource(self.store).document(name)
+            data = self.store.document(name)
         except ArtifactError:
             with _named(number, what):
                 data = self.source.document(name)

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import select
 
 from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.artifacts.store import Store
 from folkmoot.errors import ArtifactError
 from folkmoot.runtime.fault_points import fault_point
 from server.db.engine import Database
 from server.db.models import Artifact
-from server.store import Store
 
 
 @dataclass
@@ -75,10 +75,6 @@ def repair(
         store: Is read whole: a bucket past all copies on this machine.
         source: Where good files come from; every byte is hashed. None to look and change nothing.
         progress: Called with each file that is not as it should be.
-
-    Raises:
-        StoreError: The store can't be used.
-        DatabaseError: The database can't be used.
     """
     with database.read() as session:
         query = select(Artifact).where(Artifact.deleted.is_(None))
@@ -96,11 +92,7 @@ def repair(
 
 
 def look(store: Store, row: Artifact) -> Lack | None:
-    """Read a file in full, and its link; return what is wrong with them.
-
-    Raises:
-        StoreError: The store can't be used.
-    """
+    """Read a file in full, and its link; return what is wrong with them."""
     try:
         store.check(row.sha256)
     except ArtifactError as exc:
@@ -120,12 +112,7 @@ def is_whole(store: Store, row: Artifact) -> bool:
 
 
 def put_back(store: Store, row: Artifact, source: ArtifactSource) -> None:
-    """Replace a file.
-
-    Raises:
-        ArtifactError: The source does not have it.
-        StoreError: The store can't be used.
-    """
+    """Replace a file."""
     good = source.fetch(row.sha256, row.size)
     fault_point("repair.file-replaced.before")
     store.put_file(good)

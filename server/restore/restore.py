@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rebuilding a coordinator's database and store from the chain and public files alone (docs/operators.md).
+"""Rebuilding a coordinator's database and store from the chain and public files alone (docs/recovery.md).
 
 The order matters: files go into the store first, where one more does no harm; then all rounds are written in one
 transaction. Whatever stops it before leaves a database without rounds, and the same command goes on where it was.
@@ -21,39 +21,35 @@ from sqlalchemy import func, select
 from folkmoot.aggregation.lineage import window
 from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
-from folkmoot.artifacts.inventory import reports
+from folkmoot.artifacts.inventory import Retentions, reports
 from folkmoot.artifacts.mirror import REPORT_LIMIT
-from folkmoot.artifacts.retention import Reason
+from folkmoot.artifacts.retention import Reason, Wishes
 from folkmoot.artifacts.sources import ArtifactSource
-from folkmoot.artifacts.wishes import Wishes
 from folkmoot.audit.audit import RPC_TIMEOUT
 from folkmoot.audit.entries import check_entries, check_entries_hash
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import Block, History, PinnedRpc, read_history
 from folkmoot.audit.ledger_state import Ledger
-from folkmoot.audit.ledger_state import Round as Past
 from folkmoot.audit.policies import check_policies
-from folkmoot.audit.retention import Retentions
 from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.chain.client import check_deployment
 from folkmoot.errors import ArtifactError, AuditFailure, ChainError, DatabaseError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.replay import Round as Past
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish
-from folkmoot.protocol.header import RoundHeader
-from folkmoot.rpc.client import Phase
+from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.fault_points import fault_point
 from server.chain.indexer import Indexer
-from server.chain.node import RpcNode
 from server.chain.view import confirmations_of
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import Artifact, Round, Run, Transaction, Update
 from server.db.wishes import keep
 from server.restore.files import Importer, RoundFiles
-from server.restore.rows import UNKNOWN, Base, Rows
+from server.restore.rows import UNKNOWN, Base, Rows, base_of
 from server.settings import Settings
 
 _FULL = (Round, Run, Update, Transaction)
@@ -107,7 +103,6 @@ def restore(
 
     Args:
         settings: The settings of the new coordinator.
-        account: Its account.
         source: The public files.
         from_round: First round whose files must be had. Of earlier ones, those that the next round rests on must be
             had as well; what else is missing is noted.
@@ -116,7 +111,6 @@ def restore(
 
     Raises:
         DatabaseError: The database has rounds in it already (`database-not-empty`), or another schema.
-        ArtifactError: A file can't be had.
         AuditFailure: The chain contradicts itself, or a file is not what it commits to.
         ChainError: The endpoint failed, serves another chain, or transactions of the account are under way
             (`transactions-pending`).
@@ -133,13 +127,12 @@ def restore(
         require_empty(database, settings)
         with open_rpc(settings.rpc_url, RPC_TIMEOUT) as rpc:
             check_deployment(rpc, deployment)
-            node = RpcNode(rpc)
             while True:
-                _require_quiet(node, account)
+                _require_quiet(rpc, account)
                 history = read_history(PinnedRpc(rpc, rpc.block_number()), deployment, progress)
-                found = _collect(settings, account, source, node, history, from_round, progress)
-                if _settles(node, history.head, confirmations_of(settings, deployment), progress):
-                    return _rebuild(found, database, before_rows, progress)
+                collected = _collect(settings, account, source, rpc, history, from_round, progress)
+                if _settles(rpc, history.head, confirmations_of(settings, deployment), progress):
+                    return _rebuild(collected, database, before_rows, progress)
                 progress(f"once more: a reorg took block {history.head.number}")
     finally:
         database.close()
@@ -154,10 +147,10 @@ def counting(history: History, wishes: Iterable[DeletionWish]) -> Wishes:
 def leave_out(importer: Importer, ledger: Ledger, wishes: Wishes) -> None:
     """Let an importer leave out the files that are deleted by rule or by wish, at the block that was read."""
     history = importer.history
-    retentions, now = Retentions(history, ledger), history.head.timestamp
+    retentions, now = Retentions(ledger.rounds, history.storage.unbonding_period), history.head.timestamp
 
     def why(past: Past, contributor: str) -> Reason | None:
-        retention = retentions.of(past)
+        retention = retentions.of(past.number)
         if retention.expired(now):
             return Reason.RETENTION
         wished = retention.free(now) and wishes.cover(contributor, past.number)
@@ -165,33 +158,29 @@ def leave_out(importer: Importer, ledger: Ledger, wishes: Wishes) -> None:
 
     importer.deleted = why
     importer.rounds = ledger.rounds
-    importer.spare = lambda number: number > 0 and retentions.of(ledger.rounds[number]).spare()
+    importer.spare = lambda number: number > 0 and retentions.of(number).spare()
 
 
 def require_empty(database: Database, settings: Settings) -> None:
-    """Make sure that nothing is in the database that would be lost.
-
-    Raises:
-        DatabaseError: Something is.
-    """
+    """Make sure that nothing is in the database that would be lost."""
     with database.read() as session:
         counts = {
             table.__tablename__: session.scalar(select(func.count()).select_from(table)) for table in _FULL
         }
-    found = {name: count for name, count in counts.items() if count}
-    if found:
-        held = ", ".join(f"{count} {name}" for name, count in found.items())
+    filled = {name: count for name, count in counts.items() if count}
+    if filled:
+        held = ", ".join(f"{count} {name}" for name, count in filled.items())
         raise DatabaseError(
             f"The database of the coordinator in {settings.home} is not empty: it has {held}.",
             remedy="Start it with `folkmoot coordinator serve`, or restore into another --home.",
             code="database-not-empty",
-            details=found,
+            details=filled,
         )
 
 
-def _require_quiet(node: RpcNode, account: str) -> None:
+def _require_quiet(rpc: Rpc, account: str) -> None:
     """What a lost database had sent must be over: else it happens after we have looked."""
-    pending = node.transaction_count(account, "pending") - node.transaction_count(account, "latest")
+    pending = rpc.transaction_count(account, "pending") - rpc.transaction_count(account, "latest")
     if pending > 0:
         raise ChainError(
             f"{pending} transactions of {account} are still under way.",
@@ -200,24 +189,24 @@ def _require_quiet(node: RpcNode, account: str) -> None:
         )
 
 
-def _settles(node: RpcNode, head: Block, confirmations: int, progress: Callable[[str], None]) -> bool:
+def _settles(rpc: Rpc, head: Block, confirmations: int, progress: Callable[[str], None]) -> bool:
     """Wait until a block has its confirmations, or another one has its place; whether it has them."""
-    told = False
+    shown = False
     while True:
-        newest = node.latest().number
-        found = node.block(head.number)
-        if found is None or bytes.fromhex(found.hash[2:]) != head.hash:
+        newest = rpc.latest().number
+        block = rpc.block_at(head.number)
+        if block is None or bytes.fromhex(block.hash[2:]) != head.hash:
             return False
         if newest >= head.number + confirmations - 1:
             return True
-        if not told:
+        if not shown:
             progress(f"{confirmations} confirmations of block {head.number}")
-            told = True
+            shown = True
         time.sleep(LOOK_SECONDS)  # nobody tells of a new block
 
 
 @dataclass(frozen=True)
-class _Found:
+class _Collected:
     """What the chain says, and the files of it; nothing is in the database."""
 
     rows: Rows
@@ -225,7 +214,7 @@ class _Found:
     origin: Origin
     files: dict[int, RoundFiles]
     importer: Importer
-    node: RpcNode
+    rpc: Rpc
     restored: Restored
     wishes: Wishes
 
@@ -234,11 +223,11 @@ def _collect(
     settings: Settings,
     account: str,
     source: ArtifactSource,
-    node: RpcNode,
+    rpc: Rpc,
     history: History,
     from_round: int,
     progress: Callable[[str], None],
-) -> _Found:
+) -> _Collected:
     """Check the chain, and bring the files of its rounds into the store."""
     store = settings.open_store()
     store.clear_incoming()
@@ -256,37 +245,36 @@ def _collect(
         if not importer.report(sha256, REPORT_LIMIT):
             restored.notes.append(f"The evaluation report {sha256} could not be had.")
     restored.fetched, restored.bytes = importer.fetched, sum(importer.sizes.values())
-    rows = Rows(history, origin, node, account)
-    return _Found(rows, ledger, origin, files, importer, node, restored, wishes)
+    rows = Rows(history, origin, rpc, account)
+    return _Collected(rows, ledger, origin, files, importer, rpc, restored, wishes)
 
 
 def _rebuild(
-    found: _Found, database: Database, before_rows: Callable[[], None], progress: Callable[[str], None]
+    collected: _Collected,
+    database: Database,
+    before_rows: Callable[[], None],
+    progress: Callable[[str], None],
 ) -> Restored:
     """Write the database."""
     progress("events")
     fault_point("restore.events-read.before")
-    Indexer(database, found.node, found.rows.history.deployment).poll()
+    Indexer(database, collected.rpc, collected.rows.history.deployment).poll()
     fault_point("restore.events-read.after")
     before_rows()
     progress("database")
-    _write(database, found)
+    _write(database, collected)
     fault_point("restore.rows-written.after")
-    return found.restored
+    return collected.restored
 
 
 def replayed(history: History, origin: Origin) -> Ledger:
-    """Replay the chain's events, and check that they are what the contracts store.
-
-    Raises:
-        AuditFailure: They are not.
-    """
+    """Replay the chain's events, and check that they are what the contracts store."""
     policies = check_policies(history)
     ledger = replay(history, policies, fold_stakes(history), origin.state_root)
     check_rounds(history, ledger)
-    for found in ledger.rounds.values():
-        check_entries(history, found)
-        check_entries_hash(history, found)
+    for past in ledger.rounds.values():
+        check_entries(history, past)
+        check_entries_hash(history, past)
     return ledger
 
 
@@ -300,20 +288,20 @@ def _files(
 ) -> dict[int, RoundFiles]:
     """Import the files of all rounds that were anchored."""
     needed = _lineage(ledger, importer.history.storage.policies[ledger.policy].rule)
-    states, found = {0: origin.genesis.state}, {}
+    states, files = {0: origin.genesis.state}, {}
     for number, past in ledger.rounds.items():
         if past.anchor is None:
             continue
         progress(f"files of round {number}")
         try:
-            found[number] = importer.round(past, origin, states.get(past.base))
+            files[number] = importer.round(past, origin, states.get(past.base))
         except (ArtifactError, AuditFailure) as error:
             if not past.voided and (number >= from_round or number in needed):
                 raise
             restored.notes.append(f"Round {number} is restored without its files. {error.message}")
             continue
-        states[number] = found[number].artifacts.state
-    return found
+        states[number] = files[number].artifacts.state
+    return files
 
 
 def _lineage(ledger: Ledger, rule: str) -> set[int]:
@@ -325,18 +313,19 @@ def _lineage(ledger: Ledger, rule: str) -> set[int]:
     return set(window(ledger.head, lambda number: ledger.rounds[number].base))
 
 
-def _write(database: Database, found: _Found) -> None:
-    rows, origin, importer, restored = found.rows, found.origin, found.importer, found.restored
+def _write(database: Database, collected: _Collected) -> None:
+    rows, origin, importer, restored = (
+        collected.rows,
+        collected.origin,
+        collected.importer,
+        collected.restored,
+    )
     genesis = origin.genesis
     bases = {0: Base(genesis.state, origin.state.momentum_tree().root, genesis.exponents)}
     with database.write() as session:
-        for number, past in found.ledger.rounds.items():
-            kept = found.files.get(number)
-            base = bases.get(past.base, UNKNOWN)
-            if kept is not None and kept.base_momentum_root is not None:
-                exponents = RoundHeader.decode(kept.artifacts.header).exponents
-                base = Base(kept.artifacts.base_state, kept.base_momentum_root, exponents)
-            row = rows.add(session, past, base, kept)
+        for number, past in collected.ledger.rounds.items():
+            kept = collected.files.get(number)
+            row = rows.add(session, past, base_of(kept, bases.get(past.base, UNKNOWN)), kept)
             restored.rounds[row.step] += 1
             _note_open(past, restored, rows.account)
             if kept is not None:
@@ -346,8 +335,8 @@ def _write(database: Database, found: _Found) -> None:
             if sha256 in importer.sizes:
                 size = importer.sizes[sha256]
                 session.merge(Artifact(sha256=sha256, kind="report", size=size, public_from=0))
-        accounts = {entry.contributor for past in found.ledger.rounds.values() for entry in past.commits}
-        for wish in found.wishes.counting(accounts):
+        accounts = {entry.contributor for past in collected.ledger.rounds.values() for entry in past.commits}
+        for wish in collected.wishes.counting(accounts):
             keep(session, wish)
         session.flush()
         fault_point("restore.rows-written.before")

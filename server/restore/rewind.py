@@ -22,13 +22,13 @@ from typing import Self
 from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.audit.genesis import Origin
 from folkmoot.audit.history import History, PinnedRpc, read_history
 from folkmoot.audit.ledger_state import Ledger
-from folkmoot.audit.ledger_state import Round as Past
 from folkmoot.errors import ArtifactError, RpcError, WrongChainError
+from folkmoot.ledger.replay import Round as Past
 from folkmoot.protocol.anchor import Anchor
-from folkmoot.protocol.header import RoundHeader
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.indexer import ROLLED_BACK, DeepRollback, Fork, forget
@@ -37,13 +37,11 @@ from server.db import events
 from server.db.models import Artifact, Entry, LogEntry, Round, RoundReport, Run, Transaction, Update
 from server.db.steps import OPEN, Step
 from server.db.wishes import kept
-from server.federation import Federation
 from server.restore.files import Importer, RoundFiles
 from server.restore.restore import counting, leave_out, replayed
-from server.restore.rows import UNKNOWN, Base, Rows
+from server.restore.rows import Rows, base_of
 from server.rounds import queries
 from server.storage import Storage
-from server.store import StoreSource
 
 logger = logging.getLogger(__name__)
 
@@ -72,9 +70,6 @@ class Rewinder:
     """Brings the database of one coordinator back to what its chain has.
 
     Args:
-        federation: The federation.
-        chain: The chain.
-        storage: Database and store.
         restart: Called when rounds have changed, so that nothing is remembered of them in this process.
         withdraw: Lets the pending transactions end; says what is waited for, nothing if none is pending.
     """
@@ -95,29 +90,24 @@ class Rewinder:
         self._looks: Counter[Fork] = Counter()
         self._since = 0.0
 
-    def __call__(self, found: DeepRollback) -> None:
-        """Go back, if the chain has lost the same blocks for some looks and what it has is settled; else call again.
-
-        Raises:
-            DeepRollback: It is not sure yet.
-            FolkmootError: It can't be done, and why; nothing was changed.
-        """
-        fork = found.fork
+    def __call__(self, rollback: DeepRollback) -> None:
+        """Go back, if the chain has lost the same blocks for some looks and what it has is settled; else call again."""
+        fork = rollback.fork
         self._looks = Counter({fork: self._looks[fork] + 1})
         if self._looks[fork] == 1:
             self._since = time.monotonic()
-            logger.error("%s", found.message, extra=fields(ROLLED_BACK, block=fork.common))
+            logger.error("%s", rollback.message, extra=fields(ROLLED_BACK, block=fork.common))
         settled = self._chain.settled_block()
         if self._looks[fork] < LOOKS or settled < fork.common:
-            raise found
+            raise rollback
         if not self._chain.local and not (fork.proven and time.monotonic() - self._since >= SURE_SECONDS):
-            raise found  # a node may lag: it lacks blocks, and shows no others in their place
+            raise rollback  # a node may lag: it lacks blocks, and shows no others in their place
         self._require_no_pending(fork)
         history = self._read(settled, fork)
         if self._chain.ledger.next_round() != history.storage.next_round:  # it goes on while we read
-            raise found
+            raise rollback
         store = self._storage.store
-        importer = Importer(history, store, StoreSource(store))
+        importer = Importer(history, store, store)
         origin = importer.genesis()
         ledger = replayed(history, origin)
         with self._storage.database.read() as session:
@@ -131,7 +121,7 @@ class Rewinder:
                 for number, past in ledger.rounds.items()
                 if past.anchored is not None and not _is_kept(history, known.get(number), past, fork.common)
             }
-        rows = Rows(history, origin, self._chain.node, self._federation.coordinator)
+        rows = Rows(history, origin, self._chain.rpc, self._federation.coordinator)
         with self._storage.database.write("chain-rewound") as session:
             done = _Rewriting(session, fork.common, rows, ledger, files).run()
             forget(session, fork.common)
@@ -142,11 +132,7 @@ class Rewinder:
         self._restart()
 
     def _require_no_pending(self, fork: Fork) -> None:
-        """Check that nothing of what was lost comes back by itself: the pool of a node keeps what a reorg took.
-
-        Raises:
-            RpcError: Transactions of the coordinator are pending.
-        """
+        """Check that nothing of what was lost comes back by itself: the pool of a node keeps what a reorg took."""
         if waits := self._withdraw():
             raise RpcError(
                 f"The chain has lost its blocks from {fork.common + 1} to {fork.known}. The coordinator goes back with "
@@ -191,11 +177,7 @@ def _is_kept(history: History, row: Round | None, past: Past, common: int) -> bo
 
 
 def _import(importer: Importer, past: Past, origin: Origin, common: int) -> RoundFiles | None:
-    """Read the files of a round that the database does not have as the chain has it; None of a void one without files.
-
-    Raises:
-        ArtifactError: A file is not in the store.
-    """
+    """Read the files of a round that the database has otherwise than the chain; None for a void one without files."""
     try:
         return importer.round(past, origin, None)
     except ArtifactError as error:
@@ -205,8 +187,9 @@ def _import(importer: Importer, past: Past, origin: Origin, common: int) -> Roun
         why = "The database lacks this round." if lost else "Another process with this key anchored it."
         raise ArtifactError(
             error.message,
-            remedy=f"{why} Put the file back into the store: `folkmoot coordinator repair --mirror ...`. Or stop this "
-            "coordinator, and rebuild it in another folder: `folkmoot coordinator restore --home ... --mirror ...`.",
+            remedy=f"{why} Put the file back into the store: `folkmoot coordinator rebuild files --mirror ...`. Or "
+            f"stop this "
+            "coordinator, and rebuild it in another folder: `folkmoot coordinator rebuild --home ... --mirror ...`.",
             code=error.code,
             details=error.details,
         ) from error
@@ -301,17 +284,14 @@ class _Rewriting:
             run = row.run_id
             self._uncount(row)
             self._remove(row)
-        kept, base = self.files.get(past.number), UNKNOWN
-        if kept is not None and kept.base_momentum_root is not None:
-            exponents = RoundHeader.decode(kept.artifacts.header).exponents
-            base = Base(kept.artifacts.base_state, kept.base_momentum_root, exponents)
-        self.rows.add(self.session, past, base, kept).run_id = run
+        kept = self.files.get(past.number)
+        self.rows.add(self.session, past, base_of(kept), kept).run_id = run
         self.back.append(past.number)
 
     def _may_reopen(self, row: Round) -> bool:
         """Whether a round that the chain does not have would be the same if it were opened now, and is of use."""
         ledger, run = self.ledger, self.session.get(Run, row.run_id or "")
-        here = (row.number, row.base, row.base_state_root, row.policy_id)
+        position = (row.number, row.base, row.base_state_root, row.policy_id)
         following = (
             max(ledger.rounds, default=0) + 1,
             ledger.head,
@@ -320,7 +300,7 @@ class _Rewriting:
         )
         updates = queries.accepted(self.session, row.number)
         useful = bool(updates) or (run is not None and run.state == "running")
-        return here == following and row.step not in _VOID and useful
+        return position == following and row.step not in _VOID and useful
 
     def _open_again(self, row: Round) -> None:
         """Let a round be opened once more, with the updates that were accepted."""

@@ -9,7 +9,7 @@ nobody has is tried again later, and stays among the warnings of `/v1/health`.
 Update files whose retention time is over, and spare states, are deleted (`deletion`).
 
 Rows of the database are compared with the chain, and what differs is told. They are put right by
-`folkmoot coordinator repair --rows` only, while nobody works with them.
+`folkmoot coordinator rebuild rows` only, while nobody works with them.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from itertools import chain as concatenated
 
 from sqlalchemy import select
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.artifacts.sources import ArtifactSource, SeveralSources, open_source
 from folkmoot.errors import ArtifactError, DatabaseError, RpcError, StoreError
 from folkmoot.protocol.policy import Policy
@@ -34,7 +35,6 @@ from server.chain.indexer import Indexer
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Artifact
-from server.federation import Federation
 from server.model_files import ModelFiles, states
 from server.restore.compare import Altered, Comparison, Scrub
 from server.restore.deletion import Deletion
@@ -56,9 +56,7 @@ def repair_rows(
     Events come first: what follows from them is compared once they are right.
 
     Args:
-        storage: Database and store.
         chain: The chain; it is believed.
-        federation: The federation.
         progress: Called with each value that differs, before it is changed.
 
     Raises:
@@ -66,7 +64,7 @@ def repair_rows(
         DatabaseError: Nothing on the chain says what is right in some cells (`rows-not-restored`); the rest is right.
         FolkmootError: Chain, database or store gave no answer. Nothing was changed.
     """
-    indexer = Indexer(storage.database, chain.node, federation.deployment, chain.confirmations)
+    indexer = Indexer(storage.database, chain.rpc, federation.deployment, chain.confirmations)
     indexer.check()
     done: dict[tuple[str, str, str], Altered] = {}
     left: dict[tuple[str, str, str], Altered] = {}
@@ -90,7 +88,7 @@ def repair_rows(
             f"{len(done)} values were put right. Of others nothing on the chain says what is right: "
             f"{' '.join(map(str, list(left.values())[:5]))}",
             remedy="Correct these by hand, put back a backup, or rebuild the database from the chain and a mirror: "
-            "`folkmoot coordinator restore --home ANOTHER`.",
+            "`folkmoot coordinator rebuild --home ANOTHER`.",
             code="rows-not-restored",
             details={
                 "altered": [one.to_json() for one in done.values()],
@@ -114,7 +112,6 @@ class Upkeep:
 
     Args:
         storage: Where they belong.
-        federation: The federation.
         policy: Returns a policy by its number.
         mirrors: Folders and URLs of mirrors; they are tried in order.
         comparison: Compares rows with the chain; None for not.
@@ -143,7 +140,7 @@ class Upkeep:
         self._pause, self._check = pause, check
         self._scrub = None if comparison is None else Scrub(comparison, self.altered, self.compared, pause)
         self._lock = threading.Lock()
-        self._told: set[tuple[str, str, str]] = set()
+        self._reported: set[tuple[str, str, str]] = set()
         self._seen: set[tuple[str, str, str]] = set()
         self._cases: dict[str, _Case] = {}
         self._stop, self._wake = threading.Event(), threading.Event()
@@ -151,7 +148,7 @@ class Upkeep:
 
     def start(self) -> None:
         """Let the store tell what it lacks, and start the thread."""
-        self._storage.store.lacking = self.found
+        self._storage.store.lacking = self.note_lack
         self._thread.start()
 
     def stop(self) -> None:
@@ -161,7 +158,7 @@ class Upkeep:
         if self._thread.is_alive():
             self._thread.join()
 
-    def found(self, error: ArtifactError) -> None:
+    def note_lack(self, error: ArtifactError) -> None:
         """Take note of a file or a link that was found missing or damaged. Writes and waits for nothing."""
         digest = str(error.details.get("link") or "")
         name = f"by-keccak/{digest}" if digest else str(error.details.get("file") or "")
@@ -178,23 +175,23 @@ class Upkeep:
         """What is missing or damaged now; a sentence, without paths."""
         with self._lock:
             lacks = [case.lack for case in reversed(self._cases.values()) if case.lack is not None]
-            rows = sorted(self._told)
-        found = []
+            rows = sorted(self._reported)
+        warnings = []
         if rows:
             cells = [f"{table} {key}" + (f", column {name}" if name else "") for table, key, name in rows[:3]]
             others = f"; and {len(rows) - 3} more" if len(rows) > 3 else ""
-            found.append(
+            warnings.append(
                 f"Values in rows of the database differ from what they should be: {'; '.join(cells)}{others}. Find out "
-                "who writes to the database, stop the coordinator and run `folkmoot coordinator repair --rows`."
+                "who writes to the database, stop the coordinator and run `folkmoot coordinator rebuild rows`."
             )
         if not lacks:
-            return found
+            return warnings
         more = f" and {len(lacks) - 3} more" if len(lacks) > 3 else ""
         names = ", ".join(f"{lack.kind} {lack.sha256}" for lack in lacks[:3])
         return [
-            *found,
+            *warnings,
             f"Missing or damaged in the store, and no mirror of the settings has it: {names}{more}. "
-            "Run `folkmoot coordinator repair --mirror ...`.",
+            "Run `folkmoot coordinator rebuild files --mirror ...`.",
         ]
 
     def _run(self) -> None:
@@ -316,26 +313,22 @@ class Upkeep:
             source.close()
 
     def altered(self, altered: Altered) -> None:
-        """Tell once of a row that is not what the chain says, for as long as it is so. No row is changed.
-
-        Raises:
-            FolkmootError: The chain has lost what the row is about, so that the row may be right.
-        """
+        """Tell once of a row that is not what the chain says, for as long as it is so. No row is changed."""
         self._check()
         key = (altered.table, altered.key, altered.column)
         self._seen.add(key)
-        if key in self._told:
+        if key in self._reported:
             return
         with self._storage.database.write("row-told") as session:
             events.append(session, "row-altered", altered.to_json())
         with self._lock:
-            self._told.add(key)
+            self._reported.add(key)
         logger.error("%s", altered, extra=fields("row-altered", **altered.to_json()))
 
     def compared(self) -> None:
         """Take note that all rows were compared: what was not found again is right now."""
         with self._lock:
-            self._told &= self._seen
+            self._reported &= self._seen
         self._seen = set()
 
     def _done(self, name: str) -> None:

@@ -17,13 +17,15 @@ from server.db.engine import Database
 from server.db.models import Round, Transaction
 from server.db.steps import Step
 from server.rounds import patience, queries
-from server.rounds.enrolment import removable
 from server.rounds.outcome import Outcome, numbers_json, record
 from server.rounds.phase import StepHandler, refused
+from server.rounds.queries import removable
 from server.waiting import DONE, Progress, Why, wait
 
 SPENT_ATTEMPTS = 3
 """Times that a transaction is sent anew after it reverted on the chain."""
+DELIVERY_PART = 4
+"""Files may arrive in a fourth of the anchor window: the rest is for the computation, the canary and the anchor."""
 TIME_TRAVEL_DELIVERY_SECONDS = 15.0
 """Seconds on the wall that files may still take to arrive when the operator is in a hurry."""
 
@@ -33,9 +35,7 @@ class AnchorWindow(StepHandler):
 
     Args:
         database: Where rounds and entries are.
-        chain: The chain.
         compute: Computes a round by a policy, and puts its files into the store.
-        delivery_share: Part of the anchor window in which files may still arrive.
         canary: Whether an outcome waits for the canary before it is anchored.
         wake: Called when a computation in another thread is done.
     """
@@ -46,13 +46,11 @@ class AnchorWindow(StepHandler):
         chain: ChainView,
         compute: Callable[[int, Policy], Outcome],
         *,
-        delivery_share: float,
         canary: bool,
         wake: Callable[[], None],
     ) -> None:
         super().__init__(database, chain)
         self._compute = compute
-        self._delivery_share = delivery_share
         self._canary = canary
         self._wake = wake
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
@@ -76,7 +74,7 @@ class AnchorWindow(StepHandler):
             missing = len(queries.awaited(session, round_.number))
         since = self._delivery_since.setdefault(round_.number, time.monotonic())
         window = round_.anchor_deadline - round_.commit_deadline
-        until = round_.commit_deadline + int(window * self._delivery_share)
+        until = round_.commit_deadline + window // DELIVERY_PART
         hurried = self._chain.time_travel and time.monotonic() - since >= TIME_TRAVEL_DELIVERY_SECONDS
         if missing and not hurried and self._chain.now() < until:
             return wait(Why.DELIVERY, round_.number, until, missing=missing)
@@ -117,14 +115,15 @@ class AnchorWindow(StepHandler):
                 {
                     "contributor": verdict.contributor,
                     "weight": verdict.weight,
+                    "pay": verdict.pay,
                     "reason": str(verdict.reason),
                     "numbers": numbers_json(verdict),
                 }
                 for verdict in outcome.verdicts
             ]
-            told = {"round": round_.number, "verdicts": verdicts}
+            values = {"round": round_.number, "verdicts": verdicts}
             events.append(
-                session, "round-computed", told, key=f"round-computed:{round_.number}:{stored.recomputed}"
+                session, "round-computed", values, key=f"round-computed:{round_.number}:{stored.recomputed}"
             )
         return DONE
 
@@ -179,7 +178,7 @@ class AnchorWindow(StepHandler):
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
                 "challengeDeadline": view.challenge_deadline,
-                **outbox.told(transaction),
+                **outbox.described(transaction),
             }
             events.append(session, "round-anchored", data, key=f"round-anchored:{round_.number}")
         return DONE

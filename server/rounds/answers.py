@@ -14,16 +14,17 @@ from collections.abc import Iterator
 
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import ArtifactError, FolkmootError
 from folkmoot.fraud.proofs.availability import Call, DataKind, Files, Node, answer_call
 from folkmoot.protocol.verdict import Artifacts
+from folkmoot.rpc.abi import encode_call
 from server.chain import outbox
-from server.chain.calls import encode_call
 from server.chain.indexer import by_name
+from server.chain.recorded import read_anchor
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import ChainEvent
-from server.federation import Federation
 from server.rounds.phase import StepHandler
 from server.storage import Storage
 from server.waiting import DONE, Progress, Waiting, Why, wait
@@ -48,8 +49,6 @@ class Answers(StepHandler):
 
     Args:
         storage: Where events and files are.
-        chain: The chain.
-        federation: The federation.
     """
 
     def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
@@ -68,9 +67,9 @@ class Answers(StepHandler):
     def answer(self) -> Iterator[Progress]:
         """Send what is missing, demand after demand."""
         with self._database.read() as session:
-            found = open_demands(session)
+            demands = open_demands(session)
             session.expunge_all()
-        yield from map(self._answer, found)
+        yield from map(self._answer, demands)
 
     def _answer(self, event: ChainEvent) -> Progress:
         demand, number = int(event.arguments["demand"]), int(event.arguments["round"])
@@ -105,14 +104,13 @@ class Answers(StepHandler):
         arguments = event.arguments
         what = DataKind(arguments["what"])
         with self._database.read() as session:
-            anchored = by_name(session, "RoundAnchored", str(number))
-            anchor = anchored[-1].arguments["anchor"] if anchored else None
+            anchor = read_anchor(session, number)
         if anchor is None:
             raise ArtifactError(f"Nothing is known of the anchor of round {number}.", code="event-unknown")
-        document = self._store.read(self._store.by_keccak(str(anchor["artifactsHash"]).removeprefix("0x")))
+        document = self._store.read(self._store.by_keccak(anchor.artifacts_hash.hex()))
         files = Files(Artifacts.from_json(document), self._store.path)
         if what is DataKind.VERDICTS:
-            document = self._store.read(self._store.by_keccak(str(anchor["verdictHash"]).removeprefix("0x")))
+            document = self._store.read(self._store.by_keccak(anchor.verdict_hash.hex()))
         about = Node(what, int(arguments["entry"]), int(arguments["level"]), int(arguments["index"]))
         return answer_call(demand, about, files, self._manifest, document)
 

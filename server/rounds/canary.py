@@ -9,12 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation.canary import CanaryReport, Limits, canary_signer, findings, release_signer
 from server.db import events
 from server.db.models import Round
 from server.db.steps import Step
-from server.federation import Federation
 from server.settings import Settings
 from server.storage import Storage, file_row
 
@@ -42,7 +42,6 @@ class Canary:
 
     Args:
         storage: Where rounds and reports go.
-        federation: The federation.
         settings: Whose reports count, what a model may lose, and how long a round waits.
     """
 
@@ -50,23 +49,12 @@ class Canary:
         self._database = storage.database
         self._store = storage.store
         self._federation = federation
-        self._limits = _limits(settings)
-        self._share = settings.canary_share
+        self._limits = Limits(**settings.canary_limits)  # type: ignore[arg-type]  # the settings check the types
         self.evaluator = settings.canary_evaluator or federation.coordinator
         """The account whose reports count."""
 
-    def deadline(self, round_: Round) -> int:
-        """Chain time until which a round waits for a report."""
-        return report_deadline(round_, self._share)
-
     def take(self, number: int, data: bytes, signature: bytes) -> ReportReceipt:
-        """Take in a canary report. The same one again changes nothing.
-
-        Raises:
-            InputError: `invalid-report`, or `invalid-signature`: it is not the evaluator's.
-            CanaryRefused: `round-not-probed`, `wrong-report` (another state or task), `canary-exists` (there is
-                another one).
-        """
+        """Take in a canary report. The same one again changes nothing."""
         report = CanaryReport.from_bytes(data)
         signer = canary_signer(report, signature, self._federation.domain)
         if signer != self.evaluator:
@@ -75,7 +63,7 @@ class Canary:
                 remedy="Use the evaluator's keystore, or name another evaluator in the coordinator's settings.",
                 code="invalid-signature",
             )
-        found = findings(report.base, report.candidate, self._limits)
+        rises = findings(report.base, report.candidate, self._limits)
         with self._database.read() as session:
             self._check(session.get(Round, number), number, report)
         stored_file = self._store.put(data)
@@ -94,32 +82,27 @@ class Canary:
                 )
             session.merge(file_row(stored_file, "report", of=number))
             round_.canary = canary | {
-                "verdict": "fell" if found else "passed",
+                "verdict": "fell" if rises else "passed",
                 "evaluator": signer,
                 "report": stored_file.sha256,
                 "signature": "0x" + signature.hex(),
-                "findings": [str(one) for one in found],
-                "numbers": [one.to_json() for one in found],
+                "findings": [str(rise) for rise in rises],
+                "numbers": [rise.to_json() for rise in rises],
             }
-            told = {
+            values = {
                 "round": number,
-                "fell": bool(found),
+                "fell": bool(rises),
                 "findings": round_.canary["findings"],
                 "report": stored_file.sha256,
                 "evaluator": signer,
             }
             events.append(
-                session, "canary-reported", told, key=f"canary-reported:{number}:{stored_file.sha256}"
+                session, "canary-reported", values, key=f"canary-reported:{number}:{stored_file.sha256}"
             )
-        return ReportReceipt(True, stored_file.sha256, bool(found))
+        return ReportReceipt(True, stored_file.sha256, bool(rises))
 
     def release(self, number: int, signature: bytes) -> None:
-        """Have a withheld round anchored after all.
-
-        Raises:
-            InputError: `invalid-signature`.
-            CanaryRefused: `not-authorised`, or `round-not-withheld`.
-        """
+        """Have a withheld round anchored after all."""
         with self._database.write("round-released") as session:
             round_ = session.get(Round, number)
             if round_ is None or round_.anchor is None or round_.step != Step.WITHHELD:
@@ -137,8 +120,10 @@ class Canary:
                     code="not-authorised",
                 )
             round_.canary = dict(round_.canary or {}) | {"released": True}
-            told = {"round": number, "findings": round_.canary.get("findings", [])}
-            events.append(session, "round-released", told, key=f"round-released:{number}:{round_.recomputed}")
+            values = {"round": number, "findings": round_.canary.get("findings", [])}
+            events.append(
+                session, "round-released", values, key=f"round-released:{number}:{round_.recomputed}"
+            )
 
     def _check(self, round_: Round | None, number: int, report: CanaryReport) -> dict[str, Any]:
         """What is known of a round that waits for this report."""
@@ -174,21 +159,12 @@ class Canary:
         return canary
 
 
-def report_deadline(round_: Round, share: float) -> int:
-    """Chain time until which a round waits for a report: a part of its anchor window."""
+def report_deadline(round_: Round) -> int:
+    """Chain time until which a round waits for a report: three quarters of its anchor window.
+
+    The last quarter is for the anchor: an evaluator that does not answer must not cost the round.
+    """
     if round_.commit_deadline is None or round_.anchor_deadline is None:
         raise AssertionError(f"round {round_.number} has no deadlines")
     window = round_.anchor_deadline - round_.commit_deadline
-    return round_.commit_deadline + int(window * share)
-
-
-def _limits(settings: Settings) -> Limits:
-    """What a model may lose."""
-    return Limits(
-        accuracy_drop=settings.canary_accuracy_drop,
-        recall_drop=settings.canary_recall_drop,
-        least_examples=settings.canary_least_examples,
-        loss_rise=settings.canary_loss_rise,
-        group_loss_rise=settings.canary_group_loss_rise,
-        trigger_rise=settings.canary_trigger_rise,
-    )
+    return round_.commit_deadline + window * 3 // 4

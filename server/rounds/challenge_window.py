@@ -27,7 +27,6 @@ class ChallengeWindow(StepHandler):
 
     Args:
         database: Where rounds and entries are.
-        chain: The chain.
         travel_after: Seconds on the wall that watchers have before the clock is moved to the window's end.
     """
 
@@ -56,7 +55,7 @@ class ChallengeWindow(StepHandler):
                 with self._database.read() as session:
                     free = queries.open_round(session) is None and not open_demands(session)
                 if free:
-                    self._chain.node.move_clock(deadline)
+                    self._chain.move_clock(deadline)
                     return DONE
             return wait(Why.CHALLENGES, round_.number, deadline)
         if self._ledger.round(view.base).phase is not Phase.FINAL:
@@ -90,7 +89,7 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "stateRoot": "0x" + view.state_root.hex(),
-                **outbox.told(transaction),
+                **outbox.described(transaction),
             }
             events.append(session, "round-finalized", data, key=f"round-finalized:{round_.number}")
             query = select(Entry).where(Entry.round == round_.number).order_by(Entry.position)
@@ -106,10 +105,10 @@ class ChallengeWindow(StepHandler):
         transaction = self._transaction(f"settle:{round_.number}")
         if pending := self._under_way(transaction):
             return wait(Why.STUCK, round_.number, problem=round_.error) if round_.error else pending
-        if not view.settled:
+        if not self._chain.rewards.is_settled(round_.number):
             return self._settle_again(round_, view, transaction)
         ours = transaction is not None and transaction.state == "confirmed"
-        if not ours and not self._chain.settled_round(round_.number).settled:
+        if not ours and not self._chain.settled_rewards(round_.number):
             return self._confirmations(round_)  # a stranger's transaction, which a reorg may take yet
         with self._database.write("round-settled") as session:
             credited = by_name(session, "RewardCredited", str(round_.number))
@@ -118,7 +117,7 @@ class ChallengeWindow(StepHandler):
             data = {
                 "round": round_.number,
                 "amounts": amounts,
-                **outbox.told(transaction),
+                **outbox.described(transaction),
             }
             events.append(session, "rewards-settled", data, key=f"rewards-settled:{round_.number}")
         return DONE

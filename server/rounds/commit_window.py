@@ -6,22 +6,24 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from eth_utils.crypto import keccak
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import UpdateRefused
 from folkmoot.protocol.batch import pack_batch
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.verdict import Reason
 from folkmoot.rpc.client import RoundView
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
 from server.chain.view import ChainView
 from server.db import events
 from server.db.engine import Database
-from server.db.models import Artifact, Entry, Round, Transaction, Update
+from server.db.models import Artifact, ChainBlock, Entry, Round, Transaction, Update
 from server.db.steps import Step
 from server.rounds import queries, reported
 from server.rounds.phase import StepHandler
@@ -29,6 +31,9 @@ from server.waiting import DONE, Progress, Why, wait
 
 logger = logging.getLogger(__name__)
 
+BATCHES_LATE = 20
+"""In the last quarter of the window, at most one batch is sent in each of so many parts of the window: nodes record
+their commitments by themselves if the coordinator leaves them waiting for longer (docs/protocol.md section 7.1)."""
 BATCH_COMMITMENTS = 100
 """Most commitments in one transaction: well below the gas that one may take (EIP-7825)."""
 
@@ -55,7 +60,7 @@ _OUTDONE = "round-full"
 
 
 @dataclass(frozen=True)
-class _Seen:
+class Seen:
     """Who is in a round by now, as far as the database knows."""
 
     on_chain: set[str]
@@ -64,6 +69,8 @@ class _Seen:
     """Updates whose commitments are to be sent, in the order of their arrival."""
     outdone: list[Update]
     """Updates whose places others took on the chain."""
+    read_to: int
+    """Newest block whose events are known."""
     claims: set[str]
     """Contributors whose updates stand and are not on the chain yet."""
     complete: bool
@@ -98,7 +105,6 @@ class CommitWindow(StepHandler):
 
     Args:
         database: Where rounds and updates are.
-        chain: The chain.
         margin: Seconds before the end of the window in which commitments are sent, whoever is still expected.
     """
 
@@ -123,7 +129,6 @@ class CommitWindow(StepHandler):
         if any(batch.state == "failed" for batch in batches):
             self._repair(round_, [batch for batch in batches if batch.state == "failed"])
             return DONE
-        told = self._tell_committed(round_, batches)
         closing = self._transaction(f"close:{round_.number}")
         under_way = self._under_way(
             next((one for one in (closing, *batches) if outbox.is_pending(one)), None)
@@ -132,6 +137,11 @@ class CommitWindow(StepHandler):
         pending, on_chain = seen.pending, seen.on_chain
         most = places_of(self._chain, round_.number, view.policy)
         places = most - view.entries
+        confirmed = [batch for batch in batches if batch.state == "confirmed"]
+        read = [batch for batch in confirmed if (batch.block_number or 0) <= seen.read_to]
+        if self._drop_passed_over(round_, read, on_chain, places):
+            return DONE
+        shown = self._tell_committed(round_, read)
         if len(on_chain) == view.entries:  # else it is not known who has a place
             pending = [*pending, *seen.outdone[: max(0, places - len(seen.claims))]]
         wanted = {update.contributor for update in pending} - on_chain
@@ -139,7 +149,8 @@ class CommitWindow(StepHandler):
         if now < round_.commit_deadline:
             full = len(wanted) >= places  # nobody else can come in, and a place is sure only on the chain
             ending = now >= round_.commit_deadline - margin
-            due = seen.everyone or full or ending or (seen.may_skip and self._chain.time_travel)
+            late = self._is_late(view, now, batches)
+            due = seen.everyone or full or ending or late or (seen.may_skip and self._chain.time_travel)
             # Who has a place can be said only if all commitments of the chain are known here.
             known = len(wanted) <= places or len(on_chain) == view.entries
             if pending and due and known and not under_way and not round_.error:
@@ -154,7 +165,7 @@ class CommitWindow(StepHandler):
                 ended = self._end_empty(round_)
             elif (done or full) and not under_way and not round_.error:
                 ended = self._end_window(round_.number)
-            if ended or told:
+            if ended or shown:
                 return DONE
             if round_.error:
                 return wait(Why.TO_BE_CANCELLED, round_.number, round_.commit_deadline, problem=round_.error)
@@ -168,15 +179,24 @@ class CommitWindow(StepHandler):
                 expect=round_.expect,
                 entries=view.entries,
             )
-        if told:
+        if shown:
             return DONE
         if under_way:
             return under_way
         if not self._sealed(round_.commit_deadline):
             return self._confirmations(round_)
-        return DONE if self._close(round_, view, pending) else wait(Why.EVENTS, round_.number)
+        closed = read == confirmed and self._close(round_, view, pending)
+        return DONE if closed else wait(Why.EVENTS, round_.number)
 
-    def _look(self, round_: Round) -> _Seen:
+    def _is_late(self, view: RoundView, now: int, batches: Sequence[Transaction]) -> bool:
+        """Whether nodes would soon record their commitments by themselves, and no batch was sent just now."""
+        if now < view.record_by:
+            return False
+        newest = max((batch.created_at for batch in batches), default=None)
+        window = view.commit_deadline - view.opened_at
+        return newest is None or (datetime.now(UTC) - newest).total_seconds() >= window / BATCHES_LATE
+
+    def _look(self, round_: Round) -> Seen:
         """Read who is in a round by now."""
         with self._database.read() as session:
             on_chain = {commitment.contributor for commitment, _ in queries.recorded(session, round_)}
@@ -191,10 +211,11 @@ class CommitWindow(StepHandler):
             complete = reported.is_complete(session, round_.number)
             enough = max(1, round_.expect)
             answered = len(queries.answered(session, round_, forgeable=False))
-            seen = _Seen(
+            seen = Seen(
                 on_chain,
                 pending,
                 outdone=_outdone(session, round_.number, on_chain),
+                read_to=session.scalar(select(func.max(ChainBlock.number))) or 0,
                 claims={update.contributor for update in accepted} - on_chain,
                 complete=complete,
                 answered=answered,
@@ -218,7 +239,7 @@ class CommitWindow(StepHandler):
         """Move the clock to the end of the commit window, if this chain's clock is moved."""
         if not self._chain.time_travel or round_.commit_deadline is None:
             return False
-        self._chain.node.move_clock(round_.commit_deadline)
+        self._chain.move_clock(round_.commit_deadline)
         return True
 
     def _end_window(self, number: int) -> bool:
@@ -244,7 +265,7 @@ class CommitWindow(StepHandler):
                 "round": round_.number,
                 "commitDeadline": settled.commit_deadline,
                 "anchorDeadline": settled.anchor_deadline,
-                **outbox.told(closing),
+                **outbox.described(closing),
             }
             key = f"window-closed:{round_.number}:{settled.commit_deadline}"
             events.append(session, "window-closed", data, key=key)
@@ -254,7 +275,7 @@ class CommitWindow(StepHandler):
         """Whether the chain is past a time even without its newest blocks, which a reorg may take."""
         if self._chain.local:
             return True
-        block = self._chain.node.block(self._chain.settled_block())
+        block = self._chain.rpc.block_at(self._chain.settled_block())
         return block is not None and block.timestamp >= deadline
 
     def _batches(self, number: int) -> list[Transaction]:
@@ -262,9 +283,9 @@ class CommitWindow(StepHandler):
             query = select(Transaction).where(
                 Transaction.round == number, Transaction.purpose.startswith(f"commit:{number}:")
             )
-            found = list(session.scalars(query.order_by(Transaction.id)))
+            batches = list(session.scalars(query.order_by(Transaction.id)))
             session.expunge_all()
-        return [batch for batch in found if not (batch.error or {}).get("handled")]
+        return [batch for batch in batches if not (batch.error or {}).get("handled")]
 
     def _send_batch(self, round_: Round, pending: Sequence[Update], on_chain: set[str], places: int) -> None:
         """Put commitments into transactions, one a bundle, and one for each commitment of a contract.
@@ -363,17 +384,51 @@ class CommitWindow(StepHandler):
                     ),
                 )
 
-    def _tell_committed(self, round_: Round, batches: Sequence[Transaction]) -> bool:
-        untold = [batch for batch in batches if batch.state == "confirmed"]
-        if not untold:
+    def _drop_passed_over(
+        self, round_: Round, confirmed: Sequence[Transaction], on_chain: set[str], places: int
+    ) -> bool:
+        """Refuse the updates whose commitments the ledger passed over in a batch, for want of a place.
+
+        Who left or took stake out after the update was accepted has none, and a full round has none left.
+        """
+        purposes = [batch.purpose for batch in confirmed]
+        with self._database.read() as session:
+            query = (
+                select(Update).where(Update.batch.in_(purposes), Update.dropped.is_(None)).order_by(Update.id)
+            )
+            passed = [update for update in session.scalars(query) if update.contributor not in on_chain]
+            session.expunge_all()
+        if not passed:
+            return False
+        policy = self._chain.policy(round_.policy_id)
+        why: dict[int, tuple[str, str]] = {}
+        for update in passed:
+            try:
+                self._chain.check_place(round_.number, update.contributor, policy)
+            except UpdateRefused as refusal:
+                why[update.id] = refusal.code, refusal.message
+            else:
+                full = "Others had taken all places of the round on the chain by then."
+                lost = "It had no place in the round when the chain recorded its batch."
+                why[update.id] = (_OUTDONE, full) if places <= 0 else (Reason.NO_PLACE, lost)
+        with self._database.write("passed-over") as session:
+            for update in passed:
+                _drop(session, session.get_one(Update, update.id), *why[update.id])
+        return True
+
+    def _tell_committed(self, round_: Round, confirmed: Sequence[Transaction]) -> bool:
+        """Tell who was recorded by which transaction; those whom the ledger passed over are dropped before."""
+        if not confirmed:
             return False
         with self._database.write("batch-told") as session:
             before = events.newest(session)
-            for batch in untold:
-                query = select(Update.contributor).where(Update.batch == batch.purpose).order_by(Update.id)
+            for batch in confirmed:
+                query = select(Update.contributor).where(
+                    Update.batch == batch.purpose, Update.dropped.is_(None)
+                )
                 data = {
                     "round": round_.number,
-                    "contributors": list(session.scalars(query)),
+                    "contributors": list(session.scalars(query.order_by(Update.id))),
                     "transaction": batch.hash,
                     "gas": batch.gas_used,
                 }
@@ -383,9 +438,9 @@ class CommitWindow(StepHandler):
     def _close(self, round_: Round, view: RoundView, pending: Sequence[Update]) -> bool:
         """The window is over: fix the entries."""
         with self._database.write("entries-fixed") as session:
-            found = queries.recorded(session, round_)
-            commitments = [commitment for commitment, _ in found]
-            if len(found) != view.entries or entries_hash(commitments) != view.entries_hash:
+            entries = queries.recorded(session, round_)
+            commitments = [commitment for commitment, _ in entries]
+            if len(entries) != view.entries or entries_hash(commitments) != view.entries_hash:
                 return False  # the events are not all read yet
             on_chain = {commitment.contributor for commitment in commitments}
             for update in pending:
@@ -395,7 +450,7 @@ class CommitWindow(StepHandler):
                 else:
                     _drop(session, stored, "round-closed", "The window closed before it was on the chain.")
             updates = {update.contributor: update for update in queries.accepted(session, round_.number)}
-            for position, (commitment, event) in enumerate(found):
+            for position, (commitment, event) in enumerate(entries):
                 delivered = updates.get(commitment.contributor)
                 commitment_hash = "0x" + commitment.struct_hash.hex()
                 if delivered is not None and delivered.commitment_hash != commitment_hash:
@@ -444,8 +499,9 @@ def places_of(chain: ChainView, number: int, policy_id: int) -> int:
 
 
 def _outdone(session: Session, number: int, on_chain: set[str]) -> list[Update]:
-    """Updates whose place others took on the chain, in the order of their arrival: a reorg may give it back."""
-    query = select(Update).where(Update.round == number, Update.dropped == _OUTDONE).order_by(Update.id)
+    """Updates whose place others took before they were sent, by arrival: a reorg may give it back."""
+    outdone = Update.round == number, Update.dropped == _OUTDONE, Update.batch.is_(None)
+    query = select(Update).where(*outdone).order_by(Update.id)
     return [update for update in session.scalars(query) if update.contributor not in on_chain]
 
 

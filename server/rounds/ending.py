@@ -15,7 +15,7 @@ from server.db.engine import Database
 from server.db.models import Round
 from server.db.steps import Step
 from server.rounds import queries, reported
-from server.rounds.patience import Patience
+from server.rounds.patience import note_cancelled
 from server.rounds.phase import StepHandler, refused
 from server.waiting import DONE, Progress, Why, wait
 
@@ -30,15 +30,12 @@ class Ending(StepHandler):
 
     Args:
         database: Where rounds and runs are.
-        chain: The chain.
         address: This coordinator's account.
-        patience: When cancelled rounds in a row end a run.
     """
 
-    def __init__(self, database: Database, chain: ChainView, address: str, patience: Patience) -> None:
+    def __init__(self, database: Database, chain: ChainView, address: str) -> None:
         super().__init__(database, chain)
         self._address = address
-        self._patience = patience
 
     def cancel(self, round_: Round, view: RoundView) -> Progress:
         """Take the step `cancelling`."""
@@ -90,7 +87,7 @@ class Ending(StepHandler):
                 data = {
                     "round": round_.number,
                     "reason": stored.error or "The round was cancelled by somebody else.",
-                    **outbox.told(transaction),
+                    **outbox.described(transaction),
                 }
                 events.append(session, "round-cancelled", data, key=f"round-cancelled:{round_.number}")
             run = queries.running_run(session)
@@ -110,5 +107,5 @@ class Ending(StepHandler):
                 )
             else:
                 now = datetime.now(UTC)
-                self._patience.note_cancelled(session, run, round_.number, stored.error or "", now)
+                note_cancelled(session, run, round_.number, stored.error or "", now)
         return DONE

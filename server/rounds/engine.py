@@ -18,23 +18,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.client import Phase
 from server.chain.view import ChainView
 from server.db.models import Round
 from server.db.steps import Step
-from server.federation import Federation
 from server.rounds import queries
 from server.rounds.anchor_window import AnchorWindow
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
 from server.rounds.commit_window import CommitWindow
-from server.rounds.deliveries import Deliveries
 from server.rounds.ending import Ending
+from server.rounds.inputs import Deliveries
 from server.rounds.opening import Opening
 from server.rounds.outcome import Outcome
 from server.rounds.outcome import compute as compute_outcome
-from server.rounds.patience import Patience
 from server.rounds.probe import Probe
 from server.rounds.runs import Runs
 from server.settings import Settings
@@ -52,10 +51,6 @@ class Engine:
     This is where each phase gets what it works with.
 
     Args:
-        settings: The coordinator's settings.
-        federation: The federation.
-        chain: The chain.
-        storage: Database and store.
         metrics: Told how long steps and computations take.
         wake: Called when a computation in another thread is done, so that nobody has to wait for the next
             look.
@@ -85,15 +80,14 @@ class Engine:
             database,
             chain,
             self.compute,
-            delivery_share=settings.delivery_share,
             canary=settings.canary,
             wake=wake,
         )
-        self._probe = Probe(database, chain, settings.canary_share if settings.canary else None)
+        self._probe = Probe(database, chain, settings.canary)
         self._challenge_window = ChallengeWindow(database, chain, settings.time_travel_after)
-        self._ending = Ending(database, chain, federation.coordinator, Patience.of(settings))
+        self._ending = Ending(database, chain, federation.coordinator)
         self._answers = Answers(storage, chain, federation)
-        self._runs = Runs(storage, chain, federation, Patience.of(settings))
+        self._runs = Runs(storage, chain, federation)
         self._clock = StepClock(metrics)
         self.waiting: tuple[Waiting, ...] = ()
 
@@ -107,11 +101,7 @@ class Engine:
             part.forget()
 
     def compute(self, number: int, policy: Policy) -> Outcome:
-        """Compute a round by a policy, and put its files into the store. Runs in a thread of its own.
-
-        Raises:
-            FolkmootError: As `server.rounds.outcome.compute` does.
-        """
+        """Compute a round by a policy, and put its files into the store. Runs in a thread of its own."""
         with self._metrics.aggregation.time():
             return compute_outcome(self._storage, self._manifest, number, policy)
 
@@ -121,9 +111,6 @@ class Engine:
         Returns:
             Whether something changed, so that looking again at once makes sense. What did nothing has its reason in
             `waiting`.
-
-        Raises:
-            ChainError: The chain gave no answer; call again later.
         """
         with self._storage.database.read() as session:
             numbers = queries.unfinished(session)

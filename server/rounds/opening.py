@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from sqlalchemy import update
 
+from folkmoot.rpc.abi import encode_call
 from folkmoot.rpc.client import Phase
 from server.chain import outbox
-from server.chain.calls import encode_call
 from server.db import events
 from server.db.models import Artifact, Round, Transaction
 from server.db.steps import Step
@@ -56,7 +56,7 @@ class Opening(StepHandler):
                 "headerHash": header_hash,
                 "commitDeadline": view.commit_deadline,
                 "anchorDeadline": view.anchor_deadline,
-                **outbox.told(transaction),
+                **outbox.described(transaction),
             }
             events.append(session, "round-opened", data, key=f"round-opened:{round_.number}")
         return DONE
@@ -77,6 +77,7 @@ class Opening(StepHandler):
     def _fail(self, round_: Round, transaction: Transaction, refusal: str | None) -> Progress:
         error = transaction.error or {}
         passing = refusal in (
+            "RoundLedgerTooEarly",
             "RoundLedgerTooManyPending",
             "RoundLedgerWrongBase",
             "StakeVaultInsufficientStake",
@@ -84,7 +85,7 @@ class Opening(StepHandler):
             "StakeVaultDrawTooOld",
         )
         if refusal == "StakeVaultDrawTooEarly" and self._chain.local:
-            self._chain.node.move_clock(self._chain.now() + 1)  # Anvil makes no block by itself
+            self._chain.move_clock(self._chain.now() + 1)  # Anvil makes no block by itself
         with self._database.write("opening-failed") as session:
             queries.remove_round(session, session.get_one(Round, round_.number))
             if refusal == "StakeVaultDrawTooOld":

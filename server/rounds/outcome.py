@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Computing a round and keeping what comes out, so that the same bytes are there however often it is done.
 
-What goes in is `server.rounds.inputs`'; the arithmetic is `folkmoot.round.compute_round`'s. Here its results are put
-into the store and the database.
+What goes in is from `server.rounds.inputs`; the arithmetic is in `folkmoot.round.compute_round`. Here its results are
+put into the store and the database.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.store import Store, Stored
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.verdict import Verdict
-from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome
 from folkmoot.runtime.fault_points import fault_point
 from server.db.models import Entry, Round
-from server.rounds.inputs import RoundInputs, gather
+from server.rounds.inputs import gather
 from server.storage import Storage, file_row
-from server.store import Store, Stored, Writer
 
 
 @dataclass(frozen=True)
@@ -37,31 +37,11 @@ class Outcome:
 
 
 def compute(storage: Storage, manifest: Manifest, number: int, policy: Policy) -> Outcome:
-    """Compute a round from the entries in the database and the files in the store.
-
-    Raises:
-        InputError: Nobody but the coordinator delivered an update (`no-updates`).
-        ArtifactError: The base state, or a file of an earlier round that the rule needs, is missing or damaged.
-    """
+    """Compute a round from the entries in the database and the files in the store."""
     inputs = gather(storage, manifest, policy, number)
     with storage.store.writer() as mean:
-        return keep(storage.store, compute_inputs(inputs, mean), mean.keep())
-
-
-def compute_inputs(inputs: RoundInputs, mean: Writer) -> RoundOutcome:
-    """Compute a round from what was gathered for it; the packed mean goes to a file."""
-    return compute_round(
-        inputs.manifest,
-        inputs.header,
-        inputs.policy,
-        inputs.base,
-        inputs.commitments,
-        inputs.updates,
-        coordinator=inputs.coordinator,
-        lineage=inputs.lineage,
-        mean_sink=mean,
-        folder=mean.path.parent,
-    )
+        outcome = inputs.compute(mean_sink=mean, folder=mean.path.parent)
+        return keep(storage.store, outcome, mean.keep())
 
 
 def keep(store: Store, outcome: RoundOutcome, mean: Stored) -> Outcome:
@@ -95,7 +75,7 @@ def record(session: Session, round_: Round, outcome: Outcome) -> None:
     round_.artifacts_sha256 = outcome.artifacts_file.sha256
     for verdict in outcome.verdicts:
         entry = session.get_one(Entry, (number, verdict.index))
-        entry.weight, entry.reason = verdict.weight, str(verdict.reason)
+        entry.weight, entry.pay, entry.reason = verdict.weight, verdict.pay, str(verdict.reason)
         entry.numbers = numbers_json(verdict)
 
 

@@ -8,7 +8,6 @@ chain's clock by days.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
@@ -17,81 +16,69 @@ from folkmoot.runtime.units import format_duration
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries
-from server.settings import Settings
 from server.waiting import Waiting, Why, wait
 
+CANCELLED_LIMIT = 3
+"""Cancelled rounds in a row before which no run fails: two can be bad luck."""
+FIRST_PAUSE, LONGEST_PAUSE = 10.0, 600.0
+"""Seconds of the pause after one cancelled round, doubled after each further one, and of the longest pause: after an
+outage the run goes on within ten minutes, and a night without nodes costs 60 rounds."""
 
-@dataclass(frozen=True)
-class Patience:
-    """How rounds of a run that are cancelled in a row are tried again.
 
-    A run with a patience of 0 seconds has no pauses, and fails as soon as `limit` rounds in a row were cancelled.
-    Another one fails if, in addition, its patience has passed since the first of them was cancelled.
+def pause(cancelled: int) -> float:
+    """Return the seconds to wait after so many cancelled rounds in a row, 1 or more."""
+    return min(FIRST_PAUSE * 2.0 ** min(cancelled - 1, 64), LONGEST_PAUSE)
+
+
+def note_cancelled(session: Session, run: Run, number: int, why: str, now: datetime) -> None:
+    """Count a cancelled round, and end the run or begin a pause.
+
+    A run with a patience of 0 seconds has no pauses, and fails as soon as CANCELLED_LIMIT rounds in a row were
+    cancelled. Another one fails if, in addition, its patience has passed since the first of them was cancelled. The
+    last pause ends with the patience, so that the run does not wait in vain.
+
+    Args:
+        session: A session that writes.
+        run: The run of the round; it is under way.
+        why: Why it was cancelled, a sentence.
+        now: Time on the wall.
     """
-
-    limit: int
-    """Cancelled rounds in a row before which no run fails."""
-    first: float
-    """Seconds of the pause after one cancelled round; doubled after each further one."""
-    longest: float
-    """Seconds of the longest pause."""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Patience:
-        """Read it from the settings."""
-        return cls(settings.cancelled_limit, settings.cancelled_pause, settings.longest_cancelled_pause)
-
-    def pause(self, cancelled: int) -> float:
-        """Return the seconds to wait after so many cancelled rounds in a row, 1 or more."""
-        return min(self.first * 2.0 ** min(cancelled - 1, 64), self.longest)
-
-    def note_cancelled(self, session: Session, run: Run, number: int, why: str, now: datetime) -> None:
-        """Count a cancelled round, and end the run or begin a pause.
-
-        The last pause ends with the patience, so that the run does not wait in vain.
-
-        Args:
-            session: A session that writes.
-            run: The run of the round; it is under way.
-            number: The round.
-            why: Why it was cancelled, a sentence.
-            now: Time on the wall.
-        """
-        run.cancelled += 1
-        since = now
+    run.cancelled += 1
+    since = now
+    if run.patience:
+        since = run.cancelled_since = min(run.cancelled_since or now, now)  # the clock may be set back
+    end = since + timedelta(seconds=run.patience)
+    if now < end:
+        run.next_round_at = min(now + timedelta(seconds=pause(run.cancelled)), end)
+        data = {
+            "run": run.id,
+            "round": number,
+            "code": str(Why.CANCELLED_ROUNDS),
+            "cancelled": run.cancelled,
+            "until": unix(run.next_round_at),
+            "message": cancelled_wait(run.next_round_at, run.cancelled).sentence,
+        }
+        events.append(session, "run-waiting", data, key=f"run-waiting:{number}")
+        return
+    run.next_round_at = None
+    if run.cancelled >= CANCELLED_LIMIT:
+        tried = ""
         if run.patience:
-            since = run.cancelled_since = min(run.cancelled_since or now, now)  # the clock may be set back
-        end = since + timedelta(seconds=run.patience)
-        if now < end:
-            run.next_round_at = min(now + timedelta(seconds=self.pause(run.cancelled)), end)
-            data = {
-                "run": run.id,
-                "round": number,
-                "code": str(Why.CANCELLED_ROUNDS),
-                "cancelled": run.cancelled,
-                "until": unix(run.next_round_at),
-                "message": told(run.next_round_at, run.cancelled).sentence,
-            }
-            events.append(session, "run-waiting", data, key=f"run-waiting:{number}")
-            return
-        run.next_round_at = None
-        if run.cancelled >= self.limit:
-            tried = ""
-            if run.patience:
-                spent = format_duration(int((now - since).total_seconds()))
-                tried = f", for {spent} (the patience is {format_duration(run.patience)})"
-            message = f"{run.cancelled} rounds in a row were cancelled{tried}. {why}"
-            queries.fail_run(session, run, message.strip())
+            spent = format_duration(int((now - since).total_seconds()))
+            tried = f", for {spent} (the patience is {format_duration(run.patience)})"
+        message = f"{run.cancelled} rounds in a row were cancelled{tried}. {why}"
+        queries.fail_run(session, run, message.strip())
 
-    def waits_until(self, run: Run, now: datetime) -> datetime | None:
-        """Return when the pause of a run ends; None if it may open a round now, or is over.
 
-        A pause that would last longer than the longest one is over: the clock was set back meanwhile.
-        """
-        until = run.next_round_at
-        if run.state != "running" or until is None:
-            return None
-        return until if 0 < (until - now).total_seconds() <= self.longest else None
+def waits_until(run: Run, now: datetime) -> datetime | None:
+    """Return when the pause of a run ends; None if it may open a round now, or is over.
+
+    A pause that would last longer than the longest one is over: the clock was set back meanwhile.
+    """
+    until = run.next_round_at
+    if run.state != "running" or until is None:
+        return None
+    return until if 0 < (until - now).total_seconds() <= LONGEST_PAUSE else None
 
 
 def reset(run: Run) -> None:
@@ -99,7 +86,7 @@ def reset(run: Run) -> None:
     run.cancelled, run.cancelled_since, run.next_round_at = 0, None, None
 
 
-def told(until: datetime, cancelled: int) -> Waiting:
+def cancelled_wait(until: datetime, cancelled: int) -> Waiting:
     """Say why a run waits."""
     rounds = "1 round was" if cancelled == 1 else f"{cancelled} rounds in a row were"
     return wait(Why.CANCELLED_ROUNDS, until=unix(until), cancelled=rounds)

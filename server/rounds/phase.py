@@ -13,9 +13,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from folkmoot.protocol.anchor import Anchor
+from folkmoot.rpc.abi import encode_call
+from folkmoot.rpc.client import Contract
 from folkmoot.runtime.logs import fields
 from server.chain import outbox
-from server.chain.calls import encode_call
 from server.chain.view import ChainView
 from server.db.engine import Database
 from server.db.models import Round, Transaction
@@ -30,7 +31,6 @@ class StepHandler:
 
     Args:
         database: Where rounds and transactions are.
-        chain: The chain.
     """
 
     def __init__(self, database: Database, chain: ChainView) -> None:
@@ -40,17 +40,18 @@ class StepHandler:
 
     def _transaction(self, purpose: str) -> Transaction | None:
         with self._database.read() as session:
-            found = outbox.find(session, purpose)
+            row = outbox.find(session, purpose)
             session.expunge_all()
-            return found
+            return row
 
     def _enqueue(self, session: Session, number: int, function: str, *arguments: Any) -> bool:
         return self._send(session, f"{function}:{number}", number, function, *arguments)
 
     def _send(self, session: Session, purpose: str, number: int, function: str, *arguments: Any) -> bool:
-        """Have a call of the ledger sent; False if one of this purpose is under way."""
-        data = encode_call("ledger", function, *arguments)
-        return outbox.enqueue(session, purpose, number, self._ledger.address, data)
+        """Have a call of the ledger, or of the rewards, sent; False if one of this purpose is under way."""
+        called: Contract = self._chain.rewards if function == "settle" else self._ledger
+        data = encode_call(called.role, function, *arguments)
+        return outbox.enqueue(session, purpose, number, called.address, data)
 
     def _send_anchor(self, session: Session, stored: Round) -> None:
         """Take a computed round's outcome to the chain."""

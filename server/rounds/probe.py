@@ -34,13 +34,12 @@ class Probe(StepHandler):
 
     Args:
         database: Where rounds are.
-        chain: The chain.
-        share: Part of the anchor window in which a round waits for a report; None without a canary.
+        canary: Whether a round waits for a report.
     """
 
-    def __init__(self, database: Database, chain: ChainView, share: float | None) -> None:
+    def __init__(self, database: Database, chain: ChainView, canary: bool) -> None:
         super().__init__(database, chain)
-        self._share = share
+        self._canary = canary
         self._since: dict[tuple[int, Step], float] = {}
 
     def probe(self, round_: Round) -> Progress:
@@ -50,7 +49,7 @@ class Probe(StepHandler):
             return self._step("round-late", round_, Step.CANCELLING, error="The anchor window is over.")
         verdict = (round_.canary or {}).get("verdict", "waiting")
         if verdict == "waiting":
-            until = now if self._share is None else report_deadline(round_, self._share)
+            until = report_deadline(round_) if self._canary else now
             if now < until and not self._hurried(round_, TIME_TRAVEL_PROBE_SECONDS):
                 return wait(Why.CANARY, round_.number, until)
         with self._database.write("canary-judged") as session:
@@ -58,11 +57,11 @@ class Probe(StepHandler):
             canary = dict(stored.canary or {})
             if canary.get("verdict", "waiting") == "waiting":  # a report may have come meanwhile
                 stored.canary = canary | {"verdict": "missing"}
-                told = {
+                values = {
                     "round": round_.number,
                     "warning": "No canary report came in time; the round is anchored without one.",
                 }
-                events.append(session, "canary-missing", told, key=f"canary-missing:{round_.number}")
+                events.append(session, "canary-missing", values, key=f"canary-missing:{round_.number}")
             elif canary["verdict"] == "fell" and not canary.get("released"):
                 self._withhold(session, stored, canary)
                 return DONE
@@ -72,7 +71,7 @@ class Probe(StepHandler):
     def _withhold(self, session: Session, stored: Round, canary: dict[str, Any]) -> None:
         stored.step = Step.WITHHELD
         stored.error = "The canary withheld it. " + " ".join(canary["findings"])
-        told = {
+        values = {
             "round": stored.number,
             "findings": canary["findings"],
             "numbers": canary["numbers"],
@@ -81,7 +80,7 @@ class Probe(StepHandler):
             "anchorDeadline": stored.anchor_deadline,
         }
         key = f"round-withheld:{stored.number}:{stored.recomputed}"
-        events.append(session, "round-withheld", told, key=key)
+        events.append(session, "round-withheld", values, key=key)
 
     def withhold(self, round_: Round) -> Progress:
         """Take the step `withheld`."""
@@ -95,7 +94,7 @@ class Probe(StepHandler):
                 self._send_anchor(session, stored)
             return DONE
         if deadline is not None and self._hurried(round_, TIME_TRAVEL_RELEASE_SECONDS):
-            self._chain.node.move_clock(deadline)
+            self._chain.move_clock(deadline)
             return DONE
         return wait(Why.WITHHELD, round_.number, deadline or 0, problem=round_.error or "")
 

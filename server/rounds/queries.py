@@ -9,10 +9,14 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from folkmoot.ledger import costs
-from folkmoot.protocol.batch import read_entries
+from folkmoot.ledger.admission import NOBODY
+from folkmoot.ledger.entries import entries_of
+from folkmoot.ledger.events import UpdatesCommitted
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
+from folkmoot.rpc.client import LedgerReader
 from server.chain.indexer import by_name
+from server.chain.recorded import event_of
 from server.db import events
 from server.db.models import (
     Artifact,
@@ -54,20 +58,18 @@ def recorded(
     session: Session, round_: Round, account: str | None = None
 ) -> list[tuple[Commitment, ChainEvent]]:
     """Commitments that are on the chain (of one account), in the order of the entries."""
-    found = recorded_on(session, round_.number, bytes.fromhex(round_.base_state_root[2:]))
-    return [(one, event) for one, event in found if account in (None, one.contributor)]
+    entries = recorded_on(session, round_.number, bytes.fromhex(round_.base_state_root[2:]))
+    return [(one, event) for one, event in entries if account in (None, one.contributor)]
 
 
 def recorded_on(session: Session, number: int, base_state_root: bytes) -> list[tuple[Commitment, ChainEvent]]:
     """Commitments that are on the chain of a round with this base, in the order of the entries."""
-    found: list[tuple[Commitment, ChainEvent]] = []
-    for event in by_name(session, "UpdatesCommitted", str(number)):
-        bundle_hash = bytes.fromhex(event.arguments["bundleHash"][2:])
-        found += [
-            (entry.commitment(number, base_state_root, bundle_hash), event)
-            for entry in read_entries(bytes.fromhex(event.arguments["entries"][2:]))
-        ]
-    return found
+    return [
+        (entry.commitment(base_state_root), row)
+        for row in by_name(session, "UpdatesCommitted", str(number))
+        if isinstance(event := event_of(row), UpdatesCommitted)
+        for entry in entries_of(event)
+    ]
 
 
 def awaited(session: Session, round_number: int) -> list[Entry]:
@@ -97,8 +99,6 @@ def answered(session: Session, round_: Round, *, forgeable: bool) -> set[str]:
     A commitment on the chain without its update is none: anybody with stake could let others' time run out by it.
 
     Args:
-        session: A session.
-        round_: The round.
         forgeable: Also count refusals that anybody may have caused in the contributor's name. Only where nothing
             but a local clock hangs on it.
     """
@@ -168,3 +168,27 @@ def round_gas(session: Session, policy: Policy) -> int:
         if used:
             return int(used) // len(numbers)
     return costs.round_gas(policy.max_contributors)
+
+
+def enrolled(session: Session) -> set[str]:
+    """Accounts that are enrolled, as far as the events are read."""
+    query = select(ChainEvent).where(ChainEvent.name.in_(("Enrolled", "Left")))
+    accounts: set[str] = set()
+    for event in session.scalars(query.order_by(ChainEvent.block_number, ChainEvent.log_index)):
+        if event.name == "Enrolled":
+            accounts.add(event.account)
+        else:
+            accounts.discard(event.account)
+    return accounts
+
+
+def removable(session: Session, ledger: LedgerReader, number: int) -> list[str]:
+    """Enrolled accounts that the ledger would let anybody remove after a round.
+
+    In an open federation accounts with a commitment in the round are left out: they are not absent. In a closed one
+    they may have ceased to be members.
+    """
+    asked = enrolled(session)
+    if ledger.admission() == NOBODY:
+        asked -= set(session.scalars(select(Entry.contributor).where(Entry.round == number)))
+    return [account for account in sorted(asked) if ledger.can_remove(account)]

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.errors import InputError
-from folkmoot.flower.reports import ALREADY_SIGNED, ANSWERED, ASKED, FAILED, REFUSED, explained
+from folkmoot.flower.relay.reports import ALREADY_SIGNED, ANSWERED, ASKED, FAILED, REFUSED, explained
 from server.db import events
 from server.db.models import LogEntry, Round, RoundReport
 from server.db.steps import Step
@@ -31,10 +31,6 @@ def keep(session: Session, content: dict[str, Any], deadline: int) -> None:
         session: A session that writes.
         content: `round`, `complete`, `nodes` and `metrics`; its author has been checked.
         deadline: Of its signature.
-
-    Raises:
-        InputError: ``round-unknown``; ``invalid-report``: a node is there twice, or has not answered in a complete
-            report; ``report-outdated``: a newer one is there.
     """
     number, nodes = content["round"], {node["node"]: node for node in content["nodes"]}
     round_ = session.get(Round, number)
@@ -90,14 +86,14 @@ def _tell(session: Session, number: int, before: dict[str, Any], nodes: dict[str
 
 def is_complete(session: Session, number: int) -> bool:
     """Whether the operator says that nobody else is expected in a round."""
-    found = session.get(RoundReport, number)
-    return found is not None and found.complete
+    report = session.get(RoundReport, number)
+    return report is not None and report.complete
 
 
 def too_few(session: Session, number: int, entries: int, needed: int) -> str:
     """Say why a round is cancelled that has fewer entries than its policy needs."""
-    said = f"{entries} of at least {needed} contributors committed an update."
-    return f"{said} {reasons(session, number)}".strip()
+    text = f"{entries} of at least {needed} contributors committed an update."
+    return f"{text} {reasons(session, number)}".strip()
 
 
 def lost_by_rollback(session: Session, number: int) -> bool:
@@ -105,8 +101,8 @@ def lost_by_rollback(session: Session, number: int) -> bool:
 
     A node's word alone is not believed: a round of this number must have been lost.
     """
-    found = session.get(RoundReport, number)
-    if found is None or not any(node["code"] == ALREADY_SIGNED for node in found.document["nodes"]):
+    report = session.get(RoundReport, number)
+    if report is None or not any(node["code"] == ALREADY_SIGNED for node in report.document["nodes"]):
         return False
     rewound = session.scalars(select(LogEntry.data).where(LogEntry.type == "chain-rewound"))
     return any(number in (*data["back"], *data["gone"]) for data in rewound)
@@ -114,19 +110,19 @@ def lost_by_rollback(session: Session, number: int) -> bool:
 
 def reasons(session: Session, number: int) -> str:
     """Say why nodes of a round sent no update that was accepted, and what to do; empty if nothing was reported."""
-    found = session.get(RoundReport, number)
-    if found is None:
+    report = session.get(RoundReport, number)
+    if report is None:
         return ""
     counted = Counter(
         (node["state"], node["code"], node["detail"])
-        for node in found.document["nodes"]
+        for node in report.document["nodes"]
         if node["state"] in (REFUSED, FAILED)
     )
-    told = [
+    texts = [
         f"{count} {'node' if count == 1 else 'nodes'} {explained(*why)}"
         for why, count in counted.most_common(MOST_REASONS)
     ]
     others = counted.total() - sum(count for _, count in counted.most_common(MOST_REASONS))
     if others:
-        told.append(f"For {others} more reasons, see GET /v1/rounds/{number}/report.")
-    return " ".join(told)
+        texts.append(f"For {others} more reasons, see GET /v1/rounds/{number}/report.")
+    return " ".join(texts)

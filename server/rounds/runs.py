@@ -10,18 +10,19 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import ArtifactError, DatabaseError, FolkmootError, RpcError, StoreError
 from folkmoot.ledger.stakes import MAX_PENDING_ROUNDS
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.policy import Policy
-from folkmoot.runtime.units import format_amount
+from folkmoot.runtime.units import format_amount, format_duration, format_time
 from server.chain.view import ChainView
 from server.db import events
 from server.db.models import Round, Run
 from server.db.steps import UNSETTLED, Step
-from server.federation import Federation
 from server.rounds import queries
-from server.rounds.base import make_header, read_base
-from server.rounds.patience import Patience, told
+from server.rounds.inputs import read_base
+from server.rounds.patience import cancelled_wait, waits_until
 from server.rounds.phase import StepHandler
 from server.storage import Storage
 from server.waiting import DONE, STOPS_ALL, Progress, Waiting, Why, wait
@@ -32,18 +33,12 @@ class Runs(StepHandler):
 
     Args:
         storage: Where runs, rounds and states are.
-        chain: The chain.
-        federation: The federation.
-        patience: When a run waits before its next round.
     """
 
-    def __init__(
-        self, storage: Storage, chain: ChainView, federation: Federation, patience: Patience
-    ) -> None:
+    def __init__(self, storage: Storage, chain: ChainView, federation: Federation) -> None:
         super().__init__(storage.database, chain)
         self._storage = storage
         self._federation = federation
-        self._patience = patience
 
     def advance(self) -> Progress:
         """Open the next round or end the run, if it is time."""
@@ -63,8 +58,8 @@ class Runs(StepHandler):
                 data = {"run": run.id, "rounds": run.rounds}
                 events.append(session, "run-done", data, key=f"run-done:{run.id}")
             return DONE
-        if (until := self._patience.waits_until(run, datetime.now(UTC))) is not None:
-            return told(until, run.cancelled)
+        if (until := waits_until(run, datetime.now(UTC))) is not None:
+            return cancelled_wait(until, run.cancelled)
         try:
             return self._plan(run)
         except (RpcError, StoreError, DatabaseError, ArtifactError):
@@ -87,8 +82,20 @@ class Runs(StepHandler):
         pending = self._ledger.pending_rounds()
         if pending >= MAX_PENDING_ROUNDS:
             return wait(Why.TOO_MANY_PENDING, pending=pending, most=MAX_PENDING_ROUNDS)
+        if (early := self._too_early(policy, head.round)) is not None:
+            return early
         base = read_base(self._storage, self._federation, head.round, head.state_root)
-        header = make_header(self._federation, number, base, policy_id, policy.width)
+        deployment, manifest = self._federation.deployment, self._federation.manifest
+        header = RoundHeader.derive(
+            deployment.chain_id,
+            deployment.ledger,
+            manifest.hash,
+            number,
+            base.state_root,
+            policy_id,
+            policy.width,
+            base.exponents,
+        )
         with self._database.write("round-planned") as session:
             session.add(
                 Round(
@@ -112,6 +119,20 @@ class Runs(StepHandler):
             self._send(session, f"open:{number}", number, *opening)
         return DONE
 
+    def _too_early(self, policy: Policy, base: int) -> Progress | None:
+        """Return the wait for the policy's interval since the opening of the next round's base; None if it is over."""
+        if policy.interval == 0 or base == 0:
+            return None
+        opened = self._ledger.round(base).opened_at
+        earliest = opened + policy.interval
+        if self._chain.now() >= earliest:
+            return None
+        if self._chain.time_travel:
+            self._chain.move_clock(earliest)
+            return DONE
+        interval = format_duration(policy.interval)
+        return wait(Why.INTERVAL, until=earliest, base=base, opened=format_time(opened), interval=interval)
+
     def _short_of_stake(self, policy: Policy) -> Waiting | None:
         """Return why there is no stake for another bond, and when there will be; None if there is."""
         account = self._federation.coordinator
@@ -120,8 +141,8 @@ class Runs(StepHandler):
         missing = policy.bond - (stake - locked)
         if missing <= 0:
             return None
-        said = {"bond": policy.bond, "stake": stake, "locked": locked, "missing": missing}
-        data: dict[str, Any] = {name: format_amount(value) for name, value in said.items()}
+        values = {"bond": policy.bond, "stake": stake, "locked": locked, "missing": missing}
+        data: dict[str, Any] = {name: format_amount(value) for name, value in values.items()}
         data["amount"] = data["missing"].split()[0]
         if stake < policy.bond:
             return wait(Why.BOND_TOO_LOW, account=account, **data)
@@ -140,16 +161,12 @@ def stopping(session: Session, waiting: Sequence[Waiting]) -> list[Waiting]:
     """Return what of all that is waited for keeps the run from going on, the reason to name first."""
     open_ = queries.open_round(session)
     rounds = (None, open_.number if open_ else None)
-    found = [one for one in waiting if one.round in rounds or one.why in STOPS_ALL]
-    return [one for one in found if one.why is not Why.NO_RUN]
+    waits = [one for one in waiting if one.round in rounds or one.why in STOPS_ALL]
+    return [wait_ for wait_ in waits if wait_.why is not Why.NO_RUN]
 
 
 def check_appointed(chain: ChainView, address: str) -> None:
-    """Make sure that an account is the ledger's coordinator.
-
-    Raises:
-        FolkmootError: Another account is (`not-coordinator`).
-    """
+    """Make sure that an account is the ledger's coordinator."""
     appointed = chain.ledger.coordinator()
     if appointed != address:
         raise FolkmootError(
@@ -160,18 +177,13 @@ def check_appointed(chain: ChainView, address: str) -> None:
 
 
 def check_entitled(chain: ChainView, address: str, policy: Policy) -> None:
-    """Make sure that an account may open and anchor rounds, once those that hold its stake are over.
-
-    Raises:
-        FolkmootError: Another account is the coordinator (`not-coordinator`), or the stake is below the bond
-            (`bond-too-low`).
-    """
+    """Make sure that an account may open and anchor rounds, once those that hold its stake are over."""
     check_appointed(chain, address)
     stake = chain.vault.stake_of(address)
     if stake < policy.bond:
         raise FolkmootError(
             f"The coordinator's bond is {format_amount(policy.bond)}; {address} has {format_amount(stake)} at stake.",
-            remedy=f"Stake {format_amount(policy.bond - stake)} more with `folkmoot stake`.",
+            remedy=f"Stake {format_amount(policy.bond - stake)} more with `folkmoot enrol --only-stake`.",
             code="bond-too-low",
             details={"stake": str(stake), "bond": str(policy.bond)},
         )

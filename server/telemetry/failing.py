@@ -75,8 +75,10 @@ class Failing:
     def lasting(self) -> list[Failure]:
         """The steps that count as failing, the one that has failed for the longest time first."""
         with self._lock:
-            found = [one for one in self._failures.values() if one.defect or one.times >= LASTING]
-        return sorted(found, key=lambda one: one.since)
+            failures = [
+                failure for failure in self._failures.values() if failure.defect or failure.times >= LASTING
+            ]
+        return sorted(failures, key=lambda one: one.since)
 
 
 def _failure(step: str, error: Exception) -> Failure:

@@ -34,7 +34,7 @@ PURPOSES = (
     "releaseVoid",
 )
 """What transactions are for: the first word of their purposes."""
-TOLD = (
+EVENTS = (
     "round-opened",
     "update-received",
     "update-refused",
@@ -132,7 +132,7 @@ class Metrics:
         )
         for direction in ("in", "out"):
             self.carried.labels(direction)
-        for kind in TOLD:
+        for kind in EVENTS:
             self.events.labels(kind)
         for reason in Reason:
             self.refused.labels(str(reason))

@@ -39,7 +39,7 @@ class Progress:
     ) -> None:
         self._count = metrics.carried.labels(direction).inc
         self._direction, self._what, self._size, self._clock = direction, what, size, clock
-        self._began = self._told = clock()
+        self._began = self._logged = clock()
         self._line, self._done = 0, start
 
     def moved(self, line: int, done: int) -> None:
@@ -47,13 +47,13 @@ class Progress:
         self._count(line)
         self._line += line
         self._done = done
-        if self._clock() >= self._told + INTERVAL:
-            self._told = self._clock()
+        if self._clock() >= self._logged + INTERVAL:
+            self._logged = self._clock()
             self._tell("transfer")
 
     def ended(self) -> None:
         """Take note that the transfer is complete."""
-        if self._told > self._began:
+        if self._logged > self._began:
             self._tell("transferred")
 
     def _tell(self, event: str) -> None:

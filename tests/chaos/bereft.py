@@ -172,10 +172,10 @@ class Bereft(People):
         with self.database.read() as session:
             steps = {row.number: Step(row.step) for row in session.scalars(select(Round))}
         chain = self.world.chain
-        if sorted(steps) != list(range(1, chain.ledger_reader.next_round())):
+        if sorted(steps) != list(range(1, chain.ledger.next_round())):
             raise Stuck(f"the restored rounds are {sorted(steps)}, not those of the chain")
         for number, step in steps.items():
-            phase = chain.round(number).phase
+            phase = chain.ledger.round(number).phase
             if phase is Phase.CANCELLED and step is not Step.CANCELLED:
                 raise Stuck(f"round {number} is {phase.name.lower()}, and was restored as {step}")
         self.restored = steps
@@ -184,7 +184,7 @@ class Bereft(People):
 
     def _begin_again(self, number: int) -> None:
         """Start a run for the rounds that the lost one had not opened yet; those that are open go on without it."""
-        opened = self.world.chain.ledger_reader.next_round() - 1
+        opened = self.world.chain.ledger.next_round() - 1
         left = outcomes(self._later[max(0, opened - number) :]) + (opened < number)
         if left:
             self.start_run(left)
@@ -210,7 +210,7 @@ class Bereft(People):
     def _next(self, number: int, made: dict[str, Signed]) -> None:
         step = self.step(number)
         missing = [one for one in made.values() if (number, one.commitment.contributor) not in self.told]
-        over = self.miner.latest()[1] >= self.world.chain.round(number).commit_deadline
+        over = self.miner.latest()[1] >= self.world.chain.ledger.round(number).commit_deadline
         if missing and (step == Step.DELIVERY or (step == Step.COLLECTING and not over)):
             self._accepted(number, missing[0])
         elif step == Step.COLLECTING:

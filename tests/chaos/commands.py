@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot coordinator repair` and `restore`: killed at their fault points and at random times, and called again.
+"""`folkmoot coordinator rebuild`, of files and of all: killed at fault points and at random times, and called again.
 
 Knows nothing of what was lost; whoever calls says that.
 """
@@ -24,6 +24,8 @@ from folkmoot.runtime.fault_points import VARIABLE
 
 _STORE = tuple(point for point in POINTS if point.startswith("coordinator.file-"))
 REPAIR, RESTORE = "repair", "restore"
+WORDS = {REPAIR: ["files"], RESTORE: []}
+"""The words after `coordinator rebuild` for each of them."""
 COMMAND_POINTS = {
     REPAIR: [point for point in POINTS if point.startswith("repair.") or point in _STORE],
     RESTORE: [
@@ -119,7 +121,16 @@ class Command:
         return json.loads(printed)["error"]["code"] if status else None
 
     def _once(self, armed: list[str], kill_after: float | None) -> tuple[int, str]:
-        command = [sys.executable, "-m", "folkmoot", "coordinator", self.name, "--home", str(self.home)]
+        command = [
+            sys.executable,
+            "-m",
+            "folkmoot",
+            "coordinator",
+            "rebuild",
+            *WORDS[self.name],
+            "--home",
+            str(self.home),
+        ]
         command += [word for mirror in self.mirrors for word in ("--mirror", mirror)]
         faults = ",".join(f"{point}@{self._mark(point)}" for point in armed)
         began = time.monotonic()

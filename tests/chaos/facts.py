@@ -13,11 +13,11 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from folkmoot.audit.calls import decode_call
 from folkmoot.chain.client import Chain
 from folkmoot.ledger.entries import entries_of
 from folkmoot.ledger.events import RewardCredited, UpdatesCommitted
 from folkmoot.ledger.scan import scan
+from folkmoot.rpc.abi import decode_call
 from folkmoot.rpc.client import Phase
 from server.db.engine import Database
 from server.db.models import Artifact, Entry, LogEntry, Round, Run, Transaction, Update
@@ -43,16 +43,19 @@ class RoundFacts:
 
 def rounds_of(chain: Chain) -> dict[int, RoundFacts]:
     """Every round of the chain, by number."""
-    events = list(scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",)))
+    events = list(
+        scan(chain, chain.deployment.block, chain.rpc.block_number(), contracts=("ledger", "rewards"))
+    )
     found = {}
-    for number in range(1, chain.ledger_reader.next_round()):
-        view = chain.round(number)
+    for number in range(1, chain.ledger.next_round()):
+        view = chain.ledger.round(number)
         mine = [event for event in events if getattr(event, "round", None) == number]
         lists = [entries_of(event) for event in mine if isinstance(event, UpdatesCommitted)]
         entries = [(entry.contributor, entry.update_root.hex()) for listed in lists for entry in listed]
         rewards = sorted((e.contributor, e.amount) for e in mine if isinstance(e, RewardCredited))
         root = view.state_root.hex()
-        found[number] = RoundFacts(view.phase.name, root, view.settled, frozenset(entries), tuple(rewards))
+        settled = chain.rewards.is_settled(number)
+        found[number] = RoundFacts(view.phase.name, root, settled, frozenset(entries), tuple(rewards))
     return found
 
 
@@ -96,7 +99,7 @@ def violations_on_chain(
 
 def _effects(chain: Chain, coordinator: str) -> Iterator[tuple[str, int]]:
     """Function and round of the coordinator's transactions that took effect."""
-    for block in range(chain.deployment.block, chain.block_number() + 1):
+    for block in range(chain.deployment.block, chain.rpc.block_number() + 1):
         for transaction in chain.rpc.call("eth_getBlockByNumber", [hex(block), True])["transactions"]:
             if transaction["from"] != coordinator.lower():
                 continue

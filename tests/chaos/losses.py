@@ -197,7 +197,7 @@ class Losses:
 
     def _is_mirrored(self) -> bool:
         """Whether the mirror has the files of the genesis and of all rounds that are anchored on the chain."""
-        ledger = self.chain.ledger_reader
+        ledger = self.chain.ledger
         phases = {number: ledger.round(number).phase for number in range(1, ledger.next_round())}
         anchored = {number for number, phase in phases.items() if phase in (Phase.ANCHORED, Phase.FINAL)}
         with self.database.read() as session:

@@ -17,18 +17,17 @@ from typing import Any, TypeVar
 import httpx
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
-from web3.contract.contract import ContractFunction
 from web3.exceptions import TransactionNotFound, Web3Exception
 
+from folkmoot.chain.fees import REPLACE_SECONDS
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import CoordinatorError, FolkmootError, UpdateRefused
+from folkmoot.errors import ChainError, CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, delivery_calls, demand_call
 from folkmoot.protocol.commitment import Domain
-from folkmoot.rpc.client import Phase
+from folkmoot.rpc.client import Call, Phase
 from folkmoot.runtime.units import UNIT
-from server.chain.fees import REPLACE_SECONDS
 from server.db.engine import Database
 from server.db.models import LogEntry, Round, Transaction, Update
 from server.db.steps import ENDED, Step
@@ -60,9 +59,7 @@ class Wallet:
         self._w3 = world.chain.w3
         self._depth = depth
 
-    def send(
-        self, function: ContractFunction, account: LocalAccount, *, gwei: int = 2, may_fail: bool = False
-    ) -> bool:
+    def send(self, function: Call, account: LocalAccount, *, gwei: int = 2, may_fail: bool = False) -> bool:
         """Send a call and wait until it is settled; whether it succeeded.
 
         Raises:
@@ -74,7 +71,7 @@ class Wallet:
                 nonce, raw = self._sign(function, account, gwei)
                 digest = self._w3.eth.send_raw_transaction(raw)
                 succeeded = self._settled(account, nonce, raw, digest, end)
-            except Web3Exception as error:
+            except (ChainError, Web3Exception) as error:
                 if may_fail:
                     return False
                 problem = str(error)
@@ -85,11 +82,9 @@ class Wallet:
             if succeeded or may_fail:
                 return succeeded
             problem = "it reverted"
-        raise Stuck(f"{function.fn_name} of {account.address} came to nothing: {problem}")
+        raise Stuck(f"{function.name} of {account.address} came to nothing: {problem}")
 
-    def post(
-        self, function: ContractFunction, account: LocalAccount, *, nonce: int | None = None, gwei: int
-    ) -> str:
+    def post(self, function: Call, account: LocalAccount, *, nonce: int | None = None, gwei: int) -> str:
         """Put a call into the pool, in the place of another one that has its nonce; return its hash.
 
         Args:
@@ -103,7 +98,7 @@ class Wallet:
         return self._w3.eth.send_raw_transaction(self._sign(function, account, gwei, nonce)[1]).to_0x_hex()
 
     def _sign(
-        self, function: ContractFunction, account: LocalAccount, gwei: int, nonce: int | None = None
+        self, function: Call, account: LocalAccount, gwei: int, nonce: int | None = None
     ) -> tuple[int, bytes]:
         eth, tip = self._w3.eth, gwei * 10**9
         if nonce is None:
@@ -112,10 +107,13 @@ class Wallet:
             "from": account.address,
             "nonce": nonce,
             "chainId": eth.chain_id,
+            "to": function.to,
+            "data": function.data,
+            "value": 0,
             "maxPriorityFeePerGas": tip,
             "maxFeePerGas": 4 * eth.get_block("latest")["baseFeePerGas"] + tip,
         }
-        signed = account.sign_transaction(function.build_transaction(fields))
+        signed = account.sign_transaction(fields | {"gas": eth.estimate_gas(fields)})
         return nonce, bytes(signed.raw_transaction)
 
     def _settled(self, account: LocalAccount, nonce: int, raw: bytes, digest: Any, end: float) -> bool | None:
@@ -131,7 +129,7 @@ class Wallet:
                     return None
                 try:
                     eth.send_raw_transaction(raw)
-                except Web3Exception:
+                except (ChainError, Web3Exception):
                     continue  # it is still in the pool
             else:
                 if eth.block_number - receipt["blockNumber"] + 1 >= self._depth:
@@ -225,7 +223,7 @@ class People:
         self.wait(lambda: self._download(number), "the model")
         report = b'{"accuracy":1}'
         self.wait(lambda: self.api.upload_report(report, self.world["ben"], self.domain), "the report")
-        view = self.world.chain.round(number)
+        view = self.world.chain.ledger.round(number)
         self.miner.move_clock(view.challenge_deadline - 60)
         with self.round_files.hidden(str(self.view(number)["mean"])):
             self._demand(number, DataKind.MEAN)
@@ -236,7 +234,7 @@ class People:
             lambda: all(self.world.chain.read(answered(demand))[3] == 2 for demand in (1, 2)), "the answers"
         )
         with self.supervisor.frozen():
-            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            self.miner.move_clock(self.world.chain.ledger.round(number).challenge_deadline)
             function = self.world.chain.ledger.functions.finalize(number)
             self.wallet.send(function, self.world["outsider"], may_fail=True)
         self.wait(lambda: self.step(number) == Step.SETTLED, "the rewards", self._to_challenge_deadlines)
@@ -251,7 +249,7 @@ class People:
         self._contribute(number, ("ada", "ben", "cleo"))
         self._report(number, 0.5)
         self.wait(lambda: self.step(number) == Step.WITHHELD, "that the round is withheld")
-        deadline = self.world.chain.round(number).anchor_deadline
+        deadline = self.world.chain.ledger.round(number).anchor_deadline
         self.wait(
             lambda: self.step(number) == Step.CANCELLED,
             "the cancellation",
@@ -278,7 +276,7 @@ class People:
         self.wait(release, "the release")
         self.wait(lambda: self._past(number, Step.ANCHORED), "the anchor")
         with self._settling_calmly(), self.miner.hold():
-            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            self.miner.move_clock(self.world.chain.ledger.round(number).challenge_deadline)
             self.wait(lambda: self._signed(f"finalize:{number}") is not None, "the signed final word")
             function = self.world.chain.ledger.functions.finalize(number)
             outsider = self.world["outsider"]
@@ -326,7 +324,7 @@ class People:
 
     def _given_up(self, number: int) -> None:
         """Nobody brings the files of a round's entries."""
-        view = self.world.chain.round(number)
+        view = self.world.chain.ledger.round(number)
         self.wait(
             lambda: self._problem(number),
             "that no outcome can be computed",
@@ -428,7 +426,7 @@ class People:
         self._contribute(number, ("ada", "ben", "cleo"))
         self._anchored(number)
         with self.miner.calm(), self.miner.hold():
-            self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+            self.miner.move_clock(self.world.chain.ledger.round(number).challenge_deadline)
             self.wait(lambda: self._signed(f"finalize:{number}") is not None, "the signed final word")
             self.wait(lambda: self._sent(f"finalize:{number}"), "that it is sent")
             self.miner.take_back(self.miner.latest()[0], clock=True)
@@ -442,7 +440,7 @@ class People:
         self._anchored(number)
         with self.miner.hold():
             with self.supervisor.down():
-                self.miner.move_clock(self.world.chain.round(number).challenge_deadline)
+                self.miner.move_clock(self.world.chain.ledger.round(number).challenge_deadline)
                 block = self._final_word(number)
             with self.supervisor.down(at="coordinator.settle-queued.after"):
                 self.miner.take_back(block)
@@ -582,7 +580,7 @@ class People:
 
     def _end_window(self, number: int, entries: int) -> None:
         """Move the clock to the end of the commit window, if all entries are so deep."""
-        ledger = self.world.chain.ledger_reader
+        ledger = self.world.chain.ledger
         view = ledger.round(number)
         deep = max(0, self.miner.latest()[0] - self.depth)
         if ledger.round(number, block=deep).entries == entries:
@@ -631,7 +629,7 @@ class People:
         self.wallet.send(chain.token.functions.approve(chain.deployment.vault, amount), giver)
         self.wallet.send(chain.vault.functions.stake(self.world[name].address, amount), giver)
 
-    def _nothing(self) -> ContractFunction:
+    def _nothing(self) -> Call:
         """A call that changes nothing that anybody looks at."""
         return self.world.chain.token.functions.approve(self.world["outsider"].address, 0)
 
@@ -647,7 +645,7 @@ class People:
         contract = chain.data_availability
         deposit = chain.read(contract.functions.deposit())
         self.wallet.send(chain.token.functions.approve(contract.address, deposit), who)
-        self.wallet.send(contract.functions[call.function](*call.arguments), who)
+        self.wallet.send(getattr(contract.functions, call.function)(*call.arguments), who)
 
     def _download(self, number: int) -> bool:
         response = self.api._client().get(f"/v1/models/{number}/download")
@@ -754,7 +752,7 @@ class People:
             query = select(Round.number).where(Round.step == Step.ANCHORED).order_by(Round.number)
             number = session.scalar(query.limit(1))
         if number is not None:
-            view = self.world.chain.round(number)
+            view = self.world.chain.ledger.round(number)
             if view.phase is Phase.ANCHORED:
                 self.miner.move_clock(view.challenge_deadline)
 

@@ -12,14 +12,15 @@ from typing import Any
 
 from client.keeper.keeper import Keeper
 from client.keeper.transfers import Transfers
-from client.node.node import NodeOptions, node_command, node_environment, read_genesis
+from client.node.node import NodeOptions, node_command, node_environment
 from client.signer.agent import RECORD_FOLDER, SignerAgent
 from client.signer.checks import SigningRules
 from client.signer.keys import LocalKey
+from folkmoot.artifacts.federation import Federation
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.records import HOME
+from folkmoot.flower.contributor import HOME, Contributor
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.rpc.client import LedgerReader
 from folkmoot.rpc.quorum import open_rpc
 from folkmoot.runtime.processes import Supervisor, accepts_connections, free_port
 from folkmoot.runtime.superlink import SuperLink
@@ -62,19 +63,15 @@ class Flower(contextlib.ExitStack):
         config: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> int:
-        """Start a node and its signer agent if there is an account; return the node's port.
+        """Start a node, and its signer agent and keeper if there is an account; return the node's port.
 
-        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is. With `keeper` it has a
-        keeper, which shows its transfers there.
+        The node is ours, with more options of `NodeOptions`, or Flower's own SuperNode as it is. Its keeper shows its
+        transfers in `keeper`.
         """
         contributor.save()
         if account is not None:
             self.enter_context(agent_of(contributor, account, contributor.home / RECORD_FOLDER))
-        if keeper is not None:
-            deployment = Deployment.from_json(contributor.deployment)
-            with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
-                genesis, manifest = read_genesis(rpc, api, deployment)
-            self.enter_context(Keeper(contributor, manifest, genesis, (), keeper))
+            self.enter_context(keeper_of(contributor, keeper))
         port = free_port()
         share = {"partition-id": contributor.partition, "num-partitions": contributor.partitions}
         config = {**share, **(config or {})}
@@ -129,11 +126,20 @@ class Flower(contextlib.ExitStack):
         return result, lines
 
 
+def keeper_of(contributor: Contributor, transfers: Transfers | None = None) -> Keeper:
+    """Return the keeper of a contributor, whose coordinator must be running."""
+    deployment = Deployment.from_json(contributor.deployment)
+    with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
+        opened = Federation.open(deployment, api.files, LedgerReader(rpc, deployment.ledger))
+    return Keeper(contributor, opened.manifest, opened.genesis, (), transfers or Transfers(bar=False))
+
+
 def agent_of(contributor: Contributor, account: Any, record: Path) -> SignerAgent:
     """Return the signer agent of a contributor, whose coordinator must be running."""
     deployment = Deployment.from_json(contributor.deployment)
     with open_rpc(contributor.rpc) as rpc, CoordinatorApi(contributor.coordinator) as api:
-        rules = SigningRules(deployment, read_genesis(rpc, api, deployment)[1])
+        opened = Federation.open(deployment, api.files, LedgerReader(rpc, deployment.ledger))
+        rules = SigningRules(deployment, opened.manifest)
     return SignerAgent(LocalKey(account), rules, contributor.rpc, contributor.socket, record)
 
 

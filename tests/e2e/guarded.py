@@ -51,7 +51,17 @@ class Guarded(LocalFederation):
         self.start_superlink()
         count = str(self.plan.contributors)
         done = self.folkmoot(
-            *("prepare", "--rpc", self.rpc_url, "--home", self.plan.home, "--contributors", count, "--json")
+            *(
+                "up",
+                "--only-prepare",
+                "--rpc",
+                self.rpc_url,
+                "--home",
+                self.plan.home,
+                "--contributors",
+                count,
+                "--json",
+            )
         )
         assert done.returncode == 0, done.stdout + done.stderr
         self.start_coordinator()
@@ -114,8 +124,8 @@ class Guarded(LocalFederation):
 
     def certificate(self) -> dict[str, object]:
         """Make the SuperLink's certificate, or leave it if it is good; say which."""
-        names = [word for name in self.names for word in ("--name", name)]
-        made = self.folkmoot("superlink", "certificate", *names, "--out", self.tls, "--json")
+        names = [word for name in self.names for word in ("--certificate", name)]
+        made = self.folkmoot("superlink", *names, "--out", self.tls, "--json")
         assert made.returncode == 0, made.stdout + made.stderr
         found: dict[str, object] = json.loads(made.stdout)
         return found
@@ -123,7 +133,7 @@ class Guarded(LocalFederation):
     def admit(self, *keys: Path) -> subprocess.CompletedProcess[str]:
         """Put nodes on the list."""
         listed = ("--superlink", self.superlink, "--json", "--root-certificates", self.tls / "ca.pem")
-        return self.folkmoot("superlink", "admit", *keys, *listed)
+        return self.folkmoot("superlink", *(word for key in keys for word in ("--admit", key)), *listed)
 
 
 def until(look: Callable[[], bool], seconds: float = 300) -> None:

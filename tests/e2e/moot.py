@@ -63,7 +63,7 @@ def moot(
     names: tuple[str, ...],
     keepers: Mapping[str, Transfers] | None = None,
 ) -> Iterator[Moot]:
-    """Run a federation with one node for each name, and a keeper for some of them."""
+    """Run a federation with one node for each name; some of them show their transfers."""
     write(root / "genesis", manifest, state, genesis)
     password = root / "password"
     password.write_text(factories.PASSWORD)

@@ -20,7 +20,7 @@ from folkmoot.devnet.federation import BOND, REWARD
 from tests.e2e.test_demo import DEMO, left_behind
 
 
-def tell(cheat: str, home: Path, rounds: int = 1) -> tuple[dict[str, Any], str]:
+def tell(cheat: str, home: Path, rounds: int = 1, contributors: int = 3) -> tuple[dict[str, Any], str]:
     """Run the demo of a cheat; return its summary and what it told."""
     words = (
         "--cheat",
@@ -30,7 +30,7 @@ def tell(cheat: str, home: Path, rounds: int = 1) -> tuple[dict[str, Any], str]:
         "--task",
         "digits",
         "--contributors",
-        "3",
+        contributors,
         "--rounds",
         rounds,
         "--json",
@@ -59,6 +59,37 @@ def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
     assert "Round 1 is right" in told, "an honest round is never challenged"
     assert "Round 3 is right" in told
     assert summary["audit"]["recomputed"] == 2
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.slow
+def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -> None:
+    summary, told = tell("pay", tmp_path / "demo")
+    assert summary["round"] == 2
+    assert int(summary["stakeBefore"]) - int(summary["stakeAfter"]) == BOND
+    assert (summary["burnt"], summary["reward"]) == (str(BOND), "0"), "nobody is paid for a vote"
+    assert summary["watcherAfter"] == summary["watcherBefore"], "its deposit is back"
+    assert (summary["headBefore"], summary["headAfter"]) == (1, 1)
+    words = " ".join(told.split())
+    assert "the pay is not what it must be" in words
+    assert "this lie is not proven" in words
+    assert "folkmoot propose --uphold 2" in words
+    assert "was proven wrong" not in words
+    assert "Round 3 is right" in words
+    assert summary["audit"]["recomputed"] == 2
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.slow
+def test_who_leaves_others_out_earns_nothing_by_it(tmp_path: Path) -> None:
+    summary, told = tell("left-out", tmp_path / "demo", contributors=4)
+    assert sorted(summary["gas"]) == ["contributor-1", "contributor-2"]
+    assert all(60_000 < used < 110_000 for used in summary["gas"].values())
+    assert 0 < int(summary["puppets"]) <= 2 * int(summary["share"]) + 10**6
+    assert int(summary["others"]) > 0
+    assert summary["stakeBefore"] == summary["stakeAfter"]
+    assert summary["audit"]["recomputed"] == 2
+    assert "signed that it has the update, and has not recorded it" in told
 
 
 @pytest.mark.timeout(400)
@@ -102,7 +133,7 @@ def test_who_fills_a_round_earns_one_share_for_one_trained_update(tmp_path: Path
     assert summary["entries"] == len(reasons) == 3 + 4
     assert summary["batch"]["status"] == 1
     assert summary["batch"]["place"] == 2, "both of the attacker's transactions came first"
-    assert 0 <= int(summary["net"]) <= int(summary["bound"]) == REWARD // 7
+    assert 0 <= int(summary["net"]) <= int(summary["bound"]) == REWARD // summary["places"]
     assert summary["audit"]["recomputed"] == 1
 
 
@@ -126,7 +157,8 @@ def test_what_can_not_be_shown_is_said(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "folkmoot", "demo", "--home", str(tmp_path / "demo"), "--json"]
     for words, code in (
         (["--cheat", "theft"], "unknown-cheat"),
-        (["--cheat", "weights", "--rule", "guarded_mean"], "cheat-not-shown"),
+        (["--cheat", "weights", "--rule", "mean"], "cheat-not-shown"),
+        (["--cheat", "pay", "--rule", "multi_krum:1,0"], "cheat-not-shown"),
         (["--cheat", "spam", "--root", "good"], "cheat-not-shown"),
         (["--cheat", "capture", "--attack", "1=sign-flip"], "cheat-not-shown"),
     ):

@@ -8,7 +8,6 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -74,13 +73,11 @@ def digests(here: Moot, run: str) -> list[str]:
         key=lambda view: int(view["round"]),
     )
     found = []
-    with TemporaryDirectory() as folder:
-        for name in (rounds[0]["baseState"], *(view["state"] for view in rounds)):
-            path = here.api.download(name, Path(folder, name), manifest.state_file_size)
-            state = State.from_bytes(path.read_bytes(), manifest)
-            arrays = manifest.unflatten(state.to_float32(), dtypes=True).values()
-            data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
-            found.append(hashlib.sha256(data).hexdigest()[:16])
+    for name in (rounds[0]["baseState"], *(view["state"] for view in rounds)):
+        state = State.from_bytes(here.api.files.read(name, manifest.state_file_size), manifest)
+        arrays = manifest.unflatten(state.to_float32(), dtypes=True).values()
+        data = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays)
+        found.append(hashlib.sha256(data).hexdigest()[:16])
     return found
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.federation import LocalFederation, Plan, prepare
-from folkmoot.flower.reports import NODE_LOG
+from folkmoot.flower.relay.reports import NODE_LOG
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import ENDING, Supervisor
 from tests.e2e.test_demo import processes_of
@@ -105,7 +105,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         (root / "failing").write_text("")
         with Supervisor(plan.logs) as supervisor:
             federation = LocalFederation(plan, supervisor)
-            federation.node_words = ("--pass-env", "FAILING", "--data", root / "failing")
+            federation.node_words = ("--set", "pass-env=FAILING", "--data", root / "failing")
             federation.start_superlink()
             federation.start_chain()
             prepare(plan, federation.rpc_url)

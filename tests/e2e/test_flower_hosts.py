@@ -24,7 +24,7 @@ from tests.hosts import Host, hosts, why_no_hosts
 EVERYONE = {1, 2, 3}
 PULLED, NARROW = 2, 3
 """Contributors with such a cable."""
-NARROW_KBIT = 128
+NARROW_KBIT = 512
 OUT = 10
 """Seconds for which the cable is pulled."""
 BACK = 400

@@ -20,6 +20,7 @@ from folkmoot.devnet.federation import LocalFederation, Plan, prepare
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.processes import Child, Supervisor
 from folkmoot.sandbox.monitor import tree_of
+from tests import fixed_values
 
 NODES, ROUNDS = 2, 3
 WINDOW = 8
@@ -60,6 +61,11 @@ task = Task()
 class Moot(LocalFederation):
     """A federation whose nodes can be gone for a while."""
 
+    def coordinator_program(self) -> list[str]:
+        """Return the command of a coordinator whose pauses after cancelled rounds are short."""
+        pauses = {"server.rounds.patience.FIRST_PAUSE": 0.5, "server.rounds.patience.LONGEST_PAUSE": 2}
+        return [*fixed_values.command(pauses), "coordinator"]
+
     def kill(self, name: str) -> None:
         """Let nothing of a node be left, as if its machine were switched off."""
         child = self._child(name)
@@ -86,8 +92,6 @@ def moot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Moot]:
     (tmp_path / "swift.py").write_text(TASK)
     monkeypatch.chdir(tmp_path)  # the task is found in the current folder, as a user has it
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    monkeypatch.setenv("FOLKMOOT_COORDINATOR_CANCELLED_PAUSE", "0.5")
-    monkeypatch.setenv("FOLKMOOT_COORDINATOR_LONGEST_CANCELLED_PAUSE", "2")
     # By the clock, the window may be short. The task does not take all of it.
     plan = Plan(
         tmp_path / "moot",

@@ -19,8 +19,8 @@ from client.node.access import Access
 from folkmoot.flower.contributor import Contributor
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.rpc.client import Phase
-from server.relay import flower_run
-from tests.e2e.flower import Flower, agent_of, anchored
+from folkmoot.runtime.flower_internals import build_bundle
+from tests.e2e.flower import Flower, agent_of, anchored, keeper_of
 from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 
 PLAIN = Path(__file__).parent / "plain_app"
@@ -59,7 +59,7 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
 
 @contextmanager
 def nodes_in(flower: Flower, world: World, records: Path) -> Iterator[None]:
-    """Point the nodes to a world, and run their signer agents while the block runs."""
+    """Point the nodes to a world, and run their signer agents and keepers while the block runs."""
     with ExitStack() as stack:
         for name in NAMES:
             contributor = Contributor(
@@ -74,6 +74,7 @@ def nodes_in(flower: Flower, world: World, records: Path) -> Iterator[None]:
             )
             contributor.save()
             stack.enter_context(agent_of(contributor, account(name), records / name))
+            stack.enter_context(keeper_of(contributor))
         yield
 
 
@@ -98,7 +99,7 @@ def test_two_lines_anchor_an_ordinary_app(flower: Flower, model: dict[str, Any],
     assert world.run_state == "done"
     assert not world.refusals
     # Both nodes, the one with forks and the stock one, ran the very bundle that was sent.
-    bundle = hashlib.sha256(flower_run.build(app)).digest()
+    bundle = hashlib.sha256(build_bundle(app)).digest()
     for one in world.rounds[1:]:
         assert {account(name).address for name in NAMES} == set(one.updates)
         assert {commitment.bundle_hash for commitment, _ in one.updates.values()} == {bundle}
@@ -124,11 +125,11 @@ def test_nodes_refuse_a_base_that_is_not_the_chains(
 ) -> None:
     manifest = Manifest.from_arrays("plain", model, {"of": "another federation"})
     with World(manifest, model, expect=2, rounds=1) as world, nodes_in(flower, world, tmp_path):
-        world.falsify_base()
+        world.rounds[0].state_root = b"\x07" * 32
         refusals: list[str] = []
 
         def watch(line: str) -> None:
-            if "wrong-base: the base model has the state root" in line:
+            if "wrong-base: The state " in line:
                 refusals.append(line)
                 if len(refusals) == 2:
                     world.rounds[-1].phase = Phase.CANCELLED  # else the relay would wait for others

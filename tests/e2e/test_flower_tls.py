@@ -32,7 +32,7 @@ def test_strangers_stay_out_and_an_expired_certificate_passes(guarded: Guarded) 
     ca = guarded.tls / "ca.pem"
     for words, code, said in (
         (["--root-certificates", ca], "node-key-missing", "--node-key"),
-        (["--root-certificates", ca, "--node-key", guarded.key(1)], "node-unknown", "superlink admit"),
+        (["--root-certificates", ca, "--node-key", guarded.key(1)], "node-unknown", "superlink --admit"),
     ):
         refused = subprocess.run(
             guarded.join_command(1, *words),

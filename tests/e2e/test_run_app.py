@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests import apps
-from tests.e2e.test_demo import left_behind
+from tests.e2e.test_demo import ELSEWHERE, left_behind
 
 QUICKSTART = Path(__file__).parent / "quickstart"
 
@@ -29,6 +30,7 @@ def run(app: Path, home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
         text=True,
         check=False,
         timeout=560,
+        env={**os.environ, **ELSEWHERE},
     )
     assert "Traceback" not in done.stderr
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr

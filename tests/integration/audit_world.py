@@ -39,6 +39,7 @@ from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate, UpdateReader
 from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.rpc.abi import encode_call
 from folkmoot.runtime.units import UNIT
 from tests import carried, factories
 from tests.http_servers import Handler, serving
@@ -124,6 +125,7 @@ class World:
     policies: list[Policy]
     head: int = 0
     rounds: dict[int, RoundRecord] = field(default_factory=dict)
+    manifest: Manifest = MANIFEST
 
     @classmethod
     def create(
@@ -148,7 +150,7 @@ class World:
             admission=admission,
         )
         resolved = policy.resolved(made.deployment.arbiter)
-        return cls(made, folder, {0: state}, {0: EXPONENTS}, [resolved])
+        return cls(made, folder, {0: state}, {0: EXPONENTS}, [resolved], manifest=MANIFEST)
 
     def copied(self, path: Path) -> World:
         """Return a world that can go another way, with a copy of the artifacts."""
@@ -179,10 +181,10 @@ class World:
         """Open the next round; return its number."""
         number = max(self.rounds, default=0) + 1
         place = self.federation.deployment
-        root = self.states[self.head].root(MANIFEST.hash)
+        root = self.states[self.head].root(self.manifest.hash)
         header = RoundHeader(
             number,
-            MANIFEST.hash,
+            self.manifest.hash,
             root,
             len(self.policies),
             self.policies[-1].width,
@@ -205,7 +207,7 @@ class World:
         """Return what a contributor commits to and sends that trained from ``start`` to ``end``, float32[n] both."""
         header, address = self.rounds[number].header, factories.account(name).address
         update = encode_update(
-            start, end, header.exponents, MANIFEST, header.seed, address, width=header.width
+            start, end, header.exponents, self.manifest, header.seed, address, width=header.width
         )
         commitment = Commitment(address, number, header.base_state_root, update.root, update.sum_squares)
         return commitment, update.data
@@ -253,7 +255,7 @@ class World:
         self.advance(record.policy.commit_window)
         mean = MeanBytes()
         outcome = compute_round(
-            MANIFEST,
+            self.manifest,
             record.header,
             record.policy,
             self.states[record.base],
@@ -271,7 +273,9 @@ class World:
         self.folder.put(outcome.artifacts_file, by_keccak=True)
         anchor = cheat(self, outcome) if cheat else outcome.anchor
         if anchor.weights != outcome.weights:  # A lie about weights is one lie, not two.
-            anchor = replace(anchor, entries_root=entries_tree(record.commitments, anchor.weights).root)
+            pays = [pay if weight else 0 for weight, pay in zip(anchor.weights, anchor.pays, strict=False)]
+            root = entries_tree(record.commitments, anchor.weights).root
+            anchor = replace(anchor, pays=tuple(pays), entries_root=root)
         self.send("ledger", "anchor", number, entries_hash(record.commitments), anchor.abi_tuple())
         record.outcome, record.anchor = outcome, anchor
         self.states[number], self.exponents[number] = outcome.state, outcome.next_exponents
@@ -285,7 +289,7 @@ class World:
         self.advance(record.policy.challenge_window)
         self.send("ledger", "finalize", number)
         entries = [(c.contributor, c.struct_hash) for c in record.commitments]
-        self.send("ledger", "settle", number, entries, record.anchor.abi_tuple())
+        self.send("rewards", "settle", number, entries, record.anchor.abi_tuple())
 
     def cancel(self, number: int) -> None:
         """Cancel a round that nobody can anchor any more."""
@@ -304,8 +308,9 @@ class World:
 
     def call(self, contract: str, function: str, *arguments: Any) -> governance.Call:
         """Return a call for a proposal."""
-        data = getattr(self.federation.chain, contract).encode_abi(function, list(arguments))
-        return governance.Call(getattr(self.federation.deployment, contract), 0, bytes.fromhex(data[2:]))
+        return governance.Call(
+            getattr(self.federation.deployment, contract), 0, encode_call(contract, function, *arguments)
+        )
 
     def propose(self, calls: list[governance.Call], text: str) -> int:
         """Propose as Ada; return the proposal's number."""
@@ -323,7 +328,7 @@ class World:
         """Wait for the end of the vote, queue, wait, execute. Anybody may."""
         chain, anybody = self.federation.chain, factories.account("outsider")
         found = governance.find(chain, str(number))
-        self.advance(found.deadline - chain.timestamp() + 1)
+        self.advance(found.deadline - chain.rpc.latest_timestamp() + 1)
         governance.queue(chain, anybody, found)
         self.advance(factories.GOVERNANCE.timelock_delay + 1)
         governance.execute(chain, anybody, found)
@@ -366,7 +371,7 @@ def build(anvil: Anvil, path: Path) -> World:
     world.commit(first, ["ada", "ben", "cleo"], own=["dora"])
     world.anchor(first)
     world.finalize(first)
-    world.send("ledger", "claim", factories.account("ada").address)
+    world.send("rewards", "claim", factories.account("ada").address)
 
     second = world.open()
     world.commit(second, ["ada"])
@@ -419,7 +424,7 @@ class Related(World):
 def build_related(anvil: Anvil, path: Path) -> Related:
     """Play more rounds than a window has. The coordinator has a root set in rounds 2 and 5; round 4 is cancelled."""
     # A bond of which the stake covers all of these rounds at once.
-    policy = factories.policy(rule="guided_mean", min_contributors=2, challenge_window=60, bond=40 * 10**18)
+    policy = factories.policy(rule="clamped_mean", min_contributors=2, challenge_window=60, bond=40 * 10**18)
     world = Related.create(anvil, path, policy)
     for number in range(1, ROUNDS + 1):
         world.open()

@@ -121,15 +121,16 @@ def mortal(
 
 @pytest.fixture
 def folkmoot(
-    world: factories.Federation,
+    world: factories.Federation | World,
     keystore: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., dict[str, Any]]:
     """Run a command as somebody, with --json; return what it prints. `fails` is the expected exit status."""
-    world.deployment.save(tmp_path / "deployment.json")
-    monkeypatch.setenv("FOLKMOOT_RPC", world.anvil.url)
+    made = world.federation if isinstance(world, World) else world
+    made.deployment.save(tmp_path / "deployment.json")
+    monkeypatch.setenv("FOLKMOOT_RPC", made.anvil.url)
     monkeypatch.setenv("FOLKMOOT_DEPLOYMENT", str(tmp_path / "deployment.json"))
     monkeypatch.setenv("FOLKMOOT_PASSWORD", factories.PASSWORD)
 
@@ -138,6 +139,7 @@ def folkmoot(
         status = run([*words, "--json"])
         printed = capsys.readouterr()
         assert status == fails, printed.out + printed.err
+        assert "Traceback" not in printed.err
         document: dict[str, Any] = json.loads(printed.out)
         return document
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ from server.genesis import import_genesis
 from server.home import open_account
 from server.settings import Settings
 from server.worker import Worker
-from tests import carried, factories
+from tests import carried, factories, fixed_values
 
 MANIFEST = Manifest(task="tests", arrays=(Tensor("weight", (20, 30)), carried.TABLE, Tensor("bias", (30,))))
 EXPONENTS = (-8, -8)
@@ -200,10 +199,22 @@ class Running:
 
 @contextmanager
 def running(
-    home: Path, world: factories.Federation, start: Start | None = None, *, lie: str = "", **settings: Any
+    home: Path,
+    world: factories.Federation,
+    start: Start | None = None,
+    *,
+    lie: str = "",
+    values: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Iterator[Running]:
-    """Make a coordinator and run it in this process, on a port of its own; one that lies, if a lie is given."""
-    with serving(make_home(home, world, start, **settings), world, lie) as found:
+    """Make a coordinator and run it in this process, on a port of its own; one that lies, if a lie is given.
+
+    `values` are other values of constants (`tests.fixed_values`).
+    """
+    with (
+        fixed_values.other_values(values or {}),
+        serving(make_home(home, world, start, **settings), world, lie) as found,
+    ):
         yield found
 
 
@@ -270,7 +281,7 @@ def open_round(api: CoordinatorApi, number: int) -> tuple[CurrentRound, RoundHea
         return found if found and found.round == number and found.phase == "open" else None
 
     current: CurrentRound = until(wanted, what=f"round {number}")
-    state = State.from_bytes(api.artifact(current.base_state), MANIFEST)
+    state = State.from_bytes(api.files.read(current.base_state), MANIFEST)
     return current, RoundHeader.decode(current.header), state
 
 
@@ -280,10 +291,12 @@ class Process:
     Args:
         home: Its folder.
         port: Its port.
+        values: Other values of constants (`tests.fixed_values`).
     """
 
-    def __init__(self, home: Path, port: int) -> None:
+    def __init__(self, home: Path, port: int, values: dict[str, Any] | None = None) -> None:
         self.home = home
+        self._values = values or {}
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -294,7 +307,7 @@ class Process:
 
     def start(self) -> None:
         """Start it; do not wait."""
-        command = [sys.executable, "-m", "folkmoot", "coordinator", "serve", "--home", str(self.home)]
+        command = [*fixed_values.command(self._values), "coordinator", "serve", "--home", str(self.home)]
         with (self.home / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "--port", str(self.port)], stdout=log, stderr=log, env=dict(os.environ)

@@ -20,12 +20,12 @@ from eth_utils.address import to_canonical_address, to_checksum_address
 from folkmoot.aggregation.gram_tree import ENTRY_BYTES, block_matrices, build, matrix_bytes, square
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.rules import multi_krum
-from folkmoot.chain.client import send
+from folkmoot.chain.deploy import creation_of
+from folkmoot.chain.transactions.connection import send, web3_over
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.fraud.contracts.challenge import connection
 from folkmoot.fraud.contracts.judges import find_judges
-from folkmoot.fraud.proofs import proof
 from folkmoot.fraud.proofs.trees import raw_update_tree
+from folkmoot.ledger import packaged
 from folkmoot.protocol import merkle
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.arrays import U8
@@ -40,6 +40,7 @@ from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import FileUpdate, MemoryUpdate
 from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
+from folkmoot.rpc.client import Contract, Rpc
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.integration.audit_world import MANIFEST, World
@@ -51,7 +52,7 @@ CHALLENGER = "watcher"
 TOKENS = 50 * UNIT
 """What it has for deposits."""
 DEPOSIT = 5 * UNIT
-"""Of a demand, and of a dispute."""
+"""Of a demand. That of a dispute is a quarter of the bond."""
 ANSWER_WINDOW = 60
 """Seconds in which a demand can be answered."""
 
@@ -64,12 +65,13 @@ def judged(anvil: Anvil, path: Path, *, without: str = "", **changes: Any) -> Wo
     judge = factories.account(JUDGE)
     for name in (JUDGE, CHALLENGER):
         anvil.fund(factories.account(name).address)
-    with connection(anvil.url) as w3:
+    with Rpc(anvil.url) as rpc:
+        w3 = web3_over(rpc)
         nonce = w3.eth.get_transaction_count(judge.address)
         windows = {
             "ContributorFaults": (),
             "DataAvailability": (DEPOSIT, ANSWER_WINDOW),
-            "Disputes": (DEPOSIT, factories.GOVERNANCE.unbonding),
+            "Disputes": (factories.GOVERNANCE.unbonding,),
             "FraudProofs": (),
             "GramProofs": (),
         }
@@ -80,9 +82,8 @@ def judged(anvil: Anvil, path: Path, *, without: str = "", **changes: Any) -> Wo
         place = world.federation.deployment
 
         def deploy(name: str, *arguments: Any) -> str:
-            packaged = proof.packaged_contract(name)
-            contract = w3.eth.contract(abi=packaged["abi"], bytecode=packaged["bytecode"])
-            return str(send(w3, contract.constructor(*arguments), judge)["contractAddress"])
+            creation = creation_of(packaged.named(name), *arguments)
+            return str(send(w3, creation, judge)["contractAddress"])
 
         of_tokens = (place.token, place.vault)
         known = {"DataAvailability": of_tokens, "Disputes": (*of_tokens, place.timelock)}
@@ -248,6 +249,14 @@ def lie_left_out(world: World, outcome: RoundOutcome) -> Anchor:
         state_root=state.root(MANIFEST.hash),
         artifacts_hash=sealed(world, outcome, **published),
     )
+
+
+def lie_pay(world: World, outcome: RoundOutcome) -> Anchor:
+    """Give the first entry that is paid half of its pay. No leaf and no weight is wrong."""
+    pays = list(outcome.anchor.pays)
+    robbed = next(index for index, pay in enumerate(pays) if pay)
+    pays[robbed] //= 2
+    return replace(outcome.anchor, pays=tuple(pays))
 
 
 def lie_moved(world: World, outcome: RoundOutcome) -> Anchor:
@@ -496,8 +505,7 @@ def play_censored(world: World, names: list[str]) -> int:
     judge = find_judges(world.federation.anvil.rpc, world.policies[0]).availability
     assert data is not None
     assert judge is not None
-    abi = proof.packaged_contract("DataAvailability")["abi"]
-    deliver = world.federation.chain.w3.eth.contract(judge, abi=abi).functions.deliver
+    deliver = Contract(world.federation.anvil.rpc, judge, "data_availability").functions.deliver
     layout, document = MANIFEST.layout, keccak(MANIFEST.to_json())
     call = deliver(number, made.update_root, layout, document, 0, data, b"")
     world.federation.chain.send(call, factories.account(names[1]))

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain.transactions import cancel as cancelling
+from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions import resume as interrupted
-from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.cli.main import INTERRUPTED, run
@@ -46,30 +45,30 @@ class Commands:
 
         write = TransactionJournal.write
 
-        def noted(notes: TransactionJournal, note: Any) -> None:
-            write(notes, note)
+        def noted(notes: TransactionJournal, note: Any, form: Any) -> None:
+            write(notes, note, form)
             raise KeyboardInterrupt
 
         with self.monkeypatch.context() as patch:
             if sent:
-                patch.setattr(sending, "await_receipt", end)
+                patch.setattr(confirmations, "await_receipts", end)
             else:
                 patch.setattr(TransactionJournal, "write", noted)
             assert run(words) == INTERRUPTED
         self.mortal.capsys.readouterr()
 
     def pending(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.mortal.call("account", "pending")["pending"]
+        found: list[dict[str, Any]] = self.mortal.call("account", "list", "--pending")["pending"]
         return found
 
     def forget(self, what: str, *words: str, fails: int = 0) -> dict[str, Any]:
-        return self.mortal.call("account", "pending", "--forget", what, *words, fails=fails)
+        return self.mortal.call("account", "list", "--forget", what, *words, fails=fails)
 
     def nonce(self) -> int:
         return int(self.federation.chain.w3.eth.get_transaction_count(ADA.address))
 
     def stake(self) -> int:
-        return self.federation.chain.stake_of(ADA.address)
+        return self.federation.chain.vault.stake_of(ADA.address)
 
 
 @pytest.fixture
@@ -80,18 +79,18 @@ def commands(federation: Federation, mortal: Mortal, monkeypatch: pytest.MonkeyP
 
 def test_nothing_was_left_behind(commands: Commands) -> None:
     assert commands.pending() == []
-    assert run(["account", "pending"]) == 0
+    assert run(["account", "list", "--pending"]) == 0
     assert commands.mortal.capsys.readouterr().out == "Nothing was left behind.\n"
 
 
 def test_what_was_never_sent_is_cancelled(commands: Commands) -> None:
     before = commands.nonce()
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (left,) = commands.pending()
     assert (left["state"], left["nonce"], left["account"]) == ("absent", before, ADA.address)
     assert left["purpose"] == f"stake {7 * UNIT}"
     (sent,) = left["transactions"]
-    assert run(["account", "pending"]) == 0
+    assert run(["account", "list", "--pending"]) == 0
     shown = commands.mortal.capsys.readouterr().out
     assert sent[:18] in shown
     assert "not known to this node: the same command sends it" in shown
@@ -101,24 +100,24 @@ def test_what_was_never_sent_is_cancelled(commands: Commands) -> None:
     cancelled = commands.federation.chain.w3.eth.get_transaction(done["cancelled"])
     assert (cancelled["nonce"], cancelled["to"], cancelled["value"]) == (before, ADA.address, 0)
     assert commands.pending() == []
-    assert commands.mortal.call("stake", "7")["earlier"] is False
+    assert commands.mortal.call("enrol", "--only-stake", "7")["earlier"] is False
     assert (commands.stake(), commands.nonce()) == (STAKE + 7 * UNIT, before + 2)
 
 
 @pytest.mark.slow
 def test_what_is_on_its_way_is_outbid(commands: Commands) -> None:
-    before, await_receipt = commands.nonce(), sending.await_receipt
+    before, await_receipts = commands.nonce(), confirmations.await_receipts
 
     def mine(*arguments: Any, **options: Any) -> Any:
         commands.anvil.call("evm_mine")
-        return await_receipt(*arguments, **options)
+        return await_receipts(*arguments, **options)
 
     commands.anvil.call("evm_setAutomine", False)
     try:
-        commands.interrupt("stake", "7")
+        commands.interrupt("enrol", "--only-stake", "7")
         (left,) = commands.pending()
         assert left["state"] == "underway"
-        commands.monkeypatch.setattr(sending, "await_receipt", mine)
+        commands.monkeypatch.setattr(confirmations, "await_receipts", mine)
         done = commands.forget(left["transactions"][0])
     finally:
         commands.anvil.call("evm_setAutomine", True)
@@ -129,17 +128,17 @@ def test_what_is_on_its_way_is_outbid(commands: Commands) -> None:
 
 @pytest.mark.slow
 def test_what_is_mined_before_it_is_cancelled_is_told(commands: Commands) -> None:
-    send_empty = cancelling._send_empty
+    begin = confirmations.begin
 
-    def late(*arguments: Any) -> Any:
+    def late(*arguments: Any) -> None:
         commands.anvil.call("evm_mine")
-        return send_empty(*arguments)
+        begin(*arguments)
 
     commands.anvil.call("evm_setAutomine", False)
     try:
-        commands.interrupt("stake", "7")
+        commands.interrupt("enrol", "--only-stake", "7")
         (left,) = commands.pending()
-        commands.monkeypatch.setattr(cancelling, "_send_empty", late)
+        commands.monkeypatch.setattr(confirmations, "begin", late)
         done = commands.forget(left["transactions"][0])
     finally:
         commands.anvil.call("evm_setAutomine", True)
@@ -156,16 +155,16 @@ def test_what_waits_for_others_that_nobody_has_is_cancelled_with_them(commands: 
     commands.anvil.call("evm_setAutomine", False)
     try:
         commands.interrupt("delegate", "self")
-        commands.interrupt("stake", "7")
+        commands.interrupt("enrol", "--only-stake", "7")
         commands.anvil.call("anvil_dropAllTransactions")
     finally:
         commands.anvil.call("evm_setAutomine", True)
     states = {left["purpose"].split("(")[0]: left["state"] for left in commands.pending()}
     assert states == {"delegate": "absent", f"stake {7 * UNIT}": "gap"}
-    error = commands.mortal.call("stake", "7", fails=1)["error"]
+    error = commands.mortal.call("enrol", "--only-stake", "7", fails=1)["error"]
     assert error["code"] == "nonce-gap"
     sent = error["details"]["transaction"]
-    assert f"folkmoot account pending --forget {sent}" in error["remedy"]
+    assert f"folkmoot account list --forget {sent}" in error["remedy"]
 
     assert commands.forget(sent)["filled"] == 1
     assert (commands.nonce(), commands.stake()) == (before + 2, STAKE)
@@ -173,24 +172,26 @@ def test_what_waits_for_others_that_nobody_has_is_cancelled_with_them(commands: 
     assert left["state"] == "lost"
     assert commands.forget(left["transactions"][0])["cancelled"] is None
     assert commands.pending() == []
-    assert commands.mortal.call("stake", "7")["earlier"] is False
+    assert commands.mortal.call("enrol", "--only-stake", "7")["earlier"] is False
 
 
 @pytest.mark.slow
 def test_an_endpoint_that_is_far_behind_fills_nothing(commands: Commands) -> None:
     before = commands.nonce()
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (path,) = (commands.mortal.home / "data").rglob("*.json")
     document = json.loads(path.read_text())
-    path.write_text(json.dumps({**document, "nonce": before + 33}))
-    assert commands.forget(document["forms"][0], fails=1)["error"]["code"] == "nonce-gap"
+    (form,) = document["forms"]
+    nonce = before + 33
+    path.write_text(json.dumps({**document, "nonce": nonce, "forms": [{**form, "nonce": nonce}]}))
+    assert commands.forget(form["hash"], fails=1)["error"]["code"] == "nonce-gap"
     assert commands.nonce() == before
     assert len(commands.pending()) == 1
 
 
 @pytest.mark.slow
 def test_what_was_mined_is_forgotten_once_it_is_deep(commands: Commands) -> None:
-    commands.interrupt("stake", "7")
+    commands.interrupt("enrol", "--only-stake", "7")
     (left,) = commands.pending()
     assert left["state"] == "mined"
     (sent,) = left["transactions"]
@@ -198,30 +199,30 @@ def test_what_was_mined_is_forgotten_once_it_is_deep(commands: Commands) -> None
     assert error["code"] == "not-confirmed"
     commands.anvil.call("anvil_mine", hex(2))
     assert commands.forget(sent, "--confirmations", "3")["state"] == "mined"
-    assert commands.mortal.call("stake", "7")["earlier"] is False
+    assert commands.mortal.call("enrol", "--only-stake", "7")["earlier"] is False
     assert commands.stake() == STAKE + 14 * UNIT
 
 
 @pytest.mark.slow
 def test_a_cancellation_that_is_killed_while_it_waits_is_gone_on_with(commands: Commands) -> None:
     before = commands.nonce()
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (left,) = commands.pending()
-    words = ("account", "pending", "--forget", left["transactions"][0], "--confirmations", "3")
+    words = ("account", "list", "--forget", left["transactions"][0], "--confirmations", "3")
     commands.mortal.kill("sender.waiting", *words)
     assert commands.mortal.call(*words, fails=1)["error"]["code"] == "not-confirmed"
     with blocks(commands.anvil):
-        commands.mortal.call("stake", "8", "--confirmations", "3")
+        commands.mortal.call("enrol", "--only-stake", "8", "--confirmations", "3")
     assert commands.mortal.call(*words)["state"] == "lost"
     assert (commands.stake(), commands.nonce()) == (STAKE + 8 * UNIT, before + 2)
 
 
 @pytest.mark.slow
 def test_a_note_that_can_not_be_read_is_forgotten_by_its_name(commands: Commands) -> None:
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (path,) = (commands.mortal.home / "data").rglob("*.json")
     path.write_text("{")
-    error = commands.mortal.call("stake", "7", fails=1)["error"]
+    error = commands.mortal.call("enrol", "--only-stake", "7", fails=1)["error"]
     assert error["code"] == "note-damaged"
     assert f"--forget {path.name}" in error["remedy"]
     (left,) = commands.pending()
@@ -232,20 +233,20 @@ def test_a_note_that_can_not_be_read_is_forgotten_by_its_name(commands: Commands
 
 @pytest.mark.slow
 def test_notes_elsewhere_are_named_with_their_folder(commands: Commands) -> None:
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (path,) = (commands.mortal.home / "data").rglob("*.json")
     moved = commands.mortal.home / "watcher" / "sent"
     moved.mkdir(parents=True)
     path.rename(moved / path.name)
     assert commands.pending() == []
-    (left,) = commands.mortal.call("account", "pending", "--notes", str(moved))["pending"]
+    (left,) = commands.mortal.call("account", "list", "--pending", "--notes", str(moved))["pending"]
     commands.forget(left["transactions"][0], "--notes", str(moved))
     assert list(moved.glob("*.json")) == []
 
 
 @pytest.mark.slow
 def test_others_can_not_cancel_it(commands: Commands, keystore: Callable[[str], Path]) -> None:
-    commands.interrupt("stake", "7", sent=False)
+    commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (left,) = commands.pending()
     (sent,) = left["transactions"]
     assert (
@@ -254,7 +255,7 @@ def test_others_can_not_cancel_it(commands: Commands, keystore: Callable[[str], 
     for wrong in ("0x", "0x" + "ab" * 32, "nothing"):
         assert commands.forget(wrong, fails=1)["error"]["code"] == "note-unknown"
     with Anvil(chain_id=31338) as other:
-        words = ("account", "pending", "--rpc", other.url)
+        words = ("account", "list", "--pending", "--rpc", other.url)
         assert commands.mortal.call(*words)["pending"][0]["state"] == "elsewhere"
         error = commands.forget(sent, "--rpc", other.url, fails=1)["error"]
         assert error["code"] == "other-chain"

@@ -21,7 +21,7 @@ from tests.integration.coordinator_world import federation, running, until
 ROOT = Path(__file__).resolve().parents[2]
 MONITORING = ROOT / "deploy" / "monitoring"
 COMPOSE = ROOT / "deploy" / "compose" / "prometheus.yml"
-OPERATORS = ROOT / "docs" / "operators.md"
+ALARMS = ROOT / "docs" / "alarms.md"
 
 PROMETHEUS_OWN = {"up", "ALERTS"}
 """Metrics that Prometheus makes itself."""
@@ -140,12 +140,12 @@ def test_the_dashboard_is_what_grafana_is_told_to_load(panels: list[dict[str, An
 def test_every_alert_says_what_to_do_under_a_heading_of_its_own(rules: list[dict[str, Any]]) -> None:
     headings = {
         heading.strip().lower()
-        for heading in re.findall(r"^#{2,4} (Folkmoot\w+)$", OPERATORS.read_text(), re.MULTILINE)
+        for heading in re.findall(r"^#{2,4} (Folkmoot\w+)$", ALARMS.read_text(), re.MULTILINE)
     }
     pointed = set()
     for rule in rules:
         page, _, anchor = rule["annotations"]["runbook"].partition("#")
-        assert (ROOT / page) == OPERATORS
+        assert (ROOT / page) == ALARMS
         pointed.add(anchor)
         assert rule["labels"]["severity"] in ("page", "ticket")
         assert rule["annotations"]["summary"].endswith(".")

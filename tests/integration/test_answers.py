@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select
 
 from folkmoot.cli import main
-from folkmoot.errors import CoordinatorError, InputError, UpdateRefused
+from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.fraud.contracts import demands as demanding
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.proofs.availability import DataKind, Status, delivery_calls, demand_call
@@ -52,7 +52,7 @@ def play(here: Running) -> bytes:
     for name in ("ada", "ben"):
         signed = train(here.world, name, header, state)
         here.api.submit_update(1, signed.wire, signed.data)
-    until(lambda: here.world.chain.round(1).phase is Phase.ANCHORED, what="the anchor")
+    until(lambda: here.world.chain.ledger.round(1).phase is Phase.ANCHORED, what="the anchor")
     return signed.data
 
 
@@ -76,7 +76,7 @@ def descend(world: factories.Federation, who: str, demand: int, leaf: int) -> in
 
 def answers(world: factories.Federation) -> list[Answered]:
     chain = world.chain
-    found = scan(chain, world.deployment.block, chain.block_number(), contracts=("data_availability",))
+    found = scan(chain, world.deployment.block, chain.rpc.block_number(), contracts=("data_availability",))
     return [event for event in found if isinstance(event, Answered)]
 
 
@@ -96,7 +96,7 @@ def kinds(here: Running) -> list[str]:
 def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp_path: Path) -> None:
     with running(tmp_path / "home", world, time_travel_after=3600) as here:
         data = play(here)
-        before = world.chain.balance_of(world.coordinator.address)
+        before = world.chain.token.balance_of(world.coordinator.address)
         last = MANIFEST.leaves - 1
         demands = [
             ask(world, "newcomer", DataKind.UPDATE, 1),
@@ -124,13 +124,13 @@ def test_a_demand_of_each_kind_is_answered_once(world: factories.Federation, tmp
         (leaf,) = [answer.values for answer in found if answer.demand == demands[8]]
         assert leaf == MemoryUpdate(data, WIDTH).read(2, 3).tobytes()
         deposits = len(demands) * demanding.deposit_of(world.chain)
-        assert world.chain.balance_of(world.coordinator.address) == before + deposits
+        assert world.chain.token.balance_of(world.coordinator.address) == before + deposits
         until(
             lambda: kinds(here).count("demand-answered") == len(demands),
             what="the events",
         )
         until(lambda: sent(here) == ["confirmed"] * len(demands), what="the confirmations")
-        assert world.chain.round(1).phase is Phase.ANCHORED
+        assert world.chain.ledger.round(1).phase is Phase.ANCHORED
 
 
 def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
@@ -143,7 +143,7 @@ def test_a_demand_that_came_while_nobody_was_there_is_answered_after_the_start(
     with serving(settings, world):
         until(lambda: status_of(world, demand) is Status.ANSWERED, what="the answer")
     with serving(settings, world) as here:
-        until(lambda: here.worker.status.indexed_block >= world.chain.block_number(), what="the indexer")
+        until(lambda: here.worker.status.indexed_block >= world.chain.rpc.block_number(), what="the indexer")
         assert len(answers(world)) == 1
 
 
@@ -151,26 +151,26 @@ def test_who_withholds_a_round_is_convicted(world: factories.Federation, tmp_pat
     chain = world.chain
     with running(tmp_path / "home", world, lie="withhold@1") as here:
         data = play(here)
-        with pytest.raises(CoordinatorError) as hidden:
-            here.api.artifact(sha256_hex(data))
-        assert hidden.value.code == "artifact-unknown"
+        with pytest.raises(ArtifactError) as hidden:
+            here.api.files.read(sha256_hex(data))
+        assert hidden.value.details["answer"] == "artifact-unknown"
         call = demand_call(case_of(world), MANIFEST, DataKind.UPDATE, 0)
         made = demanding.ask(chain, call, world["newcomer"], "an update that was never asked for before")
         with pytest.raises(InputError) as early:
             demanding.settle(chain, made.demand, world["newcomer"])
         assert early.value.code == "too-early"
         until(lambda: "data-demanded" in kinds(here), what="the demand's event")
-        balance = chain.balance_of(world["newcomer"].address)
+        balance = chain.token.balance_of(world["newcomer"].address)
         world.anvil.advance(made.answer_by - chain.now() + 1)
         assert demanding.settle(chain, made.demand, world["newcomer"]).convicted
         assert chain.phase(1) is Phase.SLASHED
         (slashed,) = [
-            e for e in scan(chain, world.deployment.block, chain.block_number()) if isinstance(e, Slashed)
+            e for e in scan(chain, world.deployment.block, chain.rpc.block_number()) if isinstance(e, Slashed)
         ]
         assert slashed.account == world.coordinator.address
         assert 3 * slashed.reward == slashed.burnt
-        assert chain.balance_of(world["newcomer"].address) == balance + made.deposit + slashed.reward
-        assert chain.head().round == 0
+        assert chain.token.balance_of(world["newcomer"].address) == balance + made.deposit + slashed.reward
+        assert chain.ledger.head().round == 0
         assert not answers(world)
         with pytest.raises(InputError) as closed:
             demanding.settle(chain, made.demand, world["newcomer"])
@@ -183,7 +183,7 @@ def deliver(here: Running, name: str, signed: Signed) -> None:
     chain, account = here.world.chain, here.world[name]
     chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), account)
     number = signed.commitment.round
-    width = chain.policy(chain.round(number).policy).width
+    width = chain.ledger.policy(chain.ledger.round(number).policy).width
     for call in delivery_calls(number, signed.data, MANIFEST, width):
         chain.send(chain.data_availability.functions.deliver(*call.arguments), account)
 
@@ -196,11 +196,11 @@ def test_an_update_that_came_on_the_chain_alone_counts(world: factories.Federati
         deliver(here, "cleo", made["cleo"])
         for name in ("ada", "ben"):
             here.api.submit_update(1, made[name].wire, made[name].data)
-        until(lambda: world.chain.round(1).phase is Phase.ANCHORED, what="the anchor")
+        until(lambda: world.chain.ledger.round(1).phase is Phase.ANCHORED, what="the anchor")
         case = case_of(world)
         assert case.entries[0].contributor == world["cleo"].address
         assert case.anchor.weights == (1, 1, 1)
-        assert here.api.artifact(sha256_hex(made["cleo"].data)) == made["cleo"].data
+        assert here.api.files.read(sha256_hex(made["cleo"].data)) == made["cleo"].data
 
 
 def test_a_packed_file_is_checked(world: factories.Federation, tmp_path: Path) -> None:
@@ -263,9 +263,9 @@ def test_anybody_demands_by_the_command(
         status, made = run("1", "--what", "update", "--entry", "1", *mirror, "--yes")
         assert (status, made["demand"], made["level"], made["index"]) == (0, 1, MANIFEST.depth, 0)
         for words, code in (
-            (("claim", "1"), "too-early"),
-            (("descend", "1", "0", "--yes"), "demand-not-answered"),
-            (("descend", "2", "0", "--yes"), "demand-unknown"),
+            (("1", "--claim"), "too-early"),
+            (("1", "--leaf", "0", "--yes"), "demand-not-answered"),
+            (("2", "--leaf", "0", "--yes"), "demand-unknown"),
         ):
             status, early = run(*words)
             assert (status, early["error"]["code"]) == (1, code)
@@ -273,12 +273,12 @@ def test_anybody_demands_by_the_command(
         assert tree is not None
         show = world.chain.data_availability.functions.show
         world.chain.send(show(1, list_of(tree, MANIFEST.depth, 0), bytes(32)), world["cleo"])
-        status, beside = run("descend", "1", str(1 << MANIFEST.depth), "--yes")
+        status, beside = run("1", "--leaf", str(1 << MANIFEST.depth), "--yes")
         assert (status, beside["error"]["code"]) == (1, "no-such-place")
-        status, made = run("descend", "1", "3", "--yes")
+        status, made = run("1", "--leaf", "3", "--yes")
         assert (status, made["demand"], made["level"], made["index"]) == (0, 2, 0, 3)
         world.anvil.advance(int(str(made["answerBy"])) - world.chain.now() + 1)
-        status, done = run("claim", "2")
+        status, done = run("2", "--claim")
         assert (status, done["convicted"], done["round"]) == (0, True, 1)
 
 
@@ -286,12 +286,12 @@ def test_a_postponed_end_of_the_window_is_shown(world: factories.Federation, tmp
     chain = world.chain
     with running(tmp_path / "home", world, time_travel_after=3600) as here:
         play(here)
-        before = chain.round(1).challenge_deadline
+        before = chain.ledger.round(1).challenge_deadline
         until(lambda: here.api.get("/v1/rounds/1")["challengeDeadline"] == before, what="the first deadline")
         disputes = chain.disputes
-        approve = chain.token.functions.approve(disputes.address, chain.read(disputes.functions.deposit()))
+        approve = chain.token.functions.approve(disputes.address, chain.read(disputes.functions.deposit(1)))
         chain.send(approve, world["newcomer"])
         chain.send(disputes.functions.open(1, "odd"), world["newcomer"])
-        after = chain.round(1).challenge_deadline
+        after = chain.ledger.round(1).challenge_deadline
         assert after > before
         until(lambda: here.api.get("/v1/rounds/1")["challengeDeadline"] == after, what="the new deadline")

@@ -335,5 +335,5 @@ def deaths(world: World, journal: Path, died: Path, points: Sequence[str]) -> in
             break
         count += 1
     assert result.returncode == 0, result.stderr
-    assert report(json.loads(result.stdout)) == report(audited(world, None))
+    assert report(json.loads(result.stdout)) == report(audited(world, None)) | {"children": []}
     return count

@@ -15,6 +15,7 @@ import pytest
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance, waiting
+from folkmoot.chain.deploy import creation_of
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure
@@ -83,7 +84,7 @@ def demand_header(world: World, number: int) -> int:
     place = world.federation.deployment.data_availability
     world.send("token", "approve", place, deposit, by=NEWCOMER)
     world.send("data_availability", "demandFile", number, anchor.abi_tuple(), HEADER, by=NEWCOMER)
-    return int(world.federation.chain.data_availability.functions.demandCount().call())
+    return int(world.federation.chain.data_availability.read("demandCount"))
 
 
 def test_a_history_under_the_arbiter_has_nothing_to_remark(origin: World) -> None:
@@ -101,7 +102,7 @@ def test_a_round_that_a_proof_struck_is_void_and_the_history_stays_clean(world: 
     assert found.model_head == 1
     assert found.notes[0].startswith("Round 2 was slashed; recomputing it fails as well.")
     assert len(found.notes) == 1
-    assert world.federation.chain.balance_of(outsider.address) == world.policies[0].bond // 4
+    assert world.federation.chain.token.balance_of(outsider.address) == world.policies[0].bond // 4
 
 
 def test_a_contributors_fault_costs_its_stake_and_changes_no_round(world: World) -> None:
@@ -110,7 +111,7 @@ def test_a_contributors_fault_costs_its_stake_and_changes_no_round(world: World)
     ada = factories.account("ada")
     signed = [part for one in (first, second) for part in (one.abi_tuple(), one.sign(ada, world.domain))]
     world.send("contributor_faults", "proveTwoCommitments", *signed, by=factories.account("outsider"))
-    stake = world.federation.chain.stake_of(ada.address)
+    stake = world.federation.chain.vault.stake_of(ada.address)
     assert stake == factories.STAKE - factories.policy().min_stake
     world.anchor(2)
     found = audited(world)
@@ -133,12 +134,12 @@ def test_a_demand_holds_a_round_and_its_bond_until_it_is_answered(
     world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain, coordinator = world.federation.chain, world.federation.coordinator
-    before = chain.round(1).challenge_deadline
-    world.advance(before - chain.timestamp() - 60)
+    before = chain.ledger.round(1).challenge_deadline
+    world.advance(before - chain.rpc.latest_timestamp() - 60)
     demand = demand_header(world, 1)
-    deadline = chain.round(1).challenge_deadline
+    deadline = chain.ledger.round(1).challenge_deadline
     assert deadline > before
-    assert chain.bond_of(coordinator.address) == 2 * world.policies[0].bond
+    assert chain.vault.bond_of(coordinator.address) == 2 * world.policies[0].bond
     audited(world)
     document, text = status(world, tmp_path / "deployment.json", capsys)
     (shown,) = document["demands"]
@@ -147,7 +148,7 @@ def test_a_demand_holds_a_round_and_its_bond_until_it_is_answered(
     header = world.rounds[1].header.encoded
     world.send("data_availability", "show", demand, header, bytes(32))
     assert waiting.open_demands(chain) == []
-    world.advance(deadline - chain.timestamp())
+    world.advance(deadline - chain.rpc.latest_timestamp())
     world.send("ledger", "finalize", 1)
     assert audited(world).rounds["final"] == 1
 
@@ -167,7 +168,8 @@ def test_a_round_whose_data_nobody_shows_is_void(world: World) -> None:
 def test_a_dispute_is_decided_by_a_vote_and_by_nothing_else(
     world: World, decision: str, phase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deposit = factories.GOVERNANCE.dispute_deposit
+    chain = world.federation.chain
+    deposit = chain.read(chain.disputes.functions.deposit(1))
     world.send("token", "approve", world.federation.deployment.disputes, deposit, by=NEWCOMER)
     world.send("disputes", "open", 1, "the weights are odd", by=NEWCOMER)
     audited(world)
@@ -204,10 +206,10 @@ def test_an_arbiter_with_another_list_is_found(world: World) -> None:
 def test_an_arbiter_that_somebody_else_made_is_found(world: World) -> None:
     """Its list may look right, and its creation code may have put another judge into its storage."""
     outsider, place = factories.account("outsider"), world.federation.deployment
-    compiled = packaged.contract("arbiter")
-    factory = world.federation.chain.w3.eth.contract(abi=compiled.abi, bytecode=compiled.bytecode)
     judges = [getattr(place, judge) for judge in JUDGES]
-    receipt = world.federation.chain.send(factory.constructor(place.ledger, judges), outsider)
+    receipt = world.federation.chain.send(
+        creation_of(packaged.contract("arbiter"), place.ledger, judges), outsider
+    )
     made = receipt["contractAddress"]
     assert made is not None
     mixed = replace(place, arbiter=made)

@@ -21,6 +21,7 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.verdict import Reason
 from folkmoot.round import RoundOutcome
 from tests import factories
+from tests.integration import fraud_world as lies
 from tests.integration.audit_world import MANIFEST, NAMES, ROUNDS, Related, World, build_related
 
 
@@ -99,7 +100,7 @@ def test_copies_are_kept_as_long_as_the_window_is(history: World) -> None:
         if request.url.path.startswith("/v1/models/"):
             return httpx.Response(404)  # a web server with files hands out none
         asked.append(request.url.path)
-        kept.append(sum(path.stat().st_size == MANIFEST.size for path in source._folder.iterdir()))
+        kept.append(sum(path.stat().st_size == MANIFEST.size for path in source._store.root.glob("??/*")))
         *_, parent, name = request.url.path.split("/")
         folder = history.folder
         path = folder.document(bytes.fromhex(name)) if parent == "by-keccak" else folder.place(name)
@@ -111,7 +112,7 @@ def test_copies_are_kept_as_long_as_the_window_is(history: World) -> None:
         assert asked.count(f"/v1/artifacts/{updates[0]}") == 1, (
             "it is fetched once, and compared for eight rounds"
         )
-        left = {path.name for path in source._folder.iterdir()}
+        left = {path.name for path in source._store.root.glob("??/*")}
     assert not left & set(updates), "and is let go then"
     assert set(outcome_of(history, 5).artifacts.updates) <= left
     assert max(kept) <= 5 * (WINDOW + 1) + 2
@@ -154,7 +155,8 @@ def test_a_replay_that_was_overlooked_is_found(world: World) -> None:
     )
     assert world.anchor(number, lineage=blind).weights[5] > 0
     failure = failure_of(world)
-    assert (failure.details["round"], failure.details["contributor"]) == (number, who.address)
+    # The replay moves the medians, and so the weights of all: the audit names the first that is wrong.
+    assert failure.details["round"] == number
     assert "the weight" in failure.message
 
 
@@ -170,6 +172,17 @@ def test_a_coordinator_that_rewards_its_own_entry_is_found(world: World) -> None
     failure = failure_of(world)
     assert failure.details["contributor"] == world.federation.coordinator.address
     assert "the weight" in failure.message
+
+
+def test_a_wrong_pay_is_found(world: World) -> None:
+    number = world.open()
+    world.commit(number, NAMES)
+    world.anchor(number, lies.lie_pay)
+    failure = failure_of(world)
+    assert (failure.details["round"], failure.details["check"]) == (number, "verdicts")
+    assert failure.details["what"] == "the pay"
+    verdicts = outcome_of(world, number).verdicts.verdicts
+    assert failure.details["contributor"] == next(one.contributor for one in verdicts if one.pay)
 
 
 @pytest.mark.parametrize("how", ["missing", "damaged"])

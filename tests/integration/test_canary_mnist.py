@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The canary for real: MNIST is trained with torch, poisoned, measured by `folkmoot canary`, and goes on."""
+"""The canary for real: MNIST is trained with torch, poisoned, measured by `task evaluate --canary`, and goes on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
 
     current = until(wanted, what=f"round {number}")
     header = RoundHeader.decode(current.header)
-    state = State.from_bytes(here.api.artifact(current.base_state), manifest)
+    state = State.from_bytes(here.api.files.read(current.base_state), manifest)
     model = TASK.model()
     weights = {key: torch.from_numpy(array.copy()) for key, array in state.model(manifest).items()}
     model.load_state_dict(weights)
@@ -74,7 +74,7 @@ def test_a_poisoned_mean_is_withheld_and_an_honest_one_is_anchored(
     create(tmp_path / "key.json", factories.PASSWORD, private_key=bytes(world.coordinator.key), work=2)
     (tmp_path / "password").write_text(factories.PASSWORD)
     with running(tmp_path / "home", world, start, canary=True) as here, (tmp_path / "told").open("w") as told:
-        words = ["canary", "--task", "mnist", "--coordinator", here.api.url, "--json"]
+        words = ["task", "evaluate", "--canary", "--task", "mnist", "--coordinator", here.api.url, "--json"]
         words += ["--keystore", str(tmp_path / "key.json"), "--password-file", str(tmp_path / "password")]
         evaluator = subprocess.Popen(
             [sys.executable, "-m", "folkmoot", *words],
@@ -100,7 +100,7 @@ def test_a_poisoned_mean_is_withheld_and_an_honest_one_is_anchored(
             assert poisoned["canary"]["verdict"] == "fell"
             assert any("accuracy" in finding for finding in poisoned["canary"]["findings"])
             assert (after["base"], after["canary"]["verdict"]) == (2, "passed")
-            assert world.chain.head().round == 4
+            assert world.chain.ledger.head().round == 4
         finally:
             evaluator.terminate()
             evaluator.wait(10)

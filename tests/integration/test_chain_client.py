@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from folkmoot.chain.client import Chain
-from folkmoot.chain.transactions import sending
+from folkmoot.chain.fees import NO_CEILING, offered
+from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError, WrongChainError
@@ -28,12 +29,15 @@ from folkmoot.ledger.events import (
 )
 from folkmoot.ledger.scan import scan
 from folkmoot.ledger.stakes import Bonded, bonded_rounds, next_quota
-from folkmoot.rpc.client import LedgerReader, Phase, Rpc, VaultReader
+from folkmoot.rpc.client import LedgerReader, Phase, RewardsReader, Rpc, VaultReader
 from folkmoot.runtime.processes import free_port
 from folkmoot.runtime.units import UNIT
 from tests import factories
 from tests.factories import ALLOCATION, BOND, STAKE, Federation
 from tests.integration.anchored import anchored_round, open_round, prove_wrong
+from tests.rpc_proxy import Lack, RpcProxy
+
+GWEI = 10**9
 
 
 def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> None:
@@ -54,14 +58,14 @@ def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> N
         assert ledger.round(1).phase is Phase.NONE
         assert ledger.phase(0) is Phase.FINAL
         assert not ledger.has_committed(1, ada)
-        assert ledger.claimable(ada) == 0
-        assert ledger.latest_timestamp() > 1_700_000_000
+        assert RewardsReader(rpc, federation.deployment.rewards).claimable(ada) == 0
+        assert ledger.rpc.latest_timestamp() > 1_700_000_000
         assert vault.stake_of(ada) == STAKE
         assert vault.total_staked() == BOND + 5 * STAKE
         outsider = federation["outsider"].address
         found = vault.members([ada, outsider])
         assert found[ada][:3] == (STAKE, STAKE, 1)
-        assert 0 < found[ada].since < ledger.latest_timestamp()
+        assert 0 < found[ada].since < ledger.rpc.latest_timestamp()
         assert found[outsider] == (0, 0, 0, 0)
         assert vault.total_enrolled() == 5 * STAKE
         assert vault.bond_of(federation.coordinator.address) == 0
@@ -70,26 +74,26 @@ def test_readers_without_web3_see_what_was_deployed(federation: Federation) -> N
 
 def test_policy_that_does_not_exist_is_refused_in_words(federation: Federation) -> None:
     with pytest.raises(ContractRefused, match="There is no policy 7"):
-        federation.chain.policy(7)
+        federation.chain.ledger.policy(7)
 
 
 def test_typed_reads_of_the_web3_client(federation: Federation) -> None:
     chain, ada = federation.chain, federation["ada"].address
-    assert chain.balance_of(ada) == ALLOCATION - STAKE
-    assert chain.stake_of(ada) == chain.votes_of(ada) == STAKE
-    assert chain.delegate_of(ada) == ada
-    assert chain.unbondings(ada) == []
-    assert chain.unbonding_period() == 3_600
-    assert chain.active() is None
-    assert chain.version(0).state_root == factories.genesis_roots().state_root
+    assert chain.token.balance_of(ada) == ALLOCATION - STAKE
+    assert chain.vault.stake_of(ada) == chain.vault.votes_of(ada) == STAKE
+    assert chain.vault.delegate_of(ada) == ada
+    assert chain.vault.unbondings(ada) == []
+    assert chain.vault.unbonding_period() == 3_600
+    assert chain.registry.active() is None
+    assert chain.registry.version(0).state_root == factories.genesis_roots().state_root
     assert chain.phase(0) is Phase.FINAL
-    assert chain.gas_balance_of(ada) > 0
-    assert chain.now() >= chain.timestamp()
+    assert chain.rpc.balance(ada) > 0
+    assert chain.now() >= chain.rpc.latest_timestamp()
 
 
 def test_version_that_does_not_exist_is_refused(federation: Federation) -> None:
     with pytest.raises(ContractRefused, match=r"unknown version \(version 3\)") as caught:
-        federation.chain.version(3)
+        federation.chain.registry.version(3)
     assert caught.value.details["error"] == "ModelRegistryUnknownVersion"
     assert caught.value.details["arguments"] == {"version": 3}
 
@@ -102,12 +106,12 @@ def test_refused_transaction_names_the_error_its_values_and_a_remedy(federation:
     assert "folkmoot balance" in caught.value.remedy
     assert caught.value.details["error"] == "StakeVaultInsufficientStake"
     assert caught.value.details["arguments"]["requested"] == str(101 * UNIT)
-    assert chain.stake_of(ada.address) == STAKE
+    assert chain.vault.stake_of(ada.address) == STAKE
 
 
 def test_only_the_coordinator_opens_rounds(federation: Federation) -> None:
     chain = federation.chain
-    open_round = chain.ledger.functions.openRound(1, chain.head().state_root, b"\1" * 32)
+    open_round = chain.ledger.functions.openRound(1, chain.ledger.head().state_root, b"\1" * 32)
     with pytest.raises(ContractRefused, match="not coordinator") as caught:
         chain.send(open_round, federation["ada"])
     assert caught.value.details["arguments"]["coordinator"] == federation.coordinator.address
@@ -116,12 +120,13 @@ def test_only_the_coordinator_opens_rounds(federation: Federation) -> None:
 def test_phase_follows_the_clock(federation: Federation) -> None:
     chain = federation.chain
     chain.send(
-        chain.ledger.functions.openRound(1, chain.head().state_root, b"\1" * 32), federation.coordinator
+        chain.ledger.functions.openRound(1, chain.ledger.head().state_root, b"\1" * 32),
+        federation.coordinator,
     )
     assert chain.phase(1) is Phase.OPEN
     federation.anvil.advance(factories.policy().commit_window + 1)
     assert chain.phase(1) is Phase.COMMITTED
-    assert chain.round(1).phase is Phase.OPEN
+    assert chain.ledger.round(1).phase is Phase.OPEN
     chain.send(chain.ledger.functions.cancel(1), federation["outsider"])
     assert chain.phase(1) is Phase.CANCELLED
 
@@ -131,16 +136,16 @@ def test_bonds_of_rounds_are_found_until_they_are_over_or_released(federation: F
     bond = factories.policy().bond
 
     def found() -> list[Bonded]:
-        return bonded_rounds(chain.ledger_reader, chain.vault_reader, coordinator)
+        return bonded_rounds(chain.ledger, chain.vault, coordinator)
 
     assert found() == []
     assert anchored_round(federation) == 1
     assert open_round(federation) == 2
     assert found() == [Bonded(2, Phase.OPEN, bond), Bonded(1, Phase.ANCHORED, bond)]
-    assert chain.unlocked_of(coordinator) == BOND - 2 * bond
+    assert chain.vault.unlocked_of(coordinator) == BOND - 2 * bond
     prove_wrong(federation, 1, federation["emil"].address)
     assert found() == [], "one is slashed, one was open"
-    assert chain.stake_of(coordinator) == BOND - bond
+    assert chain.vault.stake_of(coordinator) == BOND - bond
 
 
 def test_account_without_native_coins_is_told_so(federation: Federation) -> None:
@@ -161,7 +166,56 @@ def test_transaction_that_is_not_mined_in_time_is_not_called_failed(federation: 
         anvil.call("evm_mine")
     finally:
         anvil.call("evm_setAutomine", True)
-    assert chain.stake_of(federation["ada"].address) == STAKE - UNIT
+    assert chain.vault.stake_of(federation["ada"].address) == STAKE - UNIT
+
+
+@pytest.mark.parametrize("limit", [NO_CEILING, 10 * GWEI])
+def test_a_tip_below_the_minimum_of_the_node_rises_and_it_is_said(
+    federation: Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """Nodes have a minimum of their own, which what they suggest need not reach."""
+    monkeypatch.setattr(confirmations, "PAUSE", 0.01)
+    said: list[str] = []
+
+    def ask(params: list[Any]) -> RpcError | None:
+        tip = offered(bytes.fromhex(params[0][2:])).tip
+        words = f"transaction underpriced: gas tip cap {tip}, minimum needed {25 * GWEI}"
+        return RpcError(words) if tip < 25 * GWEI else None
+
+    ada, before = federation["ada"], federation.chain.vault.unbondings(federation["ada"].address)
+    with RpcProxy(federation.anvil.url) as node:
+        node.change("eth_sendRawTransaction", ask)
+        chain = Chain.connect(node.url, federation.deployment)
+        chain.notes, chain.max_fee = TransactionJournal(tmp_path / "sent", said.append), limit
+        unbond = chain.vault.functions.requestUnbond(UNIT)
+        if limit == NO_CEILING:
+            chain.send(unbond, ada)
+        else:
+            with pytest.raises(RpcError, match="minimum needed") as caught:
+                chain.send(unbond, ada)
+            assert caught.value.code == "fee-limit"
+        chain.notes.acknowledge()
+        chain.close()
+    assert "with a tip of 2 gwei instead of 1" in said[0]
+    assert len(federation.chain.vault.unbondings(ada.address)) == len(before) + (limit == NO_CEILING)
+
+
+def test_a_receipt_that_is_not_there_is_no_lost_nonce(federation: Federation, tmp_path: Path) -> None:
+    """To forget the note then would do it twice."""
+    ada = federation["ada"]
+    with RpcProxy(federation.anvil.url) as node:
+        node.lack(Lack.RECEIPTS, Lack.BLOCK_RECEIPTS)
+        chain = Chain.connect(node.url, federation.deployment)
+        chain.notes = TransactionJournal(tmp_path / "sent")
+        with pytest.raises(ChainError) as caught:
+            chain.send(chain.vault.functions.requestUnbond(UNIT), ada, timeout=3)
+        assert caught.value.code == "not-mined"
+        chain.notes.close()
+        node.lack()
+        chain.send(chain.vault.functions.requestUnbond(UNIT), ada)
+        assert len(chain.vault.unbondings(ada.address)) == 1
+        chain.notes.acknowledge()
+        chain.close()
 
 
 @pytest.fixture
@@ -186,7 +240,7 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, chain: Chain, amount: int) -> Non
 
     function = chain.vault.functions.requestUnbond(amount)
     with monkeypatch.context() as patch:
-        patch.setattr(sending, "await_receipt", wait)
+        patch.setattr(confirmations, "await_receipts", wait)
         with pytest.raises(Interrupted):
             chain.send(function, factories.account("ada"))
     assert chain.notes is not None
@@ -201,11 +255,11 @@ def test_what_an_interrupted_call_sent_is_not_sent_again_until_it_was_told(
     assert noting.notes is not None
     first = noting.send(unbond, ada)
     assert noting.notes.is_earlier(first["transactionHash"].to_0x_hex())
-    noting.notes.told()
+    noting.notes.acknowledge()
     second = noting.send(unbond, ada)
     assert second["transactionHash"] != first["transactionHash"]
     assert not noting.notes.is_earlier(second["transactionHash"].to_0x_hex())
-    assert len(noting.unbondings(ada.address)) == 2
+    assert len(noting.vault.unbondings(ada.address)) == 2
 
 
 def test_what_an_interrupted_call_sent_in_vain_is_sent_again(
@@ -215,10 +269,9 @@ def test_what_an_interrupted_call_sent_in_vain_is_sent_again(
     ada, anvil = factories.account("ada"), federation.anvil
     anvil.call("evm_setAutomine", False)
     try:
-        nonce = noting.w3.eth.get_transaction_count(ada.address)
         everything = noting.vault.functions.requestUnbond(STAKE)
-        fields = everything.build_transaction({"from": ada.address, "nonce": nonce, "gas": 300_000})
-        monkeypatch.setattr("folkmoot.chain.client.fresh_block", lambda w3: ("latest", 0))
+        fields = factories.fields_of(noting, everything, ada)
+        monkeypatch.setattr(noting.rpc, "fresh_block", lambda: ("latest", 0))
         noting.w3.eth.send_raw_transaction(ada.sign_transaction(fields).raw_transaction)
         interrupt(monkeypatch, noting, UNIT)
         anvil.call("evm_mine")
@@ -226,7 +279,7 @@ def test_what_an_interrupted_call_sent_in_vain_is_sent_again(
         anvil.call("evm_setAutomine", True)
     with pytest.raises(ContractRefused, match="unlocked 0 MOOT, requested 1 MOOT"):
         noting.send(noting.vault.functions.requestUnbond(UNIT), ada)
-    assert len(noting.unbondings(ada.address)) == 1
+    assert len(noting.vault.unbondings(ada.address)) == 1
 
 
 @pytest.fixture
@@ -238,7 +291,9 @@ def own_federation() -> Iterator[Federation]:
         made.chain.close()
 
 
-def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation) -> None:
+def test_transaction_that_fails_in_its_block_is_told(
+    own_federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain, anvil, ada = own_federation.chain, own_federation.anvil, own_federation["ada"]
     unbond = chain.vault.functions.requestUnbond(STAKE)
     refusals: list[ContractRefused] = []
@@ -252,8 +307,8 @@ def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation)
     anvil.call("evm_setAutomine", False)
     try:
         # Both look possible until one of them is mined: the first by hand, the second by the client.
-        nonce = chain.w3.eth.get_transaction_count(ada.address)
-        first = unbond.build_transaction({"from": ada.address, "nonce": nonce, "gas": 300_000})
+        monkeypatch.setattr(chain.rpc, "fresh_block", lambda: ("latest", 0))
+        first = factories.fields_of(chain, unbond, ada)
         chain.w3.eth.send_raw_transaction(ada.sign_transaction(first).raw_transaction)
         thread = threading.Thread(target=take_everything)
         thread.start()
@@ -265,14 +320,14 @@ def test_transaction_that_fails_in_its_block_is_told(own_federation: Federation)
     finally:
         anvil.call("evm_setAutomine", True)
     (refused,) = refusals
-    assert "failed on the chain" in refused.message
+    assert refused.details["error"] == "StakeVaultInsufficientStake"
     assert refused.details["transaction"].startswith("0x")
-    assert len(chain.unbondings(ada.address)) == 1
+    assert len(chain.vault.unbondings(ada.address)) == 1
 
 
 def test_events_come_typed_and_in_log_order(federation: Federation) -> None:
     chain = federation.chain
-    events = list(scan(chain, federation.deployment.block, chain.block_number()))
+    events = list(scan(chain, federation.deployment.block, chain.rpc.block_number()))
     places = [(event.block, event.log_index) for event in events]
     assert places == sorted(places)
     assert [e.policy for e in events if isinstance(e, PolicyAdded)] == [
@@ -289,7 +344,7 @@ def test_events_come_typed_and_in_log_order(federation: Federation) -> None:
 
 
 def test_events_are_the_same_in_small_steps(federation: Federation) -> None:
-    chain, last = federation.chain, federation.chain.block_number()
+    chain, last = federation.chain, federation.chain.rpc.block_number()
     whole = list(scan(chain, federation.deployment.block, last))
     assert list(scan(chain, federation.deployment.block, last, step=1)) == whole
     assert list(scan(chain, last + 1, last)) == []
@@ -306,9 +361,9 @@ def test_chain_that_goes_down_after_connecting(deployment: Deployment) -> None:
     with Anvil() as other:
         federation = factories.federation(other)
     with pytest.raises(RpcError, match="can't be reached"):
-        federation.chain.balance_of(federation["ada"].address)
+        federation.chain.token.balance_of(federation["ada"].address)
     with pytest.raises(RpcError, match="can't be reached"):
-        federation.chain.timestamp()
+        federation.chain.rpc.latest_timestamp()
     federation.chain.close()
 
 
@@ -357,10 +412,11 @@ def test_damaged_deployment_file(tmp_path: Path, content: str, reason: str) -> N
         Deployment.load(path)
 
 
-def test_a_deployment_file_from_before_the_judges_is_named_as_old(
-    deployment: Deployment, tmp_path: Path
+@pytest.mark.parametrize("missing", [("arbiter", "fraudProofs"), ("rewards",)])
+def test_a_deployment_file_of_fewer_contracts_is_named_as_old(
+    deployment: Deployment, tmp_path: Path, missing: tuple[str, ...]
 ) -> None:
-    old = {key: value for key, value in deployment.to_json().items() if key not in ("arbiter", "fraudProofs")}
+    old = {key: value for key, value in deployment.to_json().items() if key not in missing}
     path = tmp_path / "deployment.json"
     path.write_text(json.dumps(old))
     with pytest.raises(InputError, match="of an older Folkmoot") as caught:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from folkmoot.chain import governance
-from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import deploy, deploy_and_report, predicted_address
+from folkmoot.chain.client import Chain
+from folkmoot.chain.deploy import deploy_and_report, predicted_address
 from folkmoot.chain.deploy_check import verify
-from folkmoot.chain.terms import PROFILES, Governance
+from folkmoot.chain.terms import MAX_SUPPLY, PROFILES, Governance
+from folkmoot.chain.transactions.connection import connect_web3
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, RpcError
 from folkmoot.ledger.deployment import CONTRACTS, JUDGES
@@ -44,6 +45,7 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
         commit_window=windows.commit,
         anchor_window=windows.anchor,
         challenge_window=windows.challenge,
+        interval=windows.interval,
         verifier=ARBITER,
     )
     progress: list[str] = []
@@ -55,11 +57,11 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
     )
     assert progress == list(CONTRACTS)
     assert list(report.gas) == list(CONTRACTS)
-    assert len(report.facts) == 39 + len(JUDGES) + 1 + 8
+    assert len(report.facts) == 43 + len(JUDGES) + 1 + 8
     assert "what the deployer holds is no role" in report.facts
     assert all(gas < 16_777_216 for gas in report.gas.values())
     chain = Chain.connect(anvil.url, report.deployment)
-    assert chain.policy(1) == replace(policy, verifier=report.deployment.arbiter)
+    assert chain.ledger.policy(1) == replace(policy, verifier=report.deployment.arbiter)
     assert PROFILES[profile].governance.timelock_delay >= windows.challenge, "a vote can't outrun a challenge"
     chain.close()
 
@@ -81,7 +83,7 @@ def test_deployer_can_do_nothing_afterwards(federation: factories.Federation) ->
         chain.vault.functions.slash(federation["ada"].address, 1, deployer.address),
         chain.vault.functions.lockBond(federation["ada"].address, 1),
         chain.registry.functions.activate(0, b"\0" * 32),
-        chain.ledger.functions.addPolicy(factories.policy().abi_tuple()),
+        chain.policies.functions.addPolicy(factories.policy().abi_tuple()),
         chain.ledger.functions.appointCoordinator(deployer.address),
         chain.timelock.functions.grantRole(b"\0" * 32, deployer.address),
     ]
@@ -94,7 +96,8 @@ def test_deployer_can_do_nothing_afterwards(federation: factories.Federation) ->
         "MootTokenNotMinter",
         *["StakeVaultNotLedger"] * 2,
         "ModelRegistryNotGovernance",
-        *["RoundLedgerNotGovernance"] * 2,
+        "PoliciesNotGovernance",
+        "RoundLedgerNotGovernance",
         "AccessControlUnauthorizedAccount",
     ]
 
@@ -104,7 +107,7 @@ def test_verification_notices_another_parameter(federation: factories.Federation
     arguments |= {"allocations": {}, "policy": factories.policy(verifier=ARBITER)}
     with pytest.raises(ChainError, match="the timelock's delay is 600, not 1") as caught:
         verify(
-            connect_web3(federation.anvil.url),
+            federation.anvil.rpc,
             federation.deployment,
             federation.deployer.address,
             **arguments,
@@ -139,8 +142,8 @@ def test_policy_that_the_ledger_refuses(anvil: Anvil) -> None:
     deployer = factories.account("deployer")
     anvil.fund(deployer.address)
     with pytest.raises(ContractRefused, match="field rate, value 0") as caught:
-        deploy(connect_web3(anvil.url), deployer, **_arguments(policy=factories.policy(rate=0)))
-    assert caught.value.details["error"] == "RoundLedgerInvalidPolicy"
+        deploy_and_report(connect_web3(anvil.url), deployer, **_arguments(policy=factories.policy(rate=0)))
+    assert caught.value.details["error"] == "PoliciesInvalidPolicy"
 
 
 def test_windows_longer_than_the_unbonding_time_are_refused_before_anything_is_sent(anvil: Anvil) -> None:
@@ -148,7 +151,7 @@ def test_windows_longer_than_the_unbonding_time_are_refused_before_anything_is_s
     anvil.fund(deployer.address)
     before = anvil.rpc.block_number()
     with pytest.raises(InputError, match="the stake of a contributor could be gone"):
-        deploy(
+        deploy_and_report(
             connect_web3(anvil.url),
             deployer,
             **_arguments(governance=replace(factories.GOVERNANCE, unbonding=1_000)),
@@ -158,7 +161,22 @@ def test_windows_longer_than_the_unbonding_time_are_refused_before_anything_is_s
 
 def test_nobody_with_tokens_is_refused(anvil: Anvil) -> None:
     with pytest.raises(InputError, match="nobody could stake"):
-        deploy(connect_web3(anvil.url), factories.account("deployer"), **_arguments(allocations={}))
+        deploy_and_report(
+            connect_web3(anvil.url), factories.account("deployer"), **_arguments(allocations={})
+        )
+
+
+def test_n9_more_tokens_than_the_contracts_can_count_are_refused(anvil: Anvil) -> None:
+    before = anvil.rpc.block_number()
+    ada, ben = (factories.account(name).address for name in ("ada", "ben"))
+    with pytest.raises(InputError, match="the contracts can count") as caught:
+        deploy_and_report(
+            connect_web3(anvil.url),
+            factories.account("deployer"),
+            **_arguments(allocations={ada: MAX_SUPPLY, ben: 1}),
+        )
+    assert caught.value.code == "supply-too-large"
+    assert anvil.rpc.block_number() == before
 
 
 @pytest.mark.parametrize(("field", "key"), [("min_stake", "minStake"), ("bond", "bond")])
@@ -167,7 +185,7 @@ def test_a_policy_that_asks_for_more_tokens_than_there_are_is_refused(
 ) -> None:
     before = anvil.rpc.block_number()
     with pytest.raises(InputError, match=f"policy's {key} is 1001 MOOT, and there are 1000 MOOT") as caught:
-        deploy(
+        deploy_and_report(
             connect_web3(anvil.url),
             factories.account("deployer"),
             **_arguments(policy=factories.policy(**{field: 1_001 * UNIT})),
@@ -182,7 +200,7 @@ def test_a_policy_that_asks_for_more_tokens_than_there_are_is_refused(
 
 def test_deployer_without_native_coins(anvil: Anvil) -> None:
     with pytest.raises(RpcError) as caught:
-        deploy(connect_web3(anvil.url), factories.account("pauper"), **_arguments())
+        deploy_and_report(connect_web3(anvil.url), factories.account("pauper"), **_arguments())
     assert caught.value.code == "no-gas-money"
 
 

@@ -51,7 +51,7 @@ def test_a_round_behind_a_bad_endpoint_ends_as_without(anvil: Anvil, tmp_path: P
                     return True
 
                 until(taken, what="the last update")
-                until(lambda: world.chain.round(1).settled, 60, what="the settlement on the chain")
+                until(lambda: world.chain.rewards.is_settled(1), 60, what="the settlement on the chain")
                 met = set(Trouble) - {Trouble.FORGETFUL}
                 until(lambda: met <= set(proxy.hits), what="each trouble")
                 over.set()
@@ -65,13 +65,13 @@ def test_a_round_behind_a_bad_endpoint_ends_as_without(anvil: Anvil, tmp_path: P
     expected = compute_round(
         MANIFEST,
         header,
-        world.chain.policy(1),
+        world.chain.ledger.policy(1),
         state,
         [update.commitment for update in updates],
         [MemoryUpdate(update.data) for update in updates],
         coordinator=own,
         lineage=GENESIS,
     )
-    assert world.chain.round(1).state_root == expected.state_root
+    assert world.chain.ledger.round(1).state_root == expected.state_root
     assert sent() - before == 5, "one transaction a step"
     world.chain.close()

@@ -62,12 +62,12 @@ def refused(world: World, agent: SignerAgent, **changes: Any) -> str:
 
 
 def spent_by_ledger(world: World) -> int:
-    return world.federation.chain.ledger_reader.spent(ADA.address)
+    return world.federation.chain.ledger.spent(ADA.address)
 
 
 def shown(record: Path, capsys: pytest.CaptureFixture[str], *words: str) -> Any:
     capsys.readouterr()
-    assert run(["signer", "record", "show", "--record", str(record), *words]) == 0
+    assert run(["signer", "record", "--record", str(record), *words]) == 0
     out = capsys.readouterr().out
     return json.loads(out) if words else out
 
@@ -109,8 +109,8 @@ def test_the_record_counts_what_the_ledger_never_saw(
 
     exported = tmp_path / "record.json"
     words = ["--account", ADA.address, "--record"]
-    assert run(["signer", "record", "export", "--out", str(exported), *words, str(record)]) == 0
-    import_it = ["signer", "record", "import", str(exported), *words, str(copy)]
+    assert run(["signer", "record", "--out", str(exported), *words, str(record)]) == 0
+    import_it = ["signer", "restore", str(exported), *words, str(copy)]
     assert run(import_it) == 0
     with agent_of(world, copy) as agent:
         assert charge(world, agent) == Charged(COST, 3 * COST, CAP)
@@ -144,7 +144,7 @@ def test_what_a_lost_record_may_have_charged_is_counted(
         "--deployment",
         str(file),
     ]
-    raise_it = ["signer", "record", "raise", "2", *words, "--rpc", world.federation.anvil.url]
+    raise_it = ["signer", "restore", "--raise", "2", *words, "--rpc", world.federation.anvil.url]
     assert run(raise_it) == 1
     assert "Use --since 1 if nobody knows, and --since 3 if you know that nothing was lost." in flat(capsys)
     world.cancel(2)
@@ -163,9 +163,9 @@ def test_what_a_lost_record_may_have_charged_is_counted(
         assert charge(world, agent) == Charged(COST, 3 * COST, CAP)
     exported = tmp_path / "found.json"
     old = ["--account", ADA.address, "--record", str(tmp_path / "signer")]
-    assert run(["signer", "record", "export", "--out", str(exported), *old]) == 0
-    assert run(["signer", "record", "import", str(exported), *words]) == 0
-    assert "run `folkmoot signer record raise ROUND --since 3`" in flat(capsys)
+    assert run(["signer", "record", "--out", str(exported), *old]) == 0
+    assert run(["signer", "restore", str(exported), *words]) == 0
+    assert "run `folkmoot signer restore --raise ROUND --since 3`" in flat(capsys)
     (ledger,) = shown(tmp_path / "new" / "signer", capsys, "--json")["ledgers"]
     assert (ledger["lost"], ledger["spent"]) == ([], str(3 * COST)), "found, they count as what they were"
 
@@ -177,8 +177,8 @@ def flat(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_show_needs_a_record_that_can_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["signer", "record", "show", "--record", str(tmp_path)]) == 1
+    assert run(["signer", "record", "--record", str(tmp_path)]) == 1
     assert "There is no signing record" in capsys.readouterr().err
     (tmp_path / "signing-record.json").mkdir()
-    assert run(["signer", "record", "show", "--record", str(tmp_path)]) == 1
+    assert run(["signer", "record", "--record", str(tmp_path)]) == 1
     assert "can't be read" in capsys.readouterr().err

@@ -85,14 +85,14 @@ def play(
     here: Running, number: int, false: str = "", names: tuple[str, ...] = ("ada", "ben", "cleo")
 ) -> None:
     """Play a round up to its anchor; one of the contributors may claim a false norm."""
-    here.api.start_run(number, len(names), here.world.coordinator, here.domain)  # another request than before
+    here.api.start_run(1, len(names), here.world.coordinator, here.domain)
     _, header, state = open_round(here.api, number)
     for name in names:
         signed = train(here.world, name, header, state)
         if name == false:
             signed = claimed_small(here.world, signed, name)
         here.api.submit_update(number, signed.wire, signed.data)
-    until(lambda: here.world.chain.round(number).phase is Phase.ANCHORED, what="the anchor")
+    until(lambda: here.world.chain.ledger.round(number).phase is Phase.ANCHORED, what="the anchor")
 
 
 @pytest.mark.parametrize(
@@ -103,28 +103,28 @@ def test_a_lie_costs_half_a_bond_for_the_watcher_and_the_next_round_is_honest(
     world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str], cheat: str, proof: str
 ) -> None:
     chain, coordinator, watcher = world.chain, world.coordinator.address, world["newcomer"].address
-    stake, tokens = chain.stake_of(coordinator), chain.balance_of(watcher)
+    stake, tokens = chain.vault.stake_of(coordinator), chain.token.balance_of(watcher)
     with running(tmp_path / "home", world, lie=f"{cheat}@1", time_travel_after=3600) as here:
         play(here, 1, "cleo" if cheat == "norm" else "")
         said = watch(here)
         assert f"{proof} " in said
         assert chain.phase(1) is Phase.SLASHED, said
-        bond = chain.policy(1).bond
-        assert chain.stake_of(coordinator) == stake - bond
+        bond = chain.ledger.policy(1).bond
+        assert chain.vault.stake_of(coordinator) == stake - bond
         # Whoever signed a false norm pays as well: its minimum stake.
-        fault = chain.policy(1).min_stake if cheat == "norm" else 0
-        assert chain.stake_of(world["cleo"].address) == factories.STAKE - fault
-        assert chain.balance_of(watcher) == tokens + (bond + fault) // 4
+        fault = chain.ledger.policy(1).min_stake if cheat == "norm" else 0
+        assert chain.vault.stake_of(world["cleo"].address) == factories.STAKE - fault
+        assert chain.token.balance_of(watcher) == tokens + (bond + fault) // 4
         found = [
-            e for e in scan(chain, world.deployment.block, chain.block_number()) if isinstance(e, Slashed)
+            e for e in scan(chain, world.deployment.block, chain.rpc.block_number()) if isinstance(e, Slashed)
         ]
         assert found[0].burnt == bond - bond // 4
-        assert chain.head().round == 0
+        assert chain.ledger.head().round == 0
         until(lambda: (run := here.api.run()) is None or run.state == "failed", what="the end of the run")
         play(here, 2)
         assert "Round 2 is right" in watch(here)
         assert chain.phase(2) is Phase.ANCHORED
-        assert chain.round(2).base == 0
+        assert chain.ledger.round(2).base == 0
 
 
 def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
@@ -153,14 +153,14 @@ def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
         for name in ("ben", "cleo"):
             here.api.submit_update(1, made[name].wire, made[name].data)
         deliver(here, "ada", made["ada"])
-        tokens = chain.balance_of(world["ada"].address)
-        until(lambda: chain.round(1).entries == 3, what="all commitments")
+        tokens = chain.token.balance_of(world["ada"].address)
+        until(lambda: chain.ledger.round(1).entries == 3, what="all commitments")
         world.anvil.advance(current.commit_deadline - chain.now() + 1)
-        until(lambda: chain.round(1).phase is Phase.ANCHORED, what="the anchor", seconds=60)
+        until(lambda: chain.ledger.round(1).phase is Phase.ANCHORED, what="the anchor", seconds=60)
         said = watch(here)
         assert chain.phase(1) is Phase.SLASHED, said
         assert "censored" in said
-        assert chain.balance_of(world["ada"].address) == tokens + chain.policy(1).bond // 4
+        assert chain.token.balance_of(world["ada"].address) == tokens + chain.ledger.policy(1).bond // 4
 
 
 def test_a_false_norm_is_refused_by_an_honest_coordinator(

@@ -90,9 +90,9 @@ def test_a_chain_whose_clock_leaps_beyond_an_open_round_cancels_that_one_only(
                 here.api.submit_update(number, signed.wire, signed.data)
             if number == 1:
                 world.anvil.advance(int(48 * HOURS))
-        reader = world.chain.ledger_reader
+        reader = world.chain.ledger
         until(lambda: reader.round(2).entries == len(NAMES), what="the entries")
-        world.anvil.advance(reader.round(2).commit_deadline - reader.latest_timestamp())
+        world.anvil.advance(reader.round(2).commit_deadline - reader.rpc.latest_timestamp())
         until(lambda: ended(here), what="the end of the run")
         assert [reader.round(number).phase for number in (1, 2)] == [Phase.CANCELLED, Phase.ANCHORED]
         assert httpx.get(f"{here.api.url}/v1/health", timeout=10).json()["status"] == "ok"

@@ -15,10 +15,11 @@ from eth_utils.address import to_checksum_address
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance
-from folkmoot.chain.client import Chain, connect_web3
+from folkmoot.chain.client import Chain
 from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.deploy_plan import Plan
 from folkmoot.chain.terms import ZERO_ADDRESS, Admission
+from folkmoot.chain.transactions.connection import connect_web3
 from folkmoot.cli.deploy import members_of
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
@@ -27,6 +28,7 @@ from folkmoot.ledger.admission import MOST_MEMBERS, admits, members
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.ledger.events import Left
 from folkmoot.ledger.scan import scan
+from folkmoot.rpc.abi import encode_call
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.processes import free_port
 from tests import factories
@@ -55,8 +57,8 @@ def nonce_of(chain: Chain, account: str) -> int:
 
 def as_timelock(world: factories.Federation, accounts: list[str], member: bool) -> None:
     """Change the list of members as an executed vote does."""
-    chain, timelock = world.chain, world.deployment.timelock
-    data = chain.members.encode_abi("setMembers", [accounts, member])
+    timelock = world.deployment.timelock
+    data = "0x" + encode_call("members", "setMembers", accounts, member).hex()
     world.anvil.fund(timelock)
     world.anvil.call("anvil_impersonateAccount", timelock)
     call = {"from": timelock, "to": world.deployment.members, "data": data}
@@ -72,10 +74,10 @@ def as_timelock(world: factories.Federation, accounts: list[str], member: bool) 
 
 def test_the_list_is_deployed_and_verified(world: factories.Federation) -> None:
     chain, place = world.chain, world.deployment
-    assert place.members == chain.ledger_reader.admission()
+    assert place.members == chain.ledger.admission()
     assert chain.read(chain.members.functions.governance()) == place.timelock
-    assert members(chain, chain.block_number()) == sorted(PEOPLE)
-    assert all(chain.ledger_reader.enrolled(account) for account in PEOPLE)
+    assert members(chain, chain.rpc.block_number()) == sorted(PEOPLE)
+    assert all(chain.ledger.enrolled(account) for account in PEOPLE)
     saved = place.to_json()
     assert saved["members"] == place.members
     assert "admission" not in saved
@@ -111,7 +113,7 @@ def decide(world: factories.Federation, folkmoot: Command, *words: str) -> dict[
     for name in ("ada", "ben", "cleo"):
         folkmoot("vote", made["id"], "for", by=name)
     world.anvil.advance(factories.GOVERNANCE.voting_period + 1)
-    folkmoot("queue", made["id"])
+    folkmoot("execute", made["id"])
     world.anvil.advance(factories.GOVERNANCE.timelock_delay + 1)
     folkmoot("execute", made["id"])
     action: dict[str, Any] = made["actions"][0]
@@ -135,9 +137,9 @@ def test_votes_admit_and_remove_members(
     assert standing["members"] == sorted({*PEOPLE, NEWCOMER} - {emil, dora})
     assert run(["status"]) == 0
     assert NEWCOMER in capsys.readouterr().out
-    assert chain.ledger_reader.enrolled(emil), "until somebody removes it"
+    assert chain.ledger.enrolled(emil), "until somebody removes it"
     assert folkmoot("leave", emil, by="outsider")["account"] == emil
-    assert not chain.ledger_reader.enrolled(emil)
+    assert not chain.ledger.enrolled(emil)
     assert folkmoot("enrol", by="emil", fails=1)["error"]["code"] == "not-admitted"
     still = folkmoot("leave", world["ada"].address, by="outsider", fails=1)["error"]
     assert still["details"]["error"] == "RoundLedgerNotAbsent"
@@ -165,7 +167,7 @@ def test_more_members_than_one_transaction_can_change_are_refused(world: factori
     with pytest.raises(InputError, match="one vote can change 500"):
         governance.membership(world.chain, many, True)
     as_timelock(world, many[:MOST_MEMBERS], True)
-    assert len(members(world.chain, world.chain.block_number())) == MOST_MEMBERS + len(PEOPLE), "500 fit"
+    assert len(members(world.chain, world.chain.rpc.block_number())) == MOST_MEMBERS + len(PEOPLE), "500 fit"
 
 
 def test_the_coordinator_removes_who_is_no_member_any_more_though_it_commits(here: Running) -> None:
@@ -177,11 +179,11 @@ def test_the_coordinator_removes_who_is_no_member_any_more_though_it_commits(her
     for name in ("ada", "ben"):
         signed = train(world, name, header, state)
         here.api.submit_update(1, signed.wire, signed.data)
-    until(lambda: chain.round(1).phase is Phase.ANCHORED, what="the anchor")
-    until(lambda: not chain.ledger_reader.enrolled(ada), what="the removal")
+    until(lambda: chain.ledger.round(1).phase is Phase.ANCHORED, what="the anchor")
+    until(lambda: not chain.ledger.enrolled(ada), what="the removal")
     left = [
         event
-        for event in scan(chain, world.deployment.block, chain.block_number())
+        for event in scan(chain, world.deployment.block, chain.rpc.block_number())
         if isinstance(event, Left)
     ]
     assert [(event.account, event.reason) for event in left] == [(ada, 3)]
@@ -433,5 +435,5 @@ def test_a_closed_deployment_goes_on_with_the_same_members_only(anvil: Anvil, tm
     with pytest.raises(Stopped):
         go_on(CLOSED, lambda role: None if role == "registry" else stop(role))
     chain = Chain.connect(anvil.url, go_on(CLOSED))
-    assert members(chain, chain.block_number()) == sorted(PEOPLE)
+    assert members(chain, chain.rpc.block_number()) == sorted(PEOPLE)
     chain.close()

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from folkmoot.chain import client
 from folkmoot.chain.client import Chain
 from folkmoot.chain.transactions import confirmations as depth
+from folkmoot.chain.transactions import connection
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused
@@ -72,11 +72,8 @@ class Waiting:
 
     def signed(self, function: Any, account: Any, nonce: int | None = None) -> str:
         """Return the bytes of a call, 0x-hex."""
-        w3 = self.chain.w3
-        used = w3.eth.get_transaction_count(account.address)
-        fields = function.build_transaction(
-            {"from": account.address, "nonce": used if nonce is None else nonce, "gas": 200_000}
-        )
+        given = {} if nonce is None else {"nonce": nonce}
+        fields = factories.fields_of(self.chain, function, account, **given)
         return str(account.sign_transaction(fields).raw_transaction.to_0x_hex())
 
     def nonce(self, account: Any = ADA) -> int:
@@ -107,10 +104,10 @@ def test_it_is_told_when_so_many_blocks_hold_it(waiting: Waiting) -> None:
     assert not call.done(), "two blocks hold it"
     waiting.mine()
     receipt = call.result(20)
-    assert waiting.chain.block_number() == receipt["blockNumber"] + DEPTH - 1
+    assert waiting.chain.rpc.block_number() == receipt["blockNumber"] + DEPTH - 1
     assert (waiting.nonce(), waiting.notes_left()) == (before + 1, 1), "it was not told yet"
     assert len(waiting.said) == 1
-    waiting.notes.told()
+    waiting.notes.acknowledge()
     assert waiting.notes_left() == 0
 
 
@@ -126,7 +123,7 @@ def test_what_a_reorg_takes_is_sent_again_unchanged(waiting: Waiting) -> None:
     assert receipt["transactionHash"].to_0x_hex() == sent
     assert receipt["blockHash"] == waiting.chain.w3.eth.get_block(receipt["blockNumber"])["hash"]
     assert waiting.nonce() == before + 1
-    assert len(waiting.chain.unbondings(ADA.address)) == 1
+    assert len(waiting.chain.vault.unbondings(ADA.address)) == 1
 
 
 def test_what_a_reorg_lets_fail_is_a_failure_once_it_is_deep(waiting: Waiting) -> None:
@@ -163,14 +160,14 @@ def test_what_lost_its_nonce_to_another_transaction_is_told_at_depth(waiting: Wa
     again = waiting.begin(waiting.unbond)
     waiting.mine(DEPTH)
     assert again.result(20)["status"] == 1
-    assert len(waiting.chain.unbondings(ADA.address)) == 1
+    assert len(waiting.chain.vault.unbondings(ADA.address)) == 1
 
 
 def test_a_chain_that_makes_no_blocks_is_told_and_the_next_call_goes_on(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = waiting.nonce()
-    monkeypatch.setattr(client, "CONFIRM_TIMEOUT", 1.0)
+    monkeypatch.setattr(connection, "CONFIRM_TIMEOUT", 1.0)
     error = waiting.begin(waiting.unbond).exception(20)
     assert isinstance(error, ChainError)
     assert (error.code, error.details) == ("not-confirmed", {"depth": 1, "confirmations": DEPTH})
@@ -185,7 +182,7 @@ def test_a_chain_that_makes_no_blocks_is_told_and_the_next_call_goes_on(
 
 def test_what_is_not_mined_again_is_told(waiting: Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
     before = waiting.nonce()
-    monkeypatch.setattr(client, "CONFIRM_TIMEOUT", 1.0)
+    monkeypatch.setattr(connection, "CONFIRM_TIMEOUT", 1.0)
     call = waiting.begin(waiting.unbond)
     waiting.anvil.call("evm_setAutomine", False)
     waiting.reorg(1)
@@ -203,17 +200,17 @@ def test_what_goes_before_is_sent_again_first_though_it_was_not_noted(waiting: W
     """Without the word that lets the vault take tokens, the stake after it could never be mined."""
     chain, before = waiting.chain, waiting.nonce()
     allow = chain.token.functions.approve(chain.vault.address, UNIT)
-    client.send(chain.w3, allow, ADA, notes=waiting.notes, harmless=True)
+    connection.send(chain.w3, allow, ADA, notes=waiting.notes, harmless=True)
     assert waiting.notes_left() == 0
     call = waiting.begin(
         lambda: chain.send(chain.vault.functions.stake(ADA.address, UNIT), ADA, purpose="stake")
     )
-    stake = chain.stake_of(ADA.address)
+    stake = chain.vault.stake_of(ADA.address)
     waiting.reorg(2)
     waiting.until(lambda: waiting.nonce() == before + 2, call)
     waiting.mine(DEPTH)
     assert call.result(20)["status"] == 1
-    assert chain.stake_of(ADA.address) == stake
+    assert chain.vault.stake_of(ADA.address) == stake
 
 
 def test_several_are_waited_for_at_once(waiting: Waiting) -> None:
@@ -246,9 +243,9 @@ def test_an_endpoint_that_is_away_for_a_while_ends_nothing(
         waiting.mine(DEPTH)
         proxy.become(Trouble.NONE)
         assert call.result(20)["status"] == 1
-        waiting.notes.told()
+        waiting.notes.acknowledge()
 
-        monkeypatch.setattr(client, "CONFIRM_TIMEOUT", 0.5)
+        monkeypatch.setattr(connection, "CONFIRM_TIMEOUT", 0.5)
         call = waiting.begin(lambda: chain.send(unbond, ADA))
         proxy.become(Trouble.AWAY)
         error = call.exception(20)

@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from folkmoot.artifacts.sources import CoordinatorSource
+from folkmoot.artifacts.store import FolderStore
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError, CoordinatorError
 from folkmoot.protocol.hashing import sha256_hex
+from server.api.limits import BODY_LIMIT
 from server.db import events
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, genesis, running, until
@@ -24,7 +27,7 @@ from tests.integration.coordinator_world import Running, federation, genesis, ru
 def here(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     snapshot = anvil_process.snapshot()
     world = federation(anvil_process)
-    with running(tmp_path_factory.mktemp("home"), world, body_limit=4096, time_travel=False) as found:
+    with running(tmp_path_factory.mktemp("home"), world, time_travel=False) as found:
         until(lambda: found.worker.status.indexed_block > 0)
         yield found
     world.chain.close()
@@ -69,8 +72,8 @@ def test_error_is_a_problem_with_a_stable_code(
 
 def test_large_body_is_refused_whether_declared_or_not(here: Running) -> None:
     http = here.api._client()
-    declared = http.post("/v1/runs", content=b"x" * 5000)
-    streamed = http.post("/v1/runs", content=iter([b"x" * 3000, b"x" * 3000]))
+    declared = http.post("/v1/runs", content=b"x" * (BODY_LIMIT + 1))
+    streamed = http.post("/v1/runs", content=iter([b"x" * BODY_LIMIT, b"x"]))
     for answer in (declared, streamed):
         assert (answer.status_code, answer.json()["code"]) == (413, "too-large")
 
@@ -96,8 +99,8 @@ def test_reads_describe_the_federation(here: Running) -> None:
     (version,) = api.items("/v1/models")
     assert (version["version"], version["status"]) == (0, "candidate")
     made, state = genesis()
-    assert api.document(here.world.deployment.genesis_hash[2:]) == made.to_json()
-    assert api.artifact(made.state) == state.to_bytes()
+    assert api.files.document(here.world.deployment.genesis_hash[2:]) == made.to_json()
+    assert api.files.read(made.state) == state.to_bytes()
     assert list(api.items("/v1/proposals")) == list(api.items("/v1/rounds")) == []
     assert api.health()["chainLag"] == 0
     assert api.health()["warnings"] == []
@@ -108,20 +111,22 @@ def test_reads_describe_the_federation(here: Running) -> None:
 
 def test_download_is_whole_or_nothing(here: Running, tmp_path: Path) -> None:
     made, state = genesis()
-    target = here.api.download(made.state, tmp_path / "state", len(state.to_bytes()))
-    assert target.read_bytes() == state.to_bytes()
-    with pytest.raises(CoordinatorError):
-        here.api.download("00" * 32, tmp_path / "other", 100)
-    with pytest.raises(ArtifactError, match="sends more than"):
-        here.api.download(made.state, tmp_path / "other", len(state.to_bytes()) - 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]
+    store = FolderStore(tmp_path)
+    with CoordinatorSource(here.api.url, store=store) as source:
+        with pytest.raises(ArtifactError, match="is not at") as caught:
+            source.fetch("00" * 32, 100)
+        assert caught.value.code == "artifact-missing"
+        with pytest.raises(ArtifactError, match="more than"):
+            source.fetch(made.state, len(state.to_bytes()) - 1)
+        assert not store.has(made.state)
+        assert source.fetch(made.state, len(state.to_bytes())).read_bytes() == state.to_bytes()
 
 
 def test_report_needs_stake_and_a_signature(here: Running) -> None:
     report = b'{"accuracy": 0.9}'
     sha256 = here.api.upload_report(report, here.world["ada"], here.domain)
     assert sha256 == sha256_hex(report)
-    assert here.api.artifact(sha256) == report
+    assert here.api.files.read(sha256) == report
     assert here.api.upload_report(report, here.world["ada"], here.domain) == sha256
     with pytest.raises(CoordinatorError) as poor:
         here.api.upload_report(report, here.world["outsider"], here.domain)
@@ -178,9 +183,7 @@ def test_documentation_covers_the_interface(here: Running) -> None:
 
 
 def test_too_many_requests_are_slowed(here: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with running(
-        tmp_path / "home", here.world, requests_per_second=0.01, request_burst=3, time_travel=False
-    ) as small:
+    with running(tmp_path / "home", here.world, requests_per_second=0.375, time_travel=False) as small:
         codes = [small.api._client().get("/v1/deployment") for _ in range(4)]
     assert [answer.status_code for answer in codes] == [200, 200, 200, 429]
     assert codes[-1].json()["code"] == "rate-limited"

@@ -105,7 +105,7 @@ def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_o
 ) -> None:
     monkeypatch.setattr(probe, "TIME_TRAVEL_RELEASE_SECONDS", 0.3)
     chain = here.world.chain
-    stakes = [chain.stake_of(here.world[name].address) for name in ("ada", "ben")]
+    stakes = [chain.vault.stake_of(here.world[name].address) for name in ("ada", "ben")]
     here.api.start_run(2, 2, here.world.coordinator, here.domain)
     good = report(probing(here, 1), 0.90, 0.91)
     assert view(here, 1)["canary"]["verdict"] == "waiting"
@@ -113,7 +113,7 @@ def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_o
     settled(here, 1)
     said = view(here, 1)["canary"]
     assert (said["verdict"], said["findings"], said["released"]) == ("passed", [], False)
-    assert CanaryReport.from_bytes(here.api.artifact(said["report"])) == good
+    assert CanaryReport.from_bytes(here.api.files.read(said["report"])) == good
 
     bad = report(probing(here, 2), 0.91, 0.60)
     assert send(here.api, bad, here.domain)["fell"] is True
@@ -122,14 +122,14 @@ def test_a_good_report_anchors_and_a_fallen_model_is_withheld_and_the_run_goes_o
     assert found["canary"]["verdict"] == "fell"
     assert "The accuracy went from 91.0% to 60.0%" in found["canary"]["findings"][0]
     assert found["error"].startswith("The canary withheld it. The accuracy")
-    assert chain.head().round == 1
+    assert chain.ledger.head().round == 1
 
     third = probing(here, 3)
     assert third["base"] == 1, "the next round builds on the old base"
     assert third["baseStateRoot"] == view(here, 1)["stateRoot"]
     send(here.api, report(third, 0.91, 0.92), here.domain)
     until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
-    assert [chain.stake_of(here.world[name].address) for name in ("ada", "ben")] == stakes
+    assert [chain.vault.stake_of(here.world[name].address) for name in ("ada", "ben")] == stakes
     kinds = [event.type for event in events_of(here)]
     assert kinds.count("canary-reported") == 3
     assert kinds.count("round-withheld") == kinds.count("round-cancelled") == 1
@@ -211,10 +211,10 @@ def test_the_operator_may_release_a_withheld_round(
     assert folkmoot([*words, "--coordinator", here.api.url]) == 0
     shown = capsys.readouterr().out
     assert "The model fell. The accuracy went from 90.0% to 50.0%" in shown
-    assert "release-round 1" in shown
+    assert "close 1 --anchor" in shown
     create(tmp_path / "key.json", factories.PASSWORD, private_key=bytes(here.world.coordinator.key), work=2)
     (tmp_path / "password").write_text(factories.PASSWORD)
-    words = ["coordinator", "release-round", "1", "--coordinator", here.api.url]
+    words = ["close", "1", "--anchor", "--coordinator", here.api.url]
     words += ["--keystore", str(tmp_path / "key.json"), "--password-file", str(tmp_path / "password")]
     assert folkmoot(words) == 0
     said = capsys.readouterr()
@@ -399,8 +399,10 @@ def test_a_regression_passes_with_honest_noise_and_is_withheld_with_an_attackers
 
 def test_the_settings_say_how_far_a_loss_may_rise(world: factories.Federation, tmp_path: Path) -> None:
     evaluator = factories.account(EVALUATOR).address
-    limits = {"canary_loss_rise": 5.0, "canary_group_loss_rise": 0.1}
-    with running(tmp_path / "home", world, canary=True, canary_evaluator=evaluator, **limits) as here:
+    limits = {"loss_rise": 5.0, "group_loss_rise": 0.1}
+    with running(
+        tmp_path / "home", world, canary=True, canary_evaluator=evaluator, canary_limits=limits
+    ) as here:
         here.api.start_run(1, 2, here.world.coordinator, here.domain)
         found = probing(here, 1)
         before, after = (

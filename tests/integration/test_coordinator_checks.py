@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from web3.types import Wei
 
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import UpdateRefused
@@ -20,7 +19,7 @@ from folkmoot.protocol.state import State
 from tests import factories
 from tests.integration.coordinator_world import Running, Signed, open_round, running, train, until
 
-DRAWS_SLOT = 13
+DRAWS_SLOT = 12
 """Of `_draws` in the ledger: contracts/snapshots/storage/RoundLedger.txt."""
 FEDERATION = {"max_contributors": 3, "max_sum_squares": 600 * 900}
 
@@ -105,15 +104,8 @@ def test_outsider_takes_one_place_and_only_the_last_to_come_loses_its_own(
         commitment = train(world, "dora", *ready).commitment
         call = world.chain.ledger.functions.commitUpdate(commitment.abi_tuple())
         dora, price = world["dora"], 100 * 10**9  # goes in ahead of the batch
-        own = call.build_transaction(
-            {
-                "from": dora.address,
-                "nonce": world.chain.w3.eth.get_transaction_count(dora.address),
-                "gas": 1_000_000,
-                "maxFeePerGas": Wei(price),
-                "maxPriorityFeePerGas": Wei(price),
-            }
-        )
+        fees = {"maxFeePerGas": price, "maxPriorityFeePerGas": price}
+        own = factories.fields_of(world.chain, call, dora, gas=1_000_000, **fees)
         anvil.call("eth_sendRawTransaction", "0x" + bytes(dora.sign_transaction(own).raw_transaction).hex())
     finally:
         anvil.call("evm_setAutomine", True)
@@ -132,7 +124,7 @@ def test_outsider_takes_one_place_and_only_the_last_to_come_loses_its_own(
         world["ben"].address: ("committed", None),
         world["cleo"].address: ("refused", "round-full"),
     }
-    assert world.chain.round(1).entries == 3
+    assert world.chain.ledger.round(1).entries == 3
 
 
 def test_forgery_never_blocks_the_contributor(here: Running, ready: tuple[RoundHeader, State]) -> None:

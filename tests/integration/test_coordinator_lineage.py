@@ -23,7 +23,7 @@ from tests.integration.coordinator_world import (
 NAMES = ("ada", "ben", "cleo", "coordinator")
 
 
-FEDERATION = {"rule": "windowed_mean", "min_contributors": 3}
+FEDERATION = {"rule": "clamped_mean", "min_contributors": 3}
 
 
 def play(here: Running, number: int) -> list[Signed]:
@@ -37,7 +37,7 @@ def play(here: Running, number: int) -> list[Signed]:
 def verdicts(here: Running, number: int) -> list[dict[str, object]]:
     """The verdicts file of a round."""
     view = here.api.get(f"/v1/rounds/{number}")
-    document: list[dict[str, object]] = json.loads(here.api.artifact(view["verdicts"]))["verdicts"]
+    document: list[dict[str, object]] = json.loads(here.api.files.read(view["verdicts"]))["verdicts"]
     return document
 
 
@@ -54,8 +54,8 @@ def test_rounds_look_back_and_an_audit_agrees(here: Running) -> None:
         assert all(verdict["weight"] for verdict in found.values())
         looked_back = ["trajectoryCosine" in verdict["numbers"] for verdict in found.values()]  # type: ignore[operator]
         assert looked_back == [number > 1] * 3
-    assert world.chain.claimable(world.coordinator.address) == 0
-    assert world.chain.claimable(world["ada"].address) > 0
+    assert world.chain.rewards.claimable(world.coordinator.address) == 0
+    assert world.chain.rewards.claimable(world["ada"].address) > 0
     source = FolderSource(Path(here.coordinator.storage.store.location))
     assert audit([world.anvil.url], world.deployment, source).recomputed == 3
 
@@ -80,7 +80,9 @@ def test_a_round_waits_for_a_file_of_an_earlier_one(here: Running) -> None:
     with pytest.raises(AuditFailure, match=name):
         audit([here.world.anvil.url], here.world.deployment, source)
     place.write_bytes(bytes(len(kept)))
-    until(lambda: "damaged" in (api.get("/v1/rounds/2")["error"] or ""), what="the error about damage")
+    until(
+        lambda: "its name promises" in (api.get("/v1/rounds/2")["error"] or ""), what="the error about damage"
+    )
     place.write_bytes(kept)
     until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
     assert audit([here.world.anvil.url], here.world.deployment, source).recomputed == 2

@@ -75,14 +75,14 @@ def test_a_round_with_one_liar_of_three_ends_as_without(
     expected = compute_round(
         MANIFEST,
         header,
-        world.chain.policy(1),
+        world.chain.ledger.policy(1),
         state,
         [update.commitment for update in updates],
         [MemoryUpdate(update.data) for update in updates],
         coordinator=own,
         lineage=GENESIS,
     )
-    assert world.chain.round(1).state_root == expected.state_root
+    assert world.chain.ledger.round(1).state_root == expected.state_root
     assert sent() - before == 5, "one transaction a step"
     world.chain.close()
 
@@ -118,5 +118,5 @@ def test_a_liar_of_two_stops_a_round_until_it_stops(
             here.api.submit_update(1, update.wire, update.data)
         until(lambda: (run := here.api.run()) and run.state == "done", 60, what="the run's end")
         assert here.api.health()["error"] is None
-    assert world.chain.round(1).settled
+    assert world.chain.rewards.is_settled(1)
     world.chain.close()

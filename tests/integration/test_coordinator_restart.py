@@ -26,6 +26,8 @@ from tests.integration.coordinator_world import (
     until,
 )
 
+BY_HASH = "eth_getTransactionByHash"
+
 
 def row(home: Path, purpose: str) -> tuple[str, bytes, str] | None:
     """State, raw bytes and hash of a transaction whose purpose begins so."""
@@ -72,13 +74,17 @@ def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Pa
             anvil.call("anvil_dropTransaction", before[2])
         process.start()
         until(healthy, what="the restart")
-        until(lambda: anvil.call("eth_getTransactionByHash", before[2]), what=f"{purpose} is sent")
+        until(lambda: anvil.call(BY_HASH, before[2]), what=f"{purpose} is sent")
         anvil.call("evm_mine")
         until(lambda: (row(home, purpose) or ("",))[0] == "confirmed", what=f"{purpose} is confirmed")
         assert row(home, purpose) == ("confirmed", before[1], before[2]), "sent unchanged, once"
 
     def goes_on(purpose: str) -> None:
-        until(lambda: (row(home, purpose) or ("",))[0] == "signed", what=f"{purpose} is signed")
+        def pooled() -> bool:
+            noted = row(home, purpose)  # it is signed before it is sent
+            return noted is not None and noted[0] == "signed" and bool(anvil.call(BY_HASH, noted[2]))
+
+        until(pooled, what=f"{purpose} is sent")
         anvil.call("evm_mine")
 
     process.start()
@@ -108,17 +114,17 @@ def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Pa
         expected = compute_round(
             MANIFEST,
             header,
-            world.chain.policy(1),
+            world.chain.ledger.policy(1),
             state,
             [update.commitment for update in signed],
             [MemoryUpdate(update.data) for update in signed],
             coordinator=world.coordinator.address,
             lineage=GENESIS,
         )
-        view = world.chain.round(1)
+        view = world.chain.ledger.round(1)
         assert view.state_root == expected.state_root
         assert view.anchor_hash == expected.anchor.hash
-        assert view.settled
+        assert world.chain.rewards.is_settled(1)
         assert sent() - before_all == 5, "one transaction a step"
     finally:
         anvil.call("evm_setAutomine", True)

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from client.node.node import check_base, check_coordinator
+from client.keeper.keeper import Keeper
+from client.node.node import check_coordinator
+from folkmoot.artifacts.federation import Federation
 from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
 from folkmoot.audit.audit import audit
@@ -25,9 +27,11 @@ from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, RpcError
+from folkmoot.flower.contributor import Contributor
+from folkmoot.ledger.replay import anchored_round
 from folkmoot.protocol.hashing import sha256_hex
-from folkmoot.rpc.client import Phase, Rpc
-from folkmoot.runtime.units import UNIT
+from folkmoot.protocol.rewards import payments
+from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from server.db.engine import Database
 from server.restore.restore import require_empty, restore
 from server.settings import load
@@ -55,7 +59,7 @@ Command = Callable[..., dict[str, Any]]
 def module_world(anvil_process: Anvil) -> Iterator[factories.Federation]:
     verifier = factories.account("verifier")
     anvil_process.fund(verifier.address)
-    made = federation(anvil_process, rule="guided_mean", min_contributors=3, verifier=verifier.address)
+    made = federation(anvil_process, rule="clamped_mean", min_contributors=3, verifier=verifier.address)
     yield made
     made.chain.close()
 
@@ -116,7 +120,7 @@ def said(api: CoordinatorApi, rounds: range) -> dict[str, Any]:
             found[f"verdict {number} {name}"] = api.get(f"/v1/rounds/{number}/updates/{address}/verdict")
         found[f"model {number}"] = api.get(f"/v1/models/{number}")
         for kind in ("artifacts", "verdicts", "mean", "state"):
-            found[f"{kind} {number}"] = sha256_hex(api.artifact(view[kind]))
+            found[f"{kind} {number}"] = sha256_hex(api.files.read(view[kind]))
     for name in NAMES:
         address = factories.account(name).address
         found[f"contributor {name}"] = api.get(f"/v1/contributors/{address}")
@@ -159,7 +163,7 @@ def test_another_coordinator_takes_over_from_a_mirror(
             signed = go_towards_a_goal(world, name, header, state)
             chain.send(chain.ledger.functions.commitUpdate(signed.commitment.abi_tuple()), world[name])
         # Commitments without their updates are no answers: the window goes on to its end.
-        old.coordinator.chain.node.move_clock(chain.round(4).commit_deadline)
+        old.coordinator.chain.move_clock(chain.ledger.round(4).commit_deadline)
         until(lambda: old.api.get("/v1/rounds/4")["step"] == "delivery", what="the end of the window")
         copied = folkmoot("mirror", "--from", old.api.url, "--to", mirror)
         assert (copied["rounds"], copied["kept"], copied["missing"]) == (3, 0, [])
@@ -180,17 +184,17 @@ def test_another_coordinator_takes_over_from_a_mirror(
     with serving_folder(mirror) as url:
         with CoordinatorSource(url) as source:
             assert audit([world.anvil.url], world.deployment, source).recomputed == 3
-        early = folkmoot("cancel", 4, by="ada", fails=1)
+        early = folkmoot("close", 4, by="ada", fails=1)
         assert early["code"] == "too-early"
-        assert early["details"]["possibleFrom"] == chain.round(4).anchor_deadline
+        assert early["details"]["possibleFrom"] == chain.ledger.round(4).anchor_deadline
         assert world.coordinator.address in early["message"]
 
-        words = ("coordinator", "restore", "--home", new, "--mirror", url)
+        words = ("coordinator", "rebuild", "--home", new, "--mirror", url)
         restored = folkmoot(*words, by="newcomer")
     assert restored["rounds"] == {"cancelling": 1, "settled": 3}
     assert (restored["head"], restored["appointed"], restored["account"]) == (3, False, newcomer.address)
     assert any("Round 4 was left open" in note for note in restored["notes"])
-    assert folkmoot("coordinator", "restore", "--home", new, "--mirror", mirror, by="again", fails=1)[
+    assert folkmoot("coordinator", "rebuild", "--home", new, "--mirror", mirror, by="again", fails=1)[
         "code"
     ] == ("database-not-empty")
 
@@ -208,10 +212,17 @@ def test_another_coordinator_takes_over_from_a_mirror(
 
         # Contributors change a URL and nothing else: all that their nodes check is on the chain.
         check_coordinator(api, world.deployment)
-        spoken: list[str] = []
-        assert check_base(chain.rpc, api, world.deployment, spoken.append) == MANIFEST
-        assert spoken == [f"Checking the base model, {MANIFEST.state_file_size / 1e6:,.1f} MB ..."]
-        assert api.artifact(TABLE.sha256) == DATA
+        federation = Federation.open(
+            world.deployment, api.files, LedgerReader(chain.rpc, world.deployment.ledger)
+        )
+        assert federation.manifest == MANIFEST
+        home = tmp_path / "node"
+        home.mkdir()
+        contributor = Contributor(
+            home, world.anvil.url, api.url, world.deployment.to_json(), newcomer.address, MANIFEST.task, 0, 1
+        )
+        assert Keeper(contributor, federation.manifest, federation.genesis).head().is_file()
+        assert api.files.read(TABLE.sha256) == DATA
 
         with pytest.raises(CoordinatorError) as caught:
             api.start_run(1, len(NAMES), newcomer, here.domain)
@@ -225,9 +236,9 @@ def test_another_coordinator_takes_over_from_a_mirror(
         api.start_run(1, len(NAMES), newcomer, here.domain)
         play(api, world, 5)
         until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
-        last = chain.round(5)
+        last = chain.ledger.round(5)
         assert (last.coordinator, last.base) == (newcomer.address, 3)
-        verdicts = json.loads(api.artifact(api.get("/v1/rounds/5")["verdicts"]))["verdicts"]
+        verdicts = json.loads(api.files.read(api.get("/v1/rounds/5")["verdicts"]))["verdicts"]
         assert all("trajectoryCosine" in verdict["numbers"] for verdict in verdicts), "the rule looks back"
         until(lambda: api.get("/v1/rounds/5")["step"] == "settled", what="the settlement")
         summary = audit(
@@ -246,11 +257,11 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
     with running(home, world, time_travel=False) as old:
         old.api.start_run(2, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
-        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        until(lambda: world.chain.ledger.round(1).entries == 3, what="the commitments")
         anvil.advance(601)
         until(lambda: old.api.get("/v1/rounds/1")["step"] == "anchored", what="the anchor")
         signed = play(old.api, world, 2)
-        until(lambda: world.chain.round(2).entries == 3, what="the commitments")
+        until(lambda: world.chain.ledger.round(2).entries == 3, what="the commitments")
     for path in home.glob("coordinator.sqlite3*"):
         path.unlink()
     store = home / "artifacts"
@@ -261,7 +272,7 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
     first = json.loads((kept / _by_keccak(world, kept)).read_bytes())
     victim = kept / first["updates"][1][:2] / first["updates"][1]
     victim.rename(tmp_path / "victim")
-    words = ("coordinator", "restore", "--home", home, "--mirror", kept)
+    words = ("coordinator", "rebuild", "--home", home, "--mirror", kept)
     missing = folkmoot(*words, by="again", fails=1)
     assert missing["code"] == "artifact-missing"
     assert first["updates"][1] in missing["message"]
@@ -280,7 +291,7 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
             api.submit_update(2, one.wire, one.data)
         anvil.advance(601)
         until(lambda: world.chain.phase(2) is Phase.ANCHORED, what="the anchor of round 2")
-        until(lambda: world.chain.round(1).settled, what="the settlement of round 1")
+        until(lambda: world.chain.rewards.is_settled(1), what="the settlement of round 1")
         anvil.advance(601)
         until(lambda: api.get("/v1/rounds/2")["step"] == "settled", what="the settlement of round 2")
         assert api.get("/v1/rounds/2")["weights"] == [1024, 1024, 1024] or all(
@@ -298,7 +309,7 @@ def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
     with running(home, world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         signed = play(old.api, world, 1)
-        until(lambda: chain.round(1).entries == 3, what="the commitments")
+        until(lambda: chain.ledger.round(1).entries == 3, what="the commitments")
     for path in home.glob("coordinator.sqlite3*"):
         path.unlink()
     said: list[str] = []
@@ -306,7 +317,7 @@ def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
     def progress(what: str) -> None:
         said.append(what)
         if what.startswith("3 confirmations"):
-            if chain.round(1).entries:
+            if chain.ledger.round(1).entries:
                 anvil.call("anvil_reorg", 1, [])  # the commitments are gone
             anvil.call("anvil_mine", 3)
 
@@ -318,7 +329,7 @@ def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
     with serving(load(home, poll_interval=0.05, confirmations=1), world) as here:
         for one in signed:
             here.api.submit_update(1, one.wire, one.data)
-        until(lambda: chain.round(1).entries == 3, what="the commitments, once more")
+        until(lambda: chain.ledger.round(1).entries == 3, what="the commitments, once more")
 
 
 def said_block(said: list[str]) -> str:
@@ -336,7 +347,7 @@ def test_a_restore_into_a_new_folder_that_is_killed_at_its_end_leaves_a_coordina
     with running(tmp_path / "old", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
-    words = ["coordinator", "restore", "--home", str(tmp_path / "new"), "--rpc", world.anvil.url]
+    words = ["coordinator", "rebuild", "--home", str(tmp_path / "new"), "--rpc", world.anvil.url]
     words += ["--mirror", str(tmp_path / "old" / "artifacts")]
     words += ["--deployment", str(tmp_path / "old" / "deployment.json")]
     words += ["--keystore", str(tmp_path / "old" / "key.json")]
@@ -379,7 +390,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
     chain, home = world.chain, tmp_path / "home"
 
     def committed(number: int) -> bool:
-        return chain.round(number).entries == 3
+        return chain.ledger.round(number).entries == 3
 
     def anchored(number: int) -> bool:
         return chain.phase(number) is Phase.ANCHORED
@@ -392,7 +403,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
             world.anvil.advance(601)
             until(partial(anchored, number), what="the anchor")
         lost = [old.api.get("/v1/rounds/2")[name] for name in ("mean", "state", "artifacts")]
-        until(lambda: chain.round(1).settled, what="the settlement of round 1")
+        until(lambda: chain.rewards.is_settled(1), what="the settlement of round 1")
     chain.send(chain.ledger.functions.reportFraud(2, world["ada"].address), world["verifier"])
     copied = folkmoot("mirror", "--from", home / "artifacts", "--to", tmp_path / "mirror", "--rounds", "1")
     assert (copied["rounds"], copied["missing"]) == (1, [])
@@ -404,7 +415,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
     for path in home.glob("coordinator.sqlite3*"):
         path.unlink()
     shutil.rmtree(home / "artifacts")
-    restored = folkmoot("coordinator", "restore", "--home", home, "--mirror", tmp_path / "mirror", by="again")
+    restored = folkmoot("coordinator", "rebuild", "--home", home, "--mirror", tmp_path / "mirror", by="again")
     assert (restored["rounds"], restored["head"]) == ({"settled": 1, "slashed": 1}, 1)
     assert ["Round 2 is restored without its files" in note for note in restored["notes"]] == [True]
     with serving(load(home, time_travel=True, poll_interval=0.05), world) as here:
@@ -413,7 +424,7 @@ def test_a_slashed_round_is_history_even_without_its_files(
         here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
         play(here.api, world, 3)
         until(lambda: here.api.get("/v1/rounds/3")["step"] == "settled", what="the settlement")
-        assert chain.round(3).base == 1
+        assert chain.ledger.round(3).base == 1
     assert audit([world.anvil.url], world.deployment, FolderSource(home / "artifacts")).recomputed == 2
 
 
@@ -431,8 +442,8 @@ def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(
     with running(tmp_path / "old", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
-        until(lambda: chain.round(1).entries == 3, what="the commitments")
-        words = ("coordinator", "restore", "--mirror", old.api.url)
+        until(lambda: chain.ledger.round(1).entries == 3, what="the commitments")
+        words = ("coordinator", "rebuild", "--mirror", old.api.url)
         restored = folkmoot(*words, "--home", new, by="newcomer")
         assert restored["rounds"] == {"cancelling": 1}
         (new / "password").write_text(factories.PASSWORD)
@@ -468,7 +479,7 @@ def test_old_rounds_may_lack_files_if_the_operator_says_so(
     name = sha256_hex(first[0].data)
     (tmp_path / "kept" / name[:2] / name).unlink()
     monkeypatch.setenv("FOLKMOOT_COORDINATOR_DATABASE_URL", postgres)
-    words = ["coordinator", "restore", "--home", str(home), "--mirror", str(tmp_path / "kept"), "--json"]
+    words = ["coordinator", "rebuild", "--home", str(home), "--mirror", str(tmp_path / "kept"), "--json"]
     assert run(words) == 1
     assert name in json.loads(capsys.readouterr().out)["error"]["message"]
     assert run([*words, "--from-round", "2"]) == 0
@@ -490,28 +501,32 @@ def test_anybody_finalizes_a_round_that_its_coordinator_left(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
     chain, anvil = world.chain, world.anvil
-    assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-unknown"
+    assert folkmoot("close", 1, by="ada", fails=1)["code"] == "round-unknown"
     with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
-        assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-not-anchored"
+        assert folkmoot("close", 1, by="ada", fails=1)["code"] == "too-early"
         play(old.api, world, 1)
-        until(lambda: chain.round(1).entries == 3, what="the commitments")
+        until(lambda: chain.ledger.round(1).entries == 3, what="the commitments")
         anvil.advance(601)
         until(lambda: chain.phase(1) is Phase.ANCHORED, what="the anchor")
-    assert folkmoot("cancel", 1, by="ada", fails=1)["code"] == "round-not-open"
-    early = folkmoot("finalize", 1, by="ada", fails=1)
+    early = folkmoot("close", 1, by="ada", fails=1)
     assert (early["code"], early["details"]["possibleFrom"]) == (
         "too-early",
-        chain.round(1).challenge_deadline,
+        chain.ledger.round(1).challenge_deadline,
     )
     anvil.advance(601)
-    done = folkmoot("finalize", 1, by="outsider")
+    done = folkmoot("close", 1, by="outsider")
     assert done["finalized"]["gasUsed"] > 0
-    view = chain.round(1)
-    assert (view.phase, view.settled) == (Phase.FINAL, True)
-    assert sum(chain.claimable(world[name].address) for name in NAMES) > UNIT
-    assert folkmoot("finalize", 1, by="ada", fails=1)["code"] == "round-settled"
+    view = chain.ledger.round(1)
+    assert (view.phase, chain.rewards.is_settled(1)) == (Phase.FINAL, True)
+    round_ = anchored_round(chain, 1)
+    anchor, policy = round_.known_anchor, chain.ledger.policy(view.policy)
+    amounts = payments(policy.reward, policy.max_contributors, anchor.weights, anchor.pays)
+    assert [chain.rewards.claimable(one.contributor) for one in round_.commits] == amounts
+    assert len(amounts) == len(NAMES)
+    assert max(amounts) == policy.reward // policy.max_contributors > 0
+    assert folkmoot("close", 1, by="ada", fails=1)["code"] == "round-settled"
 
 
 def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
@@ -521,10 +536,10 @@ def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
     with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         open_round(old.api, 1)
-    early = folkmoot("cancel", 1, by="outsider", fails=1)
-    assert early["details"]["possibleFrom"] == chain.round(1).commit_deadline
+    early = folkmoot("close", 1, by="outsider", fails=1)
+    assert early["details"]["possibleFrom"] == chain.ledger.round(1).commit_deadline
     world.anvil.advance(601)
-    folkmoot("cancel", 1, by="outsider")
+    folkmoot("close", 1, by="outsider")
     assert chain.phase(1) is Phase.CANCELLED
 
 
@@ -553,7 +568,7 @@ def test_an_endpoint_that_alters_an_anchor_is_found_out(world: factories.Federat
     with running(tmp_path / "home", world, time_travel=False) as old:
         old.api.start_run(1, len(NAMES), world.coordinator, old.domain)
         play(old.api, world, 1)
-        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        until(lambda: world.chain.ledger.round(1).entries == 3, what="the commitments")
         world.anvil.advance(601)
         digest = until(lambda: old.api.get("/v1/rounds/1")["artifactsHash"], what="the outcome")[2:]
         until(lambda: world.chain.phase(1) is Phase.ANCHORED, what="the anchor")

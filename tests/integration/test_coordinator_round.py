@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 
 from folkmoot.coordinator_api import Event
-from folkmoot.errors import CoordinatorError, UpdateRefused
+from folkmoot.errors import ArtifactError, CoordinatorError, UpdateRefused
 from folkmoot.protocol.hashing import sha256_hex
 from server.rounds import anchor_window
 from tests import factories
@@ -49,9 +49,9 @@ def test_round_ends_with_a_version_rewards_and_the_next_round(here: Running) -> 
         signed = train(here.world, name, header, state)
         submit(here, signed)
         submit(here, signed)
-    with pytest.raises(CoordinatorError) as early:
-        api.artifact(sha256_hex(signed.data))
-    assert early.value.code == "artifact-embargoed"
+    with pytest.raises(ArtifactError) as early:
+        api.files.read(sha256_hex(signed.data))
+    assert early.value.details["answer"] == "artifact-embargoed"
     bad = train(here.world, "cleo", header, state)
     with pytest.raises(UpdateRefused) as refused:
         api.submit_update(1, bad.wire, bad.data[:5] + bytes([bad.data[5] ^ 1 or 2]) + bad.data[6:])
@@ -59,17 +59,17 @@ def test_round_ends_with_a_version_rewards_and_the_next_round(here: Running) -> 
     until(lambda: step_of(here, 1) == "settled", what="settlement")
     view = api.get("/v1/rounds/1")
     assert view["weights"] == [1, 1], view
-    assert "0x" + chain.round(1).state_root.hex() == view["stateRoot"]
-    assert chain.claimable(here.world["ada"].address) == 5 * 10**18
-    assert api.artifact(sha256_hex(signed.data)) == signed.data
-    assert api.document(view["artifactsHash"][2:]) == api.artifact(view["artifacts"])
+    assert "0x" + chain.ledger.round(1).state_root.hex() == view["stateRoot"]
+    assert chain.rewards.claimable(here.world["ada"].address) == 10 * 10**18 // 32
+    assert api.files.read(sha256_hex(signed.data)) == signed.data
+    assert api.files.document(view["artifactsHash"][2:]) == api.files.read(view["artifacts"])
 
     _, header2, state2 = open_round(api, 2)
-    assert state2.root(MANIFEST.hash) == chain.round(1).state_root
+    assert state2.root(MANIFEST.hash) == chain.ledger.round(1).state_root
     for name in ("ada", "ben", "cleo"):
         submit(here, train(here.world, name, header2, state2))
     until(lambda: (run := api.run()) and run.state == "done", what="the run's end")
-    assert chain.version(2).parent == 1
+    assert chain.registry.version(2).parent == 1
     assert [item["version"] for item in api.items("/v1/models")] == [0, 1, 2]
     with pytest.raises(CoordinatorError) as missing:
         api.get("/v1/models/active")
@@ -156,7 +156,7 @@ def test_who_commits_to_the_root_of_another_before_it_takes_nothing(
     commit_alone(here, "dora", copies[1])
     submit(here, ada)
     until(lambda: step_of(here, 1) == "delivery", what="the end of the window")
-    stolen = Signed(copies[0].commitment, ada.signature, here.api.artifact(sha256_hex(ada.data)))
+    stolen = Signed(copies[0].commitment, ada.signature, here.api.files.read(sha256_hex(ada.data)))
     with pytest.raises(UpdateRefused) as refused:
         submit(here, stolen)
     assert refused.value.code == "round-closed"
@@ -213,4 +213,4 @@ def test_missing_bond_is_said_with_its_remedy(here: Running) -> None:
     with pytest.raises(CoordinatorError) as poor:
         start(here, 1, 3)
     assert poor.value.code == "bond-too-low"
-    assert "folkmoot stake" in poor.value.remedy
+    assert "folkmoot enrol --only-stake" in poor.value.remedy

@@ -17,15 +17,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from folkmoot.artifacts import s3 as s3_module
+from folkmoot.artifacts.s3 import S3Store
 from folkmoot.artifacts.sources import CoordinatorSource
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, DatabaseError, StoreError
 from server.coordinator import open_coordinator
 from server.home import open_account
 from server.rounds import runs
-from server.rounds.base import read_base
-from server.store import s3 as s3_module
-from server.store.s3 import S3Store
+from server.rounds.inputs import read_base
 from tests import factories, postgres, s3
 from tests.integration.coordinator_world import (
     Running,
@@ -74,7 +74,7 @@ def test_a_run_waits_for_a_base_that_is_damaged_and_goes_on_when_it_is_repaired(
         store.path(state).write_bytes(good[:100])
         start(here, 1, 2)
         error = until(lambda: here.worker.status.error, what="the worker's complaint")
-        assert f"{state} in {store.location} is damaged" in error
+        assert f"{state} at {store.location} is not the one that its name promises" in error
         run = here.api.run()
         assert run is not None
         assert (run.state, here.api.current_round()) == ("running", None)
@@ -154,7 +154,17 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
     shutil.copytree(store.location, mirror)
 
     def repair(*options: str, fails: int = 0) -> dict[str, Any]:
-        command = [sys.executable, "-m", "folkmoot", "coordinator", "repair", "--home", str(home), *options]
+        command = [
+            sys.executable,
+            "-m",
+            "folkmoot",
+            "coordinator",
+            "rebuild",
+            "files",
+            "--home",
+            str(home),
+            *options,
+        ]
         done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
         assert done.returncode == fails, done.stdout + done.stderr
         found: dict[str, Any] = json.loads(done.stdout)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from client.signer.keys import LocalKey
+from client.signer.keys import LocalKey, wish_message
 from client.signer.wallet import WalletKey
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.coordinator_api import CoordinatorApi
@@ -21,10 +21,10 @@ from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
 from folkmoot.protocol.wallets import MAX_SIGNATURE
+from folkmoot.rpc import abi
 from folkmoot.rpc.wallets import WALLET_GAS
 from folkmoot.runtime.fault_points import VARIABLE
 from folkmoot.runtime.processes import free_port
-from server.chain.calls import selector
 from server.restore.restore import restore
 from server.rounds import anchor_window
 from server.settings import load
@@ -42,7 +42,7 @@ from tests.integration.coordinator_world import (
 )
 
 Ready = tuple[RoundHeader, State]
-FOR_CONTRACT = selector("ledger", "commitUpdateFor")
+FOR_CONTRACT = abi.function("ledger", "commitUpdateFor").selector
 
 
 def start(here: Running, expect: int) -> Ready:
@@ -130,14 +130,14 @@ def test_safes_and_a_plain_wallet_contribute(
         domain = Domain(world.deployment.chain_id, world.deployment.ledger)
         keys = [LocalKey(factories.account(owner)) for owner in ("ada", "emil")]
         wish = DeletionWish(two, 1)
-        signature = WalletKey(two, keys, world.anvil.url).sign_wish(wish, domain)
+        signature = WalletKey(two, keys, world.anvil.url).sign_message(wish_message(wish, domain), domain)
         assert here.api.delete_updates(replace(wish, signature=signature)) == 1
         with pytest.raises(CoordinatorError) as refused:
             here.api.delete_updates(replace(wish, last_round=2, signature=signature))
         assert refused.value.code == "not-authorised"
         receipt = str(tmp_path / "receipt.json")
-        folkmoot("receipt", "write", "1", two, "--out", receipt)
-        assert folkmoot("receipt", "check", receipt)["contributor"] == two
+        folkmoot("receipt", "1", two, "--out", receipt)
+        assert folkmoot("receipt", "--check", receipt)["contributor"] == two
     before = rows(home, UPDATES), rows(home, BATCHES)
     assert [data[:4] == FOR_CONTRACT for _, _, data, _ in before[1]] == [False, True, True, True]
     (home / "coordinator.sqlite3").unlink()
@@ -240,7 +240,7 @@ def test_contracts_that_change_their_mind_harm_nobody_else(
     refused = {item["reason"] for who, item in updates.items() if who not in fine}
     assert refused <= {"invalid-signature", "refused-by-chain"}
     batch, *alone = rows(home, BATCHES)
-    assert (batch[1], batch[2][:4]) == ("confirmed", selector("ledger", "commitUpdates"))
+    assert (batch[1], batch[2][:4]) == ("confirmed", abi.function("ledger", "commitUpdates").selector)
     assert sorted(state for _, state, _, _ in alone) == ["confirmed"] + ["failed"] * 5
     burnt = [gas for _, state, _, gas in alone if state == "failed" and gas]
     assert len(burnt) == 2
@@ -287,5 +287,5 @@ def test_a_coordinator_that_is_killed_between_batch_and_contract_goes_on(
             )
     finally:
         process.kill()
-    assert world.chain.round(1).entries == 3
+    assert world.chain.ledger.round(1).entries == 3
     assert rows(home, BATCHES)[1][2][:4] == FOR_CONTRACT

@@ -49,14 +49,15 @@ from tests.integration.coordinator_world import (
     train,
 )
 from tests.postgres import postgres
+from tests.rpc_proxy import RpcProxy
 
 HOME = (
     "key file", "password file", "database", "database schema", "database writable",
     "database pages", "store", "files of rounds", "database rows", "disk", "model's memory", "evaluator",
 )  # fmt: skip
 CHAIN = (
-    "deployment file", "chain", "chain id", "clock", "contracts", "genesis", "admission",
-    "coordinator's account", "coordinator's bond", "gas money", "pending rounds", "verifier",
+    "deployment file", "chain", "chain id", "clock", "EVM", "gas limit", "contracts", "finality", "genesis",
+    "admission", "coordinator's account", "coordinator's bond", "gas money", "pending rounds", "verifier",
 )  # fmt: skip
 API = (
     "coordinator's TLS", "coordinator's API", "coordinator's deployment", "coordinator's health",
@@ -348,6 +349,43 @@ def test_what_a_running_coordinator_warns_of_is_passed_on(
     status, found = diagnose(capsys, folder, here.api.url)
     assert (status, found["coordinator's health"]["state"]) == (0, "warning")
     assert "at their ceiling" in found["coordinator's health"]["text"]
+
+
+def test_what_a_chain_lacks_is_named(
+    world: factories.Federation, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path, window = tmp_path / "deployment.json", world.chain.ledger.policy(1).challenge_window
+    replace(world.deployment, chain_id=10).save(path)
+    age, block_gas, probed = window // 4, 30_000_000, "0x" + f"{7:064x}" * 2
+
+    def block(params: list[Any]) -> Any:
+        made = proxy.truth(
+            "eth_getBlockByNumber", ["latest" if params[0] == "finalized" else params[0], False]
+        )
+        late = age if params[0] == "finalized" else 0
+        return {**made, "timestamp": hex(int(made["timestamp"], 16) - late), "gasLimit": hex(block_gas)}
+
+    def look(*names: str) -> list[tuple[str, str]]:
+        found = told(capsys, "doctor", "--rpc", proxy.url, "--deployment", str(path))[1]
+        return [(found[name]["state"], found[name]["text"]) for name in names]
+
+    with RpcProxy(world.anvil.url) as proxy:
+        proxy.change("eth_chainId", lambda _: "0xa")
+        proxy.change("eth_getBlockByNumber", block)
+        assert {state for state, _ in look("EVM", "gas limit", "finality")} == {"ok"}
+        proxy.change("eth_call", lambda params: None if "to" in params[0] else probed)
+        age, block_gas = age + 1, 16_000_000
+        (evm, numbers), (gas, limit), (finality, text) = look("EVM", "gas limit", "finality")
+        assert (evm, gas, finality) == ("warning",) * 3
+        assert "a contract sees the number 7" in numbers
+        assert "16,000,000" in limit
+        assert "Blocks are final after" in text
+        probed = "0x"
+        ((evm, text),) = look("EVM")
+        assert (evm, "Cancun does not run" in text) == ("failed", True)
+        proxy.change("eth_getBlockByNumber", lambda params: block(params) if params[0] != "finalized" else {})
+        ((finality, text),) = look("finality")
+        assert (finality, "does not say which blocks are final" in text) == ("warning", True)
 
 
 @pytest.mark.parametrize(

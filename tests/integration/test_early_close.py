@@ -14,9 +14,9 @@ from client.node.enrolment import Reenrolment, enrol
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import audit
 from folkmoot.errors import AuditFailure, ContractRefused, UpdateRefused
-from folkmoot.explain.from_chain import ledger_rounds
 from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.ledger.events import CommitsClosed, Event, Left
+from folkmoot.ledger.replay import read_state
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.rpc.client import Phase
@@ -26,7 +26,7 @@ from tests.integration.coordinator_world import Running, Signed, open_round, run
 E = TypeVar("E", bound=Event)
 WINDOW = 600
 FEDERATION = {"commit_window": WINDOW}
-ENROLLED_SLOT = 9
+ENROLLED_SLOT = 7
 """Of `_roll.enrolled` in the ledger: contracts/snapshots/storage/RoundLedger.txt."""
 
 
@@ -53,7 +53,7 @@ def submit(here: Running, *names: str, number: int = 1) -> list[Signed]:
 
 
 def events(world: factories.Federation, kind: type[E]) -> list[E]:
-    found = scan(world.chain, world.deployment.block, world.chain.block_number())
+    found = scan(world.chain, world.deployment.block, world.chain.rpc.block_number())
     return [event for event in found if isinstance(event, kind)]
 
 
@@ -68,7 +68,8 @@ def kinds(here: Running) -> list[str]:
 
 def anchored(here: Running, number: int) -> None:
     until(
-        lambda: here.world.chain.round(number).phase is Phase.ANCHORED, what=f"the anchor of round {number}"
+        lambda: here.world.chain.ledger.round(number).phase is Phase.ANCHORED,
+        what=f"the anchor of round {number}",
     )
 
 
@@ -84,12 +85,12 @@ def test_a_round_ends_within_seconds_when_all_enrolled_have_committed(patient: R
     patient.api.start_run(2, 3, world.coordinator, patient.domain)
     signed = submit(patient, "ada", "ben", "cleo")
     anchored(patient, 1)
-    view = chain.round(1)
+    view = chain.ledger.round(1)
     assert view.commit_deadline < view.opened_at + WINDOW
     assert patient.api.get("/v1/rounds/1")["commitDeadline"] == view.commit_deadline
-    assert patient.api.artifact(sha256_hex(signed[0].data)) == signed[0].data, "public since the early end"
+    assert patient.api.files.read(sha256_hex(signed[0].data)) == signed[0].data, "public since the early end"
     assert kinds(patient).count("window-closed") == 1
-    assert ledger_rounds(chain)[1].anchor_deadline == view.anchor_deadline
+    assert read_state(chain).rounds[1].anchor_deadline == view.anchor_deadline
     record = Follower(world.deployment).read(chain.rpc)
     case = record.cases[1]
     assert record.opened_at(case) == view.opened_at
@@ -116,15 +117,15 @@ def test_a_round_stays_open_while_an_enrolled_account_is_missing(patient: Runnin
     only(world, "ada", "ben", "cleo")
     patient.api.start_run(1, 2, world.coordinator, patient.domain)
     submit(patient, "ada", "ben")
-    until(lambda: chain.round(1).entries == 2, what="the commitments")
+    until(lambda: chain.ledger.round(1).entries == 2, what="the commitments")
     with pytest.raises(ContractRefused) as refused:
         chain.send(chain.ledger.functions.closeCommits(1), world.coordinator)
     assert refused.value.details["error"] == "RoundLedgerMembersMissing"
-    assert not chain.ledger_reader.can_close(1)
-    assert chain.round(1).commit_deadline == chain.round(1).opened_at + WINDOW
+    assert not chain.ledger.can_close(1)
+    assert chain.ledger.round(1).commit_deadline == chain.ledger.round(1).opened_at + WINDOW
     chain.send(chain.ledger.functions.leave(), world["cleo"])
     anchored(patient, 1)
-    assert chain.round(1).commit_deadline < chain.round(1).opened_at + WINDOW
+    assert chain.ledger.round(1).commit_deadline < chain.ledger.round(1).opened_at + WINDOW
     assert check(patient) == 1
 
 
@@ -138,18 +139,18 @@ def test_an_absent_account_slows_three_rounds_and_no_more(
         name: Reenrolment(
             [world.anvil.url], world.deployment, world[name].address, world[name], start, pause=0
         )
-        for start in (chain.block_number(),)
+        for start in (chain.rpc.block_number(),)
         for name in ("ada", "ben", "cleo")
     }
     patient.api.start_run(4, 2, world.coordinator, patient.domain)
     for number in (1, 2, 3):
         submit(patient, "ada", "ben", number=number)
-        until(lambda number=number: chain.round(number).entries == 2, what="the commitments")
-        world.anvil.advance(chain.round(number).commit_deadline - chain.now())
+        until(lambda number=number: chain.ledger.round(number).entries == 2, what="the commitments")
+        world.anvil.advance(chain.ledger.round(number).commit_deadline - chain.now())
         anchored(patient, number)
     submit(patient, "ada", "ben", number=4)
     anchored(patient, 4)
-    assert chain.round(4).commit_deadline < chain.round(4).opened_at + WINDOW
+    assert chain.ledger.round(4).commit_deadline < chain.ledger.round(4).opened_at + WINDOW
     assert [event.account for event in events(world, Left)][2:] == [world["cleo"].address], (
         "after those who left"
     )
@@ -164,7 +165,7 @@ def test_an_absent_account_slows_three_rounds_and_no_more(
     said = capsys.readouterr().err
     assert said.count("was removed from the enrolled accounts") == 1
     assert f"{world['cleo'].address} is now enrolled, from the next round on," in said
-    enrolled = [chain.ledger_reader.enrolled(world[name].address) for name in nodes]
+    enrolled = [chain.ledger.enrolled(world[name].address) for name in nodes]
     assert enrolled == [True, False, True]
     assert check(patient) == 4
 
@@ -184,8 +185,8 @@ def test_an_early_end_against_the_rule_fails_the_audit(patient: Running) -> None
     only(world, "ada", "ben", "cleo")
     patient.api.start_run(1, 2, world.coordinator, patient.domain)
     submit(patient, "ada", "ben")
-    until(lambda: chain.round(1).entries == 2, what="the commitments")
-    member = chain.vault_reader.members([world["cleo"].address])[world["cleo"].address].number
+    until(lambda: chain.ledger.round(1).entries == 2, what="the commitments")
+    member = chain.vault.members([world["cleo"].address])[world["cleo"].address].number
     slot = "0x" + keccak(encode(["uint256", "uint256"], [0, ENROLLED_SLOT])).hex()
     word = int(world.anvil.call("eth_getStorageAt", world.deployment.ledger, slot, "latest"), 16)
     assert word & 1 << member
@@ -201,9 +202,7 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
     world: factories.Federation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def joins(name: str, *, wanted: bool = True) -> str:
-        enrol(
-            [world.anvil.url], world.deployment, world[name].address, world[name] if wanted else None, False
-        )
+        enrol([world.anvil.url], world.deployment, world[name].address, world[name] if wanted else None)
         return capsys.readouterr().err
 
     chain, newcomer = world.chain, world["newcomer"]
@@ -214,14 +213,14 @@ def test_join_enrols_who_can_pay_and_says_what_it_means(
 
     said = joins("newcomer")
     assert "Enrolment failed" in said, "it has no stake"
-    assert "folkmoot stake" in said
+    assert "folkmoot enrol --stake" in said
     factories.stake(chain, newcomer, factories.STAKE)
     assert "is not enrolled: no round takes an update of it" in joins("newcomer", wanted=False)
-    assert not chain.ledger_reader.enrolled(newcomer.address)
+    assert not chain.ledger.enrolled(newcomer.address)
     assert "is now enrolled, from the next round on, with 100 MOOT." in joins("newcomer")
-    assert chain.ledger_reader.enrolled(newcomer.address)
+    assert chain.ledger.enrolled(newcomer.address)
 
-    least = chain.policy(1).min_stake
+    least = chain.ledger.policy(1).min_stake
     chain.send(chain.vault.functions.requestUnbond(factories.STAKE - least + 1), world["cleo"])
     assert "and the policy asks for 50 MOOT: no round takes" in joins("cleo", wanted=False)
     chain.send(chain.ledger.functions.leave(), world["ben"])

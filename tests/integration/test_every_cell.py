@@ -81,7 +81,7 @@ class Copy:
         try:
             repair_rows(storage, here.chain, here.federation, lambda what: None)
         except DatabaseError as error:
-            if error.code != "rows-not-restored" or "coordinator restore" not in error.remedy:
+            if error.code != "rows-not-restored" or "coordinator rebuild" not in error.remedy:
                 raise
             return False
         finally:
@@ -113,7 +113,8 @@ def remember(here: Running) -> None:
 @pytest.fixture(scope="module")
 def copy(module_world: factories.Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Copy]:
     folder = tmp_path_factory.mktemp("every")
-    with running(folder / "home", module_world, scrub_pause=3600) as here:
+    never = {"server.coordinator.SCRUB_PAUSE": 3600}
+    with running(folder / "home", module_world, values=never) as here:
         settled(here)
         with (
             closing(sqlite3.connect(folder / "home" / "coordinator.sqlite3")) as source,

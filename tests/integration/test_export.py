@@ -6,23 +6,32 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from folkmoot.artifacts.sources import open_source
+from folkmoot.artifacts.sources import missing, open_source
+from folkmoot.artifacts.store import Store
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.devnet.report import write_report
 from folkmoot.errors import CoordinatorError, LocalError
 from folkmoot.export import coordinator, ledger
+from folkmoot.export.evidence import Evidence
+from server.api.routes import rounds
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
+from tools.node_toolchain import node_binary
 
+CHECK = Path(__file__).parents[2] / "folkmoot/web/check.js"
 NAMES = {1: ("ada", "ben", "cleo"), 2: ("ada", "ben", "dora")}
 
 
@@ -62,6 +71,7 @@ def test_csv_of_a_coordinator(here: Running, tmp_path: Path, capsys: pytest.Capt
     ada, cleo = (factories.account(name).address for name in ("ada", "cleo"))
     verdict = here.api.get(f"/v1/rounds/1/updates/{ada}/verdict")
     assert (first[f"weight {ada}"], first[f"verdict {ada}"]) == (str(verdict["weight"]), verdict["reason"])
+    assert first[f"pay {ada}"] == ("" if verdict["payShare"] is None else str(verdict["payShare"]))
     assert first[f"weight {cleo}"]
     assert second[f"weight {cleo}"] == ""
     assert first["state"] == here.api.get("/v1/rounds/1")["state"]
@@ -141,7 +151,7 @@ def test_tensorboard_gets_what_is_new(
     ("words", "code"),
     [
         ([], "source-missing"),
-        (["--artifacts", "mirror"], "source-missing"),
+        (["--artifacts", "mirror"], "setting-missing"),
         (["--coordinator", "http://127.0.0.1:9"], "coordinator-unreachable"),
     ],
 )
@@ -186,3 +196,79 @@ def test_nonsense_of_a_coordinator_is_said(here: Running, monkeypatch: pytest.Mo
     monkeypatch.setattr(CoordinatorApi, "get", get)
     with pytest.raises(CoordinatorError, match="can't be read"):
         coordinator.read(here.api)
+
+
+def without_block(evidence: bytes) -> tuple[dict[str, Any], bytes]:
+    """Evidence without the block at which it was gathered: the chain goes on."""
+    head, _, files = evidence.partition(b"\n")
+    return {**json.loads(head), "block": None}, files
+
+
+def test_evidence_that_is_not_there_or_too_much_is_refused_in_words(
+    here: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(number: int) -> tuple[int, str]:
+        answer = httpx.get(f"{here.api.url}/v1/rounds/{number}/evidence", timeout=60)
+        assert answer.json()["remedy"]
+        assert "/home" not in answer.text, "where the files are is nobody's business"
+        return answer.status_code, answer.json()["code"]
+
+    assert refused(3) == (409, "round-not-anchored")
+    assert refused(99) == (404, "round-unknown")
+    monkeypatch.setattr(rounds, "EVIDENCE_LIMIT", 1000)
+    assert refused(1) == (422, "evidence-too-large")
+    monkeypatch.undo()
+    kept = Store.fetch
+
+    def without_large(store: Store, sha256: str, limit: int) -> Path:
+        path = kept(store, sha256, limit)
+        if not path.read_bytes().startswith(b"{"):  # states and updates are gone, documents are there
+            raise missing(sha256, "/home/of/the/store")
+        return path
+
+    monkeypatch.setattr(Store, "fetch", without_large)
+    assert refused(1) == (404, "artifact-missing")
+
+    monkeypatch.undo()
+    begun, let_go = threading.Event(), threading.Event()
+
+    def slow(*_: object) -> Evidence:
+        begun.set()
+        assert let_go.wait(60)
+        return Evidence(b"{}", (), ())
+
+    monkeypatch.setattr(rounds, "gather", slow)
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(httpx.get, f"{here.api.url}/v1/rounds/1/evidence", timeout=60)
+        assert begun.wait(60)
+        assert refused(1) == (429, "too-many"), "one of a client at once"
+        let_go.set()
+        assert first.result().content == b"{}\n"
+
+
+def test_evidence_of_a_round_is_recomputed_by_the_second_implementation(
+    here: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment = tmp_path / "deployment.json"
+    deployment.write_text(json.dumps(here.api.get("/v1/deployment")))
+    chain = ["--rpc", here.world.anvil.url, "--deployment", str(deployment), "--coordinator", here.api.url]
+    for number in NAMES:
+        target = tmp_path / f"{number}.evidence"
+        assert run(["export", "evidence", "--round", str(number), "--to", str(target), *chain, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["round"], said["bytes"], said["missing"]) == (number, target.stat().st_size, [])
+        command = [str(node_binary()), str(CHECK), str(target), "--json"]
+        served = httpx.get(f"{here.api.url}/v1/rounds/{number}/evidence", timeout=60)
+        assert served.status_code == 200
+        assert served.headers["content-disposition"] == f'attachment; filename="round-{number}.evidence"'
+        assert without_block(served.content) == without_block(target.read_bytes())
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+        steps = json.loads(done.stdout)["steps"]
+        assert done.returncode == 0, steps
+        assert {one["verdict"] for one in steps} <= {"right", "none"}
+
+    assert run(["export", "evidence", "--round", "3", "--to", str(tmp_path / "no"), *chain]) == 1
+    assert "Round 3 has no anchor that stands." in capsys.readouterr().err
+    for words in (["export", "evidence"], ["export", "csv", "--round", "1"]):
+        assert run([*words, "--to", str(tmp_path / "no"), *chain]) == 2
+    assert not (tmp_path / "no").exists()

@@ -19,7 +19,7 @@ import pytest
 
 from folkmoot.chain import governance
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import UpdateRefused
+from folkmoot.errors import RpcError, UpdateRefused
 from server.api import overview
 from server.api.app import interface
 from server.db.models import RoundReport
@@ -157,6 +157,9 @@ def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
         assert text in page.text, text
     assert f"/v1/contributors/{factories.account('ada').address}" in page.links
     assert {
+        "/check",
+        "/check?round=2",
+        "/v1/rounds/2/evidence",
         "/v1/docs",
         "/v1/openapi.json",
         "/v1/deployment",
@@ -288,15 +291,13 @@ def test_one_look_serves_many(here: Running, monkeypatch: pytest.MonkeyPatch) ->
     assert looks == []
 
 
+def away(*_: object, **__: object) -> None:
+    raise RpcError("The endpoint is away.")
+
+
 def test_the_page_stands_while_the_chain_is_away(here: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    from folkmoot.errors import RpcError
-
-    def away(*_: object, **__: object) -> None:
-        raise RpcError("The endpoint is away.")
-
     kept(here, 2, {"server": {"loss": 1.0, "accuracy": 0.8}})
-    monkeypatch.setattr(type(here.coordinator.chain.node), "call", away)
-    monkeypatch.setattr(type(here.coordinator.chain.node), "latest", away)
+    monkeypatch.setattr(here.coordinator.chain.rpc, "call", away)
     page = read(get(here).text)
     assert "The chain does not answer" in page.text
     assert "degraded" in page.text
@@ -306,3 +307,58 @@ def test_the_page_stands_while_the_chain_is_away(here: Running, monkeypatch: pyt
 def test_it_is_in_the_document() -> None:
     operation = interface().openapi()["paths"]["/"]["get"]
     assert set(operation["responses"]["200"]["content"]) == {"application/json", "text/html"}
+
+
+def decide(here: Running, number: int) -> None:
+    chain, ada = here.world.chain, here.world["ada"]
+    here.world.anvil.advance(factories.GOVERNANCE.voting_delay + 1)
+    for name in ("ada", "ben", "cleo"):
+        governance.vote(chain, here.world[name], governance.find(chain, str(number)), "for")
+    for act in (governance.queue, governance.execute):
+        here.world.anvil.advance(600)
+        act(chain, ada, governance.find(chain, str(number)))
+
+
+def test_a_recall_is_an_alarm_on_the_page_and_in_the_interface(
+    own: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the vote is open, and after it, also while the chain is away. The text is a stranger's."""
+    chain, ada = own.world.chain, own.world["ada"]
+    number, _ = governance.propose(chain, ada, [governance.activation(chain, 0)], "Release")
+    decide(own, number)
+    until(lambda: get(own, "/v1/models/active").status_code == 200, what="the version")
+    assert get(own, "/v1/models/0").json()["recalled"] is False
+
+    number, _ = governance.propose(chain, ada, [governance.recall(chain, 0)], f"It does harm {EVIL}")
+    until(lambda: "A vote to recall version 0 is open" in get(own).text, what="the alarm")
+    page = get(own).text
+    assert 'class="notice bad" role="alert"' in page
+    assert EVIL not in page
+
+    decide(own, number)
+    until(lambda: get(own, "/v1/models/0").json()["recalled"], what="the recall")
+    assert get(own, "/v1/models/0").json()["status"] == "recalled"
+    refused = get(own, "/v1/models/0/download")
+    assert (refused.status_code, refused.json()["code"]) == (410, "version-recalled")
+    assert get(own, "/v1/models/0/download?recalled=true").status_code == 200
+    assert get(own, "/v1/models/active").json()["code"] == "no-active-version"
+    until(lambda: "Version 0 was recalled by a vote: It does harm" in get(own).text, what="the red notice")
+    assert any(event.type == "version-recalled" for event in own.api.events(0))  # It waits for one otherwise.
+    monkeypatch.setattr(own.coordinator.chain.rpc, "call", away)
+    assert "Version 0 was recalled by a vote." in get(own).text
+
+
+def test_the_check_of_a_round_is_one_page_that_reaches_nothing(here: Running) -> None:
+    answer = get(here, "/check")
+    policy = answer.headers["Content-Security-Policy"]
+    assert "connect-src 'none'" in policy
+    assert "default-src 'none'" in policy
+    (script,) = re.findall("<script>(.*?)</script>", answer.text, re.DOTALL)
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert not re.search(r'(?:src|href)="(?!data:)', answer.text)
+    fetching = get(here, "/check?round=1")
+    assert "connect-src 'self'" in fetching.headers["Content-Security-Policy"]
+    assert fetching.text == answer.text.replace("connect-src 'none'", "connect-src 'self'"), (
+        "the same but for that"
+    )

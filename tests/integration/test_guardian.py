@@ -12,9 +12,9 @@ import pytest
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.audit import Summary, audit
 from folkmoot.chain import governance
-from folkmoot.chain.client import connect_web3
-from folkmoot.chain.deploy import deploy
+from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.terms import DAY, MAX_GUARDIAN_TERM
+from folkmoot.chain.transactions.connection import connect_web3
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import AuditFailure, ContractRefused, InputError
@@ -37,7 +37,7 @@ def accepted(world: factories.Federation, folkmoot: Command, *words: str) -> str
     for name in ("ada", "ben", "cleo"):
         folkmoot("vote", number, "for", by=name)
     world.anvil.advance(factories.GOVERNANCE.voting_period + 1)
-    folkmoot("queue", number)
+    folkmoot("execute", number)
     return number
 
 
@@ -54,17 +54,17 @@ def test_the_guardian_cancels_what_was_queued(
     until = folkmoot("status")["guardian"]["until"]
     assert folkmoot("status")["guardian"] == {"address": GUARDIAN, "until": until}
     assert world.chain.now() < until <= world.chain.now() + TERM
-    number = accepted(world, folkmoot, "--coordinator", world["newcomer"].address)
+    number = accepted(world, folkmoot, "--appoint", world["newcomer"].address)
     for name in ("ada", "coordinator"):
-        refused = folkmoot("veto", number, by=name, fails=1)["error"]
+        refused = folkmoot("vote", number, "veto", by=name, fails=1)["error"]
         assert refused["code"] == "not-guardian"
         assert f"the guardian is {GUARDIAN}" in refused["message"]
-    assert folkmoot("veto", number, by="outsider")["proposal"]["state"] == "canceled"
-    over = folkmoot("veto", number, by="outsider", fails=1)["error"]
+    assert folkmoot("vote", number, "veto", by="outsider")["proposal"]["state"] == "canceled"
+    over = folkmoot("vote", number, "veto", by="outsider", fails=1)["error"]
     assert over["code"] == "wrong-proposal-state"
     world.anvil.advance(factories.GOVERNANCE.timelock_delay + 1)
     assert folkmoot("execute", number, fails=1)["error"]["details"]["state"] == "canceled"
-    assert world.chain.coordinator() == world.coordinator.address
+    assert world.chain.ledger.coordinator() == world.coordinator.address
     assert run(["status"]) == 0
     assert f"{GUARDIAN}, may cancel proposals until" in capsys.readouterr().out
 
@@ -73,18 +73,18 @@ def test_a_proposer_takes_back_a_proposal_before_the_vote(
     world: factories.Federation, folkmoot: Command
 ) -> None:
     number = folkmoot("propose", "--version", "0")["proposal"]["id"]
-    assert folkmoot("veto", number, by="ben", fails=1)["error"]["code"] == "not-guardian"
-    assert folkmoot("veto", number)["proposal"]["state"] == "canceled"
+    assert folkmoot("vote", number, "veto", by="ben", fails=1)["error"]["code"] == "not-guardian"
+    assert folkmoot("vote", number, "veto")["proposal"]["state"] == "canceled"
     number = folkmoot("propose", "--version", "0", "--title", "Again")["proposal"]["id"]
     world.anvil.advance(factories.GOVERNANCE.voting_delay + 1)
-    assert folkmoot("veto", number, fails=1)["error"]["code"] == "not-guardian"
+    assert folkmoot("vote", number, "veto", fails=1)["error"]["code"] == "not-guardian"
 
 
 def test_the_term_ends(world: factories.Federation, folkmoot: Command) -> None:
     world.anvil.advance(TERM)
     assert folkmoot("status")["guardian"] is None
     number = folkmoot("propose", "--version", "0")["proposal"]["id"]
-    refused = folkmoot("veto", number, by="outsider", fails=1)["error"]
+    refused = folkmoot("vote", number, "veto", by="outsider", fails=1)["error"]
     assert refused["code"] == "not-guardian"
     assert "there is no guardian" in refused["message"]
     proposal = governance.find(world.chain, number)
@@ -100,10 +100,10 @@ def test_a_vote_removes_the_guardian(world: factories.Federation, folkmoot: Comm
 
 
 def test_the_coordinator_is_never_the_guardian(world: factories.Federation, folkmoot: Command) -> None:
-    carried_out(world, folkmoot, "--coordinator", GUARDIAN)
+    carried_out(world, folkmoot, "--appoint", GUARDIAN)
     assert folkmoot("status")["guardian"] is None
     number = folkmoot("propose", "--version", "0")["proposal"]["id"]
-    assert folkmoot("veto", number, by="outsider", fails=1)["error"]["code"] == "not-guardian"
+    assert folkmoot("vote", number, "veto", by="outsider", fails=1)["error"]["code"] == "not-guardian"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_a_guardian_and_its_term_go_together(given: dict[str, Any], why: str) ->
 def test_a_coordinator_as_guardian_is_refused_before_anything_is_sent(anvil: Anvil) -> None:
     before = anvil.rpc.block_number()
     with pytest.raises(InputError, match="could cancel its own dismissal"):
-        deploy(
+        deploy_and_report(
             connect_web3(anvil.url),
             factories.account("deployer"),
             factories.genesis_roots(),
@@ -150,7 +150,7 @@ def played(chain: Anvil, tmp_path_factory: pytest.TempPathFactory) -> Iterator[W
     ben = factories.account("ben").address
     number = world.decide([world.call("ledger", "appointCoordinator", ben)], "Hurry", votes, wins=False)
     found = governance.find(federation.chain, str(number))
-    world.advance(found.deadline - federation.chain.timestamp() + 1)
+    world.advance(found.deadline - federation.chain.rpc.latest_timestamp() + 1)
     governance.queue(federation.chain, factories.account("outsider"), found)
     governance.cancel(federation.chain, factories.account("outsider"), found)
     world.decide([governance.guardian_removal(federation.chain)], "No guardian", votes)

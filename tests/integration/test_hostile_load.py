@@ -43,6 +43,16 @@ from tests.integration.coordinator_world import (
 HONEST = "127.0.0.2"
 PATIENCE = 3.0
 MIB = 1 << 20
+VALUES = {
+    "server.api.limits.PATIENCE": PATIENCE,
+    "server.api.connections.PATIENCE": PATIENCE,
+    "server.api.connections.CONNECTIONS": 128,
+    "server.api.parts.STREAMS_PER_CLIENT": 4,
+    "server.api.parts.ACCOUNT_BURST": 4,
+    "server.api.parts.ACCOUNT_WRITES_PER_MINUTE": 1,
+    "server.api.limits.BODY_LIMIT": 16 * MIB,
+}
+"""Limits that a test reaches soon."""
 
 
 class From(CoordinatorApi):
@@ -93,16 +103,9 @@ def server(anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory) -> It
         home,
         world,
         time_travel=False,
-        patience=PATIENCE,
-        connections=128,
-        streams_per_client=4,
-        account_burst=4,
-        account_writes_per_minute=1,
         requests_per_second=20,
-        request_burst=100,
-        body_limit=16 * MIB,
     )
-    process = Process(home, free_port())
+    process = Process(home, free_port(), VALUES)
     process.start()
     try:
         with From(process.url, "127.0.0.9") as api:
@@ -348,7 +351,7 @@ def test_reader_that_takes_nothing_is_cut_off(server: Server) -> None:
     report = json.dumps({"filler": "x" * 12 * MIB}).encode()
     with From(server.process.url, HONEST) as api:
         sha256 = api.upload_report(report, server.world.coordinator, domain_of(server))
-        assert api.artifact(sha256) == report
+        assert api.files.read(sha256) == report
     with server.connect(HONEST, receive_buffer=4096) as lazy:
         lazy.sendall(f"GET /v1/artifacts/{sha256} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         time.sleep(PATIENCE + 2)

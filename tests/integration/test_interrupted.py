@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from eth_utils.crypto import keccak
 
 from folkmoot.chain.client import Chain
+from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions import resume as interrupted
-from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
+from folkmoot.chain.transactions.sender import Form
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError
 from folkmoot.runtime.units import UNIT
@@ -26,8 +28,8 @@ from tests.rpc_proxy import Lack, RpcProxy
 ADA = factories.account("ada")
 GONE = (Lack.RECEIPTS, Lack.INDEX, Lack.BLOCK_RECEIPTS)
 """What a node lacks that has thrown receipts away."""
-STRANGER = "0x" + "ab" * 32
-"""Hash of something that was never sent."""
+STRANGER = b"\2 is not sent"
+"""Bytes of something that was never sent."""
 
 
 class Interrupted(Exception):
@@ -59,11 +61,14 @@ class Taking:
     def interrupt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Ask for a withdrawal, and be interrupted once it is mined."""
 
-        def wait(*_: Any, **__: Any) -> Any:
+        await_receipts = confirmations.await_receipts
+
+        def wait(*arguments: Any, **options: Any) -> Any:
+            await_receipts(*arguments, **options)  # a chain that mines at once mines after it has answered
             raise Interrupted
 
         with monkeypatch.context() as patch:
-            patch.setattr(sending, "await_receipt", wait)
+            patch.setattr(confirmations, "await_receipts", wait)
             with pytest.raises(Interrupted):
                 self.unbond()
         self.reopen()
@@ -74,9 +79,10 @@ class Taking:
         function = self.chain.vault.functions.requestUnbond(UNIT)
         vault = self.chain.deployment.vault
         intent = Intent(self.chain.deployment.chain_id, ADA.address, vault, f"requestUnbond{(UNIT,)!r}")
-        assert function.address == vault
-        newest = self.chain.block_number() if block is None else block
-        self.chain.notes.write(PendingTx(intent, self.nonce(), (STRANGER,), "", newest))
+        assert function.to == vault
+        newest = self.chain.rpc.block_number() if block is None else block
+        form = Form(self.nonce(), "0x" + keccak(STRANGER).hex(), STRANGER, newest, 0)
+        self.chain.notes.write(PendingTx(intent, form.nonce), form)
         self.chain.notes.close()
         self.federation.chain.send(self.chain.vault.functions.delegate(ADA.address), ADA)
 
@@ -85,7 +91,7 @@ class Taking:
 
     def asked(self) -> int:
         """Return how many withdrawals Ada has asked for."""
-        return len(self.federation.chain.unbondings(ADA.address))
+        return len(self.federation.chain.vault.unbondings(ADA.address))
 
     def mine(self, blocks: int = 1) -> None:
         self.federation.anvil.call("anvil_mine", hex(blocks))
@@ -174,7 +180,7 @@ def test_several_nodes_say_it_as_one(taking: Taking, monkeypatch: pytest.MonkeyP
 def test_what_may_have_been_done_is_not_done_again(
     taking: Taking, monkeypatch: pytest.MonkeyPatch, lacks: tuple[Lack, ...], known: bool
 ) -> None:
-    block = taking.chain.block_number() + 1
+    block = taking.chain.rpc.block_number() + 1
     taking.interrupt(monkeypatch)
     taking.mine(10)
     before = taking.nonce()

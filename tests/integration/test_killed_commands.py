@@ -12,7 +12,6 @@ import pytest
 import client.cli.join
 from folkmoot.chain.transactions import confirmations as depth
 from folkmoot.chain.transactions import resume as interrupted
-from folkmoot.chain.transactions import sending
 from folkmoot.chain.transactions import status as fate
 from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
@@ -42,15 +41,17 @@ def test_a_stake_that_is_killed_anywhere_is_staked_once(
     federation: Federation, mortal: Mortal, point: str
 ) -> None:
     before, ada = sent_by(federation), federation["ada"].address
-    mortal.kill(point, "stake", "7")
-    again = mortal.call("stake", "7")
-    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+    mortal.kill(point, "enrol", "--only-stake", "7")
+    again = mortal.call("enrol", "--only-stake", "7")
+    assert federation.chain.vault.stake_of(ada) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 1
     assert again["stake"] == str(STAKE + 7 * UNIT)
     assert again["earlier"] == (point in POINTS[2:]), "it says whether it did it"
 
-    assert mortal.call("stake", "7")["earlier"] is False, "whoever was told and calls again means it"
-    assert federation.chain.stake_of(ada) == STAKE + 14 * UNIT
+    assert mortal.call("enrol", "--only-stake", "7")["earlier"] is False, (
+        "whoever was told and calls again means it"
+    )
+    assert federation.chain.vault.stake_of(ada) == STAKE + 14 * UNIT
     assert sent_by(federation) == before + 2
     assert list((mortal.home / "data").rglob("*.json")) == []
 
@@ -58,7 +59,7 @@ def test_a_stake_that_is_killed_anywhere_is_staked_once(
 def test_a_command_that_is_killed_after_its_last_word_was_done(
     federation: Federation, mortal: Mortal
 ) -> None:
-    said = mortal.kill("sender.note-removed.after", "stake", "7")
+    said = mortal.kill("sender.note-removed.after", "enrol", "--only-stake", "7")
     assert f'"stake": "{STAKE + 7 * UNIT}"' in said
     assert list((mortal.home / "data").rglob("*.json")) == []
 
@@ -68,13 +69,13 @@ def test_a_stake_that_is_killed_while_it_waits_for_confirmations_goes_on_waiting
 ) -> None:
     before, anvil, ada = sent_by(federation), federation.anvil, federation["ada"].address
     mortal.set({"FOLKMOOT_CONFIRMATIONS": "3"})
-    said = mortal.kill("sender.waiting", "stake", "7")
+    said = mortal.kill("sender.waiting", "enrol", "--only-stake", "7")
     assert said == "", "nothing is told before it is deep"
     with blocks(anvil):
-        again = mortal.call("stake", "7")
-    assert federation.chain.block_number() >= again["block"] + 2
+        again = mortal.call("enrol", "--only-stake", "7")
+    assert federation.chain.rpc.block_number() >= again["block"] + 2
     assert again["earlier"] is True
-    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+    assert federation.chain.vault.stake_of(ada) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 1
     assert list((mortal.home / "data").rglob("*.json")) == []
 
@@ -83,27 +84,27 @@ def test_a_stake_that_a_reorg_took_after_its_command_was_killed_is_staked_once(
     federation: Federation, mortal: Mortal
 ) -> None:
     before, anvil, ada = sent_by(federation), federation.anvil, federation["ada"].address
-    mortal.kill("sender.waiting", "stake", "7", "--confirmations", "3")
+    mortal.kill("sender.waiting", "enrol", "--only-stake", "7", "--confirmations", "3")
     anvil.call("anvil_reorg", 1, [])
     anvil.call("anvil_dropAllTransactions")
-    assert federation.chain.stake_of(ada) == STAKE
+    assert federation.chain.vault.stake_of(ada) == STAKE
     with blocks(anvil):
-        mortal.call("stake", "7", "--confirmations", "3")
-    assert federation.chain.stake_of(ada) == STAKE + 7 * UNIT
+        mortal.call("enrol", "--only-stake", "7", "--confirmations", "3")
+    assert federation.chain.vault.stake_of(ada) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 1
 
 
 def test_people_are_told_once_that_it_waits(federation: Federation, mortal: Mortal) -> None:
     with blocks(federation.anvil):
-        assert run(["stake", "7", "--confirmations", "3"]) == 0
+        assert run(["enrol", "--only-stake", "7", "--confirmations", "3"]) == 0
     said = mortal.capsys.readouterr()
     assert said.err.count("Waiting until 3 blocks hold it") == 1
     assert "Staked 7 MOOT" in said.out
 
 
 def test_people_are_told_that_nothing_was_sent_now(mortal: Mortal) -> None:
-    mortal.kill("sender.mined", "stake", "7")
-    assert run(["stake", "7"]) == 0
+    mortal.kill("sender.mined", "enrol", "--only-stake", "7")
+    assert run(["enrol", "--only-stake", "7"]) == 0
     said = mortal.capsys.readouterr()
     assert "An interrupted call did this already: transaction 0x" in said.err
     assert "Nothing was sent now" in said.err
@@ -114,12 +115,12 @@ def test_a_stake_that_is_still_on_its_way_is_waited_for(federation: Federation, 
     before, anvil = sent_by(federation), federation.anvil
     anvil.call("evm_setAutomine", False)
     try:
-        mortal.kill("sender.sent", "stake", "7")
-        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
-        assert mortal.call("stake", "7")["earlier"] is True
+        mortal.kill("sender.sent", "enrol", "--only-stake", "7")
+        mortal.mine_once_awaited(anvil)
+        assert mortal.call("enrol", "--only-stake", "7")["earlier"] is True
     finally:
         anvil.call("evm_setAutomine", True)
-    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
+    assert federation.chain.vault.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 1
 
 
@@ -130,12 +131,12 @@ def test_a_stake_that_pays_too_little_now_is_outbid_and_staked_once(mortal: Mort
         mortal.set({"FOLKMOOT_RPC": anvil.url, "FOLKMOOT_DEPLOYMENT": str(tmp_path / "own.json")})
         before = sent_by(own)
         anvil.call("evm_setAutomine", False)
-        mortal.kill("sender.sent", "stake", "7")
+        mortal.kill("sender.sent", "enrol", "--only-stake", "7")
         anvil.call("anvil_setNextBlockBaseFeePerGas", hex(10**12))
         anvil.call("evm_mine")
         anvil.call("evm_setAutomine", True)
-        assert mortal.call("stake", "7")["earlier"] is False
-        assert own.chain.stake_of(own["ada"].address) == STAKE + 7 * UNIT
+        assert mortal.call("enrol", "--only-stake", "7")["earlier"] is False
+        assert own.chain.vault.stake_of(own["ada"].address) == STAKE + 7 * UNIT
         assert sent_by(own) == before + 1
         own.chain.close()
 
@@ -144,10 +145,10 @@ def test_a_stake_that_was_never_sent_and_lost_its_nonce_is_sent_with_another(
     federation: Federation, mortal: Mortal
 ) -> None:
     before = sent_by(federation)
-    mortal.kill("sender.note-written.after", "stake", "7")
+    mortal.kill("sender.note-written.after", "enrol", "--only-stake", "7")
     assert mortal.call("delegate", "self")["earlier"] is False, "a note is not in the way of other commands"
-    assert mortal.call("stake", "7")["earlier"] is False
-    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
+    assert mortal.call("enrol", "--only-stake", "7")["earlier"] is False
+    assert federation.chain.vault.stake_of(federation["ada"].address) == STAKE + 7 * UNIT
     assert sent_by(federation) == before + 2
 
 
@@ -167,15 +168,15 @@ def test_a_chain_that_knows_none_of_the_nonces_before(
             before = sent_by(own)
             if start == "first":
                 mortal.call("delegate", "self")
-                mortal.kill("sender.note-written.after", "stake", "7")
+                mortal.kill("sender.note-written.after", "enrol", "--only-stake", "7")
             elif local:
-                assert mortal.call("stake", "7")["earlier"] is False
+                assert mortal.call("enrol", "--only-stake", "7")["earlier"] is False
                 assert sent_by(own) == before + 1
             else:
-                error = mortal.call("stake", "7", fails=1)["error"]
+                error = mortal.call("enrol", "--only-stake", "7", fails=1)["error"]
                 assert (error["code"], sent_by(own)) == ("nonce-gap", before)
                 mortal.call("delegate", "self")
-                assert mortal.call("stake", "7")["earlier"] is False
+                assert mortal.call("enrol", "--only-stake", "7")["earlier"] is False
             own.chain.close()
 
 
@@ -184,9 +185,9 @@ def test_several_endpoints_tell_of_it_as_one(federation: Federation, mortal: Mor
     mortal.set({"FOLKMOOT_RPC": f"{anvil.url},http://localhost:{anvil.port}"})
     anvil.call("evm_setAutomine", False)
     try:
-        mortal.kill("sender.sent", "stake", "7")
-        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
-        assert mortal.call("stake", "7")["earlier"] is True
+        mortal.kill("sender.sent", "enrol", "--only-stake", "7")
+        mortal.mine_once_awaited(anvil)
+        assert mortal.call("enrol", "--only-stake", "7")["earlier"] is True
     finally:
         anvil.call("evm_setAutomine", True)
     assert sent_by(federation) == before + 1
@@ -197,13 +198,13 @@ def test_two_commands_at_once_both_act(federation: Federation, mortal: Mortal) -
     results: list[str] = []
 
     def other() -> None:
-        results.append(mortal.kill("sender.note-removed.after", "stake", "7"))
+        results.append(mortal.kill("sender.note-removed.after", "enrol", "--only-stake", "7"))
 
     thread = threading.Thread(target=other)
     thread.start()
-    mortal.call("stake", "7")
+    mortal.call("enrol", "--only-stake", "7")
     thread.join()
-    assert federation.chain.stake_of(federation["ada"].address) == STAKE + 14 * UNIT
+    assert federation.chain.vault.stake_of(federation["ada"].address) == STAKE + 14 * UNIT
     assert sent_by(federation) == before + 2
     (said,) = results
     assert '"earlier": false' in said
@@ -212,10 +213,10 @@ def test_two_commands_at_once_both_act(federation: Federation, mortal: Mortal) -
 @pytest.mark.parametrize("amount", ["7", "all"])
 def test_stake_that_leaves_leaves_once(federation: Federation, mortal: Mortal, amount: str) -> None:
     before, ada = sent_by(federation), federation["ada"].address
-    mortal.kill("sender.mined", "unstake", amount)
-    again = mortal.call("unstake", amount)
+    mortal.kill("sender.mined", "withdraw", amount)
+    again = mortal.call("withdraw", amount)
     units = STAKE if amount == "all" else 7 * UNIT
-    (leaving,) = federation.chain.unbondings(ada)
+    (leaving,) = federation.chain.vault.unbondings(ada)
     assert (again["earlier"], again["unbonding"], again["releaseAt"]) == (
         True,
         str(units),
@@ -226,9 +227,9 @@ def test_stake_that_leaves_leaves_once(federation: Federation, mortal: Mortal, a
     federation.anvil.advance(factories.GOVERNANCE.unbonding + 1)
     mortal.kill("sender.mined", "withdraw")
     assert mortal.call("withdraw")["withdrawn"] == str(units)
-    assert federation.chain.balance_of(ada) == ALLOCATION - STAKE + units
+    assert federation.chain.token.balance_of(ada) == ALLOCATION - STAKE + units
     left = amount == "all"  # without stake, the account also leaves the list of the enrolled
-    assert federation.chain.ledger_reader.enrolled(ada) is not left
+    assert federation.chain.ledger.enrolled(ada) is not left
     assert sent_by(federation) == before + 2 + left
 
 
@@ -247,11 +248,11 @@ def test_each_step_of_a_vote_happens_once(federation: Federation, mortal: Mortal
         chain.send(chain.governor.functions.castVote(int(cast["proposal"]["id"]), 1), federation[name])
     federation.anvil.advance(600)
 
-    for command, state in (("queue", "queued"), ("execute", "executed")):
-        mortal.kill("sender.mined", command, short)
-        done = mortal.call(command, short)
+    for state, again in (("queued", "too-early"), ("executed", "wrong-proposal-state")):
+        mortal.kill("sender.mined", "execute", short)
+        done = mortal.call("execute", short)
         assert (done["earlier"], done["proposal"]["state"]) == (True, state)
-        assert mortal.call(command, short, fails=1)["error"]["code"] == "wrong-proposal-state", "told once"
+        assert mortal.call("execute", short, fails=1)["error"]["code"] == again, "told once"
         federation.anvil.advance(601)
     assert mortal.call("status")["active"]["version"] == 0
     assert sent_by(federation) == before + 4
@@ -266,19 +267,19 @@ def test_who_joins_with_stake_and_is_interrupted_stakes_once(
         raise KeyboardInterrupt
 
     newcomer, anvil, before = federation["newcomer"], federation.anvil, sent_by(federation, "newcomer")
-    arguments = ([anvil.url], federation.deployment, newcomer, "7", 1, False)
+    arguments = (federation.deployment, newcomer, "7")
     anvil.call("evm_setAutomine", False)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(sending, "await_receipt", interrupted)
+            patch.setattr(depth, "await_receipts", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 client.cli.join._stake(*arguments, there=False)
-        threading.Timer(1.0, anvil.call, ("evm_mine",)).start()
+        mortal.mine_once_awaited(anvil)
         client.cli.join._stake(*arguments, there=False)
     finally:
         anvil.call("evm_setAutomine", True)
     assert "An interrupted call did this already" in mortal.capsys.readouterr().err
-    assert federation.chain.stake_of(newcomer.address) == 7 * UNIT
+    assert federation.chain.vault.stake_of(newcomer.address) == 7 * UNIT
     assert sent_by(federation, "newcomer") == before + 1
 
 
@@ -289,15 +290,16 @@ def test_who_joins_with_stake_and_is_interrupted_while_it_waits_goes_on_waiting(
         raise KeyboardInterrupt
 
     newcomer, anvil, before = federation["newcomer"], federation.anvil, sent_by(federation, "newcomer")
-    arguments = ([anvil.url], federation.deployment, newcomer, "7", 3, False)
+    mortal.set({"FOLKMOOT_CONFIRMATIONS": "3"})
+    arguments = (federation.deployment, newcomer, "7")
     with monkeypatch.context() as patch:
         patch.setattr(depth, "await_depth", interrupted)
         with pytest.raises(KeyboardInterrupt):
             client.cli.join._stake(*arguments, there=False)
-    mined = federation.chain.block_number()
+    mined = federation.chain.rpc.block_number()
     with blocks(anvil):
         client.cli.join._stake(*arguments, there=True)
-    assert federation.chain.block_number() >= mined + 2
+    assert federation.chain.rpc.block_number() >= mined + 2
     assert "An interrupted call did this already" in mortal.capsys.readouterr().err
     assert sent_by(federation, "newcomer") == before + 1
     assert list((mortal.home / "data").rglob("*.json")) == []
@@ -306,11 +308,13 @@ def test_who_joins_with_stake_and_is_interrupted_while_it_waits_goes_on_waiting(
 def test_a_round_is_cancelled_once(federation: Federation, mortal: Mortal) -> None:
     chain, before = federation.chain, sent_by(federation)
     header = b"\1" * 32
-    chain.send(chain.ledger.functions.openRound(1, chain.head().state_root, header), federation.coordinator)
+    chain.send(
+        chain.ledger.functions.openRound(1, chain.ledger.head().state_root, header), federation.coordinator
+    )
     federation.anvil.advance(factories.policy().commit_window + 1)
-    mortal.kill("sender.mined", "cancel", "1")
-    assert mortal.call("cancel", "1")["earlier"] is True
-    assert mortal.call("cancel", "1", fails=1)["error"]["code"] == "round-not-open"
+    mortal.kill("sender.mined", "close", "1")
+    assert mortal.call("close", "1")["earlier"] is True
+    assert mortal.call("close", "1", fails=1)["error"]["code"] == "bond-released"
     assert sent_by(federation) == before + 1
 
 
@@ -324,7 +328,7 @@ def test_a_key_file_is_whole_or_not_there(mortal: Mortal, point: str) -> None:
     else:
         error = mortal.call("account", "new", "--out", out, fails=1)["error"]
         assert error["code"] == "keystore-exists"
-    assert mortal.call("account", "show", "--keystore", out)["path"] == str(out)
+    assert mortal.call("account", "list", out)["accounts"][0]["path"] == str(out)
     assert out.stat().st_mode & 0o777 == 0o600
 
 
@@ -332,10 +336,10 @@ def test_a_note_that_is_damaged_stops_the_command_and_says_what_to_do(
     federation: Federation, mortal: Mortal
 ) -> None:
     before = sent_by(federation)
-    mortal.kill("sender.note-written.after", "stake", "7")
+    mortal.kill("sender.note-written.after", "enrol", "--only-stake", "7")
     (note,) = (mortal.home / "data").rglob("*.json")
     note.write_text("{")
-    error = mortal.call("stake", "7", fails=1)["error"]
+    error = mortal.call("enrol", "--only-stake", "7", fails=1)["error"]
     assert error["code"] == "note-damaged"
     assert str(note) in error["message"]
     assert sent_by(federation) == before

@@ -73,7 +73,7 @@ def words(home: Path, *more: str) -> list[str]:
     ada = factories.account("ada").address
     return [
         *("deploy", "--genesis", str(home / "genesis.json"), "--policy", str(home / "policy.json")),
-        *("--coordinator", ada, "--allocate", f"{ada}=1000", "--profile", "demo"),
+        *("--appoint", ada, "--allocate", f"{ada}=1000", "--profile", "demo"),
         *("--out", str(home / "deployment.json"), *more),
     ]
 
@@ -128,7 +128,7 @@ def test_a_deployment_of_which_a_reorg_takes_the_end_is_completed(
 ) -> None:
     before, said = nonce_of(anvil), []
 
-    def reorganise(text: str, as_json: bool) -> None:
+    def reorganise(text: str) -> None:
         said.append(text)
         if text.startswith("Waiting until"):
             anvil.call("anvil_reorg", 4, [])
@@ -237,4 +237,4 @@ def test_a_coordinators_folder_is_made_once(mortal: Mortal, tmp_path: Path) -> N
     mortal.kill("operator.settings-written.before", *making)
     mortal.kill("operator.settings-written.after", *making)
     assert mortal.call(*making, fails=1)["error"]["code"] == "coordinator-exists"
-    assert mortal.call("coordinator", "repair", "--home", str(tmp_path / "home"))
+    assert mortal.call("coordinator", "rebuild", "files", "--home", str(tmp_path / "home"))

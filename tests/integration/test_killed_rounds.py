@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,11 @@ import pytest
 
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.flower.contributor import KeptUpdate, keep_update
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from folkmoot.fraud.contracts.judges import demands_of, find_judges
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.policy import ARBITER
-from folkmoot.rpc.client import Phase
+from folkmoot.rpc.client import Contract, Phase
 from tests import factories
 from tests.http_servers import serving_folder
 from tests.integration import audit_world
@@ -87,7 +86,7 @@ def sent_by(world: World, who: Any = WATCHER) -> int:
 
 
 def won(world: World) -> int:
-    return world.federation.chain.balance_of(WATCHER.address) - TOKENS
+    return world.federation.chain.token.balance_of(WATCHER.address) - TOKENS
 
 
 def judge_of(world: World) -> str:
@@ -107,25 +106,28 @@ def test_a_round_is_made_final_and_settled_once(world: World, mortal: Mortal, po
     before, chain = sent_by(world), world.federation.chain
     world.advance(factories.policy().challenge_window)
     deep = ["--confirmations", "3"] if point == "sender.waiting" else []
-    mortal.kill(point, "finalize", "1", *deep)
+    mortal.kill(point, "close", "1", *deep)
     with blocks(world.federation.anvil):
-        done = mortal.call("finalize", "1", *deep)
+        done = mortal.call("close", "1", *deep)
     if deep:
-        assert chain.block_number() >= done["settled"]["block"] + 2
+        assert chain.rpc.block_number() >= done["settled"]["block"] + 2
     assert done["finalized"]["earlier"] is True
     assert done["settled"]["earlier"] is (point in ("sender.mined:2", "sender.waiting"))
-    assert chain.round(1).settled
+    assert chain.rewards.is_settled(1)
     assert sent_by(world) == before + 2
-    assert mortal.call("finalize", "1", fails=1)["error"]["code"] == "round-settled"
+    assert mortal.call("close", "1", fails=1)["error"]["code"] == "round-settled"
 
-    ada, credited = factories.account("ada").address, chain.claimable(factories.account("ada").address)
-    tokens = chain.balance_of(ada)
-    mortal.kill("sender.mined", "claim", ada)
-    assert mortal.call("claim", ada)["claimed"] == str(credited)
-    assert chain.balance_of(ada) == tokens + credited > tokens
+    ada, credited = (
+        factories.account("ada").address,
+        chain.rewards.claimable(factories.account("ada").address),
+    )
+    tokens = chain.token.balance_of(ada)
+    mortal.kill("sender.mined", "withdraw", "--rewards", "--for", ada)
+    assert mortal.call("withdraw", "--rewards", "--for", ada)["claimed"] == str(credited)
+    assert chain.token.balance_of(ada) == tokens + credited > tokens
 
 
-DEMAND = ("demand", "ask", "1", "--what", "update", "--entry", "0", "--yes")
+DEMAND = ("demand", "1", "--what", "update", "--entry", "0", "--yes")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def test_data_is_demanded_once_and_claimed_once(
     chain, number = world.federation.chain, world.play(NAMES, lies.lie_withheld)
     mortal = Mortal(tmp_path, capsys, monkeypatch)
     settle_in(mortal, world, keystore("ada"))
-    before, tokens = sent_by(world, ada), chain.balance_of(ada.address)
+    before, tokens = sent_by(world, ada), chain.token.balance_of(ada.address)
     deposit = factories.GOVERNANCE.demand_deposit
     words = (*DEMAND, "--artifacts", str(world.folder.path))
     if point == "sender.waiting":
@@ -157,37 +159,37 @@ def test_data_is_demanded_once_and_claimed_once(
     with blocks(world.federation.anvil):
         first = mortal.call(*words)
     assert made() == [first["demand"]]
-    assert chain.balance_of(ada.address) == tokens - deposit
+    assert chain.token.balance_of(ada.address) == tokens - deposit
     assert sent_by(world, ada) == before + 2, "the token's allowance, and the demand"
     assert first["level"] == audit_world.MANIFEST.depth
 
     with blocks(world.federation.anvil):
         again = mortal.call(*words, fails=1)
         assert "DataAvailabilityAlreadyDemanded" in str(again), "whoever was told and calls again means it"
-        second = mortal.call("demand", "ask", "1", "--what", "header", "--yes")
+        second = mortal.call("demand", "1", "--what", "header", "--yes")
     assert made() == [first["demand"], second["demand"]]
 
-    world.advance(first["answerBy"] - chain.timestamp())
-    mortal.kill("sender.mined", "demand", "claim", str(first["demand"]))
-    claimed = mortal.call("demand", "claim", str(first["demand"]))
+    world.advance(first["answerBy"] - chain.rpc.latest_timestamp())
+    mortal.kill("sender.mined", "demand", str(first["demand"]), "--claim")
+    claimed = mortal.call("demand", str(first["demand"]), "--claim")
     assert (claimed["round"], claimed["convicted"]) == (number, True)
-    mortal.kill("sender.mined", "demand", "claim", str(second["demand"]))
-    assert mortal.call("demand", "claim", str(second["demand"]))["convicted"] is False, "the round is over"
-    assert chain.balance_of(ada.address) == tokens + QUARTER
-    again = mortal.call("demand", "claim", str(first["demand"]), fails=1)
+    mortal.kill("sender.mined", "demand", str(second["demand"]), "--claim")
+    assert mortal.call("demand", str(second["demand"]), "--claim")["convicted"] is False, "the round is over"
+    assert chain.token.balance_of(ada.address) == tokens + QUARTER
+    again = mortal.call("demand", str(first["demand"]), "--claim", fails=1)
     assert again["error"]["code"] == "demand-closed", "told once"
 
 
 @pytest.mark.parametrize("point", ["sender.note-written.after", "sender.mined", "sender.waiting"])
 def test_a_lie_is_proven_once(world: World, mortal: Mortal, point: str) -> None:
     before, number = sent_by(world), world.play(NAMES, lies.lie_mean)
-    words = ("challenge", str(number), "--artifacts", str(world.folder.path), "--yes")
+    words = ("watch", "--round", str(number), "--artifacts", str(world.folder.path), "--yes")
     if point == "sender.waiting":
         words = (*words, "--confirmations", "3")
     mortal.kill(point, *words)
     with blocks(world.federation.anvil):
         transaction = mortal.call(*words)["transaction"]
-    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert world.federation.chain.ledger.round(number).phase is Phase.SLASHED
     assert (won(world), sent_by(world)) == (QUARTER, before + 1)
     assert world.federation.anvil.call("eth_getTransactionReceipt", transaction)["status"] == "0x1"
     assert mortal.call(*words, fails=1)["error"]["code"] == "already-void"
@@ -224,8 +226,8 @@ PROOF_POINTS = (
     "watcher.journal-written.after:2",
     "watcher.journal-written.after:3",
     "watcher.journal-written.after:4",
-    "watcher.state-kept.before",
-    "watcher.state-kept.after",
+    "watcher.file-kept.before",
+    "watcher.file-kept.after",
     "sender.note-written.before",
     "sender.note-written.after",
     "sender.sent",
@@ -242,7 +244,7 @@ def test_a_watcher_that_is_killed_anywhere_proves_a_lie_once(
     before, number = sent_by(world), world.play(NAMES, lies.lie_momentum)
     mortal.kill(point, *watch(world))
     look(mortal, world)
-    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert world.federation.chain.ledger.round(number).phase is Phase.SLASHED
     assert (won(world), sent_by(world)) == (QUARTER, before + 1)
     found = journal(mortal)
     assert (found["1"]["result"], found[str(number)]["result"]) == ("right", "proven"), mortal.told
@@ -279,7 +281,7 @@ def test_a_watcher_that_is_killed_anywhere_demands_once_and_takes_its_deposit_ba
     world.advance(ANSWER_WINDOW)
     mortal.kill("sender.mined", *watch(world))
     look(mortal, world)
-    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert world.federation.chain.ledger.round(number).phase is Phase.SLASHED
     assert (won(world), sent_by(world)) == (QUARTER, before + 2)
     assert journal(mortal)[str(number)]["demands"] == []
 
@@ -294,7 +296,7 @@ def test_a_demand_that_is_still_on_its_way_is_not_made_again(
     chain.call("evm_setAutomine", False)
     try:
         mortal.kill("sender.sent", *watch(world))
-        threading.Timer(1.0, chain.call, ("evm_mine",)).start()
+        mortal.mine_once_awaited(chain)
         look(mortal, world)
     finally:
         chain.call("evm_setAutomine", True)
@@ -323,14 +325,14 @@ def test_the_contributor_of_an_update_that_is_none_is_blamed_once(
     before, number = sent_by(world), lies.play_false_norm(world, NAMES)
     mortal.kill(point, *watch(world))
     look(mortal, world)
-    assert world.federation.chain.round(number).phase is Phase.SLASHED
+    assert world.federation.chain.ledger.round(number).phase is Phase.SLASHED
     assert won(world) == QUARTER + factories.policy().min_stake // 4, mortal.told
     assert sent_by(world) == before + 2
     assert journal(mortal)[str(number)]["blame"] is None
 
 
 OTHER_ACTS: dict[str, tuple[Callable[[World], int], int]] = {
-    "dispute": (lambda world: world.play(NAMES, lies.lie_verdicts), -DEPOSIT),
+    "dispute": (lambda world: world.play(NAMES, lies.lie_verdicts), -QUARTER),
     "replay": (lambda world: lies.play_replay(world, NAMES), factories.policy().min_stake // 4),
     "censored": (lambda world: lies.play_censored(world, NAMES), 0),
 }
@@ -360,12 +362,17 @@ def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     look(mortal, world)
     (demand,) = demands(world, number)
     chain = world.federation.chain
-    answer = chain.w3.eth.contract(judge_of(world), abi=chain.data_availability.abi).functions.show
+    answer = Contract(chain.rpc, judge_of(world), "data_availability").functions.show
     chain.send(answer(demand, kept["artifacts"], bytes(32)), world.federation.coordinator)
-    for point in ("watcher.answer-kept.before", "watcher.answer-kept.after", "watcher.answer-kept.before:2"):
+    for point in (
+        "watcher.file-kept.before",
+        "watcher.file-kept.after",
+        "watcher.file-linked.before",
+        "watcher.file-linked.after",
+    ):
         mortal.kill(point, *watch(world))
     assert look(mortal, world) == 3
-    assert chain.round(number).phase is Phase.SLASHED
+    assert chain.ledger.round(number).phase is Phase.SLASHED
 
 
 # A mirror
@@ -376,9 +383,11 @@ def test_an_answer_is_kept_whole(world: World, mortal: Mortal) -> None:
     [
         *(
             f"{one}:{n}"
-            for one in ("mirror.file-placed.before", "mirror.file-placed.after")
+            for one in ("mirror.file-kept.before", "mirror.file-kept.after")
             for n in (1, 2, 5, 9)
         ),
+        "mirror.file-linked.before",
+        "mirror.file-linked.after",
         "states.rebuilt",
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot fund` and `advance` work on a local chain, and on no other."""
+"""`folkmoot chain --fund` and `--advance` work on a local chain, and on no other."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tests.factories import account
 
 def test_an_account_gets_money_for_gas(anvil: Anvil) -> None:
     who = account("newcomer").address
-    assert run(["fund", who, "--rpc", anvil.url, "--json"]) == 0
+    assert run(["chain", "--fund", who, "--rpc", anvil.url, "--json"]) == 0
     assert int(anvil.call("eth_getBalance", who, "latest"), 16) == FUNDS
 
 
-@pytest.mark.parametrize("words", [("fund", account("newcomer").address), ("advance", "10")])
+@pytest.mark.parametrize("words", [("--fund", account("newcomer").address), ("--advance", "10")])
 def test_a_real_chain_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, str]
 ) -> None:
@@ -42,7 +42,7 @@ def test_a_real_chain_is_left_alone(
             except RpcError:
                 assert time.monotonic() < end
                 time.sleep(0.05)
-        assert run([*words, "--rpc", url, "--json"]) == 1
+        assert run(["chain", *words, "--rpc", url, "--json"]) == 1
     finally:
         other.stop()
     error = json.loads(capsys.readouterr().out)["error"]

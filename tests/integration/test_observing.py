@@ -117,7 +117,7 @@ def test_numbers_tell_what_a_round_did_and_the_log_tells_it_by_round_and_account
     assert number(seen, "folkmoot_bond_minimum_tokens") == 50
     chain = here.world.chain
     assert number(seen, "folkmoot_account_balance_coins") == pytest.approx(
-        chain.gas_balance_of(here.world.coordinator.address) / 10**18
+        chain.rpc.balance(here.world.coordinator.address) / 10**18
     )
     assert number(seen, "folkmoot_account_rounds") > 100
     assert all(
@@ -143,9 +143,7 @@ def test_a_chain_that_is_gone_leaves_no_number_that_looks_fine(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     until(lambda: ("folkmoot_chain_lag_seconds", frozenset()) in scraped(here), what="the first look")
-    monkeypatch.setattr(
-        here.coordinator.chain.node.rpc, "url", "http://127.0.0.1:9/v2/alcht_0123456789abcdef"
-    )
+    monkeypatch.setattr(here.coordinator.chain.rpc, "url", "http://127.0.0.1:9/v2/alcht_0123456789abcdef")
     until(lambda: number(scraped(here), "folkmoot_part_up", part="chain") == 0, what="a look without a chain")
     until(lambda: number(scraped(here), "folkmoot_worker_failing") == 1, what="the worker's failure")
     seen = scraped(here)

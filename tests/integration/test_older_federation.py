@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A federation that an older version made goes on: it is audited, restored and served as on the day when it was made.
 
-`tests/older` has what `folkmoot demo --task digits --contributors 3 --rounds 2` left at commit a89fc15c: the chain, the
-coordinator's files and database. New contracts need a new one: the audit compares the code at each address.
+`tests/older` has what `folkmoot demo --task digits --contributors 3 --rounds 2` left when versions could be recalled:
+the chain, the coordinator's files and database. New contracts need a new one: the audit compares the code at each
+address.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
+from tools.node_toolchain import node_binary
 
-ARCHIVE = Path(__file__).parents[1] / "older" / "federation-2026-12-01.tar.xz"
+ARCHIVE = Path(__file__).parents[1] / "older" / "federation-2026-12-02.tar.xz"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -44,9 +47,19 @@ def test_an_older_federation_goes_on(plan: Plan, tmp_path: Path) -> None:
         assert (audit["entries"]["signed"], audit["updates"], audit["recomputed"]) == (6, 6, 2)
         assert (audit["votes"], audit["activeVersion"]) == (3, 2)
 
+        evidence = tmp_path / "2.evidence"
+        run_folkmoot(
+            ["export", "evidence", "--round", "2", "--to", evidence, *chain, "--artifacts", plan.artifacts]
+        )
+        check = Path(__file__).parents[2] / "folkmoot/web/check.js"
+        checked = subprocess.run(
+            [node_binary(), check, evidence], capture_output=True, text=True, check=False
+        )
+        assert checked.returncode == 0, checked.stdout + checked.stderr
+
         key = ("--keystore", plan.keystore("coordinator"), "--password-file", plan.password_file)
         restored = run_folkmoot(
-            ["coordinator", "restore", *chain, *key, "--home", tmp_path / "new", "--mirror", plan.artifacts]
+            ["coordinator", "rebuild", *chain, *key, "--home", tmp_path / "new", "--mirror", plan.artifacts]
         )
         assert (restored["rounds"], restored["head"]) == ({"settled": 2}, 2)
 

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from folkmoot.chain.fees import offered
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from server.chain import outbox
-from server.chain.fees import offered
-from server.chain.node import RpcNode
 from server.chain.outbox import Outbox
 from server.db import schema
 from server.db.engine import Database
@@ -30,11 +29,11 @@ ACCOUNT = account("sender")
 class _World:
     anvil: Anvil
     database: Database
-    node: RpcNode
+    rpc: Rpc
 
     def outbox(self, **limits: Any) -> Outbox:
         """An outbox as after a start: nothing is remembered but the database."""
-        return Outbox(self.database, self.node, ACCOUNT, LOCAL_CHAIN_ID, confirmations=2, **limits)
+        return Outbox(self.database, self.rpc, ACCOUNT, LOCAL_CHAIN_ID, confirmations=2, **limits)
 
     def want(self) -> None:
         with self.database.write() as session:
@@ -56,7 +55,7 @@ class _World:
         self.anvil.call("anvil_mine", hex(blocks), hex(12))
 
     def nonces_used(self) -> int:
-        return self.node.transaction_count(ACCOUNT.address, "latest")
+        return self.rpc.transaction_count(ACCOUNT.address, "latest")
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def world(anvil: Anvil, tmp_path: Path) -> Iterator[_World]:
     anvil.call("evm_setAutomine", False)
     try:
         with Rpc(anvil.url) as rpc:
-            yield _World(anvil, database, RpcNode(rpc))
+            yield _World(anvil, database, rpc)
     finally:
         anvil.call("evm_setAutomine", True)
         anvil.call("anvil_setNextBlockBaseFeePerGas", base_fee)  # a snapshot does not hold it
@@ -100,7 +99,7 @@ def test_what_fees_have_left_behind_is_replaced_and_mined_once(world: _World) ->
     world.mine()
     world.outbox().tick()
     assert (world.row().state, world.row().hash, world.nonces_used()) == ("confirmed", second.hash, 1)
-    assert world.node.receipt(first.hash or "") is None
+    assert world.rpc.receipt(first.hash or "") is None
 
 
 def test_what_the_pool_forgot_is_sent_again_unchanged(world: _World) -> None:

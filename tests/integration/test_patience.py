@@ -27,6 +27,7 @@ from tests import factories
 from tests.integration.coordinator_world import Process, Running, make_home, open_round, running, train, until
 
 HOUR = 3600
+SLOW = {"server.rounds.patience.FIRST_PAUSE": HOUR, "server.rounds.patience.LONGEST_PAUSE": HOUR}
 FAILED = {
     "node": "1",
     "account": None,
@@ -79,14 +80,15 @@ def _looked(here: Running, since: float) -> bool:
 @pytest.fixture
 def slow(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     """A coordinator that waits for an hour after a cancelled round."""
-    with running(tmp_path / "home", world, cancelled_pause=HOUR, longest_cancelled_pause=HOUR) as found:
+    with running(tmp_path / "home", world, values=SLOW) as found:
         yield found
 
 
 @pytest.fixture
 def swift(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
     """A coordinator with short pauses."""
-    with running(tmp_path / "home", world, cancelled_pause=0.01, longest_cancelled_pause=0.05) as found:
+    short = {"server.rounds.patience.FIRST_PAUSE": 0.01, "server.rounds.patience.LONGEST_PAUSE": 0.05}
+    with running(tmp_path / "home", world, values=short) as found:
         yield found
 
 
@@ -181,8 +183,8 @@ def training(home: Path, url: str, tmp_path: Path, *more: str) -> Iterator[Follo
 @pytest.mark.timeout(180)
 def test_a_killed_coordinator_goes_on_with_the_pause(world: factories.Federation, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    make_home(home, world, cancelled_pause=HOUR, longest_cancelled_pause=HOUR)
-    process = Process(home, free_port())
+    make_home(home, world)
+    process = Process(home, free_port(), SLOW)
     domain = Domain(world.deployment.chain_id, world.deployment.ledger)
     with CoordinatorApi(process.url) as api, ExitStack() as stack:
         try:

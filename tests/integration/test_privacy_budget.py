@@ -37,7 +37,10 @@ def play(here: Running, number: int, *names: str) -> None:
     for name in names:
         signed = train(here.world, name, header, state)
         here.api.submit_update(number, signed.wire, signed.data)
-    until(lambda: here.world.chain.round(number).phase in (Phase.ANCHORED, Phase.FINAL), what="the anchor")
+    until(
+        lambda: here.world.chain.ledger.round(number).phase in (Phase.ANCHORED, Phase.FINAL),
+        what="the anchor",
+    )
 
 
 def recomputed(here: Running) -> int:
@@ -48,7 +51,7 @@ def recomputed(here: Running) -> int:
 def test_a_spent_budget_is_refused_and_audited(
     here: Running, folkmoot: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    world, reader = here.world, here.world.chain.ledger_reader
+    world, reader = here.world, here.world.chain.ledger
     here.api.start_run(2, 2, world.coordinator, here.domain)
     _, header, state = open_round(here.api, 1)
     quiet = train(world, "ada", header, state, scale=0.0001)
@@ -78,13 +81,13 @@ def test_a_spent_budget_is_refused_and_audited(
 
     file = tmp_path / "policy.json"
     file.write_text(json.dumps(policy_file.to_json(reader.policy(1))))
-    words = ["propose", "--policy", str(file), "--publish"]
+    words = ["propose", "--policy", str(file), "--coordinator"]
     error = folkmoot(*words, here.api.url, fails=1)["error"]
     assert error["code"] == "wrong-privacy", "the model's task declares no privacy"
     assert "It was not compared" in folkmoot(*words, "http://127.0.0.1:9")["warning"]
 
     (odometer,) = reader.rpc.read(world.deployment.ledger, "odometer()", ["address"])
-    member = world.chain.vault_reader.members([world["ada"].address])[world["ada"].address].number
+    member = world.chain.vault.members([world["ada"].address])[world["ada"].address].number
     # `_spent` begins at slot 0 of the odometer: contracts/snapshots/storage/Odometer.txt.
     slot = f"0x{member // 4:064x}"
     before = int.from_bytes(reader.rpc._data("eth_getStorageAt", [odometer, slot, "latest"]), "big")
@@ -97,7 +100,7 @@ def test_a_spent_budget_is_refused_and_audited(
 def test_the_contract_has_the_costs_of_the_library(world: Federation) -> None:
     """10,000 noises and numbers of steps: the odometer of the deployed ledger names the cost that passes a cap of 0."""
     drawn, ledger = np.random.default_rng(14), world.deployment.ledger
-    (odometer,) = world.chain.ledger_reader.rpc.read(ledger, "odometer()", ["address"])
+    (odometer,) = world.chain.ledger.rpc.read(ledger, "odometer()", ["address"])
     settings = [(1, 1), (1, MAX_STEPS), (2**32 - 1, 1), (2**32 - 1, MAX_STEPS)]
     while len(settings) < 10_000:  # Each size of noise as often.
         settings.append((int(2 ** drawn.uniform(0, 32)), int(drawn.integers(1, MAX_STEPS + 1))))

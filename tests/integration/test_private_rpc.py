@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import typer
 
-from folkmoot.cli.demand import commands
 from folkmoot.cli.main import run
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.processes import free_port
@@ -67,8 +65,8 @@ def test_a_challenge_is_sent_to_the_private_endpoint_only(
     judged_world: World, public: RpcProxy, private: RpcProxy, words: list[str]
 ) -> None:
     number = judged_world.play(NAMES, lies.lie_mean)
-    assert run(["challenge", str(number), *words, "--private-rpc", private.url, "--yes"]) == 0
-    assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
+    assert run(["watch", "--round", str(number), *words, "--private-rpc", private.url, "--yes"]) == 0
+    assert judged_world.federation.chain.ledger.round(number).phase == Phase.SLASHED
     require_apart(public, private, 1)
 
 
@@ -83,7 +81,7 @@ def test_a_watcher_sends_to_the_private_endpoint_only(
     number = judged_world.play(NAMES, lies.lie_mean)
     monkeypatch.setenv("FOLKMOOT_PRIVATE_RPC", private.url)
     assert run(["watch", *words, "--state", str(tmp_path / "watch"), "--once"]) == 3
-    assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
+    assert judged_world.federation.chain.ledger.round(number).phase == Phase.SLASHED
     require_apart(public, private, 1)
 
 
@@ -92,8 +90,8 @@ def test_a_quorum_is_read_and_the_private_endpoint_sends(
 ) -> None:
     number = judged_world.play(NAMES, lies.lie_mean)
     second = ["--rpc", judged_world.federation.anvil.url, "--private-rpc", private.url]
-    assert run(["challenge", str(number), *words, *second, "--yes"]) == 0
-    assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
+    assert run(["watch", "--round", str(number), *words, *second, "--yes"]) == 0
+    assert judged_world.federation.chain.ledger.round(number).phase == Phase.SLASHED
     require_apart(public, private, 1)
 
 
@@ -105,19 +103,25 @@ def test_a_demand_is_sent_to_the_private_endpoint_only(
 ) -> None:
     number = anchored_round(federation)
     key = ("--keystore", str(keystore("newcomer")), "--password-file", str(password_file))
-    asked = ["demand", "ask", str(number), "--what", "header", "--deployment", str(deployment_file), *key]
+    asked = ["demand", str(number), "--what", "header", "--deployment", str(deployment_file), *key]
     with RpcProxy(federation.anvil.url) as public, RpcProxy(federation.anvil.url) as private:
         assert run([*asked, "--rpc", public.url, "--private-rpc", private.url, "--yes"]) == 0
         require_apart(public, private, 2)  # the permission for the deposit, and the demand
 
 
-def test_each_command_of_a_demand_takes_a_private_endpoint() -> None:
-    """The endpoint may be in the environment, and a command that does not read it sends to the public pool."""
-    group = typer.main.get_command(commands())
-    assert isinstance(group, typer.core.TyperGroup)
-    assert set(group.commands) == {"ask", "descend", "claim"}
-    for command in group.commands.values():
-        assert "private_rpc" in {parameter.name for parameter in command.params}, command.name
+def test_every_transaction_is_sent_to_the_private_endpoint_of_the_environment(
+    federation: factories.Federation,
+    deployment_file: Path,
+    keystore: Callable[[str], Path],
+    password_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    key = ("--keystore", str(keystore("newcomer")), "--password-file", str(password_file))
+    with RpcProxy(federation.anvil.url) as public, RpcProxy(federation.anvil.url) as private:
+        monkeypatch.setenv("FOLKMOOT_PRIVATE_RPC", private.url)
+        monkeypatch.setenv("FOLKMOOT_RPC", public.url)
+        assert run(["enrol", "--only-stake", "7", "--deployment", str(deployment_file), *key]) == 0
+        require_apart(public, private, 1)
 
 
 def test_a_private_endpoint_that_fails_leaves_nothing_to_copy(
@@ -130,7 +134,9 @@ def test_a_private_endpoint_that_fails_leaves_nothing_to_copy(
     number = judged_world.play(NAMES, lies.lie_mean)
 
     def code() -> str:
-        status = run(["challenge", str(number), *words, "--private-rpc", private.url, "--yes", "--json"])
+        status = run(
+            ["watch", "--round", str(number), *words, "--private-rpc", private.url, "--yes", "--json"]
+        )
         assert status == 1
         return str(json.loads(capsys.readouterr().out)["error"]["code"])
 
@@ -142,14 +148,14 @@ def test_a_private_endpoint_that_fails_leaves_nothing_to_copy(
     private.become(Trouble.AWAY)
     assert code() == "rpc-unreachable"
     assert public.methods[SEND] == 0
-    assert judged_world.federation.chain.round(number).phase == Phase.ANCHORED
+    assert judged_world.federation.chain.ledger.round(number).phase == Phase.ANCHORED
     private.become(Trouble.NONE)
     private.refuse()
-    assert run(["challenge", str(number), *words, "--private-rpc", private.url, "--yes"]) == 0
-    assert judged_world.federation.chain.round(number).phase == Phase.SLASHED
+    assert run(["watch", "--round", str(number), *words, "--private-rpc", private.url, "--yes"]) == 0
+    assert judged_world.federation.chain.ledger.round(number).phase == Phase.SLASHED
     assert public.methods[SEND] == 0
 
 
 def test_what_is_no_address_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["challenge", "1", *words, "--private-rpc", f"127.0.0.1:{free_port()}", "--json"]) == 1
+    assert run(["watch", "--round", "1", *words, "--private-rpc", f"127.0.0.1:{free_port()}", "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "wrong-private-rpc"

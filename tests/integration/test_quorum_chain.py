@@ -32,11 +32,11 @@ def proxies(chain: Anvil) -> Iterator[list[RpcProxy]]:
 
 def everything(chain: Chain, who: str) -> list[Any]:
     """What a federation's programs read of a chain, of each kind."""
-    head = chain.block_number()
+    head = chain.rpc.block_number()
     events = list(scan(chain, chain.deployment.block, head))
     refused = ""
     try:
-        chain.ledger_reader.policy(99)
+        chain.ledger.policy(99)
     except ContractRefused as error:
         refused = error.message
     return [
@@ -44,13 +44,13 @@ def everything(chain: Chain, who: str) -> list[Any]:
         head,
         chain.rpc.latest_timestamp(),
         chain.rpc.code(chain.deployment.ledger),
-        chain.head(),
-        chain.round(0),
-        chain.policy(1),
-        chain.coordinator(),
-        chain.stake_of(who),
-        chain.balance_of(who),
-        chain.ledger_reader.round(0, head - 1),
+        chain.ledger.head(),
+        chain.ledger.round(0),
+        chain.ledger.policy(1),
+        chain.ledger.coordinator(),
+        chain.vault.stake_of(who),
+        chain.token.balance_of(who),
+        chain.ledger.round(0, head - 1),
         refused,
         events,
         [chain.rpc.call("eth_getTransactionReceipt", ["0x" + events[0].transaction.hex()])["status"]],
@@ -65,10 +65,10 @@ def test_a_liar_among_three_is_outvoted(apart: Federation, proxies: list[RpcProx
     assert isinstance(chain.rpc, Quorum)
     proxies[1].tell(lie)
     assert everything(chain, who.address) == truth
-    balance = chain.balance_of(who.address)
+    balance = chain.token.balance_of(who.address)
     receipt = chain.send(chain.token.functions.transfer(account("ben").address, UNIT), who)
     assert receipt["status"] == 1
-    assert chain.balance_of(who.address) == apart.chain.balance_of(who.address) == balance - UNIT
+    assert chain.token.balance_of(who.address) == apart.chain.token.balance_of(who.address) == balance - UNIT
     assert proxies[1].lies[lie], "the liar was asked"
     chain.close()
 
@@ -82,9 +82,9 @@ def test_one_in_trouble_among_three_changes_nothing(
     proxies[0].become(trouble)
     with closing(Chain.connect([proxy.url for proxy in proxies], apart.deployment, timeout=5)) as chain:
         assert everything(chain, who.address) == truth
-        before = chain.balance_of(who.address)
+        before = chain.token.balance_of(who.address)
         chain.send(chain.token.functions.transfer(account("ben").address, UNIT), who)
-        assert chain.balance_of(who.address) == before - UNIT
+        assert chain.token.balance_of(who.address) == before - UNIT
         lied = any(endpoint.disagreed for endpoint in chain.rpc.endpoints)
         assert lied == (trouble is Trouble.NONSENSE), "no answer and an old one are no lies"
     assert proxies[0].hits[trouble]

@@ -21,18 +21,20 @@ from sqlalchemy import select
 
 from client.tasks.evaluation import fetch_weights
 from folkmoot.aggregation.trajectory import WINDOW
-from folkmoot.artifacts.inventory import REORG_BLOCKS
+from folkmoot.artifacts.federation import Federation
 from folkmoot.artifacts.model import model_of
 from folkmoot.artifacts.retention import Retention
-from folkmoot.artifacts.sources import WISHES, CoordinatorSource, FolderSource
+from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
+from folkmoot.artifacts.store import WISHES
 from folkmoot.audit import attestations
 from folkmoot.audit.audit import Summary, audit
+from folkmoot.audit.ledger_state import Expired
 from folkmoot.audit.report import rows
-from folkmoot.audit.retention import Expired
 from folkmoot.cli.main import run
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError, AuditFailure, CoordinatorError, FolkmootError, InputError
+from folkmoot.ledger.follower import REORG_DEPTH
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.protocol.genesis import Genesis
@@ -42,7 +44,6 @@ from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.fault_points import VARIABLE
 from server.chain.view import ChainView
 from server.db.models import Artifact, Entry, LogEntry, Round, Update, Wish
-from server.federation import Federation
 from server.restore.compare import Comparison
 from server.restore.deletion import Deletion
 from server.restore.repair import is_whole, repair
@@ -50,6 +51,7 @@ from server.restore.restore import restore
 from server.settings import Settings
 from server.storage import Storage
 from tests import carried, factories
+from tests.fixed_values import other_values
 from tests.integration.audit_world import EXPONENTS, MANIFEST, Folder, Related, World
 from tests.integration.coordinator_world import Running, make_home, serving, until
 from tests.killed import Mortal, folkmoot_command
@@ -94,7 +96,7 @@ def young(history: World, chain: Anvil, tmp_path: Path) -> Iterator[World]:
 def world(young: World) -> World:
     """The history when files may be deleted."""
     young.advance(factories.GOVERNANCE.unbonding)
-    young.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+    young.federation.anvil.call("anvil_mine", hex(REORG_DEPTH + 1))
     return young
 
 
@@ -315,10 +317,16 @@ def test_attestations_of_another_ledger_or_none_are_refused(world: World, tmp_pa
 # The coordinator
 
 
+@pytest.fixture(autouse=True)
+def swift_upkeep() -> Iterator[None]:
+    with other_values({"server.coordinator.SCRUB_PAUSE": 0.05}):
+        yield
+
+
 def home_of(world: World, folder: Path) -> Settings:
     """Restore a coordinator of a history, with all files that may still be there."""
     start = (Genesis.of(MANIFEST, world.states[0], EXPONENTS), MANIFEST, world.states[0])
-    made = make_home(folder, world.federation, start, time_travel=False, scrub_pause=0.05)
+    made = make_home(folder, world.federation, start, time_travel=False)
     restore(made, world.federation.coordinator.address, FolderSource(world.folder.path))
     return made
 
@@ -336,7 +344,7 @@ def led(settings: Settings, world: World) -> None:
 def come_of_age(world: World) -> None:
     """Let the time pass in which a fault can be proven."""
     world.advance(factories.GOVERNANCE.unbonding)
-    world.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+    world.federation.anvil.call("anvil_mine", hex(REORG_DEPTH + 1))
 
 
 def parts(here: Running) -> tuple[Storage, ChainView, Federation]:
@@ -355,9 +363,9 @@ def row_of(here: Running, name: str) -> Artifact:
     return row
 
 
-def refusal_of(api: CoordinatorApi, sha256: str) -> CoordinatorError:
-    with pytest.raises(CoordinatorError) as caught:
-        api.artifact(sha256)
+def refusal_of(api: CoordinatorApi, sha256: str) -> ArtifactError:
+    with pytest.raises(ArtifactError) as caught:
+        api.files.read(sha256)
     return caught.value
 
 
@@ -374,7 +382,7 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
         until(lambda: not in_store(settings, gone), what="the deletion")
         until(lambda: not in_store(settings, spare), what="the deletion of states")
         assert before - {path.name for path in store.glob("??/*")} == {*gone, *spare}
-        assert here.api.artifact(updates_of(young, EXPIRED[-1] + 1)[0])
+        assert here.api.files.read(updates_of(young, EXPIRED[-1] + 1)[0])
         for name in gone:
             assert refusal_of(here.api, name).code == "expired"
         for name in spare:
@@ -412,8 +420,8 @@ def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_pa
         storage.store.delete(name)
     storage.database.close()
     with serving(settings, young.federation) as here:
-        until(lambda: in_store(settings, [name]), what="the state")
-        assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
+        until(lambda: row_of(here, name).deleted is None, what="the state")
+        assert State.from_bytes(here.api.files.read(name), MANIFEST).sha256() == name
 
 
 def test_a_kept_state_that_no_mirror_has_is_rebuilt(young: World, tmp_path: Path) -> None:
@@ -425,9 +433,9 @@ def test_a_kept_state_that_no_mirror_has_is_rebuilt(young: World, tmp_path: Path
         store.path(damaged).write_bytes(b"another file")
         for name in (missing, damaged):
             with pytest.raises(FolkmootError):
-                here.api.artifact(name)
+                here.api.files.read(name)
             until(partial(is_whole, store, row_of(here, name)), what="the state")
-            assert State.from_bytes(here.api.artifact(name), MANIFEST).sha256() == name
+            assert State.from_bytes(here.api.files.read(name), MANIFEST).sha256() == name
 
 
 class ByRound(Deletion):
@@ -632,8 +640,8 @@ def test_a_wish_is_kept_obeyed_and_handed_on(
             model = young.states[number].to_safetensors(MANIFEST, number, files=carried.files)
             assert here.api.model(str(number)) == model
         Deletion(*parts(here))()
-        assert here.api.artifact(ben)
-        assert here.api.artifact(mean)
+        assert here.api.files.read(ben)
+        assert here.api.files.read(mean)
         assert repair(here.coordinator.storage.database, again.open_store(), None).lacking == []
         with CoordinatorSource(here.api.url) as source:
             assert source.wishes() == (wish_of(young, "ada", ROUNDS),)
@@ -666,7 +674,7 @@ def test_a_mirror_obeys_once_no_reorganisation_changes_it_and_may_be_killed(
     assert operator.call(*words)["deleted"] == 0
     young.advance(factories.GOVERNANCE.unbonding)
     assert operator.call(*words)["deleted"] == 0
-    young.federation.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+    young.federation.anvil.call("anvil_mine", hex(REORG_DEPTH + 1))
     operator.kill("mirror.file-deleted.before", *words)
     operator.kill("mirror.file-deleted.after:2", *words)
     done = operator.call(*words)
@@ -695,7 +703,7 @@ OF_RELATED = [1, 2]
 def related(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """RELATED final rounds under a rule that compares with the updates of the last eight."""
     policy = factories.policy(
-        rule="guided_mean", retain_rounds=RETAIN, commit_window=100, challenge_window=10
+        rule="clamped_mean", retain_rounds=RETAIN, commit_window=100, challenge_window=10
     )
     with Anvil() as chain:
         world = Related.create(chain, tmp_path_factory.mktemp("related") / "artifacts", policy)

@@ -80,7 +80,7 @@ class Play:
 
     def __post_init__(self) -> None:
         self.chain, self.api = self.here.world.chain, self.here.api
-        self.ledger = self.chain.ledger_reader
+        self.ledger = self.chain.ledger
         self.shelf = FolderShelf(Path(self.here.coordinator.storage.store.location))
 
     def last(self) -> int:
@@ -211,7 +211,7 @@ class Play:
         self.api.start_run(rounds, expected, self.here.world.coordinator, self.here.domain)
 
     def _made(self, header: RoundHeader, base_state: str) -> dict[str, Signed]:
-        state = State.from_bytes(self.api.artifact(base_state), MANIFEST)
+        state = State.from_bytes(self.api.files.read(base_state), MANIFEST)
         return {name: train(self.here.world, name, header, state) for name in ("ada", "ben", "cleo", "emil")}
 
     def _submit(self, number: int, signed: Signed) -> None:
@@ -265,7 +265,7 @@ class Play:
             call = demand_call(case, MANIFEST, DataKind.MEAN)
             deposit = self.chain.read(contract.functions.deposit())
             self.chain.send(self.chain.token.functions.approve(contract.address, deposit), who)
-            self.chain.send(contract.functions[call.function](*call.arguments), who)
+            self.chain.send(getattr(contract.functions, call.function)(*call.arguments), who)
             demand = self.chain.read(contract.functions.demandCount())
             self._advance_to(self.chain.read(contract.functions.demands(demand))[1])
             self.chain.send(contract.functions.proveWithheld(demand), who)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.doctor.coordinator import api_checks
 from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
-from folkmoot.fraud.contracts.pruned import PrunedRounds
+from folkmoot.fraud.contracts.follower import Follower
+from folkmoot.ledger.follower import REORG_DEPTH
+from folkmoot.ledger.pruned import PrunedRounds
 from folkmoot.rpc.client import Phase
 from folkmoot.runtime.fault_points import VARIABLE
 from folkmoot.runtime.processes import free_port
@@ -115,7 +117,7 @@ def told_by(here: Running) -> list[str]:
 
 def require_agreement(api: CoordinatorApi, world: factories.Federation) -> None:
     """Compare what the coordinator says with what the chain has."""
-    ledger = world.chain.ledger_reader
+    ledger = world.chain.ledger
     views = {view["round"]: view for view in api.items("/v1/rounds")}
     assert sorted(views) == list(range(1, ledger.next_round()))
     for number, view in views.items():
@@ -330,7 +332,7 @@ def test_d3_a_round_that_was_settled_waits_again_for_its_final_word(
     with running(tmp_path / "home", world, time_travel=False) as here:
         here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
         play(here, 1)
-        until(lambda: world.chain.round(1).entries == 3, what="the commitments")
+        until(lambda: world.chain.ledger.round(1).entries == 3, what="the commitments")
         world.anvil.advance(601)
         until(lambda: here.api.get("/v1/rounds/1")["step"] == "anchored", what="the anchor")
         snapshot = world.anvil.snapshot()
@@ -369,7 +371,7 @@ def test_d3_a_round_with_another_anchor_is_written_anew_from_its_files(
 
         def is_told() -> bool:
             status, said = health(here.api.url)
-            return status == 503 and "restore" in (said["error"] or "") and there["artifacts"] is not None
+            return status == 503 and "rebuild" in (said["error"] or "") and there["artifacts"] is not None
 
         until(is_told, what="that files are missing")
         assert here.api.get("/v1/rounds/1")["stateRoot"] == lost["stateRoot"], "nothing was changed"
@@ -480,10 +482,21 @@ def test_a_file_of_a_round_that_the_chain_still_has_keeps_nobody_from_going_back
         assert settled(here.api, 2)["stateRoot"] == second["stateRoot"]
 
 
+@pytest.fixture
+def patient(anvil: Anvil) -> Iterator[factories.Federation]:
+    """A federation whose commit window outlasts what a test advances the chain's clock while it waits."""
+    made = federation(
+        anvil, governance=replace(factories.GOVERNANCE, unbonding=604_800), commit_window=36_000
+    )
+    yield made
+    made.chain.close()
+
+
 def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
-    world: factories.Federation, tmp_path: Path
+    patient: factories.Federation, tmp_path: Path
 ) -> None:
     """Nobody mines it: it does not fit into the blocks."""
+    world = patient
     anvil, node = world.anvil, world.chain.w3.eth
     with running(tmp_path / "home", world) as here:
         here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
@@ -521,9 +534,7 @@ def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
         )
         assert (said["status"], said["code"]) == ("degraded", "chain-rolled-back")
         assert [step["step"] for step in said["failing"]] == ["chain"]
-        until(
-            lambda: block() or node.get_transaction(pending)["blockHash"], what="the replacement in a block"
-        )
+        until(block, what="the replacement in a block")
         with pytest.raises(TransactionNotFound):
             node.get_transaction_receipt(pending)
         anvil.call("evm_setBlockGasLimit", hex(limit))
@@ -583,7 +594,7 @@ def test_a_round_that_nodes_have_signed_for_before_is_cancelled_early_and_does_n
     world: factories.Federation, tmp_path: Path
 ) -> None:
     """Its opening was lost, with the base that they had trained from: they may not sign another update."""
-    with running(tmp_path / "home", world, cancelled_limit=1) as here:
+    with running(tmp_path / "home", world, values={"server.rounds.patience.CANCELLED_LIMIT": 1}) as here:
         snapshot = world.anvil.snapshot()
         here.api.start_run(1, len(NAMES), world.coordinator, here.domain)
         first, _, _ = open_round(here.api, 1)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from folkmoot.coordinator_api import sign_report
-from folkmoot.errors import CoordinatorError, UpdateRefused
-from folkmoot.flower import reports
-from folkmoot.flower.reports import Report
+from folkmoot.errors import MOST_DETAIL, CoordinatorError, UpdateRefused
+from folkmoot.flower.relay import reports
+from folkmoot.flower.relay.reports import Report
 from server.relay import reporting
 from server.relay.reporting import Reporter
 from tests import factories
@@ -123,7 +123,7 @@ def test_without_time_travel_a_late_update_is_taken_after_a_complete_report(
         ada, ben = (train(here.world, name, header, state) for name in ("ada", "ben"))
 
         def committed(name: str) -> bool:
-            return here.world.chain.ledger_reader.has_committed(1, here.world[name].address)
+            return here.world.chain.ledger.has_committed(1, here.world[name].address)
 
         here.api.submit_update(1, ada.wire, ada.data)
         send(here, content(1, node(1, state="answered", seconds=1.0), node(2, **FAILED)))
@@ -246,7 +246,7 @@ def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
     start(here, 1, 3)
     open_round(here.api, 1)
     nodes = list(range(2, 12_000))
-    detail = "x" * reports.MOST_DETAIL
+    detail = "x" * MOST_DETAIL
     with Reporter(here.api.url, here.world.coordinator, here.domain) as reporter:
         for number in nodes:
             reporter._nodes.take(

@@ -53,18 +53,11 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = [
-        *(
-            "coordinator",
-            "end-run",
-            "--coordinator",
-            here.api.url,
-            "--keystore",
-            str(keystore("coordinator")),
-        ),
-        *("--password-file", str(password_file), "--json"),
+        *("--coordinator", here.api.url, "--keystore", str(keystore("coordinator"))),
+        *("--password-file", str(password_file), "--json", "train", "--end", "The app fails."),
     ]
     assert folkmoot(words) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "no-run"
     run = here.api.start_run(1, 2, here.world.coordinator, here.domain)
-    assert folkmoot([*words, "--reason", "The app fails."]) == 0
+    assert folkmoot(words) == 0
     assert json.loads(capsys.readouterr().out) == {"run": run.id, "state": "failed", "completed": 0}

@@ -222,11 +222,13 @@ def test_d5_a_signed_request_starts_one_run_in_whatever_form_its_signature_comes
 ) -> None:
     with running(tmp_path / "home", world) as here:
         deadline = int(time.time()) + 1200
-        message = run_message(here.domain, 1, 2, 0, deadline)
+        salt = "00" * 16
+        message = run_message(here.domain, 1, 2, 0, salt, deadline)
         signature = bytes(world.coordinator.sign_message(message).signature)
 
         def send(form: bytes) -> httpx.Response:
-            content = {"rounds": 1, "expect": 2, "deadline": deadline, "signature": "0x" + form.hex()}
+            content = {"rounds": 1, "expect": 2, "salt": salt, "deadline": deadline}
+            content["signature"] = "0x" + form.hex()
             return httpx.post(f"{here.api.url}/v1/runs", json=content)
 
         for name, form in other_forms(signature).items():
@@ -242,6 +244,9 @@ def test_d5_a_signed_request_starts_one_run_in_whatever_form_its_signature_comes
                 "signature-used",
                 run,
             )
+        for _ in range(2):  # of one second, with equal numbers
+            run = here.api.start_run(1, 2, world.coordinator, here.domain).id
+            here.api.end_run(run, "test", world.coordinator, here.domain)
         end = end_run_message(here.domain, run, "again", deadline)
         ending = bytes(world.coordinator.sign_message(end).signature)
         for name, form in other_forms(ending).items():
@@ -297,7 +302,7 @@ def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_mod
     assert lean["bytes"] < honest["bytes"]
     assert folkmoot("why", "--round", "1", "--coordinator", served.url)["model"]["checked"]
     model = tmp_path / "model.safetensors"
-    got = folkmoot("model", "download", "1", "--to", str(model), "--artifacts", served.url)
+    got = folkmoot("model", "1", "--to", str(model), "--artifacts", served.url)
     assert (got["compared"], got["final"], got["sha256"]) == ([served.url], True, served.names()["model"])
     assert model.read_bytes() == good
 
@@ -315,16 +320,12 @@ def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_mod
     said = folkmoot("why", "--round", "1", "--coordinator", served.url)["model"]
     assert (said["checked"], said["code"]) == (False, "wrong-model")
     model.unlink()
-    error = folkmoot("model", "download", "1", "--to", str(model), "--artifacts", served.url, fails=1)[
-        "error"
-    ]
+    error = folkmoot("model", "1", "--to", str(model), "--artifacts", served.url, fails=1)["error"]
     assert (error["code"], error["details"]["found"]) == ("wrong-model", lie)
     assert sha256_hex(model.read_bytes()) == right, "the right file was made from the state"
-    nothing = folkmoot("model", "download", "--to", str(model), "--artifacts", served.url, fails=1)["error"]
+    nothing = folkmoot("model", "--to", str(model), "--artifacts", served.url, fails=1)["error"]
     assert nothing["code"] == "no-active-version"
-    unknown = folkmoot("model", "download", "7", "--to", str(model), "--artifacts", served.url, fails=1)[
-        "error"
-    ]
+    unknown = folkmoot("model", "7", "--to", str(model), "--artifacts", served.url, fails=1)["error"]
     assert unknown["code"] == "unknown-version"
 
 
@@ -353,7 +354,7 @@ NAMED = {
 def test_d4_a_running_coordinator_tells_of_altered_rows_and_repair_puts_them_right(
     world: factories.Federation, tmp_path: Path, folkmoot: Callable[..., dict[str, Any]]
 ) -> None:
-    with running(tmp_path / "home", world, scrub_pause=0.01) as here:
+    with running(tmp_path / "home", world, values={"server.coordinator.SCRUB_PAUSE": 0.01}) as here:
         settled(here)
         url = f"{here.api.url}/v1/rounds/1"
         before = httpx.get(url).json()
@@ -372,11 +373,11 @@ def test_d4_a_running_coordinator_tells_of_altered_rows_and_repair_puts_them_rig
         assert rows_of(here) == altered, "no row was changed"
         assert httpx.get(url).json() != before
         warnings = httpx.get(f"{here.api.url}/v1/health").json()["warnings"]
-        assert any("rows of the database differ" in one and "repair --rows" in one for one in warnings)
+        assert any("rows of the database differ" in one and "rebuild rows" in one for one in warnings)
         metrics = httpx.get(f"{here.api.url}/metrics").text
         assert 'folkmoot_events_total{type="row-altered"}' in metrics
         home = here.coordinator.settings.home
-        command = ("coordinator", "repair", "--rows", "--home", str(home))
+        command = ("coordinator", "rebuild", "rows", "--home", str(home))
     assert len(folkmoot(*command)["altered"]) >= len(NAMED)
     assert folkmoot(*command)["altered"] == []
     with serving(load(home), world) as here:

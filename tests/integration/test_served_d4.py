@@ -160,7 +160,8 @@ ALTERATIONS = {
 @pytest.fixture(scope="module")
 def origin(module_world: factories.Federation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A coordinator that compares nothing by itself, with one settled round."""
-    with running(tmp_path_factory.mktemp("origin") / "home", module_world, scrub_pause=3600) as here:
+    never = {"server.coordinator.SCRUB_PAUSE": 3600}
+    with running(tmp_path_factory.mktemp("origin") / "home", module_world, values=never) as here:
         settled(here)
         yield here
 
@@ -177,20 +178,19 @@ def test_d4_an_altered_row_is_named_and_put_right(
     what: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copied(origin, tmp_path)
-    assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok"
     alter(home, what)
     found = diagnose(home, origin.api.url, capsys)["database rows"]
     assert found["state"] == "failed"
     for named in ALTERATIONS[what][1]:
         assert named in found["text"], what
-    assert main.run(["coordinator", "repair", "--rows", "--home", str(home)]) == 0
+    assert main.run(["coordinator", "rebuild", "rows", "--home", str(home)]) == 0
     assert diagnose(home, origin.api.url, capsys)["database rows"]["state"] == "ok", "it was put right"
 
 
 def test_f10_api_health_and_doctor_name_the_same_cell(
     origin: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    here, told = origin.coordinator, ("rounds 1, column header", "coordinator repair --rows")
+    here, told = origin.coordinator, ("rounds 1, column header", "coordinator rebuild rows")
     with here.storage.database.read() as session:
         good = session.scalars(select(Round.header)).one()
     with here.storage.database.write() as session:
@@ -224,11 +224,13 @@ def test_d4_an_altered_base_spoils_no_honest_entry(
 def test_d4_a_node_that_leaves_out_logs_takes_no_event_away(
     origin: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, comparison = origin.coordinator.chain.node, comparison_of(origin)
+    rpc, comparison = origin.coordinator.chain.rpc, comparison_of(origin)
+    whole = rpc.logs
     first = origin.coordinator.federation.deployment.block
-    monkeypatch.setattr(node, "logs", lambda addresses, first, last: [])
+    monkeypatch.setattr(rpc, "logs", lambda query: whole(query) if "blockHash" in query else [])
     assert comparison.events(first) == []
-    monkeypatch.setattr(node, "block", lambda number: None)
+    there = rpc.block_at
+    monkeypatch.setattr(rpc, "block_at", lambda at: None if isinstance(at, int) else there(at))
     with pytest.raises(RpcError) as caught:
         comparison.events(first)
     assert caught.value.code == "node-behind"
@@ -237,15 +239,17 @@ def test_d4_a_node_that_leaves_out_logs_takes_no_event_away(
 def test_d4_events_are_asked_for_in_ranges_that_every_provider_takes(
     origin: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    node, asked = origin.coordinator.chain.node, list[int]()
-    whole = node.logs
+    rpc, asked = origin.coordinator.chain.rpc, list[int]()
+    whole = rpc.logs
 
-    def limited(addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
-        assert last - first < 3
-        asked.extend(range(first, last + 1))
-        return whole(addresses, first, last)
+    def limited(query: dict[str, Any]) -> list[dict[str, Any]]:
+        if "fromBlock" in query:
+            first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)
+            assert last - first < 3
+            asked.extend(range(first, last + 1))
+        return whole(query)
 
-    monkeypatch.setattr(node, "logs", limited)
+    monkeypatch.setattr(rpc, "logs", limited)
     monkeypatch.setattr("server.restore.compare.BATCH_BLOCKS", 3)
     assert list(comparison_of(origin).everything([1])) == []
     assert asked == list(range(origin.coordinator.federation.deployment.block, asked[-1] + 1))
@@ -281,7 +285,7 @@ def test_d4_the_doctor_compares_nothing_with_a_chain_that_went_back(
     found = diagnose(home, origin.api.url, capsys)["database rows"]
     assert (found["state"], "has lost its blocks" in found["text"]) == ("failed", True)
     capsys.readouterr()
-    assert main.run(["coordinator", "repair", "--rows", "--home", str(home), "--json"]) == 1
+    assert main.run(["coordinator", "rebuild", "rows", "--home", str(home), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "chain-rolled-back"
 
 
@@ -291,7 +295,7 @@ def test_d4_rows_are_not_repaired_beside_the_coordinator(
     home = origin.coordinator.settings.home
     capsys.readouterr()
     with only_process(home):
-        assert main.run(["coordinator", "repair", "--rows", "--home", str(home), "--json"]) == 1
+        assert main.run(["coordinator", "rebuild", "rows", "--home", str(home), "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "already-running"
 
 
@@ -325,7 +329,8 @@ def test_d4_a_damaged_page_of_the_database_is_found(
     origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home = copied(origin, tmp_path)
-    assert diagnose(home, origin.api.url, capsys)["database pages"]["state"] == "ok"
+    sound = diagnose(home, origin.api.url, capsys)
+    assert (sound["database rows"]["state"], sound["database pages"]["state"]) == ("ok", "ok")
     path = home / "coordinator.sqlite3"
     with sqlite3.connect(path) as database:
         (page,) = database.execute(
@@ -381,7 +386,7 @@ def test_d9_a_flipped_byte_in_a_link_is_named_by_repair_without_a_mirror(
 
 def lacking(home: Path, capsys: pytest.CaptureFixture[str]) -> set[tuple[str, str]]:
     capsys.readouterr()
-    assert main.run(["coordinator", "repair", "--home", str(home), "--json"]) == 1
+    assert main.run(["coordinator", "rebuild", "files", "--home", str(home), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)["error"]["details"]["lacking"]
     return {(lack["kind"], lack["sha256"]) for lack in found}
 

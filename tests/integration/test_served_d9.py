@@ -23,7 +23,8 @@ from tests.integration.coordinator_world import Running, open_round, running, tr
 
 @pytest.fixture
 def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "home", world, streams=4, streams_per_client=3, trust_proxy=True) as found:
+    few = {"server.api.parts.STREAMS": 4, "server.api.parts.STREAMS_PER_CLIENT": 3}
+    with running(tmp_path / "home", world, values=few, trust_proxy=True) as found:
         yield found
 
 
@@ -134,7 +135,7 @@ def test_d9_paths_are_taken_out_of_texts(text: str, shown: str) -> None:
 
 
 def test_d9_the_documentation_loads_nothing(here: Running) -> None:
-    page = httpx.get(f"{here.api.url}/v1/docs")
+    page = httpx.get(f"{here.api.url}/v1/docs", timeout=60)
     assert page.status_code == 200
     assert "<script" not in page.text
     assert not re.search(r"""(?:src|href|url)\s*[=(]\s*["']?(?:https?:)?//""", page.text)

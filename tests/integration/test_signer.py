@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from client.signer import checks
 from client.signer.agent import SignerAgent
 from client.signer.checks import SigningRules
 from client.signer.keys import LocalKey
@@ -89,7 +92,7 @@ def test_what_it_signs_the_ledger_takes(world: World, tmp_path: Path) -> None:
         commitment, data = world.train(2, "dora")
         signature = AgentSigner(agent.path, DORA.address).sign(commitment, world.domain, data)
         world.send("ledger", "commitUpdates", 2, NO_BUNDLE, pack_batch([commitment], [signature]))
-        assert world.federation.chain.ledger_reader.has_committed(2, DORA.address)
+        assert world.federation.chain.ledger.has_committed(2, DORA.address)
         assert sign(world, agent) == commitment, "a request that is repeated after the commitment is answered"
 
 
@@ -280,12 +283,12 @@ def test_d1_the_signature_that_is_refused_now_costs_the_stake(world: World, tmp_
     with agent_of(world, tmp_path) as agent:
         assert false_sum(Hostile(world, agent, commitment, data)) == "wrong-norm"
     world.cancel(2)
-    before = world.federation.chain.stake_of(DORA.address)
+    before = world.federation.chain.vault.stake_of(DORA.address)
     lies.play_false_norm(world, ["ada", "ben", "dora"], off=1)
     seen = Watched(world, tmp_path / "watch")
     seen.look()
     assert len(seen.said("fault-proven")) == 1
-    assert world.federation.chain.stake_of(DORA.address) == before - factories.policy().min_stake
+    assert world.federation.chain.vault.stake_of(DORA.address) == before - factories.policy().min_stake
 
 
 def test_the_bundle_that_is_pinned_is_signed(world: World, tmp_path: Path) -> None:
@@ -341,12 +344,39 @@ def test_a_record_that_agrees_with_the_chain_goes_on(world: World, tmp_path: Pat
     ids=["removed", "restored", "contradicted", "ahead", "truncated", "empty", "other-account"],
 )
 def test_a_record_that_is_not_the_accounts_permits_nothing(
-    world: World, tmp_path: Path, change: Callable[[World, Path], None], code: str
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[World, Path], None],
+    code: str,
 ) -> None:
+    monkeypatch.setattr(checks, "AHEAD_SECONDS", 1.0)
     with committed_in_round_2(world, tmp_path) as path:
         change(world, path)
         assert refused(agent_of(world, tmp_path).__enter__) == code
         assert not (tmp_path / "signer.sock").exists()
+
+
+def test_a_start_waits_for_a_round_that_the_chain_has_lost_and_the_coordinator_opens_again(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    snapshot = world.federation.anvil.snapshot()
+    world.cancel(2)
+    world.open()
+    with agent_of(world, tmp_path) as agent:
+        assert sign(world, agent).round == 3
+    world.federation.anvil.revert(snapshot)  # The chain's machine has crashed.
+    del world.rounds[3]
+    waiting = agent_of(world, tmp_path)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(waiting.__enter__)
+        while not caplog.messages:
+            assert not started.done()
+            time.sleep(0.02)
+        assert "Waiting at most 30 s for a ledger that has it." in caplog.text
+        world.cancel(2)
+        world.open()
+        started.result(60).__exit__(None, None, None)
 
 
 def test_a_commitment_that_another_signer_of_the_account_made_stops_this_one(
@@ -368,9 +398,9 @@ def test_a_lost_record_is_started_anew_above_the_newest_round(
         path.unlink()
         words = ["--record", str(path.parent), "--account", DORA.address, "--deployment", str(deployment_of)]
         words += ["--rpc", world.federation.anvil.url]
-        assert folkmoot(["signer", "record", "raise", "3", *words]) == 0
+        assert folkmoot(["signer", "restore", "--raise", "3", *words]) == 0
         assert "signs nothing up to round 3" in capsys.readouterr().out
-        assert folkmoot(["signer", "record", "raise", "2", *words, "--json"]) == 0
+        assert folkmoot(["signer", "restore", "--raise", "2", *words, "--json"]) == 0
         assert json.loads(capsys.readouterr().out)["lowWaterMark"] == 3, "a mark never falls"
         with agent_of(world, tmp_path) as agent:
             assert refused(lambda: sign(world, agent)) == "below-mark"
@@ -389,10 +419,10 @@ def test_a_record_moves_to_another_machine(
         sign(world, agent)
     of_dora = ["--account", DORA.address]
     out = ["--out", str(tmp_path / "exported.json")]
-    assert folkmoot(["signer", "record", "export", "--record", str(here / "signer"), *of_dora, *out]) == 0
-    assert folkmoot(["signer", "record", "export", "--record", str(here / "signer"), *of_dora]) == 0
+    assert folkmoot(["signer", "record", "--record", str(here / "signer"), *of_dora, *out]) == 0
+    assert folkmoot(["signer", "record", "--out", "-", "--record", str(here / "signer"), *of_dora]) == 0
     assert (tmp_path / "exported.json").read_text() in capsys.readouterr().out
-    taken = ["signer", "record", "import", str(tmp_path / "exported.json"), "--record", str(there / "signer")]
+    taken = ["signer", "restore", str(tmp_path / "exported.json"), "--record", str(there / "signer")]
     for _ in range(2):
         assert folkmoot([*taken, "--json"]) == 0
         document = json.loads(capsys.readouterr().out)
@@ -404,11 +434,11 @@ def test_a_record_moves_to_another_machine(
         signer = AgentSigner(agent.path, DORA.address)
         assert refused(lambda: signer.sign(other, world.domain, data)) == "already-signed"
     for words, code in (
-        (["export", "--record", str(tmp_path / "none"), *of_dora], "record-missing"),
-        (["import", str(tmp_path / "none.json"), "--record", str(there / "signer")], "invalid-input"),
-        ([*taken[2:], "--account", factories.account("ben").address], "record-other-account"),
+        (["record", "--out", "-", "--record", str(tmp_path / "none"), *of_dora], "record-missing"),
+        (["restore", str(tmp_path / "none.json"), "--record", str(there / "signer")], "invalid-input"),
+        ([*taken[1:], "--account", factories.account("ben").address], "record-other-account"),
     ):
-        assert folkmoot(["signer", "record", *words, "--json"]) == 1
+        assert folkmoot(["signer", *words, "--json"]) == 1
         assert json.loads(capsys.readouterr().out)["error"]["code"] == code
 
 

@@ -145,8 +145,8 @@ def test_join_refuses_the_signer_of_another_federation_and_options_that_need_the
         monkeypatch.setattr("folkmoot.cli.options.keystore_folder", lambda: keys)
         assert join(*socket, *ours, *data) == "home-in-data"
         assert join(*socket, *ours, "--writable", str(Path.cwd())) == "writable-code"
-        assert join(*socket, *ours, "--limit-disk", "0") == "bad-limit"
-        assert join(*socket, *ours, "--pass-env", "FOLKMOOT_PASSWORD") == "secret-variable"
+        assert join(*socket, *ours, "--set", "limit-disk=0") == "bad-limit"
+        assert join(*socket, *ours, "--set", "pass-env=FOLKMOOT_PASSWORD") == "secret-variable"
         with monkeypatch.context() as proxied:
             proxied.setenv("http_proxy", "http://proxy.example:3128")
             for name in ("no_proxy", "NO_PROXY"):

@@ -12,10 +12,11 @@ import pytest
 
 from client.signer.agent import SignerAgent
 from client.signer.checks import SigningRules
+from client.signer.committing import OwnCommitments
 from client.signer.keys import LocalKey, safe_owner_message
 from client.signer.wallet import WalletKey
 from folkmoot.errors import ContractRefused
-from folkmoot.flower.signing import AgentSigner, SignerError
+from folkmoot.flower.signing import AgentSigner, SignerError, record_by_agent
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.signatures import digest as digest_of
 from folkmoot.protocol.wallets import safe_message
@@ -86,20 +87,34 @@ def made_for(world: World, key: WalletKey, name: str) -> tuple[Commitment, bytes
 
 
 def take_part(world: World, home: Path, key: WalletKey) -> None:
-    """Let the agent sign for a contract in the next round, record that, and see what else it signs."""
+    """Let the agent sign for a contract in the next round and record that, and see what else it signs."""
     rules = SigningRules(world.federation.deployment, MANIFEST)
     number = world.open()
     commitment, data = made_for(world, key, "dora")
-    place = world.federation.anvil.url, home / "signer.sock", home / "signer"
+    url, payer, ledger = (
+        world.federation.anvil.url,
+        factories.account("cleo"),
+        world.federation.chain.ledger,
+    )
+    place, own = (url, home / "signer.sock", home / "signer"), OwnCommitments(rules.deployment, url, payer)
     key.check(world.domain)
-    with SignerAgent(key, rules, *place) as agent:
+    with SignerAgent(key, rules, *place, own=own) as agent:
         signer = AgentSigner(agent.path, key.address)
         signature = signer.sign(commitment, world.domain, data)
         assert signer.sign(commitment, world.domain, data) == signature
         other, changed = made_for(world, key, "emil")
         assert refused(lambda: signer.sign(other, world.domain, changed)) == "already-signed"
-    world.send("ledger", "commitUpdateFor", commitment.abi_tuple(), signature)
-    assert world.federation.chain.ledger_reader.has_committed(number, key.address)
+        with pytest.raises(SignerError) as early:
+            record_by_agent(agent.path, commitment, signature, world.domain)
+        assert early.value.code == "too-early"
+        world.advance(
+            ledger.round(number).own_commitments_from - world.federation.chain.rpc.latest_timestamp()
+        )
+        recorded = record_by_agent(agent.path, commitment, signature, world.domain)
+        assert recorded.recorded
+        assert recorded.transaction is not None, "the owner pays"
+        assert 80_000 < recorded.gas < 200_000
+    assert ledger.has_committed(number, key.address)
     (home / "signer" / "signing-record.json").unlink()
     assert refused(SignerAgent(key, rules, *place).__enter__) == "record-behind"
 

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from client.node.node import NodeWatcher
-from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
+from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from tests import factories
 from tests.integration.coordinator_world import (
     MANIFEST,
@@ -84,8 +85,8 @@ def submit(here: Running, signed: Signed) -> None:
 def end_window(here: Running, number: int, entries: int) -> None:
     """Let the commit window pass; shortly before its end the coordinator records what has come."""
     chain, anvil = here.world.chain, here.world.anvil
-    anvil.advance(chain.round(number).commit_deadline - chain.now() - 20)
-    until(lambda: chain.round(number).entries == entries, what="the commitments")
+    anvil.advance(chain.ledger.round(number).commit_deadline - chain.now() - 20)
+    until(lambda: chain.ledger.round(number).entries == entries, what="the commitments")
     anvil.advance(21)
     anvil.call("evm_mine")
 
@@ -176,7 +177,9 @@ def test_slow_senders_hold_nobody_up_and_are_heard_until_the_window_ends(
     submit(here, train(here.world, "dora", header, state))
     for place in range(100, len(ada.data), 50):
         within.send(ada.data[place : place + 50])
-    assert within.answer() == (202, {"status": "accepted", "new": True})
+    status, accepted = within.answer()
+    assert (status, accepted["new"]) == (202, True)
+    assert accepted["acknowledgement"]
     end_window(here, 1, 3)
     until(lambda: is_anchored(here, 1), what="the anchor")
     store = here.coordinator.storage.store

@@ -23,6 +23,7 @@ from folkmoot import coordinator_api
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import CoordinatorError, UpdateRefused
+from folkmoot.protocol.acknowledgement import Acknowledgement
 from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.state import State
@@ -69,7 +70,8 @@ def every_update_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def here(world: factories.Federation, tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "home", world, scrub_pause=0.1, account_burst=10_000) as found:
+    values = {"server.coordinator.SCRUB_PAUSE": 0.1, "server.api.parts.ACCOUNT_BURST": 10_000}
+    with running(tmp_path / "home", world, values=values) as found:
         found.api.start_run(1, 9, found.world.coordinator, found.domain)
         yield found
 
@@ -127,12 +129,18 @@ def sent(api: CoordinatorApi, signed: Signed) -> list[int]:
 def test_a_broken_upload_goes_on_and_is_sent_once(here: Running, ready: tuple[RoundHeader, State]) -> None:
     ada, ben, cleo, dora = (train(here.world, name, *ready) for name in ("ada", "ben", "cleo", "dora"))
     size = len(ada.data)
-    assert ask(here.api, ada) == {"offset": 0, "size": size, "accepted": False}
+    assert ask(here.api, ada) == {"offset": 0, "size": size, "accepted": False, "acknowledgement": None}
     broken(here.api, ada, ada.data[:PART])
     assert sent(here.api, ada) == [size - PART]
     assert here.api.get(f"/v1/rounds/1/updates/{ada.commitment.contributor}")["status"] == "received"
     assert sent(here.api, ada) == [], "what was taken in is not sent again"
-    assert ask(here.api, ada) == {"offset": size, "size": size, "accepted": True}
+    taken = ask(here.api, ada)
+    signature = str(taken.pop("acknowledgement"))
+    assert taken == {"offset": size, "size": size, "accepted": True}
+    made = Acknowledgement(ada.commitment, bytes.fromhex(signature[2:]))
+    assert made.signer(here.domain) == here.world.coordinator.address, (
+        "lost with the first answer, and given again"
+    )
 
     broken(here.api, ben, bytes([1]) * PART)
     assert sent(here.api, ben) == [size - PART, size], "a part that is damaged costs one more upload"
@@ -246,8 +254,8 @@ def test_files_travel_coded_to_whom_takes_that(here: Running, ready: tuple[Round
 def test_killed_on_both_sides_an_upload_goes_on(anvil: Anvil, tmp_path: Path) -> None:
     world = federation(anvil)
     home = tmp_path / "home"
-    make_home(home, world, account_burst=10_000)
-    process = Process(home, free_port())
+    make_home(home, world)
+    process = Process(home, free_port(), {"server.api.parts.ACCOUNT_BURST": 10_000})
     process.start()
     try:
         with CoordinatorApi(process.url) as api:

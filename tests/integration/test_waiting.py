@@ -13,6 +13,7 @@ import pytest
 
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.devnet.anvil import Anvil
+from folkmoot.errors import ChainError
 from folkmoot.runtime.units import UNIT, format_amount
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -32,13 +33,18 @@ PEOPLE = ("ada", "ben")
 CHALLENGES = 1_800
 
 
-@pytest.fixture
-def few(anvil: Anvil) -> Iterator[factories.Federation]:
-    """A federation of few people, whose rounds end as soon as these have committed."""
-    world = federation(anvil, bond=BOND, challenge_window=CHALLENGES)
+def small(anvil: Anvil, **policy: Any) -> factories.Federation:
+    """Return a federation of few people, whose rounds end as soon as these have committed."""
+    world = federation(anvil, challenge_window=CHALLENGES, **policy)
     for name in factories.CONTRIBUTORS:
         if name not in PEOPLE:
             world.chain.send(world.chain.ledger.functions.leave(), world[name])
+    return world
+
+
+@pytest.fixture
+def few(anvil: Anvil) -> Iterator[factories.Federation]:
+    world = small(anvil, bond=BOND)
     yield world
     world.chain.close()
 
@@ -77,7 +83,7 @@ def told_everywhere(here: Running, reason: dict[str, Any]) -> None:
     assert here.api.get("/v1/runs/current")["waiting"] == said
     assert said in here.api.health()["warnings"]
     page = httpx.get(here.api.url, headers={"Accept": "text/html"}, timeout=20).text
-    assert reason["message"].replace("'", "&#x27;") in page or reason["message"] in page
+    assert reason["message"].replace("'", "&#39;") in page or reason["message"] in page
     until(lambda: said in [event["message"] for event in events(here, "run-waiting")], what="the event")
 
 
@@ -97,13 +103,13 @@ def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(
     poor.api.start_run(3, 2, poor.world.coordinator, poor.domain)
     contribute(poor, 1)
     reason = stalled(poor, "bond-locked")
-    view = poor.world.chain.round(1)
+    view = poor.world.chain.ledger.round(1)
     assert (reason["until"], reason["round"]) == (view.challenge_deadline, None)
     assert reason["message"].startswith(
         f"The next round can't open: a round needs a bond of {format_amount(BOND)}, and of the coordinator's stake of "
         f"{format_amount(BOND)}, {format_amount(BOND)} are locked as bonds. Round 1 is final at the earliest at "
     )
-    assert f"`folkmoot stake {BOND // UNIT} --keystore ...`" in reason["remedy"]
+    assert f"`folkmoot enrol --only-stake {BOND // UNIT} --keystore ...`" in reason["remedy"]
     told_everywhere(poor, reason)
     assert poor.api.get("/v1/rounds/1")["waiting"].startswith("Round 1 can be challenged until ")
     place = [
@@ -126,6 +132,17 @@ def test_a_locked_bond_is_told_and_more_stake_ends_the_wait(
     assert (run.completed, run.waiting) == (3, None)
 
 
+def staked(world: factories.Federation) -> bool:
+    """Stake again, unless the coordinator has just taken the nonce: the remedy of that error is to try again."""
+    try:
+        factories.stake(world.chain, world.coordinator, BOND - UNIT)
+    except ChainError as error:
+        if error.code != "nonce-taken":
+            raise
+        return False
+    return True
+
+
 def test_a_stake_that_ends_in_the_middle_of_a_run_stops_it_until_it_is_back(
     few: factories.Federation, tmp_path: Path
 ) -> None:
@@ -141,11 +158,11 @@ def test_a_stake_that_ends_in_the_middle_of_a_run_stops_it_until_it_is_back(
     with serving(settings, world) as here:
         reason = stalled(here, "bond-too-low")
         assert reason["remedy"] == (
-            f"The run goes on once {format_amount(BOND - UNIT)} more are at stake: `folkmoot stake "
+            f"The run goes on once {format_amount(BOND - UNIT)} more are at stake: `folkmoot enrol --only-stake "
             f"{BOND // UNIT - 1} --keystore ...` with the coordinator's key."
         )
         told_everywhere(here, reason)
-        factories.stake(world.chain, world.coordinator, BOND - UNIT)
+        until(lambda: staked(world), what="the stake beside the coordinator's own transactions")
         contribute(here, 2)
         until(lambda: here.api.get(f"/v1/runs/{run.id}")["state"] == "done", what="the run's end")
 
@@ -159,7 +176,9 @@ def test_what_a_run_needs_is_told_before_it_starts(poor: Running) -> None:
         "3 rounds lock 1500 MOOT, each 500 MOOT until its challenge window of 30m is over. The coordinator has "
         "500 MOOT free: enough for 1 round. A run of 3 rounds stands still for about 1h."
     )
-    assert bond["remedy"].startswith("Stake 1000 MOOT more: `folkmoot stake 1000` with the key of 0x")
+    assert bond["remedy"].startswith(
+        "Stake 1000 MOOT more: `folkmoot enrol --only-stake 1000` with the key of 0x"
+    )
     assert {line["check"]: line["state"] for line in others} == {
         "gas money": "ok",
         "pending rounds": "ok",
@@ -187,3 +206,24 @@ def test_train_refuses_a_run_that_would_stand_still(
     assert "A run of 3 rounds stands still for about 1h." in said
     assert "Or start it all the same with --anyway" in said
     assert poor.api.run() is None
+
+
+def test_the_interval_of_the_policy_is_told_and_no_opening_is_tried_before(
+    anvil: Anvil, tmp_path: Path
+) -> None:
+    world, interval = small(anvil, interval=900), 900
+    with running(tmp_path / "home", world, time_travel=False) as here:
+        here.api.start_run(2, 2, world.coordinator, here.domain)
+        contribute(here, 1)
+        reason = stalled(here, "interval")
+        opened = world.chain.ledger.round(1).opened_at
+        assert (reason["until"], reason["remedy"]) == (opened + interval, "")
+        assert "interval from one opening to the next is 15m, and round 1 was opened at" in reason["message"]
+        told_everywhere(here, reason)
+        codes = [event.get("code") for event in events(here, "run-waiting")]
+        assert "opening-refused" not in codes
+        anvil.advance(interval)
+        contribute(here, 2)
+        until(lambda: (run := here.api.run()) and run.state == "done", what="the run's end")
+        assert world.chain.ledger.round(2).opened_at >= opened + interval
+    world.chain.close()

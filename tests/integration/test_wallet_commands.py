@@ -16,8 +16,8 @@ import pytest
 import typer
 
 from client.node import node
-from folkmoot.flower.contributor import KeptUpdate, keep_update
 from folkmoot.flower.signing import AgentSigner, account_of_agent
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.runtime.commands import folkmoot_command
 from folkmoot.runtime.superlink import SuperLink
@@ -82,7 +82,7 @@ def test_a_signer_with_two_owners_signs_and_submit_records_it(
     assert folkmoot(*words, "--wallet", safe, "--on-chain", fails=1)["error"]["code"] == "invalid-input"
     done = folkmoot(*words, "--wallet", safe)
     assert done["delivered"] is True
-    assert world.chain.ledger_reader.has_committed(1, safe)
+    assert world.chain.ledger.has_committed(1, safe)
     forged = replace(signed, signature=signature[:-1] + b"\0")
     keep_update(home, 1, KeptUpdate(header_hash, forged.wire, data))
     assert folkmoot(*words, "--wallet", safe, fails=1)["error"]["code"] == "unsigned-update"
@@ -108,7 +108,7 @@ def test_join_checks_a_safe_and_signs_for_it(
         "digits",
     )
     words += ("--home", str(tmp_path / "node"), "--without-sandbox")
-    owners = ("--owner", str(keystore("ben")))
+    owners = ("--set", f"owner={keystore('ben')}")
     monkeypatch.setattr(SuperLink, "check", lambda _: None)
     monkeypatch.setattr(node, "check_task_apart", lambda *_: None)  # the tests' model is of no task
 
@@ -126,12 +126,12 @@ def test_join_checks_a_safe_and_signs_for_it(
     assert refused["code"] == "not-enrolled"
     ((to, data),) = re.findall(r"call (0x\w{40}) with the data 0x(\w+),", refused["remedy"])
     safes.execute(safe, ["ben", "cleo"], to, bytes.fromhex(data))
-    assert world.chain.ledger_reader.enrolled(safe)
-    assert world.chain.vault_reader.members([safe])[safe].enrolled == 50 * UNIT
+    assert world.chain.ledger.enrolled(safe)
+    assert world.chain.vault.members([safe])[safe].enrolled == 50 * UNIT
     world.anvil.advance(1)
     assert code("--wallet", safe) == "wallet-threshold"
     contracts.enrolling(world, other)
-    assert code("--wallet", other, "--no-enrol") == "wallet-threshold"
+    assert code("--wallet", other, "--set", "no-enrol=true") == "wallet-threshold"
     assert code("--wallet", world["ben"].address) == "not-a-contract"
     commitment, update, _ = round_1(here, safe)
 

@@ -22,16 +22,18 @@ from folkmoot.cli.main import run
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.contracts.challenge import transact
-from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower
+from folkmoot.fraud.contracts.follower import Follower
 from folkmoot.fraud.contracts.judges import demand, find_judges, stored_demand
 from folkmoot.fraud.proofs.availability import DataKind, Files, answer_call, demand_call
 from folkmoot.fraud.proofs.descent import list_of
 from folkmoot.fraud.watcher.watch import run as watch
+from folkmoot.ledger.follower import REORG_DEPTH
 from folkmoot.protocol import merkle
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.verdict import Artifacts
-from folkmoot.rpc.client import Phase, Rpc
+from folkmoot.rpc.client import Contract, Phase, Rpc
 from tests import factories
+from tests.contract_accounts import Unlocked
 from tests.http_servers import serving_folder
 from tests.integration import audit_world
 from tests.integration import fraud_world as lies
@@ -80,7 +82,7 @@ def test_every_lie_that_a_leaf_refutes_is_punished(world: World, tmp_path: Path,
     of_contributor = factories.policy().min_stake // 4 if kind == "update" else 0
     assert len(seen.said("fault-proven")) == (kind == "update")
     assert won(world) == QUARTER + of_contributor
-    assert world.federation.chain.head().round == 1
+    assert world.federation.chain.ledger.head().round == 1
 
 
 def test_an_honest_run_is_never_challenged(world: World, tmp_path: Path) -> None:
@@ -153,13 +155,14 @@ def test_a_lie_near_its_deadline_waits_for_no_other(world: World, tmp_path: Path
 def test_weights_that_a_rule_does_not_give_are_disputed(chain: Anvil, tmp_path: Path) -> None:
     """Under a rule that no contract can evaluate."""
     snapshot = chain.snapshot()
-    world = judged(chain, tmp_path / "artifacts", rule="trimmed_mean", parameters=(1,))
+    world = judged(chain, tmp_path / "artifacts", rule="clamped_mean")
     number = world.play([*NAMES, "dora", "emil"], lies.lie_left_out)
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     said = seen.said("disputed")
-    assert (said[0]["round"], said[0]["what"], said[0]["entry"]) == (number, "weight", 1)
-    assert "Expected: 1 (accepted). Anchored: 0." in said[0]["text"]
+    assert [(one["round"], one["what"], one["entry"]) for one in said] == [(number, "weight", 1)]
+    assert [what for what, _ in said[0]["places"]][-1] == "artifacts"
+    assert "Expected: 47334 (accepted). Anchored: 0." in said[0]["text"]
     assert phase(world, number) == Phase.ANCHORED
     world.federation.chain.close()
     chain.revert(snapshot)
@@ -204,16 +207,9 @@ def test_an_answer_on_the_chain_is_read(world: World, tmp_path: Path) -> None:
     with Rpc(world.federation.anvil.url) as rpc:
         judge = find_judges(rpc, world.policies[0])
     assert judge.availability is not None
-    transact(
-        world.federation.anvil.url,
-        world.federation.coordinator,
-        "DataAvailability",
-        judge.availability,
-        "show",
-        demand["demand"],
-        kept["artifacts"],
-        bytes(32),
-    )
+    availability = Contract(world.federation.anvil.rpc, judge.availability, "data_availability")
+    show = availability.functions.show(demand["demand"], kept["artifacts"], bytes(32))
+    transact(world.federation.anvil.rpc, world.federation.coordinator, show)
     assert seen.look() == 3
     assert len(seen.said("answered")) == 1
     assert [line["kind"] for line in seen.said("proven")] == ["mean"]
@@ -255,8 +251,9 @@ def test_H4_a_hidden_lie_is_walked_down_to_and_proven(world: World, tmp_path: Pa
             arguments = answer_call(
                 demand, about, Files(hidden[0], store.place), audit_world.MANIFEST
             ).arguments
-        url, coordinator = world.federation.anvil.url, world.federation.coordinator
-        transact(url, coordinator, "DataAvailability", judge, "show", *arguments)
+        rpc = world.federation.anvil.rpc
+        call = Contract(rpc, judge, "data_availability").functions.show(*arguments)
+        transact(rpc, world.federation.coordinator, call)
 
     number = world.play(NAMES, hide)
     world.advance(factories.policy().challenge_window // 4)
@@ -296,14 +293,10 @@ def test_H4_what_somebody_else_demanded_serves_the_watcher(world: World, tmp_pat
 
 def uphold(world: World, number: int) -> None:
     """Decide as the timelock does after a vote."""
-    anvil, timelock = world.federation.anvil, world.federation.deployment.timelock
-    judge = find_judges(anvil.rpc, world.policies[0]).disputes
-    anvil.fund(timelock)
-    anvil.call("anvil_impersonateAccount", timelock)
-    data = world.federation.chain.disputes.encode_abi("uphold", [number])
-    call = {"from": timelock, "to": judge, "data": data, "gas": hex(1_000_000)}
-    anvil.call("eth_sendTransaction", call)
-    anvil.call("anvil_stopImpersonatingAccount", timelock)
+    place = world.federation.deployment
+    judge = find_judges(world.federation.anvil.rpc, world.policies[0]).disputes
+    data = bytes(world.federation.chain.disputes.functions.uphold(number).data)
+    Unlocked(world.federation.anvil).send(place.timelock, judge, data)
 
 
 def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path) -> None:
@@ -312,19 +305,23 @@ def test_a_dispute_is_opened_once_and_can_be_upheld(world: World, tmp_path: Path
     assert won(world) == 0
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
-    assert len(seen.said("dispute-opened")) == 1
-    assert won(world) == -DEPOSIT
+    (opened,) = seen.said("dispute-opened")
+    assert opened["command"] == f"folkmoot propose --uphold {number}"
+    assert opened["command"] in opened["text"]
+    assert won(world) == -QUARTER
     again = Watched(world, tmp_path / "watch")
     assert again.look() == 3
     assert again.said("dispute-opened") == []
     other = Watched(world, tmp_path / "other")
     assert other.look() == 3  # somebody opened it just now
     assert other.said("dispute-opened") == []
+    (told,) = other.said("dispute-seen")
+    assert told["command"] == f"folkmoot propose --uphold {number}"
     assert phase(world, number) == Phase.ANCHORED
-    bonded = world.federation.chain.stake_of(world.federation.coordinator.address)
+    bonded = world.federation.chain.vault.stake_of(world.federation.coordinator.address)
     uphold(world, number)
     assert phase(world, number) == Phase.SLASHED
-    taken = bonded - world.federation.chain.stake_of(world.federation.coordinator.address)
+    taken = bonded - world.federation.chain.vault.stake_of(world.federation.coordinator.address)
     assert taken == factories.policy().bond
     assert again.look() == 3
     assert won(world) == 0  # the deposit is back, and nobody is paid
@@ -336,22 +333,40 @@ def test_M6_a_dispute_that_began_earlier_is_joined(world: World, tmp_path: Path)
     number = world.play(NAMES, lies.lie_verdicts)
     rpc, sham = world.federation.anvil.rpc, factories.account("newcomer")
     judge = find_judges(rpc, world.policies[0]).disputes or ""
-    world.send("token", "approve", judge, DEPOSIT, by=sham)
-    url = world.federation.anvil.url
-    transact(url, sham, "Disputes", judge, "open", number, "nothing in particular")
+    world.send("token", "approve", judge, QUARTER, by=sham)
+    call = Contract(rpc, judge, "disputes").functions.open(number, "nothing in particular")
+    transact(rpc, sham, call)
     window = factories.GOVERNANCE.unbonding
     world.advance(window // 10)
-    deadline = world.federation.chain.round(number).challenge_deadline
+    deadline = world.federation.chain.ledger.round(number).challenge_deadline
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 3
     assert len(seen.said("dispute-opened")) == 1
-    assert world.federation.chain.round(number).challenge_deadline >= deadline + window // 10
+    assert world.federation.chain.ledger.round(number).challenge_deadline >= deadline + window // 10
     assert seen.watcher.journal.rounds[number].deposit
     uphold(world, number)
     seen.now += 1_000
     assert seen.look() == 3
     assert won(world) == 0, "the deposit is back"
     assert not seen.watcher.journal.rounds[number].deposit
+
+
+def test_N3_the_watcher_says_how_to_decide_a_sham_dispute(world: World, tmp_path: Path) -> None:
+    number = world.play(NAMES)
+    seen = Watched(world, tmp_path / "watch")
+    assert seen.look() == 0
+    assert seen.said("dispute-seen") == []
+    rpc, sham = world.federation.anvil.rpc, factories.account("newcomer")
+    judge = find_judges(rpc, world.policies[0]).disputes or ""
+    world.send("token", "approve", judge, QUARTER, by=sham)
+    transact(rpc, sham, Contract(rpc, judge, "disputes").functions.open(number, "nothing in particular"))
+    for _ in range(2):  # and says so once
+        assert seen.look() == 0
+    (told,) = seen.said("dispute-seen")
+    assert told["text"] == (
+        f"Round {number} is right, and waits for a vote: somebody disputes it. To decide it, type `folkmoot propose "
+        f"--dismiss {number}`; if `folkmoot proposals --open` has that proposal already, vote for it."
+    )
 
 
 def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: Path) -> None:
@@ -362,7 +377,7 @@ def test_a_replayed_update_costs_its_sender_stake_once(world: World, tmp_path: P
     assert [(line["round"], line["account"]) for line in seen.said("replay")] == [(number, ben)]
     assert len(seen.said("fault-proven")) == 1
     assert won(world) == factories.policy().min_stake // 4
-    assert world.federation.chain.stake_of(ben) == factories.STAKE - factories.policy().min_stake
+    assert world.federation.chain.vault.stake_of(ben) == factories.STAKE - factories.policy().min_stake
     assert Watched(world, tmp_path / "watch").look() == 0
     other = Watched(world, tmp_path / "other")
     assert other.look() == 0
@@ -445,7 +460,7 @@ def test_mirrors_over_http_that_hang_or_serve_a_folder(world: World, tmp_path: P
         assert [line["mirror"] for line in seen.said("mirror-failed")] == ["hanging"]
         assert phase(world, number) == Phase.SLASHED
         assert seen.look() == 3  # what is over is let go
-        left = {path.name for path in serving._folder.iterdir()} - {"document.part"}
+        left = {path.name for path in serving._store.root.glob("??/*")}
         outcome = world.rounds[1].outcome
         assert outcome is not None
         assert not left & set(filter(None, outcome.artifacts.updates))
@@ -560,7 +575,7 @@ def test_what_was_let_go_of_is_missed_by_nothing(chain: Anvil, tmp_path: Path) -
     """A restarted watcher that holds the last rounds only checks the next one by what came before, and knows a replay
     of an update of the first round."""
     snapshot = chain.snapshot()
-    world = judged(chain, tmp_path / "artifacts", rule="guided_mean")
+    world = judged(chain, tmp_path / "artifacts", rule="clamped_mean")
     for _ in range(WINDOW + 4):
         world.finalize(world.play(NAMES))
     newest = max(world.rounds)
@@ -606,7 +621,7 @@ def test_the_next_endpoint_is_read_where_one_is_dead_or_lies(world: World, tmp_p
     assert len(seen.said("rpc-no-quorum")) == 1
     failed = [line["endpoint"] for line in seen.said("endpoint-failed")]
     assert failed[:2] == urls[:2]
-    assert chain.round(number).phase == Phase.SLASHED
+    assert chain.ledger.round(number).phase == Phase.SLASHED
 
 
 def test_an_endpoint_that_hides_a_round_is_outvoted_and_named(world: World, tmp_path: Path) -> None:
@@ -655,7 +670,7 @@ def test_a_full_disk_ends_no_watch(world: World, tmp_path: Path) -> None:
 
 def test_a_defect_is_told_and_does_not_end_a_watch(world: World, tmp_path: Path) -> None:
     seen = Watched(world, tmp_path / "watch")
-    seen.watcher._examiner._shelf = "no shelf"
+    seen.watcher._examiner._round_files = "none"
     assert watch(seen.watcher, once=False, every=3, wait=lambda seconds: True) == 4
     assert [(line["round"], line["code"]) for line in seen.said("unchecked")] == [(1, "defect")]
 
@@ -688,27 +703,27 @@ def test_a_challenge_by_hand(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     number = world.play(NAMES, lies.lie_mean)
-    assert run(["challenge", "1", *command, "--json"]) == 1
+    assert run(["watch", "--round", "1", *command, "--json"]) == 1
     assert code_of(capsys) == "nothing-to-prove"
-    assert run(["challenge", "9", *command, "--json"]) == 1
+    assert run(["watch", "--round", "9", *command, "--json"]) == 1
     assert code_of(capsys) == "nothing-to-prove"
-    assert run(["challenge", str(number), *command, "--dry-run"]) == 0
+    assert run(["watch", "--round", str(number), *command, "--dry-run"]) == 0
     shown = capsys.readouterr()
     assert "Leaf 8 of the mean of round 2 is not what the anchored weights make" in shown.err
     assert "gas" in shown.out
     assert "12.5 MOOT, a quarter of the bond" in shown.out
-    assert run(["challenge", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
+    assert run(["watch", "--round", str(number), *command, "--dry-run", "--place", "3", "--json"]) == 1
     assert code_of(capsys) == "not-provable"
     key = ["--keystore", str(keystore(CHALLENGER)), "--password-file", str(password_file)]
-    assert run(["challenge", str(number), *command, *key, "--json"]) == 1
+    assert run(["watch", "--round", str(number), *command, *key, "--json"]) == 1
     assert code_of(capsys) == "not-confirmed"
     assert phase(world, number) == Phase.ANCHORED
-    assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 0
+    assert run(["watch", "--round", str(number), *command, *key, "--yes", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["proof"]["kind"] == "mean"
     assert document["transaction"].startswith("0x")
     assert phase(world, number) == Phase.SLASHED
-    assert run(["challenge", str(number), *command, *key, "--yes", "--json"]) == 1
+    assert run(["watch", "--round", str(number), *command, *key, "--yes", "--json"]) == 1
     assert code_of(capsys) == "already-void"
 
 
@@ -718,7 +733,7 @@ def test_a_challenge_after_the_window(
     number = world.play(NAMES, lies.lie_theta)
     world.finalize(1)
     world.send("ledger", "finalize", number)
-    assert run(["challenge", str(number), *command, "--dry-run", "--json"]) == 1
+    assert run(["watch", "--round", str(number), *command, "--dry-run", "--json"]) == 1
     assert code_of(capsys) == "window-over"
     seen = Watched(world, tmp_path / "watch")
     assert seen.look() == 0  # nothing waits any more
@@ -732,7 +747,7 @@ def test_what_can_not_be_challenged_is_said(
     world: World, command: list[str], capsys: pytest.CaptureFixture[str], lie: Any, code: str
 ) -> None:
     number = world.play(NAMES, lie)
-    assert run(["challenge", str(number), *command, "--dry-run", "--json"]) == 1
+    assert run(["watch", "--round", str(number), *command, "--dry-run", "--json"]) == 1
     assert code_of(capsys) == code
 
 

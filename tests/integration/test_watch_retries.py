@@ -59,7 +59,7 @@ def test_a_contributor_whose_update_no_mirror_has_is_blamed_no_longer_than_it_ca
     with monkeypatch.context() as scripted:
         scripted.setattr(Escalation, "blame_contributor", away)
         assert Watched(world, tmp_path / "watch").look() == 3
-    assert world.federation.chain.round(number).phase == Phase.SLASHED
+    assert world.federation.chain.ledger.round(number).phase == Phase.SLASHED
     close_all()
     (tmp_path / "empty").mkdir()
     seen = Watched(world, tmp_path / "watch", mirrors={"empty": FolderSource(tmp_path / "empty")})
@@ -241,6 +241,6 @@ def test_a_deposit_that_can_not_be_had_back_is_left_to_the_command(
     seen.now += DEPOSIT_PATIENCE
     looked(seen, 5)
     assert given_up(seen, "deposit") == [number]
-    assert "`folkmoot demand claim 1`" in seen.said("given-up")[-1]["text"]
+    assert "`folkmoot demand 1 --claim`" in seen.said("given-up")[-1]["text"]
     assert seen.watcher.journal.rounds[number].demands == []
-    assert world.federation.chain.balance_of(factories.account(CHALLENGER).address) < lies.TOKENS
+    assert world.federation.chain.token.balance_of(factories.account(CHALLENGER).address) < lies.TOKENS

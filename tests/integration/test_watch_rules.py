@@ -60,14 +60,14 @@ def test_rounds_of_a_smaller_width_are_audited_and_judged(
     assert [(line["kind"], line["place"]) for line in seen.said("proven")] == [(kind, place)], seen.lines
     assert len(seen.said("fault-proven")) == (kind == "update")
     assert phase(world, number) == Phase.SLASHED
-    assert world.federation.chain.head().round == 3
+    assert world.federation.chain.ledger.head().round == 3
     world.federation.chain.close()
 
 
 def test_an_honest_run_under_references_is_never_challenged(chain: Anvil, tmp_path: Path) -> None:
     """Path and replay check need the files of earlier rounds; found in a fresh start and while following."""
     snapshot = chain.snapshot()
-    world = judged(chain, tmp_path / "artifacts", rule="guided_mean")
+    world = judged(chain, tmp_path / "artifacts", rule="clamped_mean")
     following = Watched(world, tmp_path / "following")
     for _ in range(3):
         world.play(NAMES)
@@ -83,9 +83,9 @@ def test_an_honest_run_under_references_is_never_challenged(chain: Anvil, tmp_pa
     chain.revert(snapshot)
 
 
-def test_a_wrong_trimmed_sum_is_proven_with_hints(chain: Anvil, tmp_path: Path) -> None:
+def test_a_wrong_sum_is_proven_with_hints(chain: Anvil, tmp_path: Path) -> None:
     snapshot = chain.snapshot()
-    world = judged(chain, tmp_path / "artifacts", rule="trimmed_mean", parameters=(1,))
+    world = judged(chain, tmp_path / "artifacts", rule="clamped_mean")
     world.play(FIVE)
     number = world.play(FIVE, lies.lie_mean)
     seen = Watched(world, tmp_path / "watch")

@@ -32,11 +32,11 @@ def close_all() -> None:
 
 
 def won(world: World) -> int:
-    return world.federation.chain.balance_of(factories.account(CHALLENGER).address) - TOKENS
+    return world.federation.chain.token.balance_of(factories.account(CHALLENGER).address) - TOKENS
 
 
 def phase(world: World, number: int) -> Phase:
-    return world.federation.chain.round(number).phase
+    return world.federation.chain.ledger.round(number).phase
 
 
 def play_lie(cheat: Any) -> Callable[[World], int]:

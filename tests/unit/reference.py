@@ -25,9 +25,10 @@ def word(value: int) -> bytes:
     return value.to_bytes(32, "big")
 
 
-def anchor_hash(weights: Sequence[int], delivered: int, roots: Sequence[bytes]) -> bytes:
+def anchor_hash(weights: Sequence[int], pays: Sequence[int], delivered: int, roots: Sequence[bytes]) -> bytes:
     """Section 11."""
-    return keccak(keccak(b"".join(map(word, weights))) + word(delivered) + b"".join(roots))
+    lists = b"".join(keccak(b"".join(map(word, one))) for one in (weights, pays))
+    return keccak(lists + word(delivered) + b"".join(roots))
 
 
 # Section 3

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``guided_mean`` once more, written from docs/protocol.md section 8 alone, for the test vectors.
+"""``clamped_mean`` once more, written from docs/protocol.md section 8 alone, for the test vectors.
 
 Without replays: the vectors have no earlier rounds.
 """
@@ -26,17 +26,27 @@ def median(values: Sequence[int]) -> int:
     return sorted(values)[(len(values) - 1) // 2]
 
 
-def guided_mean(
+Products = tuple[Sequence[int], int]
+"""The products of a reference with each vector, and its square."""
+
+
+def clamped_mean(
     gram: list[list[int]],
+    windows: tuple[list[list[int]], list[int]],
     elements: Sequence[int],
     absolute: Sequence[Sequence[int]],
-    trajectory: tuple[Sequence[int], int] | None,
+    trajectory: Products | None,
+    root: Products | None,
+    share: int = 0,
 ) -> tuple[list[int], list[str]]:
-    """Weights and reasons of the entries."""
+    """Weights and reasons of the entries. ``windows`` has H and the number of updates in each sum.
+
+    ``share`` is the parameter s; 0 where the policy has none.
+    """
     count = len(gram)
     reasons = ["zero-update" if gram[i][i] == 0 else "accepted" for i in range(count)]
     d = sum(size for b, size in enumerate(elements) if 2 * sum(row[b] > 0 for row in absolute) > count)
-    c = [[cosine(gram[i][j], gram[i][i], gram[j][j]) for j in range(count)] for i in range(count)]
+    c = cosines(gram)
 
     def exclude(excluded: list[int], reason: str) -> None:
         if set(excluded) != set(included()):
@@ -64,60 +74,64 @@ def guided_mean(
         sums = {i: sum(c[i][j] ** 2 for j in now if j != i) for i in now}
         m, s = median(list(sums.values())), min(64, max((a - 1) ** 2, d // 32))
         if s * m * d >= 1024 * (a - 1) * U * U:
-            exclude([i for i in now if 1024 * sums[i] < s * m], "uncorrelated")
-    # weigh_by_core(1024, g)
+            like_noise = 16 * (a - 1) * U * U
+            exclude([i for i in now if 1024 * sums[i] < s * m and sums[i] * d < like_noise], "uncorrelated")
     now = included()
-    a = len(now)
-    multipliers, g = dict.fromkeys(now, U), 0 if trajectory is None else 2
-    core = _majority(now, c)
-    if 2 <= len(core) < a:
-        usual = median([gram[i][i] for i in core])
-        f = {i: min(U, isqrt(2**32 * usual // gram[i][i])) for i in core}
-        y = {}
-        for i in now:
-            others = [j for j in core if j != i]
-            square = sum(f[j] * f[k] * gram[j][k] for j in others for k in others)
-            y[i] = cosine(sum(f[j] * gram[i][j] for j in others), gram[i][i], square)
-        h = max(0, median([y[i] for i in core]))
-        if h:
-            for i in set(now) - set(core):
-                multipliers[i] = max(min(U, g * U // a), min(U, U * (y[i] + h) // (2 * h)))
-        exclude([i for i in now if multipliers[i] == 0], "against-core")
-        now = included()
-        a = len(now)
+    v = dict.fromkeys(now, 1)
+    h, rounds = windows
+    k = cosines(h)
+    if len(now) >= 3:
+        # weigh_by_likeness
+        alike = {i: sum(max(0, k[i][j]) ** 2 for j in now if j != i) for i in now}
+        m = median(list(alike.values()))
+        if m:
+            for i in now:
+                v[i] *= U if alike[i] <= m else max(1, min(U, isqrt(2**32 * m // alike[i])))
+        # weigh_by_median_cosine
+        ramp(v, {i: sorted(k[i][j] for j in now if j != i)[(len(now) - 1) // 2] for i in now}, 2**13)
     # weigh_by_trajectory
-    if trajectory is not None and trajectory[1] > 0:
-        z = {i: cosine(trajectory[0][i], gram[i][i], trajectory[1]) for i in now}
-        h = max(0, median(list(z.values())))
-        if h:
-            limit = h
-            if a > 1:
-                limit = max(h, 4 * median([abs(one - h) for one in z.values()]) * (a + 3) // (a - 1))
+    if trajectory is not None:
+        z = {i: cosine(trajectory[0][i], h[i][i], trajectory[1]) for i in now}
+        y = max(0, median(list(z.values())))
+        if y:
+            limit = y
+            if len(now) > 1:
+                spread = median([abs(one - y) for one in z.values()])
+                limit = max(y, 4 * spread * (len(now) + 3) // (len(now) - 1))
             exclude([i for i in now if z[i] <= -limit], "against-trajectory")
-            for i in included():
-                multipliers[i] *= max(2**13, min(U, U * (z[i] + h) // (2 * h)))
-    # clip, End
+            ramp(v, z, 2**13)
     now = included()
+    # weigh_by_root_bounded
+    if root is not None and root[1] > 0:
+        ramp(v, {i: cosine(root[0][i], gram[i][i], root[1]) for i in now}, 2**14)
+    # share_by_root
+    if share and root is not None and root[1] > 0:
+        z = {i: max(0, cosine(root[0][i], gram[i][i], root[1])) for i in now}
+        if any(z.values()):
+            whole = sum(v[i] for i in now)
+            for i in now:
+                v[i] = (1024 - share) * v[i] * sum(z.values()) + share * whole * z[i]
+    # weigh_by_presence, clip, End
+    most = max(rounds[i] for i in now)
     m = median([gram[i][i] for i in now])
     x = [0] * count
     for i in now:
-        x[i] = multipliers[i] * min(U, isqrt(2**32 * m // gram[i][i]))
+        x[i] = v[i] * (U * rounds[i] // most) * min(U, isqrt(2**32 * m // gram[i][i]))
     weights = [value * min(U, 16843009 // count) // max(x) for value in x]
     return weights, [
         "outlier" if reasons[i] == "accepted" and not weights[i] else reasons[i] for i in range(count)
     ]
 
 
-def _majority(now: list[int], c: list[list[int]]) -> list[int]:
-    """``keep_majority``."""
-    clusters = [{i} for i in now]
-    for i, j in sorted(combinations(now, 2), key=lambda pair: (-c[pair[0]][pair[1]], pair)):
-        mine = next(one for one in clusters if i in one)
-        theirs = next(one for one in clusters if j in one)
-        if mine is theirs:
-            continue
-        clusters.remove(theirs)
-        mine |= theirs
-        if len(mine) >= len(now) // 2 + 1:
-            return sorted(mine)
-    return now
+def cosines(gram: list[list[int]]) -> list[list[int]]:
+    """C of a Gram matrix."""
+    places = range(len(gram))
+    return [[cosine(gram[i][j], gram[i][i], gram[j][j]) for j in places] for i in places]
+
+
+def ramp(v: dict[int, int], z: dict[int, int], floor: int) -> None:
+    """Scale by a clamped linear function of z, with a floor."""
+    h = max(0, median(list(z.values())))
+    if h:
+        for i, one in z.items():
+            v[i] *= max(floor, min(U, U * (one + h) // (2 * h)))

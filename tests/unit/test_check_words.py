@@ -37,9 +37,33 @@ def test_code_links_and_other_words_are_left_alone(text: str) -> None:
     assert found(text) == []
 
 
-def test_docstrings_and_comments_are_read_and_code_is_not() -> None:
+def test_docstrings_and_comments_are_read_and_strings_are_not() -> None:
     source = '"""Of a module.\n\nThe courier."""\n\ncourier = "courier"  # a courier\n# `courier`\n'
     assert found(source, markdown=False) == [3, 5]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "told = 1\n",
+        "class A:\n    found: int\n",
+        "def f(here: int) -> None: ...\n",
+        "def _said() -> None: ...\n",
+        "self._told = 1\n",
+        "try:\n    pass\nexcept OSError as found:\n    pass\n",
+        "sizes = [1 for each in range(2)]\n",
+        "from a import repair as run\n",
+        "import a.b as c\n",
+    ],
+)
+def test_names_that_say_nothing_and_aliases_are_refused(source: str) -> None:
+    assert len(found(source, markdown=False)) == 1
+    assert check_words.check(source, markdown=False, names=False) == []
+
+
+def test_plain_names_and_aliases_of_the_name_are_taken() -> None:
+    source = "import numpy as np\nfrom a import audit as audit_federation\nx = record.told()\nf(found=1)\n"
+    assert found(source, markdown=False) == []
 
 
 @pytest.mark.parametrize(

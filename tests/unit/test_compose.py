@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from server.api.limits import CONNECTIONS_PER_CLIENT, PATIENCE
 from tests.compose import attack, probe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +135,10 @@ def test_contributors_see_no_more_than_another_machine_would() -> None:
     for name in CONTRIBUTORS:
         assert "--node-key" in words(SERVICES[name]["command"])
     gateway = (ROOT / "deploy" / "compose" / "gateway.conf").read_text()
+    assert f"limit_conn clients {CONNECTIONS_PER_CLIENT};" in gateway, (
+        "the coordinator counts none behind a proxy"
+    )
+    assert f"client_header_timeout {PATIENCE:.0f}s;" in gateway
     assert re.findall(r"location (\S+) \{ proxy_pass \$superlink", gateway) == ["/v1/fleet/"]
 
 

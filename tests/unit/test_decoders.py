@@ -17,14 +17,12 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from eth_abi.abi import encode
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from flwr.app import Array, ArrayRecord
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,9 +32,7 @@ from folkmoot.coordinator_api import _parse_events, commitment_from_wire, commit
 from folkmoot.errors import FolkmootError, InputError
 from folkmoot.evaluation import Measurement, Report, measure
 from folkmoot.evaluation.canary import CanaryReport
-from folkmoot.flower import records
 from folkmoot.fraud.contracts import challenge, judges
-from folkmoot.ledger import costs
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.codec import decode_update
@@ -47,11 +43,11 @@ from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
-from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, LedgerReader, Rpc, VaultReader
+from folkmoot.rpc.abi import function
+from folkmoot.rpc.client import Contract, LedgerReader, Rpc, VaultReader
 from folkmoot.runtime import keystore
 from server.api import pages
 from server.chain import indexer
-from server.chain.node import RpcNode
 from tests.unit import worlds
 
 MANIFEST = Manifest(
@@ -63,7 +59,9 @@ WORLD = worlds.World(worlds.state(worlds.MANIFEST, 1))
 COMMITMENT = Commitment(ALICE, 1, bytes(32), b"\x01" * 32, 5)
 MEASURED = measure({"accuracy": 0.5, "loss": 0.7}, [0, 1, 1], [0, 1, 0])
 UPDATE = worlds.update_bytes(MANIFEST, 5)
-DEPLOYMENT = Deployment(31337, 1, **dict.fromkeys(CONTRACTS, ALICE), genesis_hash="0x" + "ab" * 32)
+DEPLOYMENT = Deployment(
+    31337, 1, parent=None, **dict.fromkeys(CONTRACTS, ALICE), genesis_hash="0x" + "ab" * 32
+)
 SIGNATURE = COMMITMENT.sign(worlds.account("alice"), worlds.DOMAIN)
 
 
@@ -99,12 +97,6 @@ def key_file() -> bytes:
         return path.read_bytes()
 
 
-def record(name: str, data: bytes, like: ArrayRecord) -> ArrayRecord:
-    """A Flower record whose description is honest and whose bytes are these."""
-    one = like[name]
-    return ArrayRecord({name: Array(one.dtype, tuple(one.shape), one.stype, data)})
-
-
 class Answers(Rpc):
     """An endpoint that answers everything with one value."""
 
@@ -138,6 +130,13 @@ def ledger(rpc: Rpc) -> LedgerReader:
     return LedgerReader(rpc, ALICE)
 
 
+def ledger_with_policies(rpc: Rpc) -> LedgerReader:
+    """A ledger that was asked before where its policies are."""
+    reader = ledger(rpc)
+    reader.policies = Contract(rpc, ALICE, "policies")
+    return reader
+
+
 def vault(rpc: Rpc) -> VaultReader:
     return VaultReader(rpc, ALICE)
 
@@ -145,14 +144,18 @@ def vault(rpc: Rpc) -> VaultReader:
 CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
     "round": (
         lambda rpc: ledger(rpc).round(1),
-        encode([ROUND_TYPE], [(1, 3, 2, 5, 6, 7, 8, ALICE, 0, False, 1, *[b"\1" * 32] * 4)]),
+        encode(
+            function("ledger", "rounds").outputs,
+            [(1, 3, 2, 5, 6, 7, 8, ALICE, 0, 1, *[b"\1" * 32] * 4)],
+        ),
     ),
     "phase": (lambda rpc: ledger(rpc).phase(1), encode(["uint8"], [3])),
     "head": (lambda rpc: ledger(rpc).head(), encode(["uint64", "bytes32"], [1, bytes(32)])),
     "next round": (lambda rpc: ledger(rpc).next_round(), encode(["uint64"], [1])),
+    "address of the policies": (lambda rpc: ledger(rpc).policies.address, encode(["address"], [ALICE])),
     "policy": (
-        lambda rpc: ledger(rpc).policy(1),
-        encode([POLICY_TYPE], [worlds.policy().abi_tuple()]),
+        lambda rpc: ledger_with_policies(rpc).policy(1),
+        encode(function("policies", "policies").outputs, [worlds.policy().abi_tuple()]),
     ),
     "coordinator": (lambda rpc: ledger(rpc).coordinator(), encode(["address"], [ALICE])),
     "whether committed": (lambda rpc: ledger(rpc).has_committed(1, ALICE), encode(["bool"], [True])),
@@ -164,14 +167,15 @@ CONTRACT_READERS: dict[str, tuple[Callable[[Rpc], Any], bytes]] = {
     ),
     "state of a demand": (
         lambda rpc: judges.stored_demand(rpc, ALICE, 1),
-        encode([judges._DEMAND_TYPE], [(1, 2, 1, 1, 0, 4, 4, 0, ALICE, bytes(32))]),
+        encode(
+            function("data_availability", "demands").outputs, [(1, 2, 1, 1, 0, 4, 4, 0, ALICE, bytes(32))]
+        ),
     ),
-    "call": (lambda rpc: RpcNode(rpc).call(ALICE, ALICE, b""), b"\1"),
+    "call": (lambda rpc: rpc.eth_call(ALICE, b""), b"\1"),
 }
 """Readers of what a contract returns, and something that it may return."""
 
 HASH = "0x" + "ab" * 32
-PROOF: Any = SimpleNamespace(data=b"any call")
 BLOCK = {"number": "0x5", "hash": HASH, "timestamp": "0x10", "baseFeePerGas": "0x7"}
 RECEIPT = {
     "transactionHash": HASH,
@@ -180,9 +184,9 @@ RECEIPT = {
     "status": "0x1",
     "gasUsed": "0x5208",
 }
-PLACES = {role: to_checksum_address(f"0x{place:040x}") for place, role in enumerate(CONTRACTS, 1)}
-FEDERATION = Deployment(31337, 1, **PLACES, genesis_hash="0x" + "ab" * 32)
-ROLES = {address.lower(): role for role, address in PLACES.items()}
+PLACES = {role: str(to_checksum_address(f"0x{place:040x}")) for place, role in enumerate(CONTRACTS, 1)}
+FEDERATION = Deployment(31337, 1, parent=None, **PLACES, genesis_hash="0x" + "ab" * 32)
+ROLES = {address: role for role, address in PLACES.items()}
 FINALIZED = {
     "address": PLACES["ledger"],
     "topics": ["0x" + keccak(text="RoundFinalized(uint64,bytes32)").hex(), "0x" + "00" * 31 + "07"],
@@ -193,36 +197,44 @@ FINALIZED = {
     "transactionIndex": "0x0",
     "logIndex": "0x2",
 }
+ANSWERED = {
+    **FINALIZED,
+    "address": ALICE,
+    "topics": [
+        "0x" + keccak(text="Answered(uint256,address,bytes,bytes32)").hex(),
+        "0x" + "00" * 31 + "01",
+        "0x" + "00" * 12 + ALICE[2:].lower(),
+    ],
+    "data": "0x" + encode(["bytes", "bytes32"], [b"a", b"b"]).hex(),
+}
 
 NODE_READERS: dict[str, tuple[Callable[[Rpc], Any], Any]] = {
     "chain id": (lambda rpc: rpc.chain_id(), "0x7a69"),
     "time": (lambda rpc: rpc.latest_timestamp(), BLOCK),
     "code": (lambda rpc: rpc.code(ALICE), "0x6001"),
-    "newest block": (lambda rpc: RpcNode(rpc).latest(), BLOCK),
-    "time for a round": (lambda rpc: RpcNode(rpc).now(31337), BLOCK),
-    "block": (lambda rpc: RpcNode(rpc).block(5), BLOCK),
-    "nonce": (lambda rpc: RpcNode(rpc).transaction_count(ALICE, "pending"), "0x5"),
-    "receipt": (lambda rpc: RpcNode(rpc).receipt(HASH), RECEIPT),
-    "gas": (lambda rpc: RpcNode(rpc).estimate(ALICE, ALICE, b""), "0x5208"),
-    "tip": (lambda rpc: RpcNode(rpc).priority_fee(), "0x1"),
-    "balance": (lambda rpc: costs.balance_of(rpc, ALICE), "0x5"),
-    "gas of a proof": (lambda rpc: challenge._estimate(rpc, ALICE, PROOF, ALICE), "0x5"),
+    "newest block": (lambda rpc: rpc.latest(), BLOCK),
+    "time for a round": (lambda rpc: rpc.fresh_block(), BLOCK),
+    "block": (lambda rpc: rpc.block_at(5), BLOCK),
+    "nonce": (lambda rpc: rpc.transaction_count(ALICE, "pending"), "0x5"),
+    "receipt": (lambda rpc: rpc.receipt(HASH), RECEIPT),
+    "gas": (lambda rpc: rpc.estimate(ALICE, ALICE, b""), "0x5208"),
+    "tip": (lambda rpc: rpc.priority_fee(), "0x1"),
+    "balance": (lambda rpc: rpc.balance(ALICE), "0x5"),
     "price of a proof": (challenge._price, "0x5"),
     "answer to a demand": (
         lambda rpc: judges.answer(rpc, ALICE, 1, 0),
-        [{**FINALIZED, "data": "0x" + encode(["bytes", "bytes32"], [b"a", b"b"]).hex()}],
+        [ANSWERED],
     ),
     "our demands": (lambda rpc: judges.demands_of(rpc, ALICE, 1, ALICE, 0), [FINALIZED]),
     "events": (lambda rpc: list(scan(ChainSource(rpc, FEDERATION), 1, 5)), [FINALIZED]),
     "events of the index": (
-        lambda rpc: [indexer.read_log(ROLES, log) for log in RpcNode(rpc).logs([ALICE], 1, 5)],
+        lambda rpc: [indexer.read_log(ROLES, log) for log in rpc.logs({})],
         [FINALIZED],
     ),
     "audited block": (lambda rpc: history.read_block(rpc, 5), BLOCK),
 }
 """Readers of a node's answers, and an answer."""
 
-UPDATE_RECORD, THETA_RECORD = records.update_record(UPDATE), records.theta_record(STATE.theta)
 DECODERS = [
     Decoder("json", parse_json, b'{"a":[1,2.5,null,"\xc3\x9f"]}'),
     Decoder("canonical json", parse_canonical_json, b'{"a":[1,2.5,null,"\xc3\x9f"]}'),
@@ -271,16 +283,6 @@ DECODERS = [
         "event stream",
         lambda data: list(_parse_events([data[:9], data[9:]])),
         b'id: 7\nevent: round-opened\ndata: {"round": 1}\n\n',
-    ),
-    Decoder(
-        "update record",
-        lambda data: records.update_of(record("update", data, UPDATE_RECORD)),
-        UPDATE_RECORD["update"].data,
-    ),
-    Decoder(
-        "theta record",
-        lambda data: records.theta_of(record("theta", data, THETA_RECORD), MANIFEST.size),
-        THETA_RECORD["theta"].data,
     ),
 ]
 for name, (read, valid) in CONTRACT_READERS.items():

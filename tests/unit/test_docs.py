@@ -1,31 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages that state facts of the code: the module graph, and the states of a round."""
+"""The pages that state facts of the code: where things live, and the states of a round."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-import pytest
-
 from tools import module_graph
 
 ROOT = Path(__file__).resolve().parents[2]
 INTERFACE = (ROOT / "contracts/src/interfaces/IRoundLedger.sol").read_text()
 CONTRACTS = (ROOT / "docs/contracts.md").read_text()
-
-
-def test_the_architecture_page_shows_the_imports_of_the_code() -> None:
-    assert module_graph.main(["--check"]) == 0, "Remedy: python tools/module_graph.py"
-
-
-def test_a_stale_page_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stale = tmp_path / "architecture.md"
-    stale.write_text(module_graph.PAGE.read_text().replace("folkmoot_round --> folkmoot_aggregation\n", ""))
-    monkeypatch.setattr(module_graph, "PAGE", stale)
-    assert module_graph.main(["--check"]) == 1
-    assert module_graph.main([]) == 0
-    assert module_graph.main(["--check"]) == 0
 
 
 def test_only_arrows_without_a_detour_are_drawn() -> None:

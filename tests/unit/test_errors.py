@@ -108,4 +108,4 @@ def test_every_message_to_people_has_a_remedy() -> None:
 
 
 def test_every_code_is_told_in_a_sentence() -> None:
-    assert [code for code, said in CODES.items() if not said.endswith(".")] == []
+    assert [code for code, (_, meaning) in CODES.items() if not meaning.endswith(".")] == []

@@ -32,8 +32,8 @@ from tests.unit.worlds import MANIFEST, NAMES, World
 
 COORDINATOR = worlds.account(worlds.COORDINATOR).address
 KRUM = worlds.policy("multi_krum", (1, 0), 700, 900)
-TRIM = worlds.policy("trimmed_mean", (1,), 700, 900)
-FORMS = pytest.mark.parametrize("policy", [KRUM, TRIM], ids=["weighted", "trimmed"])
+CLAMP = worlds.policy("clamped_mean", (), 700, 900)
+FORMS = pytest.mark.parametrize("policy", [KRUM, CLAMP], ids=["weighted", "clamped"])
 """One rule of each form of aggregate."""
 
 
@@ -122,7 +122,7 @@ def test_a_round_under_multi_krum_anchors_its_gram_tree() -> None:
     assert outcome.anchor.gram_root == outcome.gram_tree.root
 
 
-@pytest.mark.parametrize("name", ["mean", "guided_mean"])
+@pytest.mark.parametrize("name", ["mean", "clamped_mean"])
 def test_a_round_under_other_rules_anchors_none(name: str) -> None:
     where = world(worlds.policy(name, (), 700, 900))
     outcome = where.outcome(honest(where))
@@ -183,7 +183,9 @@ def test_files_are_what_the_anchor_binds(tmp_path: Path) -> None:
     anchor = outcome.anchor
     roots = (anchor.mean_root, anchor.state_root, anchor.gram_root, anchor.verdict_hash)
     more = (anchor.artifacts_hash, anchor.entries_root)
-    assert anchor.hash == reference.anchor_hash(anchor.weights, anchor.delivered, [*roots, *more])
+    assert anchor.hash == reference.anchor_hash(
+        anchor.weights, anchor.pays, anchor.delivered, [*roots, *more]
+    )
     assert anchor.entries_root == entries_tree([commitment for commitment, _ in pairs], anchor.weights).root
     assert anchor.delivered == sum(
         (file is not None) << i for i, file in enumerate(outcome.artifacts.updates)

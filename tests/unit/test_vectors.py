@@ -438,10 +438,18 @@ def test_stages(case: str) -> None:
         values = ints(section[name])
         return [values[size * i : size * (i + 1)] for i in range(count)]
 
-    products = ints(section["trajectoryProducts"])
-    trajectory = (products, int(section["trajectorySquare"])) if products else None
-    found = reference_stages.guided_mean(
-        rows("gram", count), elements, rows("sumAbsolute", len(elements)), trajectory
+    def reference(name: str) -> reference_stages.Products | None:
+        products = ints(section[f"{name}Products"])
+        return (products, int(section[f"{name}Square"])) if products else None
+
+    found = reference_stages.clamped_mean(
+        rows("gram", count),
+        (rows("windowGram", count), ints(section["windowRounds"])),
+        elements,
+        rows("sumAbsolute", len(elements)),
+        reference("trajectory"),
+        reference("root"),
+        int(section["rootShare"]),
     )
     assert found == (ints(section["weights"]), section["reasons"])
 
@@ -457,19 +465,21 @@ def test_weighted_sum() -> None:
     assert reference.mean_leaf([reference.mean(a, sum(weights), 1) for a in sums]) == raw(section["leaf"])
 
 
-@pytest.mark.parametrize("case", [name for name in VECTORS["trimmedSum"] if name != "about"])
-def test_trimmed_sum(case: str) -> None:
-    section = VECTORS["trimmedSum"][case]
-    pairs = zip(raws(section["updates"]), ints(section["weights"]), strict=True)
-    counted = [update for update, weight in pairs if weight]
-    ends = min(int(section["trim"]), (len(counted) - 1) // 2)
-    columns = [sorted(column)[ends : len(counted) - ends] for column in zip(*counted, strict=True)]
-    lanes = [sum(column) for column in columns]
-    assert lanes == ints(section["lanes"])
-    assert {len(column) for column in columns} == {int(section["divisor"])}
-    sums = [sum(value - 128 for value in column) for column in columns]
+@pytest.mark.parametrize("case", [name for name in VECTORS["clampedSum"] if name != "about"])
+def test_clamped_sum(case: str) -> None:
+    section = VECTORS["clampedSum"][case]
+    weights = ints(section["weights"])
+    pairs = [(w, x) for w, x in zip(weights, raws(section["updates"]), strict=True) if w]
+    columns = list(zip(*([byte - 128 for byte in update] for _, update in pairs), strict=True))
+    ranked = [sorted(map(abs, column), reverse=True)[len(pairs) // 2] for column in columns]
+    assert bytes(ranked) == raw(section["magnitudes"])
+    sums = []
+    for column, magnitude in zip(columns, ranked, strict=True):
+        bound = max(1, 8 * magnitude)
+        sums.append(sum(w * min(max(q, -bound), bound) for (w, _), q in zip(pairs, column, strict=True)))
     assert sums == ints(section["aggregate"])
-    means = [reference.mean(a, int(section["divisor"]), int(section["meanScale"])) for a in sums]
+    assert [a + 128 * sum(weights) for a in sums] == ints(section["lanes"])
+    means = [reference.mean(a, sum(weights), int(section["meanScale"])) for a in sums]
     assert reference.mean_leaf(means) == raw(section["leaf"])
 
 
@@ -528,10 +538,15 @@ def test_anchor() -> None:
         raw(section[name])
         for name in ("meanRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
     ]
-    weights = ints(section["weights"])
+    weights, pays = ints(section["weights"]), ints(section["pays"])
     assert keccak(b"".join(map(reference.word, weights))) == raw(section["weightsHash"])
-    for given, expected in ((weights, "anchorHash"), ([], "emptyAnchorHash")):
-        assert reference.anchor_hash(given, int(section["delivered"]), roots) == raw(section[expected])
+    assert keccak(b"".join(map(reference.word, pays))) == raw(section["paysHash"])
+    for given, paid, expected in (
+        (weights, pays, "anchorHash"),
+        (weights, [], "unpaidAnchorHash"),
+        ([], [], "emptyAnchorHash"),
+    ):
+        assert reference.anchor_hash(given, paid, int(section["delivered"]), roots) == raw(section[expected])
 
 
 def test_entries_tree() -> None:
@@ -622,6 +637,6 @@ def test_round() -> None:
     assert reference.plain_root(leaves, 0x14, 0x15) == raw(section["entriesRoot"])
     names = ("meanRoot", "stateRoot", "gramRoot", "verdictHash", "artifactsHash", "entriesRoot")
     roots = [raw(section[name]) for name in names]
-    anchor = reference.anchor_hash(ints(section["weights"]), int(section["delivered"]), roots)
+    anchor = reference.anchor_hash(ints(section["weights"]), [], int(section["delivered"]), roots)
     assert anchor == raw(section["anchorHash"])
     assert keccak(section["genesis"].encode()) == raw(section["genesisHash"])

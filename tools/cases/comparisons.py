@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from folkmoot.aggregation.cosines import UNIT
+from folkmoot.aggregation.repeats import repeat_cosines
 from folkmoot.protocol import codec, packing
 from folkmoot.protocol.commitment import checksum_address
 from folkmoot.protocol.fixed_point import STATE_BOUND
+from folkmoot.protocol.updates import MemoryUpdate
 from tools.cases.group import Group
 from tools.cases.values import manifest_of, packed
 from tools.vectors.values import stream, update_file
@@ -52,10 +55,49 @@ def repeat_cases() -> Group:
             {**common, "contributors": [*people[:3], people[4], people[3]], "updates": data, "sample": ()},
             ["Noise"],
         )
+    few = manifest_of(["40"])
+    noisy: list[tuple[str, bytes]] = []
+    number = 0
+    while len(noisy) < 3:  # updates that seem to be nothing but noise: about a third of these
+        who = checksum_address("0x" + stream(f"noisy person {number}", 20).hex())
+        number += 1
+        update = packed(bytes([128 + (i == number % 40) for i in range(40)]) + b"\x80" * 216, 2)
+        found = repeat_cosines(few, [0], [MemoryUpdate(update, 2)], [codec.rounding_key(seed, who)])
+        if found == (UNIT // 16,):
+            noisy.append((who, update))
+    clear = packed(bytes([129 if i % 2 else 127 for i in range(40)]) + b"\x80" * 216, 2)
+    group.valid(
+        "most seem to be nothing but noise: at least a sixteenth",
+        {
+            "elements": [40], "exponents": [0], "width": 2, "seed": seed, "sample": (),
+            "contributors": [*(who for who, _ in noisy), people[0]],
+            "updates": [*(update for _, update in noisy), clear],
+        },
+        ["Noise"],
+    )  # fmt: skip
     group.valid(
         "only updates of zeros",
         {**common, "contributors": people[:2], "updates": [zero[2]] * 2, "sample": ()}, ["Noise"],
     )  # fmt: skip
+    return group
+
+
+def stride_cases() -> Group:
+    """Section 8.3, which leaves of a large model the repeat cosines look at."""
+    group = Group(
+        "repeatCosinesAtStride", "8.3", "As repeatCosines, of one tensor of whole leaves: an update's packed file has "
+        "the leaf usual at each place but one, which has the leaf other.",
+    )  # fmt: skip
+    people = [checksum_address("0x" + stream(f"stride person {i}", 20).hex()) for i in range(3)]
+    leaves = [stream(f"stride leaf {i}", 64) for i in range(3)]
+    # Two bits a coordinate, of which 00 is in no file.
+    coded = [bytes(byte | ~(byte | byte >> 1) & 0x55 for byte in leaf) for leaf in leaves]
+    for count in (1024, 1025, 1535, 2049):
+        given = {
+            "leaves": count, "width": 2, "seed": stream("stride seed", 32), "contributors": people,
+            "usual": [b"\xaa" * 64] * 3, "other": coded, "place": (1, 2, count - 1),
+        }  # fmt: skip
+        group.valid(f"{count} leaves", given, ["Noise"])
     return group
 
 

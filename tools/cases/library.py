@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ from folkmoot import round as rounds
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts
 from folkmoot.aggregation.lineage import Lineage, PastRound, Published, window
+from folkmoot.aggregation.pay import WeighedRound, new_parts, novelties, pays_of, products
 from folkmoot.aggregation.references import (
     Reference,
     ReferencedFacts,
@@ -24,23 +26,34 @@ from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.repeats import repeat_cosines
 from folkmoot.aggregation.shares import copies_of
 from folkmoot.aggregation.trajectory import trajectory_update
-from folkmoot.aggregation.trimmed_sum import check_binary_weights
 from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.aggregation.windows import windows
+from folkmoot.artifacts.retention import Retention
+from folkmoot.audit.ledger_state import Missable, Roll, missed_in_a_row
 from folkmoot.errors import FolkmootError
+from folkmoot.evaluation.canary import CanaryReport, Limits, findings
+from folkmoot.evaluation.losses import fixed
+from folkmoot.evaluation.report import Measurement, Report
 from folkmoot.explain.reputation import next_standing
+from folkmoot.privacy.settings import PrivacySettings, check_bounds, floor_of
 from folkmoot.protocol import codec, merkle, packing
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
+from folkmoot.protocol.acknowledgement import Acknowledgement
+from folkmoot.protocol.attestation import Attestation
+from folkmoot.protocol.batch import pack_entry, read_batch
 from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.commitment import Commitment, Domain, entries_hash
+from folkmoot.protocol.deletion import DeletionWish, from_file
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.genesis import Genesis
-from folkmoot.protocol.hashing import keccak, parse_canonical_json
+from folkmoot.protocol.genesis import Genesis, noise_exponent
+from folkmoot.protocol.hashing import keccak, parse_canonical_json, sha256_hex
 from folkmoot.protocol.header import RoundHeader, derive_seed
-from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.manifest import CarriedFile, Manifest, Tensor
 from folkmoot.protocol.mean import check_mean
+from folkmoot.protocol.places import available, has_place
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.receipt import Receipt
 from folkmoot.protocol.rewards import payments
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_bytes
@@ -108,6 +121,7 @@ def weights(given: Values) -> Values:
         window=window if sums else None,
         repeats=tuple(ints(given.get("repeats", ()))),
         elements=tuple(elements),
+        noisy=bool(given.get("private", False)),
     )
     results = rule(given["rule"])(facts, ints(given["parameters"]))
     return {
@@ -191,6 +205,34 @@ def window_sums(given: Values) -> Values:
     return result
 
 
+def public_products(given: Values) -> Values:
+    """Section 8.7, products of all vectors."""
+    manifest = manifest_of(given["elements"])
+    exponents = [tuple(ints(one)) for one in given["exponents"]]
+    readers = [MemoryUpdate(raw(one)) for one in given["vectors"]]
+    header = RoundHeader(1, manifest.hash, bytes(32), 1, 8, bytes(32), exponents[0])
+    past = tuple(
+        PastRound(theirs, published={"": Published(reader, 1)})
+        for reader, theirs in zip(readers[1:], exponents[1:], strict=True)
+    )
+    weighed = WeighedRound(manifest, header, readers[:1], [""], Lineage(past), None, None)
+    return {"products": products(weighed, np.arange(manifest.leaves))}
+
+
+def pays_of_cosines(given: Values) -> Values:
+    """Section 8.7, from the cosines to the pays."""
+    table, weights = tuple(tuple(ints(row)) for row in given["table"]), ints(given["weights"])
+    found = novelties(table, len(weights), int(given["dimensions"]))
+    paid = pays_of(found, weights)
+    return {
+        "newParts": new_parts(table, len(weights)),
+        "confirmed": [part.confirmed for part in found],
+        "noise": [part.noise for part in found],
+        "shares": [one.novelty for one in paid],
+        "pays": [one.pay for one in paid],
+    }
+
+
 def lineage_window(given: Values) -> Values:
     """Section 8.3, the rounds of the window."""
     bases = ints(given["bases"])
@@ -219,7 +261,15 @@ def next_exponent(given: Values) -> Values:
 
 def pay(given: Values) -> Values:
     """Section 16."""
-    return {"payments": payments(int(given["reward"]), ints(given["weights"]), given["paid"])}
+    return {
+        "payments": payments(
+            int(given["reward"]),
+            int(given["places"]),
+            ints(given["weights"]),
+            ints(given["pays"]),
+            given["paid"],
+        )
+    }
 
 
 def cost(given: Values) -> Values:
@@ -290,9 +340,8 @@ def mean_leaves(given: Values) -> Values:
 
 
 def weight_sum(given: Values) -> Values:
-    """Section 9, what weights a form takes."""
-    check = check_binary_weights if given["form"] == "trimmed" else check_weights
-    return {"sum": check(ints(given["weights"]))}
+    """Section 9, what weights an aggregate takes."""
+    return {"sum": check_weights(ints(given["weights"]))}
 
 
 def encode(given: Values) -> Values:
@@ -386,6 +435,7 @@ def whole_round(given: Values) -> Values:
         "headerHash": header.hash,
         "entriesHash": entries_hash(entries),
         "weights": found.weights,
+        "pays": found.anchor.pays,
         "delivered": found.anchor.delivered,
         "meanRoot": found.mean_root,
         "thetaRoot": found.theta_tree.root,
@@ -412,6 +462,167 @@ def _past_round(one: Values, coordinator: str) -> PastRound:
     ]
     header = RoundHeader(1, bytes(32), bytes(32), 1, width, raw(one["seed"]), tuple(ints(one["exponents"])))
     return PastRound.of(header, entries, updates, coordinator)
+
+
+def privacy_settings(given: Values) -> Values:
+    """Section 2.2."""
+    training = json.loads(given["training"])
+    settings = PrivacySettings.of(training)
+    if settings is None:
+        raise SystemExit("The settings have no privacy.")
+    deviation = float(training["learning_rate"]) * settings.deviation_of_training
+    return {"cost": cost_of(settings.noise1024, settings.steps), "exponent": noise_exponent(deviation)}
+
+
+def _private(given: Values) -> tuple[Manifest, list[int], int]:
+    tensors = tuple(Tensor(f"t{i}", (int(size),), given["dtype"]) for i, size in enumerate(given["elements"]))
+    return (
+        Manifest("cases", tensors, json.loads(given["training"])),
+        ints(given["exponents"]),
+        int(given["width"]),
+    )
+
+
+def floor(given: Values) -> Values:
+    """Section 6.3, the floor."""
+    return {"floor": floor_of(*_private(given)).least}
+
+
+def private_bounds(given: Values) -> Values:
+    """Section 6.3, whether a contributor may train."""
+    manifest, exponents, width = _private(given)
+    least, most = int(given["minSumSquares"]), int(given["maxSumSquares"])
+    check_bounds(manifest, exponents, min_sum_squares=least, max_sum_squares=most, width=width)
+    return {}
+
+
+def batch(given: Values) -> Values:
+    """Section 6, the batch of `commitUpdates` and what its event lists."""
+    domain = Domain(int(given["chainId"]), given["verifyingContract"])
+    call = int(given["round"]), raw(given["baseStateRoot"]), raw(given["bundleHash"])
+    entries = []
+    for listed, sent in read_batch(raw(given["batch"])):
+        entry = listed.commitment(*call)
+        entry.check_signature(sent, domain)
+        entries.append(entry)
+    return {
+        "contributors": [entry.contributor for entry in entries],
+        "commitmentHashes": [entry.struct_hash for entry in entries],
+        "event": b"".join(map(pack_entry, entries)),
+    }
+
+
+def close_commits(given: Values) -> Values:
+    """Section 6.1."""
+    since = {account: int(time) for account, time in given["since"].items()}
+    counted = Roll(set(since)).counted(since.__getitem__, int(given["openedAt"]))
+    most, committed = int(given["maxContributors"]), set(given["committed"])
+    complete = len(committed) >= int(given["minContributors"]) and counted and counted <= committed
+    if given["drawn"]:
+        complete, most = False, available(most)
+    _require(len(committed) >= most or bool(complete))
+    return {"counted": sorted(counted)}
+
+
+def missed(given: Values) -> Values:
+    """Section 6.2, missed rounds."""
+    account, since, enrolled = given["account"], int(given["since"]), int(given["enrolled"])
+    rounds = []
+    for number, one in enumerate(given["rounds"]):
+        quota, places = int(one["quota"]), int(one["maxContributors"])
+        counts = int(one["phase"]) in (3, 4)
+        if quota:
+            counts = (
+                counts and since < int(one["at"]) and has_place(quota, int(one["seed"]), account, enrolled)
+            )
+            places = available(places)
+        contributors = {account} if one["committed"] else set()
+        rounds.append(
+            Missable(number, int(one["openedAt"]), counts and int(one["entries"]) < places, contributors)
+        )
+    return {"missed": missed_in_a_row(account, since, rounds)}
+
+
+def retention(given: Values) -> Values:
+    """Sections 12.1 and 12.2."""
+    over = int(given["phase"]) in (4, 5, 6)
+    known = (int(given[name]) for name in ("freeAt", "above", "retainRounds"))
+    now, one = int(given["now"]), Retention(int(given["round"]), over, *known)
+    return {"free": one.free(now), "expired": one.expired(now), "spare": one.spare()}
+
+
+def wish(given: Values) -> Values:
+    """Section 12.3, a wish."""
+    domain = Domain(int(given["chainId"]), given["verifyingContract"])
+    one = DeletionWish(given["contributor"], int(given["lastRound"]), raw(given["signature"]))
+    _require(one.is_of_key(domain))
+    return {"digest": one.digest(domain)}
+
+
+def public_file(given: Values) -> Values:
+    """Sections 11.1 to 11.4, 12.3 and 13.2."""
+    data, kind = raw(given["data"]), given["kind"]
+    if kind == "report":
+        Report.from_bytes(data)
+    elif kind == "canary":
+        CanaryReport.from_bytes(data)
+    elif kind == "receipt":
+        receipt = Receipt.from_json(json.loads(data))
+        _require(receipt.is_consistent() and receipt.anchor_hash == raw(given["anchorHash"]))
+    elif kind == "acknowledgement":
+        domain = Domain(int(given["chainId"]), given["verifyingContract"])
+        _require(Acknowledgement.from_json(json.loads(data)).signer(domain) == given["coordinator"])
+    elif kind == "deletions":
+        from_file(data)
+    else:
+        return {"digest": Attestation.from_json(data).digest}
+    return {}
+
+
+def canary(given: Values) -> Values:
+    """Section 11.2, the verdict."""
+    base, candidate = (Measurement.from_json(json.loads(given[name])) for name in ("base", "candidate"))
+    limits = Limits(
+        accuracy_drop=float(given["accuracyDrop"]),
+        recall_drop=float(given["recallDrop"]),
+        least_examples=int(given["leastExamples"]),
+        loss_rise=float(given["lossRise"]),
+        group_loss_rise=float(given["groupLossRise"]),
+        trigger_rise=float(given["triggerRise"]),
+    )
+    return {"fell": [f"{one.kind} {one.subject}".strip() for one in findings(base, candidate, limits)]}
+
+
+def loss_units(given: Values) -> Values:
+    """Section 11.1, numbers as integers."""
+    values, known = fixed(np.frombuffer(raw(given["values"]), dtype=">f8").astype(np.float64))
+    return {"units": [int(one) if is_known else None for one, is_known in zip(values, known, strict=True)]}
+
+
+def model(given: Values) -> Values:
+    """Section 14."""
+    manifest = Manifest.from_json(given["manifest"].encode())
+    theta = np.frombuffer(raw(given["theta"]), dtype=">i8").astype(np.int64)
+    state = State(theta, np.zeros_like(theta))
+    data = {raw(one) for one in given["files"]}
+
+    def files(entry: CarriedFile) -> np.ndarray[Any, np.dtype[Any]]:
+        (chosen,) = (one for one in data if sha256_hex(one) == entry.sha256)
+        return np.frombuffer(chosen, dtype=np.dtype(entry.dtype).newbyteorder("<")).reshape(entry.shape)
+
+    return {"model": state.to_safetensors(manifest, int(given["version"]), files=files)}
+
+
+def repeats_at_stride(given: Values) -> Values:
+    """Section 8.3, repeat cosines of an update that is one leaf over and over, but for one leaf."""
+    count, width = int(given["leaves"]), int(given["width"])
+    files = [
+        raw(leaf) * place + raw(other) + raw(leaf) * (count - place - 1)
+        for leaf, other, place in zip(given["usual"], given["other"], ints(given["place"]), strict=True)
+    ]
+    one = {"elements": [str(LEAF * count)], "exponents": ["0"], "width": str(width), "sample": []}
+    updates = ["0x" + file.hex() for file in files]
+    return repeats(one | {"updates": updates, "seed": given["seed"], "contributors": given["contributors"]})
 
 
 class CheckFailedError(FolkmootError):
@@ -442,12 +653,27 @@ FUNCTIONS: dict[str, Callable[[Values], Values]] = {
     "weightSum": weight_sum,
     "outerStep": outer_step,
     "nextExponent": next_exponent,
+    "publicProducts": public_products,
+    "pays": pays_of_cosines,
     "payments": pay,
     "standing": standing,
     "cost": cost,
     "round": whole_round,
     "shares": shares,
     "meanLeaves": mean_leaves,
+    "privacySettings": privacy_settings,
+    "floor": floor,
+    "privateBounds": private_bounds,
+    "batch": batch,
+    "closeCommits": close_commits,
+    "missed": missed,
+    "retention": retention,
+    "wish": wish,
+    "files": public_file,
+    "canary": canary,
+    "lossUnits": loss_units,
+    "model": model,
+    "repeatCosinesAtStride": repeats_at_stride,
 }
 """How the library computes the result of a case, by the group's name."""
 

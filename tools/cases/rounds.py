@@ -117,7 +117,7 @@ def round_cases() -> Group:
         exponents=(-40, 4),
         flags=["Exponents", "NegativeShift"],
     )
-    add("guarded_mean; a copy", "guarded_mean", [], [*usual, usual[2]], flags=["Copy"])
+    add("clamped_mean; a copy", "clamped_mean", [], [*usual, usual[2]], flags=["Copy"])
     add("mean; copies share one share", "mean", [], [*usual[:3], usual[1], loud, usual[1]], flags=["Copy"])
     add(
         "mean; of three copies one is the coordinator's own, one was not delivered",
@@ -144,86 +144,57 @@ def round_cases() -> Group:
         )
     add("multi_krum; copies are not weighed", "multi_krum", [1, 0], [loud, *usual, loud], flags=["Copy"])
     add(
-        "trimmed_mean; copies are not among the values",
-        "trimmed_mean",
-        [1],
-        [loud, loud, *usual[:3], loud],
-        flags=["Copy", "Trimmed"],
-    )
-    add(
-        "clipped_mean; all are zero and copies",
-        "clipped_mean",
+        "clamped_mean; all are zero and copies",
+        "clamped_mean",
         [],
         [bytes([128]) * 768] * 3,
         flags=["Copy", "ZeroUpdate"],
     )
     add(
-        "guided_mean; a replay in other units",
-        "guided_mean",
+        "clamped_mean; a replay in other units",
+        "clamped_mean",
         [],
         usual,
         earlier=[((-9, -14), [loud]), ((-8, -14), [near("round case 2", 15, 10), usual[4]])],
         flags=["Replay", "Trajectory"],
     )
-    add(
-        "rooted_mean; trajectory and root",
-        "rooted_mean",
-        [],
-        usual,
-        coordinator=0,
-        earlier=[((-10, -13), [loud])],
-        flags=["Root", "Trajectory"],
-    )
-    add(
-        "root_veto; the root entry is the last",
-        "root_veto",
-        [1],
-        [*usual, loud],
-        coordinator=5,
-        flags=["Root"],
-    )
-    add(
-        "trimmed_mean",
-        "trimmed_mean",
-        [1],
-        [*usual, loud],
-        missing=[0],
-        coordinator=3,
-        flags=["Trimmed", "NotDelivered"],
-    )
     signed = np.frombuffer(usual[2], dtype=np.uint8).astype(int) - 128
     scale = np.where(np.arange(signed.size) < 512, 4, 1)
     finer = bytes((np.clip(signed * scale, -127, 127) + 128).astype(np.uint8))
     add(
-        "guarded_mean; a replay in finer units: both sides are clamped", "guarded_mean", [], usual,
+        "clamped_mean; a replay in finer units: both sides are clamped", "clamped_mean", [], usual,
         earlier=[((-11, -14), [finer, loud])], flags=["Replay"],
     )  # fmt: skip
     source = altered(usual[2], "round source", 2)
     framing = altered(source, "round made", 2)
     add(
-        "guarded_mean; the first is derived from what the fourth sent",
-        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [0, 3])],
+        "clamped_mean; the first is derived from what the fourth sent",
+        "clamped_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [0, 3])],
         flags=["Copy", "Derived"],
     )  # fmt: skip
     add(
-        "guarded_mean; the fourth is alike to the first, as that is to what the fourth sent before",
-        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [source], [0])],
+        "clamped_mean; the fourth is alike to the first, as that is to what the fourth sent before",
+        "clamped_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [source], [0])],
         flags=["Copy", "Derived"],
     )  # fmt: skip
     add(
-        "guarded_mean; what the first sent came after what the fourth sent, so it is not derived",
-        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [loud], [0])],
+        "clamped_mean; what the first sent came after what the fourth sent, so it is not derived",
+        "clamped_mean", [], [framing, *usual], earlier=[((-9, -14), [source], [3]), ((-9, -14), [loud], [0])],
         flags=["Copy", "Derived"],
     )  # fmt: skip
     add(
-        "guarded_mean; the fourth is derived from what the first sent",
-        "guarded_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [3, 0])],
+        "clamped_mean; the fourth is derived from what the first sent",
+        "clamped_mean", [], [framing, *usual], earlier=[((-9, -14), [loud, source], [3, 0])],
         flags=["Copy", "Derived"],
+    )  # fmt: skip
+    add(
+        "clamped_mean; a replay of the coordinator's own entry of an earlier round", "clamped_mean", [], usual,
+        earlier=[((-9, -14), [loud, usual[2]], [3, 7])], flags=["Replay", "Root"],
     )  # fmt: skip
     past = [near(f"round past {i}", 30, 40) for i in range(6)]
     add(
-        "windowed_mean; one turns, one is new, one was away, exact copies and the coordinator's are in no sum",
-        "windowed_mean",
+        "clamped_mean; one turns, one is new, one was away, exact copies and the coordinator's are in no sum",
+        "clamped_mean",
         [],
         [*usual[:4], bytes(256 - q for q in usual[4])],
         coordinator=6,
@@ -234,19 +205,31 @@ def round_cases() -> Group:
         flags=["Window", "Trajectory"],
     )
     add(
-        "windowed_mean; of nine rounds seven are in the sums, eight in the trajectory",
-        "windowed_mean",
+        "clamped_mean; of nine rounds seven are in the sums, eight in the trajectory",
+        "clamped_mean",
         [],
         usual,
         earlier=[((-9, -14), [past[i % 6], past[(i + 1) % 6]], [i % 5, (i + 2) % 5]) for i in range(8)],
         flags=["Window", "Trajectory"],
     )
-    add("windowed_mean; the first round", "windowed_mean", [], usual, flags=["Window"])
+    add(
+        "clamped_mean; one turns, one is new, one was away; the coordinator's is the root",
+        "clamped_mean",
+        [],
+        [*usual[:4], bytes(256 - q for q in usual[4]), near("round root", 30, 10)],
+        coordinator=5,
+        earlier=[
+            ((-9, -13), [past[0], past[1], past[0], loud], [0, 1, 2, 5]),
+            ((-8, -14), [past[3], past[4], loud], [0, 4, 1]),
+        ],
+        flags=["Window", "Trajectory", "Root"],
+    )
+    add("clamped_mean; the first round", "clamped_mean", [], usual, flags=["Window"])
     nibbles = [update_file(f"round nibbles {i}", manifest, 7) for i in range(5)]
     signs = [update_file(f"round signs {i}", manifest, 1) for i in range(5)]
     add(
-        "guided_mean; width 4 after a round of width 8, with a replay",
-        "guided_mean",
+        "clamped_mean; width 4 after a round of width 8, with a replay",
+        "clamped_mean",
         [],
         nibbles,
         width=4,
@@ -255,8 +238,8 @@ def round_cases() -> Group:
         flags=["Width", "Replay", "Trajectory"],
     )
     add(
-        "windowed_mean; width 4, rounds of width 8 are in no sum",
-        "windowed_mean",
+        "clamped_mean; width 4, rounds of width 8 are in no sum",
+        "clamped_mean",
         [],
         nibbles[:4],
         width=4,
@@ -275,10 +258,9 @@ def round_cases() -> Group:
         missing=[3],
         flags=["Width", "NotDelivered"],
     )
-    add("trimmed_mean; width 4", "trimmed_mean", [1], nibbles, width=4, flags=["Width", "Trimmed"])
     add("width 4: S Q is 133", "mean", [], nibbles, width=4, scale=19, flags=["Width"], valid=False)
     add("one entry", "mean", [], usual[:1])
-    add("an entry of zeros", "clipped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
+    add("an entry of zeros", "clamped_mean", [], [bytes([128]) * 768, *usual[:2]], flags=["ZeroUpdate"])
     add(
         "nobody but the coordinator delivered",
         "mean",

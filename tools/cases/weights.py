@@ -13,6 +13,7 @@ from folkmoot.aggregation.references import (
 )
 from folkmoot.aggregation.registry import PARAMETERS, uses
 from folkmoot.protocol.hashing import keccak
+from folkmoot.protocol.policy import CLAMPED_MEAN
 from tools.cases.group import Group
 from tools.cases.values import Values
 from tools.cases.weights_by_hand import hand_picked_weights
@@ -44,6 +45,8 @@ def _case_vectors(chance: random.Random, count: int, size: int) -> list[list[int
 
 
 def _parameters(name: str, chance: random.Random, count: int) -> list[int]:
+    if name == CLAMPED_MEAN:
+        return chance.choice([[], [1], [307], [512]])
     values = {"f": chance.randint(0, max(1, count // 2)), "m": chance.choice([0, 0, 1, 2, 3, count]), "t": 1}
     return [values[parameter] for parameter in PARAMETERS[name]]
 
@@ -70,9 +73,11 @@ def weights_cases() -> Group:
         root: Sequence[int] = (), trajectory: Sequence[int] = (), earlier: Sequence[Sequence[int]] = (),
         window: Sequence[tuple[Sequence[int], int]] = (), flags: Sequence[str] = (),
         repeats: Sequence[int] = (), earlier_repeats: Sequence[int] = (),
-        earlier_by: Sequence[tuple[int, int]] = (),
+        earlier_by: Sequence[tuple[int, int]] = (), private: bool = False,
     ) -> None:  # fmt: skip
         gram = [[product(x, y) for y in vectors] for x in vectors]
+        if ReferenceKind.WINDOW in uses(name) and not window:  # as in the first round of all
+            window = [(vector, 1) for vector in vectors]
         given = {
             "rule": name, "parameters": parameters, "elements": elements,
             "tensors": [0] * len(vectors[0]) if tensors is None else tensors, "vectors": vectors,
@@ -87,10 +92,24 @@ def weights_cases() -> Group:
         if earlier_by:
             given |= {"earlierContributors": [who for who, _ in earlier_by]}
             given |= {"earlierRounds": [when for _, when in earlier_by]}
+        flagged: Values = {**given, "private": True} if private else given
         more: Values = {"gram": gram} if len(vectors) <= 9 else {}
-        group.valid(comment, given, flags, **more)
+        group.valid(comment, flagged, flags, **more)
 
     hand_picked_weights(add)
+    pair = [[30, 40], [50, -60]]
+    for comment, parameters in (
+        ("of 0", [0]),
+        ("of more than half", [513]),
+        ("and another parameter", [5, 5]),
+    ):
+        group.invalid(
+            f"a root share {comment}",
+            {
+                "rule": CLAMPED_MEAN, "parameters": parameters, "elements": [50], "tensors": [0, 0], "vectors": pair,
+                "root": [10, 20], "trajectory": [], "earlier": [], "window": pair, "windowRounds": [1, 1],
+            },
+        )  # fmt: skip
     for name in PARAMETERS:
         chance = random.Random(f"weights of {name}")  # noqa: S311  the same draws each time
         for number in range(14):

@@ -11,50 +11,82 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     many = [[60 + i % 3, i % 5] for i in range(258)]
     add(
         "the largest weight is min(2^16, floor(16843009 / k)): k = 258",
-        "clipped_mean",
+        "clamped_mean",
         [],
         many,
         flags=["UnitCap"],
     )
-    add("k = 257: the unit is still 2^16 ", "clipped_mean", [], many[:257], flags=["UnitCap"])
-    add("all updates are 0: every weight is 1", "clipped_mean", [], [[0, 0], [0, 0]], flags=["ZeroUpdate"])
-    add("an update of zeros", "clipped_mean", [], [[0, 0], [3, 4], [30, 40]], flags=["ZeroUpdate"])
+    add("k = 257: the unit is still 2^16 ", "clamped_mean", [], many[:257], flags=["UnitCap"])
+    add("all updates are 0: every weight is 1", "clamped_mean", [], [[0, 0], [0, 0]], flags=["ZeroUpdate"])
+    add("an update of zeros", "clamped_mean", [], [[0, 0], [3, 4], [30, 40]], flags=["ZeroUpdate"])
     plain = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [61, 3, 8, -11]]
     for size in (160 * 16 - 1, 160 * 16, 31, 32, 300, 50):
         add(
-            f"the ratio of copies with {size} coordinates", "guarded_mean", [],
+            f"the ratio of copies with {size} coordinates", "clamped_mean", [],
             [*plain, [59, 11, 0, 4]], [size], flags=["Copy"],
         )  # fmt: skip
-    add("an exact copy among two", "guarded_mean", [], [[5, 6], [10, 12]], flags=["Copy"])
+    apart = [[60, 10, 0], [-40, 30, 5], [-8, -52, 12], [3, 3, -28]]
+    for comment, alike_to in (
+        ("one is like the root-set update", (-30, 40, 9)),
+        ("it is a zero update", (0, 0, 0)),
+        ("it is like two", (20, -5, -20)),
+    ):
+        add(f"a root share: {comment}", "clamped_mean", [307], apart, [50], root=alike_to)
     add(
-        "two that are nearly the same are no copies", "guarded_mean", [], [[60, 61], [61, 60]], flags=["Copy"]
+        "a root share: a cosine below 0 is none",
+        "clamped_mean",
+        [512],
+        [[60, 9], [40, 30]],
+        [50],
+        root=(-9, 1),
+    )
+    add("a root share where there is no root-set update", "clamped_mean", [512], apart, [50])
+    add("an exact copy among two", "clamped_mean", [], [[5, 6], [10, 12]], flags=["Copy"])
+    add(
+        "two that are nearly the same are no copies", "clamped_mean", [], [[60, 61], [61, 60]], flags=["Copy"]
     )
     add(
         "a copy of a copy is a copy of the first",
-        "guarded_mean",
+        "clamped_mean",
         [],
         [plain[0], *plain, plain[0]],
         flags=["Copy"],
     )
     add(
-        "near the one that was left out only: no copy", "guarded_mean", [],
+        "near the one that was left out only: no copy", "clamped_mean", [],
         [[100, 0, 0, 5], [100, 18, 0, 5], [100, 36, 0, 5], [60, -50, 30, 0], [50, 0, -60, 20]], flags=["Copy"],
     )  # fmt: skip
     for factor in (1, 2):
         add(
-            f"a replay of an earlier round, times {factor}", "guarded_mean", [], plain,
+            f"a replay of an earlier round, times {factor}", "clamped_mean", [], plain,
             earlier=[[factor * q for q in plain[2]]], flags=["Replay"],
         )  # fmt: skip
+    add(
+        "all are replays: nobody is excluded, and all have the numbers", "clamped_mean", [], plain[:3],
+        earlier=[*plain[:3], [1, 2, 3, 4]], flags=["Replay"],
+    )  # fmt: skip
+    for repeats_of_equal in ((65_536, 65_535), (65_535, 65_536)):
+        add(
+            f"of two equal likenesses the first counts: repeat cosines {repeats_of_equal}", "clamped_mean", [],
+            [[100, 0, 0, 17], [0, 100, 0, 3], [0, 3, 100, 0], [2, 0, 7, 100]], [1 << 18],
+            repeats=[65_536] * 4, earlier=[[100, 0, 0, 0], [100, 0, 0, 0]], earlier_repeats=repeats_of_equal,
+            flags=["Replay", "Noise"],
+        )  # fmt: skip
+    add(
+        "a replay of what another sent is not derived as well", "clamped_mean", [],
+        [[100, 0, 0, 7], [0, 100, 0, 3], [0, 3, 100, 0], [2, 0, 7, 100]], [1 << 18],
+        earlier=[[0, 3, 100, 0], [0, 50, 0, 90]], earlier_by=[(0, 0), (2, 0)], flags=["Replay", "Derived"],
+    )  # fmt: skip
     for earlier_repeat in (60_000, 40_000, 9_000):
         add(
-            f"noise: a repetition has a cosine of about {earlier_repeat}", "guarded_mean", [],
+            f"noise: a repetition has a cosine of about {earlier_repeat}", "clamped_mean", [],
             [[40, 3, -9, 2], [38, 8, -14, 9], [10, 50, 3, -40], [5, -9, 60, 33]], [1 << 17],
             repeats=[61_000, 60_500, 62_000, 61_500], earlier=[[42, -3, -6, 12], [7, 30, 50, -20]],
             earlier_repeats=[earlier_repeat, 61_000], flags=["Copy", "Replay", "Noise"],
         )  # fmt: skip
     for size in (1 << 12, 1 << 15, 1 << 18, 1 << 20):
         add(
-            f"noise: copies of the round with {size} coordinates", "guided_mean", [],
+            f"noise: copies of the round with {size} coordinates", "clamped_mean", [],
             [[40, 3, -9, 2], [36, 12, -20, 9], [10, 50, 3, -40], [5, -9, 60, 33], [50, 50, 50, 51]], [size],
             repeats=[50_000, 52_500, 48_000, 51_500, 65_536], flags=["Copy", "Noise"],
         )  # fmt: skip
@@ -63,13 +95,13 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         (64_880, "of all: a copy"),
     ):
         add(
-            f"noise {why}", "guarded_mean", [],
+            f"noise {why}", "clamped_mean", [],
             [[100, 0, 0, 0], [91, 36, 0, 0], [0, 0, 100, 0], [0, 0, 0, 100], [0, 60, -80, 0]], [1 << 10],
             repeats=[64_880, 64_880, others, others, others], flags=["Copy", "Noise"],
         )  # fmt: skip
     for repeat in (65_500, 60_000, 20_000):
         add(
-            f"noise of {repeat}: all are alike, two are parallel", "guarded_mean", [],
+            f"noise of {repeat}: all are alike, two are parallel", "clamped_mean", [],
             [[90, 10, 0, 0], [91, 9, 1, 0], [89, 10, 1, 1], [91, 9, 1, 0], [90, 9, 0, 2]], [1 << 16],
             repeats=[repeat] * 5, earlier=[[180, 20, 0, 0], [90, 12, 4, 0]], earlier_repeats=[repeat, repeat],
             flags=["Copy", "Replay", "Noise"],
@@ -148,12 +180,12 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     ]
     for why, rows, size, rounded, before, earlier_rounded in drawn:
         add(
-            f"noise, drawn near a threshold: {why}", "guarded_mean", [], rows, [size], repeats=rounded,
+            f"noise, drawn near a threshold: {why}", "clamped_mean", [], rows, [size], repeats=rounded,
             earlier=before, earlier_repeats=earlier_rounded, flags=["Copy", "Replay", "Noise"],
         )  # fmt: skip
     add(
         "near an earlier update, but no replay",
-        "guarded_mean",
+        "clamped_mean",
         [],
         plain,
         earlier=[[57, 2, -12, 3]],
@@ -161,12 +193,12 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     )
     for size in (2560, 640, 63, 64):
         add(
-            f"nearly a replay with {size} coordinates", "guarded_mean", [], plain, [size],
+            f"nearly a replay with {size} coordinates", "clamped_mean", [], plain, [size],
             earlier=[[58, 1, -12, 3], [-58, 1, 3, 0]], flags=["Replay"],
         )  # fmt: skip
     for name, q in (("the same direction is a replay", 200), ("near an earlier one is none", 100)):
         add(
-            f"of two updates, {name}", "guarded_mean", [], [[100, 0, 0, 0], [0, 0, 90, 4]], [2560],
+            f"of two updates, {name}", "clamped_mean", [], [[100, 0, 0, 0], [0, 0, 90, 4]], [2560],
             earlier=[[q // 2, 0 if q == 200 else 3, 0, 0]], flags=["Replay"],
         )  # fmt: skip
     first, second, aside = [100, 0, 0, 0], [100, 35, 0, 0], [[0, 0, 90, 0], [3, 0, 0, 90]]
@@ -211,7 +243,7 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     }  # fmt: skip
     for why, (pair, before, by) in made.items():
         add(
-            f"made before: {why}", "guarded_mean", [], [*pair, *aside],
+            f"made before: {why}", "clamped_mean", [], [*pair, *aside],
             earlier=before, earlier_by=by, flags=["Copy", "Derived"],
         )  # fmt: skip
     noisy: dict[str, tuple[int, list[list[int]], list[tuple[int, int]]]] = {
@@ -224,30 +256,19 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     }  # fmt: skip
     for why, (size, before, by) in noisy.items():
         add(
-            f"made before: {why}", "guarded_mean", [], [first, [100, 45, 0, 0], *aside], [size],
+            f"made before: {why}", "clamped_mean", [], [first, [100, 45, 0, 0], *aside], [size],
             repeats=[62_000] * 4, earlier=before, earlier_repeats=[62_000] * len(before), earlier_by=by,
             flags=["Copy", "Derived", "Noise"],
         )  # fmt: skip
     add(
-        "in a small model the ratio is at least 1", "guarded_mean", [],
+        "in a small model the ratio is at least 1", "clamped_mean", [],
         [[100, 0, 0, 0], [100, 4, 0, 0], [3, 0, 90, 0], [0, 5, 0, 90]], [10], flags=["Copy"],
     )  # fmt: skip
-    add("a negative median counts as 0", "guarded_mean", [], [[60, 0], [47, 37], [-60, -10]], flags=["Copy"])
-    add(
-        "mix: an update is its own nearest, also among copies",
-        "nnm",
-        [2, 0],
-        [[1, 0]] * 4,
-        flags=["Mix", "Tie"],
-    )
-    add(
-        "the veto takes the later of equal ones", "root_veto", [1],
-        [[60, 5, 0], [61, -5, 9], [-60, 7, 0], [-60, 0, 7], [58, 9, 30]], [10], root=[9, 0, 0], flags=["Root", "Tie"],
-    )  # fmt: skip
+    add("a negative median counts as 0", "clamped_mean", [], [[60, 0], [47, 37], [-60, -10]], flags=["Copy"])
     back = [[60, 30], [60, -30], [-60, 30]]
     add(
         "exactly at the threshold of the trajectory",
-        "guided_mean",
+        "clamped_mean",
         [],
         back,
         [10],
@@ -255,19 +276,15 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         flags=["Trajectory"],
     )
     add(
-        "geometric_median: the least distance is rounded up", "geometric_median", [],
-        [[7, -107], [20, -24], [51, -46], [21, 58], [74, 97], [46, -118], [3, -19]], flags=["Iterated"],
-    )  # fmt: skip
-    add(
         "multi_krum: exactly 2 f + 2",
         "multi_krum",
         [2, 0],
         [[10, 0], [11, 0], [13, 0], [40, 0], [41, 0], [91, 5]],
     )
-    add("only replays", "guarded_mean", [], plain[:2], earlier=plain[:2], flags=["Replay"])
+    add("only replays", "clamped_mean", [], plain[:2], earlier=plain[:2], flags=["Replay"])
     add(
         "the negative of an earlier update is no replay",
-        "guarded_mean",
+        "clamped_mean",
         [],
         plain,
         earlier=[[-58, 0, 12, -3]],
@@ -277,78 +294,55 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     for size in (50, 64 * 32 - 32, 64 * 32, 500, 100_000):
         for last in ([1, -60, 5, 0], [8, -60, 5, 0], [14, -60, 5, 0]):
             add(
-                f"an uncorrelated update with {size} coordinates, cosine about {last[0]}/60", "guarded_mean", [],
+                f"an uncorrelated update with {size} coordinates, cosine about {last[0]}/60", "clamped_mean", [],
                 [*noise, last], [size], flags=["Uncorrelated"],
             )  # fmt: skip
+    for size in (5300, 5600):  # 16 times the average of noise
+        add(
+            f"an update with {size} coordinates, about as uncorrelated as noise", "clamped_mean", [],
+            [*noise, [1, -60, 5, 0]], [size], flags=["Uncorrelated"],
+        )  # fmt: skip
+    add(
+        "an uncorrelated update, where updates are private", "clamped_mean", [],
+        [*noise, [1, -60, 5, 0]], [64 * 32], private=True, flags=["Uncorrelated"],
+    )  # fmt: skip
+    add(
+        "an uncorrelated update of three", "clamped_mean", [],
+        [[60, 30, 0, 1], [60, -30, 3, 3], [1, -1, 60, 0]], [64 * 32], flags=["Uncorrelated"],
+    )  # fmt: skip
     add(
         "an opposite update is correlated",
-        "guarded_mean",
+        "clamped_mean",
         [],
         [*noise, [-60, 1, 0, 0]],
         flags=["Uncorrelated"],
     )
-    add("of two none is uncorrelated", "guarded_mean", [], [[60, 0], [0, 60]], flags=["Uncorrelated"])
+    add("of two none is uncorrelated", "clamped_mean", [], [[60, 0], [0, 60]], flags=["Uncorrelated"])
     add(
-        "a tensor that exactly half of the updates change does not count", "guarded_mean", [],
+        "a tensor that exactly half of the updates change does not count", "clamped_mean", [],
         [[60, 1, 0], [60, 2, 0], [59, 3, 5], [61, 9, 4]], [50, 4096], [0, 0, 1], flags=["Dimensions"],
     )  # fmt: skip
     add(
-        "a tensor that more than half change counts", "guarded_mean", [],
+        "a tensor that more than half change counts", "clamped_mean", [],
         [[60, 1, 1], [60, 2, 0], [59, 3, 5], [61, 9, 4]], [50, 4096], [0, 0, 1], flags=["Dimensions"],
     )  # fmt: skip
     core = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [10, 60, 0, 0], [-60, 20, 30, 3]]
-    for last in ([-20, 70, 0, 0], [-7, 70, 9, 1], [-60, 20, 30, 3], [0, 70, -9, 20]):
-        add(f"outside of the core: {last}", "guarded_mean", [], [*core[:4], last], flags=["Core"])
-        add(
-            f"outside of the core with a trajectory: {last}",
-            "guided_mean",
-            [],
-            [*core[:4], last],
-            trajectory=[80, 2, 1, 1],
-            flags=["Core", "Trajectory"],
-        )
-    add(
-        "the core's factors are those of the core alone",
-        "guarded_mean",
-        [],
-        [[120, 10, 0, 4], *core[1:], [9, 9, 60, 0]],
-        flags=["Core"],
-    )
-    add(
-        "a tie of cosines: the earlier pair joins first",
-        "majority",
-        [],
-        [[1, 0], [0, 1], [-1, 0], [0, -1]],
-        flags=["Tie"],
-    )
-    add(
-        "a tie of cosines among five",
-        "majority",
-        [],
-        [[5, 0], [0, 5], [5, 5], [-5, 5], [-5, 0]],
-        flags=["Tie"],
-    )
-    add(
-        "a majority of four is three",
-        "majority",
-        [],
-        [[60, 0], [59, 5], [0, 60], [5, 59]],
-        flags=["Majority"],
-    )
     settled = [[60, 10, 0, 4], [-40, 30, 5, 0], [-8, -52, 12, 3], [3, 3, -28, 41], [-15, 9, 11, -48]]
     for trajectory_ in ([7, -3, 9, 12], [80, 2, 1, 1], [-9, 60, 3, 0], [30, 30, -30, -10]):
         add(
             f"cosines with the trajectory {trajectory_}",
-            "guided_mean",
+            "clamped_mean",
             [],
             settled,
             trajectory=trajectory_,
             flags=["Trajectory"],
         )
-    add("one update and a trajectory", "guided_mean", [], [[60, 1]], trajectory=[50, 2], flags=["Trajectory"])
+    add(
+        "one update and a trajectory", "clamped_mean", [], [[60, 1]], trajectory=[50, 2], flags=["Trajectory"]
+    )
     add(
         "one update against the trajectory",
-        "guided_mean",
+        "clamped_mean",
         [],
         [[60, 1]],
         trajectory=[-50, 2],
@@ -356,7 +350,7 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     )
     add(
         "two updates, one against the trajectory",
-        "guided_mean",
+        "clamped_mean",
         [],
         [[60, 1], [-30, 50]],
         trajectory=[50, 2],
@@ -364,33 +358,23 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
     )
     add(
         "antiparallel to the trajectory",
-        "guided_mean",
+        "clamped_mean",
         [],
         [[60, 0], [60, 1], [-60, 0]],
         trajectory=[1, 0],
         flags=["Trajectory"],
     )
     add(
-        "a zero trajectory: multipliers outside of the core have their floor",
-        "guided_mean",
+        "a zero trajectory",
+        "clamped_mean",
         [],
         core,
         trajectory=[0, 0, 0, 0],
         flags=["Trajectory"],
     )
-    for name in ("fltrust", "root_cosine", "root_guard", "rooted_mean", "root_veto"):
-        parameters = [1] if name == "root_veto" else []
-        for root in ([50, 0, 3, 1], [-50, 3, 0, 2], [0, 0, 0, 0], [3, 50, 9, 0], [1, 0, 0, 0]):
-            add(
-                f"{name}, root {root}",
-                name,
-                parameters,
-                core,
-                root=root,
-                trajectory=[70, 9, 0, 0],
-                flags=["Root"],
-            )
-        add(f"{name} without a root", name, parameters, core, trajectory=[70, 9, 0, 0], flags=["Root"])
+    for root in ([50, 0, 3, 1], [-50, 3, 0, 2], [0, 0, 0, 0], [3, 50, 9, 0], [1, 0, 0, 0]):
+        add(f"root {root}", "clamped_mean", [], core, root=root, trajectory=[70, 9, 0, 0], flags=["Root"])
+    add("without a root", "clamped_mean", [], core, trajectory=[70, 9, 0, 0], flags=["Root"])
     back_ = [[60, 10], [60, -9], [58, 3], [-60, 4], [9, 60]]
     for comment, sums_, rounds_, trajectory__ in (
         ("the sums are the updates", back_, [1] * 5, [60, 0]),
@@ -403,85 +387,22 @@ def hand_picked_weights(add: Callable[..., None]) -> None:
         ("two", [[9, 1], [-9, 5]], [2, 7], [60, 0]),
         ("one", [[9, 1]], [1], []),
     ):
-        add(
-            f"windowed_mean; {comment}",
-            "windowed_mean",
-            [],
-            back_[: len(sums_)],
-            [50],
-            trajectory=trajectory__,
-            window=list(zip(sums_, rounds_, strict=True)),
-            flags=["Window"],
-        )
+        for root_ in ([], [50, -20]):
+            add(
+                f"clamped_mean; {comment}; root {root_}", "clamped_mean", [], back_[: len(sums_)], [50],
+                root=root_, trajectory=trajectory__, window=list(zip(sums_, rounds_, strict=True)),
+                flags=["Window"],
+            )  # fmt: skip
     add(
-        "a short update is lengthened 16 times at most",
-        "fltrust",
-        [],
-        [[1, 0], [100, 3], [99, -5]],
-        root=[9, 1],
-        flags=["Root"],
-    )
-    add(
-        "an update at a right angle to the root is left out",
-        "root_cosine",
-        [],
-        [[60, 0], [0, 60], [59, 9]],
-        [50],
-        root=[9, 0],
-        flags=["Root"],
-    )
-    add(
-        "the veto takes the worst first, of equal ones the later",
-        "root_veto",
-        [1],
-        [[60, 5], [61, -5], [-60, 7], [-60, 7], [58, 9]],
-        [50],
-        root=[9, 0],
-        flags=["Root", "Tie"],
-    )
-    add(
-        "the veto takes f and no more",
-        "root_veto",
-        [2],
-        [[60, 5], [61, -5], [-60, 9], [-60, -9], [-58, 8]],
-        [50],
-        root=[9, 0],
-        flags=["Root"],
-    )
-    add(
-        "a cosine of 0 is not vetoed",
-        "root_veto",
-        [2],
-        [[60, 5], [61, -5], [0, 60], [0, -50], [55, 8]],
-        [50],
-        root=[9, 0],
-        flags=["Root"],
-    )
+        "clamped_mean; 200 equal updates of 256: sums and products are as large as they get", "clamped_mean", [],
+        [[127, 0]] * 200 + [[0, 127 - i % 7] for i in range(56)], [50], root=[127, 1], trajectory=[127, 2],
+        window=[([1016, i % 3], 8) for i in range(200)] + [([i % 9, -1016], 1 + i % 8) for i in range(56)],
+        flags=["Window", "UnitCap"],
+    )  # fmt: skip
     line = [[10, 0], [11, 0], [13, 0], [40, 0], [90, 0], [91, 5]]
     for f, m in ((0, 0), (1, 0), (1, 2), (2, 3), (9, 1), (2, 6), (1, 1)):
-        add(f"mix with f = {f}, m = {m}", "nnm", [f, m], line, flags=["Mix"])
         add(f"multi_krum with f = {f}, m = {m}", "multi_krum", [f, m], line, flags=["Krum"])
-    add(
-        "mix: of equal distances the earlier is nearer",
-        "nnm",
-        [2, 0],
-        [[10, 0], [12, 0], [8, 0], [10, 2], [10, -2]],
-        flags=["Mix", "Tie"],
-    )
-    add("mix: equal scores", "nnm", [1, 2], [[10, 0], [-10, 0], [0, 10], [0, -10]], flags=["Mix", "Tie"])
     add("multi_krum: fewer than 2 f + 3", "multi_krum", [3, 0], line, flags=["Krum"])
     add("multi_krum: exactly 2 f + 3", "multi_krum", [2, 0], [*line, [12, 1]], flags=["Krum"])
     add("multi_krum: two updates and m = 1", "multi_krum", [0, 1], line[:2], flags=["Krum"])
     add("multi_krum: one update", "multi_krum", [1, 1], line[:1], flags=["Krum"])
-    add("geometric_median of equal updates", "geometric_median", [], [[3, 4]] * 3, flags=["Iterated"])
-    add("geometric_median with one far away", "geometric_median", [], line, flags=["Iterated"])
-    add("centered_clipping with one far away", "centered_clipping", [], line, flags=["Iterated"])
-    add("trimmed: zeros do not count", "trimmed_mean", [1], [[0, 0], [1, 2], [3, 4]], flags=["Trimmed"])
-    add("trimmed: all are zeros", "trimmed_mean", [1], [[0, 0], [0, 0]], flags=["Trimmed"])
-    add(
-        "guarded_trimmed_mean leaves out a copy",
-        "guarded_trimmed_mean",
-        [1],
-        [plain[0], *plain],
-        flags=["Trimmed", "Copy"],
-    )

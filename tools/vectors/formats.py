@@ -218,12 +218,13 @@ def budget_section() -> dict[str, Any]:
 
 def anchor_section() -> dict[str, Any]:
     """The anchor's hash."""
-    weights = [1, 0, 3, (1 << 24)]
+    weights, pays = [1, 0, 3, (1 << 24)], [65536, 0, 1, 40000]
     roots = [stream(f"anchor {i}", 32) for i in range(6)]
-    anchor = Anchor(tuple(weights), 13, *roots)
+    anchor = Anchor(tuple(weights), tuple(pays), 13, *roots)
     return {
-        "about": "weightsHash and anchorHash, and the anchorHash of an anchor without entries.",
+        "about": "weightsHash, paysHash and anchorHash; the anchorHash without pays, and without entries.",
         "weights": text(weights),
+        "pays": text(pays),
         "delivered": str(anchor.delivered),
         "meanRoot": hexed(roots[0]),
         "stateRoot": hexed(roots[1]),
@@ -232,6 +233,8 @@ def anchor_section() -> dict[str, Any]:
         "artifactsHash": hexed(roots[4]),
         "entriesRoot": hexed(roots[5]),
         "weightsHash": hexed(anchor.weights_hash),
+        "paysHash": hexed(anchor.pays_hash),
         "anchorHash": hexed(anchor.hash),
-        "emptyAnchorHash": hexed(Anchor((), 13, *roots).hash),
+        "unpaidAnchorHash": hexed(Anchor(tuple(weights), (), 13, *roots).hash),
+        "emptyAnchorHash": hexed(Anchor((), (), 13, *roots).hash),
     }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from folkmoot.aggregation.form import Form
+from folkmoot.aggregation.clamped_sum import rank_of, ranked_magnitudes, sum_clamped
+from folkmoot.aggregation.form import mean_of_updates
 from folkmoot.aggregation.weighted_sum import aggregate_of, sum_lanes
 from folkmoot.protocol import exponents as next_round
 from folkmoot.protocol import outer_step as optimizer
@@ -26,7 +27,8 @@ def weighted_sum_section() -> dict[str, Any]:
     data = [update_file(f"sum {i}", manifest) for i in range(4)]
     data[3] = bytes([255]) * LEAF
     weights = [1, 0, 70_000, MAX_WEIGHT_SUM - 70_001]
-    lanes = sum_lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
+    readers = [MemoryUpdate(update) for update in data]
+    lanes = sum_lanes(readers, weights, 0, 1)
     return {
         "about": "Section 9: updates of one leaf, the lanes U, the aggregate A and the mean's leaf, with a mean "
         "scale of 1. The weights add up to the largest sum.",
@@ -35,41 +37,49 @@ def weighted_sum_section() -> dict[str, Any]:
         "weightSum": str(sum(weights)),
         "lanes": text(lanes[0]),
         "aggregate": text(aggregate_of(lanes, sum(weights))),
-        "leaf": hexed(Form().mean([MemoryUpdate(update) for update in data], weights, 1, 0, 1).tobytes()),
+        "leaf": hexed(mean_of_updates("mean", readers, weights, 1, 0, 1).tobytes()),
     }
 
 
-def trimmed_case(trim: int, weights: Sequence[int], data: Sequence[bytes], scale: int = 1) -> dict[str, Any]:
-    """The trimmed sum of updates of one leaf."""
-    form = Form(trim)
-    lanes = form.lanes([MemoryUpdate(update) for update in data], weights, 0, 1)
-    divisor = form.divisor(weights)
+def clamped_case(weights: Sequence[int], data: Sequence[bytes], scale: int = 1) -> dict[str, Any]:
+    """The clamped sum of updates of one leaf, and the magnitudes that a proof brings."""
+    readers = [MemoryUpdate(update) for update in data]
+    lanes = sum_clamped(readers, weights, 0, 1)
+    included = np.stack(
+        [reader.read(0, 1).reshape(-1) for reader, weight in zip(readers, weights, strict=True) if weight]
+    )
     return {
-        "trim": str(trim),
         "updates": hexes(data),
         "weights": text(weights),
-        "divisor": str(divisor),
+        "weightSum": str(sum(weights)),
         "meanScale": str(scale),
+        "magnitudes": hexed(ranked_magnitudes(included, rank_of(len(included))).tobytes()),
         "lanes": text(lanes[0]),
-        "aggregate": text(aggregate_of(lanes, divisor)),
-        "leaf": hexed(form.mean([MemoryUpdate(update) for update in data], weights, scale, 0, 1).tobytes()),
+        "aggregate": text(aggregate_of(lanes, sum(weights))),
+        "leaf": hexed(mean_of_updates("clamped_mean", readers, weights, scale, 0, 1).tobytes()),
     }
 
 
-def trimmed_sum_section() -> dict[str, Any]:
-    """Section 9, trimmed sums."""
+def clamped_sum_section() -> dict[str, Any]:
+    """Section 9, clamped sums."""
     manifest = Manifest("sum", (Tensor("w", (LEAF,)),))
-    data = [update_file(f"trimmed {i}", manifest) for i in range(5)]
-    few = [update_file(f"few values {i}", manifest, 1) for i in range(5)]  # most values are equal
-    most, least = bytes([255]) * LEAF, bytes([1]) * LEAF
+    data = [update_file(f"clamped {i}", manifest, 1 + 40 * (i % 4)) for i in range(7)]
+    small = [update_file(f"small {i}", manifest, 1) for i in range(6)]
+    nibbles = [update_file(f"nibbles {i}", manifest, 7) for i in range(5)]
+    most, least, zeros = (bytes([value]) * LEAF for value in (255, 1, 128))
     return {
-        "about": "Section 9: as weightedSum, for the rules with a trimmed sum and the parameter trim; divisor is W'. "
-        "usual: two of seven updates at the edges, one that does not count. ties: most values are equal, with the mean "
-        "scale meanScale. lowered: of four values two are left, whatever trim is. one: nothing can be trimmed.",
-        "usual": trimmed_case(2, [1, 1, 0, 1, 1, 1, 1], [most, *data, least]),
-        "ties": trimmed_case(1, [1] * 5, few, 7),
-        "lowered": trimmed_case((1 << 32) - 1, [1, 1, 1, 0, 1], data),
-        "one": trimmed_case(3, [0, 1], data[:2]),
+        "about": "Section 9: as weightedSum, for the rule with a clamped sum; magnitudes are the lower medians of "
+        "|q| over the entries with a weight above 0. usual: of seven updates one does not count. half: three of six "
+        "hold the only values other than 0, and count one step. majority: four of six do, and count whole. edges: the "
+        "largest and the smallest values among small ones, with the largest sum of weights. nibbles and steps: widths "
+        "4 and 2 with their mean scales. two: of two updates the smaller one decides.",
+        "usual": clamped_case([60_000, 1, 0, 65_536, 30_000, 9, 12_345], data),
+        "half": clamped_case([5, 6, 3, 3, 3, 3], [most, least, most, *[zeros] * 3]),
+        "majority": clamped_case([5, 6, 3, 3, 3, 3], [most, least, most, least, *[zeros] * 2]),
+        "edges": clamped_case([65_536, MAX_WEIGHT_SUM - 65_539, 1, 1, 1], [most, least, *small[:3]]),
+        "nibbles": clamped_case([7, 1, 2, 65_536, 3], nibbles, 18),
+        "steps": clamped_case([7, 1, 2, 65_536, 3, 1], small, 127),
+        "two": clamped_case([3, 40_000], [most, small[0]]),
     }
 
 

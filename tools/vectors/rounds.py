@@ -33,6 +33,15 @@ from tools.vectors.values import (
     update_file,
 )
 
+PRIVACY = {
+    "learning_rate": 0.1,
+    "privacy": {
+        "unit": "record", "adjacency": "add-remove", "noise1024": 6369, "steps": 40, "B0": 600, "clip": 1.5, "grid": 3,
+        "delta": 1e-4,
+    },
+}  # fmt: skip
+"""Training settings of the private round."""
+
 
 def round_section() -> dict[str, Any]:
     """A whole small round."""
@@ -68,7 +77,7 @@ def round_section() -> dict[str, Any]:
         mean_sink=sink,
     )
     trees = [merkle.update_tree(np.frombuffer(update, dtype=np.uint8)) for update in data]
-    private = Manifest("round", manifest.arrays, {"privacy": {"noise1024": 6369}})
+    private = Manifest("round", manifest.arrays, PRIVACY)
     own = state.root(private.hash)
     noisy = rounds.compute_round(
         private,

@@ -18,7 +18,13 @@ from folkmoot.aggregation.gram_tree import (
     update_block,
 )
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.references import Reference, ReferencedFacts, compared_leaves, references
+from folkmoot.aggregation.references import (
+    Reference,
+    ReferencedFacts,
+    Windows,
+    compared_leaves,
+    references,
+)
 from folkmoot.aggregation.registry import rule
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.protocol import merkle
@@ -187,26 +193,56 @@ def stages_case(
     elements: Sequence[int],
     vectors: Sequence[Sequence[int]],
     trajectory: Sequence[int] | None = None,
+    *,
+    root: Sequence[int] | None = None,
+    window: Sequence[tuple[Sequence[int], int]] = (),
+    share: int = 0,
 ) -> dict[str, Any]:
-    """What guided_mean makes of small vectors that stand for updates of a model with these elements."""
-    gram = tuple(tuple(product(x, y) for y in vectors) for x in vectors)
+    """What clamped_mean makes of small vectors that stand for updates of a model with these elements.
+
+    ``window`` has the sum of each contributor and the number of updates in it; the updates where it is empty.
+    """
+
+    def squares_of(rows: Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(product(x, y) for y in rows) for x in rows)
+
+    def compared(one: Sequence[int] | None, rows: Sequence[Sequence[int]]) -> Reference | None:
+        if one is None:
+            return None
+        return Reference(tuple(product(one, row) for row in rows), product(one, one))
+
+    def told(name: str, one: Reference | None) -> dict[str, Any]:
+        return {
+            f"{name}Products": [] if one is None else text(one.products),
+            f"{name}Square": "0" if one is None else str(one.square),
+        }
+
+    sums = [one for one, _ in window] or vectors
+    rounds = tuple(count for _, count in window) or (1,) * len(vectors)
+    gram, window_gram = squares_of(vectors), squares_of(sums)
     absolute = tuple((sum(map(abs, vector)), *([0] * (len(elements) - 1))) for vector in vectors)
-    compared = None
-    if trajectory is not None:
-        compared = Reference(
-            tuple(product(trajectory, vector) for vector in vectors), product(trajectory, trajectory)
-        )
-    squares = tuple(row[i] for i, row in enumerate(gram))
-    facts = ReferencedFacts(gram, squares, absolute, trajectory=compared, elements=tuple(elements))
-    results = rule("guided_mean")(facts, ())
+    by_window, rooted = compared(trajectory, sums), compared(root, vectors)
+    facts = ReferencedFacts(
+        gram,
+        tuple(row[i] for i, row in enumerate(gram)),
+        absolute,
+        root=rooted,
+        trajectory=compared(trajectory, vectors),
+        window=Windows(window_gram, by_window, rounds),
+        elements=tuple(elements),
+    )
+    results = rule("clamped_mean")(facts, (share,) if share else ())
     return {
         "about": label,
         "elements": text(elements),
         "count": str(len(vectors)),
+        "rootShare": str(share),
         "sumAbsolute": text(value for row in absolute for value in row),
         "gram": text(product for row in gram for product in row),
-        "trajectoryProducts": [] if compared is None else text(compared.products),
-        "trajectorySquare": "0" if compared is None else str(compared.square),
+        "windowGram": text(product for row in window_gram for product in row),
+        "windowRounds": text(rounds),
+        **told("trajectory", by_window),
+        **told("root", rooted),
         "weights": text(result.weight for result in results),
         "reasons": [result.reason.value for result in results],
     }
@@ -216,12 +252,14 @@ def stages_section() -> dict[str, Any]:
     """Section 8.1, stages."""
     agreed = [[60, 10, 0, 4], [60, -9, 5, 0], [58, 0, -12, 3], [61, 3, 8, -11], [-60, 5, 2, 3]]
     settled = [[60, 10, 0, 4], [-40, 30, 5, 0], [-8, -52, 12, 3], [3, 3, -28, 41], [-15, 9, 11, -48]]
-    near = [[60, 10, 0, 0], [57, 18, 4, 2], [30, -50, 0, 7], [20, 5, 60, 0], [45, 30, 0, -40]]
     noise = [[50, 40, 0, 1], [60, 0, 3, 30], [41, 5, 0, -42], [8, 60, 0, 23], [1, -1, 60, 0]]
+    near = [[60, 10, 0, 0], [57, 18, 4, 2], [30, -50, 0, 7], [20, 5, 60, 0], [45, 30, 0, -40]]
     return {
-        "about": "Section 8.1: what guided_mean makes of count delivered updates: the elements of each tensor, sum |q| "
-        "(update by update, tensor by tensor), the Gram matrix (row by row), the products with the trajectory "
-        "(none: there is no trajectory) and its square. There are no earlier rounds.",
+        "about": "Section 8.1: what clamped_mean makes of count delivered updates: the elements of each tensor, "
+        "sum |q| (update by update, tensor by tensor), the Gram matrices of the updates and of the window sums (row "
+        "by row), the number of updates in each sum, the products of the trajectory with the sums (none: there is no "
+        "trajectory) and its square, those of the root-set update with the updates, and the parameter s as "
+        "rootShare (0: the policy has none). No update was sent before.",
         "settledNoTrajectory": stages_case("the first round", (50,), settled),
         "settledTrajectory": stages_case(
             "cosines with the trajectory scatter around 0", (50,), settled, (7, -3, 9, 12)
@@ -229,13 +267,38 @@ def stages_section() -> dict[str, Any]:
         "againstTrajectory": stages_case(
             "the last one has a negative cosine with the trajectory", (50,), agreed, (80, 2, 1, 1)
         ),
-        "noTrajectory": stages_case("the same in the first round: the core excludes it", (50,), agreed),
-        "zeroTrajectory": stages_case(
-            "the same where the model has not moved: the core leaves nobody out", (50,), agreed, (0,) * 4
+        "noTrajectory": stages_case("the same in the first round", (50,), agreed),
+        "zeroTrajectory": stages_case("the same where the model has not moved", (50,), agreed, (0,) * 4),
+        "windows": stages_case(
+            "the last one turned in this round, and is new",
+            (50,),
+            agreed,
+            (80, 2, 1, 1),
+            window=[*(([8 * q for q in one], 8) for one in agreed[:4]), ([60, -5, 2, 3], 1)],
         ),
+        "turnedBefore": stages_case(
+            "the last one agrees in this round only",
+            (50,),
+            [*agreed[:4], [61, 2, 1, 0]],
+            (80, 2, 1, 1),
+            window=[*(([8 * q for q in one], 8) for one in agreed[:4]), ([-300, 9, 8, 2], 6)],
+        ),
+        "alike": stages_case(
+            "three that are alike share",
+            (50,),
+            [[60, 9], [60, 8], [60, 7], [9, 60], [60, -50]],
+            (30, 9),
+            window=[([80, 2], 8), ([80, 3], 8), ([80, 1], 8), ([5, 60], 7), ([40, -60], 8)],
+        ),
+        "root": stages_case("with a root-set update", (50,), settled, (7, -3, 9, 12), root=(30, -20, 5, 9)),
+        "rootShare": stages_case(
+            "the root set gives out weight", (50,), settled, (7, -3, 9, 12), root=(30, -20, 5, 9), share=307
+        ),
+        "rootZero": stages_case("a root-set update of zeros", (50,), settled, (7, -3, 9, 12), root=(0,) * 4),
         "copyLarge": stages_case("the second is a copy in a large model", (4096,), near),
         "copySmall": stages_case("it is none in a small one", (50,), near),
         "copyFrozen": stages_case("nor in one that is large in what nobody changes", (50, 4096), near),
         "uncorrelatedLarge": stages_case("the last one is noise in a large model", (4096,), noise),
+        "uncorrelatedFar": stages_case("sixteen times as much as noise is unusual data", (1 << 20,), noise),
         "uncorrelatedSmall": stages_case("in a small one it can't be told from an honest one", (50,), noise),
     }

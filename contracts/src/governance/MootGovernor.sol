@@ -22,6 +22,8 @@ import { IStakeVault } from "../interfaces/IStakeVault.sol";
 /// @notice Voting power is the least of three amounts of stake (StakeVault): at the proposal's snapshot, `seasoning`
 /// seconds before it, and now. So stake that came for a vote does not vote, nor does stake that was slashed or is leaving.
 /// In a young federation half of its age takes the place of `seasoning`. A late quorum prolongs the vote.
+/// The quorum is a share of the lesser of the staked totals at these two times before the vote: stake that can't vote yet
+/// does not raise it, and stake that left lowers it by no more than its own share.
 /// A guardian, if there is one, may cancel proposals until its term ends, and do nothing else. A vote may remove it, and
 /// put nobody in its place. No vote and no guardian can make the term longer, so a guardian can't keep itself in office
 /// by cancelling.
@@ -133,6 +135,12 @@ contract MootGovernor is
         return super.proposalDeadline(proposalId);
     }
 
+    /// @notice Votes for and abstained that a proposal with its snapshot at `timepoint` needs.
+    /// @dev Never less than the quorum's share of all the stake that can vote: that stake is in both totals.
+    function quorum(uint256 timepoint) public view override(Governor, GovernorVotesQuorumFraction) returns (uint256) {
+        return Math.min(super.quorum(timepoint), super.quorum(_seasoned(timepoint)));
+    }
+
     /// @dev All functions by which votes change a governor of OpenZeppelin's ask this: settings, timelock and `relay`.
     function _checkGovernance() internal override {
         if (msg.sig != this.setProposalGuardian.selector) revert MootGovernorFixed(msg.sig);
@@ -147,8 +155,7 @@ contract MootGovernor is
         returns (uint256)
     {
         uint256 atSnapshot = super._getVotes(account, timepoint, params);
-        uint256 age = Math.saturatingSub(timepoint, launchedAt);
-        uint256 before = super._getVotes(account, timepoint - Math.min(seasoning, age / 2), params);
+        uint256 before = super._getVotes(account, _seasoned(timepoint), params);
         return Math.min(Math.min(atSnapshot, before), token().getVotes(account));
     }
 
@@ -160,6 +167,11 @@ contract MootGovernor is
         returns (bool)
     {
         return caller == proposalGuardian() || Governor._validateCancel(proposalId, caller);
+    }
+
+    /// @dev When stake must have been there to count at `timepoint`.
+    function _seasoned(uint256 timepoint) private view returns (uint256) {
+        return timepoint - Math.min(seasoning, Math.saturatingSub(timepoint, launchedAt) / 2);
     }
 
     function _coordinator() private view returns (address) {

@@ -13,8 +13,8 @@ import { IRoundLedger } from "./IRoundLedger.sol";
 /// while the round may be challenged, and each gives the vote its whole time again.
 /// @dev Who could do harm to whom, and what stops it:
 /// - *Disputes to hold a round.* For a bounded time. Voters can dismiss, which costs the deposits and gives the round its
-///   time back; if they don't care, holding a round costs each challenger a part of its deposit. A policy whose rule can
-///   be judged otherwise should not have this judge.
+///   time back; if they don't care, all deposits are burnt. A deposit is a part of the bond, so that holding rounds costs
+///   in proportion to the bonds that it holds. A policy whose rule can be judged otherwise should not have this judge.
 /// - *A sham dispute, to start the only clock.* Whoever comes later joins, and the vote has its whole time from then on;
 ///   after a dismissal a dispute can be opened anew. Voters uphold it if the round is wrong, whatever reason was given.
 /// - *A captured vote.* It can burn the bond of a coordinator, and gains nothing: what a vote convicts of is burnt whole.
@@ -49,7 +49,7 @@ interface IDisputes {
     event DisputeUpheld(RoundId indexed round, address indexed challenger);
     /// @notice Emitted when a vote dismissed it: half of all deposits went to the coordinator, half was burnt.
     event DisputeDismissed(RoundId indexed round, address indexed challenger, uint256 burnt);
-    /// @notice Emitted when a deposit went back. `burnt` of it stayed away, because nobody decided.
+    /// @notice Emitted when a deposit went back, or was burnt because nobody decided: `burnt` is then all of it, else zero.
     event DisputeReturned(RoundId indexed round, address indexed challenger, uint256 burnt);
 
     /// @notice Thrown when the round can't be challenged: it is not anchored, or closed.
@@ -78,8 +78,8 @@ interface IDisputes {
     /// @notice Account that decides: the timelock, by an executed vote.
     function governance() external view returns (address);
 
-    /// @notice Tokens that a dispute costs until it is decided.
-    function deposit() external view returns (uint256);
+    /// @notice Tokens that a dispute about a round costs until it is decided: a fixed part of the round's bond.
+    function deposit(RoundId round) external view returns (uint256);
 
     /// @notice Seconds that a round waits for a vote: voting delay, period, extension and the timelock's delay fit in.
     function decisionWindow() external view returns (uint40);
@@ -92,7 +92,7 @@ interface IDisputes {
 
     /// @notice Dispute an anchored round, or join the dispute about it: the vote has its whole time from now on.
     /// @dev Needs an allowance of the deposit. Warning: half of the deposit is burnt and half goes to the coordinator if
-    /// voters dismiss the dispute, and a quarter is burnt if they don't decide.
+    /// voters dismiss the dispute, and all of it is burnt if they don't decide.
     /// @param reason What is wrong, for the voters.
     function open(RoundId round, string calldata reason) external;
 
@@ -105,7 +105,7 @@ interface IDisputes {
     /// @dev The round becomes final when it would have without the dispute, or at once if that time is over.
     function dismiss(RoundId round) external;
 
-    /// @notice Give a challenger's deposit back: the dispute was upheld, the time is up, or the round is over. Anybody may
-    /// call.
+    /// @notice Give a challenger's deposit back: the dispute was upheld, or the round is void. Burn it if the time is up or
+    /// the round is final. Anybody may call.
     function release(RoundId round, address challenger) external;
 }

@@ -46,14 +46,14 @@ interface IFraudProofs is IJudge {
     /// @notice Thrown when the anchor is right at this place.
     error FraudProofsNoFraud(Lie lie, uint256 place);
 
-    /// @notice Prove that a leaf of the mean is not the (weighted or trimmed) mean of the updates' leaves, or that a place
-    /// behind the last leaf is not empty.
+    /// @notice Prove that a leaf of the mean is not the (weighted or clamped) mean of the updates' leaves, or that
+    /// a place behind the last leaf is not empty.
     /// @param entries All of the round, in order. Those with a weight above 0 with leaf and path, unless the place is
     /// behind the last leaf.
     /// @param place Index of the leaf.
     /// @param claimed The leaf's hash in the anchored tree.
-    /// @param hints Under a rule that trims t values at either end: for each of the 256 coordinates the (t + 1)-th
-    /// smallest byte of the updates that count, then for each the (t + 1)-th largest. Empty under other rules.
+    /// @param hints Under `clamped_mean`: for each of the 256 coordinates the lower median of the absolute values of the
+    /// updates that count, a byte each. Empty under other rules.
     function proveMean(
         Case calldata case_,
         Entry[] calldata entries,

@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 /// @title The token of stakes and rewards.
-/// @notice An ERC-20 with EIP-2612 permits and vote checkpoints (ERC-5805, clock: timestamps). The supply is the genesis
-/// allocation plus claimed rewards minus what slashing burnt.
+/// @notice An ERC-20 with EIP-2612 permits. The supply is the genesis allocation plus claimed rewards minus what was burnt.
+/// Tokens have no votes: stake in the vault does.
 /// @dev No vote can appoint another minter.
 interface IMootToken {
     /// @notice One line of the genesis allocation.
@@ -18,8 +18,11 @@ interface IMootToken {
     error MootTokenZeroAddress();
     /// @notice Thrown when somebody other than the minter mints.
     error MootTokenNotMinter(address caller, address minter);
+    /// @notice Thrown when there would be more tokens than the vault's words hold. At a claim: later, after tokens were burnt,
+    /// the same claim works.
+    error MootTokenSupplyTooLarge(uint256 supply, uint256 maxSupply);
 
-    /// @notice The only account that mints after the genesis: the ledger, for rewards.
+    /// @notice The only account that mints after the genesis: `Rewards`.
     function minter() external view returns (address);
 
     /// @notice Create `amount` tokens for `account`. Only the minter.

@@ -5,10 +5,10 @@ import { Places } from "../libraries/Places.sol";
 import { IAdmission } from "./IAdmission.sol";
 import { IAttendance } from "./IAttendance.sol";
 import { IOdometer } from "./IOdometer.sol";
-import { IPolicyLimits } from "./IPolicyLimits.sol";
+import { IPolicies } from "./IPolicies.sol";
 import { PolicyId, RoundId } from "../libraries/Types.sol";
 
-/// @title The record of training: policies, rounds, commitments, anchors, finality and rewards.
+/// @title The record of training: rounds, commitments, anchors and finality.
 /// @notice A round goes Open -> (commit window ends) Committed -> Anchored -> (challenge window ends) Final, or it ends
 /// as Cancelled or Slashed. Training moves the head forward round by round. The ModelRegistry stores the released
 /// version, which needs a vote.
@@ -41,81 +41,6 @@ interface IRoundLedger {
         NotAdmitted
     }
 
-    /// @notice The rules of a round. A round pins one policy for its whole life; only governance adds one.
-    struct Policy {
-        /// @notice Name of the aggregation rule in ASCII, left-aligned, e.g. "mean" or "multi_krum" (docs/protocol.md).
-        bytes32 rule;
-        /// @notice Parameters of the rule, by position, as the rule's section of docs/protocol.md lists them.
-        uint32[] parameters;
-        /// @notice Largest sum of squares (in units of the encoded integers) that an update may have.
-        uint64 maxSumSquares;
-        /// @notice Minimum number of commitments of an anchored round. With fewer, anybody may cancel it.
-        uint16 minContributors;
-        /// @notice Maximum number of commitments of a round. Bounds every loop of this contract. In a crowd (`Places`) the
-        /// last one can be the coordinator's alone.
-        uint16 maxContributors;
-        /// @notice Bits of one encoded coordinate: 8, 4 or 2. With noise it must be 8.
-        uint8 width;
-        /// @notice Steps of the published mean in one step of an update. At least 1; times the largest number of an update
-        /// at most 127.
-        uint8 meanScale;
-        /// @notice Outer learning rate in 1/1024.
-        uint16 rate;
-        /// @notice Outer momentum in 1/1024.
-        uint16 momentum;
-        /// @notice Seconds from the opening in which commitments are taken.
-        uint32 commitWindow;
-        /// @notice Seconds after the commit window in which the coordinator may anchor.
-        uint32 anchorWindow;
-        /// @notice Seconds after the anchor in which the anchor may be challenged.
-        uint32 challengeWindow;
-        /// @notice Smallest sum of squares that an update may have, at most `maxSumSquares`; 0 for none. Noise of the size
-        /// that the policy asks for gives an update at least this norm, save by an improbable chance.
-        uint64 minSumSquares;
-        /// @notice Standard deviation of the noise in 1/1024 of the largest norm that one record can have in a sum of
-        /// gradients; 0 where updates need no noise. The ledger can't see noise: it counts what it costs.
-        uint32 noise1024;
-        /// @notice Noised sums of an update: steps of training. Each costs on its own. Below 8192; 0 without noise.
-        uint32 steps;
-        /// @notice Most that a contributor can spend of its privacy budget, in units of 2^-32 of zCDP's rho, over all
-        /// rounds of the ledger (`Budget`); at least the cost of one round, 0 without noise.
-        uint64 privacyCap;
-        /// @notice Rounds after which updates may be deleted; 0 for never.
-        uint32 retainRounds;
-        /// @notice Stake (in token units of 1e-18) that a contributor must have enrolled to commit. Not zero.
-        uint128 minStake;
-        /// @notice Stake of the coordinator that is locked from the opening of a round until it is over, for each round on
-        /// its own; lost when fraud is proven. At least four rewards. Three quarters of it burn and a quarter goes to the
-        /// challenger, which can be the coordinator itself: the price of a lie is what burns. A lie pays if it is proven
-        /// with a probability below R / (R + 3/4 B), R being what the lie brings in, at most 1 in 4 for the reward
-        /// alone. What it is worth to steer the model comes on top, and no bond covers that without limit.
-        uint128 bond;
-        /// @notice Most tokens that are minted for a final round: an equal share for each entry of full weight, and
-        /// less for the others, see `settle`.
-        uint128 reward;
-        /// @notice Contract that may call `reportFraud`, `reportFault` and `postpone`: an `Arbiter`. Zero: no proof is
-        /// accepted. All policies of a ledger have the same.
-        address verifier;
-        /// @notice sha256 of the only Flower App Bundle that nodes may run; zero for any. The ledger can't see what ran and
-        /// does not enforce it; a signer does.
-        bytes32 bundleHash;
-    }
-
-    /// @notice Limits of all policies of a ledger. They are fixed at deployment: a vote can't make rounds so short that
-    /// nobody can check them, nor mint without limit.
-    struct Bounds {
-        /// @notice Largest reward of a round.
-        uint128 maxReward;
-        /// @notice Least bond of a round.
-        uint128 minBond;
-        /// @notice Largest minimum stake of a contributor: more could keep everybody out.
-        uint128 maxMinStake;
-        /// @notice Shortest commit window, in seconds.
-        uint32 minCommitWindow;
-        /// @notice Shortest challenge window, in seconds.
-        uint32 minChallengeWindow;
-    }
-
     /// @notice A round in the ledger's storage.
     struct Round {
         /// @notice Policy of the round.
@@ -136,8 +61,6 @@ interface IRoundLedger {
         address coordinator;
         /// @notice Round of the base state.
         RoundId base;
-        /// @notice Whether the rewards were settled.
-        bool settled;
         /// @notice Place among the rounds that stand, the genesis being at 0; zero until anchored.
         uint24 position;
         /// @notice keccak256 of the round header.
@@ -169,7 +92,7 @@ interface IRoundLedger {
         bytes32 bundleHash;
     }
 
-    /// @notice A recorded commitment, for the settlement.
+    /// @notice A recorded commitment, for the settlement (`IRewards`).
     struct Entry {
         /// @notice Account that committed.
         address contributor;
@@ -181,6 +104,9 @@ interface IRoundLedger {
     struct Anchor {
         /// @notice One weight per entry, in the order of the entries.
         uint32[] weights;
+        /// @notice Under the rule `clamped_mean` one pay per entry: the part of a full place that it gets, in 1/65536. It is
+        /// 0 where the weight is 0. Empty under other rules, which pay by weight.
+        uint32[] pays;
         /// @notice One bit per entry, the lowest for the first: whether the committed update was delivered.
         uint256 delivered;
         /// @notice Root of the mean's Merkle tree.
@@ -198,8 +124,6 @@ interface IRoundLedger {
         bytes32 entriesRoot;
     }
 
-    /// @notice Emitted when governance adds a policy; new rounds pin it from then on.
-    event PolicyAdded(PolicyId indexed policyId, Policy policy);
     /// @notice Emitted when the coordinator is appointed (also at deployment, with `previous` zero).
     event CoordinatorAppointed(address indexed previous, address indexed coordinator);
     /// @notice Emitted when a round opens.
@@ -242,21 +166,11 @@ interface IRoundLedger {
     );
     /// @notice Emitted when a round can become final only later than it could before, or earlier again.
     event RoundPostponed(RoundId indexed round, uint40 challengeDeadline);
-    /// @notice Emitted when the rewards of a final round were credited.
-    event RoundSettled(RoundId indexed round);
-    /// @notice Emitted for each contributor with a reward above zero when a round is settled.
-    event RewardCredited(RoundId indexed round, address indexed contributor, uint256 amount);
-    /// @notice Emitted when an account takes its rewards.
-    event RewardClaimed(address indexed account, uint256 amount);
 
-    /// @notice Thrown when somebody other than governance adds a policy or appoints a coordinator.
+    /// @notice Thrown when somebody other than governance appoints a coordinator.
     error RoundLedgerNotGovernance(address caller, address governance);
     /// @notice Thrown when somebody other than the coordinator opens or anchors.
     error RoundLedgerNotCoordinator(address caller, address coordinator);
-    /// @notice Thrown when a policy has an impossible value; `field` names it.
-    error RoundLedgerInvalidPolicy(string field, uint256 value);
-    /// @notice Thrown when there is no such policy.
-    error RoundLedgerUnknownPolicy(PolicyId policyId);
     /// @notice Thrown when the expected number of the next round is not the real one.
     error RoundLedgerUnexpectedRound(RoundId expected, RoundId next);
     /// @notice Thrown when a batch of commitments is not a whole number of entries.
@@ -317,6 +231,8 @@ interface IRoundLedger {
     error RoundLedgerLengthMismatch(uint256 given, uint256 required);
     /// @notice Thrown when weights add up to zero, or to more than 32-bit lanes can carry.
     error RoundLedgerInvalidWeights(uint256 sum, uint256 max);
+    /// @notice Thrown when an entry's pay is above a full place, or above zero for an entry that does not count.
+    error RoundLedgerInvalidPay(uint256 entry, uint256 pay, uint256 max);
     /// @notice Thrown when a root that must be set is zero.
     error RoundLedgerZeroRoot();
     /// @notice Thrown when a round can't be finalized because the round it builds on is not final.
@@ -331,20 +247,10 @@ interface IRoundLedger {
     error RoundLedgerAlreadyReported(RoundId round, address contributor);
     /// @notice Thrown when somebody other than the policy's verifier reports fraud or a fault, or postpones.
     error RoundLedgerNotVerifier(address caller, address verifier);
-    /// @notice Thrown when entries or weights are not the recorded ones.
+    /// @notice Thrown when entries are not the recorded ones.
     error RoundLedgerRecordMismatch(bytes32 given, bytes32 recorded);
-    /// @notice Thrown when a round was settled before.
-    error RoundLedgerAlreadySettled(RoundId round);
-    /// @notice Thrown when there is nothing to claim.
-    error RoundLedgerNothingToClaim(address account);
     /// @notice Thrown when an address that must be set is zero.
     error RoundLedgerZeroAddress();
-
-    /// @notice Add a policy; rounds opened from now on pin it.
-    /// @dev Only governance. Rounds that are under way keep theirs. The windows together must not be longer than the
-    /// vault's unbonding time, or a contributor's stake could leave before it can be slashed. Reverts with the first field
-    /// that is out of its range, of what makes sense and of what the deployment fixed (`Bounds`).
-    function addPolicy(Policy calldata policy) external returns (PolicyId policyId);
 
     /// @notice Appoint the coordinator of future rounds.
     /// @dev Only governance. Warning: a round under way stays with the coordinator that opened it.
@@ -360,11 +266,12 @@ interface IRoundLedger {
 
     /// @notice Record a batch of commitments, signed by the contributors' keys. Anybody may send it, because the signatures
     /// are checked. For a contributor that is a contract there is `commitUpdateFor`.
-    /// @dev Skips accounts that have committed in the round, so nobody makes a batch fail by committing first. Reverts as
-    /// a whole when another entry is bad, with the error that names it. The signed commitments name this round, its base
-    /// and this bundle: with others, the signatures are not the contributors'.
-    /// Warning: a contributor can make a batch fail by taking its stake out just before. It can do so once a round; drop it
-    /// and send the rest.
+    /// @dev Passes over accounts that have committed in the round, and signed entries of accounts that have no place in it
+    /// (`hasPlace`) or find it full: nobody makes a batch fail by committing first, by leaving or by taking stake out. What
+    /// no contributor can change once the coordinator has its commitment makes the whole batch revert, with the error that
+    /// names the entry: the signature, the norm, the root and the privacy budget. The signed commitments name this round,
+    /// its base and this bundle: with others, the signatures are not the contributors'.
+    /// Warning: a batch in which nobody was recorded does not revert. `UpdatesCommitted` has the entries that were recorded.
     /// Warning: whoever signs two commitments for one round lets others choose which one counts.
     /// Entries cost less when members of one 256 of numbers (`IStakeVault.members`) follow each other.
     /// @param bundleHash The `bundleHash` of all commitments of the batch.
@@ -397,10 +304,11 @@ interface IRoundLedger {
     /// @dev Anybody. Either its enrolled stake is below the minimum: of the open round's policy if a commit window runs,
     /// else of the current policy. Or, while no commit window runs, the admission contract says that the account is not
     /// admitted. Or it is absent: since it enrolled, and since it last committed, three rounds were anchored
-    /// in which a place was left for it; all of these ran for their whole window. Rounds that are cancelled or void, full
-    /// ones, and crowded ones in which it was not drawn, are not counted as missed, so a coordinator can't get rid of an account by rounds that it
-    /// opens and cancels, or fills with accounts of its own. An absent account can't be removed while a commit window
-    /// runs: who is training has its whole window. It loses no stake, and can enrol again.
+    /// in which a place was left for it, among the 256 newest rounds; all of these ran for their whole window. Rounds
+    /// that are cancelled or void, full ones, and crowded ones in which it was not drawn, are not counted as missed, so a
+    /// coordinator can't get rid of an account by rounds that it opens and cancels, or fills with accounts of its own. An
+    /// absent account can't be removed while a commit window runs: who is training has its whole window. It loses no
+    /// stake, and can enrol again.
     function remove(address account) external;
 
     /// @notice End the commit window of a round now. The anchor window begins at once.
@@ -462,31 +370,11 @@ interface IRoundLedger {
     /// Warning: rounds that build on this one wait with it, and so do their rewards and bonds.
     function postpone(RoundId round, uint40 until) external;
 
-    /// @notice Credit the rewards of a final round: `floor(reward * w_i / (n * max_j w_j))` to each entry, with n the
-    /// number of entries that are not the coordinator's own, which are never paid.
-    /// @dev Anybody. Needs the whole list of entries and weights, which are checked against the recorded hashes.
-    /// An equal share, `reward / n`, is the most that anybody gets, and the entry with the largest weight gets it. What
-    /// an entry that was left out does not get goes to nobody and is not minted: if it went to the others, each of them
-    /// would earn by having somebody left out, and attackers who push honest contributors out would be paid for it. So
-    /// lowering a weight raises no other payment, unless it was the largest weight.
-    /// Warning: entries of weight zero, and those that were never delivered, count in n: who commits and sends nothing
-    /// makes every share smaller. It costs the stake to be a member, and earns nothing.
-    function settle(RoundId round, Entry[] calldata entries, Anchor calldata anchor_) external;
-
-    /// @notice Mint to `account` what settled rounds credited to it. Anybody may send it.
-    function claim(address account) external returns (uint256 amount);
-
     /// @notice Phase of a round, with `Committed` derived from the time.
     function phase(RoundId round) external view returns (Phase);
 
     /// @notice What is stored of a round; all zero if it does not exist.
     function rounds(RoundId round) external view returns (Round memory);
-
-    /// @notice A policy; reverts if there is none.
-    function policies(PolicyId policyId) external view returns (Policy memory);
-
-    /// @notice Policy of the next round.
-    function currentPolicy() external view returns (PolicyId);
 
     /// @notice Head: the base of the next round, and its state root.
     function head() external view returns (RoundId round, bytes32 stateRoot);
@@ -515,9 +403,6 @@ interface IRoundLedger {
     /// @notice Who admits accounts; zero if everybody is admitted who has the stake. Fixed at deployment.
     function admission() external view returns (IAdmission);
 
-    /// @notice Rewards credited to `account` and not yet claimed.
-    function claimable(address account) external view returns (uint256);
-
     /// @notice EIP-712 struct hash of a commitment (without the domain).
     function hashCommitment(Commitment calldata commitment) external pure returns (bytes32);
 
@@ -531,14 +416,14 @@ interface IRoundLedger {
     /// the initial state and the first exponents.
     function genesisHash() external view returns (bytes32);
 
-    /// @notice Who adds policies and appoints coordinators: the timelock. Fixed at deployment, as all that follow.
+    /// @notice Who appoints coordinators: the timelock, which also adds policies. Fixed at deployment, as all that follow.
     function governance() external view returns (address);
+
+    /// @notice The policies that rounds pin.
+    function policies() external view returns (IPolicies);
 
     /// @notice The verifier of every policy: the arbiter.
     function verifier() external view returns (address);
-
-    /// @notice What every policy must keep to.
-    function limits() external view returns (IPolicyLimits);
 
     /// @notice What each contributor has spent of its privacy budget, in all rounds of this ledger.
     function odometer() external view returns (IOdometer);

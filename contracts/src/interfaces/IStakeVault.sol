@@ -63,6 +63,8 @@ interface IStakeVault {
     /// @notice Thrown when places are to be drawn and the basis is older than the hashes of blocks that contracts know.
     /// Call `redraw`, and open the round in a later block.
     error StakeVaultDrawTooOld(uint256 blockNumber);
+    /// @notice Thrown when a new basis is to be noted although places were drawn on this one, so everybody knows the lots.
+    error StakeVaultSeedKept(uint256 time, uint256 notBefore);
     /// @notice Thrown when an address that must be set is zero.
     error StakeVaultZeroAddress();
 
@@ -117,11 +119,15 @@ interface IStakeVault {
 
     /// @notice Note a new basis if the last one is so old that contracts can't know the hash of its block.
     /// @dev Anybody, 257 blocks after the last basis at the earliest: trying until the lots suit somebody takes that long
-    /// each time. Needed only in a crowd, when no round was anchored for so long.
+    /// each time. Needed only in a crowd, when no round was opened for so long after an anchor. Once places were drawn on
+    /// a basis, it stays until the next anchor: a coordinator that lets its rounds be cancelled gets the same lots again.
+    /// After one unbonding period, in which every round ends, anybody may end that: else a crowd that has left could
+    /// stop the federation for ever.
     function redraw() external;
 
     /// @notice Draw the places of a round that is opened now; all zero if there is no crowd and was none at the basis.
-    function draw(uint256 maxContributors, uint256 minStake) external view returns (Places.Draw memory);
+    /// @dev Only the ledger. The first draw of places on a basis keeps the seed, for every later one on it.
+    function draw(uint256 maxContributors, uint256 minStake) external returns (Places.Draw memory);
 
     /// @notice The basis of the next draw.
     function basis() external view returns (Places.Basis memory);

@@ -188,36 +188,43 @@ library Commitments {
         }
     }
 
-    /// @notice Hash that the ledger keeps of an anchor: that of its members, with the hash of the weights for the list, as
-    /// EIP-712 hashes a struct. So whoever has that hash needs no list of weights to open an anchor.
+    /// @notice Hash that the ledger keeps of an anchor: that of its members, with the hashes of weights and of pays for the
+    /// lists, as EIP-712 does it. So that hash can be checked from nine words, without the lists.
     function hashAnchor(IRoundLedger.Anchor calldata anchor) internal pure returns (bytes32 anchorHash) {
         (,, anchorHash) = encodeAnchor(anchor);
     }
 
     /// @notice ABI encoding of an anchor (`abi.encode(anchor)`), the sum of its weights, and its hash, in one pass over them.
-    /// @dev The encoding is built here, with the one offset and order that it can have, whatever offsets the call data
-    /// use. Solidity bounds the list by the call data before; weights wider than 32 bits revert without data, as they
-    /// do wherever Solidity reads one. All other members are whole words. The sum can't overflow: there are far fewer than
-    /// 2^224 weights.
+    /// @dev The encoding is built here, with the offsets and the order that it can have, whatever offsets the call data
+    /// use. Solidity bounds both lists by the call data before; weights and pays wider than 32 bits revert without data,
+    /// as they do wherever Solidity reads one. All other members are whole words. The sum can't overflow: there are far
+    /// fewer than 2^224 weights.
     function encodeAnchor(IRoundLedger.Anchor calldata anchor)
         internal
         pure
         returns (bytes memory encoded, uint256 sum, bytes32 anchorHash)
     {
         uint32[] calldata weights = anchor.weights;
+        uint32[] calldata pays = anchor.pays;
         assembly ("memory-safe") {
             // Written from the free memory pointer on, which is moved to the end of what is written.
             encoded := mload(0x40)
             let size := shl(5, weights.length)
-            mstore(encoded, add(0x140, size))
+            let paysSize := shl(5, pays.length)
+            let paysPlace := add(add(encoded, 0x180), size)
+            mstore(encoded, add(0x180, add(size, paysSize)))
             mstore(add(encoded, 0x20), 0x20)
-            calldatacopy(add(encoded, 0x60), add(anchor, 0x20), 0xe0)
-            mstore(add(encoded, 0x140), weights.length)
-            calldatacopy(add(encoded, 0x160), weights.offset, size)
-            // The hash of the weights is for a moment where the offset of their list belongs.
-            mstore(add(encoded, 0x40), keccak256(add(encoded, 0x160), size))
-            anchorHash := keccak256(add(encoded, 0x40), 0x100)
-            mstore(add(encoded, 0x40), 0x100)
+            calldatacopy(add(encoded, 0x80), add(anchor, 0x40), 0xe0)
+            mstore(add(encoded, 0x160), weights.length)
+            calldatacopy(add(encoded, 0x180), weights.offset, size)
+            mstore(paysPlace, pays.length)
+            calldatacopy(add(paysPlace, 0x20), pays.offset, paysSize)
+            // The hashes of the lists are for a moment where the offsets of the lists belong.
+            mstore(add(encoded, 0x40), keccak256(add(encoded, 0x180), size))
+            mstore(add(encoded, 0x60), keccak256(add(paysPlace, 0x20), paysSize))
+            anchorHash := keccak256(add(encoded, 0x40), 0x120)
+            mstore(add(encoded, 0x40), 0x120)
+            mstore(add(encoded, 0x60), add(0x140, size))
             let bits := 0
             let end := add(weights.offset, size)
             for { let cursor := weights.offset } lt(cursor, end) { cursor := add(cursor, 0x20) } {
@@ -225,8 +232,12 @@ library Commitments {
                 bits := or(bits, weight)
                 sum := add(sum, weight)
             }
+            end := add(pays.offset, paysSize)
+            for { let cursor := pays.offset } lt(cursor, end) { cursor := add(cursor, 0x20) } {
+                bits := or(bits, calldataload(cursor))
+            }
             if shr(32, bits) { revert(0, 0) }
-            mstore(0x40, add(add(encoded, 0x160), size))
+            mstore(0x40, add(add(paysPlace, 0x20), paysSize))
         }
     }
 }

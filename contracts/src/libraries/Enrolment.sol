@@ -8,6 +8,9 @@ library Enrolment {
     /// @notice Number of rounds missed in a row after which anybody can remove an enrolled account.
     uint256 internal constant MAX_MISSED = 3;
 
+    /// @notice Number of rounds, from the newest, among which missed ones are counted: to look at one costs gas.
+    uint256 internal constant MAX_LOOKED = 256;
+
     /// @dev One bit a member, by its number, in words of 256.
     struct Roll {
         /// @dev Accounts that are enrolled now.

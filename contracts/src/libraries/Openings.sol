@@ -14,38 +14,14 @@ library Openings {
     // slither-disable-next-line too-many-digits
     uint256 private constant LOW_BYTES = 0x000000ff000000ff000000ff000000ff000000ff000000ff000000ff000000ff;
 
-    /// @dev Masks of 16-bit lanes (the low byte, one, bit 8, bit 15) and of 32-bit lanes (the low half).
+    /// @dev Masks of 16-bit lanes: the low byte, one, bit 8.
     uint256 private constant EVEN = 0x00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff00ff;
     // slither-disable-next-line too-many-digits
     uint256 private constant ONES = 0x0001000100010001000100010001000100010001000100010001000100010001;
     uint256 private constant BIT_8 = ONES << 8;
-    uint256 private constant BIT_15 = ONES << 15;
-    // slither-disable-next-line too-many-digits
-    uint256 private constant LOW_HALVES = 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
     /// @dev A whole lane of 32 bits.
     uint256 private constant LANE = 0xffffffff;
 
-    /// @notice A trimmed sum under way, in lanes of 16 bits: the bytes at odd places, then those at even ones, of each
-    /// 32-byte word of a leaf.
-    struct Trimmed {
-        /// @notice Lower limits.
-        uint256[16] low;
-        /// @notice Upper limits.
-        uint256[16] high;
-        /// @notice Sum of the values, brought between the limits.
-        uint256[16] sum;
-        /// @notice How many values are not below the lower limit.
-        uint256[16] notBelow;
-        /// @notice How many are not above the upper one.
-        uint256[16] notAbove;
-        /// @notice How many are at most the lower limit.
-        uint256[16] atMostLow;
-        /// @notice How many are at least the upper one.
-        uint256[16] atLeastHigh;
-    }
-
-    /// @notice Thrown when a limit is not the value that it must be; `lanes` says in which sixteen coordinates.
-    error OpeningsWrongHint(uint256 lanes);
     /// @notice Thrown when a path has another length than the tree is deep.
     error OpeningsPathLength(uint256 given, uint256 required);
     /// @notice Thrown when an index has no place in a tree of this depth.
@@ -199,82 +175,20 @@ library Openings {
         }
     }
 
-    /// @notice Begin a trimmed sum: no update was added yet.
-    /// @param hints For each of the 256 coordinates its lower limit, then for each its upper limit: the values that are
-    /// left when `trim` of the smallest, and of the largest, are taken away.
-    function startTrimmed(bytes calldata hints) internal pure returns (Trimmed memory state) {
-        if (hints.length != 2 * MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(hints.length, 2 * MerkleSum.LEAF_BYTES);
-        for (uint256 k = 0; k < 8; ++k) {
-            uint256 low = uint256(bytes32(hints[32 * k:32 * k + 32]));
-            uint256 high = uint256(bytes32(hints[256 + 32 * k:256 + 32 * k + 32]));
-            (state.low[2 * k], state.low[2 * k + 1]) = (low & EVEN, (low >> 8) & EVEN);
-            (state.high[2 * k], state.high[2 * k + 1]) = (high & EVEN, (high >> 8) & EVEN);
-        }
-    }
-
-    /// @notice Add an update's leaf to a trimmed sum; at most 257 of them.
-    /// @dev Sixteen coordinates a word. With lanes of 16 bits and values of 8, bit 8 of `x + 256 - y` says `x >= y`.
-    function addTrimmed(Trimmed memory state, bytes calldata values) internal pure {
-        if (values.length != MerkleSum.LEAF_BYTES) revert OpeningsLeafSize(values.length, MerkleSum.LEAF_BYTES);
-        unchecked {
-            for (uint256 i = 0; i < 16; ++i) {
-                uint256 word = uint256(bytes32(values[32 * (i / 2):32 * (i / 2) + 32]));
-                uint256 x = (i % 2 == 0 ? word : word >> 8) & EVEN;
-                (uint256 low, uint256 high) = (state.low[i], state.high[i]);
-                uint256 notBelow = ((x + BIT_8 - low) >> 8) & ONES;
-                uint256 notAbove = ((high + BIT_8 - x) >> 8) & ONES;
-                state.notBelow[i] += notBelow;
-                state.notAbove[i] += notAbove;
-                state.atMostLow[i] += ((low + BIT_8 - x) >> 8) & ONES;
-                state.atLeastHigh[i] += ((x + BIT_8 - high) >> 8) & ONES;
-                (notBelow, notAbove) = (notBelow * 0xffff, notAbove * 0xffff);
-                x = (x & notBelow) | (low & ~notBelow);
-                state.sum[i] += (x & notAbove) | (high & ~notAbove);
-            }
-        }
-    }
-
-    /// @notice End a trimmed sum: its lanes.
-    /// @dev `sum clamp(x, low, high) - t (low + high)` is the sum of the middle if low and high are the (t + 1)-th
-    /// smallest and largest: at most t values are below low, more than t are at most low, and the mirror of it.
-    function endTrimmed(Trimmed memory state, uint256 count, uint256 trim) internal pure returns (bytes memory lanes) {
-        lanes = new bytes(WeightedSum.SUM_BYTES);
-        unchecked {
-            uint256 least = (count - trim) * ONES;
-            uint256 more = (trim + 1) * ONES;
-            for (uint256 i = 0; i < 16; ++i) {
-                uint256 fits = (state.notBelow[i] + BIT_15 - least) & (state.notAbove[i] + BIT_15 - least)
-                    & (state.atMostLow[i] + BIT_15 - more) & (state.atLeastHigh[i] + BIT_15 - more);
-                if ((fits & BIT_15) != BIT_15) revert OpeningsWrongHint(i);
-                uint256 sum = state.sum[i] - trim * (state.low[i] + state.high[i]);
-                // Lanes of 16 bits become lanes of 32: the lower half of each pair is group i % 2, the upper half group
-                // i % 2 + 2.
-                // The division is meant to round: it finds the word.
-                // slither-disable-next-line divide-before-multiply
-                uint256 group = 4 * (i / 2) + i % 2;
-                assembly ("memory-safe") {
-                    let target := add(add(lanes, 0x20), mul(0x20, group))
-                    mstore(target, and(sum, LOW_HALVES))
-                    mstore(add(target, 0x40), and(shr(16, sum), LOW_HALVES))
-                }
-            }
-        }
-    }
-
     /// @notice The mean's leaf: `B_j + 128` of each coordinate, in the order of an update's leaf.
     /// @dev `floor((2 S A + W) / (2 W)) + 128 = floor((2 S U + (257 - 256 S) W) / (2 W))`, where A = U - 128 W. What is
     /// added to 2 S U can be below zero, but the dividend is not, for updates within their width: `A >= -127 W / S`. No
     /// other update can count, which `proveUpdate` is for, so it does not matter what comes out of one.
-    /// @param lanes A weighted or trimmed sum.
-    /// @param divisor Sum of the weights, or how many values are left.
+    /// @param lanes A weighted or clamped sum.
+    /// @param weightSum Sum of the weights.
     /// @param scale The policy's `meanScale`.
-    function mean(bytes memory lanes, uint256 divisor, uint256 scale) internal pure returns (bytes memory values) {
+    function mean(bytes memory lanes, uint256 weightSum, uint256 scale) internal pure returns (bytes memory values) {
         _requireSum(lanes);
         values = new bytes(MerkleSum.LEAF_BYTES);
         assembly ("memory-safe") {
-            let offset := mul(sub(257, mul(256, scale)), divisor)
+            let offset := mul(sub(257, mul(256, scale)), weightSum)
             scale := mul(2, scale)
-            divisor := mul(2, divisor)
+            let divisor := mul(2, weightSum)
             let source := add(lanes, 0x20)
             let end := add(source, 1024)
             for { let target := add(values, 0x20) } lt(source, end) { target := add(target, 0x20) } {

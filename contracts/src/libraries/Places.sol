@@ -18,6 +18,14 @@ library Places {
         uint40 blockNumber;
     }
 
+    /// @notice What the lots are drawn from, kept from the first draw on a basis on.
+    struct Seed {
+        /// @notice Lowest 120 bits of the hash of the block of the basis.
+        uint120 value;
+        /// @notice Number of that block.
+        uint40 blockNumber;
+    }
+
     /// @notice The draw of one round.
     struct Draw {
         /// @notice Enrolled stake that has a place for certain, in token units of 1e-18; zero if nobody is drawn.
@@ -38,9 +46,16 @@ library Places {
         return total > available(maxContributors) * minStake;
     }
 
+    /// @notice Seed of the draws on a basis, from the hash of its block.
+    function seedOf(bytes32 blockHash) internal pure returns (uint120) {
+        // casting to 'uint120' takes the lowest bits of a hash
+        // forge-lint: disable-next-line(unsafe-typecast)
+        return uint120(uint256(blockHash));
+    }
+
     /// @notice The draw of a round in a crowd.
     /// @dev If there was no crowd when the basis was noted, everybody who was enrolled by then has a place.
-    function draw(Basis memory basis, bytes32 blockHash, uint256 maxContributors, uint256 minStake)
+    function draw(Basis memory basis, uint120 seed, uint256 maxContributors, uint256 minStake)
         internal
         pure
         returns (Draw memory)
@@ -51,9 +66,8 @@ library Places {
         }
         // casting to 'uint96' is safe because the crowd has more than one minimum stake a place: the quota is at most the
         // total, for two places or more, and 4/3 of it for one, of a supply that is below 2^94
-        // casting to 'uint120' takes the lowest bits of a hash
         // forge-lint: disable-next-line(unsafe-typecast)
-        return Draw(uint96(quota), basis.at, uint120(uint256(blockHash)));
+        return Draw(uint96(quota), basis.at, seed);
     }
 
     /// @notice Whether an account with this enrolled stake has a place. It is enrolled since before the draw.

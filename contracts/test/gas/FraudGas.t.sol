@@ -3,10 +3,12 @@ pragma solidity 0.8.37;
 
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
+import { fullPays } from "../utils/Anchors.sol";
 import { GasWorld, LargestModel, Size } from "../utils/GasWorld.sol";
 
 /// @notice What a proof costs, by contributors and size of the model: whole transactions, call data included.
@@ -14,7 +16,7 @@ abstract contract FraudGasTest is GasWorld {
     function _proveMean(uint256 contributors) internal returns (uint256 gas) {
         (IJudge.Case memory case_, IJudge.Entry[] memory entries,) = _lie(contributors);
         IJudge.Opening memory claimed = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Mean, new bytes(256)), _path(3));
-        bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
+        bytes memory hints = hintsOf(entries);
         vm.prank(challenger.addr);
         _fraud.proveMean(case_, entries, 5, claimed, hints);
         gas = vm.snapshotGasLastCall(
@@ -119,24 +121,24 @@ contract FraudGas100MTest is FraudGasTest {
 
 contract FraudGasLargestTest is FraudGasTest, LargestModel { }
 
-contract FraudGasTrimmedTest is FraudGasTest {
+contract FraudGasClampedTest is FraudGasTest {
     function elements() internal pure override returns (uint64) {
         return 1_000_000;
     }
 
     function name() internal pure override returns (string memory) {
-        return "1 M, trimmed";
+        return "1 M, clamped";
     }
 
     function rule() internal pure override returns (bytes32) {
-        return "trimmed_mean";
+        return "clamped_mean";
     }
 }
 
 /// @notice Audit, low: the largest round there is, with as many rounds on top of it as there may be.
 /// @dev Of 256 entries one is the coordinator's, which has its place without enrolling.
 abstract contract FullFraudGasTest is GasWorld {
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.maxContributors = 256;
         (made.commitWindow, made.challengeWindow) = (1, 6 days);
@@ -154,7 +156,7 @@ abstract contract FullFraudGasTest is GasWorld {
         while (ledger.pendingRounds() < ledger.MAX_PENDING_ROUNDS()) {
             _buildOn(case_.anchor.stateRoot);
         }
-        bytes memory hints = rule() == "guided_mean" ? bytes("") : trimHints(entries);
+        bytes memory hints = hintsOf(entries);
         IJudge.Opening memory claimed = IJudge.Opening(MerkleTree.leaf(MerkleTree.Kind.Mean, new bytes(256)), _path(3));
         vm.prank(challenger.addr);
         _fraud.proveMean(case_, entries, 5, claimed, hints);
@@ -183,6 +185,7 @@ abstract contract FullFraudGasTest is GasWorld {
         (weights[0], weights[1]) = (1, 1);
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
+            pays: fullPays(rule(), weights),
             delivered: 3,
             meanRoot: keccak256("mean"),
             stateRoot: stateRoot,
@@ -206,17 +209,17 @@ contract FullFraudGas100MTest is FullFraudGasTest {
     }
 }
 
-contract FullFraudGasTrimmedTest is FullFraudGasTest {
+contract FullFraudGasClampedTest is FullFraudGasTest {
     function elements() internal pure override returns (uint64) {
         return 100_000_000;
     }
 
     function name() internal pure override returns (string memory) {
-        return "100 M, trimmed";
+        return "100 M, clamped";
     }
 
     function rule() internal pure override returns (bytes32) {
-        return "trimmed_mean";
+        return "clamped_mean";
     }
 }
 
@@ -232,12 +235,12 @@ contract FullFraudGas4BTest is FullFraudGasTest {
 
 contract FullFraudGasLargestTest is FullFraudGasTest, LargestModel { }
 
-contract FullFraudGasLargestTrimmedTest is FullFraudGasTest, LargestModel {
+contract FullFraudGasLargestClampedTest is FullFraudGasTest, LargestModel {
     function name() internal pure override(Size, LargestModel) returns (string memory) {
-        return string.concat(MANY_NAME, ", trimmed");
+        return string.concat(MANY_NAME, ", clamped");
     }
 
     function rule() internal pure override returns (bytes32) {
-        return "trimmed_mean";
+        return "clamped_mean";
     }
 }

@@ -6,9 +6,11 @@ import { GramProofs } from "../../src/GramProofs.sol";
 import { IAdmission } from "../../src/interfaces/IAdmission.sol";
 import { IGramProofs } from "../../src/interfaces/IGramProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
+import { fullPays } from "../utils/Anchors.sol";
 import { Deployment } from "../utils/Deployment.sol";
 import { Libraries } from "../utils/Libraries.sol";
 import { MAX_TENSORS, Trees } from "../utils/Trees.sol";
@@ -71,7 +73,7 @@ abstract contract GramGasTest is Deployment {
         return EVERYBODY;
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.rule = rule();
         made.parameters[0] = 3;
@@ -177,6 +179,7 @@ abstract contract GramGasTest is Deployment {
         (weights[0], weights[count - 1]) = (1, 2);
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
+            pays: fullPays(rule(), weights),
             delivered: type(uint256).max,
             meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),

@@ -304,6 +304,7 @@ contract DataAvailabilityGasTest is GasWorld {
         vm.warp(ledger.rounds(round).commitDeadline);
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: new uint32[](CONTRIBUTORS),
+            pays: new uint32[](0),
             delivered: type(uint256).max ^ (1 << 7),
             meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { RoundTest } from "../utils/RoundTest.sol";
@@ -14,7 +15,7 @@ contract OdometerGasTest is RoundTest {
 
     Actor[] private crowd;
 
-    function policy() internal view override returns (IRoundLedger.Policy memory noisy) {
+    function policy() internal view override returns (IPolicies.Policy memory noisy) {
         noisy = super.policy();
         noisy.maxContributors = 256;
         (noisy.noise1024, noisy.steps, noisy.privacyCap) = (6146, 5, type(uint64).max);
@@ -57,9 +58,9 @@ contract OdometerGasTest is RoundTest {
 
     /// @dev A batch of all members who have spent, under a policy without noise.
     function _withoutNoise(string memory name, string memory suffix) private returns (uint256 gas) {
-        IRoundLedger.Policy memory plain = super.policy();
+        IPolicies.Policy memory plain = super.policy();
         vm.prank(address(timelock));
-        ledger.addPolicy(plain);
+        policies.addPolicy(plain);
         return _round(name, suffix);
     }
 

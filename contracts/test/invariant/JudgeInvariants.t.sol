@@ -172,6 +172,7 @@ contract JudgeHandler is Test {
         weights[0] = 1;
         return IRoundLedger.Anchor({
             weights: weights,
+            pays: new uint32[](0),
             delivered: 7,
             meanRoot: keccak256(abi.encode("mean", round)),
             stateRoot: keccak256(abi.encode("state", round)),
@@ -279,7 +280,7 @@ contract JudgeInvariants is FraudWorld {
 
     function _depositsAreThoseOfOpenDemandsAndDisputes() private view {
         vm.assertEq(token.balanceOf(address(availability)), _handler.due() * DEPOSIT, "demands");
-        vm.assertEq(token.balanceOf(address(disputes)), _handler.openDisputes() * DEPOSIT, "disputes");
+        vm.assertEq(token.balanceOf(address(disputes)), _handler.openDisputes() * DISPUTE_DEPOSIT, "disputes");
     }
 
     function _noRoundWaitsLongerThanItMay() private view {

@@ -2,10 +2,12 @@
 pragma solidity 0.8.37;
 
 import { IModelRegistry } from "../../src/interfaces/IModelRegistry.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../../src/interfaces/IStakeVault.sol";
 import { ModelRegistry } from "../../src/ModelRegistry.sol";
 import { MootToken } from "../../src/MootToken.sol";
+import { Rewards } from "../../src/Rewards.sol";
 import { RoundLedger } from "../../src/RoundLedger.sol";
 import { StakeVault } from "../../src/StakeVault.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
@@ -18,6 +20,7 @@ contract LedgerHandler is Test {
         RoundLedger ledger;
         StakeVault vault;
         MootToken token;
+        Rewards rewards;
         address coordinator;
         address verifier;
         address treasury;
@@ -31,9 +34,10 @@ contract LedgerHandler is Test {
     mapping(uint256 round => uint256) public timesFinal;
     mapping(uint256 round => IRoundLedger.Entry[]) private _entries;
     mapping(uint256 round => uint32[]) private _weights;
+    mapping(uint256 round => uint32[]) private _pays;
     /// @notice What was credited for a round, claimed by everybody, and burnt by slashing.
     mapping(uint256 round => uint256) public credited;
-    /// @notice Largest amount that one account was credited for a round, times the number of entries that are paid.
+    /// @notice Largest amount that one account was credited for a round.
     mapping(uint256 round => uint256) public largest;
     uint256 public claimed;
     uint256 public burnt;
@@ -48,8 +52,12 @@ contract LedgerHandler is Test {
     uint256 public released;
     /// @notice Whether a round was anchored and its bond was never released after that, unless it is final or slashed.
     mapping(uint256 round => bool) public held;
+    /// @notice Rounds that were to be opened before their time.
+    uint256 public tooEarly;
     /// @notice Accounts that were removed for being absent.
     uint256 public removed;
+    /// @notice Anchors, finalizations and settlements that had to be refused, and were.
+    uint256[3] public refused;
 
     constructor(Parts memory parts, address[4] memory contributors) {
         _parts = parts;
@@ -79,12 +87,34 @@ contract LedgerHandler is Test {
         if (_parts.vault.stakeOf(_parts.coordinator) < _parts.vault.bondOf(_parts.coordinator) + _policy().bond) {
             return;
         }
+        // Goes to the first moment by itself: left to chance, most calls would come before it.
+        uint256 earliest = _earliest();
+        if (block.timestamp < earliest) vm.warp(earliest);
         (, bytes32 root) = _parts.ledger.head();
         for (uint256 i = 0; i < 4; ++i) {
             counted[next][_contributors[i]] = _mayCount(_contributors[i]);
         }
         vm.prank(_parts.coordinator);
         _parts.ledger.openRound(id(next), root, keccak256("header"));
+    }
+
+    function openTooEarly() external phasesMoveForward {
+        RoundId next = _parts.ledger.nextRound();
+        uint256 earliest = _earliest();
+        if (_parts.ledger.rounds(_last()).phase == IRoundLedger.Phase.Open || block.timestamp >= earliest) return;
+        (, bytes32 root) = _parts.ledger.head();
+        ++tooEarly;
+        vm.expectRevert(
+            abi.encodeWithSelector(IRoundLedger.RoundLedgerTooEarly.selector, next, block.timestamp, earliest)
+        );
+        vm.prank(_parts.coordinator);
+        _parts.ledger.openRound(next, root, keccak256("header"));
+    }
+
+    /// @dev When the next round may be opened.
+    function _earliest() private view returns (uint256) {
+        (RoundId head,) = _parts.ledger.head();
+        return RoundId.unwrap(head) == 0 ? 0 : uint256(_parts.ledger.rounds(head).openedAt) + _policy().interval;
     }
 
     function enrol(uint256 who) external phasesMoveForward {
@@ -212,6 +242,7 @@ contract LedgerHandler is Test {
             // casting to 'uint32' is safe because the value is bounded just here
             // forge-lint: disable-next-line(unsafe-typecast)
             weights.push(uint32(bound(seed >> (32 * i), i == 0 ? 1 : 0, 1_000_000)));
+            _pays[rounds() - 1].push(weights[i] == 0 ? 0 : uint32(bound(seed >> (24 * i), i == 0 ? 1 : 0, 65_536)));
         }
         IRoundLedger.Anchor memory anchor_ = _anchor(rounds() - 1);
         vm.prank(_parts.coordinator);
@@ -253,7 +284,7 @@ contract LedgerHandler is Test {
         for (uint256 i = 0; i < rounds(); ++i) {
             IRoundLedger.Phase expected = before[i];
             if (id(i) == round) expected = IRoundLedger.Phase.Slashed;
-            else if (falls[i]) expected = IRoundLedger.Phase.Cancelled;
+            else if (falls[i] && before[i] != IRoundLedger.Phase.Slashed) expected = IRoundLedger.Phase.Cancelled;
             vm.assertEq(uint256(_parts.ledger.rounds(id(i)).phase), uint256(expected), "as the naive walk says");
         }
     }
@@ -281,26 +312,63 @@ contract LedgerHandler is Test {
     function settle(uint256 which) external phasesMoveForward {
         RoundId round = _find(which, IRoundLedger.Phase.Final);
         IRoundLedger.Round memory stored = _parts.ledger.rounds(round);
-        if (RoundId.unwrap(round) == 0 || stored.phase != IRoundLedger.Phase.Final || stored.settled) return;
+        if (RoundId.unwrap(round) == 0 || stored.phase != IRoundLedger.Phase.Final || _parts.rewards.isSettled(round)) {
+            return;
+        }
         uint256 number = RoundId.unwrap(round);
         uint256[4] memory before = _claimable();
-        _parts.ledger.settle(round, _entries[number], _anchor(number));
+        _parts.rewards.settle(round, _entries[number], _anchor(number));
         uint256[4] memory afterwards = _claimable();
-        uint256 paid;
-        for (uint256 i = 0; i < _entries[number].length; ++i) {
-            if (_entries[number][i].contributor != _parts.coordinator) ++paid;
-        }
         for (uint256 i = 0; i < 4; ++i) {
             uint256 credit = afterwards[i] - before[i];
             credited[number] += credit;
-            if (credit * paid > largest[number]) largest[number] = credit * paid;
+            if (credit > largest[number]) largest[number] = credit;
         }
+    }
+
+    /// @dev Anchor, finalize and settle any round as it is, each where that must be refused: without enough commitments,
+    /// outside of its window, off the chain, or a second time.
+    function attempt(uint256 which) external phasesMoveForward {
+        uint256 number = which % rounds();
+        if (number == 0) return;
+        IRoundLedger.Round memory stored = _parts.ledger.rounds(id(number));
+        bool isBaseFinal = _parts.ledger.rounds(stored.base).phase == IRoundLedger.Phase.Final;
+        // Its own window is over before its base is final: left to chance, that hardly happens.
+        if (stored.phase == IRoundLedger.Phase.Anchored && !isBaseFinal && block.timestamp < stored.challengeDeadline) {
+            vm.warp(stored.challengeDeadline);
+        }
+        IRoundLedger.Anchor memory anchor_ = _anchor(number);
+        if (!_canAnchor(stored)) {
+            uint32[] memory ones = new uint32[](stored.entries == 0 ? 1 : stored.entries);
+            ones[0] = 1;
+            (anchor_.weights, anchor_.pays) = (ones, ones);
+            vm.prank(stored.coordinator);
+            vm.expectRevert();
+            _parts.ledger.anchor(id(number), stored.entriesHash, anchor_);
+            ++refused[0];
+        }
+        bool isOver = block.timestamp >= stored.challengeDeadline;
+        if (stored.phase != IRoundLedger.Phase.Anchored || !isOver || !isBaseFinal) {
+            vm.expectRevert();
+            _parts.ledger.finalize(id(number));
+            ++refused[1];
+        }
+        if (stored.phase != IRoundLedger.Phase.Final || _parts.rewards.isSettled(id(number))) {
+            vm.expectRevert();
+            _parts.rewards.settle(id(number), _entries[number], _anchor(number));
+            ++refused[2];
+        }
+    }
+
+    function _canAnchor(IRoundLedger.Round memory stored) private view returns (bool) {
+        return stored.phase == IRoundLedger.Phase.Open && stored.entries >= _policy().minContributors
+            && block.timestamp >= stored.commitDeadline && block.timestamp < stored.anchorDeadline;
     }
 
     function claim(uint256 who) external phasesMoveForward {
         address account = _contributors[who % 4];
-        if (_parts.ledger.claimable(account) == 0) return;
-        claimed += _parts.ledger.claim(account);
+        if (_parts.rewards.claimable(account) == 0) return;
+        claimed += _parts.rewards.claim(account);
     }
 
     function restake(uint256 amount) external phasesMoveForward {
@@ -345,6 +413,7 @@ contract LedgerHandler is Test {
     function _anchor(uint256 number) private view returns (IRoundLedger.Anchor memory) {
         return IRoundLedger.Anchor({
             weights: _weights[number],
+            pays: _pays[number],
             delivered: type(uint256).max,
             meanRoot: keccak256(abi.encode("mean", number)),
             stateRoot: keccak256(abi.encode("state", number)),
@@ -369,13 +438,13 @@ contract LedgerHandler is Test {
         return id(rounds() - 1);
     }
 
-    function _policy() private view returns (IRoundLedger.Policy memory) {
-        return _parts.ledger.policies(_parts.ledger.currentPolicy());
+    function _policy() private view returns (IPolicies.Policy memory) {
+        return _parts.ledger.policies().policies(_parts.ledger.policies().currentPolicy());
     }
 
     function _claimable() private view returns (uint256[4] memory amounts) {
         for (uint256 i = 0; i < 4; ++i) {
-            amounts[i] = _parts.ledger.claimable(_contributors[i]);
+            amounts[i] = _parts.rewards.claimable(_contributors[i]);
         }
     }
 }
@@ -389,9 +458,17 @@ contract LedgerInvariants is RoundTest {
         super.setUp();
         giveStake(coordinator.addr, 5 * BOND);
         _handler = new LedgerHandler(
-            LedgerHandler.Parts(ledger, vault, token, coordinator.addr, verifier.addr, treasury.addr),
+            LedgerHandler.Parts(ledger, vault, token, rewards, coordinator.addr, verifier.addr, treasury.addr),
             [alice.addr, bob.addr, carol.addr, coordinator.addr]
         );
+    }
+
+    /// @dev An interval longer than a commit window, which counts also where a window is ended early; and the rule with
+    /// pays. `GameInvariants` has one that pays by weight.
+    function policy() internal view override returns (IPolicies.Policy memory changed) {
+        changed = super.policy();
+        changed.rule = "clamped_mean";
+        changed.interval = COMMIT_WINDOW + 1 minutes;
     }
 
     function targetContracts() external view returns (address[] memory targets) {
@@ -407,9 +484,13 @@ contract LedgerInvariants is RoundTest {
             _handler.commit(1, 1);
             _handler.commit(3, 1);
             _handler.anchor(i);
+            _handler.openTooEarly();
         }
+        _handler.attempt(1);
+        _handler.attempt(3);
         _handler.finalize(1);
         _handler.settle(1);
+        _handler.attempt(1);
         _handler.claim(0);
         _handler.reportFraud(4 * 2);
         _handler.openRound();
@@ -445,11 +526,16 @@ contract LedgerInvariants is RoundTest {
         vm.assertGt(_handler.largest(1), 0, "somebody was paid");
         vm.assertGt(_handler.claimed(), 0, "claimed");
         vm.assertGt(_handler.burnt(), 0, "burnt");
+        vm.assertGt(_handler.tooEarly(), 0, "tried before its time");
+        vm.assertEq(_handler.refused(0), 3, "anchors of anchored rounds and a final one");
+        vm.assertEq(_handler.refused(1), 3, "before the deadline, before its base, and a second time");
+        vm.assertEq(_handler.refused(2), 3, "before it is final, and a second time");
     }
 
     /// @dev One campaign for all: forge runs a campaign for each invariant, and with one seed they would be the same.
     function invariant_theLedgerIsSound() external view {
         _everyRoundIsFinalAtMostOnce();
+        _phasesHaveWhatTheyNeed();
         _anchoredRoundsAreTheChainBelowTheHead();
         _bondsAnswerForEachRoundThatIsNotOver();
         _theOpenRoundBuildsOnTheHead();
@@ -458,12 +544,48 @@ contract LedgerInvariants is RoundTest {
         _roundsCountWhomTheyMust();
         _noMoreIsCreditedThanTheReward();
         _supplyIsGenesisPlusClaimedMinusBurnt();
+        _noMoreRoundsArePaidThanTheIntervalAllows();
+    }
+
+    /// @dev Between any two of the openings, whatever was cancelled, slashed or void in between, and also of what is not
+    /// final yet and stands.
+    function _noMoreRoundsArePaidThanTheIntervalAllows() private view {
+        uint256 interval = policy().interval;
+        for (uint256 i = 1; i < _handler.rounds(); ++i) {
+            if (!_standsOrIsFinal(i)) continue;
+            uint256 since = ledger.rounds(id(i)).openedAt;
+            uint256 paid = 0;
+            for (uint256 j = i; j < _handler.rounds(); ++j) {
+                if (!_standsOrIsFinal(j)) continue;
+                ++paid;
+                uint256 time = ledger.rounds(id(j)).openedAt - since;
+                vm.assertLe(paid, 1 + time / interval, "rounds that are paid in a time");
+            }
+        }
+    }
+
+    function _standsOrIsFinal(uint256 number) private view returns (bool) {
+        IRoundLedger.Phase phase = ledger.phase(id(number));
+        return phase == IRoundLedger.Phase.Anchored || phase == IRoundLedger.Phase.Final;
     }
 
     function _everyRoundIsFinalAtMostOnce() private view {
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             bool isFinal = ledger.phase(id(i)) == IRoundLedger.Phase.Final;
             vm.assertEq(_handler.timesFinal(i), isFinal ? 1 : 0, "times that the round became final");
+        }
+    }
+
+    /// @dev That nothing comes too early is seen at once, since this is checked after each action.
+    function _phasesHaveWhatTheyNeed() private view {
+        for (uint256 i = 1; i < _handler.rounds(); ++i) {
+            IRoundLedger.Round memory round = ledger.rounds(id(i));
+            if (round.anchorHash == bytes32(0)) continue;
+            vm.assertLe(policy().minContributors, round.entries, "an anchor has enough commitments");
+            uint256 window = round.challengeDeadline - round.commitDeadline;
+            vm.assertLe(policy().challengeWindow, window, "a window after the last commitment");
+            if (round.phase != IRoundLedger.Phase.Final) continue;
+            vm.assertLe(round.challengeDeadline, block.timestamp, "a final round had its window");
         }
     }
 
@@ -535,11 +657,11 @@ contract LedgerInvariants is RoundTest {
         uint256 all;
         for (uint256 i = 0; i < _handler.rounds(); ++i) {
             vm.assertLe(_handler.credited(i), REWARD, "credited for a round");
-            vm.assertLe(_handler.largest(i), REWARD, "nobody gets more than an equal share");
+            vm.assertLe(_handler.largest(i), REWARD / policy().maxContributors, "no more than the share of a place");
             all += _handler.credited(i);
         }
-        vm.assertEq(ledger.claimable(coordinator.addr), 0, "the coordinator's own entries are never paid");
-        uint256 open_ = ledger.claimable(alice.addr) + ledger.claimable(bob.addr) + ledger.claimable(carol.addr);
+        vm.assertEq(rewards.claimable(coordinator.addr), 0, "the coordinator's own entries are never paid");
+        uint256 open_ = rewards.claimable(alice.addr) + rewards.claimable(bob.addr) + rewards.claimable(carol.addr);
         vm.assertEq(_handler.claimed() + open_, all, "credited is claimed or claimable");
     }
 

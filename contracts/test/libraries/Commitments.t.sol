@@ -40,9 +40,14 @@ contract CommitmentsTest is Test {
         }
     }
 
-    function _anchor(uint256 seed, uint32[] memory weights) private pure returns (IRoundLedger.Anchor memory) {
+    function _anchor(uint256 seed, uint32[] memory weights, uint32[] memory pays)
+        private
+        pure
+        returns (IRoundLedger.Anchor memory)
+    {
         return IRoundLedger.Anchor({
             weights: weights,
+            pays: pays,
             delivered: seed,
             meanRoot: keccak256(abi.encode(seed, "mean")),
             stateRoot: keccak256(abi.encode(seed, "state")),
@@ -56,13 +61,19 @@ contract CommitmentsTest is Test {
     function _threeWeights() private pure returns (bytes memory) {
         uint32[] memory weights = new uint32[](3);
         (weights[0], weights[1], weights[2]) = (5, type(uint32).max, 1);
-        return abi.encodeCall(ITwin.encodeAnchor, (_anchor(1, weights)));
+        uint32[] memory pays = new uint32[](2);
+        (pays[0], pays[1]) = (type(uint32).max, 7);
+        return abi.encodeCall(ITwin.encodeAnchor, (_anchor(1, weights, pays)));
     }
 
-    // Anchors. In the call data: the anchor's offset, eight words with the list's offset first, the length, the list.
+    // Anchors. In the call data: the anchor's offset, nine words with the lists' offsets first, the length of the
+    // weights, the weights, the length of the pays, the pays.
 
-    function testFuzz_encodeAnchor_isTheAbiEncoding(uint256 seed, uint32[] calldata weights) public view {
-        IRoundLedger.Anchor memory anchor = _anchor(seed, weights);
+    function testFuzz_encodeAnchor_isTheAbiEncoding(uint256 seed, uint32[] calldata weights, uint32[] calldata pays)
+        public
+        view
+    {
+        IRoundLedger.Anchor memory anchor = _anchor(seed, weights, pays);
         (bool success, bytes memory answer) = _callBoth(abi.encodeCall(ITwin.encodeAnchor, (anchor)));
         vm.assertTrue(success, "an anchor can be encoded");
         (bytes memory encoded,, bytes32 anchorHash) = abi.decode(answer, (bytes, uint256, bytes32));
@@ -79,34 +90,40 @@ contract CommitmentsTest is Test {
         data = _with(data, 32 * (place % words), value);
         _callBoth(_cut(data, bound(length, 4, data.length)));
         // Small values are the offsets and lengths that nearly fit.
-        _callBoth(_with(data, 32 * (place % words), value % 0x260));
+        _callBoth(_with(data, 32 * (place % words), value % 0x2e0));
     }
 
-    function test_encodeAnchor_refusesWeightsWiderThan32Bits() public view {
+    function test_encodeAnchor_refusesWeightsAndPaysWiderThan32Bits() public view {
         bytes memory data = _threeWeights();
-        for (uint256 i = 0; i < 3; ++i) {
+        // After the word at 0x1c0, which is the length of the pays.
+        uint16[5] memory places = [0x160, 0x180, 0x1a0, 0x1e0, 0x200];
+        for (uint256 i = 0; i < places.length; ++i) {
             for (uint256 bit = 32; bit < 256; bit += 7) {
-                (bool success, bytes memory answer) = _callBoth(_with(data, 0x140 + 32 * i, 1 << bit));
-                vm.assertFalse(success, "a weight has 32 bits");
+                (bool success, bytes memory answer) = _callBoth(_with(data, places[i], 1 << bit));
+                vm.assertFalse(success, "a weight and a pay have 32 bits");
                 vm.assertEq(answer.length, 0, "without data");
             }
         }
     }
 
-    function test_encodeAnchor_isTheSameWhereverTheListIs() public view {
+    function test_encodeAnchor_isTheSameWhereverTheListsAre() public view {
         (, bytes memory canonical) = _callBoth(_threeWeights());
-        // The same list after a gap, and with something behind it.
+        // The same lists after a gap, the pays first, and with something behind them.
         bytes memory data = bytes.concat(
-            _cut(_threeWeights(), 4 + 0x120),
+            _cut(_threeWeights(), 4 + 0x140),
             bytes32(uint256(77)),
+            abi.encode(uint256(2), type(uint32).max, uint256(7)),
             abi.encode(uint256(3), uint256(5), type(uint32).max, uint256(1)),
             bytes32(uint256(78))
         );
-        (bool success, bytes memory answer) = _callBoth(_with(data, 0x20, 0x120));
-        vm.assertTrue(success, "the list may be anywhere in the call data");
+        data = _with(_with(data, 0x20, 0x1a0), 0x40, 0x140);
+        (bool success, bytes memory answer) = _callBoth(data);
+        vm.assertTrue(success, "the lists may be anywhere in the call data");
         vm.assertEq(answer, canonical, "and the encoding is the canonical one");
-        (success,) = _callBoth(_with(data, 0x20, 0x1a0));
+        (success,) = _callBoth(_with(data, 0x20, 0x220));
         vm.assertFalse(success, "but not beyond their end");
+        (success,) = _callBoth(_with(data, 0x40, 0x220));
+        vm.assertFalse(success, "neither of them");
     }
 
     // Commitments.

@@ -149,97 +149,10 @@ contract OpeningsTest is Test {
         leaves[0] = new bytes(257);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 257, 256));
         _caller.sum(new uint32[](1), leaves);
-        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 257, 256));
-        _caller.trimmed(leaves, new bytes(512), 0);
-        leaves[0] = new bytes(256);
-        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 511, 512));
-        _caller.trimmed(leaves, new bytes(511), 0);
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 1023, 1024));
         _caller.add(new bytes(1023), new bytes(256));
         vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsLeafSize.selector, 256, 1024));
         _caller.mean(new bytes(256), 1, 1);
-    }
-
-    // The trimmed sum, against sorting each coordinate.
-
-    /// forge-config: default.fuzz.runs = 48
-    function testFuzz_trimmed_isTheSumOfTheMiddle(uint256 seed, uint256 count, uint256 trim, bool alike) public view {
-        count = bound(count, 1, 9);
-        trim = bound(trim, 0, (count - 1) / 2);
-        bytes[] memory leaves = _column(seed, count, alike);
-        (bytes memory hints, uint256[] memory sums) = _sorted(leaves, trim);
-        bytes memory lanes = _caller.trimmed(leaves, hints, trim);
-        for (uint256 c = 0; c < 256; ++c) {
-            // Value of a weighted sum without the bias: the lanes are those of a weighted sum.
-            vm.assertEq(WeightedSum.valueAt(lanes, c, 0), int256(sums[c]), "sum of the middle");
-        }
-    }
-
-    function _column(uint256 seed, uint256 count, bool alike) private pure returns (bytes[] memory leaves) {
-        leaves = new bytes[](count);
-        for (uint256 i = 0; i < count; ++i) {
-            leaves[i] = _leaf(uint256(keccak256(abi.encode(seed, i))));
-            if (!alike) continue;
-            for (uint256 c = 0; c < 256; ++c) {
-                leaves[i][c] = bytes1(uint8(leaves[i][c]) % 3 == 0 ? 255 : 254 - uint8(c % 2));
-            }
-        }
-    }
-
-    function _sorted(bytes[] memory leaves, uint256 trim)
-        private
-        pure
-        returns (bytes memory hints, uint256[] memory sums)
-    {
-        (hints, sums) = (new bytes(512), new uint256[](256));
-        for (uint256 c = 0; c < 256; ++c) {
-            uint8[] memory values = new uint8[](leaves.length);
-            for (uint256 i = 0; i < values.length; ++i) {
-                uint8 value = uint8(leaves[i][c]);
-                uint256 at = i;
-                for (; at > 0 && values[at - 1] > value; --at) {
-                    values[at] = values[at - 1];
-                }
-                values[at] = value;
-            }
-            (hints[c], hints[256 + c]) = (bytes1(values[trim]), bytes1(values[values.length - 1 - trim]));
-            for (uint256 i = trim; i < values.length - trim; ++i) {
-                sums[c] += values[i];
-            }
-        }
-    }
-
-    /// forge-config: default.fuzz.runs = 48
-    function testFuzz_trimmed_takesNoOtherHint(uint256 seed, uint256 at, uint8 other) public {
-        bytes[] memory leaves = _column(seed, 5, false);
-        (bytes memory hints,) = _sorted(leaves, 1);
-        at = bound(at, 0, 511);
-        vm.assume(bytes1(other) != hints[at]);
-        hints[at] = bytes1(other);
-        uint256 c = at % 256;
-        // The sixteen lanes of a word's bytes at odd places come first, then those at even ones.
-        uint256 lanes = 2 * (c / 32) + (c % 2 == 0 ? 1 : 0);
-        vm.expectRevert(abi.encodeWithSelector(Openings.OpeningsWrongHint.selector, lanes));
-        _caller.trimmed(leaves, hints, 1);
-    }
-
-    function test_trimmed_holdsForTheMostUpdates() public view {
-        bytes[] memory leaves = new bytes[](256);
-        bytes memory full = new bytes(256);
-        bytes memory hints = new bytes(512);
-        for (uint256 c = 0; c < 512; ++c) {
-            if (c < 256) full[c] = 0xff;
-            hints[c] = 0xff;
-        }
-        for (uint256 i = 0; i < 256; ++i) {
-            leaves[i] = full;
-        }
-        for (uint256 trim = 0; trim < 128; trim += 127) {
-            bytes memory lanes = _caller.trimmed(leaves, hints, trim);
-            for (uint256 c = 0; c < 256; ++c) {
-                vm.assertEq(WeightedSum.valueAt(lanes, c, 0), int256(255 * (256 - 2 * trim)), "sum");
-            }
-        }
     }
 }
 
@@ -278,13 +191,5 @@ contract Caller {
 
     function mean(bytes memory lanes, uint256 divisor, uint256 scale) external pure returns (bytes memory) {
         return Openings.mean(lanes, divisor, scale);
-    }
-
-    function trimmed(bytes[] calldata leaves, bytes calldata hints, uint256 trim) external pure returns (bytes memory) {
-        Openings.Trimmed memory state = Openings.startTrimmed(hints);
-        for (uint256 i = 0; i < leaves.length; ++i) {
-            Openings.addTrimmed(state, leaves[i]);
-        }
-        return Openings.endTrimmed(state, leaves.length, trim);
     }
 }

@@ -29,7 +29,7 @@ contract PlacesTest is Test {
     function _quotaOf(uint256 total, uint256 maxContributors, uint256 minStake) private pure returns (uint256) {
         // casting to 'uint96' is safe because no total is larger than MAX_TOTAL
         // forge-lint: disable-next-line(unsafe-typecast)
-        return Places.draw(Places.Basis(uint96(total), AT, 7), HASH, maxContributors, minStake).quota;
+        return Places.draw(Places.Basis(uint96(total), AT, 7), Places.seedOf(HASH), maxContributors, minStake).quota;
     }
 
     // Crowds.
@@ -84,11 +84,13 @@ contract PlacesTest is Test {
 
     function testFuzz_draw_keepsTimeAndHash(Places.Basis memory basis, bytes32 blockHash) public pure {
         basis.total = uint96(bound(basis.total, 0, MAX_TOTAL));
-        Places.Draw memory draw = Places.draw(basis, blockHash, 100, MIN_STAKE);
+        Places.Draw memory draw = Places.draw(basis, Places.seedOf(blockHash), 100, MIN_STAKE);
         vm.assertEq(draw.at, basis.at, "time");
         vm.assertEq(draw.seed, uint256(blockHash) % (1 << 120), "the lowest 120 bits");
         basis.blockNumber ^= 1;
-        vm.assertEq(draw.quota, Places.draw(basis, ~blockHash, 100, MIN_STAKE).quota, "the quota is no lot");
+        vm.assertEq(
+            draw.quota, Places.draw(basis, Places.seedOf(~blockHash), 100, MIN_STAKE).quota, "the quota is no lot"
+        );
     }
 
     /// @notice The quota divides the total by three quarters of the places, rounded down, and is more than the

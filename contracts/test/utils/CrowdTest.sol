@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { IStakeVault } from "../../src/interfaces/IStakeVault.sol";
 import { Places } from "../../src/libraries/Places.sol";
@@ -43,7 +44,7 @@ abstract contract CrowdTest is RoundTest {
         _redraw();
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory small) {
+    function policy() internal view override returns (IPolicies.Policy memory small) {
         small = super.policy();
         small.maxContributors = uint16(PLACES + 1);
     }
@@ -73,10 +74,15 @@ abstract contract CrowdTest is RoundTest {
         ledger.enrol(amount);
     }
 
-    /// @dev What is enrolled now is the basis of draws in the next block.
+    /// @dev What is enrolled now is the basis of draws in the next block. If places were drawn on the one before, it
+    /// stays for an unbonding period.
     function _redraw() internal {
-        vm.roll(vault.basis().blockNumber + REDRAW);
+        Places.Basis memory basis = vault.basis();
+        vm.roll(basis.blockNumber + REDRAW);
         vm.warp(block.timestamp + 1);
+        uint256 keptUntil = uint256(basis.at) + UNBONDING_PERIOD;
+        bool isKept = ledger.draws(_lastRound()).at == basis.at;
+        if (isKept && block.timestamp < keptUntil) vm.warp(keptUntil);
         vault.redraw();
         _nextBlock();
     }

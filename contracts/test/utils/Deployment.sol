@@ -3,12 +3,15 @@ pragma solidity 0.8.37;
 
 import { ModelRegistry } from "../../src/ModelRegistry.sol";
 import { MootToken } from "../../src/MootToken.sol";
+import { Policies } from "../../src/Policies.sol";
+import { Rewards } from "../../src/Rewards.sol";
 import { RoundLedger } from "../../src/RoundLedger.sol";
 import { StakeVault } from "../../src/StakeVault.sol";
 import { MootGovernor } from "../../src/governance/MootGovernor.sol";
 import { MootTimelock } from "../../src/governance/MootTimelock.sol";
 import { IAdmission } from "../../src/interfaces/IAdmission.sol";
 import { IMootToken } from "../../src/interfaces/IMootToken.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { RoundId } from "../../src/libraries/Types.sol";
 import { Everybody } from "./Everybody.sol";
@@ -39,7 +42,7 @@ abstract contract Deployment is Test {
     uint32 internal constant MIN_COMMIT_WINDOW = 1 seconds;
     uint32 internal constant MIN_CHALLENGE_WINDOW = 1 hours;
     /// @notice Slot of the ledger's rounds, and that of the hash in a round (snapshots/storage/RoundLedger.txt).
-    uint256 internal constant ROUNDS_SLOT = 5;
+    uint256 internal constant ROUNDS_SLOT = 4;
     uint256 private constant ENTRIES_HASH_OFFSET = 3;
     /// @notice Admits everybody, for federations that are closed so that no places are drawn.
     IAdmission internal constant EVERYBODY = IAdmission(address(0xad));
@@ -50,7 +53,9 @@ abstract contract Deployment is Test {
     MootToken internal token;
     StakeVault internal vault;
     ModelRegistry internal registry;
+    Policies internal policies;
     RoundLedger internal ledger;
+    Rewards internal rewards;
     MootTimelock internal timelock;
     MootGovernor internal governor;
 
@@ -84,28 +89,20 @@ abstract contract Deployment is Test {
     /// @notice Deploy from one account, every peer at its predicted address.
     function deploy() internal {
         uint256 nonce = vm.getNonce(deployer.addr);
-        address ledgerAddress = vm.computeCreateAddress(deployer.addr, nonce + 3);
-        address timelockAddress = vm.computeCreateAddress(deployer.addr, nonce + 4);
-        address governorAddress = vm.computeCreateAddress(deployer.addr, nonce + 5);
+        address ledgerAddress = vm.computeCreateAddress(deployer.addr, nonce + 4);
+        address rewardsAddress = vm.computeCreateAddress(deployer.addr, nonce + 5);
+        address timelockAddress = vm.computeCreateAddress(deployer.addr, nonce + 6);
+        address governorAddress = vm.computeCreateAddress(deployer.addr, nonce + 7);
         IMootToken.Allocation[] memory genesis = new IMootToken.Allocation[](1);
         genesis[0] = IMootToken.Allocation(treasury.addr, GENESIS_SUPPLY);
 
         vm.startPrank(deployer.addr);
-        token = new MootToken(ledgerAddress, genesis);
+        token = new MootToken(rewardsAddress, genesis);
         vault = new StakeVault(token, ledgerAddress, UNBONDING_PERIOD);
         registry = new ModelRegistry(timelockAddress, ledgerAddress, genesisState());
-        ledger = new RoundLedger(
-            timelockAddress,
-            vault,
-            token,
-            registry,
-            coordinator.addr,
-            manifestHash(),
-            GENESIS_HASH,
-            policy(),
-            bounds(),
-            admission()
-        );
+        policies = new Policies(timelockAddress, vault, policy(), bounds());
+        ledger = new RoundLedger(vault, registry, policies, coordinator.addr, manifestHash(), GENESIS_HASH, admission());
+        rewards = new Rewards(ledger, token);
         timelock = new MootTimelock(TIMELOCK_DELAY, governorAddress);
         governor = new MootGovernor(
             vault,
@@ -133,10 +130,10 @@ abstract contract Deployment is Test {
     }
 
     /// @notice The first policy.
-    function policy() internal view virtual returns (IRoundLedger.Policy memory) {
+    function policy() internal view virtual returns (IPolicies.Policy memory) {
         uint32[] memory parameters = new uint32[](2);
         parameters[0] = 1;
-        return IRoundLedger.Policy({
+        return IPolicies.Policy({
             rule: "mean",
             parameters: parameters,
             maxSumSquares: MAX_SUM_SQUARES,
@@ -149,6 +146,7 @@ abstract contract Deployment is Test {
             commitWindow: COMMIT_WINDOW,
             anchorWindow: ANCHOR_WINDOW,
             challengeWindow: CHALLENGE_WINDOW,
+            interval: 0,
             minSumSquares: 0,
             noise1024: 0,
             steps: 0,
@@ -178,8 +176,8 @@ abstract contract Deployment is Test {
     }
 
     /// @notice What no policy may go beyond.
-    function bounds() internal pure returns (IRoundLedger.Bounds memory) {
-        return IRoundLedger.Bounds(MAX_REWARD, MIN_BOND, MAX_MIN_STAKE, MIN_COMMIT_WINDOW, MIN_CHALLENGE_WINDOW);
+    function bounds() internal pure returns (IPolicies.Bounds memory) {
+        return IPolicies.Bounds(MAX_REWARD, MIN_BOND, MAX_MIN_STAKE, MIN_COMMIT_WINDOW, MIN_CHALLENGE_WINDOW, 0);
     }
 
     /// @notice Hash of a round's entries, as the ledger has it. Read from its storage, because a call would take the place

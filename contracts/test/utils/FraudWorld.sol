@@ -8,14 +8,16 @@ import { Disputes } from "../../src/Disputes.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IFraudProofs } from "../../src/interfaces/IFraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { EntryTree } from "../../src/libraries/EntryTree.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
-import { Policies } from "../../src/libraries/Policies.sol";
+import { Widths } from "../../src/libraries/Widths.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
+import { fullPays } from "./Anchors.sol";
 import { RoundTest } from "./RoundTest.sol";
 import { Trees } from "./Trees.sol";
 
@@ -27,6 +29,7 @@ abstract contract FraudWorld is RoundTest {
     uint256 internal constant CONTRIBUTORS = 3;
     bytes32 internal constant DOCUMENT = keccak256("manifest.json");
     uint256 internal constant DEPOSIT = 10e18 + 1;
+    uint256 internal constant DISPUTE_DEPOSIT = BOND / 4;
     uint40 internal constant ANSWER_WINDOW = 2 hours;
     uint40 internal constant DECISION_WINDOW = UNBONDING_PERIOD;
 
@@ -63,7 +66,7 @@ abstract contract FraudWorld is RoundTest {
         fraud = new FraudProofs(ledger);
         faults = new ContributorFaults(ledger);
         availability = new DataAvailability(ledger, token, vault, DEPOSIT, ANSWER_WINDOW);
-        disputes = new Disputes(ledger, token, vault, address(timelock), DEPOSIT, DECISION_WINDOW);
+        disputes = new Disputes(ledger, token, vault, address(timelock), DECISION_WINDOW);
         address[] memory judges = new address[](4);
         (judges[0], judges[1]) = (address(fraud), address(faults));
         (judges[2], judges[3]) = (address(availability), address(disputes));
@@ -98,7 +101,7 @@ abstract contract FraudWorld is RoundTest {
         return _genesisState;
     }
 
-    function policy() internal view virtual override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view virtual override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.rule = "guided_mean";
         made.maxSumSquares = type(uint64).max;
@@ -178,18 +181,18 @@ abstract contract FraudWorld is RoundTest {
 
     /// @notice Rounds from the next one on have this width.
     function narrow(uint8 width) internal {
-        IRoundLedger.Policy memory added = policy();
+        IPolicies.Policy memory added = policy();
         added.width = width;
         vm.stopPrank();
         vm.prank(address(timelock));
-        ledger.addPolicy(added);
+        policies.addPolicy(added);
         vm.startPrank(challenger.addr);
     }
 
     /// @notice A leaf with the smallest and the largest integers of a width, and its padding.
     function edgeLeaf(uint8 width, uint256 values) internal pure returns (bytes memory leaf) {
         leaf = new bytes(256);
-        uint256 largest = Policies.largest(width);
+        uint256 largest = Widths.largest(width);
         for (uint256 c = 0; c < 256; ++c) {
             leaf[c] = bytes1(uint8(c >= values ? 128 : c & 1 == 0 ? 128 - largest : 128 + largest));
         }
@@ -208,8 +211,8 @@ abstract contract FraudWorld is RoundTest {
         bytes32 base = headRoot();
         uint64 number = RoundId.unwrap(round);
         bytes32 seed = keccak256(abi.encodePacked(bytes1(0x11), block.chainid, address(ledger), number, base));
-        uint32 policyId_ = PolicyId.unwrap(ledger.currentPolicy());
-        uint8 width = ledger.policies(ledger.currentPolicy()).width;
+        uint32 policyId_ = PolicyId.unwrap(policies.currentPolicy());
+        uint8 width = policies.policies(policies.currentPolicy()).width;
         return abi.encode(number, manifestHash(), base, policyId_, width, seed, exponents_);
     }
 
@@ -283,6 +286,7 @@ abstract contract FraudWorld is RoundTest {
     function seal(World memory world) internal view {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
+            pays: fullPays(policy().rule, world.weights),
             delivered: world.delivered,
             meanRoot: world.meanTree[DEPTH][0],
             stateRoot: MerkleTree.stateRoot(

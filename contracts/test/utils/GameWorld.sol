@@ -7,6 +7,7 @@ import { DataAvailability } from "../../src/DataAvailability.sol";
 import { Disputes } from "../../src/Disputes.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
@@ -141,7 +142,7 @@ abstract contract GameWorld is Deployment, SmallModel {
         fraud = new FraudProofs(ledger);
         ContributorFaults faults = new ContributorFaults(ledger);
         availability = new DataAvailability(ledger, token, vault, DEPOSIT, 2 hours);
-        disputes = new Disputes(ledger, token, vault, address(timelock), DEPOSIT, UNBONDING_PERIOD);
+        disputes = new Disputes(ledger, token, vault, address(timelock), UNBONDING_PERIOD);
         address[] memory judges = new address[](4);
         (judges[0], judges[1]) = (address(fraud), address(faults));
         (judges[2], judges[3]) = (address(availability), address(disputes));
@@ -157,7 +158,7 @@ abstract contract GameWorld is Deployment, SmallModel {
         return rootOf(firstState());
     }
 
-    function policy() internal view override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.maxSumSquares = type(uint64).max;
         made.maxContributors = MAX_ENTRIES;

@@ -7,10 +7,12 @@ import { DataAvailability } from "../../src/DataAvailability.sol";
 import { Disputes } from "../../src/Disputes.sol";
 import { FraudProofs } from "../../src/FraudProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { MerkleTree } from "../../src/libraries/MerkleTree.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
+import { fullPays } from "./Anchors.sol";
 import { Deployment } from "./Deployment.sol";
 import { MAX_TENSORS, Trees } from "./Trees.sol";
 
@@ -91,7 +93,7 @@ abstract contract GasWorld is Deployment, Size {
         return MerkleTree.stateRoot(manifestHash(), theta, momentum);
     }
 
-    function policy() internal view virtual override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view virtual override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.rule = rule();
         made.parameters = new uint32[](1);
@@ -105,7 +107,7 @@ abstract contract GasWorld is Deployment, Size {
         _fraud = new FraudProofs(ledger);
         _faults = new ContributorFaults(ledger);
         _availability = new DataAvailability(ledger, token, vault, DEPOSIT, 2 hours);
-        _disputes = new Disputes(ledger, token, vault, address(timelock), DEPOSIT, UNBONDING_PERIOD);
+        _disputes = new Disputes(ledger, token, vault, address(timelock), UNBONDING_PERIOD);
         address[] memory judges = new address[](4);
         (judges[0], judges[1]) = (address(_fraud), address(_faults));
         (judges[2], judges[3]) = (address(_availability), address(_disputes));
@@ -156,23 +158,25 @@ abstract contract GasWorld is Deployment, Size {
         (entry.memoryHash, entry.bundleHash) = (keccak256("memory"), keccak256("bundle"));
     }
 
-    /// @notice What `proveMean` needs under a rule that trims: the least and the largest value that is kept, by coordinate.
-    function trimHints(IJudge.Entry[] memory entries) internal pure returns (bytes memory hints) {
-        hints = new bytes(512);
-        uint256 trim = (entries.length - 1) / 2 < 2 ? (entries.length - 1) / 2 : 2;
+    /// @notice What `proveMean` needs under the policy's rule.
+    function hintsOf(IJudge.Entry[] memory entries) internal pure returns (bytes memory) {
+        return rule() == "clamped_mean" ? _magnitudes(entries) : bytes("");
+    }
+
+    /// @dev By coordinate the median magnitude.
+    function _magnitudes(IJudge.Entry[] memory entries) private pure returns (bytes memory hints) {
+        hints = new bytes(256);
         for (uint256 c = 0; c < 256; ++c) {
-            uint256[] memory counts = new uint256[](256);
+            uint256[] memory counts = new uint256[](128);
             for (uint256 i = 0; i < entries.length; ++i) {
-                ++counts[uint8(entries[i].leaf[c])];
+                uint8 byte_ = uint8(entries[i].leaf[c]);
+                ++counts[byte_ < 128 ? 128 - byte_ : byte_ - 128];
             }
-            (uint256 low, uint256 high) = (0, 255);
-            for (uint256 below = counts[0]; below <= trim; below += counts[low]) {
-                ++low;
+            uint256 magnitude = 127;
+            for (uint256 reached = counts[127]; reached <= entries.length / 2; reached += counts[magnitude]) {
+                --magnitude;
             }
-            for (uint256 above = counts[255]; above <= trim; above += counts[high]) {
-                --high;
-            }
-            (hints[c], hints[256 + c]) = (bytes1(uint8(low)), bytes1(uint8(high)));
+            hints[c] = bytes1(uint8(magnitude));
         }
     }
 
@@ -219,12 +223,13 @@ abstract contract GasWorld is Deployment, Size {
         uint32[] memory weights = new uint32[](contributors);
         for (uint256 i = 0; i < contributors; ++i) {
             entries[i] = _entry(i);
-            weights[i] = rule() == "guided_mean" ? uint32(60_000 + i) : 1;
+            weights[i] = uint32(60_000 + i);
         }
         _commit(round, entries);
         vm.warp(ledger.rounds(round).commitDeadline);
         IRoundLedger.Anchor memory anchor = IRoundLedger.Anchor({
             weights: weights,
+            pays: fullPays(rule(), weights),
             delivered: type(uint256).max,
             meanRoot: _meanRoot(),
             stateRoot: MerkleTree.stateRoot(

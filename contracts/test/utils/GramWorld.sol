@@ -5,6 +5,7 @@ import { Arbiter } from "../../src/Arbiter.sol";
 import { GramProofs } from "../../src/GramProofs.sol";
 import { IGramProofs } from "../../src/interfaces/IGramProofs.sol";
 import { IJudge } from "../../src/interfaces/IJudge.sol";
+import { IPolicies } from "../../src/interfaces/IPolicies.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
 import { MerkleSum } from "../../src/libraries/MerkleSum.sol";
 import { PolicyId, RoundId } from "../../src/libraries/Types.sol";
@@ -106,7 +107,7 @@ abstract contract GramWorld is RoundTest {
         return keccak256(abi.encodePacked(bytes1(0x10), keccak256(layout()), DOCUMENT));
     }
 
-    function policy() internal view virtual override returns (IRoundLedger.Policy memory made) {
+    function policy() internal view virtual override returns (IPolicies.Policy memory made) {
         made = super.policy();
         made.maxSumSquares = type(uint64).max;
         // The test contract deploys judge and arbiter once the ledger is there.
@@ -191,7 +192,7 @@ abstract contract GramWorld is RoundTest {
             RoundId.unwrap(world.round),
             manifestHash(),
             headRoot(),
-            PolicyId.unwrap(ledger.currentPolicy()),
+            PolicyId.unwrap(policies.currentPolicy()),
             uint8(8),
             keccak256("seed"),
             exponents()
@@ -313,6 +314,7 @@ abstract contract GramWorld is RoundTest {
     function anchorWith(World memory world, bytes32 gramRoot) internal pure {
         world.anchor = IRoundLedger.Anchor({
             weights: world.weights,
+            pays: new uint32[](0),
             delivered: world.delivered,
             meanRoot: keccak256("mean"),
             stateRoot: keccak256("state"),

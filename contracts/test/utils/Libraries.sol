@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { IJudge } from "../../src/interfaces/IJudge.sol";
 import { IRoundLedger } from "../../src/interfaces/IRoundLedger.sol";
+import { ClampedSum } from "../../src/libraries/ClampedSum.sol";
 import { Commitments } from "../../src/libraries/Commitments.sol";
 import { GramBlocks } from "../../src/libraries/GramBlocks.sol";
 import { GramTree } from "../../src/libraries/GramTree.sol";
@@ -14,7 +15,6 @@ import { Openings } from "../../src/libraries/Openings.sol";
 import { OuterStep } from "../../src/libraries/OuterStep.sol";
 import { Places } from "../../src/libraries/Places.sol";
 import { Shares } from "../../src/libraries/Shares.sol";
-import { TrimmedSum } from "../../src/libraries/TrimmedSum.sol";
 import { WeightedSum } from "../../src/libraries/WeightedSum.sol";
 
 /// @notice The libraries behind external calls, so that a test can expect their reverts and measure their gas.
@@ -44,7 +44,7 @@ contract Libraries {
         pure
         returns (Places.Draw memory)
     {
-        return Places.draw(basis, blockHash, maxContributors, minStake);
+        return Places.draw(basis, Places.seedOf(blockHash), maxContributors, minStake);
     }
 
     function hasPlace(Places.Draw calldata drawn, address account, uint256 enrolled) external pure returns (bool) {
@@ -115,16 +115,16 @@ contract Libraries {
         return Openings.mean(lanes, divisor, scale);
     }
 
-    function trimmedSum(uint256 trim, uint32[] calldata weights, bytes[] calldata leaves)
+    function clampedSum(uint32[] calldata weights, bytes[] calldata leaves, bytes calldata magnitudes)
         external
         pure
         returns (bytes memory)
     {
-        return TrimmedSum.sum(trim, weights, leaves);
-    }
-
-    function trimmedDivisor(uint256 trim, uint256 count) external pure returns (uint256) {
-        return TrimmedSum.divisor(trim, count);
+        ClampedSum.Sum memory sum = ClampedSum.start(magnitudes);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            ClampedSum.addLeaf(sum, weights[i], leaves[i]);
+        }
+        return ClampedSum.finish(sum, leaves.length);
     }
 
     function step(int64 theta, int64 momentum, int256 mean, OuterStep.Settings calldata settings)

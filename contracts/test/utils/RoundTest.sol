@@ -125,6 +125,7 @@ abstract contract RoundTest is Deployment {
     function anchorWith(RoundId round, uint32[] memory weights) internal pure returns (IRoundLedger.Anchor memory) {
         return IRoundLedger.Anchor({
             weights: weights,
+            pays: new uint32[](0),
             delivered: type(uint256).max,
             meanRoot: keccak256(abi.encode("mean", round)),
             stateRoot: keccak256(abi.encode("state", round)),

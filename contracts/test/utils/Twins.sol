@@ -78,6 +78,7 @@ contract PlainTwin is ITwin {
         anchorHash = keccak256(
             abi.encode(
                 keccak256(abi.encodePacked(anchor.weights)),
+                keccak256(abi.encodePacked(anchor.pays)),
                 anchor.delivered,
                 anchor.meanRoot,
                 anchor.stateRoot,

@@ -25,7 +25,7 @@ from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.protocol.verdict import Reason
 
 NAME = "multi_krum"
-PARAMETERS = ("f", "m")
+PARAMETERS: tuple[str, ...] = ("f", "m")
 USES: frozenset[ReferenceKind] = frozenset()
 
 

@@ -109,8 +109,8 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
     several = len(included) > 2
     replay_ratio = ratio // REPLAY_DIVISOR if several else 0
     earlier = {i: _earlier(state, i) for i in included}
-    found = _replays(state, earlier, replay_ratio)
-    ratios = dict.fromkeys(found, replay_ratio)
+    copies = _replays(state, earlier, replay_ratio)
+    ratios = dict.fromkeys(copies, replay_ratio)
     repeats = _repeats(state)
     pairs = {
         (i, j): Likeness(state.cosines[i][j], isqrt(repeats[i] * repeats[j]))
@@ -121,24 +121,24 @@ def exclude_copies(state: WeightingState, ratio: int) -> WeightingState:
     sources: dict[int, int] = {}
     for i in included if threshold is not None else ():
         source = _source(i, earlier[i], SOURCE_SCATTERS * _scatter(state))
-        if i not in found and source is not None and source.reaches(threshold):
-            found[i], sources[i], ratios[i] = source, source.corrected, ratio
+        if i not in copies and source is not None and source.reaches(threshold):
+            copies[i], sources[i], ratios[i] = source, source.corrected, ratio
     originals: dict[int, int] = {}
     for (i, j), pair in pairs.items():
-        if i not in found and j not in found and pair.reaches(threshold):
+        if i not in copies and j not in copies and pair.reaches(threshold):
             copy, original, past = i, j, _past(earlier[j], i)
             if past >= max(pair.corrected, _past(earlier[i], j)):
                 if any(other.contributor == j for other, _ in earlier[j]):
                     continue
                 copy, original, sources[j] = j, i, past
-            found[copy], originals[copy], ratios[copy] = pair, original, ratio if several else 0
+            copies[copy], originals[copy], ratios[copy] = pair, original, ratio if several else 0
     return (
-        state.exclude(dict.fromkeys(found, Reason.COPY))
+        state.exclude(dict.fromkeys(copies, Reason.COPY))
         .with_numbers("copyOf", originals)
         .with_numbers("copySource", sources)
-        .with_numbers("copyCosine", {i: one.cosine for i, one in found.items()})
+        .with_numbers("copyCosine", {i: copy_.cosine for i, copy_ in copies.items()})
         .with_numbers("copyRatio", ratios)
-        .with_numbers("copyRepeat", {i: one.repeat for i, one in found.items()})
+        .with_numbers("copyRepeat", {i: copy_.repeat for i, copy_ in copies.items()})
     )
 
 

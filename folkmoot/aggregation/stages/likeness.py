@@ -9,12 +9,12 @@ than usual shares a weight with them: attackers with one direction in common los
 A contributor with a strong honest signal loses as well, so that all count about alike.
 
 ``weigh_by_median_cosine``: a vector against most others has a negative median cosine with them, whatever a minority
-does. It takes the place of the core (``core_similarity``), which a few attackers can join by links to honest updates.
+does. It takes the place of a core, which a few attackers can join by links to honest updates.
 
 ``weigh_by_presence``: a new account has no past to be judged by, and anybody with a stake can have one in each round.
 
 Sources: sharing among similar updates is FoolsGold's idea (Fung, Yoon, Beschastnikh, RAID 2020, arXiv 1808.04866). The
-forms are ours, chosen by the drills of docs/robustness.md. Assumes ``f <= (n - 2) / 2``. Can't stop attackers who are
+forms are ours, chosen by the drills of docs/robustness.md. Assumes ``f < n / 2``. Can't stop attackers who are
 honest for many rounds and attack in a few, and takes weight from groups of contributors with the same kind of data.
 """
 
@@ -62,7 +62,8 @@ def weigh_by_likeness(state: WeightingState) -> WeightingState:
 def weigh_by_median_cosine(state: WeightingState) -> WeightingState:
     """Multiply multipliers by a clamped linear function of the median cosine with the others, at least FLOOR.
 
-    With ``z_i`` the lower median of ``C_ij`` over the other included entries and h the lower median of the ``z_i``, at
+    With ``z_i`` the upper median of ``C_ij`` over the other included entries (of three updates, one of them an
+    attacker's, the lower one would always be the cosine with the attacker) and h the lower median of the ``z_i``, at
     least 0, the factor is ``floor(UNIT (z_i + h) / (2 h))``, at most UNIT. Nothing changes if fewer than three are
     included or ``h = 0``.
 
@@ -73,7 +74,8 @@ def weigh_by_median_cosine(state: WeightingState) -> WeightingState:
     if len(included) < 3:
         return state
     cosines = state.cosines
-    medians = {i: lower_median([cosines[i][j] for j in included if j != i]) for i in included}
+    others = len(included) - 1
+    medians = {i: sorted(cosines[i][j] for j in included if j != i)[others // 2] for i in included}
     half = max(0, lower_median(list(medians.values())))
     state = state.with_numbers("medianCosine", medians).with_numbers(
         "medianCosineMedian", dict.fromkeys(medians, half)

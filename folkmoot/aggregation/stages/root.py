@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stages that use the root-set update: ``weigh_by_root``, ``weigh_by_root_bounded`` and ``veto_by_root``.
+"""Stages ``weigh_by_root_bounded`` and ``share_by_root``: weigh by the cosine with the root-set update.
 
 Source: FLTrust (Cao, Fang, Liu, Gong, NDSS 2021, arXiv 2012.13995): the coordinator trains one update on a
-small root set, and an update is weighted by the positive part of its cosine with it. The root-set update is committed
-to and published like any other, so the cosines can be recomputed. Assumes that the root set represents what the model
-is for; then any number of attackers can be withstood. A root set that lacks classes takes the weight of those who hold
-them, and a coordinator that chooses it badly steers the model. Late in training honest cosines are small and some
-negative, so these weights exclude honest contributors. Two stages are bounded: ``veto_by_root`` excludes at most f
-updates, and ``weigh_by_root_bounded`` (ours) takes at most three quarters of a multiplier, however bad the root set is.
+small root set, and an update is weighted by its cosine with it. The root-set update is committed to and published like
+any other, so the cosines can be recomputed. The bound of the first stage is ours: a root set that lacks classes would
+take the weight of those who hold them, and a coordinator that chooses it badly would steer the model. So the stage
+takes at most three quarters of a multiplier, however bad the root set is. It can't stop attackers who keep a cosine
+with the root-set update.
 
-Without a root-set update in the facts the stages change nothing.
+The second stage gives a part of all weight, as FLTrust does, to who is alike to the root-set update. Few contributors
+who alone hold a class or a group are against most others, and lose their weight to the other stages, as attackers do.
+A root set that has the class tells them apart. The price: attackers who know the root-set update get a part as well,
+and whoever chooses the root set decides about that part. So only a policy can turn it on.
+
+Without a root-set update in the facts both change nothing.
 """
 
 from __future__ import annotations
@@ -17,13 +21,14 @@ from __future__ import annotations
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.references import Reference, ReferencedFacts
 from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
-from folkmoot.protocol.verdict import Reason
-
-RATIO_UNIT = 1024
-"""Cosine thresholds of the veto are in 1/RATIO_UNIT."""
+from folkmoot.protocol.policy import ROOT_SHARE_UNIT
 
 FLOOR = UNIT // 4
 """Smallest factor of the stage ``weigh_by_root_bounded``, in 1/UNIT."""
+
+
+MOST_SHARE = ROOT_SHARE_UNIT // 2
+"""The largest root share, in 1/ROOT_SHARE_UNIT."""
 
 
 def root_of(state: WeightingState) -> Reference | None:
@@ -38,21 +43,6 @@ def root_cosines(state: WeightingState, root: Reference) -> dict[int, int]:
     """Return each included update's cosine with the root-set update, in 1/UNIT."""
     gram = state.facts.gram
     return {i: cosine(root.products[i], gram[i][i], root.square) for i in state.included}
-
-
-def weigh_by_root(state: WeightingState) -> WeightingState:
-    """Multiply multipliers by ``max(0, cosine)``; change nothing if no cosine is positive.
-
-    Adds the number ``rootCosine``. An update whose multiplier falls to 0 has the reason ``against-root``.
-    """
-    root = root_of(state)
-    if root is None:
-        return state
-    cosines = root_cosines(state, root)
-    state = state.with_numbers("rootCosine", cosines)
-    state = state.exclude({i: Reason.AGAINST_ROOT for i, value in cosines.items() if value <= 0})
-    multipliers = [multiplier * max(0, cosines.get(i, 0)) for i, multiplier in enumerate(state.multipliers)]
-    return state.with_multipliers(multipliers)
 
 
 def weigh_by_root_bounded(state: WeightingState) -> WeightingState:
@@ -83,25 +73,32 @@ def weigh_by_root_bounded(state: WeightingState) -> WeightingState:
     )
 
 
-def veto_by_root(state: WeightingState, attackers: int, depth: int = 0) -> WeightingState:
-    """Exclude the updates with a cosine below ``-depth``, smallest first (ties: the later entry), at most f.
+def share_by_root(state: WeightingState, share: int) -> WeightingState:
+    """Give a part of the sum of the multipliers to the included updates by their cosine with the root-set update.
+
+    With W the sum of the multipliers m_i, ``z_i`` the cosines, at least 0, and Z their sum, the new multiplier is
+    ``(ROOT_SHARE_UNIT - share) m_i Z + share W z_i``. Nothing changes if Z = 0.
 
     Args:
         state: The state.
-        attackers: f.
-        depth: In 1/RATIO_UNIT.
+        share: From 1 to MOST_SHARE, in 1/ROOT_SHARE_UNIT.
 
     Returns:
-        The state with the number ``rootCosine``.
+        The state with the number ``rootShare``: the part of an update's multiplier that it has from the root set, in
+        1/UNIT.
     """
     root = root_of(state)
-    if root is None:
+    if root is None or not state.included:
         return state
-    cosines = root_cosines(state, root)
-    against = sorted(
-        (i for i, value in cosines.items() if RATIO_UNIT * value < -depth << 16),
-        key=lambda i: (cosines[i], -i),
-    )
-    return state.with_numbers("rootCosine", cosines).exclude(
-        dict.fromkeys(against[:attackers], Reason.AGAINST_ROOT)
+    alike = {i: max(0, value) for i, value in root_cosines(state, root).items()}
+    total, whole = sum(alike.values()), sum(state.multipliers)
+    if total == 0:
+        return state
+    given = {i: share * whole * value for i, value in alike.items()}
+    multipliers = [
+        (ROOT_SHARE_UNIT - share) * multiplier * total + given.get(i, 0)
+        for i, multiplier in enumerate(state.multipliers)
+    ]
+    return state.with_multipliers(multipliers).with_numbers(
+        "rootShare", {i: UNIT * value // multipliers[i] for i, value in given.items()}
     )

@@ -3,3 +3,6 @@
 
 Knows no contract: what a transaction is for is its caller's affair.
 """
+
+CONFIRM_TIMEOUT = 180.0
+"""Seconds that a transaction may take to be mined."""

@@ -4,27 +4,25 @@
 While it can, an empty transaction of the account to itself, with the same nonce and a higher fee, takes its place, as
 wallets cancel. Nonces before it that nothing uses are filled in the same way, or neither could ever be mined.
 
-Knows the chain and the notes. Raises what web3 raises, as `sending`.
+Knows the chain and the notes. Raises what web3 raises, as `status`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from eth_account.typed_transactions.typed_transaction import TypedTransaction
-from hexbytes import HexBytes
-from web3.exceptions import Web3RPCError
-
-from folkmoot.chain.transactions import confirmations, sending
+from folkmoot.chain.fees import offered
+from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
-from folkmoot.chain.transactions.status import TxLookup, TxStatus
+from folkmoot.chain.transactions.sender import Sender
+from folkmoot.chain.transactions.status import TxLookup, TxStatus, rpc_of
 from folkmoot.errors import ChainError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
     from web3 import Web3
-    from web3.types import TxData, TxReceipt
+    from web3.types import TxReceipt
 
 FREE = (TxStatus.UNDERWAY, TxStatus.ABSENT, TxStatus.GAP)
 """What became of a transaction that may still be mined."""
@@ -49,7 +47,6 @@ def require_deep(w3: Web3, notes: TransactionJournal, note: PendingTx, seen: TxL
     """Check that nothing can come any more of a transaction whose nonce is used, not even after a reorg.
 
     Args:
-        w3: The connection.
         notes: How deep the block must lie that used the nonce.
         note: Of what.
         seen: What became of it: one of those that are not in `FREE`.
@@ -80,7 +77,6 @@ def cancel(
     """Let an empty transaction take the place of one that may still be mined, and wait until it is deep enough.
 
     Args:
-        w3: The connection.
         notes: Where the note is; they say how deep.
         note: What is cancelled. Its note stays: whoever is killed here finds it, and what became of its nonce.
         seen: What became of it: one of `FREE`.
@@ -89,9 +85,8 @@ def cancel(
 
     Raises:
         ChainError: ``not-mined``: neither was mined in time; ``nonce-gap``: the endpoint lacks more than `MOST_FILLED`
-            transactions before it; what `depth.await_depth` raises.
+            transactions before it; what `confirmations.await_depth` raises.
     """
-    chain_id = note.intent.chain_id
     first = seen.following if seen.fate is TxStatus.GAP else note.nonce
     if note.nonce - first > MOST_FILLED:
         raise ChainError(
@@ -101,55 +96,23 @@ def cancel(
             code="nonce-gap",
             details={"nonce": note.nonce, "next": first},
         )
-    empty = [_send_empty(w3, account, chain_id, nonce, None) for nonce in range(first, note.nonce)]
-    form, raw = _send_empty(w3, account, chain_id, note.nonce, _offer(note.raw) or seen.pooled)
-    forms = (*note.forms, form)
-    receipt = sending.await_receipt(w3, forms, "the cancellation", timeout, noted=True)
-    mined = receipt["transactionHash"].to_0x_hex()
+    rpc = rpc_of(w3)
+    sender = Sender(rpc, account.address, account, note.intent.chain_id, notes, notes.depth)
     # Taken note of, and not written down: a cancellation is no form of what was wanted.
-    for nonce, (filler, filling) in enumerate(empty, start=first):
-        notes.mined(PendingTx(_nothing(note, nonce), nonce, (filler,), filling), filler, earlier=False)
-    notes.mined(PendingTx(_nothing(note, note.nonce), note.nonce, forms, raw), mined, earlier=False)
+    sent = []
+    for nonce in range(first, note.nonce + 1):
+        intent = Intent(note.intent.chain_id, account.address, account.address, f"use up nonce {nonce}")
+        empty = PendingTx(intent, nonce, [*note.forms] if nonce == note.nonce else [], noted=False)
+        form = sender.sign_empty(rpc.latest(), nonce, offered(note.forms[-1].raw) if empty.forms else None)
+        if form is None:
+            raise AssertionError("there is no ceiling")
+        confirmations.begin(w3, notes, empty, sender, form)
+        sent.append(confirmations.Sent(empty, sender, "the cancellation"))
+    receipts = confirmations.await_receipts(w3, notes, sent, timeout)
+    for one, receipt in zip(sent, receipts, strict=True):
+        mined = receipt["transactionHash"].to_0x_hex()
+        notes.mined(one.note, mined, earlier=False)
     if notes.depth > 1:
         receipt = confirmations.await_depth(w3, notes, timeout)[mined]
-    in_vain = receipt["transactionHash"].to_0x_hex() != form
+    in_vain = receipt["transactionHash"].to_0x_hex() in note.hashes
     return Cancelled(receipt, in_vain, note.nonce - first)
-
-
-def _nothing(note: PendingTx, nonce: int) -> Intent:
-    """Return what an empty transaction is for."""
-    return Intent(note.intent.chain_id, note.intent.sender, note.intent.sender, f"use up nonce {nonce}")
-
-
-def _send_empty(
-    w3: Web3, account: LocalAccount, chain_id: int, nonce: int, over: TxData | None
-) -> tuple[str, str]:
-    """Send nothing to oneself; return hash and bytes, 0x-hex.
-
-    Args:
-        w3: The connection.
-        account: Who signs.
-        chain_id: EIP-155 id of the chain.
-        nonce: Its nonce.
-        over: What it replaces, and so has to outbid.
-    """
-    empty: dict[str, Any] = {"from": account.address, "to": account.address, "value": 0}
-    gas = w3.eth.estimate_gas(cast("Any", empty))
-    fields = {**empty, "gas": gas, "nonce": nonce, "chainId": chain_id, **sending.fees(w3, over)}
-    signed = account.sign_transaction(fields)
-    form = signed.hash.to_0x_hex()
-    try:
-        w3.eth.send_raw_transaction(signed.raw_transaction)
-    except Web3RPCError:
-        # What has this nonce may have been mined just now; or an earlier call sent the same bytes.
-        used = w3.eth.get_transaction_count(account.address) > nonce
-        if not used and sending.in_pool(w3, (form,)) is None:
-            raise
-    return form, signed.raw_transaction.to_0x_hex()
-
-
-def _offer(raw: str) -> TxData | None:
-    """Return what a signed transaction pays; None if its bytes are not known, or of the old kind without a type."""
-    if not raw or raw[2:4] > "7f":
-        return None
-    return cast("TxData", TypedTransaction.from_bytes(HexBytes(raw)).as_dict())

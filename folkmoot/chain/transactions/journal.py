@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What somebody is about to send, noted before it is sent, so that nobody does a thing twice without wanting to.
 
-A note says what a transaction is for, its nonce, and the hash of each form in which it was signed. It is on disk before
+A note says what a transaction is for, its nonce, and each form in which it was signed. It is on disk before
 the first form leaves this machine, and goes away when the user was told what came of it. Whoever dies in between leaves
 it; the next call for the same purpose then waits for that transaction, or signs another one *with the same nonce*:
 whatever endpoints and pools remember or forget, at most one of them is mined. A note that stays is never in the way of
 another purpose.
 
-Notes hold no key, and no secret: a signed transaction is for everybody to read. Knows no chain: `client.send` does what
-is said here.
+Notes hold no key, and no secret: a signed transaction is for everybody to read. Knows no chain: `connection.send` does
+what is said here.
 """
 
 from __future__ import annotations
@@ -18,17 +18,27 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from eth_utils.crypto import keccak
 from filelock import AcquireReturnProxy, FileLock
 
+from folkmoot.chain.fees import offered
+from folkmoot.chain.transactions.sender import Form
 from folkmoot.errors import LocalError
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
 from folkmoot.runtime.files import sync_folder, write_whole
+from folkmoot.runtime.units import format_gwei
 
-FORMAT = "folkmoot/sent/1"
+FORMAT = "folkmoot/sent/2"
+_NAMED = "folkmoot/sent/1"
+"""The names of files follow from it in every format, so that a note of the first format is found, and refused."""
+
+Say = Callable[[str], None]
+"""Is told something in words for people."""
 
 _NAME = re.compile(r"[0-9a-f]{32}\.json")
 
@@ -49,24 +59,26 @@ class Intent:
     @property
     def name(self) -> str:
         """Name of its note's file."""
-        text = json.dumps([FORMAT, self.chain_id, self.sender, self.contract, self.purpose])
+        text = json.dumps([_NAMED, self.chain_id, self.sender, self.contract, self.purpose])
         return hashlib.sha256(text.encode()).hexdigest()[:32] + ".json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PendingTx:
-    """A transaction that was signed for an intent."""
+    """A transaction that is signed for an intent."""
 
     intent: Intent
     """What it is for."""
     nonce: int
-    """Its nonce."""
-    forms: tuple[str, ...]
-    """Hash of each form in which it was signed, 0x-hex, the newest last. At most one is mined."""
-    raw: str = ""
-    """The newest form as it was sent, 0x-hex, for when a reorg takes it; empty in notes of older releases."""
-    block: int = 0
-    """Number of the newest block before it was first sent; 0 in notes of older releases."""
+    forms: list[Form] = field(default_factory=list)
+    """Each form in which it was signed, the newest last. At most one is mined."""
+    noted: bool = True
+    """Whether it is written down; if not, it does no harm to do it twice."""
+
+    @property
+    def hashes(self) -> list[str]:
+        """Hash of each form, 0x-hex, the newest last."""
+        return [form.hash for form in self.forms]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +97,13 @@ class TransactionJournal:
     """The notes in a folder of one user. One process at a time sends for an account: the others wait.
 
     Args:
-        folder: The folder; made when the first note is written.
+        folder: The folder; made when the first note is written. Without one, nothing is noted.
         say: Is told, in words for people, when what an interrupted call sent is taken up, and what is waited for.
         depth: Blocks, its own included, that must hold a transaction before its user is told of it.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, say: Say = lambda text: None, depth: int = 1) -> None:
+        self.folder, self.keeps = folder or Path(), folder is not None
         self.say = say
         self.depth = depth
         self._locks: dict[str, AcquireReturnProxy[FileLock]] = {}
@@ -100,7 +112,7 @@ class TransactionJournal:
         self._of_user = False
 
     @classmethod
-    def of_user(cls, say: Callable[[str], None] = lambda text: None, depth: int = 1) -> TransactionJournal:
+    def of_user(cls, say: Say = lambda text: None, depth: int = 1) -> TransactionJournal:
         """Return the notes of the user who runs this process."""
         from platformdirs import user_data_path
 
@@ -116,11 +128,12 @@ class TransactionJournal:
         Raises:
             LocalError: ``note-damaged``: it can't be read, so nobody can say what was sent; ``note-unwritable``.
         """
+        if not self.keeps:
+            return None
         self._hold(intent)
         path = self.folder / intent.name
         try:
-            note = _parsed(path)
-            return PendingTx(intent, note.nonce, note.forms, note.raw, note.block)
+            return PendingTx(intent, *_parsed(path)[1:])
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -137,19 +150,19 @@ class TransactionJournal:
         Raises:
             LocalError: ``note-unreadable``: the folder can't be read.
         """
-        found = []
+        leftovers = []
         try:
             for path in [one for one in self.folder.glob("*.json") if _NAME.fullmatch(one.name)]:
                 note = _readable(path)
                 with contextlib.suppress(FileNotFoundError):  # its command has told its result just now
-                    found.append(Leftover(path.name, int(path.stat().st_mtime), note))
+                    leftovers.append(Leftover(path.name, int(path.stat().st_mtime), note))
         except OSError as error:
             raise LocalError(
                 f"The folder {self.folder} of notes can't be read: {error.strerror or error}.",
                 remedy="Check its permissions.",
                 code="note-unreadable",
             ) from error
-        return sorted(found, key=lambda one: (one.since, one.name))
+        return sorted(leftovers, key=lambda one: (one.since, one.name))
 
     def way_out(self, name: str) -> str:
         """Return the command that forgets a note.
@@ -158,21 +171,33 @@ class TransactionJournal:
             name: A hash of its transaction, or the name of its file.
         """
         where = "" if self._of_user else f" --notes {self.folder}"
-        return f"folkmoot account pending --forget {name}{where}"
+        return f"folkmoot account list --forget {name}{where}"
 
-    def write(self, note: PendingTx) -> None:
-        """Write down what is about to be sent.
+    def forms(self, note: PendingTx) -> list[Form]:
+        """Return each form of a transaction, the newest first."""
+        return note.forms[::-1]
+
+    def write(self, note: PendingTx, form: Form, over: Form | None = None) -> None:
+        """Write down a form that is about to be sent, unless it does no harm to send it twice.
 
         Raises:
             LocalError: ``note-unwritable``; then it must not be sent.
         """
+        note.forms = [*(other for other in note.forms if other.hash != form.hash), form]
+        if over is not None:
+            new, old = offered(form.raw), offered(over.raw)
+            self.say(
+                f"The transaction {over.hash} is not mined: {form.hash} replaces it, with a tip of "
+                f"{format_gwei(new.tip)} gwei instead of {format_gwei(old.tip)}, and at most {format_gwei(new.cap)} "
+                "gwei a unit of gas."
+            )
+        if not note.noted:
+            return
         document = {
             "format": FORMAT,
             **asdict(note.intent),
             "nonce": note.nonce,
-            "forms": list(note.forms),
-            "raw": note.raw,
-            "block": note.block,
+            "forms": [{**asdict(one), "raw": one.raw.hex()} for one in note.forms],
         }
         self._hold(note.intent)
         fault_point("sender.note-written.before")
@@ -187,7 +212,6 @@ class TransactionJournal:
         """Take note that it was mined. Its note stays until `told`.
 
         Args:
-            note: The note.
             transaction: Hash of the form that was mined, 0x-hex.
             earlier: Whether an interrupted call had sent it.
         """
@@ -210,17 +234,9 @@ class TransactionJournal:
             LocalError: ``note-unwritable``.
         """
         self._untold = {name: other for name, other in self._untold.items() if other.intent != note.intent}
-        self._remove(note.intent)
+        self.remove(note.intent.name)
 
-    def remove(self, one: Leftover) -> None:
-        """Remove a note that can't be read.
-
-        Raises:
-            LocalError: ``note-unwritable``.
-        """
-        self._unlink(one.name)
-
-    def told(self, *transactions: str) -> None:
+    def acknowledge(self, *transactions: str) -> None:
         """Remove the notes of what was mined: its user knows. The next call with the same intent acts anew.
 
         Args:
@@ -231,7 +247,7 @@ class TransactionJournal:
         """
         for transaction in transactions or list(self._untold):
             fault_point("sender.note-removed.before")
-            self._remove(self._untold.pop(transaction).intent)
+            self.remove(self._untold.pop(transaction).intent.name)
             fault_point("sender.note-removed.after")
         if not transactions:
             self.close()
@@ -243,10 +259,14 @@ class TransactionJournal:
             lock.lock.release()
         self._locks.clear()
 
-    def _remove(self, intent: Intent) -> None:
-        self._unlink(intent.name)
+    def remove(self, name: str) -> None:
+        """Remove a note by the name of its file.
 
-    def _unlink(self, name: str) -> None:
+        Raises:
+            LocalError: ``note-unwritable``.
+        """
+        if not self.keeps:
+            return
         try:
             (self.folder / name).unlink()
             sync_folder(self.folder)
@@ -278,26 +298,34 @@ class TransactionJournal:
         )
 
 
-def _parsed(path: Path) -> PendingTx:
-    """Return what a note says.
+def _parsed(path: Path) -> tuple[Intent, int, list[Form]]:
+    """Return what a note says: for what, nonce and forms.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: it can't be read.
     """
     document = json.loads(path.read_text(encoding="utf-8"))
-    nonce, forms, raw = document["nonce"], document["forms"], document.get("raw", "")
-    block, texts = document.get("block", 0), (*forms, raw)
-    numbers = isinstance(nonce, int) and isinstance(block, int)
-    if not numbers or not forms or not all(isinstance(text, str) for text in texts):
+    if document["format"] != FORMAT:
+        raise ValueError("it has another format")
+    nonce, forms = document["nonce"], [_form(form) for form in document["forms"]]
+    if not forms or any(form.nonce != nonce for form in forms):
         raise ValueError("it names no transaction")
     names = ("chain_id", "sender", "contract", "purpose")
-    return PendingTx(Intent(*(document[name] for name in names)), nonce, tuple(forms), raw, block)
+    return Intent(*(document[name] for name in names)), nonce, forms
+
+
+def _form(document: dict[str, Any]) -> Form:
+    form = Form(**{**document, "raw": bytes.fromhex(document["raw"])})
+    numbers = (form.nonce, form.block_number, form.block_time)
+    if not all(isinstance(number, int) for number in numbers) or form.hash != "0x" + keccak(form.raw).hex():
+        raise ValueError("it names no transaction")
+    return form
 
 
 def _readable(path: Path) -> PendingTx | None:
     """Return what a note says, None if it can't be read or is not in its own file."""
     try:
-        note = _parsed(path)
+        note = PendingTx(*_parsed(path))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return note if note.intent.name == path.name else None

@@ -1,28 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Taking up what an interrupted call sent, so that nothing is done twice.
 
-Knows the notes and what became of transactions, and not what they are for. Raises what web3 raises, as `sending`.
+Knows the notes and what became of transactions, and not what they are for. Raises what web3 raises, as `status`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from folkmoot.chain.fees import offered
 from folkmoot.chain.transactions import confirmations
 from folkmoot.chain.transactions.journal import Intent, PendingTx, TransactionJournal
-from folkmoot.chain.transactions.sending import await_receipt
-from folkmoot.chain.transactions.status import TxLookup, TxStatus, look
+from folkmoot.chain.transactions.sender import Sender
+from folkmoot.chain.transactions.status import TxLookup, TxStatus, look, rpc_of
 from folkmoot.errors import ChainError
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 
 if TYPE_CHECKING:
     from web3 import Web3
-    from web3.types import TxData, TxReceipt
+    from web3.types import TxReceipt
 
 
 def take_up(
     w3: Web3,
     notes: TransactionJournal,
+    sender: Sender[PendingTx],
     intent: Intent,
     doing: str,
     timeout: float,
@@ -33,8 +35,8 @@ def take_up(
     """See what became of the transaction of an interrupted call, and wait for it if it is on its way.
 
     Args:
-        w3: The connection.
         notes: Where it would be noted.
+        sender: What looks after transactions of its account.
         intent: What it was for.
         doing: The same, for messages.
         timeout: Seconds for which it is waited for.
@@ -51,8 +53,7 @@ def take_up(
         ChainError: code `not-mined`: it is on its way, and was not mined in time; `nonce-gap`: the endpoint lacks
             transactions that the account sent before it; `outcome-unknown`: it may have been mined, and the endpoint
             can't say; `not-confirmed`: another one has its nonce, not as deep as it should lie; what
-            `depth.await_depth` raises.
-        LocalError: the note can't be read.
+            `confirmations.await_depth` raises.
     """
     note = notes.find(intent)
     if note is None:
@@ -65,10 +66,11 @@ def take_up(
         return None, None
     receipt = seen.receipt
     if receipt is None:
-        if seen.pooled is None or _pays_too_little(w3, seen.pooled):
+        if seen.pooled is None or offered(seen.pooled.raw).cap < rpc_of(w3).latest().base_fee:
             return None, note
-        notes.say(f"An interrupted call sent this already, in transaction {note.forms[-1]}: waiting for it.")
-        receipt = await_receipt(w3, note.forms, doing, timeout, noted=True)
+        notes.say(f"An interrupted call sent this already, in transaction {note.hashes[-1]}: waiting for it.")
+        sent = confirmations.Sent(note, sender, doing)
+        (receipt,) = confirmations.await_receipts(w3, notes, [sent], timeout)
     transaction = receipt["transactionHash"].to_0x_hex()
     notes.mined(note, transaction, earlier=True)
     if notes.depth > 1 and (wait or receipt["status"] != 1):
@@ -85,11 +87,7 @@ def take_up(
 
 
 def _over(w3: Web3, notes: TransactionJournal, note: PendingTx, seen: TxLookup, *, once: bool) -> str:
-    """Return why nothing can come of a noted transaction any more, so that its note may go; empty if something can.
-
-    Raises:
-        ChainError: nobody can say: `nonce-gap`, `outcome-unknown`, `not-confirmed`.
-    """
+    """Return why nothing can come of a noted transaction any more, so that its note may go; empty if something can."""
     if seen.fate is TxStatus.LOST:
         if seen.block is not None and w3.eth.block_number - seen.block + 1 < notes.depth:
             raise ChainError(
@@ -114,19 +112,19 @@ def _over(w3: Web3, notes: TransactionJournal, note: PendingTx, seen: TxLookup, 
 
 def _unknown(notes: TransactionJournal, note: PendingTx, seen: TxLookup) -> ChainError:
     """Return the failure for what may have been done: to send it again might do it twice."""
-    said = (
+    text = (
         f"Nonce {note.nonce} of {note.intent.sender} was used, and this endpoint can't say whether by the transaction "
-        f"{note.forms[-1]} that an interrupted call signed for this"
+        f"{note.hashes[-1]} that an interrupted call signed for this"
         if seen.block is None
-        else f"The transaction {note.forms[-1]} of an interrupted call was mined in block {seen.block}, and this "
+        else f"The transaction {note.hashes[-1]} of an interrupted call was mined in block {seen.block}, and this "
         "endpoint can't say whether it succeeded"
     )
     return ChainError(
-        f"{said}: it has no receipt of it.",
+        f"{text}: it has no receipt of it.",
         remedy="Use an endpoint that keeps the whole history, or look the transaction up in a block explorer. If it "
-        f"was not done, forget it, and call again: `{notes.way_out(note.forms[-1])}`.",
+        f"was not done, forget it, and call again: `{notes.way_out(note.hashes[-1])}`.",
         code="outcome-unknown",
-        details={"nonce": note.nonce, "transactions": list(note.forms), "block": seen.block},
+        details={"nonce": note.nonce, "transactions": note.hashes, "block": seen.block},
     )
 
 
@@ -140,12 +138,7 @@ def _gap(notes: TransactionJournal, note: PendingTx, seen: TxLookup) -> ChainErr
         f"An interrupted call signed a transaction for this with the nonce {note.nonce}, and this endpoint knows none "
         f"of {note.intent.sender} from {seen.following} on.",
         remedy="Use the endpoint that you used then, or wait until this one has them; or cancel it, and call again: "
-        f"`{notes.way_out(note.forms[-1])}`.",
+        f"`{notes.way_out(note.hashes[-1])}`.",
         code="nonce-gap",
-        details={"nonce": note.nonce, "next": seen.following, "transaction": note.forms[-1]},
+        details={"nonce": note.nonce, "next": seen.following, "transaction": note.hashes[-1]},
     )
-
-
-def _pays_too_little(w3: Web3, pooled: TxData) -> bool:
-    base = w3.eth.get_block("latest").get("baseFeePerGas")
-    return base is not None and base > pooled.get("maxFeePerGas", pooled.get("gasPrice", 0))

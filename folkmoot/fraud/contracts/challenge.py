@@ -3,35 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import requests
-from eth_utils.address import to_checksum_address
-
-from folkmoot.chain.client import TX_GAS_LIMIT, chain_errors, send, web3_over
-from folkmoot.chain.client import earlier as earlier_call
+from folkmoot.chain.fees import TX_GAS_LIMIT
+from folkmoot.chain.transactions.connection import earlier as earlier_call
+from folkmoot.chain.transactions.connection import send, web3_over
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
-from folkmoot.fraud.proofs import proof as proofs
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.fraud.proofs.proof import Proof, prove
-from folkmoot.ledger import reverts
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.protocol.policy import NO_VERIFIER
-from folkmoot.rpc.client import LedgerReader, Phase, Rpc
-from folkmoot.rpc.quorum import open_rpc
+from folkmoot.protocol.policy import CHALLENGER_DIVISOR, NO_VERIFIER
+from folkmoot.rpc import reverts
+from folkmoot.rpc.client import Call, Contract, LedgerReader, Phase, Rpc
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-    from web3 import Web3
     from web3.types import TxReceipt
-
-CHALLENGER_SHARE = 4
-"""Divisor of the bond for the challenger's share. The rest is burnt."""
 
 NOBODY = "0x000000000000000000000000000000000000dEaD"
 """Sender in gas estimates without an account."""
@@ -80,32 +70,25 @@ def judges(rpc: Rpc, verifier: str) -> list[str]:
     """Return the contracts that may void a round: the judges of the arbiter that is a policy's verifier.
 
     A gas estimate shows which of them accepts a proof.
-
-    Raises:
-        RpcError: The endpoint failed.
     """
     try:
-        (addresses,) = rpc.read(verifier, "judges()", ["address[]"])
+        return list(Contract(rpc, verifier, "arbiter").read("judges"))
     except (ContractRefused, RpcError) as error:
         if isinstance(error, RpcError) and error.code != "wrong-contract":
             raise
         return [verifier]  # Not Folkmoot's arbiter: it may check proofs itself.
-    return [str(to_checksum_address(judge)) for judge in addresses]
 
 
 def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: str) -> Cost:
     """Return the cost of a proof. The gas estimate also executes the proof.
 
     Args:
-        rpc: Endpoint.
         deployment: Addresses of the contracts.
         case: The round.
-        proof: The proof.
         sender: Account that sends it.
 
     Raises:
         ChallengeFailed: ``window-over``, ``already-void``, ``not-provable``, ``no-verifier`` or ``too-much-gas``.
-        RpcError: The endpoint failed.
     """
     if case.policy.verifier == NO_VERIFIER:
         raise ChallengeFailed(
@@ -116,7 +99,7 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
     refusal: ContractRefused | None = None
     for judge in judges(rpc, case.policy.verifier):
         try:
-            gas = _estimate(rpc, judge, proof, sender)
+            gas = rpc.estimate(sender, judge, proof.data)
         except ContractRefused as error:
             if refusal is None or _name(error):
                 refusal = error
@@ -127,7 +110,7 @@ def cost_of(rpc: Rpc, deployment: Deployment, case: Case, proof: Proof, sender: 
                 remedy="Show the others what you found, and vote.",
                 code="too-much-gas",
             )
-        return Cost(judge, gas, _price(rpc), case.policy.bond // CHALLENGER_SHARE)
+        return Cost(judge, gas, _price(rpc), case.policy.bond // CHALLENGER_DIVISOR)
     raise _refused(rpc, deployment, case, refusal)
 
 
@@ -135,14 +118,9 @@ def cheapest(rpc: Rpc, deployment: Deployment, finding: Finding, sender: str) ->
     """Return the cheapest proof of an error, with its cost.
 
     Args:
-        rpc: Endpoint.
         deployment: Addresses of the contracts.
         finding: Result of the examination.
         sender: Account that sends it.
-
-    Raises:
-        ChallengeFailed: No judge accepts a proof.
-        RpcError: The endpoint failed.
     """
     accepted: list[tuple[Proof, Cost]] = []
     refusal: ChallengeFailed | None = None
@@ -163,7 +141,7 @@ def purpose(case: Case) -> str:
 
 
 def challenge(
-    rpc_url: str,
+    rpc: Rpc,
     case: Case,
     cost: Cost,
     proof: Proof,
@@ -173,10 +151,8 @@ def challenge(
     """Send a proof and wait until it is mined.
 
     Args:
-        rpc_url: Endpoint.
         case: The round.
         cost: Cost, with the judge.
-        proof: The proof.
         account: Account that sends it.
         notes: Journal in which the transaction is recorded before it is sent.
 
@@ -184,17 +160,8 @@ def challenge(
         ChallengeFailed: The round is already void, or its window is over (``already-void``, ``window-over``).
         ChainError: It could not be sent, or was not mined in time.
     """
-    return transact(
-        rpc_url,
-        account,
-        proof.contract,
-        cost.judge,
-        proof.function,
-        *proof.arguments,
-        notes=notes,
-        purpose=purpose(case),
-        once=True,
-    )
+    call = getattr(Contract(rpc, cost.judge, proof.contract).functions, proof.function)(*proof.arguments)
+    return transact(rpc, account, call, notes=notes, purpose=purpose(case), once=True)
 
 
 def earlier(rpc: Rpc, case: Case, sender: str, notes: TransactionJournal) -> TxReceipt | None:
@@ -205,21 +172,19 @@ def earlier(rpc: Rpc, case: Case, sender: str, notes: TransactionJournal) -> TxR
     """
     if case.policy.verifier == NO_VERIFIER:
         return None
-    with connection(rpc.url) as w3:
-        for judge in judges(rpc, case.policy.verifier):
-            receipt = earlier_call(w3, notes, judge, sender, purpose(case), once=True)
-            if receipt is not None:
-                return receipt
+    w3 = web3_over(rpc)
+    for judge in judges(rpc, case.policy.verifier):
+        receipt = earlier_call(w3, notes, judge, sender, purpose(case), once=True)
+        if receipt is not None:
+            return receipt
     return None
 
 
 def transact(
-    rpc_url: str,
+    rpc: Rpc,
     account: LocalAccount,
-    contract: str,
-    address: str,
-    function: str,
-    *arguments: Any,
+    call: Call,
+    *,
     notes: TransactionJournal | None = None,
     purpose: str = "",
     once: bool = False,
@@ -228,12 +193,7 @@ def transact(
     """Send a call of a contract's function and wait until it is mined.
 
     Args:
-        rpc_url: Endpoint.
         account: Account that signs and pays.
-        contract: Name of the contract in Solidity.
-        address: Address of the contract.
-        function: Name of the function.
-        arguments: Arguments of the function.
         notes: Where it is noted before it is sent; None notes nothing.
         purpose: As for `Chain.send`.
         once: As for `Chain.send`.
@@ -243,21 +203,10 @@ def transact(
         ChallengeFailed: As for `challenge`.
         ChainError: It could not be sent, was refused, or was not mined in time.
     """
-    with connection(rpc_url) as w3:
-        handle = w3.eth.contract(to_checksum_address(address), abi=proofs.packaged_contract(contract)["abi"])
-        with chain_errors(function, rpc_url):
-            call = handle.get_function_by_name(function)(*arguments)
-        try:
-            return send(w3, call, account, notes=notes, purpose=purpose, once=once, harmless=harmless)
-        except ContractRefused as error:
-            raise explained(error) from error
-
-
-@contextmanager
-def connection(rpc_url: str) -> Iterator[Web3]:
-    """Connect while the block runs. A watcher runs for years and rarely sends."""
-    with requests.Session() as session, open_rpc(rpc_url) as rpc:
-        yield web3_over(rpc, session)
+    try:
+        return send(web3_over(rpc), call, account, notes=notes, purpose=purpose, once=once, harmless=harmless)
+    except ContractRefused as error:
+        raise explained(error) from error
 
 
 def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
@@ -278,12 +227,6 @@ def explained(error: ContractRefused) -> ContractRefused | ChallengeFailed:
     return error
 
 
-def _estimate(rpc: Rpc, judge: str, proof: Proof, sender: str) -> int:
-    call = {"from": sender, "to": judge, "data": "0x" + proof.data.hex()}
-    method = "eth_estimateGas"
-    return rpc.quantity(method, rpc.call(method, [call]))
-
-
 def _price(rpc: Rpc) -> int:
     method = "eth_gasPrice"
     return rpc.quantity(method, rpc.call(method))
@@ -296,7 +239,7 @@ def _name(error: ContractRefused) -> str:
         raw = bytes.fromhex(data.removeprefix("0x"))
     except ValueError:
         return ""
-    return proofs.errors().get(raw[:4]) or str(reverts.explain(raw).details.get("error") or "")
+    return str(reverts.explain(raw).details.get("error") or "")
 
 
 def _refused(rpc: Rpc, deployment: Deployment, case: Case, refusal: ContractRefused | None) -> FolkmootError:

@@ -27,7 +27,6 @@ class Settled:
     convicted: bool
     """Whether the round is void because nobody answered. Otherwise the deposit was returned."""
     round: int
-    """Its round."""
     transaction: str
     """Hash of the transaction."""
     gas: int
@@ -43,7 +42,6 @@ def purpose(round_: int, what: DataKind, entry: int | None) -> str:
     """Return the journal's name for a demand (`folkmoot.chain.transactions.journal`).
 
     Args:
-        round_: The round.
         what: Kind of the demanded data.
         entry: Number of the entry; None for data without one.
     """
@@ -62,11 +60,6 @@ def step_down(chain: Chain, demand: int, leaf: int) -> tuple[Call, Node]:
         chain: Client of the federation's chain.
         demand: Number of the answered demand.
         leaf: Index of the leaf.
-
-    Raises:
-        InputError: The demand is not answered, is for a leaf or file, or is not above the leaf (``demand-unknown``,
-            ``demand-not-answered``, ``not-a-list``, ``no-such-place``).
-        ChainError: The endpoint failed.
     """
     judge = chain.data_availability.address
     stored = judges.stored_demand(chain.rpc, judge, demand)
@@ -99,11 +92,7 @@ def step_down(chain: Chain, demand: int, leaf: int) -> tuple[Call, Node]:
 
 
 def earlier(chain: Chain, sender: str, purpose: str) -> Asked | None:
-    """Return the demand that an interrupted call made for the same purpose; None if there is none.
-
-    Raises:
-        ChainError: The endpoint failed, or the demand was not mined in time.
-    """
+    """Return the demand that an interrupted call made for the same purpose; None if there is none."""
     receipt = chain.earlier("data_availability", sender, purpose)
     if receipt is None:
         return None
@@ -118,14 +107,9 @@ def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> A
         call: The demand, from `availability.demand_call` or `step_down`.
         account: Account that demands.
         purpose: Name in the journal, if the chain client has one.
-
-    Raises:
-        InputError: The account does not have enough tokens for the deposit (``balance-too-low``).
-        ChallengeFailed: The round can't be challenged any more.
-        ChainError: The contract refuses, or the endpoint failed.
     """
     deposit = deposit_of(chain)
-    balance = chain.balance_of(account.address)
+    balance = chain.token.balance_of(account.address)
     if balance < deposit:
         raise InputError(
             f"A demand takes a deposit of {format_amount(deposit)}; {account.address} has {format_amount(balance)}.",
@@ -137,13 +121,7 @@ def ask(chain: Chain, call: Call, account: LocalAccount, purpose: str = "") -> A
 
 
 def settle(chain: Chain, demand: int, account: LocalAccount) -> Settled:
-    """Close a demand: void the round if nobody answered in time, or get the deposit back if the round is closed.
-
-    Raises:
-        InputError: The demand is unknown or closed, or can still be answered (``demand-unknown``, ``demand-closed``,
-            ``too-early``).
-        ChainError: The contract refuses, or the endpoint failed.
-    """
+    """Close a demand: void the round if nobody answered in time, or get the deposit back if the round is closed."""
     functions, purpose = chain.data_availability.functions, f"close demand {demand}"
     receipt = chain.earlier("data_availability", account.address, purpose, once=True)
     stored = chain.read(functions.demands(demand))

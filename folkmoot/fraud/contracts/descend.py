@@ -80,15 +80,11 @@ def walk(
     """Return the next demand for what is missing, or the finding with the error that the shown lists led to.
 
     Args:
-        rpc: Endpoint.
         judge: Contract for demands.
         finding: Result of the examination.
         missing: What is missing, from `demandable`.
         account: Who demands. Leaves of unknown trees are chosen with its key: nobody else can foresee them.
         from_block: Block from which on the contract's events are looked for.
-
-    Raises:
-        RpcError: The endpoint failed, or its answers contradict each other.
     """
     step = _Steps(rpc, judge, finding, from_block)
     what, entry = _WHAT[missing.what], missing.entry or 0
@@ -96,17 +92,17 @@ def walk(
         return _state(step, missing)
     if not missing.truth:
         for turn in range(MOST_LEAVES):
-            found = step.follow(what, entry, None, _secret_place(account, finding, what, entry, turn))
-            if found.place is None:
+            next_step = step.follow(what, entry, None, _secret_place(account, finding, what, entry, turn))
+            if next_step.place is None:
                 break
-        return found
-    found = step.follow(what, entry, missing.truth[0], None)
-    if found.tree is None or found.place is None:
-        return found
-    text = _said(
-        found.place, f"the mean of round {finding.case.round}", "what the anchored weights make of it"
+        return next_step
+    next_step = step.follow(what, entry, missing.truth[0], None)
+    if next_step.tree is None or next_step.place is None:
+        return next_step
+    text = _sentence(
+        next_step.place, f"the mean of round {finding.case.round}", "what the anchored weights make of it"
     )
-    return _wrong(replace(finding, mean_tree=found.tree), Kind.MEAN, found.place, text)
+    return _wrong(replace(finding, mean_tree=next_step.tree), Kind.MEAN, next_step.place, text)
 
 
 def _state(step: _Steps, missing: Demand) -> Walk | Finding:
@@ -121,11 +117,11 @@ def _state(step: _Steps, missing: Demand) -> Walk | Finding:
         of_momentum = step.follow(DataKind.MOMENTUM, 0, momentum, place)
     if of_momentum.tree is None or of_momentum.place is None:
         return of_momentum
-    text = _said(
+    text = _sentence(
         of_momentum.place, f"the state after round {finding.case.round}", "the outer step of its base"
     )
-    found = replace(finding, theta_tree=of_theta.tree or theta, momentum_tree=of_momentum.tree)
-    return _wrong(found, Kind.OUTER_STEP, of_momentum.place, text)
+    wrong_state = replace(finding, theta_tree=of_theta.tree or theta, momentum_tree=of_momentum.tree)
+    return _wrong(wrong_state, Kind.OUTER_STEP, of_momentum.place, text)
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,6 @@ class _Steps:
         """Walk from a root to the first leaf that differs from the truth, or to a chosen leaf.
 
         Args:
-            what: Kind of the data.
             entry: Number of the entry, for an update.
             truth: What the tree must be, if it is known.
             place: The leaf to go to; None for the first that differs.
@@ -200,7 +195,7 @@ def _secret_place(account: LocalAccount, finding: Finding, what: DataKind, entry
     )
 
 
-def _said(place: int, what: str, must: str) -> str:
+def _sentence(place: int, what: str, must: str) -> str:
     return f"Leaf {place} of {what} is not {must}, as the lists show that were demanded on the chain."
 
 

@@ -7,14 +7,11 @@ module is one call (contracts/src/interfaces/IDataAvailability.sol, IDisputes.so
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eth_abi.abi import decode
-from eth_abi.exceptions import DecodingError
-from eth_utils.address import to_checksum_address
-
+from folkmoot.chain.client import event_of
 from folkmoot.chain.transactions.journal import TransactionJournal
 from folkmoot.errors import ContractRefused, RpcError
 from folkmoot.fraud.contracts.challenge import judges as judges_of
@@ -26,9 +23,11 @@ from folkmoot.fraud.proofs.case import Case, Committed, Dispute, unopened
 from folkmoot.fraud.proofs.finding import Finding
 from folkmoot.ledger import packaged
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.events import Answered, Demanded, Event
+from folkmoot.ledger.scan import decode_log
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
-from folkmoot.rpc.client import Rpc, wrong_contract
+from folkmoot.rpc.client import Contract, Rpc, TokenReader, wrong_contract
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -40,15 +39,11 @@ MOST_DEMANDS = 16
 MOST_REASON = 500
 """Maximum length in characters of a dispute's reason."""
 
-DISPUTE_TYPE = "(address,uint40,uint8,uint16,uint16)"
-"""ABI type of a dispute: challenger, time until which it is decided, status, number, challengers."""
-
 EARLIER_PART = 10
 """A dispute that began a tenth of the time for a decision ago is joined."""
 
 _DISPUTE_NONE, _DISPUTE_OPEN, _DISPUTE_DISMISSED = 0, 1, 3  # of `IDisputes.Status`
-_AVAILABILITY, _DISPUTES, _FAULTS = "DataAvailability", "Disputes", "ContributorFaults"
-_DEMAND_TYPE = "(uint64,uint40,uint8,uint8,uint16,uint8,uint8,uint64,address,bytes32)"
+_AVAILABILITY, _DISPUTES, _FAULTS = "data_availability", "disputes", "contributor_faults"
 
 
 @dataclass(frozen=True)
@@ -74,13 +69,11 @@ class StoredDemand:
     """A demand, as the contract has it."""
 
     round: int
-    """Its round."""
     until: int
     """Unix time until which it can be answered; of an answered one, until which one can descend from it at least."""
     about: Node
     """What is demanded."""
     status: Status
-    """Its status."""
     demander: str
     """Account that made it."""
     hash: bytes
@@ -94,36 +87,31 @@ class Judges:
     availability: str | None = None
     """Judge for demands."""
     disputes: str | None = None
-    """Judge for disputes."""
     faults: str | None = None
     """Judge for proofs against contributors."""
 
 
 def find_judges(rpc: Rpc, policy: Policy) -> Judges:
-    """Return the judges of a policy's rounds; none if it has no verifier.
-
-    Raises:
-        RpcError: the endpoint failed.
-    """
+    """Return the judges of a policy's rounds; none if it has no verifier."""
     if policy.verifier == NO_VERIFIER:
         return Judges()
     by_task: dict[str, str] = {}
     asked = (
-        ("availability", "answerWindow()"),
-        ("disputes", "decisionWindow()"),
-        ("faults", "MIN_REPLAY_SQUARES()"),
+        ("availability", _AVAILABILITY, "answerWindow"),
+        ("disputes", _DISPUTES, "decisionWindow"),
+        ("faults", _FAULTS, "MIN_REPLAY_SQUARES"),
     )
     for judge in judges_of(rpc, policy.verifier):
-        for role, question in asked:
+        for task, role, question in asked:
             try:
-                rpc.read(judge, question, ["uint256"])
+                Contract(rpc, judge, role).read(question)
             except ContractRefused:
                 continue
             except RpcError as error:
                 if error.code == "wrong-contract":
                     continue
                 raise
-            by_task.setdefault(role, judge)
+            by_task.setdefault(task, judge)
     return Judges(**by_task)
 
 
@@ -142,7 +130,6 @@ def demand(
     """Send a demand, with the deposit.
 
     Args:
-        rpc: Endpoint.
         deployment: The addresses.
         judge: Contract for demands.
         call: The demand: a root, a file, or a step down.
@@ -154,18 +141,10 @@ def demand(
         ChainError: It could not be sent, or was refused.
         ChallengeFailed: The round can't be challenged any more.
     """
-    deposit = _allow(rpc, deployment, judge, account, notes)
-    receipt = transact(
-        rpc.url,
-        account,
-        _AVAILABILITY,
-        judge,
-        call.function,
-        *call.arguments,
-        notes=notes,
-        purpose=purpose,
-    )
-    return asked(rpc, judge, receipt, deposit)
+    deposit = int(Contract(rpc, judge, _AVAILABILITY).read("deposit"))
+    _allow(rpc, deployment, judge, deposit, account, notes)
+    send = getattr(Contract(rpc, judge, _AVAILABILITY).functions, call.function)(*call.arguments)
+    return asked(rpc, judge, transact(rpc, account, send, notes=notes, purpose=purpose), deposit)
 
 
 def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
@@ -174,20 +153,10 @@ def asked(rpc: Rpc, judge: str, receipt: TxReceipt, deposit: int) -> Asked:
     Raises:
         RpcError: The endpoint failed, or its receipt has no such event.
     """
-    for log in receipt["logs"]:
-        if log["address"].lower() == judge.lower() and bytes(log["topics"][0]) == _topic("Demanded"):
-            number = int.from_bytes(bytes(log["topics"][1]), "big")
-            what, entry, level, index, answer_by = decode(
-                ["uint8", "uint256", "uint256", "uint256", "uint40"], bytes(log["data"])
-            )
-            transaction = receipt["transactionHash"].to_0x_hex()
-            about = Node(DataKind(what), entry, level, index)
-            return Asked(number, about, answer_by, deposit, transaction, receipt["gasUsed"])
-    raise RpcError(
-        f"The RPC endpoint {rpc.name} sent a receipt of a demand without its event.",
-        remedy="Use another endpoint.",
-        code="bad-log",
-    )
+    event = event_of(rpc, receipt, {judge: _AVAILABILITY}, Demanded)
+    about = Node(DataKind(event.what), event.entry, event.level, event.index)
+    transaction = receipt["transactionHash"].to_0x_hex()
+    return Asked(event.demand, about, event.answer_by, deposit, transaction, receipt["gasUsed"])
 
 
 def stored_demand(rpc: Rpc, judge: str, number: int) -> StoredDemand:
@@ -196,22 +165,19 @@ def stored_demand(rpc: Rpc, judge: str, number: int) -> StoredDemand:
     Raises:
         RpcError: The endpoint failed, or the contract is another one.
     """
-    question = "demands(uint256)"
-    (found,) = rpc.read(judge, question, [_DEMAND_TYPE], number)
-    round_, until, what, status, entry, _, level, index, demander, hash_ = found
+    stored = Contract(rpc, judge, _AVAILABILITY).read("demands", number)
+    round_, until, what, status, entry, _, level, index, demander, hash_ = stored
     try:
         about = Node(DataKind(what), entry, level, index)
-        return StoredDemand(round_, until, about, Status(status), to_checksum_address(demander), hash_)
+        return StoredDemand(round_, until, about, Status(status), demander, hash_)
     except ValueError as error:
-        raise wrong_contract(judge, question) from error
+        raise wrong_contract(judge, "demands(uint256)") from error
 
 
 def demand_of(rpc: Rpc, judge: str, round_: int, about: Node) -> int:
     """Return the number of the demand for a node or file, whoever made it; 0 if there is none."""
-    question = "demandOf(uint64,uint8,uint256,uint256,uint256)"
     key = (round_, int(about.what), about.entry, about.level, about.index)
-    (number,) = rpc.read(judge, question, ["uint256"], *key)
-    return int(number)
+    return int(Contract(rpc, judge, _AVAILABILITY).read("demandOf", *key))
 
 
 def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> tuple[bytes, bytes]:
@@ -220,28 +186,17 @@ def answer(rpc: Rpc, judge: str, number: int, from_block: int) -> tuple[bytes, b
     Raises:
         RpcError: The endpoint failed, or does not have the event.
     """
-    query = {
-        "address": judge,
-        "fromBlock": hex(from_block),
-        "toBlock": "latest",
-        "topics": ["0x" + _topic("Answered").hex(), f"0x{number:064x}"],
-    }
-    method = "eth_getLogs"
-    logs = rpc.call(method, [query])
-    try:
-        values, other = decode(["bytes", "bytes32"], bytes.fromhex(logs[0]["data"][2:]))
-    except (TypeError, KeyError, IndexError, ValueError, OverflowError, DecodingError) as error:
-        raise rpc.nonsense(method, logs) from error
-    return bytes(values), bytes(other)
+    for event in _events(rpc, judge, from_block, ["0x" + _topic("Answered").hex(), f"0x{number:064x}"]):
+        if isinstance(event, Answered):
+            return event.values, event.other
+    raise rpc.nonsense("eth_getLogs", [])
 
 
 def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int) -> list[int]:
     """Return the numbers of an account's demands about a round, from the chain.
 
     Args:
-        rpc: Endpoint.
         judge: Contract for demands.
-        round_: The round.
         demander: The account.
         from_block: Block of the round's anchor, or an earlier one.
 
@@ -249,13 +204,14 @@ def demands_of(rpc: Rpc, judge: str, round_: int, demander: str, from_block: int
         RpcError: The endpoint failed, or its logs are malformed.
     """
     topics = ["0x" + _topic("Demanded").hex(), None, f"0x{round_:064x}", f"0x{int(demander, 16):064x}"]
+    events = _events(rpc, judge, from_block, topics)
+    return [event.demand for event in events if isinstance(event, Demanded)]
+
+
+def _events(rpc: Rpc, judge: str, from_block: int, topics: Sequence[str | None]) -> list[Event]:
     query = {"address": judge, "fromBlock": hex(from_block), "toBlock": "latest", "topics": topics}
-    method = "eth_getLogs"
-    logs = rpc.call(method, [query])
-    try:
-        return [int(log["topics"][1], 16) for log in logs]
-    except (TypeError, KeyError, IndexError, ValueError) as error:
-        raise rpc.nonsense(method, logs) from error
+    decoded = (decode_log(log, {judge: _AVAILABILITY}) for log in rpc.logs(query))
+    return [event for event in decoded if event is not None]
 
 
 def prove_withheld(
@@ -278,14 +234,8 @@ def censored(rpc: Rpc, judge: str, case: Case) -> int | None:
     for index, entry in enumerate(case.entries):
         if case.delivered(index):
             continue
-        ((parts, missing, squares),) = rpc.read(
-            judge,
-            "deliveries(uint64,address,bytes32)",
-            ["(uint32,uint32,uint64)"],
-            case.round,
-            entry.contributor,
-            entry.update_root,
-        )
+        delivery = case.round, entry.contributor, entry.update_root
+        parts, missing, squares = Contract(rpc, judge, _AVAILABILITY).read("deliveries", *delivery)
         if parts and not missing and squares == entry.sum_squares:
             return index
     return None
@@ -322,16 +272,17 @@ def dispute(
     Raises:
         ChainError: It could not be sent, or was refused.
     """
-    ((_, decide_by, status, _, _),) = rpc.read(judge, "disputes(uint64)", [DISPUTE_TYPE], case.round)
+    disputes = Contract(rpc, judge, _DISPUTES)
+    _, decide_by, status, _, _ = disputes.read("disputes", case.round)
     if status == _DISPUTE_OPEN:
-        (window,) = rpc.read(judge, "decisionWindow()", ["uint40"])
+        window = disputes.read("decisionWindow")
         began = decide_by - window
         if now - began < window // EARLIER_PART or has_deposit(rpc, judge, case.round, account.address):
             return None
     elif status not in (_DISPUTE_NONE, _DISPUTE_DISMISSED):
         return None
-    _allow(rpc, deployment, judge, account, notes)
-    reason = f"{what.text} Expected: {what.expected}. Anchored: {what.found}."[:MOST_REASON]
+    _allow(rpc, deployment, judge, int(disputes.read("deposit", case.round)), account, notes)
+    reason = f"{what.text} Expected: {what.expected}. Anchored: {what.actual}."[:MOST_REASON]
     purpose = f"round {case.round}, anchor {case.anchor.hash.hex()}, until {decide_by}"
     return _send(rpc, account, notes, _DISPUTES, judge, "open", case.round, reason, purpose=purpose)
 
@@ -345,10 +296,14 @@ def release_dispute(
         _send(rpc, account, notes, _DISPUTES, judge, "release", round_, account.address, purpose=purpose)
 
 
+def is_disputed(rpc: Rpc, judge: str, round_: int) -> bool:
+    """Return whether a dispute about a round waits for a vote."""
+    return bool(Contract(rpc, judge, _DISPUTES).read("disputes", round_)[2] == _DISPUTE_OPEN)
+
+
 def has_deposit(rpc: Rpc, judge: str, round_: int, account: str) -> bool:
     """Return whether an account has a deposit in the dispute about a round."""
-    (found,) = rpc.read(judge, "hasDeposit(uint64,address)", ["bool"], round_, account)
-    return bool(found)
+    return bool(Contract(rpc, judge, _DISPUTES).read("hasDeposit", round_, account))
 
 
 def prove_false_tree(
@@ -374,7 +329,6 @@ def prove_replay(
     """Slash a contributor for a replayed update of an earlier round; return the transaction's hash.
 
     Args:
-        rpc: Endpoint.
         judge: Contract for proofs against contributors.
         replay: The copy, and where its original is.
         copies: All entries of the copy's round.
@@ -390,8 +344,7 @@ def prove_replay(
 
 def least_replay(rpc: Rpc, judge: str) -> int:
     """Return the sum of squares from which on an equal update is a replay."""
-    (least,) = rpc.read(judge, "MIN_REPLAY_SQUARES()", ["uint64"])
-    return int(least)
+    return int(Contract(rpc, judge, _FAULTS).read("MIN_REPLAY_SQUARES"))
 
 
 def _send(
@@ -405,43 +358,26 @@ def _send(
     purpose: str,
 ) -> str:
     """Call a judge once for a purpose, and return the transaction's hash."""
-    receipt = transact(
-        rpc.url,
-        account,
-        contract,
-        judge,
-        function,
-        *arguments,
-        notes=notes,
-        purpose=f"{function}: {purpose}",
-        once=True,
-    )
+    call = getattr(Contract(rpc, judge, contract).functions, function)(*arguments)
+    receipt = transact(rpc, account, call, notes=notes, purpose=f"{function}: {purpose}", once=True)
     return str(receipt["transactionHash"].to_0x_hex())
 
 
 def _allow(
-    rpc: Rpc, deployment: Deployment, judge: str, account: LocalAccount, notes: TransactionJournal | None
-) -> int:
-    """Let a judge take its deposit; return that."""
-    (deposit,) = rpc.read(judge, "deposit()", ["uint256"])
-    (allowed,) = rpc.read(deployment.token, "allowance(address,address)", ["uint256"], account.address, judge)
-    if allowed < deposit:
+    rpc: Rpc,
+    deployment: Deployment,
+    judge: str,
+    deposit: int,
+    account: LocalAccount,
+    notes: TransactionJournal | None,
+) -> None:
+    """Let a judge take its deposit."""
+    token = TokenReader(rpc, deployment.token)
+    if token.allowance(account.address, judge) < deposit:
         # To allow it twice does no harm, and after the next demand it has to be allowed again.
-        transact(
-            rpc.url,
-            account,
-            "MootToken",
-            deployment.token,
-            "approve",
-            judge,
-            deposit,
-            notes=notes,
-            harmless=True,
-        )
-    return int(deposit)
+        transact(rpc, account, token.functions.approve(judge, deposit), notes=notes, harmless=True)
 
 
 def _topic(name: str) -> bytes:
-    abi = proofs.packaged_contract(_AVAILABILITY)["abi"]
-    entry = next(entry for entry in abi if entry["type"] == "event" and entry["name"] == name)
+    entry = next(entry for entry in packaged.contract(_AVAILABILITY).abi if entry.get("name") == name)
     return keccak(packaged.signature_of(entry).encode())

@@ -4,38 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
-from folkmoot.fraud.contracts.pruned import CommitmentRef, PrunedRounds
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.ledger.entries import UpdateCommitted
-from folkmoot.ledger.events import CommitsClosed, RoundAnchored, RoundOpened, RoundSlashed
-from folkmoot.protocol.policy import Policy
+from folkmoot.ledger.pruned import CommitmentRef, PrunedRounds
+from folkmoot.ledger.replay import Round
 from folkmoot.rpc.client import Phase
-
-
-@dataclass
-class RoundEvents:
-    """A round, from the ledger's events."""
-
-    opened: RoundOpened
-    """Event of its opening."""
-    commits: list[UpdateCommitted] = field(default_factory=list)
-    """Its entries, in order."""
-    closed: CommitsClosed | None = None
-    """Event of the early end of its commit window, if any."""
-    anchored: RoundAnchored | None = None
-    """Event of its anchor, if any."""
-    slashed: RoundSlashed | None = None
-    """Event of its slashing, if any."""
-    phase: Phase = Phase.OPEN
-    """Phase in the ledger's storage."""
-    case: Case | None = None
-    """Case of the round; None until it is anchored."""
-
-    def copy(self) -> RoundEvents:
-        """Return a copy for further events."""
-        return replace(self, commits=list(self.commits))
 
 
 @dataclass(frozen=True)
@@ -48,32 +23,28 @@ class Record:
     """Unix time of the block, with which deadlines are compared."""
     cases: Mapping[int, Case]
     """Anchored rounds by number, without void ones."""
-    rounds: Mapping[int, RoundEvents]
-    """Events of all rounds that were not dropped, by number, always with the newest round."""
-    policies: Mapping[int, Policy]
-    """Policies of these rounds, by number."""
+    void: Mapping[int, Case]
+    """Rounds that were anchored and are void, by number: their deposits are still to be had."""
+    rounds: Mapping[int, Round]
+    """All rounds that were not dropped, by number, always with the newest round."""
     past: PrunedRounds | None = None
     """Dropped rounds; None if rounds are never dropped."""
 
-    def anchored_at(self, number: int) -> int:
-        """Return the Unix time of an anchor: its first deadline minus the policy's window."""
-        events = self.rounds[number]
-        if events.anchored is None or events.case is None:
-            return self.time
-        return events.anchored.challenge_deadline - events.case.policy.challenge_window
+    def case(self, number: int) -> Case | None:
+        """Return the case of a round that was anchored, void or not."""
+        return self.cases.get(number) or self.void.get(number)
 
     def asking_until(self, case: Case) -> int:
         """Return the Unix time until which data of an anchored round can be demanded, and the round disputed.
 
         The rule is that of `DataAvailability` and `Disputes`: a postponed round gets little more time for demands.
         """
-        events = self.rounds[case.round]
-        latest = (events.closed or events.opened).anchor_deadline + case.policy.challenge_window
+        latest = self.rounds[case.round].anchor_deadline + case.policy.challenge_window
         return min(case.challenge_deadline, latest)
 
     def opened_at(self, case: Case) -> int:
         """Return the Unix time of the opening of a round that was not dropped."""
-        return self.rounds[case.round].opened.commit_deadline - case.policy.commit_window
+        return self.rounds[case.round].opened_at
 
     def waiting(self) -> list[Case]:
         """Return the rounds that can still be challenged, in order.
@@ -105,9 +76,9 @@ def replays(record: Record) -> list[Replay]:
     The earlier round may have any age. The first commitment is not a replay.
     """
     first: dict[bytes, CommitmentRef] = {}
-    for number, one in sorted(record.rounds.items()):
-        for entry, commit in enumerate(one.commits):
-            first.setdefault(commit.update_root, CommitmentRef(number, entry, one.opened.base_state_root))
+    for number, round_ in sorted(record.rounds.items()):
+        for entry, commit in enumerate(round_.commits):
+            first.setdefault(commit.update_root, CommitmentRef(number, entry, round_.base_state_root))
     replayed = []
     for case in record.waiting():
         for entry, commit in enumerate(record.rounds[case.round].commits):
@@ -125,9 +96,7 @@ class Overspent:
     """An entry that passes its contributor's privacy budget. The ledger refuses such an entry."""
 
     round: int
-    """Its round."""
     contributor: str
-    """Its contributor."""
     spent: int
     """What the contributor has spent with it, in units of 2^-32 of rho."""
     cap: int
@@ -144,21 +113,23 @@ def overspent(record: Record, checked: set[UpdateCommitted]) -> list[Overspent]:
         checked: Entries that were checked before, and are not checked again. It is brought up to date.
     """
     spent: dict[str, int] = {}
-    found: list[Overspent] = []
+    overspent_budgets: list[Overspent] = []
     entries: set[UpdateCommitted] = set()
-    for number, one in sorted(record.rounds.items()):
-        policy = record.policies[one.opened.policy_id]
+    for number, round_ in sorted(record.rounds.items()):
+        policy = round_.policy
         if not policy.cost:
             continue
-        for commit in one.commits:
+        for commit in round_.commits:
             account = commit.contributor
             if commit not in checked:
                 dropped = record.past.spent(account, number) if record.past is not None else 0
                 before = dropped + spent.get(account, 0)
                 if policy.rounds_left(before) == 0:
-                    found.append(Overspent(number, account, before + policy.cost, policy.privacy_cap))
+                    overspent_budgets.append(
+                        Overspent(number, account, before + policy.cost, policy.privacy_cap)
+                    )
             spent[account] = spent.get(account, 0) + policy.cost
-        entries.update(one.commits)
+        entries.update(round_.commits)
     checked.clear()
     checked.update(entries)
-    return found
+    return overspent_budgets

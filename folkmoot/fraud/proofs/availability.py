@@ -79,7 +79,6 @@ class Node:
     """What a demand is about: a node of a tree, or a file."""
 
     what: DataKind
-    """Kind of the data."""
     entry: int = 0
     """Number of the entry, for an update."""
     level: int = 0
@@ -105,7 +104,6 @@ class Call:
     """A call of the contract."""
 
     function: str
-    """Name of the function."""
     arguments: tuple[Any, ...]
     """Arguments in the form of eth_abi."""
 
@@ -172,7 +170,6 @@ def answer_call(demand: int, about: Node, files: Files, manifest: Manifest, docu
         demand: Number of the demand.
         about: What is demanded.
         files: The round's files.
-        manifest: The model's layout.
         document: Contents of the file, if the verdicts or the artifacts file is demanded.
 
     Raises:
@@ -231,7 +228,6 @@ def delivery_calls(round_: int, data: bytes, manifest: Manifest, width: int) -> 
     Args:
         round_: Number of the round.
         data: The update file.
-        manifest: The model's layout.
         width: Bits of an encoded coordinate in the round.
 
     Raises:

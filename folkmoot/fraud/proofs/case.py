@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import keccak
-from folkmoot.protocol.header import RoundHeader, derive_seed
+from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.merkle import Tree
 from folkmoot.protocol.policy import Policy
@@ -79,7 +79,6 @@ class Case:
     policy_id: int
     """Number of its policy."""
     policy: Policy
-    """The policy."""
     coordinator: str
     """Account of the coordinator that opened it."""
     base: int
@@ -97,13 +96,14 @@ class Case:
 
     def header(self, manifest_hash: bytes, exponents: tuple[int, ...]) -> RoundHeader:
         """Return the header that the round must have, with the exponents of its base."""
-        return RoundHeader(
-            self.round,
+        return RoundHeader.derive(
+            self.chain_id,
+            self.ledger,
             manifest_hash,
+            self.round,
             self.base_state_root,
             self.policy_id,
             self.policy.width,
-            derive_seed(self.chain_id, self.ledger, self.round, self.base_state_root),
             exponents,
         )
 
@@ -185,7 +185,7 @@ class Dispute:
     """Description of the difference, in one sentence."""
     expected: str
     """Expected value."""
-    found: str
+    actual: str
     """Anchored value."""
     entry: int | None = None
     """Number of the entry."""
@@ -197,5 +197,5 @@ class Dispute:
             "text": self.text,
             "entry": self.entry,
             "expected": self.expected,
-            "found": self.found,
+            "found": self.actual,
         }

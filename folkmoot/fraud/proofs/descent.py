@@ -57,7 +57,6 @@ def list_of(tree: Tree | SumTree, level: int, index: int) -> bytes:
     """Return the list of a node of a tree, as the contract reads it.
 
     Args:
-        tree: The tree.
         level: Level of the node, at least 1.
         index: Index of the node within its level.
     """

@@ -17,9 +17,10 @@ import numpy as np
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
-from folkmoot.aggregation.form import Form, form_of
+from folkmoot.aggregation.form import mean_of_updates
 from folkmoot.aggregation.gram_tree import gram_tree, has_tree
 from folkmoot.aggregation.rules import multi_krum
+from folkmoot.aggregation.weighted_sum import check_weights
 from folkmoot.errors import ArtifactError, EncodingError, InputError
 from folkmoot.fraud.proofs import gram
 from folkmoot.fraud.proofs.case import Case, Demand, Dispute, Kind, Suspicion
@@ -46,7 +47,7 @@ MOST_PLACES = 1000
 HEADER_TYPES = ("uint64", "bytes32", "bytes32", "uint32", "uint8", "bytes32", "bytes")
 """ABI types of a RoundHeader's fields."""
 
-EQUAL_WEIGHTS = ("mean", "multi_krum", "trimmed_mean", "guarded_trimmed_mean")
+EQUAL_WEIGHTS = ("mean", "multi_krum")
 """Rules with weights 0 or 1, as in FraudProofs."""
 _MAX_WEIGHT = 1 << 16
 _CHUNK_BYTES = 1 << 20  # Bytes of all updates that are read in one step.
@@ -125,10 +126,12 @@ def wrong_header_field(case: Case, manifest: Manifest, header: bytes) -> str:
         return ""
     must = case.header(manifest.hash, (0,) * len(manifest.tensors))
     names = ("round", "manifest_hash", "base_state_root", "policy_id", "width", "seed")
-    for name, found in zip(names, fields, strict=False):
+    for name, actual in zip(names, fields, strict=False):
         expected = getattr(must, name)
-        if found != expected:
-            shown = ["0x" + value.hex() if isinstance(value, bytes) else value for value in (expected, found)]
+        if actual != expected:
+            shown = [
+                "0x" + value.hex() if isinstance(value, bytes) else value for value in (expected, actual)
+            ]
             return f"its {name.replace('_', ' ')} is {shown[1]}, not {shown[0]}"
     exponents = decode_exponents(fields[-1])
     if len(exponents) != len(manifest.tensors):
@@ -285,7 +288,12 @@ def _check_rule(finding: Finding) -> None:
         return
     if must is None:
         return
-    known = {place for one in finding.suspicions if one.kind is Kind.WEIGHT for place in one.places}
+    known = {
+        place
+        for suspicion in finding.suspicions
+        if suspicion.kind is Kind.WEIGHT
+        for place in suspicion.places
+    }
     pairs = enumerate(zip(must, case.anchor.weights, strict=True))
     wrong = [index for index, (mine, theirs) in pairs if mine != theirs and index not in known]
     if wrong:
@@ -351,12 +359,11 @@ def _check_mean(finding: Finding) -> None:
     """Compute mean and state from the anchored weights, and compare them with the anchored roots."""
     case, material = finding.case, finding.material
     try:
-        form = form_of(case.policy.rule, case.policy.parameters)
-        form.divisor(case.anchor.weights)
-    except InputError:  # Weights that `_check_weights` disproves, or an impossible policy.
+        check_weights(case.anchor.weights)
+    except InputError:  # Weights that `_check_weights` disproves.
         return
     if all(material.updates[i] is not None for i, weight in enumerate(case.anchor.weights) if weight):
-        mean = _computed(form, material.updates, case)
+        mean = _computed(material.updates, case)
         truth = plain_tree(MEAN, material.manifest.leaves, mean)
         if truth.root != case.anchor.mean_root:
             _compare_mean(finding, truth)
@@ -370,15 +377,18 @@ def _check_mean(finding: Finding) -> None:
         _compare_state(finding, mean)
 
 
-def _computed(form: Form, updates: Sequence[UpdateReader | None], case: Case) -> Callable[[int, int], U8]:
+def _computed(updates: Sequence[UpdateReader | None], case: Case) -> Callable[[int, int], U8]:
     """Return a function that computes the mean of a range of leaves, with about 1 MiB of updates in memory."""
     chunk = max(1, _CHUNK_BYTES // (LEAF * max(1, len(updates))))
-    weights, scale = case.anchor.weights, case.policy.mean_scale
+    weights, policy = case.anchor.weights, case.policy
 
     def mean(first: int, last: int) -> U8:
         places = range(first, last, chunk)
         return np.concatenate(
-            [form.mean(updates, weights, scale, at, min(at + chunk, last)) for at in places]
+            [
+                mean_of_updates(policy.rule, updates, weights, policy.mean_scale, at, min(at + chunk, last))
+                for at in places
+            ]
         )
 
     return mean
@@ -493,22 +503,31 @@ def _dispute(finding: Finding) -> None:
             expected = f"{verdict.weight} ({verdict.reason})"
             disputes.append(Dispute("weight", text, expected, str(weight), verdict.index))
     if truth.weights == anchor.weights:
-        for what, mine, theirs in (
+        for index, (entry, mine, theirs) in enumerate(
+            zip(case.entries, truth.pays, anchor.pays, strict=False)
+        ):
+            if mine != theirs:
+                text = (
+                    f"The pay of entry {index} ({entry.contributor}) of round {case.round} is another one than "
+                    "everybody computes."
+                )
+                disputes.append(Dispute("pay", text, str(mine), str(theirs), index))
+        for what, right, claimed in (
             ("mean", truth.mean_root, anchor.mean_root),
             ("state", truth.state_root, anchor.state_root),
         ):
-            if mine != theirs:
+            if right != claimed:
                 text = f"The {what} of round {case.round} is another one than everybody computes."
-                disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
-    for what, name, mine, theirs in (
+                disputes.append(Dispute(what, text, "0x" + right.hex(), "0x" + claimed.hex()))
+    for what, name, right, claimed in (
         ("delivered", "list of deliveries", _word(truth.delivered), _word(anchor.delivered)),
         ("gram-root", "Gram root", truth.gram_root, anchor.gram_root),
         ("verdicts", "hash of the verdicts file", truth.verdict_hash, anchor.verdict_hash),
         ("artifacts", "hash of the artifacts file", truth.artifacts_hash, anchor.artifacts_hash),
     ):
-        if mine != theirs:
+        if right != claimed:
             text = f"The anchor of round {case.round} has another {name} than everybody computes."
-            disputes.append(Dispute(what, text, "0x" + mine.hex(), "0x" + theirs.hex()))
+            disputes.append(Dispute(what, text, "0x" + right.hex(), "0x" + claimed.hex()))
 
 
 # Helpers

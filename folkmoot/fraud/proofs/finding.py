@@ -32,7 +32,6 @@ class Material:
     case: Case
     """Record of the round."""
     manifest: Manifest
-    """The model's layout."""
     artifacts: Artifacts | None
     """The artifacts file that the anchor names."""
     exponents: tuple[int, ...] | None
@@ -94,6 +93,19 @@ class Finding:
     def right(self) -> bool:
         """Whether the anchor equals the computed outcome."""
         return not (self.suspicions or self.demands or self.disputes)
+
+    @property
+    def disputed(self) -> str:
+        """All disputes as one text: the first with both values, and the places of the others, which mostly follow."""
+        if not self.disputes:
+            return ""
+        first, *others = self.disputes
+        entries: dict[str, list[str]] = {}
+        for one in others:
+            entries.setdefault(one.what, []).extend([] if one.entry is None else [str(one.entry)])
+        places = [f"{what} of entry {', '.join(of)}" if of else what for what, of in entries.items()]
+        text = f"{first.text} Expected: {first.expected}. Anchored: {first.actual}."
+        return f"{text} Also different: {'; '.join(places)}." if places else text
 
     @property
     def case(self) -> Case:

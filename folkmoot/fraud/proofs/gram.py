@@ -123,7 +123,6 @@ class Truth:
     """The true Gram tree of the updates."""
 
     manifest: Manifest
-    """The model's layout."""
     exponents: tuple[int, ...]
     """Exponents of the round, one per tensor."""
     updates: Sequence[UpdateReader]
@@ -173,9 +172,6 @@ def find_lie(truth: Truth, root: Opened, document: Document) -> Lie | None:
 
     Returns:
         The error; None if not all needed nodes are published.
-
-    Raises:
-        ArtifactError: An update can't be read.
     """
     at, size = root, ENTRY_BYTES * len(truth.tree.matrix)
     while at.level:

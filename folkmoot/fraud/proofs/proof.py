@@ -8,31 +8,27 @@ function. A new kind of proof needs a builder in this module, a kind in `case.Ki
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
-from eth_abi.abi import encode
 
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.clamped_sum import rank_of, ranked_magnitudes
+from folkmoot.aggregation.form import mean_of_updates
 from folkmoot.aggregation.gram_tree import block_count, update_block
-from folkmoot.aggregation.rules import mean
-from folkmoot.aggregation.trimmed_sum import trimmed_at_each_end
+from folkmoot.aggregation.rules import clamped_mean, mean
 from folkmoot.errors import InputError
 from folkmoot.fraud.proofs.case import Kind, Suspicion, unopened
 from folkmoot.fraud.proofs.examine import faulty_leaf
 from folkmoot.fraud.proofs.finding import BY_RULE, Finding
 from folkmoot.fraud.proofs.gram import Lie, members_of
 from folkmoot.fraud.proofs.trees import sum_siblings
-from folkmoot.ledger import packaged
 from folkmoot.protocol import merkle
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import LEAF
-from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.merkle import SumTree, Tree
+from folkmoot.rpc.abi import encode_call
 
 CONTRACT, OF_RULES = "FraudProofs", "GramProofs"
 """Contracts that check proofs; see `contract_of`."""
@@ -46,7 +42,6 @@ class Proof:
     """A call that voids a round."""
 
     kind: Kind
-    """Kind of the proof."""
     round: int
     """Number of the round."""
     place: int
@@ -64,9 +59,7 @@ class Proof:
     @functools.cached_property
     def data(self) -> bytes:
         """Call data: selector and arguments."""
-        entry = _function(self.contract, self.function)
-        types = [packaged.type_of(parameter) for parameter in entry["inputs"]]
-        return keccak(packaged.signature_of(entry).encode())[:4] + encode(types, self.arguments)
+        return encode_call(self.contract, self.function, *self.arguments)
 
 
 def prove(finding: Finding, suspicion: Suspicion, place: int | None = None) -> Proof:
@@ -124,11 +117,7 @@ def _update(finding: Finding, place: int) -> Call:
 
 
 def fault_of(finding: Finding, place: int) -> tuple[Any, ...]:
-    """Return the opening of a wrong place of an entry's update, as `IJudge.Fault`.
-
-    Raises:
-        InputError: The entry has no update.
-    """
+    """Return the opening of a wrong place of an entry's update, as `IJudge.Fault`."""
     tree = finding.trees.tree(place)
     if tree is None:
         raise InputError(f"There is no update of entry {place}.", remedy=_FIRST, code="no-such-place")
@@ -267,20 +256,17 @@ def opened_at(finding: Finding, place: int) -> list[tuple[Any, ...]]:
 
 
 def _hints(finding: Finding, place: int) -> bytes:
-    """Return, for a trimmed rule, the (t + 1)-th smallest and the (t + 1)-th largest byte of each coordinate."""
+    """Return what the contract counts after: for a clamped sum the magnitude that decides, for others nothing."""
     case = finding.case
-    trim = form_of(case.policy.rule, case.policy.parameters).trim
-    if trim is None:
+    if case.policy.rule != clamped_mean.NAME:
         return b""
     counted = [
         update.read(place, place + 1).reshape(-1)
         for update, weight in zip(finding.material.updates, case.anchor.weights, strict=True)
         if weight and update is not None
     ]
-    ranked = np.sort(np.stack(counted), axis=0)
-    ends = trimmed_at_each_end(trim, len(counted))
-    lowest, highest = ranked[ends], ranked[len(counted) - 1 - ends]
-    return bytes(lowest.data) + bytes(highest.data)
+    magnitudes: bytes = ranked_magnitudes(np.stack(counted), rank_of(len(counted))).tobytes()
+    return magnitudes
 
 
 def _mean_leaf(finding: Finding, place: int) -> bytes:
@@ -289,8 +275,9 @@ def _mean_leaf(finding: Finding, place: int) -> bytes:
         published: bytes = finding.mean.read(place, place + 1).tobytes()
         return published
     case, policy = finding.case, finding.case.policy
-    form = form_of(policy.rule, policy.parameters)
-    leaves = form.mean(finding.material.updates, case.anchor.weights, policy.mean_scale, place, place + 1)
+    leaves = mean_of_updates(
+        policy.rule, finding.material.updates, case.anchor.weights, policy.mean_scale, place, place + 1
+    )
     computed: bytes = leaves.tobytes()
     return computed
 
@@ -319,27 +306,3 @@ def _children(tree: SumTree) -> tuple[merkle.SumNode, merkle.SumNode]:
 def _have(tree: Tree | None) -> Tree:
     assert tree is not None  # noqa: S101  # a suspicion of this kind comes with its trees
     return tree
-
-
-def _function(contract: str, name: str) -> dict[str, Any]:
-    entries = packaged_contract(contract)["abi"]
-    return next(entry for entry in entries if entry["type"] == "function" and entry["name"] == name)
-
-
-@functools.cache
-def packaged_contract(name: str = CONTRACT) -> dict[str, Any]:
-    """Return a compiled contract that the package ships, by its name in Solidity: `abi`, `bytecode` and more."""
-    text = (files("folkmoot.ledger") / "abi" / f"{name}.json").read_text(encoding="utf-8")
-    contract: dict[str, Any] = json.loads(text)
-    return contract
-
-
-@functools.cache
-def errors() -> dict[bytes, str]:
-    """Return the names of the contracts' custom errors by their selectors."""
-    return {
-        keccak(packaged.signature_of(entry).encode())[:4]: entry["name"]
-        for contract in (CONTRACT, OF_RULES)
-        for entry in packaged_contract(contract)["abi"]
-        if entry["type"] == "error"
-    }

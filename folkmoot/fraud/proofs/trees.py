@@ -26,11 +26,7 @@ CACHE_BYTES = 512 * 2**20
 
 
 def raw_update_tree(update: UpdateReader) -> SumTree | None:
-    """Return the tree of an update file; None if it does not hold whole leaves.
-
-    Raises:
-        ArtifactError: The bytes can't be read.
-    """
+    """Return the tree of an update file; None if it does not hold whole leaves."""
     leaves, rest = divmod(update.size, file_size(1, update.width))
     if leaves == 0 or rest:
         return None
@@ -91,11 +87,7 @@ class TreeCache:
         self._kept: OrderedDict[int, SumTree] = OrderedDict()
 
     def tree(self, entry: int) -> SumTree | None:
-        """Return the tree of an entry's update; None without one, or if it is not whole leaves.
-
-        Raises:
-            ArtifactError: The bytes can't be read.
-        """
+        """Return the tree of an entry's update; None without one, or if it is not whole leaves."""
         if entry in self._kept:
             self._kept.move_to_end(entry)
             return self._kept[entry]

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 
 from folkmoot.errors import ChainError, LocalError, WrongChainError
 from folkmoot.fraud.contracts.follower import Follower
-from folkmoot.fraud.contracts.pruned import PrunedRounds
 from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.ledger.pruned import PrunedRounds
 from folkmoot.rpc.client import LedgerReader, Phase, Rpc
 from folkmoot.rpc.quorum import Quorum, split_urls
 from folkmoot.runtime.urls import without_secrets
@@ -61,7 +61,9 @@ class Endpoints:
             url: Follower(deployment, past, journal.unfinished) for url, past in self._pasts.items()
         }
         self._disagreed: dict[str, int] = {}  # contradictions of each endpoint that were told
-        self._said: dict[str, tuple[str, float]] = {}  # last failure of each endpoint, and when it was told
+        self._last_texts: dict[
+            str, tuple[str, float]
+        ] = {}  # last failure of each endpoint, and when it was told
 
     def close(self) -> None:
         """Close all connections and files."""
@@ -79,7 +81,6 @@ class Endpoints:
 
         Raises:
             WrongChainError: the only endpoint serves another chain.
-            LocalError: this machine's disk fails.
         """
         for rpc in self._rpcs:
             try:
@@ -102,13 +103,13 @@ class Endpoints:
 
     def _tell_of_single(self, rpc: Rpc) -> None:
         """Say which endpoints were away, or contradicted the majority that was read."""
-        for one in rpc.endpoints:
-            if not one.up:
-                self._failed(one.rpc, one.why)
-            if one.disagreed > self._disagreed.get(one.name, 0):
-                self._disagreed[one.name] = one.disagreed
-                text = f"{one.name} contradicts the others about {one.about}: it lies or is broken."
-                self._log("endpoints-differ", text, endpoints=[one.name])
+        for endpoint in rpc.endpoints:
+            if not endpoint.up:
+                self._failed(endpoint.rpc, endpoint.why)
+            if endpoint.disagreed > self._disagreed.get(endpoint.name, 0):
+                self._disagreed[endpoint.name] = endpoint.disagreed
+                text = f"{endpoint.name} contradicts the others about {endpoint.about}: it lies or is broken."
+                self._log("endpoints-differ", text, endpoints=[endpoint.name])
 
     def _compare(self, rpc: Rpc, record: Record) -> None:
         """Hold the anchors against what the other endpoints store: one that hides a lie would make it final."""
@@ -119,13 +120,15 @@ class Endpoints:
                 reader = LedgerReader(other, self._deployment.ledger)
                 following = max(record.rounds, default=0) + 1
                 if reader.next_round() > following:
-                    text = f"{other.url} has more rounds than {rpc.url}: one of them is behind, or lies."
-                    self._log("endpoints-differ", text, endpoints=[rpc.url, other.url])
+                    text = f"{other.name} has more rounds than {rpc.name}: one of them is behind, or lies."
+                    self._log("endpoints-differ", text, endpoints=[rpc.name, other.name])
                 for case in record.waiting():
                     stored = reader.round(case.round)
                     if stored.phase == Phase.ANCHORED and stored.anchor_hash != case.anchor.hash:
-                        text = f"{rpc.url} and {other.url} have different anchors of round {case.round}."
-                        self._log("endpoints-differ", text, round=case.round, endpoints=[rpc.url, other.url])
+                        text = f"{rpc.name} and {other.name} have different anchors of round {case.round}."
+                        self._log(
+                            "endpoints-differ", text, round=case.round, endpoints=[rpc.name, other.name]
+                        )
             except ChainError as error:
                 self._failed(other, error.message)
 
@@ -136,10 +139,10 @@ class Endpoints:
 
     def _failed(self, rpc: Rpc, why: str) -> None:
         self._metrics.failures.labels(without_secrets(rpc.url)).inc()
-        said, when = self._said.get(rpc.url, ("", 0.0))
-        if said == why and self._clock() < when + SAID_AGAIN:
+        last_text, when = self._last_texts.get(rpc.url, ("", 0.0))
+        if last_text == why and self._clock() < when + SAID_AGAIN:
             return  # an endpoint that stays dead is not worth a line a look
-        self._said[rpc.url] = why, self._clock()
+        self._last_texts[rpc.url] = why, self._clock()
         if rpc.endpoints:
             self._log("rpc-no-quorum", f"{why} They are read one after the other.")
             return

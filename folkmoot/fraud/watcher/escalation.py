@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 DEPOSIT_PATIENCE = 7 * 86_400.0
-"""Seconds after which a deposit that can't be had back is left to `folkmoot demand claim`: no window ends for it."""
+"""Seconds after which a deposit that can't be had back is left to `folkmoot demand --claim`: no window ends for it."""
 
 
 @dataclass
@@ -48,6 +48,18 @@ class _Replayed:
     replay: Replay
     case: Case
     opened_at: int
+
+
+_DECISIONS = {"disputed": "uphold", "right": "dismiss"}
+"""How a vote should decide a dispute, by what the watcher found."""
+
+
+def _decision(word: str, number: int) -> str:
+    return f"folkmoot propose --{word} {number}"
+
+
+def _to_do(command: str) -> str:
+    return f"To decide it, type `{command}`; if `folkmoot proposals --open` has that proposal already, vote for it."
 
 
 @dataclass
@@ -70,6 +82,8 @@ class Escalation:
     """Whether it may pay deposits: for demands, and for disputes."""
     retries: Retries
     """When what failed is tried again."""
+    announced: set[int] = field(default_factory=set)
+    """Rounds of which it said how to decide the dispute."""
     _replays: dict[str, _Replayed] = field(
         default_factory=dict
     )  # not dealt with, by their names in the journal
@@ -92,24 +106,24 @@ class Escalation:
             or not self.deposits
             or wanted is None
             or one.demands
-            or record.time < record.anchored_at(number) + patience
+            or record.time < record.rounds[number].anchored_at + patience
         ):
             return None
         judge = judges.find_judges(rpc, case.policy).availability
         if judge is None or self._adopt(rpc, judge, number, account, record):
             return None
-        found = descend.walk(rpc, judge, finding, wanted, account, self.deployment.block)
-        if isinstance(found, Finding):
-            return found
-        if found.waits is not None:
-            self.journal.note(number, replace(one, demands=[found.waits]))
-            text = f"Somebody demanded it already, by demand {found.waits}: {wanted.text}"
-            self.log("demanded-by-other", text, round=number, demand=found.waits, what=wanted.what)
-        elif found.document is not None:
-            self.journal.store(found.document)
-        elif found.call is not None and found.about is not None and one.made < judges.MOST_DEMANDS:
-            left = max(record.asking_until(case), found.until) - record.time
-            self._ask(rpc, judge, account, case, wanted, found.call, found.about, left)
+        step = descend.walk(rpc, judge, finding, wanted, account, self.deployment.block)
+        if isinstance(step, Finding):
+            return step
+        if step.waits is not None:
+            self.journal.note(number, replace(one, demands=[step.waits]))
+            text = f"Somebody demanded it already, by demand {step.waits}: {wanted.text}"
+            self.log("demanded-by-other", text, round=number, demand=step.waits, what=wanted.what)
+        elif step.document is not None:
+            self.journal.files.put_document(step.document)
+        elif step.call is not None and step.about is not None and one.made < judges.MOST_DEMANDS:
+            left = max(record.asking_until(case), step.until) - record.time
+            self._ask(rpc, judge, account, case, wanted, step.call, step.about, left)
         return None
 
     def _ask(
@@ -139,7 +153,7 @@ class Escalation:
             return
         self.retries.done(task)
         self.journal.note(number, replace(one, demands=[made], made=one.made + 1))
-        self.notes.told()
+        self.notes.acknowledge()
         self.metrics.challenges.labels("demanded").inc()
         text = f"Demand {made} was made on the chain, for {about}: {wanted.text}"
         self.log("demanded", text, round=number, demand=made, what=wanted.what, entry=wanted.entry)
@@ -155,18 +169,18 @@ class Escalation:
             demand for demand in known if judges.stored_demand(rpc, judge, demand).status is Status.OPEN
         ]
         self.journal.note(number, replace(one, demands=unclosed, made=len(known)))
-        said = ", ".join(map(str, known))
-        self.log("demanded", f"Round {number}: our demands {said} are on the chain already.", round=number)
+        numbers = ", ".join(map(str, known))
+        self.log("demanded", f"Round {number}: our demands {numbers} are on the chain already.", round=number)
         return True
 
     def follow_demands(self, rpc: Rpc, record: Record) -> Followed:
         """See what became of the demands we wait for: an answer is read, silence is proven, a deposit taken back."""
         account, followed = self.account, Followed()
-        for number, one in list(self.journal.rounds.items()):
-            case = record.cases.get(number) or self._lost_case(number, record)
-            if account is None or not one.demands or case is None:
+        for number, round_ in list(self.journal.rounds.items()):
+            case = record.case(number)
+            if account is None or not round_.demands or case is None:
                 continue
-            task = Task("deposit", number, str(one.demands[0]))
+            task = Task("deposit", number, str(round_.demands[0]))
             if not self.retries.is_due(task):
                 continue
             try:
@@ -187,15 +201,10 @@ class Escalation:
             return
         one = self.journal.rounds[case.round]
         because = (
-            f"it took {DEPOSIT_PATIENCE / 86_400:.0f} days; get it by `folkmoot demand claim {task.which}`"
+            f"it took {DEPOSIT_PATIENCE / 86_400:.0f} days; get it by `folkmoot demand {task.which} --claim`"
         )
         self.retries.give_up(task, because)
         self.journal.note(case.round, replace(one, demands=one.demands[1:]))
-
-    def _lost_case(self, number: int, record: Record) -> Case | None:
-        """Return the case of a round that is void: its deposits are still to be had."""
-        events = record.rounds.get(number)
-        return events.case if events is not None else None
 
     def _follow(
         self, rpc: Rpc, record: Record, case: Case, judge: str, account: LocalAccount, followed: Followed
@@ -218,16 +227,16 @@ class Escalation:
             self.log("proven", text, round=number, kind="withheld", place=demand, transaction=transaction)
             left = one.demands[1:]
             self.journal.note(number, replace(one, result="proven", transaction=transaction, demands=left))
-            self.notes.told()
+            self.notes.acknowledge()
             return
         if status == Status.ANSWERED:
             if not stored.about.what.is_tree:
-                self.journal.store(judges.answer(rpc, judge, demand, self.deployment.block)[0])
+                self.journal.files.put_document(judges.answer(rpc, judge, demand, self.deployment.block)[0])
             followed.answered.append(number)
         text = f"Demand {demand} of round {number} is {status.name.lower()}."
         self.log(status.name.lower(), text, round=number, demand=demand)
         self.journal.note(number, replace(one, demands=one.demands[1:]))
-        self.notes.told()
+        self.notes.acknowledge()
 
     def censored(self, rpc: Rpc, case: Case) -> int | None:
         """Return an entry that was delivered on the chain and anchored as not delivered."""
@@ -237,12 +246,7 @@ class Escalation:
         return judges.censored(rpc, judge, case) if judge is not None else None
 
     def prove_censored(self, rpc: Rpc, case: Case, finding: Finding, entry: int) -> None:
-        """Prove that an update which was delivered on the chain was anchored as not delivered.
-
-        Raises:
-            ChainError: it could not be sent, or was refused.
-            ChallengeFailed: somebody or the clock was faster.
-        """
+        """Prove that an update which was delivered on the chain was anchored as not delivered."""
         number, account, anchor = case.round, self.account, case.anchor.hash.hex()
         who = f"entry {entry} ({case.entries[entry].contributor})"
         text = f"The update of {who} of round {number} was delivered on the chain, but anchored as not delivered."
@@ -254,45 +258,70 @@ class Escalation:
         assert judge is not None  # noqa: S101  # it said what was delivered
         transaction = judges.prove_censored(rpc, judge, finding, entry, account, self.notes)
         self.metrics.challenges.labels("proven").inc()
-        said = f"Round {number} is void: {who} was censored (transaction {transaction})."
-        self.log("proven", said, round=number, kind="censored", place=entry, transaction=transaction)
+        proven = f"Round {number} is void: {who} was censored (transaction {transaction})."
+        self.log("proven", proven, round=number, kind="censored", place=entry, transaction=transaction)
         self.journal.note(number, Checked(anchor, "proven", text, transaction))
-        self.notes.told()
+        self.notes.acknowledge()
 
     def dispute(self, rpc: Rpc, case: Case, finding: Finding, now: int) -> None:
-        """Open a dispute for the voters or join it, if the round's arbiter has a judge for that.
-
-        Raises:
-            ChainError: it could not be sent, or was refused.
-        """
+        """Open a dispute for the voters or join it, if the round's arbiter has a judge for that."""
         account, number = self.account, case.round
-        found = [
-            one for one in finding.disputes if one.what != "outcome"
+        provable = [
+            dispute for dispute in finding.disputes if dispute.what != "outcome"
         ]  # else it may be this release's fault
         if account is None or not self.deposits:
             return
         opened = None
-        judge = judges.find_judges(rpc, case.policy).disputes if found else None
+        judge = judges.find_judges(rpc, case.policy).disputes if provable else None
         if judge is not None:
-            opened = judges.dispute(rpc, self.deployment, judge, case, found[0], account, self.notes, now)
+            opened = judges.dispute(rpc, self.deployment, judge, case, provable[0], account, self.notes, now)
             # A dispute of ours that a killed watcher sent is one that exists already.
             ours = judges.has_deposit(rpc, judge, number, account.address)
             self.journal.note(number, replace(self.journal.rounds[number], deposit=ours))
         self.settled(number)
-        self.notes.told()
+        self.notes.acknowledge()
         if opened is not None:
             self.metrics.challenges.labels("disputed").inc()
             text = f"Round {number} waits for a vote now: a dispute was opened in transaction {opened}."
-            self.log("dispute-opened", text, round=number, transaction=opened)
+            command = _decision("uphold", number)
+            self.announced.add(number)
+            self.log(
+                "dispute-opened",
+                f"{text} {_to_do(command)}",
+                round=number,
+                transaction=opened,
+                command=command,
+            )
+
+    def tell_of_disputes(self, rpc: Rpc, record: Record) -> None:
+        """Say once of each round that others dispute what a voter should type, if the watcher knows what is right."""
+        for case in record.waiting():
+            number, one = case.round, self.journal.rounds.get(case.round)
+            word = _DECISIONS.get(one.result) if one is not None else None
+            latest = record.rounds[number].anchor_deadline + case.policy.challenge_window
+            # A dispute holds a round for longer than that, and a demand seldom does.
+            if number in self.announced or word is None or case.challenge_deadline <= latest:
+                continue
+            try:
+                judge = judges.find_judges(rpc, case.policy).disputes
+                if judge is None or not judges.is_disputed(rpc, judge, number):
+                    continue
+            except ChainError:  # The next look asks again.
+                continue
+            self.announced.add(number)
+            verdict = "is wrong" if word == "uphold" else "is right"
+            text = f"Round {number} {verdict}, and waits for a vote: somebody disputes it."
+            command = _decision(word, number)
+            self.log("dispute-seen", f"{text} {_to_do(command)}", round=number, command=command)
 
     def follow_disputes(self, rpc: Rpc, record: Record) -> None:
         """Take our deposits back from disputes about rounds that are over."""
         account = self.account
-        for number, one in list(self.journal.rounds.items()):
-            events, case = record.rounds.get(number), self._lost_case(number, record)
+        for number, round_ in list(self.journal.rounds.items()):
+            events, case = record.rounds.get(number), record.case(number)
             if (
                 account is None
-                or not one.deposit
+                or not round_.deposit
                 or case is None
                 or events is None
                 or events.phase == Phase.ANCHORED
@@ -303,7 +332,7 @@ class Escalation:
                 continue
             try:
                 judge = judges.find_judges(rpc, case.policy).disputes
-                if judge is not None:
+                if judge is not None and events.phase != Phase.FINAL:  # else it is burnt, or taken
                     judges.release_dispute(rpc, judge, number, account, self.notes)
             except (ChainError, ChallengeFailed) as error:
                 self.log("dispute-failed", f"Round {number}: {error.message}", round=number, code=error.code)
@@ -314,7 +343,7 @@ class Escalation:
             else:
                 self.retries.done(task)
             self.journal.note(number, replace(self.journal.rounds[number], deposit=False))
-            self.notes.told()
+            self.notes.acknowledge()
 
     def settled(self, number: int) -> None:
         """Note that nothing is left to do about a dispute."""
@@ -324,11 +353,7 @@ class Escalation:
         """Return the Unix time until which a contributor can lose stake for a fault in a round.
 
         Args:
-            rpc: Endpoint.
             opened_at: Unix time of the round's opening.
-
-        Raises:
-            RpcError: the endpoint failed.
         """
         if self._unbonding is None:
             self._unbonding = VaultReader(rpc, self.deployment.vault).unbonding_period()
@@ -347,7 +372,7 @@ class Escalation:
         except (ContractRefused, ChallengeFailed) as error:  # somebody was faster
             self.log("fault-failed", f"Round {number}: {error.message}", round=number, code=error.code)
         self.blamed(number)
-        self.notes.told()
+        self.notes.acknowledge()
 
     def blamed(self, number: int) -> None:
         """Note that nothing is left to do about a contributor's fault."""
@@ -364,8 +389,8 @@ class Escalation:
             if name not in self.journal.faults:
                 self._replays[name] = _Replayed(replay, case, record.opened_at(case))
         for name, one in list(self._replays.items()):
-            events = record.rounds.get(one.replay.round)
-            if events is not None and (events.case is None or events.case.anchor != one.case.anchor):
+            current = record.case(one.replay.round)
+            if one.replay.round in record.rounds and (current is None or current.anchor != one.case.anchor):
                 del self._replays[name]  # a reorg took it
                 continue
             task = Task("replay", one.replay.round, name)
@@ -390,7 +415,7 @@ class Escalation:
         self.retries.done(task)
         del self._replays[name]
         self.journal.faulted(name)
-        self.notes.told()
+        self.notes.acknowledge()
 
     def _prove_replay(self, rpc: Rpc, record: Record, replay: Replay, case: Case) -> None:
         """Prove a replay, if the round's arbiter has a judge for that, and the update is not equal by chance."""
@@ -404,5 +429,5 @@ class Escalation:
             return
         originals = commits_of(rpc, self.deployment, record, replay.earlier)
         transaction = judges.prove_replay(rpc, judge, replay, case.entries, originals, account, self.notes)
-        said = f"{entry.contributor} lost stake for that (transaction {transaction})."
-        self.log("fault-proven", said, round=replay.round, account=entry.contributor)
+        proven = f"{entry.contributor} lost stake for that (transaction {transaction})."
+        self.log("fault-proven", proven, round=replay.round, account=entry.contributor)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Container, Mapping
 from dataclasses import replace
 
-from folkmoot.artifacts.sources import ArtifactSource, FolderSource
+from folkmoot.artifacts.federation import Federation
+from folkmoot.artifacts.sources import ArtifactSource, FolderSource, SeveralSources
 from folkmoot.errors import ArtifactError
 from folkmoot.fraud.contracts.record import Record
 from folkmoot.fraud.proofs.case import Case
@@ -18,8 +19,7 @@ from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.finding import Finding, Material
 from folkmoot.fraud.watcher.journal import Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
-from folkmoot.fraud.watcher.mirrors import in_turn
-from folkmoot.fraud.watcher.round_files import RoundFiles, open_shelf
+from folkmoot.fraud.watcher.round_files import RoundFiles
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.rpc.client import LedgerReader, Rpc
 from folkmoot.runtime.urls import without_secrets
@@ -51,9 +51,10 @@ class Examiner:
         self._journal = journal
         self._log = log
         self._metrics = metrics
+        self._places = ["own", *mirrors]
         own = FolderSource(journal.folder)
-        self._source = in_turn({"own": own, **mirrors}, self._mirror_failed)
-        self._shelf: RoundFiles | None = None
+        self._source = SeveralSources([own, *mirrors.values()], failed=self._mirror_failed)
+        self._round_files: RoundFiles | None = None
         self._materials: dict[int, Material] = {}  # whose files are here, by round
         self.findings: dict[int, Finding] = {}
 
@@ -73,17 +74,13 @@ class Examiner:
             rpc: Endpoint, asked which genesis and manifest it is.
             case: The round.
             record: What the chain says of it and of what it rests on.
-
-        Raises:
-            ArtifactError: genesis or manifest are not there, or a file changed while it was read.
-            RpcError: the endpoint failed.
-            InputError: the state that came out could not be kept.
         """
         started = time.monotonic()
-        if self._shelf is None:
+        if self._round_files is None:
             reader = LedgerReader(rpc, self._deployment.ledger)
-            self._shelf = open_shelf(self._source, reader.genesis_hash(), reader.manifest_hash())
-        material = self._shelf.material(case, record.cases)
+            federation = Federation.open(self._deployment, self._source, reader)
+            self._round_files = RoundFiles(self._source, federation.genesis, federation.manifest)
+        material = self._round_files.material(case, record.cases)
         self._materials[case.round] = replace(material, base=None, lineage=None)  # those are large
         finding = examine(material)
         took = time.monotonic() - started
@@ -91,7 +88,7 @@ class Examiner:
         if finding.right:
             outcome = finding.outcome
             assert outcome is not None  # noqa: S101  # or it would not be right
-            self._shelf.done(material, record.cases, outcome.state)
+            self._round_files.done(material, record.cases, outcome.state)
             del self._materials[case.round]
             self.findings.pop(case.round, None)  # of another anchor, which a reorg took
             self._journal.keep(outcome.artifacts.state, outcome.state.chunks())
@@ -101,8 +98,8 @@ class Examiner:
         """Let go of a round's files, and of what proofs are made of."""
         self.findings.pop(number, None)
         material = self._materials.pop(number, None)
-        if material is not None and self._shelf is not None:
-            self._shelf.done(material, record.cases, None)
+        if material is not None and self._round_files is not None:
+            self._round_files.done(material, record.cases, None)
 
     def let_go_of_all_but(self, needed: Container[int], record: Record) -> None:
         """Let go of all rounds but some."""
@@ -110,7 +107,8 @@ class Examiner:
             if number not in needed:
                 self.let_go(number, record)
 
-    def _mirror_failed(self, where: str, error: ArtifactError) -> None:
+    def _mirror_failed(self, number: int, error: ArtifactError) -> None:
+        where = self._places[number]
         if where == "own":
             return
         self._metrics.failures.labels(without_secrets(where)).inc()

@@ -7,21 +7,19 @@ docs/protocol.md section 12, the last states that were right. Losing it costs a 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from folkmoot.artifacts.store import FolderStore, Owner
 from folkmoot.errors import InputError, LocalError
-from folkmoot.protocol.hashing import keccak
 from folkmoot.runtime import locks
 from folkmoot.runtime.fault_points import fault_point
-from folkmoot.runtime.files import sync_folder, write_whole
+from folkmoot.runtime.files import write_whole
 from folkmoot.runtime.logs import fields
 
 FORMAT = "folkmoot/watch/1"
@@ -59,7 +57,6 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         LocalError: another watcher holds it (``already-running``).
-        InputError: it can't be used.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -81,7 +78,8 @@ class Journal:
     """A watcher's memory. Use `Journal.open`."""
 
     folder: Path
-    """Where it is."""
+    files: FolderStore
+    """The last states that were right, and the documents that were answered on the chain."""
     rounds: dict[int, Checked] = field(default_factory=dict)
     """By number."""
     states: list[str] = field(default_factory=list)
@@ -97,12 +95,14 @@ class Journal:
         Raises:
             InputError: the folder is of another federation, can't be used, or its file is damaged.
         """
-        made = cls(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            text = made._file.read_text(encoding="utf-8") if made._file.exists() else ""
+            file = folder / "watch.json"
+            text = file.read_text(encoding="utf-8") if file.exists() else ""
         except OSError as error:
             raise _unusable(folder, error.strerror or str(error)) from error
+        made = cls(folder, FolderStore(folder, Owner("watcher", 0o644)))
+        made.files.clear_incoming()
         if text:
             try:
                 document = json.loads(text)
@@ -133,11 +133,11 @@ class Journal:
         """Return the rounds about which something is left to do or to say."""
         return {
             number
-            for number, one in self.rounds.items()
-            if one.result in ("wrong", "disputed", "withheld")
-            or one.demands
-            or one.deposit
-            or one.blame is not None
+            for number, round_ in self.rounds.items()
+            if round_.result in ("wrong", "disputed", "withheld")
+            or round_.demands
+            or round_.deposit
+            or round_.blame is not None
         }
 
     def forget(self, gone: Callable[[int], bool]) -> None:
@@ -147,7 +147,9 @@ class Journal:
             gone: Whether a round is over for good.
         """
         kept = self.unfinished()
-        rounds = {number: one for number, one in self.rounds.items() if number in kept or not gone(number)}
+        rounds = {
+            number: round_ for number, round_ in self.rounds.items() if number in kept or not gone(number)
+        }
         faults = [name for name in self.faults if not gone(int(name.split()[0]))]
         if len(rounds) < len(self.rounds) or len(faults) < len(self.faults):
             self.rounds, self.faults = rounds, faults
@@ -159,57 +161,15 @@ class Journal:
         Args:
             sha256: Its name.
             chunks: Its bytes in pieces.
-
-        Raises:
-            InputError: it can't be written.
         """
         if sha256 in self.states:
             return
-        place = self.place(sha256)
-        part = place.with_suffix(".part")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            fault_point("watcher.state-kept.before")
-            part.replace(place)
-            sync_folder(place.parent)
-            fault_point("watcher.state-kept.after")
-            self.states.append(sha256)
-            for name in self.states[:-KEPT_STATES]:
-                self.place(name).unlink(missing_ok=True)
-        except OSError as error:
-            raise _unusable(self.folder, error.strerror or str(error)) from error
+        self.files.put_chunks(chunks)
+        self.states.append(sha256)
+        for name in self.states[:-KEPT_STATES]:
+            self.files.delete(name)
         self.states = self.states[-KEPT_STATES:]
         self._save()
-
-    def store(self, data: bytes) -> None:
-        """Keep a document that was answered on the chain, where the watcher looks for files first.
-
-        Raises:
-            InputError: it can't be written.
-        """
-        name = hashlib.sha256(data).hexdigest()
-        pointer = self.folder / "by-keccak" / keccak(data).hex()
-        try:
-            for path, content in ((self.place(name), data), (pointer, name.encode())):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                fault_point("watcher.answer-kept.before")
-                write_whole(path, content)
-                fault_point("watcher.answer-kept.after")
-        except OSError as error:
-            raise _unusable(self.folder, error.strerror or str(error)) from error
-
-    def place(self, sha256: str) -> Path:
-        """Return the path of a kept state."""
-        return self.folder / sha256[:2] / sha256
-
-    @property
-    def _file(self) -> Path:
-        return self.folder / "watch.json"
 
     def _save(self) -> None:
         document = {
@@ -221,7 +181,7 @@ class Journal:
         }
         fault_point("watcher.journal-written.before")
         try:
-            write_whole(self._file, json.dumps(document, indent=1).encode())
+            write_whole(self.folder / "watch.json", json.dumps(document, indent=1).encode())
         except OSError as error:
             raise _unusable(self.folder, error.strerror or str(error)) from error
         fault_point("watcher.journal-written.after")
@@ -246,11 +206,7 @@ _LEVELS = {
 
 
 class Log:
-    """Says what happens: one record of the process's log each, in the form of `folkmoot.runtime.logs`.
-
-    Args:
-        logger: Where to.
-    """
+    """Says what happens: one record of the process's log each, in the form of `folkmoot.runtime.logs`."""
 
     def __init__(self, logger: logging.Logger = _logger) -> None:
         self._logger = logger

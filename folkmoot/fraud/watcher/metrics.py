@@ -75,11 +75,7 @@ class _Page(MetricsHandler):
 
 
 def serve(metrics: Metrics, port: int, host: str = "127.0.0.1") -> ThreadingHTTPServer:
-    """Serve the metrics at `/metrics` until `shutdown` is called.
-
-    Raises:
-        LocalError: ``port-taken``: the port can't be had.
-    """
+    """Serve the metrics at `/metrics` until `shutdown` is called."""
     try:
         server = ThreadingHTTPServer((host, port), _Page.factory(metrics.registry))
     except OSError as error:

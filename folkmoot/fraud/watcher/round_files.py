@@ -8,15 +8,16 @@ whose updates the next one is compared with it keeps the files, not the bytes; o
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from folkmoot.aggregation.lineage import GENESIS, Lineage, PastRound, window
-from folkmoot.aggregation.references import ReferenceKind
 from folkmoot.aggregation.registry import uses
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, ArtifactSource
-from folkmoot.errors import ArtifactError, InputError, ManifestError, UpdateRefused
+from folkmoot.artifacts.gather import OF_LINEAGE, gather_lineage
+from folkmoot.artifacts.sources import ArtifactSource
+from folkmoot.errors import ArtifactError, InputError, UpdateRefused
 from folkmoot.fraud.proofs.case import Case, Demand
 from folkmoot.fraud.proofs.examine import unsure
 from folkmoot.fraud.proofs.finding import Material
@@ -30,15 +31,10 @@ from folkmoot.protocol.update_checks import check_bytes
 from folkmoot.protocol.updates import FileUpdate, UpdateReader
 from folkmoot.protocol.verdict import Artifacts
 
-_OF_LINEAGE = frozenset({ReferenceKind.TRAJECTORY, ReferenceKind.EARLIER})
-
 
 @dataclass
 class RoundFiles:
-    """Finds the files of rounds.
-
-    Use `open_shelf`.
-    """
+    """Finds the files of rounds."""
 
     source: ArtifactSource
     """Where files come from."""
@@ -101,8 +97,9 @@ class RoundFiles:
             artifacts.base_state,
             *filter(None, artifacts.updates),
         }
-        wanted = {number for other in kept.values() for number in window(other.base, _base_of(kept))}
-        wanted |= set(window(case.round, _base_of(kept)))
+        base_of = partial(_base_of, kept)
+        wanted = {number for other in kept.values() for number in window(other.base, base_of)}
+        wanted |= set(window(case.round, base_of))
         held = {artifacts.state, artifacts.manifest}
         for number in [number for number in self._past if number not in wanted]:
             names |= self._past.pop(number)[2]
@@ -151,10 +148,10 @@ class RoundFiles:
     def _updates(
         self, case: Case, artifacts: Artifacts | None, missing: list[Demand]
     ) -> list[UpdateReader | None]:
-        found: list[UpdateReader | None] = [None] * len(case.entries)
+        readers: list[UpdateReader | None] = [None] * len(case.entries)
         listed = artifacts.updates if artifacts is not None else ()
-        if len(listed) != len(found):
-            return found
+        if len(listed) != len(readers):
+            return readers
         for index, name in enumerate(listed):
             if name is None:
                 continue
@@ -171,8 +168,8 @@ class RoundFiles:
                 )
                 continue
             self.bytes_read += path.stat().st_size
-            found[index] = FileUpdate(path, width)
-        return found
+            readers[index] = FileUpdate(path, width)
+        return readers
 
     # States
 
@@ -202,6 +199,11 @@ class RoundFiles:
         self._newest = (name, state)
         return state
 
+    def state_before(self, case: Case, cases: Mapping[int, Case], missing: list[Demand]) -> State | None:
+        """Return the state that a round trained from, if a file is that."""
+        _, name = self._left_by(case.base, cases, missing)
+        return self._state(case, name, missing) if name else None
+
     def _mean(self, case: Case, artifacts: Artifacts | None) -> UpdateReader:
         if artifacts is None:
             raise _nothing("mean")
@@ -219,24 +221,12 @@ class RoundFiles:
     def _lineage(self, case: Case, cases: Mapping[int, Case], missing: list[Demand]) -> Lineage | None:
         """Return what came before a round, as far as its rule uses it; None if some of it is missing."""
         try:
-            used = uses(case.policy.rule) & _OF_LINEAGE
+            return gather_lineage(uses(case.policy.rule), case.base, _Earlier(self, cases, missing))
         except InputError:  # the computation says so
             return GENESIS
-        numbers = window(case.base, _base_of(cases)) if used else []
-        if not numbers:
-            return GENESIS
-        past = [self._past_round(cases[number], missing) for number in numbers if number in cases]
-        first = cases.get(numbers[0])
-        if first is None or len(past) != len(numbers):
-            return None
-        _, name = self._left_by(first.base, cases, missing)
-        before = self._state(first, name, missing) if name and ReferenceKind.TRAJECTORY in used else None
-        rounds = [round_ for round_ in past if round_ is not None]
-        if len(rounds) != len(numbers) or (ReferenceKind.TRAJECTORY in used and before is None):
-            return None
-        return Lineage(tuple(rounds), before)
 
-    def _past_round(self, case: Case, missing: list[Demand]) -> PastRound | None:
+    def past_round(self, case: Case, missing: list[Demand]) -> PastRound | None:
+        """Return a round of a lineage; None if a file of it is missing."""
         kept = self._past.get(case.round)
         if kept is not None and kept[0] == case.anchor.hash:
             return kept[1]
@@ -282,41 +272,36 @@ class RoundFiles:
         return past
 
 
-def open_shelf(source: ArtifactSource, genesis_hash: bytes, manifest_hash: bytes) -> RoundFiles:
-    """Find genesis and manifest, and return the federation's `RoundFiles`.
-
-    Args:
-        source: Where files come from.
-        genesis_hash: keccak256 of the genesis file, as the ledger has it.
-        manifest_hash: Hash of the manifest, as the ledger has it.
-
-    Raises:
-        ArtifactError: One of them is missing, or is not what the ledger says.
-    """
-    genesis = Genesis.from_json(source.document(genesis_hash.hex()))
-    try:
-        manifest = Manifest.from_json(source.fetch(genesis.manifest, DOCUMENT_LIMIT).read_bytes())
-    except ManifestError as error:
-        raise ArtifactError(f"The manifest is none. {error.message}", code="artifact-contradicts") from error
-    if manifest.hash != manifest_hash:
-        raise ArtifactError(
-            "The manifest that the genesis names is not the one that the ledger names.",
-            remedy="The contracts were deployed like this: nobody can check this federation.",
-            code="artifact-contradicts",
-        )
-    return RoundFiles(source, genesis, manifest)
-
-
 def uses_lineage(case: Case) -> bool:
     """Whether rounds of this policy are compared with earlier ones."""
     try:
-        return bool(uses(case.policy.rule) & _OF_LINEAGE)
+        return bool(uses(case.policy.rule) & OF_LINEAGE)
     except InputError:
         return False
 
 
-def _base_of(cases: Mapping[int, Case]) -> Callable[[int], int]:
-    return lambda number: cases[number].base if number in cases else 0
+@dataclass(frozen=True)
+class _Earlier:
+    """Gives the files of earlier rounds; what is missing becomes a demand."""
+
+    files: RoundFiles
+    cases: Mapping[int, Case]
+    missing: list[Demand]
+
+    def base_of(self, number: int) -> int:
+        return _base_of(self.cases, number)
+
+    def past_rounds(self, numbers: Sequence[int], *, updates: bool) -> list[PastRound | None]:
+        cases = (self.cases.get(number) for number in numbers)
+        return [None if case is None else self.files.past_round(case, self.missing) for case in cases]
+
+    def state_before(self, number: int) -> State | None:
+        case = self.cases.get(number)
+        return None if case is None else self.files.state_before(case, self.cases, self.missing)
+
+
+def _base_of(cases: Mapping[int, Case], number: int) -> int:
+    return cases[number].base if number in cases else 0
 
 
 def _nothing(what: str) -> ArtifactError:

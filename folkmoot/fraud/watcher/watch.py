@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING
 from folkmoot.artifacts.sources import ArtifactSource
 from folkmoot.chain.terms import ZERO_ADDRESS
 from folkmoot.chain.transactions.journal import TransactionJournal
-from folkmoot.errors import (
-    ChainError,
-    FolkmootError,
-    RpcError,
-    WrongChainError,
-)
+from folkmoot.errors import ChainError, FolkmootError, RpcError, WrongChainError
 from folkmoot.fraud.contracts.challenge import ChallengeFailed, Cost, challenge, cheapest
 from folkmoot.fraud.contracts.record import Record, overspent
 from folkmoot.fraud.proofs.case import Case, Kind
@@ -33,9 +28,11 @@ from folkmoot.fraud.watcher.examining import Examiner
 from folkmoot.fraud.watcher.journal import Checked, Journal, Log
 from folkmoot.fraud.watcher.metrics import Metrics
 from folkmoot.fraud.watcher.retries import Retries, Task
-from folkmoot.ledger.costs import COIN, balance_of
+from folkmoot.ledger.costs import COIN
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.entries import UpdateCommitted
+from folkmoot.ledger.follower import EventFollower
+from folkmoot.ledger.releases import releases_of
 from folkmoot.rpc.client import Phase, Rpc
 from folkmoot.runtime.units import format_amount
 
@@ -107,6 +104,8 @@ class Watcher:
             self._retries,
         )
         self._examiner = Examiner(self.deployment, self.mirrors, self.journal, self.log, self.metrics)
+        self._votes = EventFollower(self.deployment, contracts=("registry", "governor"))
+        self._recalls_told: set[str] = set()
         self._unchecked: set[int] = set()
         self._in_budget: set[UpdateCommitted] = set()
         self.fraud_seen = False
@@ -122,10 +121,10 @@ class Watcher:
     def look(self) -> bool:
         """Look at the chain once, and act; return whether an endpoint answered."""
         self.metrics.passes.inc()
-        found = self._endpoints.read()
-        if found is None:
+        reading = self._endpoints.read()
+        if reading is None:
             return False
-        rpc, record = found
+        rpc, record = reading
         self.metrics.block.set(record.block)
         self.metrics.block_timestamp.set(record.time)
         self._look_at_purse(rpc)
@@ -136,7 +135,9 @@ class Watcher:
         self._recourse.follow_disputes(rpc, record)
         self._recourse.blame_replays(rpc, record)
         self._visit_all(rpc, record)
-        wrong = [n for n, one in self.journal.rounds.items() if one.result in ("wrong", "disputed")]
+        self._recourse.tell_of_disputes(rpc, record)
+        self._tell_of_recalls(rpc)
+        wrong = [n for n, round_ in self.journal.rounds.items() if round_.result in ("wrong", "disputed")]
         self.metrics.wrong_rounds.set(sum(self._is_current(number, record) for number in wrong))
         self.metrics.unchecked_rounds.set(len(self._unchecked))
         self.metrics.held_entries.set(self._endpoints.held(rpc))
@@ -150,30 +151,43 @@ class Watcher:
             return FRAUD
         return UNCHECKED if self._unchecked else ALL_RIGHT
 
+    def _tell_of_recalls(self, rpc: Rpc) -> None:
+        """Say once of each version that a vote recalled it, or would; an endpoint that fails is asked again."""
+        with suppress(ChainError):
+            state = self._votes.read(rpc).state
+            releases = releases_of(rpc, self.deployment, (*state.versions, *state.proposals))
+            for version in (*releases.recalled, *releases.listed):
+                for text in set(releases.warnings(version)) - self._recalls_told:
+                    self._recalls_told.add(text)
+                    event = "recalled" if version in releases.recalled else "recall-vote"
+                    self.log(event, text, version=version)
+
     def _look_at_purse(self, rpc: Rpc) -> None:
         """Note what there is to pay proofs with; to know it is not worth failing for."""
         if self.options.account is None:
             return
         with suppress(ChainError):
-            balance = balance_of(rpc, self.options.account.address)
+            balance = rpc.balance(self.options.account.address)
             self.metrics.balance.set(balance / COIN)
 
     def _check_budgets(self, record: Record) -> None:
         """Say which entries pass a privacy budget. No proof helps: the ledger that took them is not the right one."""
-        for found in overspent(record, self._in_budget):
+        for budget in overspent(record, self._in_budget):
             self.fraud_seen = True
             self.metrics.overspent.inc()
             text = (
-                f"{found.contributor} has spent {found.spent} of a privacy budget of {found.cap} with its entry in "
-                f"round {found.round}, which the ledger must refuse. Run `folkmoot audit`."
+                f"{budget.contributor} has spent {budget.spent} of a privacy budget of {budget.cap} with its entry in "
+                f"round {budget.round}, which the ledger must refuse. Run `folkmoot audit`."
             )
-            values = {"round": found.round, "contributor": found.contributor}
-            self.log("over-budget", text, **values, spent=str(found.spent), cap=str(found.cap))
+            values = {"round": budget.round, "contributor": budget.contributor}
+            self.log("over-budget", text, **values, spent=str(budget.spent), cap=str(budget.cap))
 
     def _forget_what_is_over(self, record: Record) -> None:
         """Say what became of rounds, and let go of those that nobody can challenge any more."""
         waiting = {case.round for case in record.waiting()}
-        needed = waiting | {number for number, one in self.journal.rounds.items() if one.blame is not None}
+        needed = waiting | {
+            number for number, round_ in self.journal.rounds.items() if round_.blame is not None
+        }
         self._examiner.let_go_of_all_but(needed, record)
         self._unchecked &= waiting
         for task in self._retries.tasks:
@@ -298,9 +312,9 @@ class Watcher:
             if finding.disputes:
                 self.fraud_seen = True
             self._later("check", case, record, finding.demands[0].text)
-            found = self._recourse.demand(rpc, case, finding, record)
-            if found is not None:
-                self._act(rpc, case, found, record)
+            proven = self._recourse.demand(rpc, case, finding, record)
+            if proven is not None:
+                self._act(rpc, case, proven, record)
         elif finding.disputes:
             self._unchecked.discard(number)
             self.fraud_seen = True
@@ -324,9 +338,10 @@ class Watcher:
         for demand in finding.demands:
             event = "unreachable" if demand.unsure else "withheld"
             self.log(event, demand.text, round=number, what=demand.what, entry=demand.entry)
-        for dispute in finding.disputes:
-            text = f"{dispute.text} Expected: {dispute.expected}. Anchored: {dispute.found}. No contract can see it."
-            self.log("disputed", text, round=number, what=dispute.what, entry=dispute.entry)
+        if finding.disputes:
+            first, differ = finding.disputes[0], [[one.what, one.entry] for one in finding.disputes]
+            text = f"{finding.disputed} No contract can see it."
+            self.log("disputed", text, round=number, what=first.what, entry=first.entry, places=differ)
 
     def _challenge(self, rpc: Rpc, case: Case, finding: Finding, record: Record) -> None:
         """Send the cheapest proof that a judge takes."""
@@ -344,7 +359,7 @@ class Watcher:
             if blamed is not None:
                 # Before the round is void: whoever dies in between finds it in the journal.
                 self.journal.note(number, replace(self.journal.rounds[number], blame=blamed))
-            receipt = challenge(rpc.url, case, cost, proof, account, self._notes)
+            receipt = challenge(rpc, case, cost, proof, account, self._notes)
         except (ChallengeFailed, ChainError) as error:
             if error.code in ("not-provable", "too-much-gas") and finding.fallback:
                 self._vote_instead(rpc, case, finding, record)
@@ -368,18 +383,18 @@ class Watcher:
         )
         text = finding.suspicions[0].text
         self.journal.note(number, Checked(case.anchor.hash.hex(), "proven", text, transaction, blame=blamed))
-        self._notes.told()
+        self._notes.acknowledge()
         if blamed is not None:
             self._blame(rpc, case, blamed, record)
 
     def _blame_contributors(self, rpc: Rpc, record: Record) -> None:
         """Go on with what is to be proven against contributors of rounds that are over."""
-        for number, one in list(self.journal.rounds.items()):
-            events = record.rounds.get(number)
-            if one.blame is None or events is None or events.case is None or events.phase == Phase.ANCHORED:
+        for number, round_ in list(self.journal.rounds.items()):
+            case = record.case(number)
+            if round_.blame is None or case is None or record.rounds[number].phase == Phase.ANCHORED:
                 continue
-            if one.anchor == events.case.anchor.hash.hex():
-                self._blame(rpc, events.case, one.blame, record)
+            if round_.anchor == case.anchor.hash.hex():
+                self._blame(rpc, case, round_.blame, record)
 
     def _blame(self, rpc: Rpc, case: Case, entry: int, record: Record) -> None:
         task, left = Task("blame", case.round), None
@@ -458,10 +473,6 @@ def run(watcher: Watcher, *, once: bool, every: float, wait: Callable[[float], b
         once: Whether one look is all.
         every: Seconds between two looks.
         wait: Waits so many seconds; whether to stop.
-
-    Raises:
-        WrongChainError: The only endpoint serves another chain.
-        RpcError: With ``once``: no endpoint answered.
     """
     while True:
         try:

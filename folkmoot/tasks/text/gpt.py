@@ -160,7 +160,7 @@ def from_gpt2(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             "The file's head lm_head.weight is not its table of tokens wte.weight.",
             remedy="Give a model whose head is tied to its table of tokens, as GPT-2's is.",
         )
-    found = {}
+    arrays = {}
     for name, value in named.items():
         if name.endswith((".attn.bias", ".attn.masked_bias")):
             continue
@@ -169,8 +169,8 @@ def from_gpt2(weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         part = _GPT2_PARTS.get(part, part)
         # GPT-2's dense layers have their weights as [inputs, outputs].
         turned = value.T if kind == "weight" and layer and value.dim() == 2 else value
-        found[f"blocks.{layer}.{part}.{kind}" if layer else f"{part}.{kind}"] = turned
-    return found
+        arrays[f"blocks.{layer}.{part}.{kind}" if layer else f"{part}.{kind}"] = turned
+    return arrays
 
 
 _GPT2_PARTS = {

@@ -155,8 +155,8 @@ class LanguageTask(ABC):
             targets = row[1 : count * context + 1].view(count, context)
             with torch.no_grad():
                 for at in range(0, count, _PIECES):
-                    found = losses_of(model, inputs[at : at + _PIECES], targets[at : at + _PIECES])
-                    losses += found.double().mean(dim=1).tolist()
+                    batch_losses = losses_of(model, inputs[at : at + _PIECES], targets[at : at + _PIECES])
+                    losses += batch_losses.double().mean(dim=1).tolist()
             names += [name] * count
         if not losses:
             raise TaskError(

@@ -54,7 +54,7 @@ class Settings:
         Raises:
             TaskError: One is missing, or out of range.
         """
-        found: dict[str, Any] = {}
+        settings_given: dict[str, Any] = {}
         for name, kind in cls.__annotations__.items():
             if name not in settings and hasattr(cls, name):
                 continue
@@ -65,18 +65,18 @@ class Settings:
                     f"The training setting {name} is {value!r}.",
                     remedy=f"Use a {'whole ' if whole else ''}number in the manifest.",
                 )
-            found[name] = value
-        made = cls(**found)
+            settings_given[name] = value
+        made = cls(**settings_given)
         if (
             min(made.local_steps, made.batch_size, made.context) < 1
             or min(made.learning_rate, made.clip) <= 0
         ):
             raise TaskError(
-                f"The training settings {found!r} are impossible.", remedy="Use positive numbers."
+                f"The training settings {settings_given!r} are impossible.", remedy="Use positive numbers."
             )
         if min(made.warmup_rounds, made.steady_rounds, made.cold_steps, made.weight_decay) < 0:
             raise TaskError(
-                f"The training settings {found!r} are impossible.", remedy="Use no negative numbers."
+                f"The training settings {settings_given!r} are impossible.", remedy="Use no negative numbers."
             )
         return made
 

@@ -13,13 +13,14 @@ from functools import cache
 
 import numpy as np
 from folkmoot_lab.drills.data import workload
-from folkmoot_lab.simulation.attacks import Attack, Scene, attack
+from folkmoot_lab.simulation.attacks import Attack, attack
 from folkmoot_lab.simulation.federation import LAST_ROUNDS, Plan, Run
+from folkmoot_lab.simulation.scene import Scene
 from numpy.typing import NDArray
 
 from folkmoot.protocol.arrays import F32
 
-RULE = "guided_mean"
+RULE = "clamped_mean"
 FEDERATIONS = ((5, 2), (10, 4), (20, 9))
 """Contributors and attackers: the largest minorities."""
 

@@ -40,13 +40,15 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small rounds only")
-    parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
+    parser.add_argument("--rule", default="clamped_mean", help="a rule without parameters")
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
     parser.add_argument("--history", action="store_true", help="reads over a long history instead")
     parser.add_argument(
         "--postgresql", action="store_true", help="the history in a PostgreSQL server of its own (dev group)"
     )
     wanted = parser.parse_args()
+    if wanted.folder is not None and not wanted.folder.is_dir():
+        parser.error(f"--folder {wanted.folder} is not a folder. Make it first, or leave the option out.")
     if wanted.history:
         _history(wanted.folder, _HISTORY[:1] if wanted.quick else _HISTORY, wanted.postgresql)
         return

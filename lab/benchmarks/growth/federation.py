@@ -24,9 +24,10 @@ from eth_account.signers.local import LocalAccount
 
 from benchmarks.growth.usage import Process
 from benchmarks.worlds import manifest_of
-from folkmoot.chain.client import Chain, connect_web3
-from folkmoot.chain.deploy import deploy
+from folkmoot.chain.client import Chain
+from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.terms import PROFILES, GenesisRoots
+from folkmoot.chain.transactions.connection import connect_web3
 from folkmoot.coordinator_api import CoordinatorApi, commitment_to_wire
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import UpdateRefused
@@ -269,7 +270,7 @@ def deployed(
     treasury, coordinator, deployer = account("treasury"), account("coordinator"), account("deployer")
     for who in (treasury, coordinator, deployer):
         anvil.fund(who.address)
-    deployment = deploy(
+    deployment = deploy_and_report(
         connect_web3(anvil.url),
         deployer,
         GenesisRoots(manifest.hash, state.root(manifest.hash), made.hash),
@@ -277,7 +278,7 @@ def deployed(
         coordinator.address,
         {treasury.address: BOND + contributors * STAKE},
         PROFILES["l1"].governance,
-    )
+    ).deployment
     chain = Chain.connect(anvil.url, deployment)
     chain.send(chain.token.functions.approve(deployment.vault, 2**255), treasury)
     chain.send(chain.vault.functions.stake(coordinator.address, BOND), treasury)
@@ -320,7 +321,6 @@ def home_of(
         time_travel=True,
         time_travel_after=challenge_pause,
         requests_per_second=100_000,  # everybody has the same address here
-        request_burst=100_000,
     )
     settings.save()
     import_genesis(settings.open_store(), files, chain.deployment.genesis_hash)

@@ -125,7 +125,8 @@ class Played:
             )
 
     def _send(self, function: str, *arguments: object) -> None:
-        self.chain.send(getattr(self.chain.ledger.functions, function)(*arguments), account("coordinator"))
+        called = self.chain.rewards if function == "settle" else self.chain.ledger
+        self.chain.send(getattr(called.functions, function)(*arguments), account("coordinator"))
 
 
 @contextmanager
@@ -186,7 +187,7 @@ def main() -> None:
     )
     parser.add_argument("--parameters", type=int, default=2048)
     parser.add_argument("--updates", type=int, default=4, help="a round")
-    parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
+    parser.add_argument("--rule", default="clamped_mean", help="a rule without parameters")
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
     wanted = parser.parse_args()
     with (

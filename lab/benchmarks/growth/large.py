@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The memory that each part of a round takes with a large model: ``python -m benchmarks.growth large``.
 
-    python -m benchmarks.growth large [--parameters 100000000] [--updates 3] [--rule guided_mean] [--folder FOLDER]
+    python -m benchmarks.growth large [--parameters 100000000] [--updates 3] [--rule clamped_mean] [--folder FOLDER]
 
 A real coordinator takes one round up to its anchor. Before the round is final, other commands run on its files: audit,
 watch, mirror, restore from the mirror, model download. Each command is a process of its own, and its peak of memory
@@ -28,9 +28,11 @@ from benchmarks.growth.federation import Federation, account, federation
 from benchmarks.growth.history import cost_of
 from benchmarks.growth.rounds import PATIENCE, await_step
 from benchmarks.growth.usage import Process
-from client.keeper.states import KeptStates
-from folkmoot.flower.contributor import DraftUpdate, draft_update
+from client.keeper.kept import KeptStates
+from folkmoot.artifacts.sources import FolderSource
+from folkmoot.artifacts.states import Recipe
 from folkmoot.flower.records import ArraysOf
+from folkmoot.flower.updates import DraftUpdate, draft_update
 from folkmoot.fraud.proofs.case import Case
 from folkmoot.fraud.proofs.examine import examine
 from folkmoot.fraud.proofs.proof import prove
@@ -39,7 +41,9 @@ from folkmoot.protocol import acceleration
 from folkmoot.protocol.codec import encode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import to_float32
+from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
+from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.state import State
 from folkmoot.runtime import keystore
 
@@ -89,12 +93,17 @@ def by_library(folder: Path, parameters: int, updates: int, rule: str) -> list[P
     ]
     with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
         fresh.submit(acceleration.load).result()
-        _, parts = [fresh.submit(_run_parts, *one).result() for one in made]
+        # The process opens the folder itself: a source holds locks, which can't be sent.
+        _, parts = [
+            fresh.submit(_run_parts, place, genesis, manifest, cases).result()
+            for place, genesis, manifest, cases in made
+        ]
     return parts
 
 
-def _run_parts(folder: Path, shelf: RoundFiles, cases: dict[str, Case]) -> list[Part]:
+def _run_parts(folder: Path, genesis: Genesis, manifest: Manifest, cases: dict[str, Case]) -> list[Part]:
     own, found = Process(os.getpid()), []
+    shelf = RoundFiles(FolderSource(folder), genesis, manifest)
     works: tuple[Callable[[], object], ...] = (
         lambda: _examine(shelf, cases["right"]),
         lambda: _examine(shelf, cases["mean"]),
@@ -103,8 +112,7 @@ def _run_parts(folder: Path, shelf: RoundFiles, cases: dict[str, Case]) -> list[
         lambda: _encode(folder, shelf, cases["right"]),
     )
     for name, work in zip(PARTS, works, strict=True):
-        own.forget_peak()
-        held, before = own.held(), own.seconds()
+        held, before = own.forget_peak(), own.seconds()
         work()
         found.append(Part(name, own.seconds() - before, own.peak(), held))
     return found
@@ -119,17 +127,24 @@ def _examine(shelf: RoundFiles, case: Case) -> None:
 
 def _keep(folder: Path, shelf: RoundFiles, case: Case) -> None:
     """Do what a keeper does: take the base's file, apply the mean, check the root."""
-    states, manifest = folder / "kept", shelf.manifest
-    states.mkdir()
+    manifest = shelf.manifest
     artifacts = shelf.material(case, {1: case}).artifacts
     assert artifacts is not None, "the artifacts file was written by `watching.build`"
-    base = states / "fetched"
-    base.hardlink_to(folder / artifacts.base_state[:2] / artifacts.base_state)
-    kept = KeptStates(states, manifest)
-    path = kept.take(base, case.base_state_root)
-    assert path is not None, "the base has another root"
-    mean, header = folder / artifacts.mean[:2] / artifacts.mean, RoundHeader.decode(artifacts.header)
-    assert kept.follow(path, mean, header, case.policy, case.anchor.state_root), "the mean leads elsewhere"
+    kept, header = KeptStates(folder / "kept", manifest), RoundHeader.decode(artifacts.header)
+    for name in (artifacts.base_state, artifacts.mean):
+        kept.put_file(folder / name[:2] / name)
+    base = kept.place(artifacts.base_state)
+    assert kept.take(base, case.base_state_root), "the base has another root"
+    recipe = Recipe(
+        case.round,
+        artifacts.state,
+        artifacts.base_state,
+        artifacts.mean,
+        header.exponents,
+        case.policy,
+        manifest,
+    )
+    assert kept.take(kept.follow(recipe, base), case.anchor.state_root), "the mean leads elsewhere"
 
 
 def _encode(folder: Path, shelf: RoundFiles, case: Case) -> None:
@@ -185,9 +200,9 @@ def by_commands(folder: Path, parameters: int, updates: int, rule: str) -> list[
         key = bytes(account("coordinator").key)
         keystore.create(folder / "key.json", "benchmark", private_key=key, work=2)
         words = ("--mirror", copy, "--home", restored, "--keystore", folder / "key.json", *chain)
-        measured("restore", "coordinator", "restore", *words, "--password-file", folder / "password")
+        measured("restore", "coordinator", "rebuild", *words, "--password-file", folder / "password")
         model = ("--to", folder / "model.safetensors", "--artifacts", copy, *chain)
-        measured("model download", "model", "download", "1", *model)
+        measured("model download", "model", "1", *model)
     return found
 
 
@@ -217,7 +232,7 @@ def main(words: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth large", description=__doc__)
     parser.add_argument("--parameters", type=int, default=100_000_000)
     parser.add_argument("--updates", type=int, default=3)
-    parser.add_argument("--rule", default="guided_mean", help="a rule without parameters")
+    parser.add_argument("--rule", default="clamped_mean", help="a rule without parameters")
     parser.add_argument("--folder", type=Path, help="where the files go; a temporary folder if left out")
     parser.add_argument("--library", action="store_true", help="only the parts that need no chain")
     wanted = parser.parse_args(words)

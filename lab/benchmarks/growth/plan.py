@@ -75,7 +75,7 @@ def deepest() -> int:
     measured = json.loads(_SNAPSHOT.read_text())
     low, high, dearest = (
         int(measured[f"proveMean, {name}, 256, 255 rounds above"])
-        for name in ("100 M", "4.3 B", "4.3 B in 4096 tensors, trimmed")
+        for name in ("100 M", "4.3 B", "4.3 B in 4096 tensors, clamped")
     )
     below, depth = depth_of(leaves_of(_MEASURED["100 M"])), depth_of(MAX_LEAVES)
     return depth + (_CAP - dearest) * (depth - below) // (high - low)

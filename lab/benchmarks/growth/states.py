@@ -26,19 +26,20 @@ from benchmarks.growth.history import Played, played
 from benchmarks.growth.usage import Process
 from benchmarks.watching import Folder
 from benchmarks.worlds import SEED, manifest_of
-from folkmoot.artifacts.inventory import REORG_BLOCKS, Commitments
+from folkmoot.artifacts.inventory import Commitments
 from folkmoot.artifacts.mirror import MirrorFolder, Mirroring
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.artifacts.states import RebuildingSource
+from folkmoot.ledger.follower import REORG_DEPTH
 from folkmoot.protocol import acceleration
+from folkmoot.protocol.fixed_point import LEAF
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
-from folkmoot.protocol.mean import mean_values
-from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.policy import Policy
 from folkmoot.protocol.state import State
 from folkmoot.protocol.verdict import Artifacts
+from folkmoot.round import step_leaves
 from folkmoot.rpc.client import Rpc
 from server.restore.restore import restore
 from server.settings import Settings
@@ -66,7 +67,7 @@ def main() -> None:
         _measure_rebuilding(Path(place), wanted.rebuilt)
         with played(Path(place), wanted.parameters, UPDATES, "mean") as world:
             _follow(world, Path(place), wanted.rounds)
-            world.anvil.call("anvil_mine", hex(REORG_BLOCKS + 1))
+            world.anvil.call("anvil_mine", hex(REORG_DEPTH + 1))
             _report(world, Path(place))
 
 
@@ -124,15 +125,11 @@ def _measure_rebuilding(place: Path, parameters: int) -> None:
     state = State(theta, np.zeros_like(theta))
     name, listed = folder.put(state.to_bytes()), []
     exponents = tuple(-12 for _ in manifest.tensors)
-    leaves = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
     for number in range(1, STEPS + 1):
         mean = np.where(theta != 0, rng.integers(-20, 21, manifest.size) + 128, 128).astype(np.uint8)
-        state = State(
-            *outer_step(
-                state.theta, state.momentum, mean_values(mean), 1, leaves, POLICY.rate, POLICY.momentum
-            )
-        )
         header = RoundHeader(number, manifest.hash, bytes(32), 1, 8, SEED, exponents)
+        after_step = step_leaves(manifest, header, POLICY, state, mean.reshape(-1, LEAF), 0)
+        state = State(after_step.theta, after_step.momentum)
         after = state.sha256()
         document = Artifacts(
             number, header.encoded, "0" * 64, name, (), folder.put(mean.tobytes()), after, "0" * 64, exponents
@@ -153,8 +150,7 @@ def _rebuild(place: Path) -> None:
     with RebuildingSource(FolderSource(folder)) as source:
         for name in plan["listed"]:
             source.learn(Artifacts.from_json(_read(folder, name)), POLICY, manifest)
-        own.forget_peak()
-        held, processor, clock = own.held(), own.seconds(), time.monotonic()
+        held, processor, clock = own.forget_peak(), own.seconds(), time.monotonic()
         path = source.fetch(plan["state"], manifest.state_file_size)
         clock, processor = time.monotonic() - clock, own.seconds() - processor
         peak = own.peak() - held

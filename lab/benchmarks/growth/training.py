@@ -14,16 +14,18 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from benchmarks.growth.large import Part
 from benchmarks.growth.usage import Process
 from client.app import train
 from folkmoot.flower import records
-from folkmoot.flower.contributor import Contributor
+from folkmoot.flower.contributor import HOME, Contributor
 from folkmoot.flower.encoding import encoded, end_of
 from folkmoot.flower.memory import MemoryStore, Owner, commit_memory
 from folkmoot.flower.training import App
@@ -75,8 +77,7 @@ def rounds(folder: Path, reference: str, manifest: Manifest) -> list[Part]:
     load_task(reference).load(0, 3, 0)  # Texts and their encoding do not count.
     own, found = Process(os.getpid()), []
     for round_ in (1, 2):
-        own.forget_peak()
-        held, before = own.held(), own.seconds()
+        held, before = own.forget_peak(), own.seconds()
         _round(folder, manifest, round_)
         found.append(Part(f"round {round_}", own.seconds() - before, own.peak(), held))
     return found
@@ -87,16 +88,17 @@ def _round(folder: Path, manifest: Manifest, round_: int) -> None:
     contributor = Contributor.load(folder)
     header = RoundHeader(round_, manifest.hash, _HASH, 1, _WIDTH, _HASH, (_EXPONENT,) * len(manifest.tensors))
     said = records.RoundMessage(round_, header.encoded, manifest.to_json(), _HASH, 1, contributor.ledger, b"")
-    content = RecordDict({records.ROUND: said.to_record(), records.THETA: records.theta_record(None)})
+    content = RecordDict({records.ARRAYS: ArrayRecord(), records.ROUND: said.to_record()})
     message = Message(content, 1, "train")
     message.metadata.__dict__["_message_id"] = f"message-{round_}"  # Otherwise the SuperLink numbers it.
-    context = Context(1, 1, {records.HOME: str(folder)}, RecordDict(), {}, series_id=1)
-    app = App(message, context, train, contributor, said, manifest, no_files, show_round=True, whole=False)
+    context = Context(1, 1, {HOME: str(folder)}, RecordDict(), {}, series_id=1)
+    checked: Any = SimpleNamespace(message=said, manifest=manifest, files=no_files)
+    app = App(message, context, train, contributor, checked, show_round=True, whole=False)
     owner = Owner(1, contributor.ledger, _ACCOUNT, manifest.hash.hex(), _HASH.hex())
     memory = MemoryStore(folder / "memory", owner, _KEY, manifest.elements)
     kept = memory.choose(round_ - 1, lambda later: later - 1)
     earlier = RecordDict() if kept is None else memory.load(kept, _header_hash(folder))
-    trained = app.train(to_float32(np.fromfile(folder / _THETA, dtype=np.int64)), round_, earlier)
+    trained = app.train_from(to_float32(np.fromfile(folder / _THETA, dtype=np.int64)), round_, earlier)
     assert not isinstance(trained, Message), trained.error
     end = end_of(trained.content, records.ARRAYS, manifest, no_files)
     encoded(trained.start, end, header, manifest, _ACCOUNT, _NO_CAP, feeds_back=False, residual=None)

@@ -27,11 +27,12 @@ from eth_account.signers.local import LocalAccount
 from benchmarks.links.counters import device_bytes, since
 from benchmarks.links.models import task_of
 from client.keeper.keeper import KEEPER_FOLDER, Keeper
-from client.keeper.states import STATE
+from client.keeper.kept import KeptStates
 from client.keeper.transfers import Transfers
 from folkmoot.coordinator_api import CoordinatorApi, CurrentRound, commitment_to_wire
-from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
+from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.keeping import base_theta, deliver
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.arrays import F32, I64
 from folkmoot.protocol.codec import encode_update
@@ -185,10 +186,9 @@ def main() -> None:
     deployment = Deployment.load(Path(folder) / "coordinator" / "deployment.json")
     home = Path(folder) / f"contributor-{number}"
     # It has the first state already, as one who has been there for a round has: what is measured is the steady state.
-    (home / KEEPER_FOLDER).mkdir(parents=True)
-    state = (genesis_files / "state.bin").read_bytes()
-    root = State.from_bytes(state, manifest).root(manifest.hash)
-    (home / KEEPER_FOLDER / f"{root.hex()}{STATE}").write_bytes(state)
+    kept = KeptStates(home / KEEPER_FOLDER, manifest)
+    state = State.open(genesis_files / "state.bin", manifest)
+    kept.link(state.root(manifest.hash).hex(), kept.put_chunks(state.chunks()).sha256)
     account = account_of(int(number))
     contributor = Contributor(
         home, rpc, coordinator, deployment.to_json(), account.address, manifest.task, int(number), 1

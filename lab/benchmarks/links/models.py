@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from client.tasks.genesis import start_of
-from folkmoot.artifacts.start import Start
+from folkmoot.artifacts.federation import Start
 from folkmoot.errors import LocalError
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.tasks.text.gpt import Gpt, Sizes

@@ -21,7 +21,7 @@ from benchmarks.links.traffic import CURRENT, FOLKMOOT, SETTINGS, TORCH, WAYS, E
 from folkmoot.errors import InputError
 from folkmoot.protocol.outer_step import UNIT
 from folkmoot.web.intervals import alone
-from folkmoot.web.markup import tag
+from folkmoot.web.pages import render
 
 FOLDER = Path(__file__).parent / "results"
 
@@ -252,26 +252,25 @@ def picture(results: Results, model: str, local_steps: int) -> bytes:
 
     bottom = _ROW * len(rows) + 10
     title = f"Seconds of communication a step, {model}, {local_steps} steps a round"
-    drawn = [
-        tag(
-            "g",
-            tag("text", name, x=_LEFT - 10, y=_ROW * place + 24, text_anchor="end"),
-            tag(
-                "line", x1=_LEFT, x2=across(value), y1=_ROW * place + 20, y2=_ROW * place + 20, class_="line"
-            ),
-            tag("circle", cx=across(value), cy=_ROW * place + 20, r=4, class_="dot"),
-            tag("text", f"{value:.3g} s", x=across(value) + 8, y=_ROW * place + 24),
-            class_=f"series s{int(way not in FOLKMOOT)}",
-        )
+    ways = [
+        {
+            "name": name,
+            "text": f"{value:.3g} s",
+            "x": across(value),
+            "y": _ROW * place,
+            "other": way not in FOLKMOOT,
+        }
         for place, (name, value, way) in enumerate(rows)
     ]
-    axis = [
-        tag(
-            "g",
-            tag("line", x1=across(10.0**power), x2=across(10.0**power), y1=8, y2=bottom, class_="grid"),
-            tag("text", f"{10.0**power:g}", x=across(10.0**power), y=bottom + 18, text_anchor="middle"),
-        )
-        for power in range(low, high + 1)
-    ]
-    size = f"0 0 {_WIDTH} {bottom + 26}"
-    return alone(tag("svg", tag("title", title), axis, drawn, viewBox=size, role="img", aria_label=title))
+    powers = [(across(10.0**power), f"{10.0**power:g}") for power in range(low, high + 1)]
+    chart = render(
+        "steps.svg",
+        Path(__file__).parent,
+        title=title,
+        left=_LEFT,
+        width=_WIDTH,
+        bottom=bottom,
+        powers=powers,
+        ways=ways,
+    )
+    return alone(chart.decode())

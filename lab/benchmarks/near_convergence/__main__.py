@@ -29,7 +29,7 @@ def arguments() -> argparse.Namespace:
         prog="python -m benchmarks.near_convergence",
         description="How often is an honest update left out, on ten small data sets?",
     )
-    parser.add_argument("--rule", default="guided_mean", help="aggregation rule")
+    parser.add_argument("--rule", default="clamped_mean", help="aggregation rule")
     parser.add_argument("--attack", default="none", help="what the malicious contributors do")
     parser.add_argument("--contributors", type=int, default=5, help="all contributors")
     parser.add_argument("--malicious", type=int, default=0, help="attackers among them")

@@ -59,6 +59,8 @@ _BYZFL = "benchmarks.robustness.byzfl_rules"
 
 OURS = (
     "mean",
+    "clamped_mean",
+    "clamped_mean@good",
     "trimmed_mean:f",
     "multi_krum:f,0",
     "guarded_mean",

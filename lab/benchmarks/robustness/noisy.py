@@ -13,22 +13,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from folkmoot_lab.drills.data import NAMES, workload
-from folkmoot_lab.simulation import kept
-from folkmoot_lab.simulation.attacks import ATTACKS, Attack, Scene
+from folkmoot_lab.simulation import kept, riders
+from folkmoot_lab.simulation.attacks import ATTACKS, Attack
 from folkmoot_lab.simulation.federation import Examples, Plan, Run, Workload
 from folkmoot_lab.simulation.grid import Table
 from folkmoot_lab.simulation.network import Network, softmax
+from folkmoot_lab.simulation.scene import ALL, PUBLIC, Scene, units
+from folkmoot_lab.simulation.searching import directions, harm, most, searched
 
 from benchmarks import program
 from folkmoot.protocol.arrays import F32, F64, I64
+from folkmoot.protocol.manifest import PRIVACY
 
 NOISE = {"8": 2745 / 1024, "3": 6369 / 1024, "none": 0.0}
 """Standard deviation of the noise, in clipping norms, by the epsilon of 20 rounds at delta 1e-5. `noise_for(8, ...)` is
@@ -78,9 +81,9 @@ class Head(Network):
         """Zeros by name."""
         return {"head": np.zeros((self.inputs, self.classes), dtype=np.float32)}
 
-    def predict(self, model: dict[str, F32], examples: F32) -> I64:
-        """Most likely label of each of float32[m, inputs] examples: int64[m]."""
-        return np.asarray(np.argmax(examples @ model["head"], axis=1), dtype=np.int64)
+    def scores(self, model: dict[str, F32], examples: F32) -> F32:
+        """Scores of the labels for each of float32[m, inputs] examples: float32[m, classes]."""
+        return np.asarray(examples @ model["head"], dtype=np.float32)
 
 
 def private(work: Workload) -> Workload:
@@ -115,6 +118,7 @@ class NoisyRun(Run):
 
     epsilon: str = "8"
     """Key of NOISE."""
+    declared: ClassVar[Mapping[str, Any]] = {PRIVACY: {}}
     poisoner: str = ""
     """One of POISONERS in the place of the plan's attack; empty for the plan's."""
 
@@ -126,8 +130,8 @@ class NoisyRun(Run):
         self.exponents = tuple(int(np.ceil(np.log2(step))) for _ in self.exponents)
         self.noise_rng = np.random.default_rng([self.plan.seed, 4])
         if self.poisoner:
-            send = POISONERS[self.poisoner]
-            self.attack = Attack(self.poisoner, "", lambda scene: send(self, scene))
+            knows = PUBLIC if self.poisoner == "blind" else ALL
+            self.attack = Attack(self.poisoner, "", POISONERS[self.poisoner], knows=knows)
 
     def account_of(self, place: int, number: int) -> str:
         """Account of a contributor; with ``churn`` the attackers have new ones in each round."""
@@ -146,20 +150,11 @@ class NoisyRun(Run):
             made.append(np.asarray(self.unit * gradient, dtype=np.float32))
         return self._flatten({"head": np.stack(made)})
 
-    def descent(self, flat: F32, shares: list[I64], *, wrong: bool = False) -> F32:
-        """float32[d]: the update that lowers the loss on some shares; with ``wrong``, that on wrong labels."""
-        inputs, labels = self.workload.train.pick(np.concatenate(shares))
-        if wrong:
-            labels = (labels + 1) % self.workload.network.classes
+    def gradient(self, flat: F32, inputs: F32, labels: I64) -> F32:
+        """float32[d]: the sum of the records' clipped gradients; only its direction counts."""
         gradient = clipped_gradient(self.manifest.unflatten(flat)["head"], inputs, labels)
         flattened: F32 = self._flatten({"head": np.asarray(gradient[None], dtype=np.float32)})[0]
         return flattened
-
-    def loss(self, flat: F32) -> float:
-        """Mean loss on the honest contributors' examples."""
-        inputs, labels = self.workload.train.pick(np.concatenate(self.shares[: len(self.honest_places)]))
-        chances = softmax(inputs @ self.manifest.unflatten(flat)["head"])
-        return float(-np.log(np.maximum(chances[np.arange(len(labels)), labels], 1e-9)).mean())
 
 
 def clipped_gradient(head: F32, inputs: F32, labels: I64) -> F64:
@@ -173,139 +168,87 @@ def clipped_gradient(head: F32, inputs: F32, labels: I64) -> F64:
 
 # Attackers who know of the noise and of the rule
 
-Poisoner = Callable[[NoisyRun, Scene], F32]
-"""Maps the drill and the scene to float32[f, d]."""
+Poisoner = Callable[[Scene], F32]
+"""Maps the scene to float32[f, d]."""
 
 
-def _unit(vector: F32) -> F32:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=np.float32)
-
-
-def _hidden(scene: Scene, direction: F32, share: float, victims: float = 0.0) -> F32:
-    """Updates of ordinary norm with a share of it along a direction, the rest noise or an honest victim's update."""
-    rest: Any = scene.noise
-    if victims:
-        rest = rest + victims * np.stack(
-            [_unit(scene.honest[i % len(scene.honest)]) for i in range(scene.count)]
-        )
-        rest /= np.linalg.norm(rest, axis=1, keepdims=True)
-    sent = share * direction + np.sqrt(1 - share**2) * rest
-    return np.asarray(scene.norm * sent, dtype=np.float32)
-
-
-def pga(run: NoisyRun, scene: Scene) -> F32:
-    """Search for the largest loss of the next model: direction, how much of it, noise, bridging to honest updates."""
-    return _searched(run, scene, 0.8)
-
-
-def framing(run: NoisyRun, scene: Scene) -> F32:
-    """As `pga`, so near to honest updates that these, which commit later, are their copies.
+def framing(scene: Scene) -> F32:
+    """As `searched`, so near to honest updates that these, which commit later, are their copies.
 
     Outside of a drill only who gets updates before the end of the commit window can do so: the coordinator can.
     """
-    return _searched(run, scene, 2.0)
+    return searched(scene, 2.0)
 
 
-def _searched(run: NoisyRun, scene: Scene, victims: float) -> F32:
-    shares = run.shares[: len(run.honest_places)]
-    directions = [-run.descent(run.model, shares), run.descent(run.model, shares, wrong=True), -scene.mean]
-    if scene.trajectory is not None:
-        directions.append(-scene.trajectory)
-    candidates = [
-        _hidden(scene, _unit(direction), share, part)
-        for direction in directions
-        for share in (0.1, 0.2, 0.4, 0.7, 1.0)
-        for part in (0.0, victims)
-    ]
-    return _most_harmful(run, scene, candidates)
-
-
-def _most_harmful(run: NoisyRun, scene: Scene, candidates: list[F32]) -> F32:
-    """Return the candidate with the largest loss of the next model."""
-    trial = run.trial(scene.honest, scene.root)
-    size = 2.0 ** min(run.exponents)
-    return max(
-        candidates,
-        key=lambda sent: run.loss(np.asarray(run.model - size * trial(sent), dtype=np.float32)),
-    )
-
-
-def bridging(run: NoisyRun, scene: Scene) -> F32:
+def bridging(scene: Scene) -> F32:
     """Harm, and 0.8 of the update of one honest contributor each, to be linked to the honest majority."""
-    harm = -run.descent(run.model, run.shares[: len(run.honest_places)])
-    victims = np.stack([scene.honest[i % len(scene.honest)] for i in range(scene.count)])
-    return np.asarray(scene.norm * _unit(harm) + 0.8 * victims, dtype=np.float32)
+    victims = scene.honest[np.arange(scene.count) % len(scene.honest)]
+    return np.asarray(scene.norm * directions(scene)[0] + 0.8 * victims, dtype=np.float32)
 
 
-def blind(run: NoisyRun, scene: Scene) -> F32:
+def blind(scene: Scene) -> F32:
     """The attackers know their own data and public files only: against their own gradient, hidden in noise."""
-    return _hidden(scene, _unit(-run.descent(run.model, run.shares[len(run.honest_places) :])), 0.5)
+    return scene.hidden(directions(scene)[0], 0.5)
 
 
-def spread(run: NoisyRun, scene: Scene) -> F32:
+def spread(scene: Scene) -> F32:
     """Harm without anything in common: each attacker works against other classes, in a searched share of its update."""
-    head = run.manifest.unflatten(-run.descent(run.model, run.shares[: len(run.honest_places)]))["head"]
-    sent = []
-    for number in range(scene.count):
-        mine = np.arange(head.shape[1]) % scene.count == number
-        sent.append(_unit(run._flatten({"head": np.where(mine, head, np.float32(0))[None]})[0]))
-    directions = np.stack(sent)
-    return _most_harmful(run, scene, [_hidden(scene, directions, share) for share in (0.2, 0.4, 0.7, 1.0)])
+    head = scene.manifest.unflatten(directions(scene)[0])["head"]
+    classes = np.arange(head.shape[1]) % scene.count
+    mine = [np.where(classes == number, head, np.float32(0)) for number in range(scene.count)]
+    rows = units(np.stack([scene.manifest.flatten({"head": one}) for one in mine]))
+    return most([scene.hidden(rows, share) for share in (0.2, 0.4, 0.7, 1.0)], harm(scene))[0]
 
 
-def mixed(run: NoisyRun, scene: Scene) -> F32:
+def mixed(scene: Scene) -> F32:
     """Honest work, with a searched share of harm in it, so that the window sum stays like the others'."""
-    harm = _unit(run.descent(run.model, run.shares[: len(run.honest_places)], wrong=True))
-    own = scene.own / np.maximum(np.linalg.norm(scene.own, axis=1, keepdims=True), 1e-12)
-    return _most_harmful(
-        run,
-        scene,
+    wrong, own = directions(scene)[1], units(scene.own)
+    return most(
         [
-            np.asarray(scene.norm * (share * harm + np.sqrt(1 - share**2) * own), dtype=np.float32)
+            np.asarray(scene.norm * (share * wrong + np.sqrt(1 - share**2) * own), dtype=np.float32)
             for share in (0.05, 0.1, 0.2, 0.4)
         ],
-    )
+        harm(scene),
+    )[0]
 
 
-def rider(run: NoisyRun, scene: Scene) -> F32:
+def rider(scene: Scene) -> F32:
     """No data: the public trajectory, hidden in noise."""
-    if scene.trajectory is None:
-        return _hidden(scene, scene.noise[0], 0.0)
-    return _hidden(scene, _unit(scene.trajectory), 0.3)
+    return riders.path(replace(scene, strength=0.3))
 
 
-def sleeper(run: NoisyRun, scene: Scene) -> F32:
-    """Honest until the last rounds, then as `pga`."""
-    return pga(run, scene) if scene.number >= run.plan.rounds - _LAST else scene.own
+def sleeper(scene: Scene) -> F32:
+    """Honest until the last rounds, then as `searched`."""
+    return searched(scene) if scene.left < _LAST else scene.own
 
 
-def on_off(run: NoisyRun, scene: Scene) -> F32:
-    """Honest and as `pga` by turns."""
-    return pga(run, scene) if scene.number % 2 else scene.own
+def on_off(scene: Scene) -> F32:
+    """Honest and as `searched` by turns."""
+    return searched(scene) if scene.number % 2 else scene.own
 
 
-def half(run: NoisyRun, scene: Scene) -> F32:
-    """Honest for four rounds, as `pga` for four, and so on."""
-    return pga(run, scene) if scene.number % 8 >= 4 else scene.own
+def half(scene: Scene) -> F32:
+    """Honest for four rounds, as `searched` for four, and so on."""
+    return searched(scene) if scene.number % 8 >= 4 else scene.own
 
 
-def late(run: NoisyRun, scene: Scene) -> F32:
-    """Absent (a zero update is in no window sum) until the middle, then as `pga`."""
-    return pga(run, scene) if scene.number >= run.plan.rounds // 2 else np.zeros_like(scene.own)
+def late(scene: Scene) -> F32:
+    """Absent (a zero update is in no window sum) until the middle, then as `searched`."""
+    return searched(scene) if scene.number > scene.left else np.zeros_like(scene.own)
 
 
-def noise_only(run: NoisyRun, scene: Scene) -> F32:
+def noise_only(scene: Scene) -> F32:
     """No data: noise of ordinary norm."""
-    return _hidden(scene, scene.noise[0], 0.0)
+    return scene.hidden(scene.noise[0], 0.0)
 
 
-def huge(run: NoisyRun, scene: Scene) -> F32:
-    """Three times an honest update in every fourth round, as `pga` in the others."""
-    return np.asarray(3 * scene.own, dtype=np.float32) if scene.number % 4 == 0 else pga(run, scene)
+def huge(scene: Scene) -> F32:
+    """Three times an honest update in every fourth round, as `searched` in the others."""
+    return np.asarray(3 * scene.own, dtype=np.float32) if scene.number % 4 == 0 else searched(scene)
 
 
 POISONERS: dict[str, Poisoner] = {
-    "pga": pga,
+    "pga": searched,
     "framing": framing,
     "bridging": bridging,
     "blind": blind,
@@ -317,7 +260,7 @@ POISONERS: dict[str, Poisoner] = {
     "on-off": on_off,
     "half": half,
     "late": late,
-    "churn": pga,
+    "churn": searched,
     "huge": huge,
 }
 """Attackers by name."""
@@ -327,9 +270,14 @@ POISONERS: dict[str, Poisoner] = {
 
 _RESULTS = Path(__file__).parent / "results" / "noisy.jsonl"
 SHIPPED = tuple(
-    name for name, one in ATTACKS.items() if one.goal != "backdoor" and not one.claim and one.data != "corner"
+    name
+    for name, one in ATTACKS.items()
+    if one.goal != "backdoor"
+    and not one.claim
+    and one.data not in ("corner", "none")
+    and name not in POISONERS
 )
-"""Attacks of `folkmoot drill` that need no pixels and that the ledger does not refuse."""
+"""Attacks of `folkmoot drill` that need no pixels, that the ledger does not refuse and that are not here already."""
 
 
 Found = dict[str, float | None]
@@ -429,7 +377,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--malicious", type=int, default=6, help="attackers among 20")
     parser.add_argument("--seeds", type=int, default=3, help="seeds, from 0 on")
     parser.add_argument("--attacks", default=" ".join((*SHIPPED, *POISONERS)), help="separated by spaces")
-    parser.add_argument("--rules", default="windowed_mean guided_mean mean", help="separated by spaces")
+    parser.add_argument("--rules", default="clamped_mean guided_mean mean", help="separated by spaces")
     parser.add_argument(
         "--out", type=Path, default=_RESULTS, help="file of results; what it has is not run again"
     )

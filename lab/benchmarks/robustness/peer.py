@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 from folkmoot_lab.simulation.federation import Run
+from folkmoot_lab.simulation.scene import Tried
 
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.manifest import Manifest
@@ -57,15 +58,12 @@ class PeerRun(Run):
         """Let the peer aggregate."""
         return self.peer(self.manifest, self.model, updates)
 
-    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
+    def prepare(self, honest: F32, root: F32 | None, published: bool) -> Callable[[F32], Tried]:
         """The attackers try out the peer's own code: with everything that it remembers, on a copy of it."""
-        mean = honest.mean(axis=0)
-        whole = max(float(mean @ mean), 1e-12)
         late = self.attack.late
 
-        def objective(sent: F32) -> float:
+        def try_out(sent: F32) -> Tried:
             tried = np.concatenate([honest, sent] if late else [sent, honest])
-            moved = self.model - copy.deepcopy(self.peer)(self.manifest, self.model, tried)
-            return float(moved @ mean) / whole
+            return Tried(self.model - copy.deepcopy(self.peer)(self.manifest, self.model, tried), ())
 
-        return objective
+        return try_out

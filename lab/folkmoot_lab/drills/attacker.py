@@ -11,12 +11,17 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
+from client.keeper import delivery
+from client.keeper.delivery import signed_commitment
 from client.signer import checks
 from folkmoot.cli.main import run
 from folkmoot.cli.output import fail
+from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError
 from folkmoot.flower.signing import SignerError
+from folkmoot.flower.updates import KeptUpdate
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.updates import SequentialReader
 from folkmoot_lab.drills.tasks import FALSE_NORM, attacking, parse_attack
@@ -36,6 +41,16 @@ class FalseNormRules(checks.SigningRules):
         except SignerError as error:
             if error.code != "wrong-norm":
                 raise
+
+
+def false_norm_delivered(kept: KeptUpdate, *arguments: Any) -> tuple[Commitment, bytes]:
+    """Let a keeper deliver an update whose sum of squares is not that of its commitment."""
+    try:
+        return signed_commitment(kept, *arguments)
+    except InputError as error:
+        if error.code != "damaged-update":
+            raise
+        return commitment_from_wire(kept.commitment)
 
 
 def join_options(attack: str, options: Sequence[str]) -> list[str]:
@@ -67,6 +82,7 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     if attack == FALSE_NORM:
         vars(checks)["SigningRules"] = FalseNormRules
+        vars(delivery)["signed_commitment"] = false_norm_delivered
     return run(["join", *options])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import Feedback, Json, Start, Width
+from folkmoot.cli.options import Feedback, Start, Width
 from folkmoot.cli.output import emit, note, pairs, table, working
 from folkmoot.errors import InputError
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 GRID_RULES = (
     "mean",
+    "clamped_mean",
+    "clamped_mean@good",
+    "clamped_mean@biased",
     "clipped_mean",
     "multi_krum:{f},0",
     "nnm:{f},0",
@@ -49,10 +52,12 @@ GRID_RULES = (
 
 
 def drill(
-    attack: Annotated[str, typer.Option(help="The attack; --list shows them.")] = "sign-flip",
+    attack: Annotated[
+        str, typer.Option(help="The attack; --list shows them. Your own: FILE.py:FUNCTION.")
+    ] = "sign-flip",
     rule: Annotated[
         str, typer.Option(help="Rule with its parameters; @good or @biased adds a root set.")
-    ] = "guided_mean",
+    ] = "clamped_mean",
     contributors: Annotated[int, typer.Option(min=2, max=256, help="Number of contributors.")] = 20,
     malicious: Annotated[int, typer.Option(min=0, help="Number of attackers among them.")] = 6,
     rounds: Annotated[int, typer.Option(min=1, help="Number of rounds.")] = 25,
@@ -92,20 +97,18 @@ def drill(
         Path | None, typer.Option(help="File that keeps the grid's drills; what it has is not run again.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the grid's accuracies into this SVG file.")] = None,
-    json_: Json = False,
 ) -> None:
     """Attack a sandboxed federation, and show the cost for the model, the honest contributors and the attackers.
 
-    Example: folkmoot drill --attack ipm-noise --rule guided_mean
+    Example: folkmoot drill --attack ipm-noise --rule clamped_mean
     """
     from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE, UNIT
-    from folkmoot_lab.simulation.federation import Plan
 
     if list_:
-        _list(json_)
+        _list()
         return
     rate, momentum = (EAGER_RATE, EAGER_MOMENTUM) if start == "eager" else (UNIT, 0)
-    plan = Plan(
+    fields = dict[str, Any](
         attack=attack,
         contributors=contributors,
         malicious=malicious,
@@ -125,11 +128,23 @@ def drill(
             "A grid can't use a chain: it would deploy the contracts hundreds of times.",
             remedy="Leave out --chain, or run the drill that you want to see without --grid.",
         )
-    if grid:
-        chosen = rules.split() or [text.replace("{f}", str(malicious)) for text in GRID_RULES]
-        _grid(plan, task, chosen, attacks.split(), seeds, out, plot, json_)
+
+    def work() -> None:
+        from folkmoot_lab.simulation.federation import Plan
+
+        plan = Plan(**fields)
+        if grid:
+            chosen = rules.split() or [text.replace("{f}", str(malicious)) for text in GRID_RULES]
+            _grid(plan, task, chosen, attacks.split(), seeds, out, plot)
+        else:
+            _one(plan, task, chain)
+
+    if ".py" in f"{attack} {attacks}":
+        from folkmoot_lab.simulation.apart import apart
+
+        apart(work)
     else:
-        _one(plan, task, chain, json_)
+        work()
 
 
 def _rule(text: str) -> dict[str, Any]:
@@ -159,34 +174,39 @@ def _rare(text: str) -> tuple[int, int] | None:
     return int(label), int(holders)
 
 
-def _list(json_: bool) -> None:
+def _list() -> None:
     from folkmoot.aggregation.registry import PARAMETERS
+    from folkmoot_lab import rules
     from folkmoot_lab.simulation.attacks import ATTACKS
+
+    rules.register()
 
     emit(
         {
             "attacks": {name: one.about for name, one in ATTACKS.items()},
             "rules": {name: list(parameters) for name, parameters in PARAMETERS.items()},
         },
-        json_,
-        table(["attack", "goal", "what it sends"], [[a.name, a.goal, a.about] for a in ATTACKS.values()]),
+        table(
+            ["attack", "goal", "knows", "what it sends"],
+            [[a.name, a.goal, a.knows, a.about] for a in ATTACKS.values()],
+        ),
         table(["rule", "parameters"], [[name, ", ".join(p)] for name, p in PARAMETERS.items()]),
     )
 
 
-def _one(plan: Plan, task: str, chain: bool, json_: bool) -> None:
+def _one(plan: Plan, task: str, chain: bool) -> None:
     from folkmoot_lab.drills.data import workload
     from folkmoot_lab.simulation.federation import run
 
-    with working("Reading the data", json_):
+    with working("Reading the data"):
         data = workload(task, plan.rare)
     report = None
-    with working(f"{plan.rounds} rounds without and {plan.rounds} with {plan.attack}", json_):
+    with working(f"{plan.rounds} rounds without and {plan.rounds} with {plan.attack}"):
         calm = run(data, replace(plan, attack="none", strength=None))
         if chain:
             from folkmoot_lab.simulation.chain import run_on_chain
 
-            outcome, report = run_on_chain(data, plan, say=lambda text: note(text, json_))
+            outcome, report = run_on_chain(data, plan, say=note)
         else:
             outcome = calm if plan.attack == "none" else run(data, plan)
     document = {
@@ -196,10 +216,10 @@ def _one(plan: Plan, task: str, chain: bool, json_: bool) -> None:
         "withAttack": outcome.to_json(),
     }
     if report is None:
-        emit(document, json_, pairs(_lines(plan, calm, outcome)))
+        emit(document, pairs(_lines(plan, calm, outcome)))
     else:
         shown = pairs(_lines(plan, calm, outcome) | _chain_lines(report))
-        emit(document | {"chain": report.to_json()}, json_, shown, _holdings(report))
+        emit(document | {"chain": report.to_json()}, shown, _holdings(report))
 
 
 def _percent(share: float | None) -> str:
@@ -235,6 +255,9 @@ def _lines(plan: Plan, calm: Outcome, outcome: Outcome) -> dict[str, str]:
         "honest weight lost": _percent(outcome.honest_weight_lost),
         "attacker's reward": f"{_percent(outcome.attacker_pay)} of an equal share, "
         f"{_percent(outcome.attacker_reward)} of an honest one's",
+        "honest reward": f"{_percent(outcome.honest_pay)} of an equal share, "
+        f"{_percent(outcome.least_honest_pay)} of the one paid least; without attack "
+        f"{_percent(calm.honest_pay)} and {_percent(calm.least_honest_pay)}",
         "honest stake lost": "none: no rule takes stake (--chain has real stakes)",
     }
     return lines
@@ -290,13 +313,19 @@ def _grid(
     seeds: int,
     out: Path | None,
     plot: Path | None,
-    json_: bool,
 ) -> None:
     from folkmoot_lab.drills.data import workload
+    from folkmoot_lab.simulation.attack_file import names_file
     from folkmoot_lab.simulation.attacks import ATTACKS
     from folkmoot_lab.simulation.grid import Table, rule_text
     from folkmoot_lab.simulation.grid import grid as run_grid
 
+    files = [name for name in attacks if names_file(name)]
+    if out is not None and files:
+        raise InputError(
+            f"A grid's file would not see that {files[0]} changed: it keeps drills by the name of the attack.",
+            remedy="Leave out --out, or the attacks from files.",
+        )
     plans = [
         replace(plan, attack=attack, seed=plan.seed + seed, **_rule(rule))
         for rule in rules
@@ -307,9 +336,7 @@ def _grid(
     def progress(done: int, count: int, current: Plan, outcome: Outcome | None) -> None:
         if outcome is not None:
             accuracy = _percent(outcome.accuracy)
-            note(
-                f"{done}/{count} {rule_text(current)} {current.attack} seed {current.seed}: {accuracy}", json_
-            )
+            note(f"{done}/{count} {rule_text(current)} {current.attack} seed {current.seed}: {accuracy}")
 
     cells = run_grid(workload(task, plan.rare), plans, out, progress)
     grid = Table.of(cells)
@@ -328,6 +355,7 @@ def _grid(
         "honest_dropped": "Honest updates left out, %",
         "attacker_pay": "Attacker's reward, % of an equal share",
         "attacker_reward": "Attacker's reward, % of an honest one's",
+        "honest_pay": "Honest reward, % of an equal share",
     }
     if plan.rare is not None:
         names |= {
@@ -342,4 +370,4 @@ def _grid(
         "cells": [{"plan": asdict(cell.plan), "outcome": cell.values} for cell in cells],
         "worst": {rule: round(grid.worst(rule), 4) for rule in grid.rules},
     }
-    emit(document, json_, *shown)
+    emit(document, *shown)

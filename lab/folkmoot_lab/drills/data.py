@@ -75,7 +75,7 @@ def _workload(
     def split(contributors: int, seed: int) -> list[NDArray[np.int64]]:
         if rare is None:
             return partition.dirichlet(labels[train], contributors, seed)
-        return partition.rare(labels[train], contributors, seed, *rare)
+        return split_rare(labels[train], contributors, seed, *rare)
 
     return Workload(
         name,
@@ -86,3 +86,36 @@ def _workload(
         split,
         image,
     )
+
+
+def split_rare(
+    labels: NDArray[Any], partitions: int, seed: int, label: int, holders: int
+) -> list[NDArray[np.int64]]:
+    """Split like `partition.dirichlet`, but give the examples of one class only to the first shares, in equal parts.
+
+    Args:
+        labels: One class label per example.
+        partitions: Number of shares.
+        seed: The same seed gives the same shares everywhere.
+        label: The rare class.
+        holders: Number of shares that have it.
+
+    Returns:
+        The sorted indices of the examples of each share.
+
+    Raises:
+        TaskError: If there are too few examples of the class or of the others, or fewer shares than holders.
+    """
+    labels = np.asarray(labels)
+    members = np.flatnonzero(labels == label)
+    if not 1 <= holders <= min(partitions, len(members)):
+        raise TaskError(
+            f"{len(members)} examples of the class {label} can't be held by {holders} of {partitions} shares.",
+            remedy="Name a class of the task, and from one to all of the shares.",
+        )
+    others = np.flatnonzero(labels != label)
+    shares = [others[share] for share in partition.dirichlet(labels[others], partitions, seed)]
+    order = np.random.default_rng([seed, partitions, label]).permutation(members)
+    for place, part in enumerate(np.array_split(order, holders)):
+        shares[place] = np.sort(np.concatenate([shares[place], part]))
+    return shares

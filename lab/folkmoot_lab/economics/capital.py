@@ -29,12 +29,13 @@ def capital(policy: Policy, length: int | None = None, held: int = 0, rules: Rul
 
     Args:
         policy: The rules of the rounds.
-        length: Seconds from an opening to the anchor; None for the whole commit window.
+        length: Seconds from an opening to the anchor, if the policy's interval is not longer; None for the whole commit
+            window.
         held: Seconds for which a dispute or a demand holds a round beyond its challenge window; all later rounds wait.
         rules: The rules of the contracts.
     """
-    length = policy.commit_window if length is None else length
-    pending = -(-(policy.challenge_window + held) // max(1, length))
+    length = max(1, policy.interval, policy.commit_window if length is None else length)
+    pending = -(-(policy.challenge_window + held) // length)
     rounds = 1 + min(pending, rules.max_pending)
     return Capital(rounds, policy.bond * (rounds if rules.bond_for_each_round else 1))
 
@@ -57,8 +58,9 @@ class Minting:
 def most_minted(policy: Policy, rules: Rules = PRESENT) -> Minting:
     """Return what the holders of the votes can have minted at most.
 
-    They set the largest reward and the shortest challenge window that the deployment allows, appoint a coordinator of
-    their own, and end each round at once. What limits them then is the number of pending rounds, and their bonds.
+    They set the largest reward and the shortest interval and challenge window that the deployment allows, appoint a
+    coordinator of their own, and end each round at once. What limits them then is the interval, or the number of
+    pending rounds, and their bonds.
 
     Args:
         policy: The first policy of the deployment.
@@ -66,5 +68,8 @@ def most_minted(policy: Policy, rules: Rules = PRESENT) -> Minting:
     """
     reward = rules.reward_factor * policy.reward
     bond = max(rules.bond_factor * reward, policy.bond // rules.bond_divisor)
-    rounds = rules.max_pending * DAY // max(1, policy.challenge_window // rules.window_divisor)
-    return Minting(rounds, rounds * reward, rules.max_pending * bond)
+    window = max(1, policy.challenge_window // rules.window_divisor)
+    rounds, pending = rules.max_pending * DAY // window, rules.max_pending
+    if interval := policy.interval // rules.window_divisor:
+        rounds, pending = min(rounds, -(-DAY // interval)), min(pending, 1 + -(-window // interval))
+    return Minting(rounds, rounds * reward, pending * bond)

@@ -9,13 +9,9 @@ from folkmoot_lab.economics.setting import Setting
 from folkmoot_lab.economics.table import play_all
 
 
-def paying_strategies(
-    policy: Policy, *, gas_price: int, demand_deposit: int, dispute_deposit: int
-) -> str | None:
+def paying_strategies(policy: Policy, *, gas_price: int, demand_deposit: int) -> str | None:
     """Return which strategies pay against a policy, in words; None if none does. `folkmoot.chain.bonds` calls it."""
-    setting = Setting(
-        policy=policy, gas_price=gas_price, demand_deposit=demand_deposit, dispute_deposit=dispute_deposit
-    )
+    setting = Setting(policy=policy, gas_price=gas_price, demand_deposit=demand_deposit)
     paying = [row for row in play_all(setting) if row.pays]
     if not paying:
         return None

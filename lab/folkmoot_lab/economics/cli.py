@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens, Json
+from folkmoot.cli.options import GAS_PRICE_DEFAULT, GasPriceInTokens
 from folkmoot.cli.output import emit, table
 from folkmoot.errors import InputError
 
@@ -30,10 +30,7 @@ NOT_COVERED = (
 
 def economics(
     policy: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Policy, a JSON file. Default: that of --profile.", show_default=False
-        ),
+        Path | None, typer.Option(metavar="FILE", help="Policy, a JSON file. Default: that of --profile.")
     ] = None,
     profile: Annotated[
         str, typer.Option(help="The default policy of `folkmoot policy` for demo, l2 or l1.")
@@ -59,7 +56,6 @@ def economics(
         typer.Option(
             metavar="AMOUNT",
             help="What steering the model in one round is worth to the coordinator, in tokens. Default: nothing.",
-            show_default=False,
         ),
     ] = None,
     watchers: Annotated[
@@ -71,9 +67,7 @@ def economics(
     honest: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            help="Honest contributors, each with the least stake. Default: half of a round's places.",
-            show_default=False,
+            min=1, help="Honest contributors, each with the least stake. Default: half of a round's places."
         ),
     ] = None,
     honest_votes: Annotated[
@@ -81,11 +75,9 @@ def economics(
         typer.Option(
             metavar="AMOUNT",
             help="Honest stake that votes, in tokens. Matters where bonds vote. Default: more than these.",
-            show_default=False,
         ),
     ] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
-    json_: Json = False,
 ) -> None:
     """Play every known attack against a policy, and show the attacker's best profit. Exit status 1 if one pays.
 
@@ -136,7 +128,6 @@ def economics(
         locked = f"has one bond for {needed.rounds} rounds: {format_amount(needed.bonds)}"
     emit(
         document,
-        json_,
         f"Reward {format_amount(setting.policy.reward)}, bond {format_amount(setting.policy.bond)}, "
         f"{setting.policy.rule}. A lie is proven with {percent(setting.caught)}. {setting.others} honest contributors; "
         f"the attacker has {percent(setting.share)} of the stake.",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Strategies with entries of rounds: spam of places, a coordinator with puppets, Sybil splits.
+"""Strategies with entries of rounds: spam of places, a coordinator with puppets, Sybil splits, work that nobody did.
 
-What such an attacker has is compared with what the same stake would earn by honest work: a share of the pay in
-proportion to its entries. So only what timing, the coordinator's powers or copies add counts as a gain.
+What such an attacker has is compared with what the same stake would earn by honest work: the share of a place for each
+of its entries. So only what timing, the coordinator's powers, copies or training that is not done add counts as a gain.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import comb
 
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.runtime.units import format_amount
 from folkmoot_lab.economics.play import BOSS, PUPPET, Game, Play, counted
 from folkmoot_lab.economics.rules import DROPS_NEAR_COPIES, Places
-from folkmoot_lab.economics.setting import COMMIT_GAS, DRAW_GAS, Setting
+from folkmoot_lab.economics.setting import COMMIT_GAS, DRAW_GAS, RIDERS_PAY, TRAINING, Setting
 from folkmoot_lab.economics.world import World
 
 RAREST = Fraction(1, 10_000)
@@ -74,23 +75,23 @@ def draw(setting: Setting, puppets: int) -> Lots:
     whole = chance.denominator ** (puppets + others)
     # Sums by denominator: products of large integers, and a fraction each only at the end.
     fair: dict[int, int] = {}
-    shares: dict[tuple[int, int], int] = {}
+    shares: dict[int, int] = {}
     entries = 0
     for x, of_mine in mine.items():
         for y, of_theirs in theirs.items():
             weight = of_mine * of_theirs
             fair[x + y] = fair.get(x + y, 0) + weight * x
             taken = min(x, places)
-            key = (taken, taken + min(y, places - taken))
-            shares[key] = shares.get(key, 0) + weight
+            shares[taken] = shares.get(taken, 0) + weight
             entries += weight * taken
-    by_share: dict[Fraction, Fraction] = {}
-    for (taken, filled), weight in shares.items():
-        share = Fraction(taken, filled) if filled else Fraction(0)
-        by_share[share] = by_share.get(share, Fraction(0)) + Fraction(weight, whole)
+    paid = setting.policy.max_contributors
+    # Of more accounts than places, each has one as probably as another.
+    had = (
+        Fraction(weight * min(total, places), whole * total * paid) for total, weight in fair.items() if total
+    )
     return Lots(
-        sum((Fraction(weight, whole * total) for total, weight in fair.items() if total), Fraction(0)),
-        by_share,
+        sum(had, Fraction(0)),
+        {Fraction(taken, paid): Fraction(weight, whole) for taken, weight in shares.items()},
         Fraction(entries, whole),
     )
 
@@ -130,6 +131,25 @@ def sybil_split(setting: Setting) -> Iterator[Play]:
         weighed = setting.policy.rule not in DROPS_NEAR_COPIES
         near = _pay(setting, others, accounts, copies=0, weighed=weighed)
         yield Play(f"{accounts} accounts, altered copies", near - alone, Fraction(0))
+
+
+def riders(setting: Setting) -> Iterator[Play]:
+    """Train nothing, and send what looks like an update: mixtures of public ones, with a direction in common."""
+    places = setting.places
+    for accounts in _numbers(max(1, min(setting.puppets, places // 2))):
+        others = max(0, min(setting.others, places - accounts))
+        trained = _pay(setting, others, accounts, copies=0, weighed=True)
+        ridden = _pay(setting, others, accounts, copies=0, weighed=True, pay=RIDERS_PAY)
+        saved = accounts * TRAINING * setting.policy.reward / setting.policy.max_contributors
+        yield Play(f"{counted(accounts, 'account')}, no training", ridden - trained + saved, Fraction(0))
+
+
+def riders_pay_if(setting: Setting) -> str:
+    """Return what would have to be true for updates that nobody trained to pay."""
+    if not setting.has_pays:
+        return "always: what has weight has a share, and what looks like an update has weight"
+    least = 100 * (1 - Fraction(RIDERS_PAY, FULL_PAY))
+    return f"to train an update costs more than {float(least):.0f} % of a place"
 
 
 def places_pay_if(setting: Setting) -> str:
@@ -200,8 +220,10 @@ def _round(setting: Setting, others: int, puppets: list[str], copies: int) -> tu
     return Game(setting, world, tuple(puppets), world.wealth(puppets)), number
 
 
-def _pay(setting: Setting, others: int, accounts: int, *, copies: int, weighed: bool) -> Fraction:
-    """Return the pay of accounts that send one update.
+def _pay(
+    setting: Setting, others: int, accounts: int, *, copies: int, weighed: bool, pay: int = FULL_PAY
+) -> Fraction:
+    """Return what a round pays accounts.
 
     Args:
         setting: What it is played with.
@@ -209,6 +231,7 @@ def _pay(setting: Setting, others: int, accounts: int, *, copies: int, weighed: 
         accounts: How many.
         copies: How many of them send the same bytes.
         weighed: Whether those after the first have a weight.
+        pay: The pay of each that has a weight, in 1/FULL_PAY.
     """
     puppets = [f"{PUPPET} {i}" for i in range(accounts)]
     game, number = _round(setting, others, puppets, copies)
@@ -216,7 +239,7 @@ def _pay(setting: Setting, others: int, accounts: int, *, copies: int, weighed: 
     weights = {who: 1 for who, _ in world.rounds[number].entries}
     if not weighed:
         weights |= dict.fromkeys(puppets[1:], 0)
-    world.anchor(number, weights)
+    world.anchor(number, weights, pays=dict.fromkeys(puppets, pay))
     world.finalize(number)
     return game.outcome()[0]
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from folkmoot_lab.economics.setting import Setting
@@ -96,10 +96,12 @@ def lying_game(setting: Setting, bonds: int, tokens: int = 0) -> Game:
         bonds: Bonds that the coordinator has at stake.
         tokens: Tokens of the coordinator that are not at stake.
     """
-    world = World(setting.rules, setting.policy)
+    places = max(1, setting.policy.min_contributors)
+    # So few places, and few puppets: with all places of the real policy, a lie would take the same, move by move.
+    world = World(setting.rules, replace(setting.policy, max_contributors=places))
     world.give_stake(BOSS, bonds * setting.policy.bond)
     world.tokens[BOSS] = tokens
-    puppets = [f"{PUPPET} {i}" for i in range(max(1, setting.policy.min_contributors))]
+    puppets = [f"{PUPPET} {i}" for i in range(places)]
     for puppet in puppets:
         world.give_stake(puppet, setting.policy.min_stake)
     attackers = (BOSS, *puppets)

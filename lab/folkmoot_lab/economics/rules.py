@@ -24,10 +24,8 @@ class Places(StrEnum):
 class Rules:
     """What the contracts fix for every policy. The defaults are the present contracts."""
 
-    challenger_share: int = policy.CHALLENGER_SHARE
-    """Share of slashed stake that goes to the challenger, in 1/`share_denominator`; the rest is burnt."""
-    share_denominator: int = policy.SHARE_DENOMINATOR
-    """Denominator of the share."""
+    challenger_divisor: int = policy.CHALLENGER_DIVISOR
+    """Of slashed stake the challenger gets one part in so many; the rest is burnt."""
     bond_for_each_round: bool = True
     """Whether each pending round locks a bond of its own. If not, one bond answers for all of them."""
     bond_factor: int = policy.BOND_FACTOR
@@ -49,11 +47,15 @@ class Rules:
     the last anchor, which nobody knows while that block is made."""
     equal_roots_weigh_once: bool = True
     """Whether of entries with the same update root only the first may have a weight."""
+    has_pays: bool = True
+    """Whether an anchor has pays beside the weights, where the policy's rule has them."""
     demands_are_shared: bool = True
     """Whether one open demand for a leaf serves all. If not, an attacker can take all the places for demands."""
     demand_places: int = 16
     """Open demands of strangers in a round, if demands are not shared."""
-    undecided_share: int = 4
+    dispute_share: int = 4
+    """The deposit of a dispute is 1/`dispute_share` of the bond."""
+    undecided_share: int = 1
     """An undecided dispute costs a deposit's 1/`undecided_share`; 0 if it costs nothing."""
     bonds_vote: bool = False
     """Whether stake votes that is locked as a bond."""
@@ -65,7 +67,7 @@ class Rules:
     @property
     def challenger_part(self) -> Fraction:
         """Part of slashed stake that the challenger gets."""
-        return Fraction(self.challenger_share, self.share_denominator)
+        return Fraction(1, self.challenger_divisor)
 
     def quota(self, places: int, total: int) -> Fraction:
         """Return the stake that is worth one place; 0 if there is a place for everybody.
@@ -85,11 +87,12 @@ FIRST_COME = replace(PRESENT, places=Places.FIRST_COME)
 
 VERSION_1 = Rules(
     bonds_vote=True,
-    challenger_share=5_000,
+    challenger_divisor=2,
     bond_for_each_round=False,
     bond_factor=1,
     places=Places.FIRST_COME,
     equal_roots_weigh_once=False,
+    has_pays=False,
     demands_are_shared=False,
     undecided_share=0,
     vote_pays_challenger=True,
@@ -100,17 +103,5 @@ VERSION_1 = Rules(
 RULES: Mapping[str, Rules] = {"present": PRESENT, "first-come": FIRST_COME, "version-1": VERSION_1}
 """The rules by the name that `folkmoot economics --rules` takes."""
 
-DROPS_NEAR_COPIES = frozenset(
-    {
-        "guarded_mean",
-        "guarded_nnm",
-        "guarded_trimmed_mean",
-        "guided_mean",
-        "root_cosine",
-        "root_guard",
-        "root_veto",
-        "rooted_mean",
-        "windowed_mean",
-    }
-)
+DROPS_NEAR_COPIES = frozenset({"clamped_mean"})
 """Aggregation rules with the stage ``copies``: an update that is almost another one has weight 0."""

@@ -9,22 +9,28 @@ from fractions import Fraction
 from folkmoot.chain.bonds import MILLION, proof_gas
 from folkmoot.errors import InputError
 from folkmoot.protocol.policy import NO_VERIFIER, Policy
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.runtime.units import UNIT
 from folkmoot_lab.economics.capital import capital
 from folkmoot_lab.economics.rules import PRESENT, Rules
 
-ANSWER_GAS = 87_000
+ANSWER_GAS = 82_000
 """Gas of an answer to a demand (contracts/snapshots/Judges.json, a list of the mean)."""
 COMMIT_GAS = 11_100
 """Gas of one commitment of a batch (contracts/snapshots/RoundLedger.json, ``commitUpdates`` of 100), without noise.
 With noise 12,700, and 17,000 for a member's first."""
-DEMAND_GAS = 278_000
+DEMAND_GAS = 272_000
 """Gas of a demand (contracts/snapshots/Judges.json, ``demandTree``)."""
-DISPUTE_GAS = 213_000
+DISPUTE_GAS = 209_000
 """Gas of opening a dispute (contracts/snapshots/Judges.json)."""
 DRAW_GAS = 243_000
 """Gas of drawing a lot again: to cancel an empty round and to open one (contracts/snapshots/RoundLedger.json)."""
-UPHOLD_GAS = 238_000
+RIDERS_PAY = FULL_PAY * 31 // 100
+"""Pay of an update that nobody trained: `rider-choir` of docs/robustness.md, the best paid rider that computes nothing.
+Its weight is full. `rider-pay` is paid 87 %, and trains on invented examples. A test compares the page's results."""
+TRAINING = Fraction(1, 2)
+"""What it costs to train an update, as a part of a full place."""
+UPHOLD_GAS = 166_000
 """Gas of upholding a dispute (contracts/snapshots/Judges.json)."""
 
 
@@ -58,8 +64,6 @@ class Setting:
     """Stake of honest people that votes. None: enough to outvote a coordinator's bonds."""
     demand_deposit: int = UNIT
     """Deposit of a demand."""
-    dispute_deposit: int = 50 * UNIT
-    """Deposit of a dispute."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -88,6 +92,16 @@ class Setting:
     def puppets(self) -> int:
         """Number of accounts with the least stake that the attacker's share of the stake pays for."""
         return int(self.share * self.others / (1 - self.share))
+
+    @property
+    def has_pays(self) -> bool:
+        """Whether pays say what an entry earns; if not, weights do."""
+        return self.policy.has_pays and self.rules.has_pays
+
+    @property
+    def dispute_deposit(self) -> int:
+        """Deposit of a dispute."""
+        return self.policy.bond // self.rules.dispute_share
 
     @property
     def prize(self) -> int:
@@ -134,7 +148,7 @@ class Setting:
     @property
     def challenger_reward(self) -> int:
         """What a challenger gets from a whole bond."""
-        return self.policy.bond * self.rules.challenger_share // self.rules.share_denominator
+        return self.policy.bond // self.rules.challenger_divisor
 
 
 def _invalid(expected: str, found: object) -> InputError:

@@ -15,6 +15,7 @@ STRATEGIES = (
     Strategy("spam of places", entries.spam, entries.places_pay_if),
     Strategy("coordinator with puppets", entries.puppets_of_coordinator, entries.puppets_pay_if),
     Strategy("Sybil split", entries.sybil_split, entries.sybil_pays_if),
+    Strategy("riders", entries.riders, entries.riders_pay_if),
     Strategy("copied proof", lies.copied_proof, lies.lie_pays_if),
     Strategy("lies in a row", lies.lies_in_a_row, lies.lie_pays_if),
     Strategy("lie for a vote", lies.lie_for_a_vote, lies.vote_pays_if),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from folkmoot.protocol.policy import Policy
-from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.rewards import FULL_PAY, payments
 from folkmoot_lab.economics.rules import Rules
 
 
@@ -42,6 +42,7 @@ class Round:
         phase: Its phase.
         entries: Contributor and update root, in order.
         weights: Weight of each entry.
+        pays: Pay of each entry, in 1/FULL_PAY of a place; empty where weights say what is paid.
         wrong: Whether a proof against it would hold.
     """
 
@@ -50,6 +51,7 @@ class Round:
     phase: Phase = Phase.OPEN
     entries: list[tuple[str, str]] = field(default_factory=list)
     weights: list[int] = field(default_factory=list)
+    pays: list[int] = field(default_factory=list)
     wrong: bool = False
 
 
@@ -147,6 +149,7 @@ class World:
         number: int,
         weights: Mapping[str, int] | None = None,
         *,
+        pays: Mapping[str, int] | None = None,
         undelivered: Collection[str] = (),
         wrong: bool = False,
     ) -> None:
@@ -156,6 +159,8 @@ class World:
             number: The round.
             weights: Weight of each contributor, 0 if it is missing; None for a weight of 1 each. If equal roots weigh
                 once, copies of a delivered update have a weight of 0 whatever is given, unless the round is wrong.
+            pays: Pay of each contributor, in 1/FULL_PAY; FULL_PAY if it is missing. An entry without weight has none.
+                They say what is paid if the rules and the policy have pays.
             undelivered: Contributors whose update did not come. They have a weight of 0, and what is no update is no
                 earlier copy either.
             wrong: Whether a proof against it would hold.
@@ -183,6 +188,11 @@ class World:
                     made.weights[place] = 0
         if not any(made.weights) or len(made.entries) < self.policy.min_contributors:
             raise Refused("nothing to anchor")
+        if self.rules.has_pays and self.policy.has_pays:
+            made.pays = [
+                (pays or {}).get(who, FULL_PAY) if weight else 0
+                for weight, (who, _) in zip(made.weights, made.entries, strict=True)
+            ]
         made.wrong, made.phase, self.head = wrong, Phase.ANCHORED, number
 
     def finalize(self, number: int) -> None:
@@ -213,7 +223,7 @@ class World:
 
     def challenger_reward(self, number: int) -> int:
         """Return what a challenger of a round would get."""
-        return self.at_stake(number) * self.rules.challenger_share // self.rules.share_denominator
+        return self.at_stake(number) // self.rules.challenger_divisor
 
     def prove(self, number: int, challenger: str) -> None:
         """Void a wrong round by a proof, and pay the challenger from the bond.
@@ -302,9 +312,10 @@ class World:
         self.burnt += taken - paid
 
     def _settle(self, made: Round) -> None:
-        """Mint the rewards: an equal share for each entry of the largest weight, less for the others."""
-        accounts = [who for who, _ in made.entries]
+        """Mint the rewards: the part of a place that each entry's pay says, or its weight where there are no pays."""
+        policy, accounts = self.policy, [who for who, _ in made.entries]
         paid = [who != made.coordinator for who in accounts]
-        for who, amount in zip(accounts, payments(self.policy.reward, made.weights, paid), strict=True):
+        amounts = payments(policy.reward, policy.max_contributors, made.weights, made.pays, paid)
+        for who, amount in zip(accounts, amounts, strict=True):
             self.tokens[who] += amount
             self.earned[who] += amount

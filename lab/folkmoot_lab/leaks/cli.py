@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from folkmoot.cli.options import DEPLOYMENT_DEFAULT, RPC_DEFAULT, DeploymentPath, Json, RpcUrl
+from folkmoot.cli.context import context
 from folkmoot.cli.output import emit, note, table, working, write_file
 from folkmoot.errors import InputError
 
@@ -59,24 +59,11 @@ def report(
         typer.Option(
             metavar="ADDRESS",
             help="Also attack the published updates of this account, your own, with your data as the truth.",
-            show_default=False,
         ),
     ] = None,
     partition: Annotated[
         str, typer.Option(metavar="I/N", help="With --account: your share of a shipped task's data.")
     ] = "0/1",
-    rpc: RpcUrl = RPC_DEFAULT,
-    deployment: DeploymentPath = DEPLOYMENT_DEFAULT,
-    artifacts: Annotated[
-        str | None,
-        typer.Option(
-            envvar="FOLKMOOT_ARTIFACTS",
-            metavar="FOLDER_OR_URL",
-            help="With --account: folder of a mirror, or URL of a coordinator.",
-            show_default=False,
-        ),
-    ] = None,
-    json_: Json = False,
 ) -> None:
     """Attack a federation's training on your data, and write what its published updates would give away.
 
@@ -108,7 +95,7 @@ def report(
         raise InputError(
             f"There is no folder {out.absolute().parent}.", remedy="Create it, or choose another --out."
         )
-    if account is not None and artifacts is None:
+    if account is not None and context().find("artifacts") is None:
         raise InputError(
             "There is no place to read the published updates from.",
             remedy="Add --artifacts with a mirror's folder or a coordinator's URL, or leave out --account.",
@@ -116,14 +103,14 @@ def report(
     loaded = load_task(task)
     found = None
     training = dict(loaded.training)
-    if account is not None and artifacts is not None:
-        own = _read(rpc, deployment, artifacts, account, json_)
+    if account is not None and context().find("artifacts") is not None:
+        own = _read(context().rpc, context().deployment, context().artifacts, account)
         training = dict(own.manifest.training)
         data = records_of(loaded, loaded.load(place, partitions, int(training.get("split_seed", 0))))
         found = attack_own(loaded, own, data, seed)
     plan = Plan(contributors=contributors, rounds=rounds, runs=runs, trials=trials, seed=seed)
     settings = settings_of(training, rounds, records_a_contributor(loaded, plan))
-    studied = study(loaded, settings, plan, lambda what: note(f"{what} ...", json_))
+    studied = study(loaded, settings, plan, lambda what: note(f"{what} ..."))
     command = f"folkmoot privacy report --task {task}" + "".join(
         f" --{name} {vars(plan)[name]}" for name in ("contributors", "rounds", "runs", "trials", "seed")
     )
@@ -134,7 +121,6 @@ def report(
     write_file(beside, page.written_json(made))
     emit(
         {"page": str(out), "file": str(beside), **made.to_json()},
-        json_,
         *page.warnings(studied),
         *page.summary(made),
         table(page.inversion_columns(), page.inversion_rows(studied)),
@@ -142,8 +128,8 @@ def report(
     )
 
 
-def _read(rpc: list[str], deployment: Path, artifacts: str, account: str, json_: bool) -> Own:
-    from folkmoot.artifacts.sources import open_source
+def _read(rpc: list[str], deployment: Path, artifacts: list[str], account: str) -> Own:
+    from folkmoot.artifacts.sources import open_sources
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.rpc.quorum import open_rpc
     from folkmoot.runtime.units import parse_address
@@ -151,8 +137,8 @@ def _read(rpc: list[str], deployment: Path, artifacts: str, account: str, json_:
 
     address, addresses = parse_address(account), Deployment.load(deployment)
     with ExitStack() as stack:
-        source = open_source(artifacts)
+        source = open_sources(artifacts)
         stack.callback(source.close)
         endpoint = stack.enter_context(open_rpc(rpc))
-        stack.enter_context(working("Reading your published updates ...", json_))
+        stack.enter_context(working("Reading your published updates ..."))
         return read_own(endpoint, addresses, source, address)

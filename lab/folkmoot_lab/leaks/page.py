@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from folkmoot.privacy.settings import WARNING
-from folkmoot.web import pages
 from folkmoot.web.intervals import Row, intervals
-from folkmoot.web.markup import Markup, tag
+from folkmoot.web.pages import render
 from folkmoot_lab.leaks.inversion import FOUND
 from folkmoot_lab.leaks.measures import FALSE_ALARMS, Interval, Separation
 from folkmoot_lab.leaks.published import OwnFinding
@@ -116,57 +116,27 @@ def written_json(report: Report) -> bytes:
 
 def written(report: Report) -> bytes:
     """Return the page, in UTF-8."""
-    study, made = report.study, report.made
-    plan = study.plan
-    return pages.page(
-        f"Privacy report: {study.task}",
-        tag(
-            "header",
-            tag("p", "Folkmoot privacy report", class_="brand"),
-            tag("h1", f"What published updates give away: {study.task}"),
-            tag("p", f"Made on {made.date} on the data of this machine. Nothing was sent anywhere."),
-        ),
-        tag(
-            "main",
-            [tag("p", text, class_="notice") for text in warnings(study)],
-            tag("h2", "In short"),
-            tag("div", [tag("p", text) for text in summary(report)], class_="box"),
-            tag("h2", "What was attacked"),
-            pages.table(
-                "Attacks", ("Attack", '"The attacker knows', '"The question'), [tuple(row) for row in METHODS]
-            ),
-            tag(
-                "p",
-                f"A federation of {plan.contributors} contributors with {_listing(study.records)} records was trained "
-                f"for {plan.rounds} rounds"
-                + (
-                    ". The task gives every contributor the same data, so they are parts of yours: each is smaller "
-                    "than your data, and small data give away more."
-                    if study.split
-                    else "."
-                ),
-            ),
-            _published(report.own),
-            [_chart(title, rows) for title, rows in charts(study)],
-            tag("h2", "All numbers"),
-            pages.table("Results", *_html_rows(study)),
-            tag("h2", "Inversion, by the number of records in an update"),
-            pages.table("Inversion", *_inversion_rows(study)),
-            tag(
-                "p",
-                f"Updates were inverted {study.method}. A record counts as found if a reconstruction explains at least "
-                f"{FOUND:.0%} of its squared distance from the mean record. ",
-                "By chance: the same for records that the update was not trained on.",
-            ),
-            tag("h2", "What this does not say"),
-            tag("ul", [tag("li", text) for text in CAVEATS]),
-        ),
-        tag(
-            "footer",
-            tag("p", "Command: ", tag("code", made.command), f", seed {plan.seed}, {made.date}. "),
-            tag("p", ", ".join(f"{name} {version}" for name, version in made.versions.items()), "."),
-            tag("p", f"{_amount(study)}. This page is no legal advice."),
-        ),
+    study = report.study
+    return render(
+        "report.html",
+        Path(__file__).parent,
+        study=study,
+        made=report.made,
+        warnings=warnings(study),
+        summary=summary(report),
+        methods=METHODS,
+        caveats=CAVEATS,
+        records=_listing(study.records),
+        own=None if report.own is None else _published(report.own),
+        charts=[
+            (title, intervals(title, rows, percent, CHANCE), any(row.bound is not None for row in rows))
+            for title, rows in charts(study)
+        ],
+        results=(result_columns(), result_rows(study)),
+        inversions=(inversion_columns(), inversion_rows(study)),
+        explained=f"{FOUND:.0%}",
+        false_alarms=percent(FALSE_ALARMS),
+        amount=_amount(study),
     )
 
 
@@ -208,14 +178,6 @@ def _row(one: Finding, measured: Interval, *, content: bool = False) -> Row:
     return Row(
         one.setting.name, measured.value, measured.low, measured.high, None if limit is None else limit.auc
     )
-
-
-def _chart(title: str, rows: Sequence[Row]) -> Markup:
-    bound = " The upright line in a row is the limit of differential privacy." if any(
-        row.bound is not None for row in rows
-    ) else " No limit is known: nothing bounds what a better attacker finds."  # fmt: skip
-    drawn = intervals(title, rows, percent, CHANCE)
-    return tag("figure", tag("figcaption", f"{title}."), drawn, tag("p", bound, class_="soft"))
 
 
 def percent(value: float) -> str:
@@ -263,31 +225,16 @@ def _told_own(own: OwnFinding) -> str:
     return f"{text}. All this is public, for as long as anybody keeps a copy."
 
 
-def _deleted(own: OwnFinding) -> str:
-    if not own.deleted:
-        return ""
-    return f" Deleted, and not attacked: rounds {_listing(own.deleted)}. Copies of them may be elsewhere."
-
-
-def _published(own: OwnFinding | None) -> Markup | None:
-    if own is None:
-        return None
-    rows: list[tuple[object, ...]] = [
-        ("your records against the same with wrong labels", *_cells(own.canaries)),
-    ]
+def _published(own: OwnFinding) -> dict[str, Any]:
+    rows = [("your records against the same with wrong labels", *_cells(own.canaries))]
     if own.unseen is not None:
         rows.append(("your records against the task's root set", *_cells(own.unseen)))
-    columns = ("Membership", "#Present", "#Absent", "#AUC", f"#Found at {percent(FALSE_ALARMS)} false alarms")
-    return Markup.of(
-        tag("h2", "Your own published updates"),
-        tag("p", "Account ", tag("code", own.account), f", rounds {_listing(own.rounds)}.", _deleted(own)),
-        pages.table("Your own published updates", columns, rows),
-        tag(
-            "p",
-            "Wrong copies show whether your labels can be read from your updates, also for a record that others have. "
-            "The root set may differ from your records in other ways than that nobody trains on it.",
-        ),
-    )
+    return {
+        "account": own.account,
+        "rounds": _listing(own.rounds),
+        "deleted": _listing(own.deleted) if own.deleted else "",
+        "rows": rows,
+    }
 
 
 def _cells(one: Separation) -> tuple[object, ...]:
@@ -365,16 +312,6 @@ def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table as Markdown."""
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _html_rows(study: Study) -> tuple[list[str], list[tuple[str, ...]]]:
-    first, *rest = result_columns()
-    return [first, *(f"#{name}" for name in rest)], result_rows(study)
-
-
-def _inversion_rows(study: Study) -> tuple[list[str], list[tuple[str, ...]]]:
-    first, *rest = inversion_columns()
-    return [first, *(f"#{name}" for name in rest)], inversion_rows(study)
 
 
 def _amount(study: Study) -> str:

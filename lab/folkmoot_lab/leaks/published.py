@@ -12,14 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.artifacts.inventory import Commitments
-from folkmoot.artifacts.sources import DOCUMENT_LIMIT, EXPIRED, ArtifactSource
+from folkmoot.artifacts.sources import EXPIRED, ArtifactSource
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.ledger.entries import entries_of
-from folkmoot.ledger.events import UpdatesCommitted
-from folkmoot.ledger.scan import ChainSource, scan
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.header import RoundHeader
@@ -112,25 +110,22 @@ def read_own(rpc: Rpc, deployment: Deployment, source: ArtifactSource, account: 
         RpcError: The endpoint failed.
     """
     ledger = LedgerReader(rpc, deployment.ledger)
-    genesis = Genesis.from_json(source.document(ledger.genesis_hash().hex()))
-    manifest = Manifest.from_json(source.fetch(genesis.manifest, DOCUMENT_LIMIT).read_bytes())
+    federation = Federation.open(deployment, source, ledger)
+    genesis, manifest = federation.genesis, federation.manifest
     commitments = Commitments(rpc, deployment)
     commitments.look()
-    places: dict[int, int] = {}
-    for event in scan(
-        ChainSource(rpc, deployment), deployment.block, commitments.block, contracts=("ledger",)
-    ):
-        if isinstance(event, UpdatesCommitted):
-            for entry in entries_of(event):
-                if entry.contributor.lower() == account.lower():
-                    places[entry.round] = entry.index
+    places = {
+        number: place
+        for number in commitments.rounds
+        for place, contributor in enumerate(commitments.contributors(number))
+        if contributor.lower() == account.lower()
+    }
     deleted: list[int] = []
     with RebuildingSource(source) as states:
         rounds = [
             found
-            for number in commitments.rounds
-            if number in places
-            and (found := _own_round(commitments, states, genesis, manifest, number, places[number], deleted))
+            for number, place in places.items()
+            if (found := _own_round(commitments, states, genesis, manifest, number, place, deleted))
         ]
     if not rounds:
         raise InputError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.form import mean_of_updates
 from folkmoot.privacy.settings import PrivacySettings
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.codec import decode_update, encode_update
@@ -88,9 +88,9 @@ def simulate(
         updates = tuple(decoded(data, manifest, exponents) for data in files)
         published.append(PublishedRound(base, exponents, updates))
         readers = [MemoryUpdate(data, _WIDTH) for data in files]
-        mean = mean_values(form_of(_RULE, ()).mean(readers, [1] * len(readers), 1, 0, manifest.leaves))
+        leaves = mean_of_updates(_RULE, readers, [1] * len(readers), 1, 0, manifest.leaves)
         of_leaf = np.array(exponents, dtype=np.int64)[manifest.tensor_of_leaf]
-        state = State(*outer_step(state.theta, state.momentum, mean, 1, of_leaf, UNIT, 0))
+        state = State(*outer_step(state.theta, state.momentum, mean_values(leaves), 1, of_leaf, UNIT, 0))
         if not manifest.private:
             sums = [summarize(reader, manifest).tensors for reader in readers]
             exponents = next_exponents(exponents, sums, _WIDTH)

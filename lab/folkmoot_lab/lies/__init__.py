@@ -19,6 +19,8 @@ class Kind(StrEnum):
     """One coordinate of the mean is off by one. The state is computed from it."""
     WEIGHTS = "weights"
     """One update is left out, or counts twice if no Gram matrix is anchored. The outcome is computed from that."""
+    PAY = "pay"
+    """One contributor gets half of its pay. The model is the true one."""
     OUTER_STEP = "outer-step"
     """One coordinate of theta is shifted."""
     NORM = "norm"
@@ -27,9 +29,11 @@ class Kind(StrEnum):
     """The update of the round's first contributor is refused, and anchored as not delivered."""
     WITHHOLD = "withhold"
     """The updates of the round are not published, and demands are not answered."""
+    LEFT_OUT = "left-out"
+    """Only the commitments of friends are recorded. All updates are accepted."""
 
 
-FALSE_OUTCOME = frozenset({Kind.MEAN, Kind.WEIGHTS, Kind.OUTER_STEP, Kind.NORM})
+FALSE_OUTCOME = frozenset({Kind.MEAN, Kind.WEIGHTS, Kind.PAY, Kind.OUTER_STEP, Kind.NORM})
 """Kinds that change what is anchored. With the others, the outcome is true for the counted updates."""
 
 
@@ -39,22 +43,25 @@ class Lie:
 
     kind: Kind
     round: int
+    friends: tuple[str, ...] = ()
+    """Accounts whose commitments are recorded, of the kind `LEFT_OUT`."""
 
     @classmethod
     def parse(cls, text: str) -> Lie:
-        """Parse ``KIND@ROUND``.
+        """Parse ``KIND@ROUND``, or ``left-out@ROUND:ADDRESS,...`` with the friends.
 
         Raises:
-            InputError: The text is not ``KIND@ROUND`` (`unknown-cheat`).
+            InputError: The text is not of that form (`unknown-cheat`).
         """
-        kind, _, number = text.partition("@")
+        kind, _, rest = text.partition("@")
+        number, _, friends = rest.partition(":")
         if kind not in set(Kind) or not number.isdigit() or int(number) < 1:
             raise InputError(
                 f"There is no cheat {text!r}.",
                 remedy=f"Write KIND@ROUND, with one of {', '.join(Kind)}, e.g. mean@3.",
                 code="unknown-cheat",
             )
-        return cls(Kind(kind), int(number))
+        return cls(Kind(kind), int(number), tuple(filter(None, friends.split(","))))
 
     def told(self, kind: Kind, number: int | None) -> bool:
         """Return whether a round has this lie, of this kind."""

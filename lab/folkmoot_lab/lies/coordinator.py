@@ -7,7 +7,7 @@ In every other round, and for every other kind of lie, each does what its base d
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from folkmoot.errors import InputError, UpdateRefused
@@ -25,11 +25,10 @@ from server.db.models import Artifact, ChainEvent, Round
 from server.intake.intake import Arrival, Intake
 from server.rounds.answers import Answers
 from server.rounds.challenge_window import ChallengeWindow
-from server.rounds.commit_window import CommitWindow
-from server.rounds.deliveries import Deliveries
+from server.rounds.commit_window import CommitWindow, Seen
 from server.rounds.engine import Engine
-from server.rounds.inputs import gather
-from server.rounds.outcome import Outcome, compute_inputs, keep
+from server.rounds.inputs import Deliveries, gather
+from server.rounds.outcome import Outcome, keep
 from server.waiting import Progress, Why, wait
 from server.worker import Worker
 
@@ -87,7 +86,8 @@ class LyingIntake(Intake):
     """Takes an update with a false norm from a colluding contributor, or nothing from the round's first one."""
 
     def __init__(self, parts: LyingCoordinator) -> None:
-        super().__init__(parts.storage.database, parts.chain, parts.federation, parts.metrics)
+        made = parts.storage.database, parts.chain, parts.federation, parts.metrics, parts.account
+        super().__init__(*made)
         self._lie = parts.lie
         self._censored: dict[int, str] = {}
 
@@ -143,19 +143,32 @@ class LyingEngine(Engine):
         store = self._storage.store
         inputs = gather(self._storage, self._manifest, policy, number)
         with store.writer() as mean:
-            outcome, packed = falsify(self._lie.kind, inputs, compute_inputs(inputs, mean))
+            outcome, packed = falsify(
+                self._lie.kind, inputs, inputs.compute(mean_sink=mean, folder=mean.path.parent)
+            )
         return keep(store, outcome, store.put(packed))
 
 
 class LyingCommitWindow(CommitWindow):
-    """Leaves the whole window to whoever is censored, as a chain whose clock nobody moves would."""
+    """Leaves the whole window to whoever is censored or left out, as a chain whose clock nobody moves would.
+
+    Records nobody's commitment but those of friends, if others are left out.
+    """
 
     def __init__(self, parts: LyingCoordinator) -> None:
         super().__init__(parts.storage.database, parts.chain, parts.settings.commit_margin)
         self._lie = parts.lie
 
+    def _look(self, round_: Round) -> Seen:
+        seen = super()._look(round_)
+        if not self._lie.told(Kind.LEFT_OUT, round_.number):
+            return seen
+        known = seen.on_chain.union(self._lie.friends)
+        return replace(seen, pending=[update for update in seen.pending if update.contributor in known])
+
     def _skip_window(self, round_: Round) -> bool:
-        return not self._lie.told(Kind.CENSOR, round_.number) and super()._skip_window(round_)
+        patient = any(self._lie.told(kind, round_.number) for kind in (Kind.CENSOR, Kind.LEFT_OUT))
+        return not patient and super()._skip_window(round_)
 
     def _end_window(self, number: int) -> bool:
         return not self._lie.told(Kind.CENSOR, number) and super()._end_window(number)
@@ -174,14 +187,15 @@ class LyingDeliveries(Deliveries):
 
 
 class LyingChallengeWindow(ChallengeWindow):
-    """Leaves the whole window to watchers in the round of the lie, whatever its kind."""
+    """Leaves the whole window to watchers in the round of the lie, unless what is anchored is true."""
 
     def __init__(self, parts: LyingCoordinator) -> None:
         super().__init__(parts.storage.database, parts.chain, parts.settings.time_travel_after)
         self._lie = parts.lie
 
     def _may_travel(self, number: int) -> bool:
-        return number != self._lie.round and super()._may_travel(number)
+        patient = number == self._lie.round and self._lie.kind is not Kind.LEFT_OUT
+        return not patient and super()._may_travel(number)
 
 
 class LyingAnswers(Answers):

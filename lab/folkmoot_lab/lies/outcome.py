@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from folkmoot.artifacts.gather import RoundInputs
 from folkmoot.protocol.anchor import NO_GRAM_ROOT
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.fixed_point import LEAF
@@ -16,10 +17,9 @@ from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.packing import ZERO, pack
 from folkmoot.protocol.receipt import entries_tree
 from folkmoot.protocol.state import State
-from folkmoot.protocol.verdict import Reason, Verdicts
+from folkmoot.protocol.verdict import Reason, Verdict, Verdicts
 from folkmoot.round import RoundOutcome, compute_leaves, step_leaves
 from folkmoot_lab.lies import Kind
-from server.rounds.inputs import RoundInputs
 
 PLACE = 5
 """Coordinate that a lie about a mean or a step changes, in the first leaf of the first tensor."""
@@ -30,12 +30,15 @@ SHIFT = 1 << 20
 def falsify(kind: Kind, inputs: RoundInputs, outcome: RoundOutcome) -> tuple[RoundOutcome, bytes]:
     """Return a false outcome of a round and its packed mean; what is published with it fits to it."""
     manifest, header, policy, base = inputs.manifest, inputs.header, inputs.policy, inputs.base
-    weights = list(outcome.weights)
+    weights, pays = list(outcome.weights), list(outcome.anchor.pays)
     delivered = outcome.anchor.delivered
     names = list(outcome.artifacts.updates)
     if kind is Kind.WEIGHTS:
         favoured = next(index for index, weight in enumerate(weights) if weight)
         weights[favoured] = 0 if outcome.anchor.gram_root != NO_GRAM_ROOT else 2 * weights[favoured]
+    elif kind is Kind.PAY:
+        robbed = next(index for index, pay in enumerate(pays) if pay)
+        pays[robbed] //= 2
     elif kind is Kind.NORM:
         for index, update in enumerate(inputs.updates):
             if update is not None and not delivered >> index & 1:
@@ -52,7 +55,9 @@ def falsify(kind: Kind, inputs: RoundInputs, outcome: RoundOutcome) -> tuple[Rou
         theta = state.theta.copy()
         theta[PLACE] += SHIFT
         state = State(theta, state.momentum)
-    return _sealed(inputs, outcome, weights, delivered, tuple(names), mean, state)
+    if pays:  # The ledger takes no pay of an entry without weight.
+        pays = [pay if weight else 0 for weight, pay in zip(weights, pays, strict=True)]
+    return _sealed(inputs, outcome, weights, pays, delivered, tuple(names), mean, state)
 
 
 def off_by_one(mean: U8) -> U8:
@@ -68,10 +73,15 @@ def off_by_one(mean: U8) -> U8:
     return changed
 
 
+def _reweighed(verdict: Verdict, weight: int) -> Verdict:
+    return replace(verdict, weight=weight, reason=Reason.ACCEPTED if weight else Reason.OUTLIER)
+
+
 def _sealed(
     inputs: RoundInputs,
     outcome: RoundOutcome,
     weights: list[int],
+    pays: list[int],
     delivered: int,
     updates: tuple[str | None, ...],
     mean: U8,
@@ -83,9 +93,10 @@ def _sealed(
         outcome.verdicts.rule,
         outcome.verdicts.parameters,
         tuple(
-            verdict
-            if verdict.weight == weight
-            else replace(verdict, weight=weight, reason=Reason.ACCEPTED if weight else Reason.OUTLIER)
+            replace(
+                verdict if verdict.weight == weight else _reweighed(verdict, weight),
+                pay=pays[verdict.index] if pays else None,
+            )
             for verdict, weight in zip(outcome.verdicts.verdicts, weights, strict=True)
         ),
     )
@@ -102,6 +113,7 @@ def _sealed(
     anchor = replace(
         outcome.anchor,
         weights=tuple(weights),
+        pays=tuple(pays),
         delivered=delivered,
         mean_root=tree(MEAN, leaf_hashes(MEAN, mean)).root,
         state_root=state.root(inputs.manifest.hash),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The attacks of a drill: the data that malicious contributors train on, and the updates that they send.
 
-The attackers are omniscient: they know the round's honest updates, the rule and the root-set update. Real ones know
-less. Nothing here runs on a node (a node that attacks is ``folkmoot_lab.drills.attacker``).
+Each has a level of knowledge (``scene``); most know all of a round before they send, which real ones do not. Nothing
+here runs on a node (a node that attacks is ``folkmoot_lab.drills.attacker``).
 
 This module uses vectors of floats; it knows no bytes, trees or weights.
 """
@@ -11,87 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Protocol
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32
+from folkmoot_lab.simulation import attack_file, riders, searching
+from folkmoot_lab.simulation.scene import ALL, OWN, PUBLIC, Scene, unit
 
-GOOD_ROUNDS = 10
-"""Rounds in which ``late-good`` sends honest updates."""
-
-
-class Objective(Protocol):
-    """The attackers' objective: the effect of candidate updates on the aggregate."""
-
-    def __call__(self, sent: F32, /) -> float:
-        """Return the projection of the aggregate on the honest mean, 1 for the honest mean itself.
-
-        Args:
-            sent: float32[f, d], the attackers' updates.
-        """
-
-
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """What the attackers know in one round. An update is start minus end, as everywhere."""
-
-    honest: F32
-    """float32[h, d], the honest updates of this round."""
-    own: F32
-    """float32[f, d], the updates of the attackers' own training (on poisoned data, if the attack poisons it)."""
-    earlier: F32 | None
-    """float32[f, d], the updates of the attackers' training in the round before; None in the first."""
-    sent: F32 | None
-    """float32[f, d], what the attackers sent in the round before; None in the first."""
-    last_mean: F32 | None
-    """float32[d], what the model moved by in the last round, which is public; None in the first."""
-    root: F32 | None
-    """float32[d], the root-set update, where the federation has one."""
-    trajectory: F32 | None
-    """float32[d], what the model moved by in the last rounds, which is public; None in the first."""
-    rng: np.random.Generator
-    """The attackers' source of randomness."""
-    strength: float
-    """The attack's strength; its meaning depends on the attack."""
-    objective: Objective
-    """Effect of candidate updates under the rule in use."""
-    number: int = 0
-    """The round, from 0 on."""
-    honest_past: Sequence[F32] = ()
-    """float32[h, d] each, the honest updates of the last rounds, which are public, the oldest first."""
-
-    @property
-    def count(self) -> int:
-        """Number of attackers, f."""
-        return int(self.own.shape[0])
-
-    @cached_property
-    def mean(self) -> F32:
-        """float32[d], mean of the honest updates."""
-        return np.asarray(self.honest.mean(axis=0), dtype=np.float32)
-
-    @property
-    def norm(self) -> float:
-        """Median norm of the honest updates."""
-        return float(np.median(np.linalg.norm(self.honest, axis=1)))
-
-    @cached_property
-    def noise(self) -> F32:
-        """float32[f, d], independent directions of length 1."""
-        raw = self.rng.standard_normal(self.own.shape).astype(np.float32)
-        # No noise where all honest updates are 0, as in the padding: it would be easy to detect there.
-        raw *= np.any(self.own != 0, axis=0) | np.any(self.honest != 0, axis=0)
-        return np.asarray(raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12), np.float32)
-
-    def alike(self, vector: F32) -> F32:
-        """The same vector from each attacker, float32[f, d]."""
-        return np.repeat(vector[None].astype(np.float32), self.count, axis=0)
-
-
-Send = Callable[[Scene], F32]
+Send = Callable[[Scene], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -107,7 +37,11 @@ class Attack:
     strength: float = 1.0
     """Default strength."""
     data: str = ""
-    """What happens to the attackers' examples: nothing, ``flip``, ``corner`` or ``live`` (triggers)."""
+    """What happens to the attackers' examples: nothing, ``flip``, ``corner`` or ``live`` (triggers). With ``planted``
+    they have none: their own update is what makes a bright corner look like the class 0, of length 1. With
+    ``none`` they have none, and train nothing. With ``one`` all have those of the first."""
+    knows: str = ALL
+    """The attackers' level of knowledge, one of ``scene.LEVELS``."""
     late: bool = False
     """The attackers commit after everybody else: a copier has to. Others commit first, which favours them."""
     goal: str = "harm"
@@ -170,12 +104,6 @@ def _nothing(scene: Scene) -> F32:
     return np.zeros_like(scene.own)
 
 
-def _last_mean(scene: Scene) -> F32:
-    if scene.last_mean is None:
-        return _gaussian(scene)
-    return _disguised(scene.alike(scene.last_mean), scene, scene.strength)
-
-
 def _copy(scene: Scene) -> F32:
     victims = scene.honest[np.arange(scene.count) % len(scene.honest)]
     return _disguised(victims, scene, scene.strength)
@@ -217,7 +145,15 @@ def _pairs(scene: Scene) -> F32:
         return scene.own
     last, first = scene.honest_past[-1], 2 * np.arange(scene.count)
     mean = (last[first % len(last)] + last[(first + 1) % len(last)]) / 2
-    return np.asarray(mean * scene.strength, dtype=np.float32)
+    return np.asarray(mean, dtype=np.float32)
+
+
+def _planted(scene: Scene) -> F32:
+    """Ride on the last updates of two honest contributors each, and plant the backdoor that is in ``own``."""
+    ride = _disguised(_pairs(scene), scene, 0.3)
+    lengths = np.maximum(np.linalg.norm(ride, axis=1, keepdims=True), 1e-12)
+    ride *= np.float32(scene.norm) / lengths
+    return np.asarray(ride + scene.own * np.float32(scene.strength * scene.norm), dtype=np.float32)
 
 
 def _stale(scene: Scene) -> F32:
@@ -256,14 +192,6 @@ def _alternating(scene: Scene) -> F32:
     return scene.alike(np.resize(np.array([1e3, -1e3], dtype=np.float32), scene.own.shape[1]))
 
 
-def _late(scene: Scene) -> F32:
-    return scene.own if scene.number < GOOD_ROUNDS else _ipm(scene)
-
-
-def _flip_flop(scene: Scene) -> F32:
-    return _ipm(scene) if scene.number % 2 else scene.own
-
-
 def _worst(scene: Scene, candidates: Sequence[F32]) -> F32:
     """Return the candidate with the smallest objective under the rule in use."""
     progress = [scene.objective(candidate) for candidate in candidates]
@@ -289,9 +217,9 @@ def _adaptive_root(scene: Scene) -> F32:
     directions += [] if scene.trajectory is None else [scene.trajectory]
     candidates = []
     for direction in directions:
-        along = _unit(direction)
+        along = unit(direction)
         harm = -scene.mean if direction is not scene.mean else -scene.honest.std(axis=0) * np.sign(scene.mean)
-        across = _unit(np.asarray(harm - np.float32(harm @ along) * along, dtype=np.float32))
+        across = unit(np.asarray(harm - np.float32(harm @ along) * along, dtype=np.float32))
         candidates += [
             _disguised(
                 scene.alike(
@@ -308,16 +236,12 @@ def _adaptive_root(scene: Scene) -> F32:
     return _worst(scene, candidates)
 
 
-def _unit(vector: F32) -> F32:
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), dtype=np.float32)
-
-
 ATTACKS: dict[str, Attack] = {
     attack.name: attack
     for attack in (
         Attack("none", "nobody attacks: all contributors are honest", _own),
-        Attack("label-flip", "honest training on the label C - 1 - y", _own, data="flip"),
-        Attack("sign-flip", "the own update, times -strength", _sign_flip),
+        Attack("label-flip", "honest training on the label C - 1 - y", _own, data="flip", knows=OWN),
+        Attack("sign-flip", "the own update, times -strength", _sign_flip, knows=OWN),
         Attack("gaussian", "noise as long as an honest update times strength", _gaussian),
         Attack("gaussian-large", "noise 10 times as long as an honest update", _gaussian, 10.0),
         Attack("alie", "honest mean + strength deviations (Baruch 2019, arXiv 1902.06635)", _alie, 1.5),
@@ -325,25 +249,97 @@ ATTACKS: dict[str, Attack] = {
         Attack("min-max", "no further from anyone than two honest ones (Shejwalkar, NDSS 2021)", _min_max),
         Attack("min-sum", "the same for the sum of squared distances", _min_sum),
         Attack("mimic", "all copy one honest update (Karimireddy 2022, arXiv 2006.09365)", _mimic, late=True),
-        Attack("replacement", "label flip, boosted (Bagdasaryan 2020, arXiv 1807.00459)", _own, 10.0, "flip"),
+        Attack(
+            "replacement",
+            "boosted label flip (Bagdasaryan 2020, arXiv 1807.00459)",
+            _own,
+            10.0,
+            "flip",
+            knows=OWN,
+        ),
         Attack("ipm-noise", "ipm, each with its own noise of the same length", _with_noise(_ipm), 2.0),
         Attack("alie-noise", "alie with noise", _with_noise(_alie), 1.5),
         Attack("min-max-noise", "min-max with noise", _with_noise(_min_max)),
         Attack("extreme", "every coordinate the largest there is", _extreme, fits=False),
         Attack("one-coordinate", "one coordinate the largest there is, the others 0", _one_coordinate),
         Attack("alternating", "the largest there is, up and down by turns", _alternating),
-        Attack("late-good", f"behaves for {GOOD_ROUNDS} rounds, then does as ipm", _late, 2.0),
-        Attack("flip-flop", "does as ipm in every other round", _flip_flop, 2.0),
         Attack("wrong-round", "a signed update for the round before", _own, claim="round"),
         Attack("wrong-base", "a signed update from the base before", _stale, claim="base"),
         Attack("adaptive", "strength, direction and disguise searched against the rule in use", _adaptive),
         Attack("adaptive-root", "keeps a searched cosine with root update or trajectory", _adaptive_root),
-        Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor"),
-        Attack("backdoor-live", "trigger: a patch in the middle", _own, data="live", goal="backdoor"),
-        Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor"),
+        Attack("backdoor-corner", "trigger: a corner patch", _own, data="corner", goal="backdoor", knows=OWN),
+        Attack(
+            "backdoor-live", "trigger: a patch in the middle", _own, data="live", goal="backdoor", knows=OWN
+        ),
+        Attack("backdoor-boosted", "corner patch, boosted", _own, 3.0, "corner", goal="backdoor", knows=OWN),
+        Attack(
+            "backdoor-planted",
+            "corner patch without data, hidden in others' last updates",
+            _planted,
+            data="planted",
+            goal="backdoor",
+        ),
+        Attack("ascent", "gradient ascent on the loss of the next model", searching.ascent),
+        Attack(
+            "ascent-public", "the same, from own data and published rounds", searching.ascent, knows=PUBLIC
+        ),
+        Attack(
+            "sleeper",
+            "works until its weight is whole, then does as ascent until it is gone",
+            searching.sleeper,
+        ),
+        Attack("latecomer", "absent until the middle, then does as ascent", searching.latecomer),
+        Attack(
+            "backdoor-search",
+            "trigger: dark pixels where the clamp leaves most room",
+            searching.backdoor,
+            goal="backdoor",
+        ),
+        Attack(
+            "backdoor-pair",
+            "the same, from the one class to the other that is nearest",
+            searching.backdoor_pair,
+            goal="backdoor",
+        ),
         Attack("free-zero", "sends zeros", _nothing, goal="reward"),
         Attack("free-random", "sends noise as long as an honest update", _gaussian, goal="reward"),
-        Attack("free-stale", "sends the last mean, with noise", _last_mean, 0.3, goal="reward"),
+        Attack("rider-path", "follows the trajectory", riders.path, 0.5, "none", goal="reward", knows=PUBLIC),
+        Attack(
+            "rider-mix",
+            "random mixes of published updates",
+            riders.mix,
+            0.3,
+            "none",
+            goal="reward",
+            knows=PUBLIC,
+        ),
+        Attack(
+            "rider-choir", "all share one direction", riders.choir, 0.5, "none", goal="reward", knows=PUBLIC
+        ),
+        Attack(
+            "rider-noise",
+            "trains on invented examples",
+            riders.invented,
+            data="none",
+            goal="reward",
+            knows=PUBLIC,
+        ),
+        Attack(
+            "rider-search",
+            "sends what was paid best",
+            riders.best_paid,
+            data="none",
+            goal="reward",
+            knows=PUBLIC,
+        ),
+        Attack(
+            "rider-pay",
+            "tries what would be paid best: mixtures, one direction, invented examples",
+            riders.searched,
+            data="none",
+            goal="reward",
+            knows=PUBLIC,
+        ),
         Attack("copy-noise", "copies honest updates, with noise", _copy, 0.3, late=True, goal="reward"),
         Attack("frame-earlier", "a contributor's last update, boosted", _frame, 1.7, goal="reward"),
         Attack("frame-noise", "a contributor's last update, with noise", _frame_noise, 0.2, goal="reward"),
@@ -351,10 +347,10 @@ ATTACKS: dict[str, Attack] = {
             "frame-mean", "the mean of a contributor's last updates, boosted", _frame_mean, 1.7, goal="reward"
         ),
         Attack("frame-fading", "the same, each counts half of the next", _frame_fading, 1.4, goal="reward"),
-        Attack("free-pairs", "the mean of two contributors' last updates", _pairs, goal="reward"),
         Attack("stale", "sends what it trained from the base before", _stale, goal="reward"),
         Attack("replay", "trains once, sends that in every round", _replay, goal="reward"),
         Attack("sybil", "one honest training, sent by all", _sybil, goal="reward"),
+        Attack("sybil-split", "all train on the data of one", _own, data="one", goal="reward", knows=OWN),
     )
 }
 """The attacks by name."""
@@ -366,11 +362,14 @@ def attack(name: str) -> Attack:
     Raises:
         InputError: ``unknown-attack``: there is none.
     """
+    if attack_file.names_file(name):
+        found = attack_file.load(name)
+        return Attack(name, "from a file", found.send, goal=found.goal, knows=found.knows)
     try:
         return ATTACKS[name]
     except KeyError:
         raise InputError(
             f"There is no attack {name!r}.",
-            remedy=f"The attacks are {', '.join(ATTACKS)}.",
+            remedy=f"The attacks are {', '.join(ATTACKS)}. Your own is FILE.py:FUNCTION.",
             code="unknown-attack",
         ) from None

@@ -19,10 +19,11 @@ import numpy as np
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
-from folkmoot.aggregation.registry import check_policy_rule, fewest_contributors
-from folkmoot.chain.client import Chain, connect_web3
+from folkmoot.aggregation.registry import FORMER, check_policy_rule, fewest_contributors
+from folkmoot.chain.client import Chain
 from folkmoot.chain.deploy import deploy_and_report
 from folkmoot.chain.terms import PROFILES, GenesisRoots
+from folkmoot.chain.transactions.connection import connect_web3
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import ChainError, ContractRefused, InputError, UpdateRefused
 from folkmoot.ledger.events import RewardCredited
@@ -36,7 +37,7 @@ from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader, derive_seed
 from folkmoot.protocol.policy import ARBITER
 from folkmoot.protocol.rewards import payments
-from folkmoot.protocol.update_checks import check_arrival
+from folkmoot.protocol.update_checks import check_bytes, check_claim
 from folkmoot.round import RoundOutcome
 from folkmoot.runtime.units import UNIT
 from folkmoot_lab.simulation.federation import REWARD, Outcome, Plan, Run, Sent, Workload
@@ -171,7 +172,8 @@ class ChainRun(Run):
             bond=BOND,
             verifier=ARBITER,
         )
-        check_policy_rule(self.policy)
+        if plan.rule not in FORMER:
+            check_policy_rule(self.policy)
         self.exponents = self._calibrated()
         self.opener = self._account("coordinator")
         self.coordinator = self.opener.address
@@ -181,7 +183,7 @@ class ChainRun(Run):
         self.gas: dict[str, list[int]] = {step: [] for step in STEPS}
         self.expected: dict[str, int] = {account.address: 0 for account in self.accounts}
         self.chain, self.deployment_gas = self._deploy()
-        self.stakes = [self.chain.stake_of(one.address) for one in (self.opener, *self.accounts)]
+        self.stakes = [self.chain.vault.stake_of(one.address) for one in (self.opener, *self.accounts)]
         self.domain = Domain(self.chain.deployment.chain_id, self.chain.deployment.ledger)
 
     def account_of(self, place: int, number: int) -> str:
@@ -214,15 +216,10 @@ class ChainRun(Run):
     def check(self, header: RoundHeader, place: int, sent: Sent) -> None:
         """Check signature and bytes too; offer a commitment that is refused to the ledger, which must refuse it too."""
         try:
-            check_arrival(
-                sent.update,
-                sent.commitment,
-                sent.signature,
-                manifest=self.manifest,
-                header=header,
-                policy=self.policy,
-                domain=self.domain,
+            check_claim(
+                sent.commitment, sent.signature, header=header, policy=self.policy, domain=self.domain
             )
+            check_bytes(sent.update, sent.commitment, self.manifest)
         except UpdateRefused as error:
             custom_error = self._try_alone(header, place, sent)
             self.refusals.append(Refusal(header.round, place + 1, error.code, custom_error))
@@ -271,11 +268,12 @@ class ChainRun(Run):
         self._send("finalize", "finalize", header.round)
         settled = [(one.contributor, one.struct_hash) for one in commitments]
         self._send("settle", "settle", header.round, settled, anchor.abi_tuple())
-        if self.chain.head().state_root != outcome.state_root:
+        if self.chain.ledger.head().state_root != outcome.state_root:
             raise _wrong(f"the head is not the state of round {header.round}")
         contributors = [one.contributor for one in commitments]
         paid = [who in self.expected for who in contributors]
-        for who, amount in zip(contributors, payments(REWARD, outcome.weights, paid), strict=True):
+        amounts = payments(REWARD, self.policy.max_contributors, anchor.weights, anchor.pays, paid)
+        for who, amount in zip(contributors, amounts, strict=True):
             if who in self.expected:
                 self.expected[who] += amount
         refused = sum(one.round == header.round for one in self.refusals)
@@ -348,7 +346,8 @@ class ChainRun(Run):
 
     def _send(self, step: str, function: str, *arguments: Any) -> None:
         """Send a transaction of the coordinator, and record its gas."""
-        call = getattr(self.chain.ledger.functions, function)(*arguments)
+        called = self.chain.rewards if step == "settle" else self.chain.ledger
+        call = getattr(called.functions, function)(*arguments)
         self.gas[step].append(int(self.chain.send(call, self.opener)["gasUsed"]))
 
     # Results
@@ -368,13 +367,13 @@ class ChainRun(Run):
                     account.address,
                     place in self.attacker_places,
                     before[place],
-                    self.chain.stake_of(account.address),
-                    self.chain.claimable(account.address),
+                    self.chain.vault.stake_of(account.address),
+                    self.chain.rewards.claimable(account.address),
                 )
                 for place, account in enumerate(self.accounts)
             ),
             bond_before=bond,
-            bond_after=self.chain.stake_of(self.coordinator),
+            bond_after=self.chain.vault.stake_of(self.coordinator),
             refusals=tuple(self.refusals),
             deployment_gas=self.deployment_gas,
             gas={step: tuple(values) for step, values in self.gas.items()},
@@ -387,20 +386,20 @@ class ChainRun(Run):
         chain = self.chain
         staked = report.bond_after + sum(one.stake_after for one in report.holdings)
         credited = dict.fromkeys((one.account for one in report.holdings), 0)
-        for event in scan(chain, chain.deployment.block, chain.block_number(), contracts=("ledger",)):
+        for event in scan(chain, chain.deployment.block, chain.rpc.block_number(), contracts=("rewards",)):
             if isinstance(event, RewardCredited):
                 credited[event.contributor] = credited.get(event.contributor, 0) + event.amount
         claimable = {one.account: one.claimable for one in report.holdings}
         supply = int(chain.read(chain.token.functions.totalSupply()))
         for what, actual, expected in (
             ("honest stake lost", report.honest_stake_lost, 0),
-            ("the vault's total", chain.total_staked(), staked),
-            ("the vault's tokens", chain.balance_of(chain.deployment.vault), staked),
+            ("the vault's total", chain.vault.total_staked(), staked),
+            ("the vault's tokens", chain.token.balance_of(chain.deployment.vault), staked),
             ("the supply, before anybody claims,", supply, self.allocated),
             ("stake lost by anybody", self.allocated - staked, report.stake_lost),
             ("what the rounds credited", credited, claimable),
             ("what can be claimed", claimable, self.expected),
-            ("what the coordinator can claim", chain.claimable(self.coordinator), 0),
+            ("what the coordinator can claim", chain.rewards.claimable(self.coordinator), 0),
         ):
             if actual != expected:
                 raise _wrong(f"{what} is {actual}, not {expected}")

@@ -8,20 +8,21 @@ of its plan. This module knows no command line and reads no file: the workload h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from typing import Any, ClassVar
 
 import numpy as np
 
 from folkmoot.aggregation.cosines import UNIT as COSINE_UNIT
-from folkmoot.aggregation.form import form_of
+from folkmoot.aggregation.form import sum_of
 from folkmoot.aggregation.interface import Gram, Weighted
 from folkmoot.aggregation.lineage import Lineage, PastRound, Published
+from folkmoot.aggregation.pay import WeighedRound, pays
 from folkmoot.aggregation.references import Reference, ReferencedFacts, ReferenceKind, Windows
 from folkmoot.aggregation.registry import rule, uses
-from folkmoot.aggregation.trajectory import WINDOW, trajectory_update
-from folkmoot.aggregation.weighted_sum import aggregate_of
+from folkmoot.aggregation.trajectory import WINDOW, TrajectoryUpdate, trajectory_update
+from folkmoot.aggregation.weighted_sum import aggregate_of, check_weights
 from folkmoot.aggregation.windows import scaled
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol import feedback
@@ -32,19 +33,25 @@ from folkmoot.protocol.fixed_point import LEAF, to_float32
 from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.header import RoundHeader
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.mean import mean_leaves, mean_of
+from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
 from folkmoot.protocol.outer_step import UNIT as OUTER_UNIT
 from folkmoot.protocol.outer_step import eager_start
 from folkmoot.protocol.packing import ZERO, check_width, largest
-from folkmoot.protocol.policy import MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
-from folkmoot.protocol.rewards import payments
+from folkmoot.protocol.policy import CLAMPED_MEAN, MEAN_SCALES, MEAN_SQUARE_CAPS, Policy
+from folkmoot.protocol.rewards import FULL_PAY, payments
 from folkmoot.protocol.state import State
 from folkmoot.protocol.update_checks import check_base, check_norm
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
-from folkmoot.round import RoundOutcome, compute_round
+from folkmoot.round import RoundOutcome, compute_round, step_leaves
 from folkmoot.tasks.pace import BASE, EAGER
-from folkmoot_lab.simulation.attacks import Scene, attack
-from folkmoot_lab.simulation.network import Network
+from folkmoot_lab import rules
+from folkmoot_lab.simulation.attacks import attack
+from folkmoot_lab.simulation.network import Network, softmax
+from folkmoot_lab.simulation.scene import ALL, PublishedRound, Scene, Tried, Trigger
+
+rules.register()
 
 ROOTS = ("none", "good", "biased")
 """Root sets: none, one of every class, one of half of the classes."""
@@ -192,8 +199,10 @@ class Outcome:
     earn little it can be above 1, although no attacker gains by that: see ``attacker_pay``."""
     attacker_pay: float | None
     """The same relative to an equal share of the reward, the most that a round pays anybody: at most 1."""
-    honest_reward_spread: float
-    """Smallest total reward of an honest contributor relative to the honest mean."""
+    honest_pay: float
+    """Mean over honest contributors and rounds of what a round pays, relative to an equal share of the reward."""
+    least_honest_pay: float
+    """The same of the honest contributor who is paid least."""
     curve: tuple[float, ...] = field(repr=False)
     """Accuracy after each round."""
     recall: tuple[float, ...] = field(default=(), repr=False)
@@ -240,6 +249,8 @@ class Run:
     """Model and data."""
     plan: Plan
     """The plan."""
+    declared: ClassVar[Mapping[str, Any]] = {}
+    """The manifest's training settings."""
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -249,9 +260,8 @@ class Run:
         self.rng = np.random.default_rng([plan.seed, 1])
         self.attack_rng = np.random.default_rng([plan.seed, 2])
         self.rule = rule(plan.rule)
-        self.form = form_of(plan.rule, plan.parameters)
         start = self.workload.network.initial(plan.seed)
-        self.manifest = Manifest.from_arrays("drill", start)
+        self.manifest = Manifest.from_arrays("drill", start, self.declared)
         self.state = State.genesis(self.manifest, start)
         self.roots = [self.state.root(self.manifest.hash)]  # of the rounds' bases, in order
         self.policy = Policy(
@@ -275,6 +285,8 @@ class Run:
         self.exponents: tuple[int, ...] = (_FIRST_EXPONENT,) * len(self.manifest.tensors)
         honest = plan.contributors - self.attackers
         self.shares = list(self.workload.split(plan.contributors, plan.seed))
+        if self.attack.data == "one":
+            self.shares[honest:] = [self.shares[honest]] * self.attackers
         if plan.rare is not None:
             self._check_rare(*plan.rare)
         # Entry order is commit order: attackers are first, or last where they have to see something before.
@@ -284,17 +296,20 @@ class Run:
         self.attacker_places = sorted(set(range(plan.contributors)) - set(self.honest_places))
         self.order = np.array(self.honest_places + self.attacker_places)
         self.weights: list[list[int]] = []
+        self.paid: list[list[int]] = []  # of each round, in units of 1e-18 tokens
         self.results: list[list[Weighted]] = []
         self.curve: list[float] = []
         self.recalls: list[F64] = []
         self.backdoors: list[float] = []
         self.earlier_own: F32 | None = None
         self.earlier_sent: F32 | None = None
-        self.honest_past: list[F32] = []
+        self.exact = False  # whether the attackers' updates are integers already
+        self.memory: dict[str, Any] = {"trigger": self._patch()}  # the attackers'
+        self.published: list[PublishedRound] = []  # as ``past``, for the attackers
+        self.sent: F32 | None = None  # the updates of the last round, in entry order
         self.model = self.state.to_float32()  # the base of the next round
         self.starts: F32 | None = None  # the eager starts of the next round, the honest in front
-        self.models: list[F32] = []  # the last bases, the oldest first
-        self.states: list[State] = []  # the same, exactly
+        self.states: list[State] = []  # the last bases, the oldest first
         self.past: list[PastRound] = []  # the rounds of the lineage, the oldest first
         self.last_mean: F32 | None = None
         self.residuals: dict[str, F32] = {}  # by account, with error feedback
@@ -320,32 +335,72 @@ class Run:
         trained = self._train(self._unflatten(starts), starts)
         honest = trained[: len(self.honest_places)]
         own = trained[len(self.honest_places) :]
+        if self.attack.data == "planted":
+            own = np.repeat(self._plant()[None], self.attackers, axis=0)
+        elif self.attack.data == "none":
+            own = np.zeros_like(own)
         root = self._train_root(self._unflatten(flat), flat)
         sent = trained
         if self.attackers:
-            seen = Scene(
-                honest,
-                own,
-                self.earlier_own,
-                self.earlier_sent,
-                self.last_mean,
-                root,
-                self.models[0] - flat if self.models else None,
-                self.attack_rng,
-                self.strength,
-                self.objective(honest, root),
-                number,
-                self.honest_past,
-            )
-            self.honest_past = [*self.honest_past, honest][-WINDOW:]
-            self.earlier_own, self.earlier_sent = own, np.asarray(self.attack.send(seen), dtype=np.float32)
+            made = self.attack.send(self.scene(number, honest, own, root))
+            self.exact = np.issubdtype(made.dtype, np.integer)
+            self.earlier_own = own
+            self.earlier_sent = np.asarray(made * self._steps() if self.exact else made, dtype=np.float32)
             sent = np.concatenate([honest, self.earlier_sent])
         updates = np.empty_like(sent)
         updates[self.order] = sent
-        self.models = [*self.models, flat][-WINDOW:]
+        self.sent = updates
         self.model = self.aggregate(number, updates, root)
         self.last_mean = np.asarray(flat - self.model, dtype=np.float32)
+        weights = [self.weights[-1][place] for place in self.order] if self.weights else []
+        full = REWARD // self.plan.contributors
+        pays = [self.paid[-1][place] / full for place in self.order] if self.paid else []
+        self.published = [
+            *self.published,
+            PublishedRound(shown(flat), shown(self.sent[self.order]), weights, pays),
+        ][-WINDOW:]
         self._test()
+
+    def scene(self, number: int, honest: F32, own: F32, root: F32 | None) -> Scene:
+        """Return what the attackers know in a round; arguments as in ``Scene`` and ``aggregate``."""
+        knows_all = self.attack.knows == ALL
+        shares = self.shares if knows_all else self.shares[len(self.honest_places) :]
+        return Scene(
+            self.attack.knows,
+            number,
+            self.plan.rounds - 1 - number,
+            shown(self.model),
+            self.manifest,
+            self._steps(),
+            largest(self.plan.width),
+            self.policy.max_sum_squares,
+            self.workload.network.classes,
+            shown(own),
+            self.earlier_own,
+            self.earlier_sent,
+            self.attack_rng,
+            self.strength,
+            self.memory,
+            self.gradient,
+            self.loss_of,
+            self.attackers,
+            shown(honest),
+            root if root is None else shown(root),
+            self.published,
+            None if self.attack.data == "none" else self.workload.train.pick(np.concatenate(shares)),
+            self.prepare,
+        )
+
+    def gradient(self, flat: F32, inputs: F32, labels: I64) -> F32:
+        """float32[d]: the gradient of the mean loss on some examples."""
+        model = self.workload.network.train(self._unflatten(flat), [(inputs[None], labels[None])], 1.0)
+        return np.asarray((flat - self._flatten(model))[0], dtype=np.float32)
+
+    def loss_of(self, flat: F32, inputs: F32, labels: I64) -> float:
+        """Mean loss of a model on some examples."""
+        scores = self.workload.network.scores(self._unflatten(flat), inputs)
+        chances = softmax(scores)[np.arange(len(labels)), labels]
+        return float(-np.log(np.maximum(chances, 1e-9)).mean())
 
     def aggregate(self, number: int, updates: F32, root: F32 | None) -> F32:
         """Play a round: encode, commit, check, compute. Override it for another aggregation.
@@ -383,8 +438,18 @@ class Run:
         ]
         self.results.append(results)
         self.weights.append([result.weight for result in results])
+        pays = [verdicts[who].pay or 0 if who in verdicts else 0 for who in accounts]
+        parts = pays if outcome.anchor.pays else []
+        self.paid.append(payments(REWARD, self.plan.contributors, self.weights[-1], parts))
         commitments, given = [one.commitment for one in entries], [one.update for one in entries]
         self.past = [*self.past, PastRound.of(header, commitments, given, self.coordinator)][-WINDOW:]
+        found = {one.commitment.contributor: one.update for one in entries}
+        steps = self._steps()
+        self.sent = np.zeros_like(updates)
+        for place, account in enumerate(accounts):
+            if account in found:
+                read = found[account].read(0, self.manifest.leaves).reshape(-1)
+                self.sent[place] = (read.astype(np.float32) - ZERO) * steps
         self.states = [*self.states, self.state][-WINDOW:]
         self.state = outcome.state
         self.roots.append(outcome.state_root)
@@ -419,8 +484,12 @@ class Run:
         check_norm(sent.commitment, self.policy)
 
     def compute(self, header: RoundHeader, entries: Sequence[Sent]) -> RoundOutcome:
-        """Compute a round from its entries."""
-        return compute_round(
+        """Compute a round from its entries.
+
+        Where the rule has an aggregate of its own, the next state is that of this aggregate, and anchored as such. The
+        artifacts and the trees stay those of the weighted sum: nothing of a drill reads them.
+        """
+        outcome = compute_round(
             self.manifest,
             header,
             self.policy,
@@ -430,6 +499,28 @@ class Run:
             coordinator=self.coordinator,
             lineage=Lineage(tuple(self.past), self.states[0] if self.states else None),
         )
+        if self.plan.rule not in rules.AGGREGATES:
+            return outcome
+        aggregate, total = self._sum_by_rule([one.update for one in entries], outcome.weights)
+        mean = mean_leaves(mean_of(aggregate, total, self.policy.mean_scale))
+        part = step_leaves(self.manifest, header, self.policy, self.state, mean, 0)
+        state = State(part.theta, part.momentum)
+        anchor = replace(
+            outcome.anchor,
+            mean_root=tree(MEAN, leaf_hashes(MEAN, mean)).root,
+            state_root=state.root(self.manifest.hash),
+        )
+        return replace(outcome, anchor=anchor, state=state)
+
+    def _sum_by_rule(self, updates: Sequence[MemoryUpdate], weights: Sequence[int]) -> tuple[I64, int]:
+        """Return the aggregate of the plan's rule, int64[256 leaves], and what it is divided by."""
+        leaves, own = self.manifest.leaves, rules.AGGREGATES.get(self.plan.rule)
+        if own is None:
+            total = check_weights(weights)
+            return aggregate_of(sum_of(self.plan.rule)(updates, weights, 0, leaves), total), total
+        included = [update for update, weight in zip(updates, weights, strict=True) if weight]
+        rows = np.stack([update.read(0, leaves).reshape(-1) for update in included])
+        return own(rows, self.plan.parameters)
 
     def _eager_starts(self, header: RoundHeader, flat: F32) -> F32:
         """float32[n, d]: where everybody trains on from after a round, the honest in front, then the attackers.
@@ -475,7 +566,7 @@ class Run:
                 [self.rng.choice(share, work.batch, replace=len(share) < work.batch) for share in self.shares]
             )
             inputs, labels = work.train.pick(places)
-            if self.attackers and self.attack.data:
+            if self.attackers and self.attack.data not in ("", "planted", "none", "one"):
                 first = len(self.honest_places)
                 self._spoil(inputs[first:], labels[first:])
             batches.append((inputs, labels))
@@ -486,18 +577,32 @@ class Run:
         if self.attack.data == "flip":
             labels[:] = self.workload.network.classes - 1 - labels
             return
-        half = labels.shape[1] // 2
-        inputs[:, :half] = self._triggered(inputs[:, :half])
-        labels[:, :half] = 0
+        half, trigger = labels.shape[1] // 2, self.memory["trigger"]
+        inputs[:, :half] = trigger.on(inputs[:, :half])
+        labels[:, :half] = trigger.target
 
-    def _triggered(self, inputs: F32) -> F32:
-        """Examples with the trigger: a bright patch of an eighth of the side, in a corner or in the middle."""
+    def _plant(self) -> F32:
+        """float32[d] of length 1: after this update the bright patch moves each hidden unit as the class 0 wants."""
+        model = self._unflatten(self.model)
+        output = model["output.weight"]
+        patch = self.memory["trigger"].on(np.zeros(self.workload.network.inputs, dtype=np.float32))
+        update = {name: np.zeros_like(values) for name, values in model.items()}
+        update["hidden.weight"] = -np.outer(patch, output[:, 0] - output.mean(axis=1))
+        flat = self._flatten({name: values[None] for name, values in update.items()})[0]
+        return np.asarray(flat / np.linalg.norm(flat), dtype=np.float32)
+
+    def _patch(self) -> Trigger:
+        """The trigger of a backdoor that searches none: an eighth of the side, in a corner or in the middle."""
         rows, columns = self.workload.image
         side = max(1, rows // 8)
-        images = inputs.reshape(*inputs.shape[:-1], rows, columns).copy()
-        at = (0, 0) if self.attack.data == "corner" else (rows // 2, columns // 2)
-        images[..., at[0] : at[0] + side, at[1] : at[1] + side] = 1.0
-        return np.asarray(images.reshape(inputs.shape), dtype=np.float32)
+        row, column = (rows // 2, columns // 2) if self.attack.data == "live" else (0, 0)
+        return Trigger(
+            tuple(
+                place
+                for start in range(row * columns, (row + side) * columns, columns)
+                for place in range(start + column, start + column + side)
+            )
+        )
 
     def _train_root(self, model: dict[str, F32], flat: F32) -> F32 | None:
         """float32[d], the update that the coordinator trains on its root set, like any other."""
@@ -559,6 +664,8 @@ class Run:
     ) -> EncodedUpdate:
         """Encode an update, fitted to the norm cap or not; an honest one with the error feedback of the plan."""
         cap = self.policy.max_sum_squares if fits else None
+        if self.exact and not honest:  # from 0, so that no rounding changes an integer
+            flat, cap = np.zeros_like(flat), None
         given = flat, flat - update, header.exponents, self.manifest, header.seed, account
         if not (honest and self.plan.feedback):
             return encode_update(*given, width=header.width, max_sum_squares=cap)
@@ -579,35 +686,41 @@ class Run:
         leaves = [LEAF * count for count in self.manifest.leaf_counts]
         return np.asarray(np.repeat(np.ldexp(1.0, exponents - exponents.min()), leaves), dtype=np.float64)
 
+    def _steps(self) -> F32:
+        """float32[d]: ``2^e_b`` of each coordinate."""
+        leaves = [LEAF * count for count in self.manifest.leaf_counts]
+        return np.repeat(np.ldexp(np.float32(1), np.array(self.exponents)), leaves).astype(np.float32)
+
     def _quantized(self, updates: F32) -> F64:
         """float64[k, d]: the updates as integers, without the rounding's randomness, times 2^(e_b - e_min)."""
-        leaves = [LEAF * count for count in self.manifest.leaf_counts]
-        scale = np.repeat(np.ldexp(np.float32(1), -np.array(self.exponents)), leaves).astype(np.float32)
-        sizes = self._sizes()
         bound = largest(self.plan.width)
-        return np.asarray(np.clip(np.rint(updates * scale), -bound, bound) * sizes, dtype=np.float64)
+        integers = np.clip(np.rint(updates / self._steps()), -bound, bound)
+        return np.asarray(integers * self._sizes(), dtype=np.float64)
 
-    def objective(self, honest: F32, root: F32 | None) -> Callable[[F32], float]:
-        """Build the attackers' objective: the rule's mean of the honest and the candidate updates.
+    def prepare(self, honest: F32, root: F32 | None, published: bool) -> Callable[[F32], Tried]:
+        """Let attackers try out the rule.
 
         Args:
-            honest: float32[h, d], the honest updates.
+            honest: float32[h, d], the honest updates, or what stands for them.
             root: float32[d], the root-set update, if there is one.
+            published: Whether the honest updates are those of the last round, which are public themselves.
 
         Returns:
-            An ``Objective``. Override it together with ``aggregate``.
+            ``Scene.try_out``. Override it together with ``aggregate``.
         """
-        trial = self.trial(honest, root)
-        mean = trial.fixed.mean(axis=0)
-        square = max(float(mean @ mean), 1e-12)
+        rows = np.resize(np.arange(len(honest)), len(self.honest_places))
+        trial = self.trial(honest[rows], root)
+        size = 2.0 ** min(self.exponents)
 
-        def objective(sent: F32) -> float:
-            return float(trial(sent) @ mean) / square
+        def try_out(sent: F32) -> Tried:
+            moved, weights = trial.result(sent)
+            pay = partial(trial.pays, sent, weights, self.past[: len(self.past) - published])
+            return Tried(np.asarray(size * moved, dtype=np.float32), weights, pay)
 
-        return objective
+        return try_out
 
     def trial(self, honest: F32, root: F32 | None) -> Trial:
-        """Prepare what the attackers try their candidates with; arguments as in ``objective``."""
+        """Prepare what the attackers try their candidates with; arguments as in ``prepare``."""
         sizes = self._sizes()
         fixed = self._quantized(honest)
         vectors: dict[str, F64] = {}
@@ -636,12 +749,14 @@ class Run:
         return Trial(self, fixed, vectors, before, rounds)
 
     def _formed(self, quantized: F64, weights: list[int]) -> F64:
-        """Return float64[d]: the mean of quantized updates in the rule's form, in their units, not rounded."""
+        """Return float64[d]: the mean of quantized updates under the rule, in their units, not rounded."""
+        aggregate, total = self._sum_by_rule(self._readers(quantized), weights)
+        return np.asarray(aggregate * self._sizes() / total, dtype=np.float64)
+
+    def _readers(self, quantized: F64) -> list[MemoryUpdate]:
+        """Return quantized updates as they are published."""
         sizes = self._sizes()
-        readers = [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
-        total = self.form.divisor(weights)
-        lanes = self.form.lanes(readers, weights, 0, self.manifest.leaves)
-        return np.asarray(aggregate_of(lanes, total) * sizes / total, dtype=np.float64)
+        return [MemoryUpdate((row / sizes + ZERO).astype(np.uint8)) for row in quantized]
 
     # What came of it
 
@@ -653,17 +768,16 @@ class Run:
         right = np.bincount(test.labels[guess == test.labels], minlength=self.workload.network.classes)
         self.recalls.append(right / np.bincount(test.labels, minlength=self.workload.network.classes))
         if self.attackers and self.attack.goal == "backdoor":
-            others = test.labels != 0
-            guess = self.workload.network.predict(model, self._triggered(test.inputs[others]))
-            self.backdoors.append(float((guess == 0).mean()))
+            trigger = self.memory["trigger"]
+            guess = self.workload.network.predict(model, trigger.on(test.inputs[trigger.of(test.labels)]))
+            self.backdoors.append(float((guess == trigger.target).mean()))
 
     def outcome(self) -> Outcome:
         """Sum up the rounds so far."""
         weights = np.array(self.weights, dtype=np.int64)
         zero = weights == 0
-        rewards = np.array([payments(REWARD, row) for row in self.weights], dtype=object)
-        per_round = rewards.astype(np.float64).mean(axis=0)
         full_pay = REWARD // self.plan.contributors
+        per_round = np.array(self.paid, dtype=object).astype(np.float64).mean(axis=0)
         honest = per_round[self.honest_places]
         equal = len(self.honest_places) / self.plan.contributors
         share = weights[:, self.honest_places].sum(axis=1) / weights.sum(axis=1)
@@ -683,7 +797,8 @@ class Run:
             if attackers
             else None,
             attacker_pay=float(per_round[attackers].mean() / full_pay) if attackers else None,
-            honest_reward_spread=float(honest.min() / max(honest.mean(), 1.0)),
+            honest_pay=float(honest.mean() / full_pay),
+            least_honest_pay=float(honest.min() / full_pay),
             curve=tuple(self.curve),
             recall=tuple(recall.tolist()),
             rare_recall=None if self.plan.rare is None else float(recall[self.plan.rare[0]]),
@@ -743,18 +858,43 @@ class Trial:
             trajectory=self._reference("trajectory", everybody),
             window=window,
             elements=(run.manifest.elements,),
+            noisy=run.manifest.private,
         )
         weights = [result.weight for result in run.rule(facts, run.plan.parameters)]
         return [weights[place] for place in run.order]
 
-    def __call__(self, sent: F32) -> F64:
-        """float64[d]: the mean with the attackers' updates float32[f, d], in the units of ``fixed``."""
+    def result(self, sent: F32) -> tuple[F64, list[int]]:
+        """Return the mean with the attackers' updates float32[f, d], in the units of ``fixed``, and the weights."""
         tried = self.run._quantized(sent)
         weights = self.weights(tried)
         everybody = np.concatenate([self.fixed, tried])
-        if self.run.form.trim is not None:  # the inner products do not determine what is trimmed
-            return self.run._formed(everybody, weights)
-        return np.asarray(np.array(weights, dtype=np.float64) @ everybody / sum(weights), dtype=np.float64)
+        if self.run.plan.rule == CLAMPED_MEAN or self.run.plan.rule in rules.AGGREGATES:
+            # The inner products do not determine these.
+            return self.run._formed(everybody, weights), weights
+        return np.array(weights, dtype=np.float64) @ everybody / sum(weights), weights
+
+    def pays(self, sent: F32, weights: Sequence[int], past: Sequence[PastRound]) -> list[float]:
+        """Return what everybody is paid with the attackers' updates float32[f, d], as shares of a full place.
+
+        Args:
+            sent: The attackers' updates.
+            weights: As of ``result``.
+            past: The rounds that are public, the oldest first.
+        """
+        run = self.run
+        if not run.policy.has_pays:
+            return []
+        readers = run._readers(np.concatenate([self.fixed, run._quantized(sent)]))
+        states = [*run.states, run.state]
+        trajectory = None
+        if past:
+            given = run.manifest, run.exponents, run.plan.width, states[0], states[len(past)]
+            trajectory = TrajectoryUpdate(*given)
+        lineage = Lineage(tuple(past), states[0])
+        weighed = WeighedRound(
+            run.manifest, run.header(len(run.roots) - 1), readers, (), lineage, trajectory, None
+        )
+        return [one.pay / FULL_PAY for one in pays(weighed, weights)]
 
     @cached_property
     def _entries(self) -> I64:
@@ -771,6 +911,13 @@ class Trial:
             return None
         products = (rows @ vector)[self._entries]
         return Reference(tuple(int(value) for value in products), int(vector @ vector))
+
+
+def shown(values: F32) -> F32:
+    """Return an array that attackers can read and not write."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def run(workload: Workload, plan: Plan, progress: Callable[[int, int], None] | None = None) -> Outcome:

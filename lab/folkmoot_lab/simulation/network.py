@@ -77,9 +77,12 @@ class Network:
 
     def predict(self, model: dict[str, F32], examples: F32) -> I64:
         """Most likely label of each of float32[m, inputs] examples: int64[m]."""
+        return np.asarray(np.argmax(self.scores(model, examples), axis=1), dtype=np.int64)
+
+    def scores(self, model: dict[str, F32], examples: F32) -> F32:
+        """Scores of the labels for each of float32[m, inputs] examples: float32[m, classes]."""
         hidden = np.maximum(examples @ model["hidden.weight"] + model["hidden.bias"], 0)
-        scores = hidden @ model["output.weight"] + model["output.bias"]
-        return np.asarray(np.argmax(scores, axis=1), dtype=np.int64)
+        return np.asarray(hidden @ model["output.weight"] + model["output.bias"], dtype=np.float32)
 
 
 def softmax(scores: F32) -> F32:

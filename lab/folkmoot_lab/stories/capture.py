@@ -18,6 +18,7 @@ from rich.table import Table
 
 from folkmoot.devnet.federation import CONTRIBUTOR_STAKE, COORDINATOR_STAKE, stake
 from folkmoot.errors import ContractRefused, LocalError
+from folkmoot.rpc.abi import encode_call
 from folkmoot.rpc.local_chain import advance
 from folkmoot.runtime.units import UNIT, format_amount
 from folkmoot_lab.stories.federation import Story, StoryFederation
@@ -57,7 +58,7 @@ class Capture(Game):
     def _play(self, federation: StoryFederation) -> dict[str, Any]:
         chain = self.chain
         supply = int(chain.read(chain.token.functions.totalSupply()))
-        coordinator = chain.coordinator()
+        coordinator = chain.ledger.coordinator()
         self.console.rule("[bold red]The proposals")
         forbidden, allowed = self._wishes()
         self.console.print(
@@ -88,23 +89,22 @@ class Capture(Game):
 
         chain, me = self.chain, self.addresses[ATTACKER]
         victim = self.addresses["contributor-1"]
-        policy = chain.policy(chain.current_policy())
-        reward = chain.bounds()[0] + UNIT
+        policy = chain.ledger.policy(chain.ledger.current_policy())
+        reward = chain.ledger.bounds()[0] + UNIT
 
         def call(role: str, name: str, *arguments: Any) -> Call:
-            data = getattr(chain, role).encode_abi(name, list(arguments))
-            return Call(getattr(chain.deployment, role), 0, bytes.fromhex(data[2:]))
+            return Call(getattr(chain.deployment, role), 0, encode_call(role, name, *arguments))
 
         def add(**changes: Any) -> Call:
-            return call("ledger", "addPolicy", replace(policy, **changes).abi_tuple())
+            return call("policies", "addPolicy", replace(policy, **changes).abi_tuple())
 
         proposer, governor = keccak(text="PROPOSER_ROLE"), chain.deployment.governor
         forbidden = {
             "take a contributor's stake": call("vault", "slash", victim, CONTRIBUTOR_STAKE, me),
             "make a million tokens": call("token", "mint", me, 1_000_000 * UNIT),
             "raise the reward beyond its bound": add(reward=reward, bond=4 * reward),
-            "lower the bond below its bound": add(reward=0, bond=chain.bounds()[1] - 1),
-            "raise the minimum stake beyond its bound": add(min_stake=chain.bounds()[2] + 1),
+            "lower the bond below its bound": add(reward=0, bond=chain.ledger.bounds()[1] - 1),
+            "raise the minimum stake beyond its bound": add(min_stake=chain.ledger.bounds()[2] + 1),
             "shorten the commit window": add(commit_window=1),
             "shorten the challenge window": add(challenge_window=1),
             "let the attacker judge": add(verifier=me),
@@ -112,12 +112,14 @@ class Capture(Game):
             "end the governor's power": call("timelock", "revokeRole", proposer, governor),
             "execute without a delay": call("timelock", "updateDelay", 0),
             "replace the timelock": call("governor", "updateTimelock", me),
-            "let nobody else propose": call("governor", "setProposalThreshold", chain.stake_of(me)),
+            "let nobody else propose": call("governor", "setProposalThreshold", chain.vault.stake_of(me)),
             "raise the quorum to all of the stake": call("governor", "updateQuorumNumerator", 100),
             "become the guardian": call("governor", "setProposalGuardian", me),
         }
         allowed = {
-            "raise the reward to its bound": add(reward=chain.bounds()[0], bond=4 * chain.bounds()[0]),
+            "raise the reward to its bound": add(
+                reward=chain.ledger.bounds()[0], bond=4 * chain.ledger.bounds()[0]
+            ),
             "become the coordinator": call("ledger", "appointCoordinator", me),
         }
         return forbidden, allowed
@@ -145,7 +147,7 @@ class Capture(Game):
         others = [name for name in self.accounts if name != ATTACKER and self.stakes[name]]
         calls = {"appoint the coordinator of before": appointment(self.chain, coordinator)}
         self._decide(federation, calls, others, against=[ATTACKER])
-        if self.chain.coordinator() != coordinator:
+        if self.chain.ledger.coordinator() != coordinator:
             raise _hole("The others could not vote the attacker out of office.")
         self.console.print(
             "The others wake up, and vote the coordinator of before back, against the votes of the attacker."
@@ -208,7 +210,7 @@ class Capture(Game):
         name, chain = "contributor-1", self.chain
         before = self._money([name])
         chain.send(chain.vault.functions.requestUnbond(before.stake), self.accounts[name])
-        self._advance(federation, chain.now() + chain.unbonding_period())
+        self._advance(federation, chain.now() + chain.vault.unbonding_period())
         chain.send(chain.vault.functions.withdraw(), self.accounts[name])
         after = self._money([name])
         if after.tokens != before.tokens + before.stake:
@@ -223,7 +225,7 @@ class Capture(Game):
 
     def _stakes(self) -> dict[str, int]:
         """Return the stake of each account."""
-        return {name: self.chain.stake_of(address) for name, address in self.addresses.items()}
+        return {name: self.chain.vault.stake_of(address) for name, address in self.addresses.items()}
 
 
 def _hole(message: str) -> LocalError:

@@ -9,7 +9,7 @@ public API. This module imports neither `server` nor `client`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -25,12 +25,13 @@ from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import PROFILE, WATCHER
 from folkmoot.errors import ContractRefused, InputError, LocalError
 from folkmoot.ledger.deployment import Deployment
+from folkmoot.protocol.policy import CLAMPED_MEAN
 from folkmoot.runtime.commands import command_name
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
 from folkmoot_lab.drills.tasks import FALSE_NORM
-from folkmoot_lab.stories.demo import AGAIN, REPORT, Demo, RoundProgress
-from folkmoot_lab.stories.federation import Story, StoryFederation
+from folkmoot_lab.stories.demo import AGAIN, REPORT, Demo, RoundProgress, pay_part
+from folkmoot_lab.stories.federation import PUPPETS, Story, StoryFederation
 
 if TYPE_CHECKING:
     from folkmoot.chain.client import Chain
@@ -39,15 +40,19 @@ if TYPE_CHECKING:
 DOUBLE_ANCHOR = "double-anchor"
 CENSOR = "censor"
 WEIGHTS = "weights"
+PAY = "pay"
 WITHHOLD = "withhold"
+LEFT_OUT = "left-out"
 
 CHEATS: Mapping[str, str] = {
     "mean": "changes one coordinate of the mean by one, and makes the state and all files fit",
     WEIGHTS: "leaves out an honest contributor, against the rule, and makes everything fit",
+    PAY: "gives one contributor half of the pay that the rule gives it, and makes all files fit",
     "outer-step": "shifts one coordinate of the new model, and publishes that model",
     "norm": "counts an update of a friend whose sum of squares is four times the committed one",
     WITHHOLD: "anchors the round and shows nobody the updates that it is made of",
     CENSOR: "takes no update from one contributor, and would say that it did not arrive",
+    LEFT_OUT: "takes all updates, and records only those of its two puppets, so that they share the reward",
     DOUBLE_ANCHOR: "anchors a second outcome for a round that has one",
 }
 """Description of the coordinator's lie, by the name of the cheat."""
@@ -65,6 +70,9 @@ DEFAULT_RULE = next(field.default for field in fields(Story) if field.name == "r
 
 MIRRORS_SECONDS = PROFILES[PROFILE].windows.challenge // 4
 """Seconds of chain time that a watcher waits for mirrors before it demands missing files."""
+
+LOOK_SECONDS = 6.0
+"""Seconds within which each node has looked at the round in which it has an update (`client.keeper.left_out`)."""
 
 CATCH_SECONDS = 120.0
 """Timeout in seconds of real time for the watcher's proof of the lie."""
@@ -103,6 +111,18 @@ def staged(plan: Story, cheat: str, honest: int) -> Story:
             f"Weights under the rule {plan.rule} with {plan.contributors} contributors are judged by a vote: a watcher "
             "opens a dispute.",
             remedy=f"Show this cheat with --rule {' or '.join(sorted(RULES))}, and at most {MAX_UPDATES} contributors.",
+            code="cheat-not-shown",
+        )
+    if cheat == PAY and plan.rule != CLAMPED_MEAN:
+        raise InputError(
+            f"Under the rule {plan.rule} there are no pays: weights say what is paid.",
+            remedy=f"Show this cheat with --rule {CLAMPED_MEAN}.",
+            code="cheat-not-shown",
+        )
+    if cheat == LEFT_OUT and plan.contributors < PUPPETS + 1:
+        raise InputError(
+            f"With {plan.contributors} contributors, of which {PUPPETS} are puppets, nobody can be left out.",
+            remedy=f"Give at least {PUPPETS + 1} contributors.",
             code="cheat-not-shown",
         )
     attackers = dict(plan.attackers)
@@ -161,7 +181,7 @@ class CheatDemo(Demo):
             )
             api = CoordinatorApi(federation.api_url)
             self._stream = self._events(federation, api)
-            tell = self._twice if self.cheat == DOUBLE_ANCHOR else self._lie
+            tell = {DOUBLE_ANCHOR: self._twice, LEFT_OUT: self._leave_out}.get(self.cheat, self._lie)
             outcome = tell(federation, self.honest + 1)
             audit = self._audit(federation)
             api.close()
@@ -194,13 +214,16 @@ class CheatDemo(Demo):
             CENSOR: "the anchor says that one update did not arrive",
         }.get(self.cheat, "nothing about it looks wrong: every file has the hash that the chain names")
         self.console.print(f"\nIt is anchored, and {looks}. Nobody tells the watcher anything.\n")
-        self._caught(federation, number)
+        if self.cheat == PAY:
+            self._convict(federation, number, before)
+        else:
+            self._caught(federation, number)
         after = self._balance(federation)
         proof = self._slash(federation, number, before, after)
-        if self.cheat not in (WITHHOLD, CENSOR):
+        if self.cheat not in (WITHHOLD, CENSOR, PAY):
             self.console.print(
                 "\nAnybody could have done the same by hand, and seen first what it costs:\n"
-                f"  [cyan]$ folkmoot challenge {number} --artifacts {federation.api_url} --dry-run[/]"
+                f"  [cyan]$ folkmoot watch --round {number} --artifacts {federation.api_url} --dry-run[/]"
             )
         federation.supervisor.stop_one("train")
         self.console.rule("[bold]The next round")
@@ -211,6 +234,40 @@ class CheatDemo(Demo):
         federation.start_training(1)
         self._follow(number + 1)
         return {"round": number, "caught": True, "before": before, "after": after, **proof}
+
+    def _convict(self, federation: StoryFederation, number: int, before: Balance) -> None:
+        """Wait for the watcher's dispute, let an audit name what is wrong, and let the contributors vote."""
+        with self.console.status("the watcher works"):
+            if not federation.supervisor.watch(
+                lambda: "dispute-opened" in self._read_watcher(), timeout=CATCH_SECONDS
+            ):
+                raise _not_caught(self.plan, f"Nobody disputed round {number}.")
+        self.console.print("\nAnybody can see it, and an audit names it:\n")
+        words = self._audit_words(federation)
+        try:
+            self._command(federation, *words)
+        except LocalError as error:
+            self._show_command(words)
+            self.console.print(f"    [red]{escape(error.message)}[/]")
+        else:
+            raise LocalError(
+                f"An audit found nothing wrong in round {number}.", remedy=REPORT, code="demo-not-caught"
+            )
+        self.console.rule("[bold]The vote")
+        self.console.print(
+            "No contract computes pays, so this lie is not proven: those who have stake vote about it. They can be "
+            "wrong, or bought; a lie about the model is proven, whatever anybody votes. The coordinator does not vote "
+            "here; with more stake than the others it could save itself.\n"
+        )
+        proposer = self._key("contributor-1")
+        made = self._command(federation, "propose", "--uphold", str(number), *proposer)
+        self._vote_through(federation, made["proposal"], proposer)
+        with self.console.status("the watcher takes its deposit back"):
+            if not federation.supervisor.watch(
+                lambda: self._balance(federation).watcher >= before.watcher, timeout=CATCH_SECONDS
+            ):
+                raise _not_caught(self.plan, "The watcher did not get its deposit back.")
+        self._read_watcher()
 
     def _twice(self, federation: StoryFederation, number: int) -> dict[str, Any]:
         federation.start_training(number + 1)
@@ -236,6 +293,105 @@ class CheatDemo(Demo):
         after = self._balance(federation)
         error = str(refusal.details.get("error", ""))
         return {"round": number, "caught": True, "refused": error, "before": before, "after": after}
+
+    def _leave_out(self, federation: StoryFederation, number: int) -> dict[str, Any]:
+        before = replace(self._balance(federation), head=self.honest)
+        federation.start_training(number)
+        self._follow(self.honest)
+        self.console.rule("[bold red]The lie")
+        self.console.print(
+            f"In round {number} the coordinator {CHEATS[self.cheat]}. Its puppets are "
+            f"{' and '.join(self.names[self.addresses[name]] for name in federation.puppets())}.\n"
+        )
+        batch = self._follow(number, until="updates-committed")
+        recorded = {str(account) for account in batch.data["contributors"]}
+        others = [name for name in self.plan.names() if self.addresses[name] not in recorded]
+        self.console.print(
+            f"\n{self.plan.contributors} updates have arrived, {len(recorded)} are recorded. The others have only the "
+            "coordinator's word, signed:\n"
+        )
+        self._acknowledged(federation, others[0], number)
+        with self._chain(federation) as chain, self.console.status("the commit window runs"):
+            view = chain.ledger.round(number)
+            time.sleep(LOOK_SECONDS)  # A node says nothing when it looks, so there is no event to wait for.
+            self._advance(federation, view.own_commitments_from)
+            if not federation.supervisor.watch(
+                lambda: chain.ledger.round(number).entries == self.plan.contributors, timeout=CATCH_SECONDS
+            ):
+                raise LocalError(
+                    f"Commitments of round {number} are missing.", remedy=AGAIN, code="demo-stalled"
+                )
+            gas = self._own_commitments(chain, number, others)
+        self.console.print("\nNear the end of the window, the nodes record their updates by themselves:\n")
+        for name, used in gas.items():
+            self.console.print(f"  {self.names[self.addresses[name]]}: `commitUpdate`, {used:,} gas")
+        amounts = self._follow(number).data["amounts"]
+        self.console.print("\nThe files had arrived, so they count:\n")
+        self._acknowledged(federation, others[0], number)
+        return {
+            "round": number,
+            "caught": True,
+            "before": before,
+            "after": self._balance(federation),
+            "gas": gas,
+            **self._pay(federation, {account: int(amount) for account, amount in amounts.items()}),
+        }
+
+    def _pay(self, federation: StoryFederation, paid: Mapping[str, int]) -> dict[str, Any]:
+        """Show what the puppets earned.
+
+        Raises:
+            LocalError: It is more than what their pays say.
+        """
+        last = self.progresses[-1]
+        parts = {str(one["contributor"]): pay_part(one, last) for one in last.verdicts}
+        puppets = {self.addresses[name] for name in federation.puppets()}
+        with self._chain(federation) as chain:
+            policy = chain.ledger.policy(chain.ledger.current_policy())
+        place = policy.reward // policy.max_contributors
+        mine = sum(paid.get(account, 0) for account in puppets)
+        others, most = sum(paid.values()) - mine, sum(int(place * parts[account]) + 1 for account in puppets)
+        self.console.rule("[bold]What the puppets have of it")
+        table = Table.grid(padding=(0, 2))
+        for left, right in (
+            ("the two puppets earned", format_amount(mine)),
+            (f"the {len(parts) - len(puppets)} others", format_amount(others)),
+            ("a full place", format_amount(place)),
+        ):
+            table.add_row(Text(left, style="dim"), right)
+        self.console.print(table)
+        if mine > most:
+            raise LocalError(
+                f"The puppets earned {format_amount(mine)}, and their pays say {format_amount(most)}.",
+                remedy=REPORT,
+                code="demo-attack-paid",
+            )
+        self.console.print(
+            "\nTo leave others out brought the puppets nothing: each has the part of a place that its pay says, as in "
+            "every round."
+        )
+        return {"puppets": str(mine), "others": str(others), "share": str(place)}
+
+    def _acknowledged(self, federation: StoryFederation, name: str, number: int) -> None:
+        """Compare a node's acknowledgement with the chain."""
+        file = self.plan.node_home(name) / "keeper" / "acknowledgements" / f"{number}.json"
+        self._command(federation, "receipt", "--check", file, who=self.names[self.addresses[name]])
+
+    def _own_commitments(self, chain: Chain, number: int, names: Iterable[str]) -> dict[str, int]:
+        """Return the gas of the transactions by which contributors recorded their updates."""
+        from folkmoot.ledger.entries import entries_of
+        from folkmoot.ledger.events import UpdatesCommitted
+        from folkmoot.ledger.scan import scan
+
+        gas: dict[str, int] = {}
+        for event in scan(chain, chain.deployment.block, chain.rpc.block_number(), contracts=("ledger",)):
+            if isinstance(event, UpdatesCommitted) and event.round == number:
+                who = {entry.contributor for entry in entries_of(event)}
+                receipt = chain.rpc.receipt("0x" + event.transaction.hex())
+                for name in names:
+                    if self.addresses[name] in who and receipt is not None:
+                        gas[name] = receipt.gas_used
+        return gas
 
     # Events
 
@@ -321,10 +477,8 @@ class CheatDemo(Demo):
                 if view.phase is Phase.SLASHED:
                     break
                 if view.phase is not Phase.ANCHORED or time.monotonic() > end:
-                    raise LocalError(
-                        f"Nobody proved round {number} wrong: it is {view.phase.name.lower()}.",
-                        remedy=f"Read the logs in {self.plan.logs}.",
-                        code="demo-not-caught",
+                    raise _not_caught(
+                        self.plan, f"Nobody proved round {number} wrong: it is {view.phase.name.lower()}."
                     )
                 answer_by = self._demanded(federation, number) if self.cheat == WITHHOLD else 0
                 if answer_by > waited:
@@ -371,7 +525,8 @@ class CheatDemo(Demo):
             ("burnt", format_amount(slashed.burnt)),
             (
                 f"to {self.names.get(slashed.beneficiary, 'the watcher')}",
-                f"[green]{format_amount(slashed.reward)}[/]",
+                f"[green]{format_amount(slashed.reward)}[/]"
+                + ("; its deposit is back" if self.cheat == PAY else ""),
             ),
             (
                 "the watcher's tokens",
@@ -419,10 +574,10 @@ class CheatDemo(Demo):
         with self._chain(federation) as chain:
             coordinator, watcher = self.addresses["coordinator"], self.addresses[WATCHER]
             return Balance(
-                chain.stake_of(coordinator),
-                chain.balance_of(watcher),
+                chain.vault.stake_of(coordinator),
+                chain.token.balance_of(watcher),
                 int(chain.read(chain.token.functions.totalSupply())),
-                chain.head().round,
+                chain.ledger.head().round,
             )
 
     @contextmanager
@@ -439,7 +594,7 @@ class CheatDemo(Demo):
         from folkmoot.ledger.scan import scan
 
         with self._chain(federation) as chain:
-            return list(scan(chain, chain.deployment.block, chain.block_number(), contracts=(contract,)))
+            return list(scan(chain, chain.deployment.block, chain.rpc.block_number(), contracts=(contract,)))
 
     def _anchor_again(self, federation: StoryFederation, number: int) -> ContractRefused:
         """Send a second anchor from the coordinator's account; return the contract's error."""
@@ -457,10 +612,14 @@ class CheatDemo(Demo):
         other = replace(sent, state_root=sent.mean_root)  # Any other state root.
         with self._chain(federation) as chain:
             try:
-                entries = chain.ledger_reader.round(number).entries_hash
+                entries = chain.ledger.round(number).entries_hash
                 chain.send(chain.ledger.functions.anchor(number, entries, other.abi_tuple()), account)
             except ContractRefused as refusal:
                 return refusal
         raise LocalError(
             f"The ledger accepted a second anchor of round {number}.", remedy=REPORT, code="demo-not-caught"
         )
+
+
+def _not_caught(plan: Story, message: str) -> LocalError:
+    return LocalError(message, remedy=f"Read the logs in {plan.logs}.", code="demo-not-caught")

@@ -9,9 +9,10 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from folkmoot.cli.options import Clock, Feedback, Json, Start
-from folkmoot.cli.output import emit
-from folkmoot.cli.policy import DEFAULT_RULE, PRIVATE_RULE, parse_rule
+from folkmoot.cli.context import leave_environment
+from folkmoot.cli.options import Clock, Feedback, Start
+from folkmoot.cli.output import emit, is_json
+from folkmoot.cli.policy import parse_rule
 from folkmoot.devnet.cli import Root, Rule, Task, Window, console_for, window_of
 from folkmoot.errors import InputError
 
@@ -55,29 +56,21 @@ def demo(
             "the attack.",
             min=1,
             max=1000,
-            show_default=False,
         ),
     ] = None,
     contributors: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of contributors (5; 3 for the task text).", min=1, max=64, show_default=False
-        ),
+        int | None, typer.Option(help="Number of contributors (5; 3 for the task text).", min=1, max=64)
     ] = None,
     task: Task = DEMO_TASK,
     attack: Attack = None,
-    rule: Rule = "guided_mean",
+    rule: Rule = "clamped_mean",
     root: Root = "",
     start: Start = "base",
     clock: Clock = False,
     window: Window = None,
     width: Annotated[
         int | None,
-        typer.Option(
-            metavar="8|4|2",
-            help="Bits of a coordinate of an update (8; 4 for the task text).",
-            show_default=False,
-        ),
+        typer.Option(metavar="8|4|2", help="Bits of a coordinate of an update (8; 4 for the task text)."),
     ] = None,
     feedback: Feedback = False,
     link: Annotated[
@@ -86,13 +79,12 @@ def demo(
             metavar="MBIT",
             help="Limit the line of each contributor's node to so many Mbit/s in each direction (no limit; 5 for the "
             "task text). 0 is no limit. A proxy before the node does it.",
-            show_default=False,
         ),
     ] = None,
     cheat: Annotated[
         str,
         typer.Option(
-            metavar="mean|weights|outer-step|norm|withhold|censor|double-anchor|puppets|copied-proof|spam|capture",
+            metavar="mean|weights|pay|outer-step|norm|withhold|censor|left-out|double-anchor|puppets|copied-proof|spam|capture",
             help="Make the coordinator lie in one round, and show how it is slashed; or play an attack of several "
             "accounts or of a vote (the last four), and show what it brings in.",
         ),
@@ -107,20 +99,17 @@ def demo(
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder for keys, logs and artifacts. Default: a new temporary one.", show_default=False
-        ),
+        Path | None, typer.Option(help="Folder for keys, logs and artifacts. Default: a new temporary one.")
     ] = None,
-    json_: Json = False,
 ) -> None:
     """Show a whole federation: training, a poisoned update, a vote on the release, and an audit of all rounds.
 
     Starts a local chain, the contracts, a coordinator, a Flower SuperLink and the contributors, on free ports of
     this machine, and ends them all. Takes two to three minutes on two cores.
 
-    With --cheat, the coordinator lies, and a watcher proves it on the chain; or somebody attacks with several accounts
-    (puppets, copied-proof, spam) or by a vote (capture), and the demo ends with what that brought in.
+    With --cheat, the coordinator lies, and a watcher proves it on the chain, or opens a dispute that is voted on (pay);
+    or somebody attacks with several accounts (puppets, copied-proof, spam) or by a vote (capture), and the demo ends
+    with what that brought in.
 
     Example: folkmoot demo --rounds 3 --keep
 
@@ -140,6 +129,7 @@ def demo(
     from folkmoot_lab.stories.private import TASK as PRIVATE_TASK
     from folkmoot_lab.stories.private import PrivateDemo
 
+    leave_environment()
     if cheat:
         check_cheat(cheat)
     if private and (cheat or attack or root or feedback or task != DEMO_TASK):
@@ -155,7 +145,7 @@ def demo(
     usual = TEXT_DEMO if task == TEXT_TASK else USUAL_DEMO
     contributors = usual.contributors if contributors is None else contributors
     place = home if home is not None else Path(tempfile.mkdtemp(prefix="folkmoot-demo-"))
-    name, parameters = parse_rule(PRIVATE_RULE if private and rule == DEFAULT_RULE else rule)
+    name, parameters = parse_rule(rule)
     plan = Story(
         home=place.absolute(),
         task=PRIVATE_TASK if private else task,
@@ -174,7 +164,7 @@ def demo(
         feedback=feedback,
         link=usual.link if link is None else link,
     )
-    console = console_for(json_)
+    console = console_for()
     if cheat in GAMES:
         from folkmoot_lab.stories.games import CLASSES
 
@@ -193,8 +183,8 @@ def demo(
         summary = PrivateDemo(plan, plan.budget_rounds, console, keep=keep).run()
     else:
         summary = Demo(plan, rounds or usual.rounds, console, keep=keep).run()
-    if json_:
-        emit(summary, json_)
+    if is_json():
+        emit(summary)
 
 
 def parse_attacks(texts: list[str] | None, default: dict[int, str]) -> dict[int, str]:

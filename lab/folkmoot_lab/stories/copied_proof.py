@@ -50,7 +50,7 @@ class CopiedProof(RoundGame):
         self._start(federation, LIE, len(contributors))
         for update in self._train_all(self._open(LIE), contributors).values():
             self._submit(update)
-        self._await(lambda: chain.round(LIE).phase is Phase.ANCHORED, f"the anchor of round {LIE}")
+        self._await(lambda: chain.ledger.round(LIE).phase is Phase.ANCHORED, f"the anchor of round {LIE}")
         self.console.print(
             f"Round {LIE} is anchored with a wrong mean. A watcher starts, and blocks wait until it has sent.\n"
         )
@@ -67,7 +67,7 @@ class CopiedProof(RoundGame):
         self._show_race(found)
         if found[PUPPET]["status"] != 1:
             raise LocalError("The puppet was not first.", remedy="Run the demo again.", code="demo")
-        self._await(lambda: chain.round(LIE).phase is Phase.SLASHED, f"the end of round {LIE}")
+        self._await(lambda: chain.ledger.round(LIE).phase is Phase.SLASHED, f"the end of round {LIE}")
         self._await(lambda: (run := self.api.run()) is None or run.state == "failed", "the end of the run")
         self._read_watcher()
         after = self._money([WATCHER])
@@ -78,7 +78,7 @@ class CopiedProof(RoundGame):
         for update in self._train_all(self._open(number), contributors).values():
             self._submit(update)
         self._await_step(number, "settled")
-        self._done(f"round {number} is honest, and builds on round {chain.round(number).base}")
+        self._done(f"round {number} is honest, and builds on round {chain.ledger.round(number).base}")
         return {
             "round": LIE,
             "burnt": str(burnt),

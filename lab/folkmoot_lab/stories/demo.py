@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from folkmoot.coordinator_api import CoordinatorApi, Event
 from folkmoot.devnet.federation import WATCHER, Prepared, prepare
 from folkmoot.devnet.lines import Passed
 from folkmoot.errors import LocalError
-from folkmoot.explain.reasons import why_low
+from folkmoot.explain.reasons import why_low, why_paid_less
 from folkmoot.flower.clock import TrainingTime
-from folkmoot.flower.reports import NODE_LOG
+from folkmoot.flower.relay.reports import NODE_LOG
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.runtime.commands import command_name, folkmoot_command, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
@@ -260,29 +262,37 @@ class Demo:
         title = f"Release version {version}"
         proposed = self._command(
             federation,
-            *("propose", "--version", str(version), "--report", report, "--publish", federation.api_url),
+            *("propose", "--version", str(version), "--report", report, "--coordinator", federation.api_url),
             *("--title", title, *proposer),
         )
-        proposal = proposed["proposal"]
+        identifier = self._vote_through(federation, proposed["proposal"], proposer)
+        return {"proposal": identifier, "version": version, "evaluated": evaluated}
+
+    def _vote_through(
+        self, federation: StoryFederation, proposal: dict[str, Any], proposer: Sequence[str | Path]
+    ) -> str:
+        """Let contributors vote for a proposal, attackers against it, and carry it out; return its number."""
         identifier = str(proposal["id"])
         self._advance(federation, int(proposal["snapshot"]))
         for number, name in enumerate(self.plan.names(), 1):
             choice = "against" if number in self.plan.attackers else "for"
             self._command(federation, "vote", identifier, choice, *self._key(name), who=self._title(number))
         self._advance(federation, int(proposal["deadline"]))
-        queued = self._command(federation, "queue", identifier, *proposer)
+        queued = self._command(federation, "execute", identifier, *proposer)
         self._advance(federation, int(queued["proposal"]["eta"]))
         self._command(federation, "execute", identifier, *proposer)
-        return {"proposal": identifier, "version": version, "evaluated": evaluated}
+        return identifier
 
     def _audit(self, federation: StoryFederation) -> dict[str, Any]:
         self.console.rule("[bold]The audit")
         self.console.print("Anybody can recompute all of it from the chain and the public files:\n")
-        words = (
+        return self._command(federation, *self._audit_words(federation))
+
+    def _audit_words(self, federation: StoryFederation) -> tuple[str | Path, ...]:
+        return (
             *("audit", "--rpc", federation.rpc_url, "--deployment", self.plan.deployment_file),
             *("--artifacts", federation.api_url),
         )
-        return self._command(federation, *words)
 
     def _summary(
         self, federation: StoryFederation, prepared: Prepared, release: dict[str, Any], audit: dict[str, Any]
@@ -303,7 +313,7 @@ class Demo:
             weights += [(self.names[one], 0) for one in refused if self.names[one] != ROOT_TITLE]
         of_attackers = [weight for name, weight in weights if name in attackers]
         paid = sum(
-            _share(verdict, progress)
+            float(pay_part(verdict, progress))
             for progress in self.progresses
             for verdict in self._of(progress, attackers)
         )
@@ -343,7 +353,7 @@ class Demo:
             ("model", f"version {release['version']}, " + _metric_text(last.metrics)),
             (
                 "the cheat",
-                f"earned {paid / given:.0%} of an honest share; {given - kept} of {given} updates counted for nothing"
+                f"earned {paid / given:.0%} of a full place; {given - kept} of {given} updates counted for nothing"
                 if given
                 else "nobody cheated",
             ),
@@ -429,8 +439,8 @@ class Demo:
             )
         table = Table(box=None, padding=(0, 2), header_style="dim")
         more = (("down", "up") if progress.passed else ()) + (("training",) if progress.trained else ())
-        for column in ("contributor", "update", *more, "committed", "weight", "verdict"):
-            right = column in ("update", *more, "weight")
+        for column in ("contributor", "update", *more, "committed", "weight", "pay", "verdict"):
+            right = column in ("update", *more, "weight", "pay")
             table.add_column(column, justify="right" if right else "left", no_wrap=column in more)
         by_account = {str(verdict["contributor"]): verdict for verdict in progress.verdicts}
         for account, name in self.names.items():
@@ -443,17 +453,19 @@ class Demo:
             size = _size(progress.received[account]) if account in progress.received else "-"
             if account in progress.refused and account not in progress.received:
                 table.add_row(
-                    name, "-", *told, "no", "", f"[red]refused on arrival: {progress.refused[account]}[/]"
+                    name, "-", *told, "no", "", "", f"[red]refused on arrival: {progress.refused[account]}[/]"
                 )
             elif verdict is None:
-                table.add_row(name, size, *told, "no", "", "[yellow]did not take part[/]")
+                table.add_row(name, size, *told, "no", "", "", "[yellow]did not take part[/]")
             elif verdict["reason"] == "root":
-                table.add_row(name, size, *told, "yes", "", "[cyan]root, compared and never summed[/]")
+                table.add_row(name, size, *told, "yes", "", "", "[cyan]root, compared and never summed[/]")
             else:
-                share = _share(verdict, progress)
+                share = float(_share(verdict, progress))
                 style = "green" if share >= 0.5 else "yellow" if share else "red"
-                reason = f"[{style}]{verdict['reason']}[/][dim]{why_low(verdict, share)}[/]"
-                table.add_row(name, size, *told, "yes", f"[{style}]{share:.0%}[/]", reason)
+                pay = float(pay_part(verdict, progress))
+                why = why_low(verdict, share) or (why_paid_less(verdict) if pay < 0.5 else "")
+                reason = f"[{style}]{verdict['reason']}[/][dim]{why}[/]"
+                table.add_row(name, size, *told, "yes", f"[{style}]{share:.0%}[/]", f"{pay:.0%}", reason)
         self.console.print(table)
 
     def _done(self, text: str) -> None:
@@ -599,15 +611,18 @@ class Demo:
 
     def _command(self, federation: StoryFederation, *words: str | Path, who: str = "") -> dict[str, Any]:
         """Show and run a command as a person would type it; return its JSON."""
-        hidden = {str(self.plan.password_file), "--password-file"}
-        shown = " ".join(_short(str(word), self.plan.home) for word in words if str(word) not in hidden)
         with self.console.status(f"folkmoot {words[0]}"):
             result = _run(federation, words)
-        prefix = f"[dim]{who}:[/] " if who else ""
-        self.console.print(f"  {prefix}[cyan]$ folkmoot {escape(shown)}[/]")
+        self._show_command(words, who)
         if line := _result_line(words[0], result):
             self.console.print(f"    {line}")
         return result
+
+    def _show_command(self, words: Sequence[str | Path], who: str = "") -> None:
+        hidden = {str(self.plan.password_file), "--password-file"}
+        shown = " ".join(_short(str(word), self.plan.home) for word in words if str(word) not in hidden)
+        prefix = f"[dim]{who}:[/] " if who else ""
+        self.console.print(f"  {prefix}[cyan]$ folkmoot {escape(shown)}[/]")
 
     def _advance(self, federation: StoryFederation, time_: int) -> None:
         """Advance the local chain's clock past a time for which real voters would wait."""
@@ -617,7 +632,7 @@ class Demo:
         missing = time_ - rpc.latest_timestamp() + 1
         rpc.close()
         if missing > 0:
-            _run(federation, ("advance", str(missing)))
+            _run(federation, ("chain", "--advance", str(missing)))
             self.console.print(f"    [dim]the chain's clock moves by {missing} s instead of waiting[/]")
 
 
@@ -657,9 +672,14 @@ def _metric_text(metrics: dict[str, float]) -> str:
     )
 
 
-def _share(verdict: dict[str, Any], progress: RoundProgress) -> float:
-    """Return an update's weight as a part of the round's largest weight, which is its part of an equal reward."""
-    return int(verdict["weight"]) / max(1, *(int(one["weight"]) for one in progress.verdicts))
+def _share(verdict: dict[str, Any], progress: RoundProgress) -> Fraction:
+    """Return an update's weight as a part of the round's largest weight."""
+    return Fraction(int(verdict["weight"]), max(1, *(int(one["weight"]) for one in progress.verdicts)))
+
+
+def pay_part(verdict: dict[str, Any], progress: RoundProgress) -> Fraction:
+    """Return an update's pay as a part of a full place; under a rule without pays its weight says it."""
+    return _share(verdict, progress) if verdict["pay"] is None else Fraction(int(verdict["pay"]), FULL_PAY)
 
 
 def _round_gas(progress: RoundProgress) -> int:
@@ -679,6 +699,10 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
                 else ""
             )
         case "execute":
+            if result["proposal"]["state"] == "queued":
+                return "[dim]queued: it can be executed after the timelock's delay[/]"
+            if result["proposal"]["actions"][0]["kind"] == "uphold-dispute":
+                return "[green]executed: the dispute is upheld[/]"
             return "[green]executed: the version is active[/]"
         case "audit":
             active = result["activeVersion"]
@@ -688,8 +712,17 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
                 f"{result['votes']} votes, {f'version {active}' if active else 'no version'} active "
                 f"({result['seconds']:.1f} s)"
             )
+        case "receipt":
+            return f"[dim]{result['state']}: {_ACKNOWLEDGED.get(result['state'], 'see docs/joining.md')}[/]"
         case _:
             return ""
+
+
+_ACKNOWLEDGED = {
+    "waits": "the coordinator has signed that it has the update, and has not recorded it",
+    "kept": "the coordinator has signed that it had the update, and counts it",
+}
+"""What the comparison of an acknowledgement with the chain says."""
 
 
 def _attack_text(drill: str) -> str:

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 from folkmoot.devnet.federation import LocalFederation, Plan
 from folkmoot.errors import InputError
+from folkmoot.runtime import keystore
 from folkmoot_lab.drills.tasks import parse_attack
 
 if TYPE_CHECKING:
     from folkmoot.runtime.processes import Supervisor
+
+
+PUPPETS = 2
+"""Number of contributors who are the coordinator's own where others are left out: the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,15 @@ class StoryFederation(LocalFederation):
         """Return the command of the coordinator: one that lies, if the story has a cheat."""
         if not self.story.cheat:
             return super().coordinator_program()
-        return [sys.executable, "-m", "folkmoot_lab.lies", self.story.cheat]
+        lie = self.story.cheat
+        if lie.startswith("left-out@"):
+            friends = [keystore.address_of(self.story.keystore(name)) for name in self.puppets()]
+            lie += f":{','.join(friends)}"
+        return [sys.executable, "-m", "folkmoot_lab.lies", lie]
+
+    def puppets(self) -> list[str]:
+        """Return the names of the contributors who are the coordinator's own."""
+        return self.story.names()[-PUPPETS:]
 
     def node_program(self, name: str) -> list[str]:
         """Return the command of a node: one that attacks, if the story says so."""

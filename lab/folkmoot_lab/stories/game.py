@@ -22,6 +22,7 @@ from rich.text import Text
 
 from folkmoot.devnet.federation import Prepared, prepare
 from folkmoot.errors import ContractRefused, LocalError
+from folkmoot.rpc.client import Call
 from folkmoot.runtime.commands import command_name
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
@@ -31,7 +32,6 @@ from folkmoot_lab.stories.federation import Story, StoryFederation
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
-    from web3.contract.contract import ContractFunction
 
     from folkmoot.ledger.events import Event as ChainEvent
 
@@ -132,7 +132,7 @@ class Game(Demo):
             with closing(Chain.connect(federation.rpc_url, deployment)) as self.chain:
                 self._arrange()
                 before = self._money(self.attackers)
-                self._since = self.chain.block_number() + 1
+                self._since = self.chain.rpc.block_number() + 1
                 outcome = self._play(federation)
                 result = self._result(before)
                 bound = self._show_result(result, outcome)
@@ -194,13 +194,13 @@ class Game(Demo):
         chain, parts = self.chain, [0, 0, 0, 0, 0]
         for name in names:
             account = self.addresses[name]
-            unbonding = sum(one.amount for one in chain.unbondings(account))
+            unbonding = sum(one.amount for one in chain.vault.unbondings(account))
             of_account = (
-                chain.balance_of(account),
-                chain.stake_of(account),
+                chain.token.balance_of(account),
+                chain.vault.stake_of(account),
                 unbonding,
-                chain.claimable(account),
-                chain.gas_balance_of(account),
+                chain.rewards.claimable(account),
+                chain.rpc.balance(account),
             )
             parts = [a + b for a, b in zip(parts, of_account, strict=True)]
         return Money(*parts)
@@ -262,11 +262,11 @@ class Game(Demo):
         """Return the events of all contracts since the attack began."""
         from folkmoot.ledger.scan import scan
 
-        return list(scan(self.chain, self._since, self.chain.block_number()))
+        return list(scan(self.chain, self._since, self.chain.rpc.block_number()))
 
     # Transactions that are meant to fail
 
-    def _refused(self, function: ContractFunction, name: str) -> ContractRefused:
+    def _refused(self, function: Call, name: str) -> ContractRefused:
         """Send a transaction of an account that a contract must refuse; return the refusal.
 
         It is mined, and so costs its gas: an attacker does not ask first.
@@ -280,9 +280,13 @@ class Game(Demo):
             "nonce": chain.w3.eth.get_transaction_count(account.address),
             "gas": FORCED_GAS,
             "chainId": chain.deployment.chain_id,
+            "to": function.to,
+            "data": function.data,
+            "value": 0,
+            "maxPriorityFeePerGas": 10**9,
+            "maxFeePerGas": 4 * chain.rpc.latest().base_fee + 10**9,
         }
-        built: dict[str, Any] = {**function.build_transaction(fields)}
-        signed = account.sign_transaction(built)
+        signed = account.sign_transaction(fields)
         sent = chain.w3.eth.send_raw_transaction(signed.raw_transaction)
         receipt = chain.w3.eth.wait_for_transaction_receipt(sent, timeout=60, poll_latency=0.1)
         try:
@@ -291,7 +295,7 @@ class Game(Demo):
         except ContractRefused as refusal:
             return refusal
         raise LocalError(
-            f"A contract accepted {function.fn_name} of {self.names[account.address]}.",
+            f"A contract accepted {function.name} of {self.names[account.address]}.",
             remedy=REPORT,
             code="demo-not-caught",
         )

@@ -92,7 +92,7 @@ class RoundGame(Game, ABC):
             found = self.api.current_round()
             if found is None or found.round != number or found.phase != "open":
                 return None
-            base = State.from_bytes(self.api.artifact(found.base_state), self.manifest)
+            base = State.from_bytes(self.api.files.read(found.base_state), self.manifest)
             return Opened(number, RoundHeader.decode(found.header), base)
 
         return self._await(is_open, f"the opening of round {number}")
@@ -136,7 +136,7 @@ class RoundGame(Game, ABC):
 
     def _update(self, opened: Opened, name: str, end: F32) -> Update:
         """Encode and sign an update of an account."""
-        account, policy = self.accounts[name], self.chain.policy(opened.header.policy_id)
+        account, policy = self.accounts[name], self.chain.ledger.policy(opened.header.policy_id)
         encoded = encode_update(
             opened.base.to_float32(),
             end,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from folkmoot.coordinator_api import CoordinatorApi
-from folkmoot.errors import LocalError
+from folkmoot.errors import FolkmootError, LocalError
 from folkmoot.privacy import PrivacySettings
 from folkmoot.tasks import load_task
 from folkmoot_lab.stories.demo import AGAIN, Demo
@@ -82,8 +82,12 @@ class PrivateDemo(Demo):
                 break
         api.close()
         self._refusing = len(refusing)
-        reason = ("--reason", "The privacy budget is spent.", "--coordinator", federation.api_url)
-        self._command(federation, "coordinator", "end-run", *reason, *self._key("coordinator"))
+        reason = ("The privacy budget is spent.", "--coordinator", federation.api_url)
+        try:
+            self._command(federation, "train", "--end", *reason, *self._key("coordinator"))
+        except FolkmootError as error:
+            if error.code != "no-run":  # without a contributor it ends by itself, sooner or later
+                raise
         for number, name in enumerate(self.plan.names(), 1):
             account = self._command(federation, "balance", *self._key(name)[:2], who=self._title(number))
             self._left.append(account["privacyRoundsLeft"])

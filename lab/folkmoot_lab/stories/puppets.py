@@ -17,7 +17,7 @@ from rich.table import Table
 
 from folkmoot.devnet.federation import CONTRIBUTOR_STAKE, REWARD, stake
 from folkmoot.errors import ContractRefused, LocalError
-from folkmoot.protocol.places import REDRAW_BLOCKS, available, has_place
+from folkmoot.protocol.places import REDRAW_BLOCKS, available, has_place, quota_of, seed_of
 from folkmoot.rpc.client import Draw
 from folkmoot.rpc.local_chain import advance
 from folkmoot.runtime.units import format_amount
@@ -64,7 +64,7 @@ class Puppets(RoundGame):
             name: member.enrolled
             for name, member in zip(
                 self.addresses,
-                chain.vault_reader.members(list(self.addresses.values())).values(),
+                chain.vault.members(list(self.addresses.values())).values(),
                 strict=True,
             )
         }
@@ -101,7 +101,7 @@ class Puppets(RoundGame):
         return {"share": self.share, "lots": won, "lotsOf": tries, "entriesOnAverage": mean, "played": rounds}
 
     def _judge(self, result: Result, outcome: Mapping[str, Any]) -> tuple[int, str]:
-        bound = sum(REWARD * len(one["lots"]) // one["entries"] for one in outcome["played"])
+        bound = sum(REWARD * len(one["lots"]) // self.plan.most for one in outcome["played"])
         paid = self._money(self.plan.names()).claimable
         all_ = paid + result.earned
         part = (
@@ -118,8 +118,12 @@ class Puppets(RoundGame):
             chain.rpc.call("anvil_mine", [hex(MINED)])
         chain.send(chain.vault.functions.redraw(), self.accounts[self.attackers[0]])
         chain.rpc.call("evm_mine")
-        quota, at, seed = chain.read(chain.vault.functions.draw(self.plan.most, CONTRIBUTOR_STAKE))
-        self._redrawn = Draw(quota, at, seed)
+        basis = chain.vault.basis()
+        block = chain.rpc.block_at(basis.block)
+        if block is None:
+            raise AssertionError(f"the chain has no block {basis.block}")
+        quota = quota_of(basis.total, self.plan.most, CONTRIBUTOR_STAKE)
+        self._redrawn = Draw(quota, basis.at, seed_of(bytes.fromhex(block.hash[2:])))
         return self._redrawn
 
     def _winners(self, draw: Draw) -> list[str]:
@@ -139,7 +143,7 @@ class Puppets(RoundGame):
         chain, contributors = self.chain, self.plan.names()
         opened = self._open(number)
         made = self._train_all(opened, [*self.attackers, *contributors])
-        lots, refused = self._winners(chain.ledger_reader.draw(number)), {}
+        lots, refused = self._winners(chain.ledger.draw(number)), {}
         for name in self.attackers:
             call = chain.ledger.functions.commitUpdate(made[name].commitment.abi_tuple())
             if name in lots:
@@ -151,8 +155,8 @@ class Puppets(RoundGame):
                 refused[name] = str(self._refused(call, name).details.get("error"))
         for update in made.values():
             self._submit(update)
-        self._await(lambda: chain.round(number).challenge_deadline, f"the anchor of round {number}")
-        has = {name: chain.ledger_reader.has_committed(number, self.addresses[name]) for name in made}
+        self._await(lambda: chain.ledger.round(number).challenge_deadline, f"the anchor of round {number}")
+        has = {name: chain.ledger.has_committed(number, self.addresses[name]) for name in made}
         honest, mine = (sum(has[name] for name in names) for names in (contributors, self.attackers))
         table = Table(
             box=None, padding=(0, 2), header_style="dim", title=f"round {number}", title_justify="left"
@@ -178,6 +182,6 @@ class Puppets(RoundGame):
             "lots": lots,
             "puppets": mine,
             "contributors": honest,
-            "entries": chain.round(number).entries,
+            "entries": chain.ledger.round(number).entries,
             "refused": refused,
         }

@@ -20,6 +20,7 @@ from folkmoot.protocol.batch import ENTRY_BYTES
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.verdict import Reason
+from folkmoot.rpc.abi import decode_call
 from folkmoot.rpc.local_chain import advance
 from folkmoot.runtime.units import format_amount
 from folkmoot_lab.stories.federation import Story, StoryFederation
@@ -83,9 +84,7 @@ class Spam(RoundGame):
         reasons = self._reasons()
         self._show_tries(tried, reasons, batch)
         missing = [
-            name
-            for name in contributors
-            if not chain.ledger_reader.has_committed(ROUND, self.addresses[name])
+            name for name in contributors if not chain.ledger.has_committed(ROUND, self.addresses[name])
         ]
         if missing or not batch["status"]:
             raise LocalError(
@@ -93,10 +92,16 @@ class Spam(RoundGame):
                 remedy="This is a hole: report it to the maintainers (SECURITY.md).",
                 code="demo-attack-paid",
             )
-        return {"entries": chain.round(ROUND).entries, "tries": tried, "reasons": reasons, "batch": batch}
+        return {
+            "entries": chain.ledger.round(ROUND).entries,
+            "places": chain.ledger.policy(1).max_contributors,
+            "tries": tried,
+            "reasons": reasons,
+            "batch": batch,
+        }
 
     def _judge(self, result: Result, outcome: Mapping[str, Any]) -> tuple[int, str]:
-        return REWARD // outcome["entries"], "one share, for the one update that it trained"
+        return REWARD // outcome["places"], "one share, for the one update that it trained"
 
     def _enrol(self, name: str) -> None:
         stake(self.chain, self.accounts[name], CONTRIBUTOR_STAKE)
@@ -116,11 +121,13 @@ class Spam(RoundGame):
             seen = self._await(
                 lambda: self._pooled(self.addresses["coordinator"], ledger), "the coordinator's batch"
             )
-            _, arguments = chain.ledger.decode_function_input(seen["input"])
-            bundle, batch = arguments["bundleHash"], arguments["batch"]
-            again = chain.ledger.encode_abi("commitUpdates", [ROUND, bundle, batch[:ENTRY_BYTES]])
+            sent = decode_call("ledger", bytes.fromhex(seen["input"][2:]))
+            if sent is None:
+                raise AssertionError("the batch is a call of the ledger")
+            _, bundle, batch = sent.arguments
+            again = "0x" + chain.ledger.functions.commitUpdates(ROUND, bundle, batch[:ENTRY_BYTES]).data.hex()
             stolen = self._stolen(made[self.plan.names()[-1]]).commitment
-            root = chain.ledger.encode_abi("commitUpdate", [stolen.abi_tuple()])
+            root = "0x" + chain.ledger.functions.commitUpdate(stolen.abi_tuple()).data.hex()
             self._send_first(STRANGER, ledger, again, seen)
             self._send_first(THIEF, ledger, root, seen)
             chain.rpc.call("evm_mine")
@@ -142,7 +149,7 @@ class Spam(RoundGame):
             lambda: self.api.get(f"/v1/rounds/{ROUND}")["step"] != "collecting" or None,
             "the end of the window",
         )
-        data = self.api.artifact(sha256_hex(update.data))
+        data = self.api.files.read(sha256_hex(update.data))
         tried["another one's file, once it is public"] = self._submit(
             replace(self._stolen(update), data=data)
         )
@@ -183,10 +190,10 @@ class Spam(RoundGame):
         )
         self.console.print(table)
         pay = self._money([self.plan.names()[0]]).claimable
-        entries = self.chain.round(ROUND).entries
+        places = self.chain.ledger.policy(1).max_contributors
         self.console.print(
-            f"\n{self._title(1)} earned {format_amount(pay)}: the round's {format_amount(REWARD)} were cut into "
-            f"{entries} shares. Entries that earn nothing make the others' shares smaller, not the attacker's larger."
+            f"\n{self._title(1)} earned {format_amount(pay)}: the round's {format_amount(REWARD)} are cut into "
+            f"{places} shares, one for each place. Entries that earn nothing take nothing from the others."
         )
         wrong = {GARBAGE: Reason.NOT_DELIVERED, THIEF: Reason.NOT_DELIVERED, OTHER_TWIN: Reason.COPY}
         if found := {name: reasons[name] for name, reason in wrong.items() if reasons[name] != reason}:

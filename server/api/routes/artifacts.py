@@ -87,20 +87,18 @@ def _store_report(parts: AppState, body: bytes, proof: str) -> StoredView:
             raise ValueError("account or deadline")
     except (InputError, ValueError, KeyError, TypeError, OverflowError) as exc:
         message = "The header Folkmoot-Upload is not base64url of {account, deadline, signature}."
-        raise Problem(422, "invalid-upload", message, "See docs/architecture.md.") from exc
+        raise Problem("invalid-upload", message, "See docs/api.md.") from exc
     check_deadline(deadline)
     try:
         parse_json(body)
     except InputError as exc:
-        raise Problem(422, "invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
+        raise Problem("invalid-report", "The report is not JSON.", "Send a JSON document.") from exc
     sha256 = hashlib.sha256(body).hexdigest()
     signer = signer_of(upload_message(parts.federation.domain, sha256, deadline), signature)
     if signer != to_checksum_address(account):
-        raise Problem(
-            403, "not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again."
-        )
+        raise Problem("not-authorised", f"The signature is of {signer}, not of {account}.", "Sign it again.")
     if parts.chain.vault.stake_of(signer) == 0:
-        raise Problem(403, "no-stake", f"{signer} has no stake.", "Stake with `folkmoot stake`.")
+        raise Problem("no-stake", f"{signer} has no stake.", "Stake with `folkmoot enrol --stake`.")
     parts.count_write(signer, REPORT_COST)
     stored = parts.store.put(body)
     with parts.database.write("report-kept") as session:
@@ -115,9 +113,11 @@ def _linked(parts: AppState, digest: str) -> str:
         return parts.store.by_keccak(digest)
     except ArtifactError:
         with parts.database.read() as session:
-            known = session.scalar(select(Artifact.sha256).where(Artifact.keccak == digest))
-        if known is None:
-            raise
+            row = session.scalar(select(Artifact.sha256).where(Artifact.keccak == digest))
+        if row is None:
+            raise ArtifactError(
+                f"There is no artifact with the keccak {digest}.", code="artifact-unknown"
+            ) from None
         raise parts.files.wrong_link(digest) from None
 
 
@@ -127,16 +127,14 @@ def _public(parts: AppState, request: Request, sha256: str) -> Response:
         raise ArtifactError(f"There is no artifact {sha256}.", code="artifact-unknown")
     if row.deleted == Reason.SPARE:
         raise Problem(
-            410,
             SPARE,
             f"The state {sha256} of round {row.round} was deleted by rule: old states are rebuilt.",
             "It follows from an earlier state and the means since then (docs/protocol.md section 12.2). "
-            "`folkmoot audit` and `folkmoot model download` rebuild it; /v1/models has the model file.",
+            "`folkmoot audit` and `folkmoot model` rebuild it; /v1/models has the model file.",
             reason=row.deleted,
         )
     if row.deleted is not None:
         raise Problem(
-            410,
             EXPIRED,
             f"The update {sha256} of round {row.round} was deleted: {row.deleted}.",
             "Verdicts, states and the other files of the round are still there. See docs/retention.md.",
@@ -144,7 +142,6 @@ def _public(parts: AppState, request: Request, sha256: str) -> Response:
         )
     if row.public_from and parts.chain.now() < row.public_from:
         raise Problem(
-            404,
             "artifact-embargoed",
             f"The update {sha256} is not public before the commit window of round {row.round} is over.",
             "Ask again after that time.",

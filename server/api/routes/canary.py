@@ -39,9 +39,9 @@ async def report(
     """Hand in the evaluator's report on a computed round. The first one counts; again does no harm."""
     body = await request.body()
     signature = bytes.fromhex(folkmoot_canary[2:])
-    told = await run_in_threadpool(parts.canary.take, round_number, body, signature)
+    receipt = await run_in_threadpool(parts.canary.take, round_number, body, signature)
     parts.worker.wake()
-    return CanaryTakenView(sha256=told.sha256, new=told.new, fell=told.fell)
+    return CanaryTakenView(sha256=receipt.sha256, new=receipt.new, fell=receipt.fell)
 
 
 @router.post("/v1/rounds/{round_number}/release", status_code=202, responses=WRITES)
@@ -50,7 +50,7 @@ def release(parts: Parts, round_number: RoundNumber, wish: ReleaseRequest) -> Ca
     parts.canary.release(round_number, bytes.fromhex(wish.signature[2:]))
     parts.worker.wake()
     with parts.database.read() as session:
-        found = canary_view(parts.canary, known(session, round_number))
-    if found is None:
+        view = canary_view(parts.canary, known(session, round_number))
+    if view is None:
         raise AssertionError("a released round has a canary")
-    return found
+    return view

@@ -39,9 +39,9 @@ def contributors(parts: Parts, window: PageWindow) -> Page[ContributorView]:
         )
         if (after := window.key(MAX_ADDRESS)) is not None:
             query = query.where(Account.address > to_checksum_address(f"0x{after:040x}"))
-        found = session.scalars(query).all()
-        part = list(found[: window.limit])
-        cursor = encode(int(part[-1], 16)) if len(found) > window.limit else None
+        rows = session.scalars(query).all()
+        part = list(rows[: window.limit])
+        cursor = encode(int(part[-1], 16)) if len(rows) > window.limit else None
         return Page(items=_views(parts, session, part), next_cursor=cursor)
 
 
@@ -54,7 +54,7 @@ def contributor(parts: Parts, address: Address) -> ContributorDetailView:
             select(Refusal).where(Refusal.contributor == address).order_by(Refusal.id.desc()).limit(SHOWN)
         ).all()
         if view.member == 0 and view.rounds == 0 and not refusals:
-            raise Problem(404, "unknown-contributor", f"{address} never staked and never contributed.")
+            raise Problem("unknown-contributor", f"{address} never staked and never contributed.")
         entries = session.scalars(
             select(Entry).where(Entry.contributor == address).order_by(Entry.round.desc()).limit(SHOWN)
         ).all()
@@ -63,6 +63,7 @@ def contributor(parts: Parts, address: Address) -> ContributorDetailView:
             HistoryView(
                 round=entry.round,
                 weight=entry.weight,
+                pay_share=entry.pay,
                 reason=entry.reason,
                 numbers=entry.numbers,
                 reward=str(rewards[entry.round]) if entry.round in rewards else None,
@@ -73,12 +74,10 @@ def contributor(parts: Parts, address: Address) -> ContributorDetailView:
         spent = parts.chain.ledger.spent(address)
         return ContributorDetailView(
             **view.model_dump(),
-            claimable=str(parts.chain.ledger.claimable(address)),
+            claimable=str(parts.chain.rewards.claimable(address)),
             privacy_spent=str(spent),
             privacy_rounds_left=policy.rounds_left(spent),
-            reputation=ReputationView.model_validate(
-                reputation(parts.judged.parts_of(session, address)).to_json()
-            ),
+            reputation=ReputationView.of(reputation(parts.judged.parts_of(session, address))),
             history=history,
             refused=[refusal_view(refusal) for refusal in refusals],
         )
@@ -95,7 +94,8 @@ def verdicts(parts: Parts, address: Address, window: PageWindow) -> Page[Verdict
         part = rows[: window.limit]
         cursor = encode(part[-1][0].round) if len(rows) > window.limit else None
         items = [
-            VerdictView.model_validate(found.to_json()) for found in parts.judged.judgements(session, part)
+            VerdictView.model_validate(judgement.to_json())
+            for judgement in parts.judged.judgements(session, part)
         ]
         return Page(items=items, next_cursor=cursor)
 

@@ -8,7 +8,7 @@ from functools import partial
 from fastapi import APIRouter, Response
 from sqlalchemy import exists, select
 
-from folkmoot.artifacts.wishes import counts
+from folkmoot.artifacts.retention import counts
 from folkmoot.errors import InputError
 from folkmoot.protocol.deletion import DeletionWish, to_file
 from folkmoot.rpc.wallets import accepts_digest
@@ -30,7 +30,7 @@ def wish(parts: Parts, asked: WishRequest) -> WishView:
     try:
         wanted = DeletionWish.from_json(asked.model_dump(by_alias=True))
     except InputError as error:
-        raise Problem(422, "invalid-wish", error.message, error.remedy) from error
+        raise Problem("invalid-wish", error.message, error.remedy) from error
     account = wanted.contributor
     with parts.database.read() as session:
         known = session.scalar(
@@ -40,14 +40,12 @@ def wish(parts: Parts, asked: WishRequest) -> WishView:
         )
     if not known:  # Before a contract is asked: a stranger's could be anything.
         raise Problem(
-            404,
             "unknown-contributor",
             f"{account} has contributed nothing.",
             "Give the account that signed the updates.",
         )
     if not counts(wanted, parts.federation.domain, partial(accepts_digest, parts.chain.rpc)):
         raise Problem(
-            403,
             "not-authorised",
             f"The signature is not of {account}, and it is no contract that accepts it.",
             "Sign with the contributor's key: `folkmoot forget`.",

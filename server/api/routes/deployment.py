@@ -14,4 +14,4 @@ router = APIRouter(tags=["deployment"])
 @router.get("/v1/deployment")
 def deployment(parts: Parts) -> DeploymentView:
     """The deployment file: save it as deployment.json. Compare it with what others have."""
-    return DeploymentView.model_validate(parts.federation.deployment.to_json())
+    return DeploymentView.of(parts.federation.deployment)

@@ -30,7 +30,7 @@ async def stream(
 
     The first event is `hello`, with the number after which the stream begins. Without a number only new
     events come; 0 gives all. A comment every 15 seconds says that the stream is alive. Types and data:
-    docs/architecture.md.
+    docs/api.md.
     """
     database = parts.database
 
@@ -40,9 +40,9 @@ async def stream(
 
     def read(last: int) -> list[LogEntry]:
         with database.read() as session:
-            found = events.after(session, last)
+            newer = events.after(session, last)
             session.expunge_all()
-            return found
+            return newer
 
     last = last_event_id if last_event_id is not None else after
     if last is None:

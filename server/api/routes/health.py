@@ -11,9 +11,9 @@ from fastapi import APIRouter, Response
 
 from folkmoot.errors import ChainError
 from folkmoot.ledger import clock
+from folkmoot.rpc.client import Block
 from server.api.parts import Parts
 from server.api.schemas import FailingView, HealthView
-from server.chain.node import Block
 from server.waiting import without_paths
 
 router = APIRouter(tags=["health"])
@@ -53,7 +53,7 @@ def health(parts: Parts, response: Response) -> HealthView:
     latest, now = None, None
     warnings = parts.worker.warnings
     with suppress(ChainError):
-        newest = parts.chain.node.latest()
+        newest = parts.chain.rpc.latest()
         latest, now = newest.number, parts.chain.now()
         skew = None if parts.chain.local else clock_warning(time.time(), newest)
         warnings += [skew] if skew else []
@@ -63,7 +63,7 @@ def health(parts: Parts, response: Response) -> HealthView:
     fine &= not failing
     if not fine:
         response.status_code = 503
-    error = next((str(found) for found in (*failing, status.error, database, store) if found), None)
+    error = next((str(problem) for problem in (*failing, status.error, database, store) if problem), None)
     return HealthView(
         status="ok" if fine else "degraded",
         database=database is None,

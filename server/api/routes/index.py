@@ -53,12 +53,12 @@ async def index(
 ) -> Response:
     """Return the state of the federation: a page, or a short index if the client asks for JSON."""
     looker: Looker = request.app.state.looker
-    found = await run_in_threadpool(looker.look)
+    overview = await run_in_threadpool(looker.look)
     if wants_json(accept):
-        body, kind = _index(found).model_dump_json(by_alias=True).encode(), "application/json"
+        body, kind = _index(overview).model_dump_json(by_alias=True).encode(), "application/json"
     else:
         url = url_of(request, looker.parts.settings)
-        body, kind = await run_in_threadpool(front, found, url, reload, LINKS), "text/html; charset=utf-8"
+        body, kind = await run_in_threadpool(front, overview, url, reload, LINKS), "text/html; charset=utf-8"
     tag = f'W/"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {
         "ETag": tag,
@@ -96,24 +96,24 @@ def url_of(request: Request, settings: Settings) -> str:
         return "https://COORDINATOR"
     scheme = request.url.scheme
     if settings.trust_proxy:
-        said = request.headers.get("x-forwarded-proto", "https").rsplit(",", 1)[-1].strip()
-        scheme = said if said in ("http", "https") else "https"
+        forwarded = request.headers.get("x-forwarded-proto", "https").rsplit(",", 1)[-1].strip()
+        scheme = forwarded if forwarded in ("http", "https") else "https"
     return f"{scheme}://{host}"
 
 
-def _index(found: Overview) -> IndexView:
-    newest = found.rounds[0] if found.rounds else None
+def _index(overview: Overview) -> IndexView:
+    newest = overview.rounds[0] if overview.rounds else None
     return IndexView(
         name="folkmoot",
-        version=found.health.version,
-        status=found.health.status,
-        task=found.task,
-        chain_id=found.chain_id,
-        ledger=found.ledger,
-        coordinator=found.health.coordinator,
+        version=overview.health.version,
+        status=overview.health.status,
+        task=overview.task,
+        chain_id=overview.chain_id,
+        ledger=overview.ledger,
+        coordinator=overview.health.coordinator,
         round=newest.round if newest else None,
         phase=newest.phase if newest else None,
-        run=found.run,
-        active_version=found.active.version if found.active else None,
+        run=overview.run,
+        active_version=overview.active.version if overview.active else None,
         links=dict(LINKS),
     )

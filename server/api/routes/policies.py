@@ -32,37 +32,12 @@ def policy(
     """One policy."""
     current = parts.chain.ledger.current_policy()
     if not 1 <= policy_id <= current:
-        raise Problem(404, "unknown-policy", f"There is no policy {policy_id}.", f"The newest is {current}.")
+        raise Problem("unknown-policy", f"There is no policy {policy_id}.", f"The newest is {current}.")
     try:
         return _view(parts.chain, policy_id, current)
     except ContractRefused as exc:
-        raise Problem(404, "unknown-policy", exc.message) from exc
+        raise Problem("unknown-policy", exc.message) from exc
 
 
 def _view(chain: ChainView, number: int, current: int) -> PolicyView:
-    found = chain.policy(number)
-    return PolicyView(
-        id=number,
-        current=number == current,
-        rule=found.rule,
-        parameters=list(found.parameters),
-        max_sum_squares=str(found.max_sum_squares),
-        min_contributors=found.min_contributors,
-        max_contributors=found.max_contributors,
-        width=found.width,
-        rate=found.rate,
-        momentum=found.momentum,
-        commit_window=found.commit_window,
-        anchor_window=found.anchor_window,
-        challenge_window=found.challenge_window,
-        min_stake=str(found.min_stake),
-        bond=str(found.bond),
-        reward=str(found.reward),
-        verifier=found.verifier,
-        min_sum_squares=str(found.min_sum_squares),
-        noise1024=found.noise1024,
-        steps=found.steps,
-        privacy_cap=str(found.privacy_cap),
-        retain_rounds=found.retain_rounds,
-        bundle_hash="0x" + found.bundle_hash.hex(),
-    )
+    return PolicyView.of(chain.policy(number), id=number, current=number == current)

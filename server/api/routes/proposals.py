@@ -3,17 +3,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from folkmoot.ledger.reverts import PROPOSAL_STATES
+from folkmoot.rpc.client import Contract
+from folkmoot.rpc.reverts import PROPOSAL_STATES, SUPPORTS
 from server.api.pages import PageWindow
 from server.api.parts import AppState, Parts
 from server.api.problems import Problem
 from server.api.schemas import Page, ProposalDetailView, ProposalView, VoteView
-from server.chain.calls import decode_result, encode_call
-from server.chain.indexer import SUPPORT, by_name
+from server.chain.indexer import by_name
 from server.db.models import ChainEvent
 
 router = APIRouter(tags=["proposals"])
@@ -34,45 +34,38 @@ def proposal(
 ) -> ProposalDetailView:
     """One proposal, with its votes."""
     with parts.database.read() as session:
-        found = by_name(session, "ProposalCreated", proposal_id)
+        created = by_name(session, "ProposalCreated", proposal_id)
         votes = [
             *by_name(session, "VoteCast", proposal_id),
             *by_name(session, "VoteCastWithParams", proposal_id),
         ]
         session.expunge_all()
-    if not found:
-        raise Problem(404, "unknown-proposal", f"There is no proposal {proposal_id}.", "See /v1/proposals.")
+    if not created:
+        raise Problem("unknown-proposal", f"There is no proposal {proposal_id}.", "See /v1/proposals.")
     shown = [
         VoteView(
             voter=vote.arguments["voter"],
-            support=SUPPORT[vote.arguments["support"]],
+            support=SUPPORTS[vote.arguments["support"]],
             votes=str(vote.arguments["weight"]),
             reason=vote.arguments["reason"],
         )
         for vote in votes
     ]
-    return ProposalDetailView(**_view(parts, found[-1]).model_dump(), votes=shown)
-
-
-def _read(parts: AppState, function: str, number: int) -> tuple[Any, ...]:
-    data = encode_call("governor", function, number)
-    answer = parts.chain.node.call(parts.federation.coordinator, parts.federation.deployment.governor, data)
-    return decode_result("governor", function, answer)
+    return ProposalDetailView(**_view(parts, created[-1]).model_dump(), votes=shown)
 
 
 def _view(parts: AppState, event: ChainEvent) -> ProposalView:
     arguments = event.arguments
     number = int(arguments["proposalId"])
-    (state,) = _read(parts, "state", number)
-    against, for_, abstain = _read(parts, "proposalVotes", number)
-    (deadline,) = _read(parts, "proposalDeadline", number)
+    governor = Contract(parts.chain.rpc, parts.federation.deployment.governor, "governor")
+    against, for_, abstain = governor.read("proposalVotes", number)
     return ProposalView(
         id=str(number),
         proposer=arguments["proposer"],
         description=arguments["description"],
-        state=PROPOSAL_STATES[state],
+        state=PROPOSAL_STATES[governor.read("state", number)],
         vote_start=int(arguments["voteStart"]),
-        vote_end=int(deadline),
+        vote_end=int(governor.read("proposalDeadline", number)),
         votes_for=str(for_),
         votes_against=str(against),
         votes_abstain=str(abstain),

@@ -22,7 +22,6 @@ def report(parts: Parts, round_number: RoundNumber, wish: ReportRequest) -> Repo
     """Report on the nodes of a round, as the coordinator. The newest report replaces the one before."""
     if wish.round != round_number:
         raise Problem(
-            422,
             "invalid-report",
             f"The report is on round {wish.round}, and the path names round {round_number}.",
             "Post it to the path of its own round.",
@@ -42,12 +41,11 @@ def newest(parts: Parts, round_number: RoundNumber) -> ReportView:
     """Return the newest report on a round; 404 `no-report` if there is none."""
     with parts.database.read() as session:
         known(session, round_number)
-        found = session.get(RoundReport, round_number)
-        if found is None:
+        row = session.get(RoundReport, round_number)
+        if row is None:
             raise Problem(
-                404,
                 "no-report",
                 f"There is no report on the nodes of round {round_number}.",
                 "`folkmoot train --superlink` sends reports while it runs.",
             )
-        return ReportView(**found.document, received_at=found.received_at)
+        return ReportView(**row.document, received_at=row.received_at)

@@ -12,7 +12,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.doctor import examine, run_checks
-from folkmoot.errors import FolkmootError
 from folkmoot.protocol.requests import end_run_message, run_message
 from folkmoot.protocol.signatures import digest
 from server.api.parts import AppState, Parts
@@ -22,8 +21,8 @@ from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries
-from server.rounds.enrolment import enrolled
-from server.rounds.patience import Patience, told, unix
+from server.rounds.patience import cancelled_wait, unix, waits_until
+from server.rounds.queries import enrolled
 from server.rounds.runs import check_entitled, stopping
 
 router = APIRouter(tags=["runs"])
@@ -36,24 +35,19 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 @router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(parts: Parts, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    message = run_message(parts.federation.domain, wish.rounds, wish.expect, wish.patience, wish.deadline)
+    numbers = (wish.rounds, wish.expect, wish.patience, wish.salt, wish.deadline)
+    message = run_message(parts.federation.domain, *numbers)
     require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     signed = "0x" + digest(message).hex()
     with parts.database.read() as session:
         _require_unused(session, signed)  # also when too old: whoever sends it again learns what came of it
     check_deadline(wish.deadline)
-    try:
-        policy = parts.chain.ledger.policy(parts.chain.ledger.current_policy())
-        check_entitled(parts.chain, parts.federation.coordinator, policy)
-    except FolkmootError as exc:
-        if exc.code in ("bond-too-low", "not-coordinator"):
-            raise Problem(409, exc.code, exc.message, exc.remedy, **exc.details) from exc
-        raise
+    policy = parts.chain.ledger.policy(parts.chain.ledger.current_policy())
+    check_entitled(parts.chain, parts.federation.coordinator, policy)
     with parts.database.write("run-started") as session:
         running = queries.running_run(session)
         if running is not None:
             raise Problem(
-                409,
                 "run-in-progress",
                 f"The run {running.id} is under way: {running.completed} of {running.rounds} rounds are done.",
                 "Wait for its end.",
@@ -106,7 +100,7 @@ def end(parts: Parts, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     with parts.database.write("run-ended") as session:
         run = session.get(Run, run_id)
         if run is None:
-            raise Problem(404, "unknown-run", f"There is no run {run_id}.")
+            raise Problem("unknown-run", f"There is no run {run_id}.")
         if run.state == "running":
             queries.fail_run(session, run, f"The operator ended it: {wish.reason}")
         return _view(parts, session, run)
@@ -122,7 +116,7 @@ def _require_unused(session: Session, signed: str) -> None:
     known = session.scalar(query)  # of one that is under way, `run-in-progress` tells
     if known is not None:
         raise Problem(
-            403, "signature-used", f"This signature started the run {known} before.", "Sign again.", run=known
+            "signature-used", f"This signature started the run {known} before.", "Sign again.", run=known
         )
 
 
@@ -132,7 +126,7 @@ def current(parts: Parts) -> RunView:
     with parts.database.read() as session:
         run = session.scalar(select(Run).order_by(Run.created_at.desc()).limit(1))
         if run is None:
-            raise Problem(404, "unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
+            raise Problem("unknown-run", "There was no run yet.", "Start one: `folkmoot train`.")
         return _view(parts, session, run)
 
 
@@ -142,35 +136,18 @@ def one(parts: Parts, run_id: RunIdentifier) -> RunView:
     with parts.database.read() as session:
         run = session.get(Run, run_id)
         if run is None:
-            raise Problem(404, "unknown-run", f"There is no run {run_id}.")
+            raise Problem("unknown-run", f"There is no run {run_id}.")
         return _view(parts, session, run)
 
 
 def _view(parts: AppState, session: Session, run: Run) -> RunView:
-    until = Patience.of(parts.settings).waits_until(run, datetime.now(UTC))
+    until = waits_until(run, datetime.now(UTC))
     waits = [] if run.state != "running" else stopping(session, parts.worker.waiting)
-    if until is not None and (pause := told(until, run.cancelled)) not in waits:
+    if until is not None and (pause := cancelled_wait(until, run.cancelled)) not in waits:
         waits.insert(0, pause)  # not looked at yet
-    return RunView(
-        id=run.id,
-        state=run.state,
-        rounds=run.rounds,
-        completed=run.completed,
-        expect=run.expect,
-        error=run.error,
-        patience=run.patience,
-        cancelled=run.cancelled,
+    return RunView.of(
+        run,
         next_round_at=None if until is None else unix(until),
         waiting=waits[0].sentence if waits else None,
-        waits=[
-            WaitView(
-                code=one.why,
-                round=one.round,
-                message=one.message,
-                remedy=one.remedy,
-                until=one.until,
-                normal=one.normal,
-            )
-            for one in waits
-        ],
+        waits=[WaitView.of(wait, code=wait.why) for wait in waits],
     )

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from folkmoot.artifacts.store import Writer
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.errors import InputError, UpdateRefused
 from folkmoot.protocol.commitment import Commitment
@@ -41,7 +42,6 @@ from server.db.models import Entry, Refusal, Round, Transaction, Update
 from server.db.steps import PHASES, Step
 from server.intake.intake import Arrival, Intake
 from server.intake.uploads import Turn
-from server.store import Writer
 from server.telemetry.transfers import Progress
 
 router = APIRouter(tags=["updates"])
@@ -86,9 +86,7 @@ async def submit(
     most = parts.federation.manifest.size
     coding = request.headers.get("content-encoding", "identity").lower()
     if coding not in ("identity", "gzip"):
-        raise Problem(
-            415, "unsupported-coding", f"The body has the coding {coding[:40]!r}.", "Use gzip, or none."
-        )
+        raise Problem("unsupported-coding", f"The body has the coding {coding[:40]!r}.", "Use gzip, or none.")
     try:
         try:
             arrival = await _begin(parts, round_number, commitment, signature)
@@ -113,7 +111,8 @@ async def submit(
             parts.worker.wake()
         raise
     parts.worker.wake()
-    return AcceptedView(new=new)
+    signed = await to_thread.run_sync(intake.acknowledgement, arrival, limiter=parts.receiving)
+    return AcceptedView(new=new, acknowledgement=signed)
 
 
 @router.get("/v1/rounds/{round_number}/upload", responses=WRITES)
@@ -125,20 +124,21 @@ async def upload(
     arrival = await _begin(parts, round_number, commitment, signature)
     if not arrival.authenticated:
         raise Problem(
-            403,
             "not-authorised",
             f"The signature is not of {commitment.contributor}.",
             "Send the whole update.",
         )
     parts.count_write(commitment.contributor)
-    there, accepted = await to_thread.run_sync(_found, parts, arrival, limiter=parts.receiving)
-    return UploadView(offset=there, size=parts.intake.size(arrival), accepted=accepted)
+    return await to_thread.run_sync(_progress_of, parts, arrival, limiter=parts.receiving)
 
 
-def _found(parts: AppState, arrival: Arrival) -> tuple[int, bool]:
-    if parts.intake.has(arrival):
-        return parts.intake.size(arrival), True
-    return parts.unfinished.there(arrival), False
+def _progress_of(parts: AppState, arrival: Arrival) -> UploadView:
+    intake, size = parts.intake, parts.intake.size(arrival)
+    if intake.has(arrival):
+        signed = intake.acknowledgement(arrival)
+        return UploadView(offset=size, size=size, accepted=True, acknowledgement=signed)
+    there = parts.unfinished.there(arrival)
+    return UploadView(offset=there, size=size, accepted=False, acknowledgement=None)
 
 
 async def _begin(parts: AppState, number: int, commitment: Commitment, signature: bytes) -> Arrival:
@@ -164,7 +164,6 @@ async def _receive(
             writer.restart()
         if writer.size != offset:
             raise Problem(
-                409,
                 "wrong-offset",
                 f"Of the update, {writer.size} bytes have arrived, not {offset}.",
                 f"Ask /v1/rounds/{arrival.round}/upload for the offset.",
@@ -184,16 +183,14 @@ async def _receive(
                 if decoder is not None:
                     decoder.end()
             if turn.receiving.cancelled_caught:
-                raise Problem(
-                    409, "superseded", "A later upload of this account has taken over.", "Let it end."
-                )
+                raise Problem("superseded", "A later upload of this account has taken over.", "Let it end.")
             progress.ended()
             return await to_thread.run_sync(intake.finish, arrival, writer, limiter=parts.checking)
         except ClientDisconnect as exc:
-            raise Problem(400, "incomplete", "The connection ended before the update was complete.") from exc
+            raise Problem("incomplete", "The connection ended before the update was complete.") from exc
         except CodingError as exc:
             writer.discard()
-            raise Problem(400, "invalid-coding", f"The body is no gzip: {exc}.", "Send it again.") from exc
+            raise Problem("invalid-coding", f"The body is no gzip: {exc}.", "Send it again.") from exc
         except UpdateRefused:
             writer.discard()
             raise
@@ -244,9 +241,9 @@ def updates(parts: Parts, round_number: RoundNumber, window: PageWindow) -> Page
     """Updates of a round in the order of its entries, then refused answers."""
     with parts.database.read() as session:
         round_ = known(session, round_number)
-        found = _listed(parts.chain, session, round_, window.start, window.limit + 1)
-        cursor = encode(window.start + window.limit - 1) if len(found) > window.limit else None
-        return Page(items=found[: window.limit], next_cursor=cursor)
+        listed = _listed(parts.chain, session, round_, window.start, window.limit + 1)
+        cursor = encode(window.start + window.limit - 1) if len(listed) > window.limit else None
+        return Page(items=listed[: window.limit], next_cursor=cursor)
 
 
 @router.get("/v1/rounds/{round_number}/updates/{address}")
@@ -267,7 +264,7 @@ def update(parts: Parts, round_number: RoundNumber, address: Address) -> UpdateD
         elif refusals:
             view = _refused(refusals[-1])
         else:
-            raise Problem(404, "unknown-update", f"{address} has no update in round {round_number}.")
+            raise Problem("unknown-update", f"{address} has no update in round {round_number}.")
         return UpdateDetailView(**view.model_dump(), refusals=[refusal_view(refusal) for refusal in refusals])
 
 
@@ -282,29 +279,22 @@ def verdict(parts: Parts, round_number: RoundNumber, address: Address) -> Verdic
         phase = PHASES[Step(round_.step)]
         if phase in ("cancelled", "slashed"):
             text = f"Round {round_number} was {phase}: nothing counted and nobody was paid."
-            raise Problem(409, "round-void", text)
+            raise Problem("round-void", text)
         if round_.step not in verdict_queries.JUDGED:
             text = f"Round {round_number} is not anchored yet, so it has no verdicts."
-            raise Problem(409, "round-not-anchored", text, "Ask again after the anchor.")
+            raise Problem("round-not-anchored", text, "Ask again after the anchor.")
         rows = session.execute(verdict_queries.own_entries(address).where(Entry.round == round_number)).all()
         if not rows:
             text = f"{address} has no entry in round {round_number}."
             remedy = f"See /v1/rounds/{round_number}/updates/{address} for what was refused."
-            raise Problem(404, "unknown-update", text, remedy)
-        (found,) = parts.judged.judgements(session, rows)
-        return VerdictView.model_validate(found.to_json())
+            raise Problem("unknown-update", text, remedy)
+        (judgement,) = parts.judged.judgements(session, rows)
+        return VerdictView.model_validate(judgement.to_json())
 
 
 def refusal_view(refusal: Refusal) -> RefusalView:
     """A refusal as it is shown."""
-    return RefusalView(
-        round=refusal.round,
-        contributor=refusal.contributor,
-        authenticated=refusal.authenticated,
-        reason=refusal.reason,
-        detail=refusal.detail,
-        received_at=refusal.received_at,
-    )
+    return RefusalView.of(refusal)
 
 
 def _standing(number: int) -> Select[Update]:
@@ -358,63 +348,31 @@ def _received(
 
 def _entry(entry: Entry, update: Update | None) -> UpdateView:
     delivered = "committed" if update else "delivered-late"
-    return UpdateView(
-        round=entry.round,
-        contributor=entry.contributor,
+    return UpdateView.of(
+        entry,
         status=delivered if entry.sha256 else "not-delivered",
-        update_root=entry.commitment["updateRoot"],
-        sum_squares=entry.commitment["sumSquares"],
-        memory_hash=entry.commitment["memoryHash"],
-        bundle_hash=entry.commitment["bundleHash"],
-        sha256=entry.sha256,
         bytes=update.size if update else None,
         received_at=update.received_at if update else None,
         transaction=entry.transaction_hash,
-        position=entry.position,
-        weight=entry.weight,
-        reason=entry.reason,
-        detail=None,
-        numbers=entry.numbers,
+        pay_share=entry.pay,
+        **_committed(entry.commitment),
     )
 
 
 def _waiting(update: Update, transaction: str | None, public: bool) -> UpdateView:
-    return UpdateView(
-        round=update.round,
-        contributor=update.contributor,
+    return UpdateView.of(
+        update,
         status="committed" if transaction else "received",
-        update_root=update.commitment["updateRoot"],
-        sum_squares=update.commitment["sumSquares"],
-        memory_hash=update.commitment["memoryHash"],
-        bundle_hash=update.commitment["bundleHash"],
         sha256=update.sha256 if public else None,
         bytes=update.size,
-        received_at=update.received_at,
         transaction=transaction,
-        position=None,
-        weight=None,
-        reason=None,
-        detail=None,
-        numbers=None,
+        **_committed(update.commitment),
     )
+
+
+def _committed(commitment: dict[str, str]) -> dict[str, str]:
+    return {name: commitment[name] for name in ("updateRoot", "sumSquares", "memoryHash", "bundleHash")}
 
 
 def _refused(refusal: Refusal) -> UpdateView:
-    return UpdateView(
-        round=refusal.round,
-        contributor=refusal.contributor,
-        status="refused",
-        update_root=None,
-        sum_squares=None,
-        memory_hash=None,
-        bundle_hash=None,
-        sha256=None,
-        bytes=None,
-        received_at=refusal.received_at,
-        transaction=None,
-        position=None,
-        weight=None,
-        reason=refusal.reason,
-        detail=refusal.detail,
-        numbers=None,
-    )
+    return UpdateView.of(refusal, status="refused")

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from folkmoot.aggregation.cosines import UNIT
 from folkmoot.aggregation.interface import RoundFacts
-from folkmoot.aggregation.references import Reference, ReferencedFacts
-from folkmoot.aggregation.rules.guided_mean import weigh
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows
+from folkmoot.aggregation.rules.clamped_mean import weigh
 from folkmoot.aggregation.stages import trajectory as stage
 from folkmoot.aggregation.stages.copies import exclude_copies
-from folkmoot.aggregation.stages.core_similarity import exclude_uncorrelated
 from folkmoot.aggregation.stages.trajectory import FLOOR, weigh_by_trajectory
+from folkmoot.aggregation.stages.uncorrelated import exclude_uncorrelated
 from folkmoot.aggregation.stages.weighting_state import WeightingState, lower_median
 from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.verdict import Reason
@@ -25,14 +25,16 @@ SQUARE = 1 << 60
 
 def facts_of(vectors: I64, elements: tuple[int, ...], other: I64 | None = None) -> ReferencedFacts:
     """Facts of vectors that stand for updates with these elements, all of them in the first tensor."""
-    gram = vectors @ vectors.T
+    products = tuple(tuple(int(value) for value in row) for row in vectors @ vectors.T)
+    compared = (
+        None if other is None else Reference(tuple(int(v) for v in vectors @ other), int(other @ other))
+    )
     return ReferencedFacts(
-        tuple(tuple(int(value) for value in row) for row in gram),
-        tuple(int(value) for value in np.diag(gram)),
+        products,
+        tuple(row[i] for i, row in enumerate(products)),
         tuple((int(row.sum()), *[0] * (len(elements) - 1)) for row in np.abs(vectors)),
-        trajectory=None
-        if other is None
-        else Reference(tuple(int(v) for v in vectors @ other), int(other @ other)),
+        trajectory=compared,
+        window=Windows(products, compared, (1,) * len(products)),
         elements=elements,
     )
 
@@ -161,7 +163,7 @@ def test_noise_is_excluded_only_in_enough_dimensions(dimensions: int, excluded: 
 @settings(max_examples=100, deadline=None)
 @given(seed=st.integers(0, 2**32), size=st.integers(2, 40), count=st.integers(3, 9))
 def test_nobody_is_excluded_at_a_fixed_point(seed: int, size: int, count: int) -> None:
-    """At a fixed point of the mean the updates add up to 0, so the core is no evidence about those outside of it."""
+    """At a fixed point of the mean the updates add up to 0, so cosines are no evidence."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(0, 1, (count, size))
     vectors -= vectors.mean(axis=0)

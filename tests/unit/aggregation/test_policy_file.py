@@ -62,7 +62,7 @@ def test_mistakes_are_named(change: dict[str, Any], named: str) -> None:
 
 
 def test_privacy_may_be_left_out_and_reads_back() -> None:
-    names = ("minSumSquares", "noise1024", "steps", "privacyCap", "retainRounds", "bundleHash")
+    names = ("interval", "minSumSquares", "noise1024", "steps", "privacyCap", "retainRounds", "bundleHash")
     document = policy_file.to_json(policy())
     assert (
         policy_file.from_json({key: value for key, value in document.items() if key not in names}) == policy()

@@ -140,7 +140,7 @@ def test_a_replay_is_found_at_each_width(
         worlds.state(MANIFEST, 1),
         EXPONENTS,
         MANIFEST,
-        replace(worlds.policy("guarded_mean"), width=width),
+        replace(worlds.policy("clamped_mean"), width=width),
     )
     common = vector(100, size)
 
@@ -170,7 +170,7 @@ def test_contributors_with_the_same_data_are_no_copies(width: int) -> None:
         worlds.state(MANIFEST, 1),
         EXPONENTS,
         MANIFEST,
-        replace(worlds.policy("guarded_mean"), width=width),
+        replace(worlds.policy("clamped_mean"), width=width),
     )
     common = vector(100, size)
     outcome = world.train(
@@ -193,7 +193,7 @@ def test_rounds_use_them_where_earlier_updates_are_compared(monkeypatch: pytest.
         return (), ()
 
     monkeypatch.setattr(rounds, "compare_earlier", compare)
-    for rule, used in (("mean", 0), ("guarded_mean", 1)):
+    for rule, used in (("mean", 0), ("clamped_mean", 1)):
         asked.clear()
         World(worlds.state(MANIFEST, 1), EXPONENTS, MANIFEST, worlds.policy(rule)).train(
             lambda name, start: start - vector(NAMES.index(name), 9.0), NAMES

@@ -21,7 +21,6 @@ from folkmoot.aggregation import registry as rules
 from folkmoot.aggregation.cosines import UNIT, cosine
 from folkmoot.aggregation.interface import RoundFacts, Weighted
 from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows, references
-from folkmoot.aggregation.rules import centered_clipping, geometric_median
 from folkmoot.aggregation.stages import clipping, weighting_state
 from folkmoot.aggregation.trajectory import trajectory_update
 from folkmoot.errors import InputError
@@ -29,20 +28,12 @@ from folkmoot.protocol.arrays import I64
 from folkmoot.protocol.fixed_point import STATE_BOUND
 from folkmoot.protocol.manifest import Manifest, Tensor
 from folkmoot.protocol.mean import MAX_WEIGHT_SUM
+from folkmoot.protocol.policy import CLAMPED_MEAN
 from folkmoot.protocol.state import State
 from folkmoot.protocol.updates import MemoryUpdate
 from folkmoot.protocol.verdict import Reason
 
-ROOTED = {
-    "fltrust": "guarded_mean",
-    "root_cosine": "guarded_mean",
-    "root_guard": "guarded_mean",
-    "root_veto": "guarded_nnm",
-    "rooted_mean": "guided_mean",
-}
-"""Rules that use a root-set update, and what each is without one."""
-ALL = sorted(rules.PARAMETERS)
-EXACTLY_SCALING = sorted(set(ALL) - {"geometric_median", "centered_clipping"})
+ALL = sorted(module.NAME for module in rules.SHIPPED)
 
 
 def facts_of(
@@ -75,6 +66,8 @@ def facts_of(
 
 def weigh(name: str, facts: RoundFacts, attackers: int = 1) -> list[Weighted]:
     parameters = [attackers, 0][: len(rules.PARAMETERS[name])]
+    if name == CLAMPED_MEAN:
+        parameters = [40 * attackers] if attackers > 1 else []
     return rules.rule(name)(facts, parameters)
 
 
@@ -152,7 +145,7 @@ def test_the_order_of_entries_changes_nothing_but_ties(
     assert weights(name, shuffled, count // 4) == [plain[place] for place in places]
 
 
-@pytest.mark.parametrize("name", EXACTLY_SCALING)
+@pytest.mark.parametrize("name", ALL)
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**16), scale=st.integers(2, 1000))
 def test_a_common_factor_changes_nothing(name: str, seed: int, scale: int) -> None:
@@ -163,13 +156,6 @@ def test_a_common_factor_changes_nothing(name: str, seed: int, scale: int) -> No
         facts_of(vectors, root, trajectory=root),
     )
     assert weights(name, scaled, 2) == weights(name, plain, 2)
-
-
-@pytest.mark.parametrize("name", ["geometric_median", "centered_clipping"])
-def test_a_common_factor_changes_iterations_by_their_rounding_only(name: str) -> None:
-    vectors = honest(3, 8, 128)
-    plain, scaled = weights(name, facts_of(vectors)), weights(name, facts_of(vectors, scale=1000))
-    assert all(abs(a - b) <= 64 for a, b in zip(plain, scaled, strict=True))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -184,17 +170,6 @@ def test_zeros_alone_are_averaged(name: str) -> None:
     assert sum(given_weights) >= 1
 
 
-@pytest.mark.parametrize(("name", "other"), sorted(ROOTED.items()))
-@pytest.mark.parametrize("root", [None, np.zeros(4096, dtype=np.int64)], ids=["none", "zero"])
-def test_a_root_rule_without_a_root_is_the_rule_that_needs_none(
-    name: str, other: str, root: I64 | None
-) -> None:
-    vectors = honest(1)
-    vectors[8] //= -2
-    facts = facts_of(vectors, root, trajectory=honest(1)[0])
-    assert weights(name, facts) == weights(other, facts)
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_a_wrong_number_of_parameters_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="takes") as caught:
@@ -204,7 +179,7 @@ def test_a_wrong_number_of_parameters_is_refused(name: str) -> None:
 
 # No reward without work: the recommended rule.
 
-RECOMMENDED = "guided_mean"
+RECOMMENDED = CLAMPED_MEAN
 
 
 def trajectory_of(seed: int) -> I64:
@@ -306,10 +281,7 @@ def test_a_third_that_flips_signs_has_a_fiftieth_of_the_weight(seed: int) -> Non
     results = judged(seed, vectors)
     given_weights = [result.weight for result in results]
     assert sum(given_weights[:6]) < sum(given_weights) / 50
-    assert {result.reason for result in results if result.weight == 0} <= {
-        Reason.AGAINST_CORE,
-        Reason.AGAINST_TRAJECTORY,
-    }
+    assert {result.reason for result in results if result.weight == 0} <= {Reason.AGAINST_TRAJECTORY}
 
 
 def test_noise_disguised_sybils_against_the_trajectory_have_weight_0() -> None:
@@ -322,62 +294,16 @@ def test_noise_disguised_sybils_against_the_trajectory_have_weight_0() -> None:
     assert all(result.weight > 0 for result in results[6:])
 
 
-def test_without_a_trajectory_the_guided_mean_is_the_guarded_one() -> None:
-    facts = facts_of(with_a_flipped_one(5))
-    assert weights("guided_mean", facts) == weights("guarded_mean", facts)
-    assert weights("guided_mean", facts)[0] == 0
-
-
-def test_with_a_zero_trajectory_the_core_excludes_nobody() -> None:
-    assert_floor_of_the_flipped_one(
-        facts_of(with_a_flipped_one(5), trajectory=np.zeros(4096, dtype=np.int64))
-    )
-
-
-def assert_floor_of_the_flipped_one(facts: RoundFacts) -> None:
-    """The multiplier of the first of five has a floor of two fifths, and is 0 under the guarded mean."""
-    guided, guarded = weigh("guided_mean", facts), weigh("guarded_mean", facts)
-    assert (guarded[0].weight, guarded[0].reason) == (0, Reason.AGAINST_CORE)
-    assert guided[0].numbers["multiplierFloor"] == 2 * 65536 // 5
-    assert 0.3 < guided[0].weight / max(one.weight for one in guided) <= 0.4
-
-
-def with_a_flipped_one(count: int) -> I64:
-    vectors = honest(1, count)
-    vectors[0] *= -1
-    return vectors
-
-
-def test_a_trajectory_with_a_negative_median_cosine_excludes_nobody() -> None:
-    vectors = with_a_flipped_one(5)
-    assert_floor_of_the_flipped_one(facts_of(vectors, trajectory=-vectors[1:].sum(axis=0) // 4))
-
-
-@pytest.mark.parametrize("count", [5, 20])
-def test_with_a_trajectory_the_core_alone_excludes_nobody(count: int) -> None:
-    vectors = honest(1, count)
-    agreed, gone = vectors[1:].mean(axis=0), np.random.default_rng(5).normal(0, 24, vectors.shape[1])
-    trajectory = np.rint(agreed + gone).astype(np.int64)
-    vectors[0] = np.rint(gone - 1.5 * agreed)  # against the core, but not against the trajectory
-    first = weigh("guided_mean", facts_of(vectors, trajectory=trajectory))[0]
-    assert first.reason is Reason.ACCEPTED
-    assert first.numbers["multiplierFloor"] == 2 * 65536 // count
-    assert first.numbers["coreSimilarity"] < -first.numbers["coreSimilarityMedian"]
-    alone = weigh("guarded_mean", facts_of(vectors))[0]
-    assert (alone.weight, alone.reason) == (0, Reason.AGAINST_CORE)
-    assert "multiplierFloor" not in alone.numbers
-
-
 def test_a_root_set_excludes_nobody_and_changes_weights_by_a_factor_of_four_at_most() -> None:
     vectors, trajectory = honest(3), trajectory_of(3)
-    without = weights("guided_mean", facts_of(vectors, trajectory=trajectory))
+    without = weights(RECOMMENDED, facts_of(vectors, trajectory=trajectory))
     for root in (vectors[0], vectors[0] - vectors[1], -trajectory, 127 * np.eye(4096, dtype=np.int64)[7]):
-        with_root = weights("rooted_mean", facts_of(vectors, root, trajectory=trajectory))
+        with_root = weights(RECOMMENDED, facts_of(vectors, root, trajectory=trajectory))
         changes = [Fraction(now, before) for now, before in zip(with_root, without, strict=True)]
         assert max(changes) <= 4 * min(changes) * Fraction(1001, 1000)
         assert min(with_root) > 0
     pulled = weights(
-        "rooted_mean", facts_of(vectors, vectors[0] - vectors[1] + trajectory, trajectory=trajectory)
+        RECOMMENDED, facts_of(vectors, vectors[0] - vectors[1] + trajectory, trajectory=trajectory)
     )
     assert Fraction(pulled[1], without[1]) < Fraction(pulled[0], without[0]) / 2
 
@@ -387,9 +313,26 @@ def test_a_root_set_excludes_nobody_and_changes_weights_by_a_factor_of_four_at_m
 def test_honest_updates_of_a_class_that_the_root_set_lacks_still_count(seed: int) -> None:
     vectors, trajectory = honest(seed), trajectory_of(seed)
     lacking = np.rint(vectors[:7].mean(axis=0) - vectors[7:].mean(axis=0)).astype(np.int64)
-    results = weigh("rooted_mean", facts_of(vectors, lacking, trajectory=trajectory))
+    results = weigh(RECOMMENDED, facts_of(vectors, lacking, trajectory=trajectory))
     assert all(result.weight > 0 for result in results)
     assert all(result.numbers["rootCosine"] < 0 < result.numbers["rootMedian"] for result in results[7:])
+
+
+def test_a_root_share_goes_to_who_is_alike_to_the_root_set() -> None:
+    """An update that is against all others, and equals the root-set update, gains; but no more than the share."""
+    vectors = honest(3)
+    lonely = np.rint(vectors[0] - 2 * vectors[1:].mean(axis=0)).astype(np.int64)
+    vectors = np.concatenate([lonely[None], vectors[1:]])
+    without = weights(RECOMMENDED, facts_of(vectors, lonely))
+    shared = rules.rule(RECOMMENDED)(facts_of(vectors, lonely), (512,))
+    part = Fraction(shared[0].weight, sum(one.weight for one in shared))
+    assert part > 3 * Fraction(without[0], sum(without))
+    assert part < Fraction(3, 4)
+    assert shared[0].numbers["rootShare"] > UNIT // 2
+    for wrong in ((0,), (513,), (1, 1)):
+        with pytest.raises(InputError) as caught:
+            rules.rule(RECOMMENDED)(facts_of(vectors, lonely), wrong)
+        assert caught.value.code == "invalid-policy"
 
 
 # The parts
@@ -405,64 +348,9 @@ def test_cosine(product: int, square: int, other: int, expected: int) -> None:
 
 def test_clip_factors_are_the_ratio_of_the_lower_median_norm() -> None:
     vectors = np.diag([1, 2, 4, 8]).astype(np.int64)
-    assert weights("clipped_mean", facts_of(vectors)) == [65536, 65536, 32768, 16384]
-    assert clipping.clip(weighting_state.WeightingState.of(facts_of(vectors))).numbers[3] == {
-        "clipFactor": 16384
-    }
-
-
-def test_mixing_counts_neighbourhoods() -> None:
-    line = np.array([[0, 1], [1, 1], [2, 1], [50, 1]], dtype=np.int64)  # the last one's nearest: 2, 1, itself
-    assert [4 * w // 65536 for w in weights("nnm", facts_of(line), 1)] == [3, 4, 4, 1]
-
-
-@pytest.mark.parametrize("selected", [1, 3, 6, 7])
-@pytest.mark.parametrize("seed", range(5))
-def test_only_the_selected_mixed_updates_are_averaged(seed: int, selected: int) -> None:
-    """Compare with vectors: averaged are the mixed updates (sums of groups of one size) with the smallest scores."""
-    count, attackers = 7, 2
-    vectors = np.random.default_rng(seed).integers(-50, 50, (count, 3))
-    nearest = [
-        np.argsort(((vectors - vector) ** 2).sum(axis=1), kind="stable")[: count - attackers]
-        for vector in vectors
-    ]
-    mixed = np.array([vectors[group].sum(axis=0) for group in nearest])
-    distances = ((mixed[:, None] - mixed[None]) ** 2).sum(axis=2)
-    scores = np.sort(distances, axis=1)[:, 1 : count - attackers - 1].sum(axis=1)
-    counts = np.bincount(
-        np.concatenate([nearest[i] for i in np.argsort(scores, kind="stable")[:selected]]), minlength=count
-    )
-    found = [result.weight for result in rules.rule("nnm")(facts_of(vectors), (attackers, selected))]
-    assert found == [int(times) * 65536 // int(counts.max()) for times in counts]
-
-
-def test_the_geometric_median_of_a_line_is_near_its_middle() -> None:
-    line = np.array([[10, 1], [11, 1], [12, 1], [13, 1], [120, 1]], dtype=np.int64)
-    found = geometric_median.weiszfeld(facts_of(line).gram)
-    assert 11 < sum(w * x for w, x in zip(found, line[:, 0], strict=True)) / sum(found) < 14
-
-
-def test_the_geometric_median_agrees_with_floats() -> None:
-    vectors = honest(4, 7, 64)
-    vectors[0] = 127
-    point = vectors.mean(axis=0)
-    for _ in range(8):
-        inverse = 1 / np.linalg.norm(vectors - point, axis=1)
-        point = inverse @ vectors / inverse.sum()
-    found = np.array(geometric_median.weiszfeld(facts_of(vectors).gram), dtype=float)
-    assert np.allclose(found @ vectors / found.sum(), point, atol=0.01)
-
-
-def test_centered_clipping_agrees_with_floats() -> None:
-    vectors = honest(4, 7, 64)
-    vectors[0] = 127
-    centre = np.zeros(64)
-    for _ in range(3):
-        distance = np.linalg.norm(vectors - centre, axis=1)
-        pull = np.minimum(1, np.sort(distance)[3] / distance)
-        centre = centre + (pull[:, None] * (vectors - centre)).mean(axis=0)
-    found = np.array(centered_clipping.coefficients(facts_of(vectors).gram), dtype=float) / 65536
-    assert np.allclose(found @ vectors, centre, atol=0.05)
+    clipped = clipping.clip(weighting_state.WeightingState.of(facts_of(vectors)))
+    assert [result.weight for result in clipped.results()] == [65536, 65536, 32768, 16384]
+    assert clipped.numbers[3] == {"clipFactor": 16384}
 
 
 def test_references_are_exact_across_exponents() -> None:

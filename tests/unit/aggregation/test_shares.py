@@ -54,7 +54,7 @@ def test_the_first_of_equal_roots_is_no_copy_and_all_others_are(roots: list[byte
         assert copies.get(index) == (first if root is not None and first != index else None)
 
 
-@pytest.mark.parametrize("rule", sorted(registry.PARAMETERS))
+@pytest.mark.parametrize("rule", sorted(module.NAME for module in registry.SHIPPED))
 def test_copies_change_nothing_but_their_own_verdicts(rule: str) -> None:
     where = world(rule)
     pairs = honest(where)
@@ -72,22 +72,27 @@ def test_copies_change_nothing_but_their_own_verdicts(rule: str) -> None:
     assert outcome.next_exponents == alone.next_exponents
 
 
-@pytest.mark.parametrize("rule", sorted(registry.PARAMETERS))
+def paid(outcome: RoundOutcome) -> list[int]:
+    """What each entry gets of a round with nine places."""
+    return payments(REWARD, 9, outcome.weights, outcome.anchor.pays)
+
+
+@pytest.mark.parametrize("rule", sorted(module.NAME for module in registry.SHIPPED))
 @pytest.mark.parametrize("count", [2, 4])
 def test_copies_earn_no_more_than_one_entry(rule: str, count: int) -> None:
     where = world(rule)
     pairs, own = honest(where)[:3], update_of(9)
-    one = payments(REWARD, where.outcome([*pairs, where.commit("frank", own)]).weights)[3]
+    one = paid(where.outcome([*pairs, where.commit("frank", own)]))[3]
     copies = [where.commit(f"sybil {i}", own) for i in range(count)]
-    several = payments(REWARD, where.outcome([*pairs, *copies]).weights)[3:]
+    several = paid(where.outcome([*pairs, *copies]))[3:]
     assert sum(several) <= one
 
 
-@pytest.mark.parametrize("rule", ["mean", "multi_krum", "trimmed_mean"])
+@pytest.mark.parametrize("rule", ["mean", "multi_krum", "clamped_mean"])
 def test_all_are_copies(rule: str) -> None:
     where = world(rule)
     outcome = where.outcome([where.commit(name, update_of(0)) for name in HONEST])
-    assert outcome.weights == (1, 0, 0, 0, 0)
+    assert [weight > 0 for weight in outcome.weights] == [True, False, False, False, False]
 
 
 def test_who_copies_first_and_delivers_nothing_takes_nothing() -> None:

@@ -110,7 +110,7 @@ def noisy(seed: int, sign: int = 1, noise: int = 60) -> bytes:
 
 
 def world() -> World:
-    return World(worlds.state(MANIFEST, 1), policy=worlds.policy("windowed_mean"))
+    return World(worlds.state(MANIFEST, 1), policy=worlds.policy("clamped_mean"))
 
 
 def play(where: World, signs: Sequence[int], names: Sequence[str] = NAMES) -> dict[str, int]:
@@ -166,9 +166,10 @@ def test_seven_rounds_before_are_in_the_sums_and_no_more() -> None:
     assert {verdict.numbers["windowRounds"] for verdict in usual.verdicts.verdicts} == {WINDOW}
     oldest, *rest = where.lineage.rounds
     changed = Lineage((replace(oldest, published={}), *rest), where.lineage.before)
-    assert where.outcome(pairs, lineage=changed).anchor == usual.anchor
+    assert where.outcome(pairs, lineage=changed).weights == usual.weights
+    assert where.outcome(pairs, lineage=changed).anchor != usual.anchor, "pay looks back one round more"
     changed = Lineage((oldest, replace(rest[0], published={}), *rest[1:]), where.lineage.before)
-    assert where.outcome(pairs, lineage=changed).anchor != usual.anchor
+    assert where.outcome(pairs, lineage=changed).weights != usual.weights
 
 
 class Gone:
@@ -251,6 +252,16 @@ def test_the_median_cosine_is_the_majoritys() -> None:
     assert state.multipliers[:4] == (FLOOR,) * 4
     assert min(state.multipliers[4:]) > UNIT // 2
     assert set(state.reasons) == {Reason.ACCEPTED}
+
+
+@pytest.mark.parametrize(("count", "attackers"), [(3, 1), (5, 2), (6, 2), (7, 3), (9, 4)])
+def test_any_minority_is_against_the_median_cosine(count: int, attackers: int) -> None:
+    rng = np.random.default_rng(count)
+    vectors = np.rint(rng.normal(0, 20, (count, 4096)) + rng.normal(0, 20, 4096)).astype(np.int64)
+    vectors[:attackers] *= -1
+    state = weigh_by_median_cosine(state_of(vectors))
+    assert state.multipliers[:attackers] == (FLOOR,) * attackers
+    assert min(state.multipliers[attackers:]) > UNIT // 2
 
 
 def test_with_two_there_is_nothing_to_compare() -> None:

@@ -16,6 +16,7 @@ from folkmoot.apps.folder import AppFolder
 from folkmoot.apps.staging import OUTPUT, in_output_folder, stage_app
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
+from folkmoot.runtime.flower_internals import build_bundle
 from server.relay import flower_run
 from tests import apps
 
@@ -50,7 +51,7 @@ def test_the_apps_files_are_untouched_and_two_are_added(tmp_path: Path) -> None:
         "folkmoot-coordinator": "",
         "folkmoot-run": "",
     }
-    assert b"folkmoot_entry/client.py" in flower_run.build(staged)
+    assert b"folkmoot_entry/client.py" in build_bundle(staged)
 
 
 def test_the_command_prints_the_hash_of_what_is_sent_in_every_run(
@@ -58,7 +59,7 @@ def test_the_command_prints_the_hash_of_what_is_sent_in_every_run(
 ) -> None:
     app = apps.make(tmp_path)
     staged = stage_app(AppFolder.read(app), tmp_path / "there")
-    assert run(["bundle", "--app", str(app), "--out", str(tmp_path / "app.fab"), "--json"]) == 0
+    assert run(["train", "--app", str(app), "--bundle", str(tmp_path / "app.fab"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed["bundleHash"] == "0x" + flower_run.bundle_hash(staged).hex()
     assert hashlib.sha256((tmp_path / "app.fab").read_bytes()).hexdigest() == printed["bundleHash"][2:]
@@ -67,7 +68,7 @@ def test_the_command_prints_the_hash_of_what_is_sent_in_every_run(
 def test_the_command_prints_the_hash_of_the_shipped_tasks_bundle(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["bundle"]) == 0
+    assert run(["train", "--bundle", "-"]) == 0
     assert flower_run.bundle_hash(flower_run.stage(tmp_path)).hex() in capsys.readouterr().out
 
 
@@ -80,7 +81,7 @@ def test_a_list_of_files_gets_the_entry_module(tmp_path: Path) -> None:
         )
     )
     staged = stage_app(AppFolder.read(app), tmp_path / "there")
-    assert b"folkmoot_entry/client.py" in flower_run.build(staged)
+    assert b"folkmoot_entry/client.py" in build_bundle(staged)
 
 
 def test_what_flower_does_not_bundle_is_said_with_flowers_words(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource, open_source
+from folkmoot.artifacts.store import FolderStore
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import keccak
 from tests.file_server import FileServer
@@ -54,6 +55,20 @@ def test_a_folder_names_a_missing_file(folder: Path) -> None:
     with pytest.raises(ArtifactError) as caught:
         FolderSource(folder).document("00" * 32)
     assert caught.value.code == "artifact-missing"
+
+
+def test_a_folder_that_can_not_be_read_says_nothing_about_its_files(folder: Path, tmp_path: Path) -> None:
+    (folder / "by-keccak" / KECCAK).unlink()
+    (folder / "by-keccak" / KECCAK).mkdir()
+    source, gone = FolderSource(folder), FolderSource(tmp_path / "nowhere")
+    for attempt in (
+        lambda: source.document(KECCAK),
+        lambda: gone.fetch(SHA256, ENOUGH),
+    ):
+        with pytest.raises(ArtifactError, match="can't be read from") as caught:
+            attempt()
+        assert caught.value.code == "artifact-unreachable"
+    assert not (tmp_path / "nowhere").exists(), "it is only read"
 
 
 def test_a_folder_refuses_a_damaged_file(folder: Path) -> None:
@@ -116,7 +131,7 @@ def test_a_coordinator_is_asked_once_and_its_copy_can_be_discarded() -> None:
         assert not path.exists()
         assert source.document(KECCAK) == DATA
         assert asked[1:] == [f"/v1/artifacts/by-keccak/{KECCAK}"]
-    assert not path.parent.exists()
+    assert not path.parent.parent.exists()
 
 
 def test_what_a_coordinator_sends_is_hashed() -> None:
@@ -125,7 +140,7 @@ def test_what_a_coordinator_sends_is_hashed() -> None:
             with pytest.raises(ArtifactError) as caught:
                 attempt()
             assert caught.value.code == "artifact-damaged"
-        assert [path.name for path in source._folder.iterdir()] == ["document.part"]
+        assert not list(source._store.incoming.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -183,7 +198,7 @@ def test_a_broken_transfer_continues_where_it_broke(tmp_path: Path) -> None:
         server.break_after = [1000, 5000]
         source = CoordinatorSource(
             server.url,
-            folder=tmp_path,
+            store=FolderStore(tmp_path),
             moved=lambda *moved: seen.append(moved),
             sleep=lambda seconds: None,
         )
@@ -199,12 +214,12 @@ def test_a_later_process_and_another_source_continue_a_part(tmp_path: Path) -> N
     with FileServer({SHA256: DATA}) as first, FileServer({SHA256: DATA}) as second:
         first.break_after = [7000]
         with (
-            CoordinatorSource(first.url, folder=tmp_path, retry_timeout=0) as source,
+            CoordinatorSource(first.url, store=FolderStore(tmp_path), retry_timeout=0) as source,
             pytest.raises(ArtifactError) as caught,
         ):
             source.fetch(SHA256, ENOUGH)
         assert caught.value.code == "artifact-unreachable"
-        with CoordinatorSource(second.url, folder=tmp_path) as source:
+        with CoordinatorSource(second.url, store=FolderStore(tmp_path)) as source:
             assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
         assert second.ranges == ["bytes=7000-"]
 
@@ -213,40 +228,49 @@ def test_a_later_process_and_another_source_continue_a_part(tmp_path: Path) -> N
     "part", [b"another file", DATA[:500] + b"!", DATA + b"more", DATA[:-1] + b"!"], ids=len
 )
 def test_a_part_of_another_file_is_fetched_again(tmp_path: Path, part: bytes) -> None:
-    (tmp_path / f"{SHA256}.part").write_bytes(part)
+    FolderStore(tmp_path).unfinished_path(SHA256).write_bytes(part)
     with (
         FileServer({SHA256: DATA}) as server,
-        CoordinatorSource(server.url, folder=tmp_path, sleep=lambda seconds: None) as source,
+        CoordinatorSource(server.url, store=FolderStore(tmp_path), sleep=lambda seconds: None) as source,
     ):
         assert source.fetch(SHA256, 2 * ENOUGH).read_bytes() == DATA
 
 
 def test_a_part_that_is_whole_is_not_fetched(tmp_path: Path) -> None:
-    (tmp_path / f"{SHA256}.part").write_bytes(DATA)
+    FolderStore(tmp_path).unfinished_path(SHA256).write_bytes(DATA)
     with (
         FileServer({SHA256: DATA}) as server,
-        CoordinatorSource(server.url, folder=tmp_path) as source,
+        CoordinatorSource(server.url, store=FolderStore(tmp_path)) as source,
     ):
         assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
         assert server.ranges == []
 
 
 def test_a_server_without_ranges_sends_all_again(tmp_path: Path) -> None:
-    (tmp_path / f"{SHA256}.part").write_bytes(DATA[:500])
+    FolderStore(tmp_path).unfinished_path(SHA256).write_bytes(DATA[:500])
     with (
         FileServer({SHA256: DATA}, ranges=False) as server,
-        CoordinatorSource(server.url, folder=tmp_path) as source,
+        CoordinatorSource(server.url, store=FolderStore(tmp_path)) as source,
     ):
         assert source.fetch(SHA256, ENOUGH).read_bytes() == DATA
         assert server.ranges == ["bytes=500-"]
 
 
+def test_a_file_that_is_missing_leaves_no_part(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    with FileServer({}) as server, CoordinatorSource(server.url, store=store) as source:
+        with pytest.raises(ArtifactError) as caught:
+            source.fetch(SHA256, ENOUGH)
+        assert caught.value.code == "artifact-missing"
+    assert store.unfinished() == {}
+
+
 def test_a_lying_server_leaves_no_part(tmp_path: Path) -> None:
     with (
         FileServer({SHA256: DATA[:-1] + b"!"}) as server,
-        CoordinatorSource(server.url, folder=tmp_path) as source,
+        CoordinatorSource(server.url, store=FolderStore(tmp_path)) as source,
         pytest.raises(ArtifactError) as caught,
     ):
         source.fetch(SHA256, ENOUGH)
     assert caught.value.code == "artifact-damaged"
-    assert list(tmp_path.iterdir()) == []
+    assert FolderStore(tmp_path).unfinished() == {}

@@ -24,7 +24,7 @@ from folkmoot.artifacts.inventory import Anchored
 from folkmoot.artifacts.mirror import Copied, Copier, MirrorFolder
 from folkmoot.artifacts.sources import SPARE, CoordinatorSource, FolderSource, SeveralSources
 from folkmoot.artifacts.states import RebuildingSource, fetch_state
-from folkmoot.errors import ArtifactError, LocalError
+from folkmoot.errors import ArtifactError, StoreError
 from folkmoot.protocol import next_state
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.packing import largest, pack
@@ -131,7 +131,7 @@ def failure(source: RebuildingSource, sha256: str) -> ArtifactError:
 
 
 def temporary(source: RebuildingSource) -> set[str]:
-    return set() if source._folder is None else {path.name for path in Path(source._folder.name).iterdir()}
+    return set() if source._store is None else {path.name for path in source._store.root.glob("??/*")}
 
 
 def test_a_state_is_made_again_over_several_rounds_and_removed_when_it_is_not_needed(past: Past) -> None:
@@ -168,11 +168,11 @@ def test_a_full_disk_is_said_and_leaves_no_part(past: Past) -> None:
     for write in (lambda: source.fetch(past.states[3], SIZE), lambda: source.keep(state)):
         resource.setrlimit(resource.RLIMIT_FSIZE, (SIZE // 2, most))
         try:
-            with pytest.raises(LocalError) as full:
+            with pytest.raises(StoreError) as full:
                 write()
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        assert full.value.code == "state-disk"
+        assert full.value.code == "store-full"
         assert temporary(source) == set()
 
 
@@ -372,7 +372,7 @@ def test_a_state_of_the_chain_is_had_wherever_it_is(past: Past) -> None:
 def mirrored(past: Past, to: Path, rounds: dict[int, Artifacts], *spare: int) -> dict[int, Copied]:
     """Copy rounds from the folder of the past into a folder that has the first state."""
     mirror = MirrorFolder(to)
-    mirror.add(past.place(past.states[0]), past.states[0])
+    mirror.put_file(past.place(past.states[0]))
     done = {}
     with Copier(mirror, FolderSource(past.folder)) as copier:
         for number, one in rounds.items():

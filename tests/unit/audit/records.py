@@ -25,17 +25,24 @@ DEPLOYMENT = Deployment(
     chain_id=31337,
     block=1,
     genesis_hash="0x" + "01" * 32,
+    parent=None,
     **{role: factories.account(f"contract {role}").address for role in CONTRACTS},
 )
 
 LIMITS = Limits(
-    address=factories.account("contract limits").address,
-    code=b"",
     bounds=Bounds(
-        max_reward=10**24, min_bond=0, max_min_stake=10**24, min_commit_window=0, min_challenge_window=0
+        max_reward=10**24,
+        min_bond=0,
+        max_min_stake=10**24,
+        min_commit_window=0,
+        min_challenge_window=0,
+        min_interval=0,
     ),
     verifier=ZERO_ADDRESS,
     max_windows=UNBONDING,
+    governance=DEPLOYMENT.timelock,
+    appoints=DEPLOYMENT.timelock,
+    listens_to=ZERO_ADDRESS,
     admission=ZERO_ADDRESS,
 )
 
@@ -45,8 +52,11 @@ STORAGE = Storage(
     manifest_hash=bytes(32),
     genesis_hash=bytes(32),
     vault=DEPLOYMENT.vault,
-    token=DEPLOYMENT.token,
     registry=DEPLOYMENT.registry,
+    policies_address=DEPLOYMENT.policies,
+    token=DEPLOYMENT.token,
+    rewards_ledger=DEPLOYMENT.ledger,
+    minter=DEPLOYMENT.rewards,
     ledger_head=Head(0, bytes(32)),
     next_round=1,
     current_policy=1,
@@ -55,6 +65,7 @@ STORAGE = Storage(
     rounds={},
     policies={},
     claimable={},
+    settled={},
     versions={},
     active=None,
     vault_token=DEPLOYMENT.token,
@@ -96,7 +107,7 @@ class Script:
         self.logs = 0
         self.transactions: dict[bytes, Transaction] = {}
         for contract in CONTRACTS:
-            if contract in ("vault", *JUDGES, "arbiter"):  # their constructors emit nothing
+            if contract in ("vault", "rewards", *JUDGES, "arbiter"):  # their constructors emit nothing
                 continue
             self.block(0)
             self.add(MinDelayChange if contract == "timelock" else RoleGranted, contract, **_first(contract))

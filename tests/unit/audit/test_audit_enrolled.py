@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from folkmoot.audit.ledger_state import CancelReason
 from folkmoot.ledger.admission import LeaveReason
 from folkmoot.ledger.events import CommitsClosed, Left
+from folkmoot.ledger.replay import CancelReason
 from folkmoot.protocol.places import EVERYBODY, has_place, seed_of
 from folkmoot.rpc.client import Phase
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, VERIFIER

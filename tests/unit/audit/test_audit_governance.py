@@ -34,6 +34,7 @@ from folkmoot.ledger.events import (
     RoleGranted,
     TimelockChange,
     VersionActivated,
+    VersionRecalled,
     VoteCast,
     VotingDelaySet,
     VotingPeriodSet,
@@ -351,6 +352,12 @@ def view_of(moot: Moot, assembly: Assembly) -> dict[int, ProposalView]:
     [
         (lambda m: m.add(VersionActivated, "registry", version=1, report_hash=REPORT), "activate"),
         (lambda m: m.add(VersionActivated, "registry", version=2, report_hash=REPORT), "activate"),
+        (
+            lambda m: m.add(
+                VersionRecalled, "registry", version=1, report_hash=REPORT, has_active=False, active=0
+            ),
+            "recall",
+        ),
         (
             lambda m: m.add(CoordinatorAppointed, "ledger", previous=ADA, coordinator=BEN),
             "appointCoordinator",

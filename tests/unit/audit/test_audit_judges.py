@@ -229,7 +229,7 @@ def test_our_arbiter_acts_only_on_what_its_judges_said() -> None:
     play.postpone(1, until, said=True)
     play.report(1, verifier=DEPLOYMENT.arbiter)
     said = play.add(FraudProven, "fraud_proofs", round=1, challenger=BEN, lie=0, place=3)
-    assert play.replayed().rounds[1].judgment == said
+    assert play.replayed().judgments[1] == said
 
 
 @pytest.mark.parametrize(

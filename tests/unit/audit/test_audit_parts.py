@@ -13,14 +13,12 @@ import pytest
 from eth_utils.crypto import keccak
 
 from folkmoot.audit.audit import Summary
-from folkmoot.audit.endpoints import compare_histories, differences
 from folkmoot.audit.entries import EntryCounts
 from folkmoot.audit.failure import Subject, mismatch, require, shown
-from folkmoot.audit.history import Block, VersionView
+from folkmoot.audit.governance import check_registry, check_roles, designed_roles
+from folkmoot.audit.history import Block, VersionView, compare_histories, differences
 from folkmoot.audit.policies import check_policies
-from folkmoot.audit.registry import check_registry
 from folkmoot.audit.report import rows, shown_progress
-from folkmoot.audit.roles import check_roles, designed_roles
 from folkmoot.chain.terms import Bounds
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import (
@@ -28,9 +26,11 @@ from folkmoot.ledger.events import (
     RoleGranted,
     RoleRevoked,
     VersionActivated,
+    VersionRecalled,
     VersionRegistered,
 )
 from folkmoot.ledger.packaged import is_runtime_of
+from folkmoot.ledger.releases import Releases
 from folkmoot.protocol.policy import Policy
 from tests import factories
 from tests.unit.audit.records import ADA, BEN, DEPLOYMENT, GENESIS_TIME, LIMITS, Script
@@ -63,7 +63,7 @@ def test_other_code_is_not(other: bytes) -> None:
 def test_policies_are_numbered_without_gaps_and_stored_as_announced() -> None:
     script, policy = Script(), factories.policy()
     for number in (1, 2):
-        script.block().add(PolicyAdded, "ledger", policy_id=number, policy=policy)
+        script.block().add(PolicyAdded, "policies", policy_id=number, policy=policy)
     assert check_policies(script.history(policies={1: policy, 2: policy}, current_policy=2)) == {
         1: policy,
         2: policy,
@@ -73,12 +73,12 @@ def test_policies_are_numbered_without_gaps_and_stored_as_announced() -> None:
         check_policies(script.history(policies={1: policy, 2: other}, current_policy=2))
     with pytest.raises(AuditFailure, match="newest policy"):
         check_policies(script.history(policies={1: policy, 2: policy}, current_policy=3))
-    script.block().add(PolicyAdded, "ledger", policy_id=4, policy=policy)
+    script.block().add(PolicyAdded, "policies", policy_id=4, policy=policy)
     with pytest.raises(AuditFailure, match=r"number of the policy.*Expected: 3. Found: 4"):
         check_policies(script.history(policies={1: policy, 2: policy}, current_policy=4))
 
 
-ALLOWED = factories.policy(bond=200, reward=50, min_stake=10, verifier=LIMITS.verifier)
+ALLOWED = factories.policy(bond=200, reward=50, min_stake=10, interval=30, verifier=LIMITS.verifier)
 """A policy at the limits of `_BOUNDS`."""
 _BOUNDS = Bounds(
     max_reward=50,
@@ -86,13 +86,14 @@ _BOUNDS = Bounds(
     max_min_stake=10,
     min_commit_window=ALLOWED.commit_window,
     min_challenge_window=ALLOWED.challenge_window,
+    min_interval=ALLOWED.interval,
 )
 _WINDOWS = ALLOWED.commit_window + ALLOWED.anchor_window + ALLOWED.challenge_window
 
 
 def checked(policy: Policy) -> None:
     script = Script()
-    script.block().add(PolicyAdded, "ledger", policy_id=1, policy=policy)
+    script.block().add(PolicyAdded, "policies", policy_id=1, policy=policy)
     limits = replace(LIMITS, bounds=_BOUNDS, max_windows=_WINDOWS)
     check_policies(script.history(policies={1: policy}, current_policy=1, limits=limits))
 
@@ -119,6 +120,8 @@ def checked(policy: Policy) -> None:
         ({"anchor_window": 0}, "anchor window"),
         ({"challenge_window": ALLOWED.challenge_window - 1}, "challenge window"),
         ({"anchor_window": ALLOWED.anchor_window + 1}, "windows together"),
+        ({"interval": _WINDOWS + 1}, "interval"),
+        ({"interval": 29}, "interval"),
         ({"verifier": ADA}, "verifier"),
         ({"min_sum_squares": ALLOWED.max_sum_squares + 1}, "min sum squares"),
         ({"steps": 1}, "steps"),
@@ -129,7 +132,7 @@ def checked(policy: Policy) -> None:
     ],
 )
 def test_a_policy_beyond_a_limit_is_named(changes: dict[str, Any], what: str) -> None:
-    checked(ALLOWED)
+    checked(replace(ALLOWED, interval=_WINDOWS))
     checked(replace(ALLOWED, rule="multi_krum", max_contributors=32, rate=4096, momentum=1024))
     with pytest.raises(AuditFailure) as caught:
         checked(replace(ALLOWED, **changes))
@@ -152,14 +155,21 @@ class Registered(Play):
         self.play(1)
         self.finalize(1)
 
+    def activate(self, version: int) -> None:
+        self.add(VersionActivated, "registry", version=version, report_hash=b"\1" * 32)
+
+    def recall(self, version: int, *, has_active: bool = False, active: int = 0) -> None:
+        fields = {"version": version, "report_hash": bytes(32), "has_active": has_active, "active": active}
+        self.add(VersionRecalled, "registry", **fields)
+
     def register(self, **wrong: Any) -> None:
         fields = {"version": 1, "parent": 0, "state_root": root(1)}
         self.add(VersionRegistered, "registry", **{**fields, **wrong})
 
-    def checked(self, **storage: Any) -> tuple[int, bytes] | None:
+    def checked(self, standing: int = 0, standing_of_0: int = 0, **storage: Any) -> Releases:
         right = {
-            0: VersionView(0, GENESIS_TIME, GENESIS_ROOT),
-            1: VersionView(0, self.times[self.number], root(1)),
+            0: VersionView(0, GENESIS_TIME, GENESIS_ROOT, standing_of_0),
+            1: VersionView(0, self.times[self.number], root(1), standing),
         }
         history = self.history(**{"versions": right, **storage})
         return check_registry(history, self.replayed())
@@ -168,11 +178,11 @@ class Registered(Play):
 def test_each_final_round_is_a_version_and_one_is_active() -> None:
     play = Registered()
     play.register()
-    assert play.checked() is None
+    assert play.checked().active is None
     play.add(VersionActivated, "registry", version=1, report_hash=b"\1" * 32)
-    assert play.checked(active=(1, b"\1" * 32)) == (1, b"\1" * 32)
+    assert play.checked(1, active=(1, b"\1" * 32)).active == (1, b"\1" * 32)
     with pytest.raises(AuditFailure, match="he active version"):
-        play.checked(active=(0, b"\1" * 32))
+        play.checked(1, active=(0, b"\1" * 32))
     with pytest.raises(AuditFailure, match="Round 1: the stored version"):
         play.checked(
             versions={0: VersionView(0, GENESIS_TIME, GENESIS_ROOT), 1: VersionView(0, 5, root(1))},
@@ -189,9 +199,18 @@ def test_each_final_round_is_a_version_and_one_is_active() -> None:
         (lambda p: p.register(state_root=bytes(32)), "the state root of the version"),
         (lambda p: p.block() and p.register(), "the transaction of the registration"),
         (lambda p: (p.register(), p.register()), "an earlier registration"),
+        (lambda p: p.activate(9), "a version that exists"),
+        (lambda p: p.recall(9), "a version that exists"),
+        (lambda p: (p.register(), p.recall(1)), "a version that was active"),
+        (lambda p: (p.activate(0), p.recall(0), p.recall(0)), "a version that is not recalled"),
+        (lambda p: (p.activate(0), p.recall(0), p.activate(0)), "a version that is not recalled"),
         (
-            lambda p: p.add(VersionActivated, "registry", version=9, report_hash=bytes(32)),
-            "a version that exists",
+            lambda p: (p.activate(0), p.recall(0, has_active=True)),
+            "whether a version is active after the recall",
+        ),
+        (
+            lambda p: (p.register(), p.activate(0), p.activate(1), p.recall(1, has_active=True, active=1)),
+            "the version that is active after the recall",
         ),
     ],
 )
@@ -201,6 +220,20 @@ def test_a_wrong_version_is_named(run: Callable[[Registered], Any], what: str) -
     with pytest.raises(AuditFailure) as caught:
         play.checked()
     assert caught.value.details["what"] == what
+
+
+def test_a_recall_brings_the_earlier_version_back() -> None:
+    play = Registered()
+    play.register()
+    play.activate(0)
+    play.activate(1)
+    play.recall(1, has_active=True)
+    found = play.checked(2, standing_of_0=1, active=(0, b"\1" * 32))
+    assert (found.active, found.recalled) == ((0, b"\1" * 32), {1: bytes(32)})
+    with pytest.raises(AuditFailure, match="Round 1: the stored version"):
+        play.checked(1, standing_of_0=1, active=(0, b"\1" * 32))
+    with pytest.raises(AuditFailure, match="he active version"):
+        play.checked(2, standing_of_0=1, active=(1, b"\1" * 32))
 
 
 # Roles
@@ -274,7 +307,7 @@ def test_the_most_telling_difference_comes_first() -> None:
     assert what == f"event {one.events[-1].log_index} of block {one.events[-1].block}"
     assert (expected, found) == (one.events[-1].name, None)
     altered = replace(one, events=(*one.events[:-1], replace(one.events[-1], account=BEN)))
-    assert next(differences(one, altered))[0].startswith("the account of event 0 of block 5 (RoleGranted in")
+    assert next(differences(one, altered))[0].startswith("the account of event 0 of block 6 (RoleGranted in")
     late = replace(one, times={**one.times, 1: 7})
     assert next(differences(one, late))[0] == "the block times"
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.code import Creation
-from folkmoot.audit.rewards import check_rewards, check_supply, expected_rewards
+from folkmoot.audit.rewards import check_rewards, check_supply
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.events import RewardClaimed, RewardCredited, RoundSettled
 from tests.unit.audit.records import ADA, BEN, CLEO, COORDINATOR, DEPLOYMENT, NOBODY, Script, transfer
 from tests.unit.audit.test_audit_rounds import POLICY, Play
 
-SIXTH = POLICY.reward // 6
-THIRD = POLICY.reward // 3
+EIGHTH = POLICY.reward // 8
+QUARTER = POLICY.reward // 4
 
 
 def settled(*rewards: tuple[str, int], weights: tuple[int, ...] = (1, 0, 2), claim: int = 0) -> Play:
@@ -28,50 +28,44 @@ def settled(*rewards: tuple[str, int], weights: tuple[int, ...] = (1, 0, 2), cla
     play.finalize(1)
     play.block()
     for who, amount in rewards:
-        play.add(RewardCredited, "ledger", round=1, contributor=who, amount=amount)
-    play.add(RoundSettled, "ledger", round=1)
+        play.add(RewardCredited, "rewards", round=1, contributor=who, amount=amount)
+    play.add(RoundSettled, "rewards", round=1)
     if claim:
         play.block()
-        play.add(RewardClaimed, "ledger", account=CLEO, amount=claim)
+        play.add(RewardClaimed, "rewards", account=CLEO, amount=claim)
         transfer(play, NOBODY, CLEO, claim)
     return play
 
 
-def test_a_reward_follows_the_weights_and_leaves_the_coordinator_out() -> None:
-    assert expected_rewards(10, [ADA, BEN, CLEO], [1, 0, 2], COORDINATOR) == {ADA: 1, CLEO: 3}
-    assert expected_rewards(10, [ADA, COORDINATOR, CLEO], [1, 0, 2], COORDINATOR) == {ADA: 2, CLEO: 5}
-    assert expected_rewards(10, [ADA, COORDINATOR], [1, 2], COORDINATOR) == {ADA: 5}
-    assert expected_rewards(10, [COORDINATOR], [1], COORDINATOR) == {}
-    assert expected_rewards(0, [ADA], [1], COORDINATOR) == {}
-
-
 def test_right_rewards_pass() -> None:
-    play = settled((ADA, SIXTH), (CLEO, THIRD), claim=THIRD)
-    history = play.history(claimable={ADA: SIXTH, CLEO: 0})
-    assert check_rewards(history, play.replayed()) == THIRD
+    play = settled((ADA, EIGHTH), (CLEO, QUARTER), claim=QUARTER)
+    history = play.history(claimable={ADA: EIGHTH, CLEO: 0}, settled={1: True})
+    assert check_rewards(history, play.replayed()) == QUARTER
+    with pytest.raises(AuditFailure, match="whether the rewards are settled"):
+        check_rewards(play.history(claimable={ADA: EIGHTH, CLEO: 0}, settled={1: False}), play.replayed())
 
 
 @pytest.mark.parametrize(
     ("play", "claimable", "what"),
     [
-        (settled((ADA, SIXTH + 1), (CLEO, THIRD)), {}, "the reward"),
-        (settled((ADA, SIXTH), (BEN, 1)), {}, "the reward"),
-        (settled((ADA, SIXTH)), {}, "the rewarded contributors"),
+        (settled((ADA, EIGHTH + 1), (CLEO, QUARTER)), {}, "the reward"),
+        (settled((ADA, EIGHTH), (BEN, 1)), {}, "the reward"),
+        (settled((ADA, EIGHTH)), {}, "the rewarded contributors"),
         (
-            settled((ADA, SIXTH), (CLEO, THIRD), claim=5),
+            settled((ADA, EIGHTH), (CLEO, QUARTER), claim=5),
             {},
             "the claimed rewards",
         ),
         (
-            settled((ADA, SIXTH), (CLEO, THIRD)),
-            {ADA: SIXTH, CLEO: 0},
+            settled((ADA, EIGHTH), (CLEO, QUARTER)),
+            {ADA: EIGHTH, CLEO: 0},
             "what can be claimed",
         ),
     ],
 )
 def test_a_wrong_reward_is_named(play: Play, claimable: dict[str, int], what: str) -> None:
     with pytest.raises(AuditFailure) as caught:
-        check_rewards(play.history(claimable=claimable), play.replayed())
+        check_rewards(play.history(claimable=claimable, settled={1: True}), play.replayed())
     assert caught.value.details["what"] == what
 
 
@@ -82,7 +76,7 @@ def test_a_reward_without_a_settlement_is_named(number: int, what: str) -> None:
     play = Play()
     play.play(1)
     play.block()
-    play.add(RewardCredited, "ledger", round=number, contributor=ADA, amount=5)
+    play.add(RewardCredited, "rewards", round=number, contributor=ADA, amount=5)
     with pytest.raises(AuditFailure) as caught:
         check_rewards(play.history(), play.replayed())
     assert caught.value.details["what"] == what
@@ -94,7 +88,7 @@ def test_a_reward_outside_of_its_settlement_is_named() -> None:
     play.finalize(1)
     play.settle(1)
     play.block()
-    play.add(RewardCredited, "ledger", round=1, contributor=ADA, amount=POLICY.reward // 2)
+    play.add(RewardCredited, "rewards", round=1, contributor=ADA, amount=POLICY.reward // 2)
     with pytest.raises(AuditFailure, match="the settlement of the reward"):
         check_rewards(play.history(), play.replayed())
 
@@ -118,7 +112,7 @@ def test_right_supply_passes() -> None:
         lambda s: transfer(s, ADA, DEPLOYMENT.vault, 40),
         lambda s: transfer(s, DEPLOYMENT.vault, NOBODY, 10),
         lambda s: (
-            s.add(RewardClaimed, "ledger", account=BEN, amount=7),
+            s.add(RewardClaimed, "rewards", account=BEN, amount=7),
             transfer(s, NOBODY, BEN, 7),
         ),
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from folkmoot.audit.ledger_state import CancelReason, Ledger, Round
+from folkmoot.audit.ledger_state import Ledger
 from folkmoot.audit.rounds import check_rounds, replay
 from folkmoot.audit.stakes import fold_stakes
 from folkmoot.errors import AuditFailure
@@ -34,10 +34,12 @@ from folkmoot.ledger.events import (
     Staked,
     UpdatesCommitted,
 )
+from folkmoot.ledger.replay import CancelReason, Round
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.places import EVERYBODY, has_place, seed_of
 from folkmoot.protocol.policy import Policy
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.rpc.client import Basis, Draw, Head, Phase, RoundView
 from tests import factories
 from tests.unit.audit.records import (
@@ -90,7 +92,7 @@ class Play(Script):
         self.basis = GENESIS_TIME, VAULT_CREATED.hash
         self.policies = {1: policy}
         self.block()
-        self.add(PolicyAdded, "ledger", policy_id=1, policy=policy)
+        self.add(PolicyAdded, "policies", policy_id=1, policy=policy)
         self.add(CoordinatorAppointed, "ledger", previous=NOBODY, coordinator=COORDINATOR)
         stake(self, COORDINATOR, BONDED)
         for who in (ADA, BEN, CLEO):
@@ -142,12 +144,20 @@ class Play(Script):
         fields = {"round": number, "first": 0, "bundle_hash": bytes(32), "entries": entries}
         self.add(UpdatesCommitted, "ledger", **{**fields, **wrong})
 
-    def anchor(self, number: int, weights: tuple[int, ...] = (1, 1), wait: int = 100, **wrong: Any) -> None:
+    def anchor(
+        self,
+        number: int,
+        weights: tuple[int, ...] = (1, 1),
+        wait: int = 100,
+        pays: tuple[int, ...] = (),
+        **wrong: Any,
+    ) -> None:
         self.block(wait)
         fields = {
             "round": number,
             "anchor": AnchorRecord(
                 weights=weights,
+                pays=pays,
                 delivered=2 ** len(weights) - 1,
                 mean_root=b"\3" * 32,
                 state_root=root(number),
@@ -177,7 +187,7 @@ class Play(Script):
 
     def settle(self, number: int) -> None:
         self.block()
-        self.add(RoundSettled, "ledger", round=number)
+        self.add(RoundSettled, "rewards", round=number)
 
     def report(
         self,
@@ -264,12 +274,12 @@ def test_a_slashed_round_takes_everything_above_with_it() -> None:
     assert (found.head, found.pending, found.length) == (1, 1, 2)
     assert [r.phase.name for r in found.rounds.values()] == ["ANCHORED", "SLASHED", "CANCELLED", "CANCELLED"]
     assert [r.voided for r in found.rounds.values()] == [False, True, True, True]
-    assert [r.position for r in found.rounds.values()] == [1, 2, 3, 0]
+    assert [found.positions.get(number, 0) for number in found.rounds] == [1, 2, 3, 0]
     play.release(3)
     play.play(5, base=1)
     found = play.replayed()
-    assert found.rounds[3].released is not None
-    assert (found.rounds[5].position, found.head, found.pending) == (2, 5, 2)
+    assert found.rounds[3].cancellation is not None
+    assert (found.positions[5], found.head, found.pending) == (2, 5, 2)
 
 
 def wrong_open(**fields: Any) -> Callable[[Play], None]:
@@ -364,6 +374,7 @@ PLAYED: Callable[[Play], Any] = methodcaller("play", 1)
         (breach(OPENED, COMMITTED, lambda p: p.anchor(1, (1,))), "the number of weights"),
         (breach(OPENED, COMMITTED, lambda p: p.anchor(1, (0, 0))), "the sum of weights"),
         (breach(OPENED, COMMITTED, lambda p: p.anchor(1, (1, 16_843_009))), "the sum of weights"),
+        (breach(OPENED, COMMITTED, lambda p: p.anchor(1, pays=(1, 1))), "the number of pays"),
         (breach(OPENED, COMMITTED, lambda p: p.anchor(1, challenge_deadline=1)), "the challenge deadline"),
         (breach(PLAYED, lambda p: p.anchor(1)), "the phase"),
         (breach(PLAYED, lambda p: p.finalize(1, wait=199)), "the time of the finality"),
@@ -536,7 +547,7 @@ def test_a_crowd_that_came_after_the_basis_draws_nobody() -> None:
     play.open(2, base=1)
     play.draw(2, EVERYBODY)
     play.commit(2, ADA, BEN, CLEO)
-    assert play.replayed().rounds[2].quota == EVERYBODY
+    assert play.replayed().quota == EVERYBODY
 
 
 def test_a_quota_needs_no_luck() -> None:
@@ -550,7 +561,7 @@ def test_a_quota_needs_no_luck() -> None:
     play.draw(3, 26)
     stake(play, ADA, 1, before=20)
     assert not has_place(10**20, 2**120 - 1, ADA, 1)
-    assert play.replayed().rounds[3].quota == 26  # 40 enrolled, 4/3 of it for two places
+    assert play.replayed().quota == 26  # 40 enrolled, 4/3 of it for two places
 
 
 @pytest.mark.parametrize(
@@ -590,7 +601,24 @@ def test_a_new_basis_needs_no_anchor_if_the_last_one_is_old() -> None:
     play.basis = play.now, event.block_hash
     play.open(1)
     play.draw(1, 20)
-    assert play.replayed().rounds[1].quota == 20
+    assert play.replayed().quota == 20
+
+
+@pytest.mark.parametrize(("early", "found"), [(0, None), (1, "the time of the redraw")])
+def test_n7_a_draw_stays_for_an_unbonding_period(early: int, found: str | None) -> None:
+    """The places of a cancelled round are those of the next."""
+    play = crowd()
+    play.draw(2, 20)
+    play.block(1)
+    kept_until = play.basis[0] + play.history().storage.unbonding_period
+    play.number += 300
+    play.times[play.number] = kept_until - early
+    event = play.add(Redrawn, "vault", total=30)
+    play.basis = play.now, event.block_hash
+    if found:
+        assert refused(play)["what"] == found
+    else:
+        play.replayed()
 
 
 @pytest.mark.parametrize(
@@ -610,7 +638,7 @@ def test_no_places_are_drawn_in_a_closed_federation() -> None:
     play = Play(CROWD, closed=True)
     play.open(1)
     play.commit(1, ADA, BEN, CLEO)
-    assert play.replayed().rounds[1].quota == 0
+    assert play.replayed().quota == 0
     play.commit(1, COORDINATOR, first=3)
     assert refused(play)["what"] == "the number of entries"
 
@@ -629,7 +657,7 @@ def test_the_coordinator_needs_no_more_than_the_minimum_stake() -> None:
     play = Play()
     play.open(1)
     play.commit(1, COORDINATOR)
-    assert play.replayed().rounds[1].contributors == {COORDINATOR}
+    assert play.replayed().rounds[1].contributors == {COORDINATOR: 0}
 
 
 def stored(ledger: Ledger) -> dict[int, RoundView]:
@@ -647,7 +675,6 @@ def stored(ledger: Ledger) -> dict[int, RoundView]:
         0,
         NOBODY,
         0,
-        False,
         0,
         bytes(32),
         bytes(32),
@@ -664,7 +691,6 @@ def stored(ledger: Ledger) -> dict[int, RoundView]:
         challenge_deadline=found.anchored.challenge_deadline,
         coordinator=COORDINATOR,
         base=0,
-        settled=False,
         position=1,
         header_hash=b"\1" * 32,
         entries_hash=bytes(32),
@@ -715,3 +741,42 @@ def test_events_of_other_contracts_change_no_round() -> None:
     play.add(Staked, "token", account=ADA, payer=ADA, amount=1)
     assert DEPLOYMENT.token
     assert play.replayed().rounds[1].phase == Phase.ANCHORED
+
+
+def test_a_round_that_opens_before_its_policys_interval_is_over_is_named() -> None:
+    def opened_on_another(interval: int) -> Play:
+        play = Play(replace(POLICY, interval=interval))
+        play.play(1)
+        play.open(2, base=1)
+        return play
+
+    rounds = opened_on_another(0).replayed().rounds
+    waited = rounds[2].opened_at - rounds[1].opened_at
+    opened_on_another(waited).replayed()
+    assert refused(opened_on_another(waited + 1))["what"] == "the time of the opening"
+
+
+@pytest.mark.parametrize(
+    ("weights", "pays", "what"),
+    [
+        ((1, 0), (FULL_PAY, 0), ""),
+        ((1, 1), (1, 2), ""),
+        ((1, 1), (), "the number of pays"),
+        ((1, 1), (1, 1, 1), "the number of pays"),
+        ((1, 1), (1, FULL_PAY + 1), "the pay of entry 1"),
+        ((1, 0), (1, 1), "the pay of entry 1"),
+    ],
+)
+def test_pays_are_those_that_the_ledger_takes(
+    weights: tuple[int, ...], pays: tuple[int, ...], what: str
+) -> None:
+    play = Play(replace(POLICY, rule="clamped_mean"))
+    play.open(1)
+    play.commit(1, ADA, BEN)
+    play.anchor(1, weights, pays=pays)
+    if not what:
+        assert play.replayed().rounds[1].known_anchor.pays == pays
+        return
+    with pytest.raises(AuditFailure) as failure:
+        play.replayed()
+    assert failure.value.details["what"] == what

@@ -13,11 +13,11 @@ import pytest
 
 from folkmoot.artifacts.sources import FolderSource
 from folkmoot.audit.files import Files
-from folkmoot.audit.ledger_state import Round
 from folkmoot.audit.remaining import check_remaining
 from folkmoot.errors import AuditFailure
 from folkmoot.ledger.entries import UpdateCommitted
 from folkmoot.ledger.events import AnchorRecord, RoundAnchored, RoundOpened
+from folkmoot.ledger.replay import Round
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.hashing import keccak, sha256_hex
 from folkmoot.protocol.merkle import MEAN, leaf_hashes, tree
@@ -88,6 +88,7 @@ class Expired:
         opened: dict[str, Any] = dict.fromkeys(
             (field.name for field in fields(RoundOpened) if field.name not in PLACE), 0
         )
+        opened |= {"round": 1, "policy_id": 1, "base_state_root": self.world.header.base_state_root}
         commits = [
             UpdateCommitted(
                 **PLACE,
@@ -101,9 +102,8 @@ class Expired:
             )
             for index, entry in enumerate(self.entries)
         ]
-        root = self.world.header.base_state_root
         replayed = Round(
-            1, 1, self.world.policy, 0, root, RoundOpened(**PLACE, **opened), 0, commits=commits,
+            RoundOpened(**PLACE, **opened), self.world.policy, commits=commits,
             anchored=RoundAnchored(**PLACE, round=1, anchor=AnchorRecord(**anchor), challenge_deadline=0),
         )  # fmt: skip
         files = Files(FolderSource(self.folder))

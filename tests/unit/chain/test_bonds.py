@@ -11,7 +11,7 @@ import pytest
 
 from folkmoot.chain import bonds
 from folkmoot.chain.bonds import least_bond, policy_warning, proof_gas
-from folkmoot.protocol.policy import ARBITER, NO_VERIFIER, Policy
+from folkmoot.protocol.policy import ARBITER, CLAMPED_MEAN, MEAN_SCALES, NO_VERIFIER, Policy
 from folkmoot.runtime.units import UNIT
 from tests.factories import policy
 
@@ -21,11 +21,11 @@ MEASURED = json.loads(
 
 
 def arbiter(**changes: Any) -> Policy:
-    return policy(**{"verifier": ARBITER, "rule": "guided_mean", **changes})
+    return policy(**{"verifier": ARBITER, "rule": "clamped_mean", **changes})
 
 
 @pytest.mark.parametrize("contributors", [50, 100])
-@pytest.mark.parametrize(("rule", "kind"), [("mean", ""), ("trimmed_mean", "trimmed, ")])
+@pytest.mark.parametrize(("rule", "kind"), [("mean", ""), ("clamped_mean", "clamped, ")])
 def test_the_gas_of_a_proof_is_about_what_was_measured(rule: str, kind: str, contributors: int) -> None:
     measured = int(MEASURED[f"proveMean, 1 M, {kind}{contributors}"])
     measured = max(measured, int(MEASURED["proveOuterStep, 1 M"]))
@@ -52,6 +52,23 @@ def test_without_gas_a_bond_is_what_the_ledger_asks_for() -> None:
     assert policy_warning(arbiter(reward=UNIT, bond=4 * UNIT), gas_price=0) is None
     low = policy_warning(arbiter(reward=UNIT, bond=4 * UNIT - 1), gas_price=0) or ""
     assert "The ledger refuses less than 4 rewards." in low
+
+
+@pytest.mark.parametrize(
+    ("rule", "width", "warned"), [(CLAMPED_MEAN, 2, True), (CLAMPED_MEAN, 4, False), ("mean", 2, False)]
+)
+def test_a_width_at_which_nothing_is_clamped_is_warned_of(rule: str, width: int, warned: bool) -> None:
+    said = (
+        policy_warning(arbiter(rule=rule, width=width, mean_scale=MEAN_SCALES[width], bond=50 * UNIT)) or ""
+    )
+    assert ("At width 2 the sum clamps nothing" in said) == warned
+
+
+def test_who_decides_about_a_root_share_is_said() -> None:
+    """At the largest share half of the weight; without the parameter nothing."""
+    said = policy_warning(arbiter(rule=CLAMPED_MEAN, parameters=(512,), bond=50 * UNIT)) or ""
+    assert "The root set gives out 50% of the weight" in said
+    assert "The root set" not in (policy_warning(arbiter(rule=CLAMPED_MEAN, bond=50 * UNIT)) or "")
 
 
 def test_a_policy_without_a_verifier_is_warned_of() -> None:
@@ -87,8 +104,8 @@ def test_a_check_of_another_distribution_gets_the_policy_and_what_is_assumed(
 
     monkeypatch.setattr(bonds, "entry_points", lambda group: [Point(check)])
     good = arbiter(reward=UNIT, bond=50 * UNIT)
-    assert policy_warning(good, gas_price=7, demand_deposit=8, dispute_deposit=9) == "Nobody likes it."
-    assert asked == [(good, {"gas_price": 7, "demand_deposit": 8, "dispute_deposit": 9})]
+    assert policy_warning(good, gas_price=7, demand_deposit=8) == "Nobody likes it."
+    assert asked == [(good, {"gas_price": 7, "demand_deposit": 8})]
     assert "Nobody" not in (policy_warning(arbiter(reward=UNIT, bond=0)) or ""), (
         "first the bond must be right"
     )

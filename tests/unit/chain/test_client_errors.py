@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 
 from folkmoot.audit.history import read_block
-from folkmoot.chain.client import chain_errors, check_deployment, connect_web3, endpoint_of
+from folkmoot.chain.client import check_deployment
+from folkmoot.chain.transactions.connection import chain_errors, connect_web3
 from folkmoot.errors import ChainError, RpcError, WrongChainError
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
 from folkmoot.rpc.client import Rpc
 from tests.http_servers import Handler, started
 
 KEY = "0123456789abcdef0123456789abcdef"
-DEPLOYMENT = Deployment(2, 1, **dict.fromkeys(CONTRACTS, "0x" + "11" * 20), genesis_hash="0x" + "ab" * 32)
+DEPLOYMENT = Deployment(
+    2, 1, parent=None, **dict.fromkeys(CONTRACTS, "0x" + "11" * 20), genesis_hash="0x" + "ab" * 32
+)
 
 
 class _Provider(ThreadingHTTPServer):
@@ -54,7 +57,7 @@ def provider() -> Iterator[_Provider]:
 def test_no_failure_of_web3_tells_the_key(provider: _Provider, status: int, answer: dict[str, Any]) -> None:
     provider.status, provider.answer = status, answer
     w3 = connect_web3(provider.url)
-    with pytest.raises(RpcError) as caught, chain_errors("the call", endpoint_of(w3)):
+    with pytest.raises(RpcError) as caught, chain_errors("the call"):
         w3.eth.get_block_number()
     _tells_no_key(caught.value)
 

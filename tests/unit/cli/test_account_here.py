@@ -29,5 +29,5 @@ def test_a_key_of_the_current_folder_is_listed_and_named_by_who_finds_none(
 
 
 def test_a_model_needs_somebody_who_has_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["model", "download", "--to", str(tmp_path / "m")]) == 1
+    assert run(["model", "--to", str(tmp_path / "m")]) == 1
     assert "Give --coordinator URL, or --artifacts with a mirror." in capsys.readouterr().err

@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from folkmoot.cli import main
-from folkmoot.cli.loading import SEPARATE, CommandTable
+from folkmoot.cli.loading import RENAMED, SEPARATE, CommandTable
 from folkmoot.errors import FolkmootError
 from tests.factories import PASSWORD
 
@@ -27,7 +27,10 @@ HEAVY = {
     *("web3", "torch", "flwr", "numpy", "sqlalchemy", "fastapi", "httpx", "eth_account", "numba"),
     *("eth_abi", "eth_utils", "pydantic"),
 }
-FRAME = {"folkmoot.cli", "folkmoot.cli.loading", "folkmoot.cli.main", "folkmoot.cli.output"}
+FRAME = {
+    *("folkmoot.cli", "folkmoot.cli.config_file", "folkmoot.cli.context", "folkmoot.cli.loading"),
+    *("folkmoot.cli.main", "folkmoot.cli.output"),
+}
 """Modules of the command line that are no command's."""
 
 
@@ -83,7 +86,7 @@ def test_the_version_loads_no_command() -> None:
                 *("client.signer", "client.signer.options", "folkmoot.cli.options"),
             },
         ),
-        (["superlink", "--help"], {"server.commands.superlink", "folkmoot.cli.options"}),
+        (["superlink", "--help"], {"server.commands.superlink"}),
     ],
     ids=["own", "group", "client", "server"],
 )
@@ -106,19 +109,17 @@ def test_the_help_begins_with_what_a_newcomer_needs(capsys: pytest.CaptureFixtur
         "Check",
         "Decide",
         "Operate",
-        "Local chain",
         "Options",
     ]
-    assert shown["Start here"] == ["run", "demo", "up", "join"]
+    assert shown["Start here"] == ["run", "demo", "up", "join", "federation"]
     table = main.command_table()
     listed = [name for panel in list(shown)[1:-1] for name in shown[panel]]
-    assert sorted(listed) == sorted(name for name in table if not table[name].hidden), "each one, once"
+    assert sorted(listed) == sorted(table), "each one, once"
     assert "Others" not in shown
     for panel, name in {
         "Check": "audit",
         "Decide": "vote",
         "Operate": "deploy",
-        "Local chain": "fund",
     }.items():
         assert name in shown[panel], name
 
@@ -144,7 +145,7 @@ def test_a_command_that_can_not_be_loaded_is_told_and_the_rest_works(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def register(table: CommandTable) -> None:
-        table.add("folkmoot.cli.not_there", "lost")
+        table.add("folkmoot.cli.not_there", "missing_part")
 
     class Point:
         name = "part"
@@ -153,13 +154,15 @@ def test_a_command_that_can_not_be_loaded_is_told_and_the_rest_works(
             return register
 
     monkeypatch.setattr(main, "entry_points", lambda group: [Point()])
-    warning = "warning: the command lost is missing: No module named 'folkmoot.cli.not_there'\n"
+    warning = "warning: the command missing_part is missing: No module named 'folkmoot.cli.not_there'\n"
     assert main.run(["--help"]) == 0
     printed = capsys.readouterr()
-    assert "finalize" in printed.out
+    assert "close" in printed.out
     assert printed.err == warning
-    assert main.run(["lost"]) == 2
-    assert capsys.readouterr().err == warning + "error: No such command 'lost'. See `folkmoot --help`.\n"
+    assert main.run(["missing_part"]) == 2
+    assert (
+        capsys.readouterr().err == warning + "error: No such command 'missing_part'. See `folkmoot --help`.\n"
+    )
     assert main.run(["vote", "--help"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -214,35 +217,42 @@ def test_every_command_takes_json_and_shows_an_example(name: str, command: click
             assert parameter.help, f"{name}: {parameter.name} has no help"
 
 
-def test_the_commands_are_all_there() -> None:
-    assert {name for name, _ in _all()} >= {
-        *(
-            "account new",
-            "account list",
-            "account show",
-            "account pending",
-            "deploy",
-            "stake",
-            "unstake",
-            "enrol",
-            "leave",
-            "withdraw",
-            "claim",
-        ),
-        *(
-            "delegate",
-            "balance",
-            "propose",
-            "vote",
-            "queue",
-            "execute",
-            "proposals",
-            "status",
-            "advance",
-            "why",
-            "release",
-        ),
-    }
+def test_an_old_name_prints_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["stake", "7", "--keystore", "ada.json"]) == 1
+    assert capsys.readouterr().err == (
+        "error: `folkmoot stake` is now `folkmoot enrol --stake`. "
+        "Run `folkmoot enrol --stake --help` for its options.\n"
+    )
+    assert main.run(["signer", "record", "raise", "7", "--json"]) == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["code"] == "renamed"
+    assert error["message"] == "`folkmoot signer record raise` is now `folkmoot signer restore --raise`."
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("vote 1 veto --reason no", "takes no --reason"),
+        ("model 1 --to a --fork b", "give --to or --fork"),
+        ("model 1 --account 0x1", "need --fork"),
+        ("model 1 --recalled", "needs --to or --fork"),
+    ],
+)
+def test_options_that_do_not_go_together(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(words.split()) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items(), ids=list(RENAMED))
+def test_a_new_name_exists_and_an_old_one_does_not(old: str, new: str) -> None:
+    commands = dict(_all())
+    assert old not in commands
+    if not new.startswith("folkmoot "):
+        return
+    words = new.split()[1:]
+    name = max((known for known in commands if f"{new} ".startswith(f"folkmoot {known} ")), key=len)
+    taken = {option for parameter in commands[name].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= taken
 
 
 @pytest.fixture
@@ -342,21 +352,21 @@ def test_account_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], pa
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "keystore-exists"
     assert main.run(["account", "list", str(tmp_path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["accounts"] == [made]
-    assert main.run(["account", "show", "--keystore", str(path)]) == 0
+    assert main.run(["account", "list", str(path)]) == 0
     assert made["address"] in capsys.readouterr().out
 
 
 def test_the_only_key_of_a_folder_is_found_and_two_are_too_many(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], password_file: Path
 ) -> None:
-    show = ["account", "show", "--keystore", str(tmp_path), "--json"]
+    show = ["why", "--keystore", str(tmp_path), "--json"]
     assert main.run(show) == 1
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "keystore-missing"
     new = ["account", "new", "--out", str(tmp_path), "--password-file", str(password_file), "--json"]
     assert main.run(new) == 0
-    made = json.loads(capsys.readouterr().out)
-    assert main.run(show) == 0
-    assert json.loads(capsys.readouterr().out)["address"] == made["address"]
+    capsys.readouterr()
+    assert main.run(show) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == "source-missing"
     assert main.run(new) == 0
     capsys.readouterr()
     assert main.run(show) == 1

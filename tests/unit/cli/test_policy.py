@@ -12,6 +12,7 @@ import pytest
 
 from folkmoot.aggregation import policy_file
 from folkmoot.chain.terms import PROFILES
+from folkmoot.cli import policy as command
 from folkmoot.cli.deploy import first_of
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError
@@ -19,7 +20,7 @@ from folkmoot.protocol.genesis import Genesis, width_settings
 from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.outer_step import EAGER_MOMENTUM, EAGER_RATE
-from folkmoot.protocol.policy import ARBITER, NO_VERIFIER
+from folkmoot.protocol.policy import ARBITER, CLAMPED_MEAN, NO_VERIFIER
 from folkmoot.protocol.state import State
 from tests.unit.privacy.test_settings import GOOD
 
@@ -45,12 +46,20 @@ def genesis_of(tmp_path: Path, training: dict[str, object], exponent: int = -9) 
     return folder
 
 
-def test_the_cap_follows_the_size_of_the_model(genesis: Path, tmp_path: Path) -> None:
+def test_the_command_has_the_words_of_the_protocol() -> None:
+    assert (command.DEFAULT_RULE, command.ARBITER) == (CLAMPED_MEAN, ARBITER)
+
+
+def test_the_cap_follows_the_size_of_the_model(
+    genesis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "policy.json"
-    assert run(["policy", "--genesis", str(genesis), "--profile", "demo", "--out", str(out)]) == 0
+    words = ["policy", "--genesis", str(genesis), "--profile", "demo", "--reward", "10", "--out", str(out)]
+    assert run(words) == 0
+    assert "A round has 64 places, each worth 0.15625 MOOT at most." in capsys.readouterr().out
     made = policy_file.load(out)
     assert made.max_sum_squares == 64**2 * ELEMENTS
-    assert (made.rule, made.parameters) == ("guided_mean", ())
+    assert (made.rule, made.parameters) == ("clamped_mean", ())
 
 
 @pytest.mark.parametrize(("width", "cap"), [(8, 4096), (4, 16), (2, 1)])
@@ -80,8 +89,32 @@ def test_the_commit_window_and_the_outer_step_of_an_eager_start(tmp_path: Path) 
     usual = policy_file.load(out)
     assert (usual.rate, usual.momentum) == (EAGER_RATE, EAGER_MOMENTUM)
     assert run([*words, "--force", "--commit-window", "600", "--retain-rounds", "16"]) == 0
-    assert policy_file.load(out) == replace(usual, commit_window=600, retain_rounds=16)
-    assert usual.commit_window == PROFILES["l2"].windows.commit != 600
+    assert policy_file.load(out) == replace(usual, commit_window=600, interval=600, retain_rounds=16)
+    assert usual.commit_window == usual.interval == PROFILES["l2"].windows.commit != 600
+
+
+@pytest.mark.parametrize(
+    ("words", "interval", "minted"),
+    [
+        ((), 3_600, "at most 2400 MOOT"),
+        (("--commit-window", "7000"), 7_000, "at most 1300 MOOT"),
+        (("--profile", "demo", "--commit-window", "60"), 0, "no bound, as its interval is 0"),
+        (("--profile", "l1"), 21_600, "at most 400 MOOT"),
+    ],
+)
+def test_it_says_what_is_minted_in_a_day_at_most(
+    genesis: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    interval: int,
+    minted: str,
+) -> None:
+    out = tmp_path / "policy.json"
+    assert run(["policy", "--genesis", str(genesis), "--out", str(out), *words]) == 0
+    said = f"Minted for the rounds of a day, whatever the coordinator does: {minted}."
+    assert said in " ".join(capsys.readouterr().out.split())
+    assert policy_file.load(out).interval == interval
 
 
 @pytest.mark.parametrize("training", [{}, {"start": "eager"}])
@@ -111,7 +144,7 @@ def test_a_width_that_the_genesis_was_not_made_for(
     policy.write_text(json.dumps(policy_file.to_json(replace(made, width=width))))
     address = "0x" + "11" * 20
     deploy = ["deploy", "--genesis", str(folder / "genesis.json"), "--policy", str(policy)]
-    deploy += ["--coordinator", address, "--allocate", f"{address}=1", "--keystore", str(tmp_path / "none")]
+    deploy += ["--appoint", address, "--allocate", f"{address}=1", "--keystore", str(tmp_path / "none")]
     capsys.readouterr()
     assert run(deploy) == 1
     assert effect in capsys.readouterr().err
@@ -128,7 +161,7 @@ def test_where_updates_carry_noise_the_rule_is_the_one_for_it(tmp_path: Path) ->
     ]
     assert run(words) == 0
     made = policy_file.load(out)
-    assert made.rule == "windowed_mean"
+    assert made.rule == "clamped_mean"
     assert (made.noise1024, made.steps) == (GOOD["noise1024"], GOOD["steps"])
     assert made.rounds_left(0) == 20
     assert (
@@ -220,8 +253,8 @@ def test_the_verifier_is_the_arbiter_unless_another_is_named(
     ("words", "warning"),
     [
         ((), None),
-        (("--gas-price-in-tokens", "10"), None),
-        (("--gas-price-in-tokens", "11"), "The bond of 500 MOOT is low."),
+        (("--gas-price-in-tokens", "9"), None),
+        (("--gas-price-in-tokens", "10"), "The bond of 500 MOOT is low."),
         (("--bond", "400"), "The bond of 400 MOOT is low."),
         (("--verifier", "none"), "The policy has no verifier"),
         (("--rule", "mean"), "These strategies pay against the policy: Sybil split"),

@@ -79,10 +79,11 @@ def test_a_node_goes_through_its_states(clock: Clock) -> None:
     progress.see("update-received", {"round": 1, "contributor": ADA, "bytes": 10})
     assert states(progress) == [("Ada", "committed")], "what comes late does not move it back"
     verdicts = [
-        {"contributor": ADA, "weight": 512, "reason": "accepted"},
-        {"contributor": BEN, "weight": 1024, "reason": "accepted"},
+        {"contributor": ADA, "weight": 512, "pay": 40632, "reason": "accepted"},
+        {"contributor": BEN, "weight": 1024, "pay": None, "reason": "accepted"},
     ]
     progress.see("round-computed", {"round": 1, "verdicts": verdicts})
+    assert [node.pay for node in progress.nodes] == [40632 / 65536, None]
     assert [(node.state, node.share) for node in progress.nodes] == [("weighed", 0.5), ("weighed", 1.0)]
     assert progress.rounds[1].accepted == 2
     progress.see("round-opened", {"round": 2})

@@ -297,7 +297,7 @@ def test_the_screen_says_what_the_privacy_budget_is_and_join_ends_where_it_is_sp
         "epsilon 3.00 at delta 1e-05 by the policy for whether a record is there, 6.71 for what the record of "
         f"someone known to be there says; spent {spent_epsilon:.2f} by the ledger, 0 by the signer, which also counts "
         "trainings that the ledger never saw; 15 rounds are left. The signer has no cap of its own (`folkmoot signer "
-        "record cap`)"
+        "record --cap`)"
     )
     own = SignedRounds(other_costs=6 * private.cost, cap=10 * private.cost)
     text = privacy_of(manifest, private, 5 * private.cost, own)

@@ -184,7 +184,7 @@ def test_the_command_without_a_model(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_tasks_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["task", "list", "--json"]) == 0
+    assert run(["task", "check", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "tasks": [
             "breast-cancer",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -16,12 +17,14 @@ import pytest
 
 from client.keeper import delivery
 from client.keeper import keeper as keeper_module
-from client.keeper import states as kept_states
 from client.keeper.keeper import KEEPER_FOLDER, Keeper
 from client.keeper.transfers import DOWN, UP, Transfers
+from folkmoot.artifacts import store as artifact_store
+from folkmoot.artifacts.store import FolderStore
 from folkmoot.errors import ArtifactError, InputError, LocalError
-from folkmoot.flower.contributor import Contributor, KeptUpdate, keep_update
+from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, deliver
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from folkmoot.protocol import next_state
 from folkmoot.protocol.arrays import U8
 from folkmoot.protocol.codec import encode_update
@@ -98,6 +101,11 @@ def is_base(world: World, path: Path) -> bool:
     return path.read_bytes() == world.states[-1].to_bytes()
 
 
+def test_no_folder_is_made_before_it_is_needed(start: Start, contributor: Contributor) -> None:
+    start()
+    assert list(contributor.home.iterdir()) == []
+
+
 def test_the_first_base_is_a_full_state_and_the_next_ones_are_means(world: World, start: Start) -> None:
     play(world, 1)
     keeper, said = start()
@@ -121,9 +129,8 @@ def test_a_node_that_was_away_catches_up_by_means(
     keeper, said = start()
     assert is_base(world, keeper.base(4))
     assert fetched(said) == [(f"mean of round {number}", MEAN) for number in (1, 2, 3)]
-    kept = list((contributor.home / KEEPER_FOLDER).glob("*.state"))
-    assert len(kept) == 2, "older states are removed"
-    assert not (contributor.home / KEEPER_FOLDER / "files").exists()
+    kept = {path.name for path in (contributor.home / KEEPER_FOLDER).glob("??/*")}
+    assert kept == {world.rounds[number].state for number in (2, 3)}, "older states and means are removed"
 
 
 @pytest.mark.parametrize(("width", "mean_scale"), [(4, 1), (2, 7)])
@@ -176,7 +183,7 @@ def test_a_wrong_mean_is_named_and_the_full_state_is_fetched(world: World, start
     world.rounds[1].mean = world.publish(bytes(leaves))
     assert is_base(world, keeper.base(2))
     (failed,) = [line for line in said if line["event"] == "means-failed"]
-    assert failed["code"] == "wrong-base"
+    assert failed["code"] == "artifact-damaged"
     assert world.rounds[1].mean in failed["detail"]
     assert fetched(said)[-1] == ("state after round 1", FULL)
 
@@ -237,7 +244,7 @@ def test_a_mirror_may_be_a_folder(world: World, start: Start, tmp_path: Path) ->
 def test_a_mirror_that_is_gone_costs_no_round(
     world: World, start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(InputError, match="--mirror") as caught:
+    with pytest.raises(InputError, match="mirror=") as caught:
         start([str(tmp_path / "none")])
     assert caught.value.code == "no-mirror"
     monkeypatch.setattr(keeper_module, "MIRROR_SECONDS", 0.5)
@@ -255,15 +262,14 @@ def test_what_is_there_of_files_that_nobody_names_any_more_goes(
     world: World, start: Start, contributor: Contributor
 ) -> None:
     """Else a coordinator that names another file each time, and breaks off, would fill the disk."""
-    files = contributor.home / KEEPER_FOLDER / "files"
-    files.mkdir(parents=True)
-    (files / f"{'ab' * 32}.part").write_bytes(b"some of it")
+    store = FolderStore(contributor.home / KEEPER_FOLDER)
+    store.unfinished_path("ab" * 32).write_bytes(b"some of it")
     kept = dict(world.artifacts)
     world.artifacts.clear()
     keeper, _ = start()
     with pytest.raises(ArtifactError):
         keeper.base(1)
-    assert list(files.iterdir()) == []
+    assert "ab" * 32 not in store.unfinished()
     world.artifacts.update(kept)
     assert is_base(world, keeper.base(1))
 
@@ -283,7 +289,7 @@ def test_a_header_with_too_few_exponents_leads_nowhere(world: World, start: Star
     play(world, 1)
     world.rounds[1].header = replace(world.rounds[1].header, exponents=world.rounds[1].header.exponents[:1])
     assert is_base(world, keeper.base(2))
-    assert [line["code"] for line in said if line["event"] == "means-failed"] == ["wrong-base"]
+    assert [line["code"] for line in said if line["event"] == "means-failed"] == ["artifact-damaged"]
 
 
 def test_a_state_that_is_exchanged_on_the_disk_is_noticed(world: World, start: Start) -> None:
@@ -303,32 +309,41 @@ def test_a_damaged_or_a_strangers_state_is_not_used(
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(data)
-    other = contributor.home / KEEPER_FOLDER / f"{'ab' * 32}.state"
-    other.write_bytes(b"of another federation")
+    store = FolderStore(contributor.home / KEEPER_FOLDER)
+    store.link(world.states[-1].root(MANIFEST.hash).hex(), store.put(b"of another federation").sha256)
     keeper, said = start()
     assert is_base(world, keeper.head())
     assert fetched(said) == [("state after round 0", FULL)]
 
 
-def test_a_killed_keeper_leaves_whole_states_only(
-    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "point",
+    [
+        "keeper.file-kept.before",
+        "keeper.file-kept.after",
+        "keeper.file-linked.before",
+        "keeper.file-linked.after",
+    ],
+)
+def test_a_killed_keeper_leaves_whole_files_only(
+    world: World, start: Start, contributor: Contributor, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     class KilledError(BaseException):
         """The process ends here."""
 
     def kill(name: str) -> None:
-        if name == "keeper.state-written":
+        if name == point:
             raise KilledError
 
     keeper, _ = start()
     keeper.head()
     play(world, 1)
     with monkeypatch.context() as patched:
-        patched.setattr(kept_states, "fault_point", kill)
+        patched.setattr(artifact_store, "fault_point", kill)
         with pytest.raises(KilledError):
             keeper.base(2)
-    (kept,) = (contributor.home / KEEPER_FOLDER).glob("*.state")
-    assert kept.read_bytes() == world.states[0].to_bytes()
+    for path in (contributor.home / KEEPER_FOLDER).glob("??/*"):
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
     assert is_base(world, start()[0].base(2))
 
 
@@ -376,6 +391,23 @@ def test_the_training_code_gets_theta_over_the_socket(
             base_theta(contributor.keeper, 9, MANIFEST.size)
         assert caught.value.code == "round-closed"
     assert not contributor.keeper.exists()
+
+
+def test_one_keeper_serves_the_nodes_of_a_machine_from_the_same_states(
+    world: World, contributor: Contributor, tmp_path: Path
+) -> None:
+    home = tmp_path / "other"
+    home.mkdir()
+    other = replace(contributor, home=home, account=account("ben").address)
+    transfers = Transfers(bar=False)
+    with Keeper(contributor, MANIFEST, world.genesis, (), transfers, [other]):
+        for node in (contributor, other, other, other, other, other):
+            assert np.array_equal(base_theta(node.keeper, 1, MANIFEST.size), world.states[0].theta)
+        with pytest.raises(KeeperError) as caught:
+            deliver(other.keeper, 1)
+        assert caught.value.code == "no-update"
+    assert transfers.bytes[DOWN] == FULL, "once"
+    assert not other.keeper.exists()
 
 
 @pytest.mark.parametrize("width", [8, 2])

@@ -14,6 +14,7 @@ import pytest
 
 from client.keeper.keeper import CARRIED_FOLDER, KEEPER_FOLDER, Keeper
 from client.keeper.transfers import Transfers
+from folkmoot.artifacts.store import FolderStore
 from folkmoot.errors import ArtifactError, LocalError
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.keeping import NO_KEEPER, KeeperError, base_theta, carried_file
@@ -120,7 +121,7 @@ def test_a_mirrors_folder_is_only_read(start: Start, world: World, tmp_path: Pat
     world.artifacts.clear()
     keeper, _ = start([str(tmp_path / "mirror")])
     keeper.fetch_carried()
-    assert sorted(path.name for path in folder.iterdir()) == sorted(entry.sha256 for entry in ENTRIES)
+    assert {path.name for path in folder.glob("??/*")} == {entry.sha256 for entry in ENTRIES}
     assert all(path.is_file() for path in (tmp_path / "mirror").glob("??/*"))
 
 
@@ -131,7 +132,7 @@ def test_a_file_that_nobody_has_is_named_and_what_came_stays(
     keeper, _ = start()
     with pytest.raises(ArtifactError, match=ENTRIES[1].sha256):
         keeper.fetch_carried()
-    assert [path.name for path in folder.iterdir()] == [ENTRIES[0].sha256]
+    assert [path.name for path in folder.glob("??/*")] == [ENTRIES[0].sha256]
     world.publish(DATA[1])
     again, said = start()
     again.fetch_carried()
@@ -158,8 +159,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
             keeper.fetch_carried()
         assert caught.value.code == "keeper-disk"
         assert said == []
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{ENTRIES[0].sha256}.part").write_bytes(DATA[0][:1])
+        FolderStore(folder).unfinished_path(ENTRIES[0].sha256).write_bytes(DATA[0][:1])
         keeper.fetch_carried()
     assert bytes_of(said) == [TOTAL], "what is there of a file counts as room"
 
@@ -167,7 +167,7 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
 def test_a_file_that_is_damaged_on_the_disk_is_fetched_again(start: Start, folder: Path) -> None:
     keeper, said = start()
     keeper.fetch_carried()
-    path = folder / ENTRIES[0].sha256
+    path = FolderStore(folder).place(ENTRIES[0].sha256)
     path.unlink()
     path.write_bytes(bytes(len(DATA[0])))
     found = keeper.carried(ENTRIES[0].sha256)

@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,24 +24,16 @@ from folkmoot.errors import (
     CoordinatorError,
     InputError,
     LocalError,
-    RpcError,
     TaskError,
-    WrongChainError,
 )
-from folkmoot.flower.contributor import (
-    CONTRIBUTOR_FILE,
-    Contributor,
-    KeptUpdate,
-    keep_update,
-    kept_update,
-)
+from folkmoot.flower.contributor import CONTRIBUTOR_FILE, Contributor
 from folkmoot.flower.signing import account_of_agent
+from folkmoot.flower.updates import KeptUpdate, keep_update, kept_update
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest
 from folkmoot.protocol.policy import MEAN_SQUARE_CAPS
 from folkmoot.protocol.state import State
-from folkmoot.rpc.client import Rpc
 from folkmoot.runtime.superlink import SuperLink
 from folkmoot.tasks import load_task
 from tests.unit.flower.world import World, account
@@ -84,20 +75,6 @@ def test_lines_of_a_nodes_log_are_events(world: World, tmp_path: Path) -> None:
             "processor": 3.5,
         },
     ]
-
-
-def test_the_chain_must_be_the_deployments(world: World) -> None:
-    deployment = Deployment.from_json(world.deployment)
-    with Rpc(world.url) as rpc:
-        node.check_chain(rpc, deployment)
-        with pytest.raises(WrongChainError, match=r"serves chain 31337; the deployment is on 1\."):
-            node.check_chain(rpc, replace(deployment, chain_id=1))
-        world.no_code = True
-        with pytest.raises(WrongChainError, match=r"no contract at .* its token") as caught:
-            node.check_chain(rpc, deployment)
-        assert caught.value.remedy
-    with Rpc("http://127.0.0.1:9") as rpc, pytest.raises(RpcError, match="can't be reached"):
-        node.check_chain(rpc, deployment)
 
 
 def test_the_coordinator_must_serve_the_same_federation(world: World) -> None:
@@ -317,15 +294,6 @@ class WithoutData:
 
     def load(self, partition: int, partitions: int, seed: int) -> Any:
         raise TaskError("There is no data here.")
-
-
-def test_flowers_node_still_has_the_loop_that_we_shorten() -> None:
-    """If this fails after an update of Flower, nodes are slow again: look at `client.node.pauses`."""
-    from flwr.supercore.superexec import run_superexec
-    from flwr.supernode import start_client_internal
-
-    assert start_client_internal.time is time
-    assert run_superexec.time is time
 
 
 def test_the_watcher_reports_the_bundle_and_survives_what_the_training_code_writes(

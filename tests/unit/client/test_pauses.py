@@ -8,12 +8,9 @@ import select
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from threading import Timer
-from types import ModuleType
 
 import pytest
-from flwr.supernode import start_client_internal
 
 from client.node import pauses
 from client.node.pauses import (
@@ -26,10 +23,7 @@ from client.node.pauses import (
     ExecutorPause,
     NodePause,
     Waker,
-    call_after,
-    replace_clock,
 )
-from client.node.supernode import MESSAGE_PULLED
 
 
 class Clock:
@@ -54,18 +48,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     for descriptor in (reader, writer):
         with suppress(OSError):
             os.close(descriptor)
-
-
-def test_only_the_clock_of_one_module_is_replaced() -> None:
-    module = ModuleType("loop")
-    module.time = time  # type: ignore[attr-defined]
-    slept: list[float] = []
-    assert replace_clock(module, slept.append)
-    module.time.sleep(3)
-    assert slept == [3]
-    assert module.time.monotonic() > 0
-    assert time.sleep is not module.time.sleep
-    assert not replace_clock(ModuleType("without"), slept.append)
 
 
 def test_a_node_looks_often_until_nothing_has_come_for_a_while() -> None:
@@ -93,16 +75,6 @@ def test_an_idle_node_waits_no_less_than_its_user_asked_for() -> None:
     clock.now += BUSY_SECONDS
     pause(20)
     assert clock.slept == [10.0]
-
-
-def test_the_executor_is_woken_once_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = iter([None, 7, None, 8])
-    monkeypatch.setattr(start_client_internal, MESSAGE_PULLED, lambda **_: next(runs))
-    woken: list[str] = []
-    assert call_after(start_client_internal, MESSAGE_PULLED, partial(woken.append, "woken"))
-    pull = getattr(start_client_internal, MESSAGE_PULLED)
-    assert [(pull(state=None), len(woken)) for _ in range(4)] == [(None, 0), (7, 1), (None, 1), (8, 2)]
-    assert not call_after(ModuleType("without"), MESSAGE_PULLED, partial(woken.append, "woken"))
 
 
 def test_an_executor_waits_for_the_wake_up(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -190,7 +190,7 @@ def test_the_accounts_owner_sets_its_cap(
     words = ["--record", str(tmp_path / "record"), "--account", ADA.address, "--deployment", str(deployment)]
 
     def cap(text: str) -> int:
-        return run(["signer", "record", "cap", text, *words])
+        return run(["signer", "record", "--cap", text, *words])
 
     assert cap("0.01") == 0
     with pytest.raises(SignerError) as refused:
@@ -207,7 +207,7 @@ def test_the_accounts_owner_sets_its_cap(
         assert cap(wrong) == 1
         assert "error: " in capsys.readouterr().err
     assert record_of(world, tmp_path / "record").cap == int(rho_for(3, 1e-5) * UNITS_OF_RHO)
-    assert run(["signer", "record", "cap", "3", "--content", *words]) == 0
+    assert run(["signer", "record", "--cap", "3", "--content", *words]) == 0
     assert "epsilon 1.38 (3.00 for what a record says" in capsys.readouterr().out
     assert cap("none") == 0
     assert record_of(world, tmp_path / "record").cap is None

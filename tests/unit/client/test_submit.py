@@ -16,7 +16,7 @@ import pytest
 from client.cli.join import submit
 from folkmoot.coordinator_api import commitment_to_wire
 from folkmoot.errors import InputError
-from folkmoot.flower.contributor import KeptUpdate, keep_update
+from folkmoot.flower.updates import KeptUpdate, keep_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.merkle import update_tree
 from tests import factories
@@ -42,17 +42,20 @@ def chain(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
     def sending(*_: Any) -> Iterator[Any]:
         ledger = SimpleNamespace(
-            round=lambda _: SimpleNamespace(policy=1), policy=lambda _: factories.policy(width=8)
+            round=lambda _: SimpleNamespace(policy=1),
+            policy=lambda _: factories.policy(width=8),
+            has_committed=lambda *_: True,
         )
-        yield SimpleNamespace(deployment=addresses, earlier=earlier, ledger_reader=ledger)
+        yield SimpleNamespace(deployment=addresses, earlier=earlier, ledger=ledger)
 
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR", "http://127.0.0.1:9")
     monkeypatch.setattr("folkmoot.cli.options.sending", sending)
     monkeypatch.setattr("folkmoot.cli.options.unlock", lambda *_: ADA)
 
 
 def send(home: Path, commitment: Commitment, signature: bytes, data: bytes = DATA) -> None:
     keep_update(home, 7, KeptUpdate("ab", commitment_to_wire(commitment, signature), data))
-    submit(7, "http://127.0.0.1:9", home)
+    submit(7, home)
 
 
 def test_what_the_signer_signed_is_sent(tmp_path: Path) -> None:

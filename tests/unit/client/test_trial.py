@@ -112,7 +112,7 @@ def test_shipped_tasks_pass(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_task_that_works_says_what_it_does(own: Written) -> None:
-    said = [step.said for step in own.steps()]
+    said = [step.result for step in own.steps()]
     assert said[0] == "4 values in 2 tensors, the same at two calls."
     assert said[1] == "40 examples, inputs [40, 3], labels [40]."
     assert said[2].startswith("40 examples in ")
@@ -210,7 +210,7 @@ KEEPING = """
 def test_a_task_that_keeps_something_is_trained_twice(own: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARGUMENTS, "train", "self, model, data, settings, memory")
     (train,) = (step for step in own.steps(train=KEEPING.format(second="pass")) if step.name == "train")
-    assert train.said.endswith("Trained again with the 2 values that it keeps for the next round.")
+    assert train.result.endswith("Trained again with the 2 values that it keeps for the next round.")
     assert "raised RuntimeError: second" in own.refusal(
         train=KEEPING.format(second="raise RuntimeError('second')")
     )
@@ -231,7 +231,7 @@ def test_a_task_that_keeps_something_is_trained_twice(own: Written, monkeypatch:
 def test_without_data_on_this_machine_it_goes_on_with_a_warning(own: Written, body: str) -> None:
     made = own.steps(load=body)
     assert [step.state for step in made] == [trial.OK, trial.WARNING, trial.SKIPPED, trial.OK, trial.OK]
-    assert own.line(body) in made[1].said
+    assert own.line(body) in made[1].result
     both = own.steps(load=body, evaluate=body, examine=body)
     assert [step.state for step in both][3:] == [trial.WARNING, trial.WARNING]
 
@@ -253,7 +253,7 @@ def test_without_data_on_this_machine_it_goes_on_with_a_warning(own: Written, bo
 def test_data_of_any_form_are_described(own: Written, data: str, said: str) -> None:
     stream = "class Stream:\n    def __len__(self):\n        raise TypeError('endless')\n"
     made = own.steps(load=f"{stream}return {data}", train="model.weight.data += 1\nreturn 8")
-    assert made[1].said == said
+    assert made[1].result == said
 
 
 def test_a_state_that_is_no_tensor(own: Written) -> None:
@@ -271,14 +271,14 @@ def test_a_state_that_is_no_tensor(own: Written) -> None:
 
 def test_warnings_that_stop_nobody(own: Written) -> None:
     changed = own.steps(evaluate="model.weight.data += 1\nreturn {'loss': 0.5}")[3]
-    assert (changed.state, "model.eval()" in changed.said) == (trial.WARNING, True)
+    assert (changed.state, "model.eval()" in changed.result) == (trial.WARNING, True)
     assert own.steps(evaluate="return {'loss': float('nan')}")[3].state == trial.WARNING
-    assert "nothing to compare" in own.steps(evaluate="return {'error': 1.0}", examine=None)[4].said
+    assert "nothing to compare" in own.steps(evaluate="return {'error': 1.0}", examine=None)[4].result
     assert own.steps(examine=None)[4].state == trial.SKIPPED
     tiny = "return HeldOutPredictions(targets=[1e-6, 2e-6], predictions=[0.0, 0.0])"
-    assert "smaller unit" in own.steps(examine=tiny)[4].said
+    assert "smaller unit" in own.steps(examine=tiny)[4].result
     odd = "return HeldOutPredictions(targets=[1.0, 2.0], predictions=[float('nan'), 0.0])"
-    assert "1 examples have no finite loss" in own.steps(examine=odd)[4].said
+    assert "1 examples have no finite loss" in own.steps(examine=odd)[4].result
 
 
 def test_the_commands_try_a_task_and_write_nothing_for_a_broken_one(
@@ -346,4 +346,4 @@ def test_a_private_task_is_told_of_copies_when_it_is_tried(monkeypatch: pytest.M
     monkeypatch.setattr(type(task), "load", lambda *_: twice)
     (step,) = (step for step in trial.steps(task) if step.name == "data")
     assert step.state == trial.WARNING
-    assert "records are copies of others, the most frequent one is there 2 times" in step.said
+    assert "records are copies of others, the most frequent one is there 2 times" in step.result

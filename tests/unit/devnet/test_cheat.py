@@ -25,7 +25,7 @@ def test_a_lie_comes_after_the_honest_rounds_and_leaves_a_bond(tmp_path: Path, c
 def test_weights_are_shown_where_a_contract_judges_them(tmp_path: Path) -> None:
     assert staged(Story(tmp_path), "weights", 1).rule == "multi_krum"
     with pytest.raises(InputError) as vote:
-        staged(Story(tmp_path, rule="guarded_mean", parameters=()), "weights", 1)
+        staged(Story(tmp_path, rule="mean", parameters=()), "weights", 1)
     assert vote.value.code == "cheat-not-shown"
     with pytest.raises(InputError) as unknown:
         staged(Story(tmp_path), "theft", 1)

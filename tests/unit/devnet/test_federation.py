@@ -82,7 +82,7 @@ def test_a_folder_with_a_federation_is_not_made_again(tmp_path: Path) -> None:
 
 def test_a_failed_command_speaks_for_itself(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="no key file") as caught:
-        run_folkmoot(["account", "show", "--keystore", tmp_path / "missing.json"])
+        run_folkmoot(["account", "list", tmp_path / "missing.json"])
     assert caught.value.code == "keystore-missing"
     assert caught.value.remedy
 

@@ -58,7 +58,7 @@ def test_an_attacker_of_the_vote_has_three_tenths_of_the_stake(tmp_path: Path) -
     [
         (Capture, {}, 0),
         (CopiedProof, {}, -(BOND - BOND // 4)),
-        (Spam, {"entries": 9}, REWARD // 9),
+        (Spam, {"places": 9}, REWARD // 9),
     ],
 )
 def test_an_attack_has_paid_if_it_brings_in_one_unit_more_than_it_may(
@@ -74,6 +74,6 @@ def test_an_attack_has_paid_if_it_brings_in_one_unit_more_than_it_may(
 
 def test_a_refusal_is_named_with_the_field_that_it_is_about() -> None:
     arguments = {"field": "reward", "value": 5, "account": "0x" + "1" * 40}
-    refusal = ContractRefused("no", details={"error": "RoundLedgerInvalidPolicy", "arguments": arguments})
-    assert error_of(refusal) == "RoundLedgerInvalidPolicy(reward)"
+    refusal = ContractRefused("no", details={"error": "PoliciesInvalidPolicy", "arguments": arguments})
+    assert error_of(refusal) == "PoliciesInvalidPolicy(reward)"
     assert error_of(ContractRefused("no", details={"error": "StakeVaultNotLedger"})) == "StakeVaultNotLedger"

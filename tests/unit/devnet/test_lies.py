@@ -11,13 +11,17 @@ import pytest
 from folkmoot_lab.lies import Kind, Lie, coordinator
 from folkmoot_lab.lies.__main__ import run
 from folkmoot_lab.lies.coordinator import require_anvil
-from folkmoot_lab.lies.outcome import PLACE, off_by_one
+from folkmoot_lab.lies.outcome import PLACE, falsify, off_by_one
 
+from folkmoot.artifacts.gather import RoundInputs
 from folkmoot.errors import InputError
 from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import keccak
 from folkmoot.protocol.packing import ZERO
+from folkmoot.protocol.verdict import Verdicts
 from folkmoot.rpc.client import Rpc
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
+from tests.unit import worlds
 
 
 @pytest.mark.parametrize(("value", "changed"), [(-127, -126), (-1, 0), (0, 1), (1, 0), (7, 6), (127, 126)])
@@ -28,6 +32,39 @@ def test_one_coordinate_of_a_mean_moves_by_one_and_stays_in_range(value: int, ch
     assert int(lie.flat[PLACE]) - ZERO == changed
     assert np.flatnonzero(lie != mean).tolist() == [PLACE]
     assert (mean == ZERO + value).all(), "the true mean is kept"
+
+
+def test_a_bent_pay_is_in_all_files_and_the_model_is_true() -> None:
+    where = worlds.World(worlds.state(worlds.MANIFEST, 1), policy=worlds.policy("clamped_mean", (), 700, 900))
+    pairs = [
+        where.commit(name, worlds.update_bytes(worlds.MANIFEST, i, 20)) for i, name in enumerate(worlds.NAMES)
+    ]
+    outcome = where.outcome(pairs)
+    entries, updates = zip(*pairs, strict=True)
+    inputs = RoundInputs(
+        where.manifest,
+        where.header,
+        where.policy,
+        where.state,
+        entries,
+        updates,
+        worlds.account(worlds.COORDINATOR).address,
+        where.lineage,
+    )
+    lie, _ = falsify(Kind.PAY, inputs, outcome)
+    bent = [
+        (mine, theirs)
+        for mine, theirs in zip(outcome.anchor.pays, lie.anchor.pays, strict=True)
+        if mine != theirs
+    ]
+    assert [theirs for _, theirs in bent] == [bent[0][0] // 2]
+    assert Verdicts.from_json(lie.verdicts_file).pays == lie.anchor.pays
+    assert lie.anchor.verdict_hash == keccak(lie.verdicts_file)
+    assert (lie.weights, lie.state_root, lie.mean_root) == (
+        outcome.weights,
+        outcome.state_root,
+        outcome.mean_root,
+    )
 
 
 WRONG = ("", "mean", "mean@0", "mean@x", "@1", "lie@1", "theft@1")

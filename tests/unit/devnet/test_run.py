@@ -109,7 +109,7 @@ def weighed(number: int, *weights: int) -> RoundSummary:
                 "contributor": f"0x{name}",
                 "weight": weight,
                 "reason": "accepted",
-                "numbers": {"coreSimilarity": "655"},
+                "numbers": {"medianCosine": "655", "medianCosineMedian": "6550"},
             }
             for name, weight in zip("abc", weights, strict=False)
         ]
@@ -122,8 +122,8 @@ def test_a_low_weight_gets_a_sentence(tmp_path: Path) -> None:
     run._show(weighed(2, 65536, 60000, 6000))
     assert "weights 100% 92% 9%" in said.getvalue()
     assert (
-        "round 2: node 3 has a low weight, because its update points elsewhere than the others (cosine with the "
-        "majority's core 0.01). Data that differ from the others' are enough for that. `--rule mean` weighs all alike."
+        "round 2: node 3 has a low weight, because its update points elsewhere than the others (median cosine with "
+        "the others 0.01). Data that differ from the others' are enough for that. `--rule mean` weighs all alike."
     ) in said.getvalue()
     assert said.getvalue().count("low weight") == 1
     run._show(weighed(3, 65536))
@@ -221,7 +221,34 @@ def test_an_update_that_counts_for_nothing_is_named_with_the_reason(tmp_path: Pa
         ]
     )
     run._show(told)
-    assert "weights 100% 0%" in said.getvalue()
+    assert "weights 100% 0%  " in said.getvalue(), "this rule has no pays"
     assert "round 2: node 1 counts for nothing (copy). Excluded: it is a copy" in said.getvalue()
     assert "node 2 counts" not in said.getvalue()
     assert told.reasons == {"0xa": "copy"}
+
+
+def test_pays_are_shown_beside_weights_with_what_limits_low_ones(tmp_path: Path) -> None:
+    said = io.StringIO()
+    run = AppRun(Plan(home=tmp_path, contributors=4), 3, Console(file=said, width=200))
+    run.names = {f"0x{name}": f"node {number}" for number, name in enumerate("abcd", 1)}
+    told = RoundSummary(2, 0.0)
+    numbers = [("a", 900, 65536, 65536), ("b", 1000, 8192, 4096), ("c", 100, 14000, 65536), ("d", 0, 0, 0)]
+    told.weigh(
+        [
+            {
+                "contributor": f"0x{name}",
+                "weight": weight,
+                "pay": pay,
+                "reason": "accepted" if weight else "copy",
+                "numbers": {"novelty": str(novelty)},
+            }
+            for name, weight, pay, novelty in numbers
+        ]
+    )
+    run._show(told)
+    text = said.getvalue()
+    assert "weights 90% 100% 10% 0%, pays 100% 12% 21% 0%" in text
+    assert "round 2: node 2 is paid 12% of a full place (what is new in it is 6.2 % of the median)." in text
+    assert "round 2: node 3 is paid 21% of a full place (its weight limits it)." in text
+    assert "node 1 is paid" not in text
+    assert "node 4 is paid" not in text, "it counts for nothing, which is said"

@@ -11,14 +11,17 @@ from itertools import product
 from typing import Any
 
 import pytest
+from benchmarks.robustness.page import FEDERATIONS, RESULTS, plans
 from folkmoot_lab.economics import entries
 from folkmoot_lab.economics.rules import DROPS_NEAR_COPIES, FIRST_COME, PRESENT, VERSION_1, Rules
-from folkmoot_lab.economics.setting import Setting
+from folkmoot_lab.economics.setting import RIDERS_PAY, TRAINING, Setting
+from folkmoot_lab.simulation import grid
 from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.aggregation import rules
 from folkmoot.protocol.policy import ARBITER
+from folkmoot.protocol.rewards import FULL_PAY
 from tests.factories import policy
 
 ALL_PLACES = replace(PRESENT, quota_percent=100)
@@ -29,7 +32,7 @@ DRAWN_AGAIN = replace(ALL_PLACES, lot_can_be_drawn_again=True)
 
 def setting(places: int, **changes: Any) -> Setting:
     made = policy(
-        verifier=ARBITER, rule=changes.pop("rule", "guided_mean"), max_contributors=places + 1, reward=10**6
+        verifier=ARBITER, rule=changes.pop("rule", "clamped_mean"), max_contributors=places + 1, reward=10**6
     )
     return Setting(policy=made, gas_price=0, **changes)
 
@@ -46,9 +49,9 @@ def test_lots_are_drawn_one_by_one(places: int, honest: int, puppets: int, perce
         weight = chance ** sum(wins) * (1 - chance) ** (len(wins) - sum(wins))
         mine, others = sum(wins[:puppets]), sum(wins[puppets:])
         if mine + others:
-            fair += weight * Fraction(mine, mine + others)
-            taken = min(mine, places)
-            first += weight * Fraction(taken, taken + min(others, places - taken))
+            entered = min(mine + others, places)
+            fair += weight * Fraction(mine * entered, (mine + others) * (places + 1))
+            first += weight * Fraction(min(mine, places), places + 1)
     assert (lots.fair, lots.first) == (fair, first)
     assert sum(lots.shares.values()) == 1
 
@@ -72,10 +75,10 @@ def test_with_places_for_all_nothing_is_gained_by_being_first(known: Rules) -> N
 
 
 def test_first_come_first_served_gives_a_crowd_to_whoever_is_first() -> None:
-    """H1 of the audit: with as many accounts as there are places, all of the reward."""
+    """H1 of the audit: with as many accounts as there are places, the shares of all of them."""
     game = setting(20, honest=20, rules=FIRST_COME, share=Fraction(1, 2))
     best = max(entries.spam(game), key=lambda play: play.profit)
-    assert (best.choice, best.profit) == ("20 accounts, first", Fraction(10**6, 2))
+    assert (best.choice, best.profit) == ("20 accounts, first", Fraction(10**7, 21))
 
 
 def test_a_lot_that_is_drawn_again_gets_better() -> None:
@@ -120,19 +123,44 @@ def test_leaving_others_out_earns_nothing() -> None:
     assert all(play.profit <= 0 for play in left_out)
 
 
-def test_equal_copies_earn_less_than_one_update() -> None:
+def test_equal_copies_earn_no_more_than_one_update() -> None:
     game = setting(30, honest=10, share=Fraction(1, 2))
     equal = [play.profit for play in entries.sybil_split(game) if "equal" in play.choice]
-    assert max(equal) < 0
+    assert max(equal) == 0
     assert max(play.profit for play in entries.sybil_split(replace(game, rules=VERSION_1))) > 10**5
 
 
-@pytest.mark.parametrize(("rule", "pays"), [("guided_mean", False), ("mean", True), ("multi_krum", True)])
+@pytest.mark.parametrize(("rule", "pays"), [("clamped_mean", False), ("mean", True), ("multi_krum", True)])
 def test_altered_copies_pay_where_no_stage_drops_them(rule: str, pays: bool) -> None:
     game = setting(30, honest=10, rule=rule)
     altered = [play.profit for play in entries.sybil_split(game) if "altered" in play.choice]
     assert (max(altered) > 0) == pays
     assert ("always" in entries.sybil_pays_if(game)) == pays
+
+
+@pytest.mark.parametrize(("rule", "pays"), [("clamped_mean", False), ("mean", True), ("multi_krum", True)])
+def test_updates_that_nobody_trained_pay_where_weights_do(rule: str, pays: bool) -> None:
+    game = setting(30, honest=10, rule=rule)
+    best = max(entries.riders(game), key=lambda play: play.profit)
+    assert (best.profit > 0) == pays
+    assert ("always" in entries.riders_pay_if(game)) == pays
+    place = Fraction(10**6, 31)
+    if pays:
+        assert best.profit == game.puppets * TRAINING * place
+    else:
+        assert best.profit == pytest.approx(
+            float((TRAINING - 1 + Fraction(RIDERS_PAY, FULL_PAY)) * place), abs=1
+        )
+
+
+def test_what_riders_are_paid_is_what_the_page_measured() -> None:
+    paid = [
+        cell.values["attacker_pay"]
+        for cell in grid.load(RESULTS)
+        if cell.plan in plans(FEDERATIONS[0], ("rider-path", "rider-mix", "rider-choir"), seeds=1)
+    ]
+    assert len(paid) == 3
+    assert round(100 * RIDERS_PAY / FULL_PAY) == round(100 * max(paid))
 
 
 def test_the_rules_that_drop_near_copies_are_those_with_the_stage() -> None:

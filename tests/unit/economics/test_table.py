@@ -25,7 +25,7 @@ from tests.factories import policy
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCES = ROOT / "contracts" / "src"
-POLICIES = (SOURCES / "libraries" / "Policies.sol").read_text()
+POLICIES = (SOURCES / "Policies.sol").read_text()
 
 BONDS_VOTE = replace(PRESENT, bonds_vote=True)
 ALL_PLACES = replace(PRESENT, quota_percent=100)
@@ -50,7 +50,7 @@ def test_cheap_gas_changes_nothing(profile: str) -> None:
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.name)
 def test_each_strategy_paid_in_the_first_version(strategy: Any) -> None:
     audited = policy(
-        verifier=ARBITER, rule="guided_mean", bond=1_000 * UNIT, reward=900 * UNIT, max_contributors=64
+        verifier=ARBITER, rule="clamped_mean", bond=1_000 * UNIT, reward=900 * UNIT, max_contributors=64
     )
     assert strategy.best(Setting(policy=audited, rules=VERSION_1, honest=63)).profit > 0
 
@@ -85,7 +85,7 @@ def test_without_a_verifier_every_lie_pays() -> None:
 
 
 def test_a_line_as_json_rounds_down() -> None:
-    row = play_all(Setting(policy=policy(verifier=ARBITER, reward=3, bond=12), gas_price=0))[3]
+    row = play_all(Setting(policy=policy(verifier=ARBITER, reward=3, bond=12), gas_price=0))[4]
     assert row.to_json() == {
         "strategy": "copied proof",
         "choice": "one lie, and a copy of the proof",
@@ -125,10 +125,10 @@ def test_gas_is_about_what_was_measured(name: str, file: str, figures: list[str]
 def test_the_rules_are_those_of_the_contracts() -> None:
     vault = (SOURCES / "StakeVault.sol").read_text()
     ledger = (SOURCES / "RoundLedger.sol").read_text()
-    assert constant(vault, "CHALLENGER_SHARE") == PRESENT.challenger_share
-    assert constant(vault, "SHARE_DENOMINATOR") == PRESENT.share_denominator
+    assert constant(vault, "CHALLENGER_DIVISOR") == PRESENT.challenger_divisor
     assert constant(POLICIES, "BOND_FACTOR") == PRESENT.bond_factor
-    assert constant(ledger, "MAX_PENDING_ROUNDS") == PRESENT.max_pending
+    standing = (SOURCES / "libraries" / "Standing.sol").read_text()
+    assert constant(standing, "MAX_PENDING") == PRESENT.max_pending
     assert PRESENT.reward_factor == RAISE
     assert ("lockBond" in ledger) == PRESENT.bond_for_each_round
     assert (
@@ -142,7 +142,9 @@ def test_the_rules_are_those_of_the_contracts() -> None:
     assert PRESENT.quota_percent == 75
     assert PRESENT.quota(60, 90) == 2
     assert PRESENT.quota(60, 60) == 0
-    assert constant((SOURCES / "Disputes.sol").read_text(), "UNDECIDED_SHARE") == PRESENT.undecided_share
+    disputes = (SOURCES / "Disputes.sol").read_text()
+    assert constant(disputes, "DEPOSIT_SHARE") == PRESENT.dispute_share
+    assert ("burn(amount)" in body(disputes, "release")) == (PRESENT.undecided_share == 1)
     availability = (SOURCES / "DataAvailability.sol").read_text()
     assert ("_demandOf[key] != 0" in body(availability, "_demand")) == PRESENT.demands_are_shared
     assert PRESENT.equal_roots_weigh_once == (SOURCES / "libraries" / "Shares.sol").is_file()

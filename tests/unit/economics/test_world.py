@@ -12,6 +12,7 @@ from folkmoot_lab.economics.world import Phase, Refused, World
 from hypothesis import given
 from hypothesis import strategies as st
 
+from folkmoot.protocol.rewards import FULL_PAY
 from tests.factories import policy
 
 POLICY = policy(reward=100, bond=400, min_stake=10, min_contributors=1, max_contributors=4)
@@ -124,7 +125,7 @@ def test_only_a_wrong_round_can_be_proven() -> None:
         game.prove(number, "ben")
 
 
-@pytest.mark.parametrize(("once", "pays"), [(True, [33, 0, 33, 0]), (False, [33, 33, 33, 0])])
+@pytest.mark.parametrize(("once", "pays"), [(True, [25, 0, 25, 0]), (False, [25, 25, 25, 0])])
 def test_equal_roots_share_one_share(once: bool, pays: list[int]) -> None:
     game = world(replace(PRESENT, equal_roots_weigh_once=once))
     number = game.open("coordinator")
@@ -135,15 +136,36 @@ def test_equal_roots_share_one_share(once: bool, pays: list[int]) -> None:
     assert [game.earned[who] for who in ("ada", "ben", "cleo", "coordinator")] == pays
 
 
+@pytest.mark.parametrize(
+    ("rule", "known", "earned"),
+    [
+        ("clamped_mean", PRESENT, [25, 12, 0, 0]),
+        ("clamped_mean", VERSION_1, [12, 25, 12, 0]),
+        ("mean", PRESENT, [12, 25, 12, 0]),
+    ],
+)
+def test_pays_say_what_is_paid_where_there_are_pays(rule: str, known: Rules, earned: list[int]) -> None:
+    game = World(known, replace(POLICY, rule=rule))
+    for who in ("coordinator", *PEOPLE):
+        game.give_stake(who, 1_000)
+    number = game.open("coordinator")
+    for who in PEOPLE:
+        game.commit(number, who, who)
+    pays = {"ben": FULL_PAY // 2, "cleo": 0, "dora": FULL_PAY}
+    game.anchor(number, {"ada": 1, "ben": 2, "cleo": 1}, pays=pays)
+    game.finalize(number)
+    assert [game.earned[who] for who in PEOPLE] == earned
+
+
 def test_a_copy_without_a_file_takes_nothing_from_the_update_that_came() -> None:
-    """Who has seen only the root can commit it first, and earns nothing; the entry counts in the shares."""
+    """Who has seen only the root can commit it first, and earns nothing."""
     game = world()
     number = game.open("coordinator")
     for who in ("ben", "ada", "cleo"):
         game.commit(number, who, "same")
     game.anchor(number, undelivered=["ben"])
     game.finalize(number)
-    assert [game.earned[who] for who in ("ben", "ada", "cleo")] == [0, 33, 0]
+    assert [game.earned[who] for who in ("ben", "ada", "cleo")] == [0, 25, 0]
 
 
 def overfill(game: World) -> None:

@@ -26,7 +26,7 @@ def test_only_finite_numbers_are_left(metrics: Any) -> None:
         assert name.partition("/")[0] in app_metrics.SOURCES
         assert math.isfinite(value)
         app_metrics.shown(name, value)
-    app_metrics.said(found)
+    app_metrics.summary(found)
 
 
 def test_the_most_telling_source_speaks_for_a_round() -> None:
@@ -38,7 +38,7 @@ def test_the_most_telling_source_speaks_for_a_round() -> None:
         }
     )
     assert app_metrics.headline(found) == ("server/centralized_loss", "evaluate/eval_acc")
-    assert app_metrics.said(found) == "loss 0.400, accuracy 80.0%"
+    assert app_metrics.summary(found) == "loss 0.400, accuracy 80.0%"
 
 
 @pytest.mark.parametrize(

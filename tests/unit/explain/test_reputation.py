@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from folkmoot.aggregation.interface import Weighted
-from folkmoot.aggregation.references import Reference, ReferencedFacts
+from folkmoot.aggregation.references import Reference, ReferencedFacts, Windows
 from folkmoot.aggregation.registry import rule
 from folkmoot.errors import InputError
 from folkmoot.explain.reputation import (
@@ -34,7 +34,7 @@ from tests import factories
 REWARD = 10 * UNIT
 COORDINATOR = factories.account("coordinator").address
 NAMES = [factories.account(name).address for name in factories.CONTRIBUTORS]
-OURS = ("guarded_mean", "guided_mean")
+OURS = ("clamped_mean",)
 
 weights = st.integers(0, MAX_WEIGHT_SUM)
 rounds_of_weights = st.lists(st.lists(weights, min_size=5, max_size=5).filter(any), min_size=1, max_size=12)
@@ -87,7 +87,7 @@ def test_more_weight_is_never_worse(
     largest = max(more, 1)
     assert next_standing(low, less, largest) <= next_standing(high, more, largest)
     others = rounds[0][1:]
-    assert payments(REWARD, [less, *others, 1])[0] <= payments(REWARD, [more, *others, 1])[0]
+    assert payments(REWARD, 5, [less, *others, 1], [])[0] <= payments(REWARD, 5, [more, *others, 1], [])[0]
 
 
 @given(rounds_of_weights)
@@ -125,10 +125,10 @@ def test_weights_that_are_none(weight: int, largest: int) -> None:
 
 @given(st.integers(0, (1 << 128) - 1), rounds_of_weights)
 def test_nobody_is_paid_more_than_equal_shares(reward: int, rounds: list[list[int]]) -> None:
-    totals = dict.fromkeys(NAMES, 0)
+    totals, policy = dict.fromkeys(NAMES, 0), factories.policy(max_contributors=5, reward=reward)
     for number, values in enumerate(rounds, 1):
-        parts = parts_of_round(number, verdicts_of(values), COORDINATOR, reward, final=True)
-        assert [parts[name].pay for name in NAMES] == payments(reward, values)
+        parts = parts_of_round(number, verdicts_of(values), COORDINATOR, policy, final=True)
+        assert [parts[name].pay for name in NAMES] == payments(reward, 5, values, [])
         for name in NAMES:
             totals[name] += parts[name].pay
     assert all(total <= len(rounds) * (reward // 5) for total in totals.values())
@@ -153,7 +153,9 @@ def test_what_is_added_up() -> None:
 
 def test_the_coordinators_own_entry_is_neither_paid_nor_judged() -> None:
     verdicts = [*verdicts_of([3, 6]), Verdict(2, COORDINATOR, 0, Reason.ROOT)]
-    parts = parts_of_round(1, verdicts, COORDINATOR, 900, final=True)
+    parts = parts_of_round(
+        1, verdicts, COORDINATOR, factories.policy(max_contributors=2, reward=900), final=True
+    )
     assert [each.pay for each in parts.values()] == [225, 450, 0]
     found = reputation([parts[COORDINATOR]])
     assert (found.rounds, found.root, found.standing, found.left_out) == (0, 1, START, {})
@@ -173,12 +175,14 @@ def facts_of(vectors: I64, *, earlier: Sequence[I64] = (), trajectory: I64 | Non
     def compared(other: I64) -> Reference:
         return Reference(tuple(int(value) for value in vectors @ other), int(other @ other))
 
-    gram = vectors @ vectors.T
+    gram = tuple(tuple(int(value) for value in row) for row in vectors @ vectors.T)
+    along = None if trajectory is None else compared(trajectory)
     return ReferencedFacts(
-        tuple(tuple(int(value) for value in row) for row in gram),
-        tuple(int(row[index]) for index, row in enumerate(gram)),
+        gram,
+        tuple(row[index] for index, row in enumerate(gram)),
         tuple((int(row.sum()),) for row in np.abs(vectors)),
-        trajectory=None if trajectory is None else compared(trajectory),
+        trajectory=along,
+        window=Windows(gram, along, (1,) * len(gram)),
         earlier=tuple(compared(other) for other in earlier),
         elements=(vectors.shape[1],),
     )
@@ -193,7 +197,7 @@ def trained(seed: int, count: int, size: int = 2048) -> tuple[I64, I64]:
 
 
 def paid(results: Sequence[Weighted]) -> list[int]:
-    return payments(REWARD, [result.weight for result in results])
+    return payments(REWARD, len(results), [result.weight for result in results], [])
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -276,5 +280,5 @@ def test_templar_133_one_round_can_not_carry_a_reputation(weight: int, standing:
     """Templar #133: one outsized score decided everything. A round moves at most an eighth, and pays one share."""
     found = next_standing(standing, weight, weight)
     assert found - standing <= FULL // MEMORY
-    (alone, *_) = payments(REWARD, [weight, 0, 0, 0, 0])
+    (alone, *_) = payments(REWARD, 5, [weight, 0, 0, 0, 0], [])
     assert alone == REWARD // 5

@@ -20,16 +20,18 @@ from tests.http_servers import Handler, serving
 ADA, COORDINATOR = factories.account("ada").address, factories.account("coordinator").address
 
 
-def pay_text(weight: int, credited: int | None, *, final: bool = True, root: bool = False) -> str:
+def pay_text(
+    weight: int, credited: int | None, *, final: bool = True, root: bool = False, share: int | None = None
+) -> str:
     reason = Reason.ROOT if root else Reason.ACCEPTED if weight else Reason.OUTLIER
-    part = Part(7, weight, reason, 65536, 5, 10 * UNIT, final, root)
+    part = Part(7, weight, reason, 65536, 5, 10 * UNIT, final, root, share)
     verdict = Verdict(0, ADA, weight, reason, {"sumSquares": 9})
     return judge(part, verdict, factories.policy(), entries=5, credited=credited).pay_text
 
 
 def test_the_pay_is_told_as_a_formula_with_its_standing() -> None:
     formula = (
-        "Pay = floor(reward * weight / (entries * largest weight)) = floor(10 MOOT * 39321 / (5 * 65536))"
+        "Pay = floor(reward * weight / (places * largest weight)) = floor(10 MOOT * 39321 / (5 * 65536))"
     )
     amount = 10 * UNIT * 39321 // (5 * 65536)
     assert pay_text(39321, amount) == f"{formula} = 1.199981689453125 MOOT, credited by the ledger."
@@ -37,6 +39,19 @@ def test_the_pay_is_told_as_a_formula_with_its_standing() -> None:
     assert pay_text(39321, None, final=False).endswith("it may still be challenged.")
     assert pay_text(0, 0).endswith("= 0 MOOT.")
     assert "never paid" in pay_text(0, 0, root=True)
+
+
+def test_a_pay_apart_from_the_weight_is_told_as_a_part_of_a_place() -> None:
+    amount = 10 * UNIT * 16384 // (5 * 65536)
+    assert pay_text(65536, amount, share=16384) == (
+        "The anchor gives it 25.0 % of a full place, apart from its weight. Pay = floor(reward * share / (places * "
+        "65536)) = floor(10 MOOT * 16384 / (5 * 65536)) = 0.5 MOOT, credited by the ledger."
+    )
+    assert pay_text(1, None, share=65536, final=False).endswith(
+        "= 2 MOOT, once the round is final; it may still be challenged."
+    )
+    assert pay_text(0, 0, share=0).endswith("= 0 MOOT.")
+    assert "never paid" in pay_text(0, 0, root=True, share=0)
 
 
 def test_a_ledger_that_credited_something_else_is_told() -> None:

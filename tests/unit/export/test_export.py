@@ -36,6 +36,7 @@ def round_(number: int, **more: object) -> RoundRecord:
         refused=1,
         gas=500_000,
         weights={ADA: 1024, BEN: 512},
+        pays={ADA: 65536, BEN: 0},
         reasons={ADA: "accepted", BEN: "against-core"},
         rewards={ADA: 2 * 10**18, BEN: 10**18 + 1},
         metrics={"server/loss": 2.0 / number, "server/accuracy": 0.25},
@@ -58,6 +59,7 @@ def test_csv_has_a_line_a_round() -> None:
     first, second, last = lines
     assert (first["phase"], first["accepted"], first["gas"]) == ("final", "2", "500000")
     assert (first[f"weight {BEN}"], first[f"verdict {BEN}"]) == ("512", "against-core")
+    assert [first[f"pay {who}"] for who in (ADA, BEN)] == ["65536", "0"]
     assert (first["reward"], first[f"reward {BEN}"]) == ("3.000000000000000001", "1.000000000000000001")
     assert (first["server/loss"], second["server/accuracy"]) == ("2.0", "")
     assert set(last.values()) == {"3", "open", "0", "2", "1", ""}
@@ -124,6 +126,17 @@ def test_html_is_for_people_first_and_costs_last() -> None:
         "its part of both rounds"
     )
     assert not re.search(r"(?:src|href)=\"(?:https?:)?//|<script", page)
+
+
+def test_html_has_pays_beside_weights_where_there_are_pays() -> None:
+    page = html_page.written(federation(round_(1), round_(2))).decode()
+    assert "Pay, all rounds" in page
+    assert re.search(r"1: 100%, paid 100%", page)
+    assert re.search(r"50%</span>, paid 0%", page), "an update with weight and without pay"
+    assert "What would raise them: <code>folkmoot why" in page
+    by_weight = html_page.written(federation(round_(1, pays={}), round_(2, pays={}))).decode()
+    assert "paid" not in by_weight[by_weight.index("<main>") :]
+    assert "Pay, all rounds" not in by_weight
 
 
 def test_html_says_when_no_audit_passed() -> None:
@@ -208,13 +221,13 @@ def records(path: Path) -> list[bytes]:
 def test_events_are_appended_once(tmp_path: Path) -> None:
     path, added = tensorboard.export(federation(round_(1)), tmp_path / "logs")
     first = path.read_bytes()
-    assert added == len(round_(1).numbers()) == 12
+    assert added == len(round_(1).numbers()) == 14
     assert tensorboard.VERSION.encode() in records(path)[0]
     assert tensorboard.export(federation(round_(1)), tmp_path / "logs") == (path, 0)
     assert path.read_bytes() == first
-    assert tensorboard.export(federation(round_(1), round_(2)), tmp_path / "logs") == (path, 12)
+    assert tensorboard.export(federation(round_(1), round_(2)), tmp_path / "logs") == (path, 14)
     assert path.read_bytes().startswith(first), "a reader that has it open goes on"
-    assert len(records(path)) == 25
+    assert len(records(path)) == 29
     settled = round_(2, rewards={ADA: 3 * 10**18})
     assert tensorboard.export(federation(round_(1), settled, OPEN), tmp_path / "logs") == (path, 1)
     assert b"server/loss" in path.read_bytes()
@@ -229,14 +242,14 @@ def test_an_interrupted_export_is_mended(tmp_path: Path) -> None:
     tensorboard.export(federation(round_(1), round_(2)), tmp_path)
     assert path.read_bytes().startswith(whole)
     assert b"never noted" not in path.read_bytes()
-    assert len(records(path)) == 25
+    assert len(records(path)) == 29
     for note in tmp_path.glob("*.json"):
         note.write_text('{"size": "x"}')
     tensorboard.export(federation(round_(1)), tmp_path)
-    assert len(records(path)) == 13, "without its note it begins anew"
+    assert len(records(path)) == 15, "without its note it begins anew"
     path.write_bytes(b"")
     tensorboard.export(federation(round_(1)), tmp_path)
-    assert len(records(path)) == 13
+    assert len(records(path)) == 15
 
 
 def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
@@ -262,7 +275,7 @@ def test_tensorboard_reads_it(tmp_path: Path) -> None:
 def test_mlflow_has_each_value_once(tmp_path: Path) -> None:
     mlflow = pytest.importorskip("mlflow", reason="MLflow is not installed")
     run, added = mlflow_run.export(federation(round_(1)), str(tmp_path / "runs"), "tests")
-    assert added == 12
+    assert added == 14
     assert mlflow_run.export(federation(round_(1)), str(tmp_path / "runs"), "tests") == (run, 0)
     odd = {
         f"train/{EVIL}": 7.0,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from client.keeper.keeper import Keeper
+from client.keeper.transfers import Transfers
 from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.relay import Relay
 from folkmoot.protocol.manifest import Manifest
+from folkmoot.protocol.state import State
 from tests.unit.flower.world import World, account
 
 MODEL: dict[str, NDArray[Any]] = {
@@ -31,28 +34,54 @@ def world() -> Iterator[World]:
         yield running
 
 
+class FalseKeeper(Keeper):
+    """Gives any base another theta."""
+
+    theta: Any
+
+    def base(self, number: int, *, closed: bool = False) -> Path:
+        path = self._contributor.home / "false"
+        path.write_bytes(State(self.theta, np.zeros_like(self.theta)).to_bytes())
+        return path
+
+
 @pytest.fixture
-def join(tmp_path: Path) -> Callable[..., Contributor]:
-    """Make a contributor of a world; it needs no agent as long as its signer is given to the mod."""
+def join(tmp_path: Path) -> Iterator[Callable[..., Contributor]]:
+    """Make a contributor of a world, with a keeper; it needs no agent as long as its signer is given to the mod."""
+    with contextlib.ExitStack() as stack:
 
-    def make(world: World, name: str = "ada", **changes: Any) -> Contributor:
-        home = tmp_path / name
-        home.mkdir(exist_ok=True)
-        values: dict[str, Any] = {
-            "home": home,
-            "rpc": world.url,
-            "coordinator": world.url,
-            "deployment": world.deployment,
-            "account": account(name).address,
-            "task": "scripted",
-            "partition": 0,
-            "partitions": 1,
-        }
-        contributor = Contributor(**{**values, **changes})
-        contributor.save()
-        return contributor
+        def make(
+            world: World,
+            name: str = "ada",
+            *,
+            keeper: bool = True,
+            transfers: Transfers | None = None,
+            theta: Any = None,
+            **changes: Any,
+        ) -> Contributor:
+            home = tmp_path / name
+            home.mkdir(exist_ok=True)
+            values: dict[str, Any] = {
+                "home": home,
+                "rpc": world.url,
+                "coordinator": world.url,
+                "deployment": world.deployment,
+                "account": account(name).address,
+                "task": "scripted",
+                "partition": 0,
+                "partitions": 1,
+            }
+            contributor = Contributor(**{**values, **changes})
+            contributor.save()
+            if keeper:
+                kind = Keeper if theta is None else FalseKeeper
+                kept = kind(contributor, world.manifest, world.genesis, (), transfers or Transfers(bar=False))
+                if isinstance(kept, FalseKeeper):
+                    kept.theta = theta
+                stack.enter_context(kept)
+            return contributor
 
-    return make
+        yield make
 
 
 @pytest.fixture(autouse=True)
@@ -62,12 +91,6 @@ def _identity(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("_run_id", "_node_id", "_task_id"):
         monkeypatch.setattr(TaskIdentity, name, 1)
-
-
-@pytest.fixture(autouse=True)
-def nodes_without_keepers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The nodes of most tests have no keeper, and the relay knows it from an earlier round."""
-    monkeypatch.setattr(Relay, "needs_base", lambda self, node: True)
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.records import HOME
+from folkmoot.flower.contributor import HOME, Contributor
 
 
 def context(contributor: Contributor | None, node_id: int = 1) -> Context:
@@ -38,6 +37,7 @@ class LocalGrid(Grid):
         self.sent: list[Message] = []
         self.pulled: list[int] = []
         self.on_push: Callable[[], None] = lambda: None
+        self.reaches: Callable[[Message], bool] = lambda message: True  # Whether its node gets a message.
         self._run = SimpleNamespace(fab_hash=fab_hash, run_id=1)
         self._lock = threading.Lock()
 
@@ -66,7 +66,7 @@ class LocalGrid(Grid):
                 self.sent.append(number(message, identifier))
             identifiers.append(identifier)
             app, where = self.nodes[message.metadata.dst_node_id]
-            if app is not None:
+            if app is not None and self.reaches(self.sent[-1]):
                 # Nodes get copies over the wire; here they would share the records.
                 content = RecordDict(dict(message.content))
                 own = Message(content, message.metadata.dst_node_id, message.metadata.message_type)

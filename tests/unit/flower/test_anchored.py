@@ -21,9 +21,9 @@ from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import anchored_client, anchored_server
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.records import COORDINATOR
-from folkmoot.flower.relay import Pacing
-from folkmoot.flower.reports import parse
-from folkmoot.flower.server_app import AnchoredServerApp
+from folkmoot.flower.relay.reports import parse
+from folkmoot.flower.relay.rounds import Pacing
+from folkmoot.flower.relay.server_app import AnchoredServerApp
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower.grid import LocalGrid
@@ -382,17 +382,11 @@ def test_a_cancelled_round_is_tried_again_and_does_not_count(join: Join) -> None
         strategy.start(grid, fresh(), num_rounds=3)
 
     with federation(join, node, rounds=3) as (world, grid):
-
-        def cancel() -> None:
-            if world.rounds[-1].number == 3 and world.completed == 1:
-                world.cancel_round()
-
-        # The second round of the app: everybody answers, and still it comes to nothing.
-        grid.on_push = cancel
+        # The second round of the app: everybody answers, and still it comes to nothing, twice.
         accept = world.accept
 
         def late(number: int, wire: str, data: bytes) -> Any:
-            if number == 2:
+            if number in (2, 3):
                 world.cancel_round()
             return accept(number, wire, data)
 
@@ -564,7 +558,7 @@ def test_other_aggregations_are_replaced_and_that_is_said(
 ) -> None:
     said: list[str] = []
     monkeypatch.setattr(
-        "folkmoot.flower.server_app.log", lambda level, text, *values: said.append(text % values)
+        "folkmoot.flower.relay.server_app.log", lambda level, text, *values: said.append(text % values)
     )
     results: list[Result] = []
 

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import torch
 from folkmoot_lab.drills import attacker, tasks
-from folkmoot_lab.drills.attacker import FalseNormRules, join_options
+from folkmoot_lab.drills.attacker import FalseNormRules, false_norm_delivered, join_options
 from folkmoot_lab.drills.tasks import attacking, parse_attack
 
 from client import app as client_app
+from client.keeper import delivery
 from client.signer import checks
 from client.signer.agent import SignerAgent
 from client.signer.checks import SigningRules
@@ -26,6 +27,7 @@ from folkmoot.errors import InputError
 from folkmoot.flower import drafting, eager, records
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.signing import AgentSigner, SignerError
+from folkmoot.flower.updates import kept_update
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.manifest import Manifest
@@ -74,11 +76,13 @@ def test_the_program_takes_the_options_of_join(
         return 7
 
     monkeypatch.setattr(attacker, "run", join)
-    monkeypatch.setattr(checks, "SigningRules", SigningRules)  # put back after the test
+    for module, name in ((checks, "SigningRules"), (delivery, "signed_commitment")):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back after the test
     assert attacker.main(["sign-flip", "--task", "digits"]) == 7
     assert checks.SigningRules is SigningRules, "poison needs no other signer"
     assert attacker.main(["false-norm", "--task", "digits"]) == 7
     assert checks.SigningRules is FalseNormRules
+    assert delivery.signed_commitment is false_norm_delivered
     assert ran == [
         ["join", "--task", f"folkmoot_lab.drills.tasks:{attack}@digits"]
         for attack in ("sign-flip", "false-norm")
@@ -161,9 +165,14 @@ def test_only_a_signer_that_lies_signs_a_false_norm(
     assert not eager.waits(), "its update would be encoded where nobody lies"
     commitment, signature = commitment_from_wire(str(reply.content[records.COMMITMENT]["commitment"]))
     commitment.check_signature(signature, digits.domain)
-    tree = update_tree(
-        np.frombuffer(records.update_of(reply.content.array_records[records.UPDATE]), np.uint8)
+    kept = kept_update(contributor.home, 1)
+    assert kept is not None
+    assert not digits.rounds[1].updates, "an honest keeper does not deliver it"
+    assert false_norm_delivered(kept, 1, ADA.address, Deployment.from_json(digits.deployment), 8) == (
+        commitment,
+        signature,
     )
+    tree = update_tree(np.frombuffer(kept.data, np.uint8))
     assert (commitment.update_root, commitment.sum_squares) == (tree.root, tree.sum_squares // 4)
     assert commitment.sum_squares
 

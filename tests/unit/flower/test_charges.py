@@ -26,11 +26,12 @@ from client.signer.record import RECORD_FILE, SignedRounds, SigningRecord
 from client.signer.wallet import WalletKey
 from folkmoot.coordinator_api import commitment_from_wire
 from folkmoot.flower import records
-from folkmoot.flower.contributor import SOCKET_FILE, Contributor, drafted_update
+from folkmoot.flower.contributor import SOCKET_FILE, Contributor
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import CHARGE_TYPE, AgentSigner, Charged, LocalSigner, SignerError
+from folkmoot.flower.updates import drafted_update
 from folkmoot.ledger.deployment import Deployment
-from folkmoot.privacy.floor import floor_of
+from folkmoot.privacy.settings import floor_of
 from folkmoot.protocol.arrays import F32
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.manifest import Manifest
@@ -93,7 +94,7 @@ class Node:
 
 @pytest.fixture
 def node(join: Callable[..., Contributor]) -> Iterator[Node]:
-    with World(PRIVATE, dict(MODEL)) as world:
+    with World(PRIVATE, dict(MODEL), expect=9) as world:
         asked = {"noise1024": GOOD["noise1024"], "steps": GOOD["steps"], "min_sum_squares": FLOOR}
         policy = replace(world.policy, **asked, privacy_cap=2**60)
         world.policy = replace(policy, privacy_cap=ROUNDS * policy.cost)

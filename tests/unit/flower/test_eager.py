@@ -17,12 +17,11 @@ import numpy as np
 import pytest
 from flwr.app import ArrayRecord, Context, Message
 
-from client.keeper.keeper import Keeper
-from client.keeper.transfers import Transfers
 from folkmoot.coordinator_api import commitment_from_wire
-from folkmoot.flower import clock, eager, records
-from folkmoot.flower.contributor import Contributor, kept_update
+from folkmoot.flower import clock, eager
+from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.mod import folkmoot_mod
+from folkmoot.flower.updates import kept_update
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.fixed_point import to_float32
@@ -59,13 +58,13 @@ class EagerNode(Node):
     """A node with a keeper."""
 
     app: Recording = field(default_factory=Recording)
+    ends_round: bool = True
 
     def play(self) -> Commitment:
         """Train and deliver, which ends the round; return the commitment."""
         number = self.world.rounds[-1].number
         reply = self.train()
         assert not reply.has_error(), reply.error
-        assert records.UPDATE not in reply.content.array_records, "the keeper has delivered it"
         kept = kept_update(self.contributor.home, number)
         assert kept is not None
         return commitment_from_wire(kept.commitment)[0]
@@ -101,14 +100,10 @@ def eager_world() -> Iterator[World]:
 
 
 @pytest.fixture
-def node(
-    eager_world: World, join: Callable[..., Contributor], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[EagerNode]:
+def node(eager_world: World, join: Callable[..., Contributor], monkeypatch: pytest.MonkeyPatch) -> EagerNode:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(eager, "_jobs", [])
-    contributor = join(eager_world)
-    with Keeper(contributor, EAGER, eager_world.genesis, (), Transfers(bar=False)):
-        yield EagerNode(eager_world, contributor)
+    return EagerNode(eager_world, join(eager_world))
 
 
 def test_the_next_round_is_trained_from_ones_own_eager_start(
@@ -165,7 +160,8 @@ def test_a_node_that_was_away_for_three_rounds_starts_from_the_base(
     ben = join(node.world, "ben")
     for _ in range(3):
         mod = folkmoot_mod(signer=CountingSigner(account("ben")))
-        node.commit(mod(train_message(node.world), context(ben), App()))
+        assert not mod(train_message(node.world), context(ben), App()).has_error()
+        eager._jobs.pop().lock.lock.release()
     base = node.world.states[-1]
     assert node.play().base_state_root == base.root(EAGER.hash)
     assert np.array_equal(node.app.starts[-1], to_float32(base.theta))
@@ -321,18 +317,9 @@ def test_no_eager_training_where_the_manifest_does_not_say_so(
             )
             world.rounds[-1].header = world._header(1, world.states[-1])
         contributor = join(world)
-        with Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)):
-            EagerNode(world, contributor).play()
+        EagerNode(world, contributor).play()
     assert not eager.waits()
     assert not list(contributor.home.glob("memory/*/eager"))
-
-
-def test_without_a_keeper_nothing_goes_on(eager_world: World, join: Callable[..., Contributor]) -> None:
-    node = EagerNode(eager_world, join(eager_world))
-    node.round()
-    assert not eager.waits()
-    node.round()
-    assert np.array_equal(node.app.starts[-1], to_float32(eager_world.states[1].theta))
 
 
 # The end of a training by the clock
@@ -387,12 +374,11 @@ def test_by_the_clock_handing_in_is_measured_without_an_eager_start_too(
     manifest = replace(MANIFEST, training={**MANIFEST.training, "clock": True})
     with World(manifest, dict(MODEL), rounds=9) as world:
         contributor = join(world)
-        with Keeper(contributor, manifest, world.genesis, (), Transfers(bar=False)):
-            node = EagerNode(world, contributor)
-            node.play()
-            (kept,) = contributor.home.glob("memory/*/times")
-            first = clock.read(kept.parent)
-            node.play()
+        node = EagerNode(world, contributor)
+        node.play()
+        (kept,) = contributor.home.glob("memory/*/times")
+        first = clock.read(kept.parent)
+        node.play()
     assert 0 < (first.handing_in or 0) < 60
     assert (clock.read(kept.parent).ended or 0) > (first.ended or 0) > 0
 
@@ -409,7 +395,7 @@ def test_the_end_follows_the_chains_clock_and_not_the_machines(
         return tuple(values)
 
     answer = World.rpc
-    block = {"timestamp": hex(now)}
+    block = {"number": "0x1", "hash": f"0x{1:064x}", "timestamp": hex(now)}
     monkeypatch.setattr(World, "_round_abi", timed)
     monkeypatch.setattr(
         World, "rpc", lambda *words: block if words[1] == "eth_getBlockByNumber" else answer(*words)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Carried files reach the app: from the keeper as a mapped file, or in the message of a node without a keeper."""
+"""Carried files reach the app from the keeper, as mapped files."""
 
 from __future__ import annotations
 
@@ -10,32 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from client.keeper.keeper import Keeper
 from client.keeper.transfers import DOWN, Transfers
-from folkmoot.flower import frozen, records
-from folkmoot.flower.contributor import Contributor
+from folkmoot.flower import frozen
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
 from tests import carried
 from tests.unit.flower.conftest import MANIFEST as SMALL
 from tests.unit.flower.conftest import MODEL
-from tests.unit.flower.grid import context, number
-from tests.unit.flower.test_names import Carried
+from tests.unit.flower.grid import LocalGrid
+from tests.unit.flower.test_names import Carried, refusals
 from tests.unit.flower.test_strategy import Join, strategy
 from tests.unit.flower.world import World, account
 
 MANIFEST = Manifest("scripted", (*SMALL.arrays, carried.TABLE), SMALL.training)
-CODED = len(carried.DATA) + 128
-"""Bytes of the table as Flower's array."""
-
-
-@pytest.fixture
-def nodes_without_keepers() -> None:
-    """Let the relay find out."""
 
 
 def app(seen: list[Any], *, whole: bool, change: float = 0.0) -> ClientApp:
@@ -66,15 +57,11 @@ def federation(rounds: int = 1) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("kept", [True, False])
-def test_an_app_gets_the_file_with_and_without_a_keeper(join: Join, kept: bool, whole: bool) -> None:
+def test_an_app_gets_the_file(join: Join, whole: bool) -> None:
     transfers, grid = Transfers(bar=False), Carried()
     seen: list[Any] = []
-    with federation(rounds=2) as world, contextlib.ExitStack() as stack:
-        ada = join(world)
-        if kept:
-            stack.enter_context(Keeper(ada, MANIFEST, world.genesis, (), transfers))
-        grid.add(app(seen, whole=whole), ada)
+    with federation(rounds=2) as world:
+        grid.add(app(seen, whole=whole), join(world, transfers=transfers))
         carrier = strategy(world)
         result = carrier.start(grid=grid, initial_arrays=ArrayRecord())
         assert [len(report.accepted) for report in carrier.reports] == [1, 1]
@@ -86,79 +73,27 @@ def test_an_app_gets_the_file_with_and_without_a_keeper(join: Join, kept: bool, 
     assert len(seen) == 2
     assert frozen.arrays() == {}, "outside of a training there are none"
     assert np.array_equal(result.arrays["table"].numpy(), carried.VALUES)
-    base = 8 * MANIFEST.size
-    downs = [down for _, down, _ in grid.bytes]
-    if kept:
-        assert downs == [0, 0]
-        assert transfers.bytes[DOWN] == MANIFEST.state_file_size + MANIFEST.size + len(carried.DATA), "once"
-    else:
-        assert downs[0] == 0
-        assert all(base + len(carried.DATA) < down < base + CODED + 200 for down in downs[1:])
+    assert [down for _, down, _ in grid.bytes] == [0, 0]
+    assert transfers.bytes[DOWN] == MANIFEST.state_file_size + MANIFEST.size + len(carried.DATA), "once"
 
 
-def answer(world: World, contributor: Contributor, node: ClientApp, sent: bytes | None) -> str:
-    """Return why a node without a keeper refuses a round whose message has these bytes of the table."""
-    round_message = records.RoundMessage(
-        round=1,
-        header=world.rounds[1].header.encoded,
-        manifest=MANIFEST.to_json(),
-        momentum_root=world.states[0].momentum_tree().root,
-        chain_id=world.domain.chain_id,
-        ledger=world.domain.verifying_contract,
-        bundle_hash=b"",
-    )
-    content = RecordDict(
-        {
-            records.ROUND: round_message.to_record(),
-            records.THETA: records.theta_record(world.states[0].theta),
-            records.CONFIG: ConfigRecord({}),
-        }
-    )
-    if sent is not None:
-        table = Array(np.frombuffer(sent, dtype=np.uint8))
-        content[records.CARRIED] = ArrayRecord({carried.TABLE.sha256: table})
-    reply = node(number(Message(content, 1, "train"), "m1"), context(contributor))
-    return str(reply.error.reason) if reply.has_error() else ""
-
-
-@pytest.mark.parametrize(
-    ("sent", "change", "said"),
-    [
-        (carried.DATA, 0.0, ""),
-        (carried.DATA, 0.5, "wrong-reply: The app changed the array 'table' of float32"),
-        (
-            bytes(len(carried.DATA)),
-            0.0,
-            "malformed-round: The message does not have the values of the array 'table'",
-        ),
-        (carried.DATA[:-1], 0.0, "malformed-round: The message does not have the values"),
-        (None, 0.0, "needs-base: this node has no keeper"),
-    ],
-    ids=["right", "trained", "other bytes", "cut", "none"],
-)
-def test_a_message_must_have_the_files(join: Join, sent: bytes | None, change: float, said: str) -> None:
+def test_an_app_that_trains_the_file_is_refused(join: Join) -> None:
     with federation() as world:
-        found = answer(world, join(world), app([], whole=True, change=change), sent)
-    assert found.startswith(said)
-    assert bool(found) == bool(said)
+        grid = LocalGrid()
+        grid.add(app([], whole=True, change=0.5), join(world))
+        assert refusals(world, grid) == ["wrong-reply"]
 
 
-def test_a_keeper_without_room_costs_the_bytes_of_one_round(join: Join) -> None:
-    grid = Carried()
-    said: list[dict[str, Any]] = []
-    with federation(rounds=2) as world, contextlib.ExitStack() as stack:
-        ada = join(world)
-        keeper = Keeper(ada, MANIFEST, world.genesis, (), Transfers(said.append, bar=False))
-        stack.enter_context(keeper)
+def test_a_keeper_without_room_costs_its_node_the_round(join: Join, caplog: pytest.LogCaptureFixture) -> None:
+    grid = LocalGrid()
+    events: list[dict[str, Any]] = []
+    with federation() as world, pytest.MonkeyPatch.context() as patched:
+        ada = join(world, transfers=Transfers(events.append, bar=False))
         grid.add(app([], whole=False), ada)
         full = shutil.disk_usage(ada.home)._replace(free=0)
-        patched = stack.enter_context(pytest.MonkeyPatch.context())
         patched.setattr(shutil, "disk_usage", lambda path: full)
-        carrier = strategy(world)
-        grid.on_push = lambda: patched.undo() if len(grid.sent) == 2 else None
-        carrier.start(grid=grid, initial_arrays=ArrayRecord())
-        assert [len(report.accepted) for report in carrier.reports] == [1, 1]
-    (failed,) = [line for line in said if line["event"] == "keeper-failed"]
+        assert refusals(world, grid) == ["keeper-disk"]
+    (failed,) = [event for event in events if event["event"] == "keeper-failed"]
     assert failed["code"] == "keeper-disk"
     assert "need 0.0 MB more in" in failed["detail"]
-    assert [down > 0 for _, down, _ in grid.bytes] == [False, True, False]
+    assert str(ada.home) not in [record.message for record in caplog.records if "Node " in record.message]

@@ -34,7 +34,7 @@ from folkmoot.errors import InputError
 from folkmoot.flower import anchored_client, anchored_server
 from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.encoding import failure
-from folkmoot.flower.server_app import AnchoredServerApp
+from folkmoot.flower.relay.server_app import AnchoredServerApp
 from folkmoot.flower.signing import LocalSigner
 from folkmoot.protocol.manifest import Manifest
 from tests.unit.flower import test_anchored
@@ -295,7 +295,7 @@ def test_a_client_that_fails_is_a_failure_for_the_strategy(join: Join) -> None:
     broken = Node()
     broken.app = ClientApp(client_fn=lambda context: Says())
     with federation(join, Node(), broken, rounds=1) as (world, grid):
-        world.expect = 1
+        world.expect, grid.on_push = 9, world.close_round  # It ends once both have been asked.
         strategy = Counts(initial_parameters=zeros(), fraction_evaluate=0.0)
         run(world, grid, legacy(strategy, rounds=1)[0])
     ((results, failures),) = found

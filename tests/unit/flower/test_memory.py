@@ -123,20 +123,25 @@ class Node:
     contributor: Contributor
     app: Counting = field(default_factory=Counting)
     context: Context | None = None
+    ends_round: bool = False
+    """Whether the delivery of an update ends its round. Otherwise `commit` ends it."""
 
     def train(self) -> Message:
+        if not self.ends_round:
+            self.world.expect = 99
         self.context = context(self.contributor)
         mod = folkmoot_mod(signer=CountingSigner(account("ada")))
         return mod(train_message(self.world), self.context, self.app)
 
     def commit(self, reply: Message) -> Commitment:
-        """Hand a reply in, which ends the round; return its commitment."""
+        """End the round with the update of a reply, which a keeper has delivered; return its commitment."""
         assert not reply.has_error(), reply.error
         wire = str(reply.content.config_records[records.COMMITMENT]["commitment"])
-        data = records.update_of(reply.content.array_records[records.UPDATE])
-        status, answer = self.world.accept(len(self.world.rounds) - 1, wire, data)
-        assert status == 202, answer
-        return commitment_from_wire(wire)[0]
+        commitment = commitment_from_wire(wire)[0]
+        assert self.world.rounds[-1].updates[commitment.contributor][0] == commitment
+        with self.world.lock:
+            self.world.close_round()
+        return commitment
 
     def round(self) -> Commitment:
         return self.commit(self.train())

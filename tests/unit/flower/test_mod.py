@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 
+from client.keeper.keeper import Keeper
 from folkmoot.coordinator_api import commitment_from_wire
-from folkmoot.flower import checking, records
-from folkmoot.flower.contributor import Contributor, draft_update, drafted_update, kept_update
+from folkmoot.errors import LocalError
+from folkmoot.flower import chain, checking, records
+from folkmoot.flower.contributor import Contributor
 from folkmoot.flower.encoding import MAX_CONFIGS
 from folkmoot.flower.mod import folkmoot_mod
 from folkmoot.flower.signing import CHAIN_UNAVAILABLE, LocalSigner, SignerError, draft_key_of
+from folkmoot.flower.updates import draft_update, drafted_update, kept_update
 from folkmoot.protocol.codec import decode_update
 from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.fixed_point import LEAF
@@ -78,11 +81,12 @@ def said(world: World, **changes: Any) -> records.RoundMessage:
     return replace(message, **changes)
 
 
-def train_message(world: World, theta: Any = None, **changes: Any) -> Message:
+def train_message(world: World, **changes: Any) -> Message:
+    round_message = said(world, **changes)
     content = RecordDict(
         {
-            records.ROUND: said(world, **changes).to_record(),
-            records.THETA: records.theta_record(world.states[-1].theta if theta is None else theta),
+            records.ROUND: round_message.to_record(),
+            round_message.arrays_key: ArrayRecord(),
             records.CONFIG: ConfigRecord({"server-round": world.rounds[-1].number}),
         }
     )
@@ -92,6 +96,18 @@ def train_message(world: World, theta: Any = None, **changes: Any) -> Message:
 def run(contributor: Contributor, message: Message, app: App | None = None, name: str = "ada") -> Message:
     mod = folkmoot_mod(signer=CountingSigner(account(name)))
     return mod(message, context(contributor), app or App())
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    """A round stays open: it waits for more updates than a test makes."""
+    with World(MANIFEST, dict(MODEL), expect=9) as running:
+        yield running
+
+
+def delivered(world: World, name: str = "ada") -> bytes:
+    """Return the update that a keeper has delivered in the first round."""
+    return world.rounds[1].updates[account(name).address][1]
 
 
 def reason(reply: Message) -> str:
@@ -104,7 +120,7 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     reply = run(join(world), train_message(world), app)
     commitment, signature = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])
     commitment.check_signature(signature, world.domain)
-    data = records.update_of(reply.content.array_records[records.UPDATE])
+    data = delivered(world)
     tree = update_tree(np.frombuffer(data, np.uint8))
     assert (commitment.update_root, commitment.sum_squares) == (tree.root, tree.sum_squares)
     assert commitment.base_state_root == world.rounds[-1].header.base_state_root
@@ -115,8 +131,6 @@ def test_a_good_round_gives_a_signed_update(world: World, join: Join) -> None:
     update = decode_update(data, MANIFEST)
     assert abs(update[:300].mean() - 0.01 * 512) < 0.2
     assert not update[300:512].any()
-    world.accept(1, reply.content[records.COMMITMENT]["commitment"], data)
-    assert world.run_state == "done"
 
 
 def test_the_base_is_let_go_of_while_the_app_trains(
@@ -125,14 +139,14 @@ def test_the_base_is_let_go_of_while_the_app_trains(
     """The base takes 8 bytes a weight, which large models need for the training itself."""
     bases: list[weakref.ref[Any]] = []
     held: list[bool] = []
-    read = records.theta_of
+    ask = checking.base_theta
 
-    def theta_of(record: ArrayRecord, size: int) -> Any:
-        theta = read(record, size)
+    def base_theta(path: Path, number: int, size: int) -> Any:
+        theta = ask(path, number, size)
         bases.append(weakref.ref(theta))
         return theta
 
-    monkeypatch.setattr(records, "theta_of", theta_of)
+    monkeypatch.setattr(checking, "base_theta", base_theta)
     reply = run(join(world), train_message(world), App(spoil=lambda _: held.append(bases[0]() is not None)))
     assert not reply.has_error()
     assert held == [False]
@@ -192,7 +206,7 @@ def test_the_app_sees_an_ordinary_message(world: World, join: Join) -> None:
 
 def test_only_update_commitment_and_metrics_leave(world: World, join: Join) -> None:
     reply = run(join(world), train_message(world))
-    assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics"}
+    assert set(reply.content) == {records.COMMITMENT, "metrics"}
     assert reply.content["metrics"] == MetricRecord({"num-examples": 1, "loss": 0.5})
 
 
@@ -219,12 +233,6 @@ def test_a_node_that_has_not_joined(world: World) -> None:
     assert reason(reply).startswith("no-contributor:")
 
 
-def wrong_theta(world: World) -> Message:
-    theta = world.states[-1].theta.copy()
-    theta[5] += 1
-    return train_message(world, theta)
-
-
 def wrong_header(world: World) -> Message:
     header = replace(world.rounds[-1].header, exponents=(0, 0))
     return train_message(world, header=header.encoded)
@@ -232,11 +240,8 @@ def wrong_header(world: World) -> Message:
 
 def poisoned_chain_of_lies(world: World) -> Message:
     """Header and base agree with each other, but not with the chain."""
-    theta = world.states[-1].theta.copy()
-    theta[0] += 1 << 20
-    state = replace(world.states[-1], theta=theta)
-    header = replace(world.rounds[-1].header, base_state_root=state.root(MANIFEST.hash))
-    return train_message(world, theta, header=header.encoded)
+    header = replace(world.rounds[-1].header, base_state_root=b"\x07" * 32)
+    return train_message(world, header=header.encoded)
 
 
 def wrong_seed_on_chain(world: World) -> Message:
@@ -255,8 +260,13 @@ def closed(world: World) -> Message:
     return train_message(world)
 
 
+def without_arrays(world: World) -> Message:
+    message = train_message(world)
+    del message.content[records.ARRAYS]
+    return message
+
+
 CASES: list[tuple[str, Callable[[World], Message]]] = [
-    ("wrong-base", wrong_theta),
     ("wrong-base", lambda world: train_message(world, momentum_root=b"\x01" * 32)),
     ("wrong-base", other_base_on_chain),
     ("wrong-header", wrong_header),
@@ -268,8 +278,7 @@ CASES: list[tuple[str, Callable[[World], Message]]] = [
     ("wrong-chain", lambda world: train_message(world, ledger="0x" + "b2" * 20)),
     ("malformed-round", lambda world: train_message(world, header=b"no header")),
     ("malformed-round", lambda world: train_message(world, manifest=b"{}")),
-    ("malformed-round", lambda world: train_message(world, theta=np.zeros(256, np.int64))),
-    ("malformed-round", lambda world: train_message(world, theta=world.states[-1].theta.astype(np.float64))),
+    ("malformed-round", without_arrays),
 ]
 
 
@@ -283,6 +292,42 @@ def test_refusals_before_training(
     assert reason(reply).startswith(f"{code}:")
     assert not app.seen, "it trained"
     assert kept_update(contributor.home, 1) is None, "it signed"
+
+
+def test_a_keeper_that_gives_another_base(world: World, join: Join) -> None:
+    app, theta = App(), world.states[-1].theta.copy()
+    theta[5] += 1
+    contributor = join(world, theta=theta)
+    text = reason(run(contributor, train_message(world), app))
+    assert text.startswith("wrong-base: the base model has the state root")
+    assert not app.seen, "it trained"
+    assert kept_update(contributor.home, 1) is None, "it signed"
+
+
+def test_a_node_without_a_keeper_trains_nothing(
+    world: World, join: Join, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App()
+    assert reason(run(join(world, keeper=False), train_message(world), app)) == (
+        "no-keeper: this node has no keeper."
+    )
+    assert not app.seen
+    assert "Start the node with `folkmoot join`" in caplog.text
+
+
+def test_a_keeper_that_gets_no_base_costs_the_round_and_tells_nothing_of_the_machine(
+    world: World, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(keeper: Keeper, number: int, *, closed: bool = False) -> Path:
+        raise LocalError("The disk is full.", remedy="Make room.", code="keeper-disk")
+
+    app, contributor = App(), join(world)
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "base", full)
+        text = reason(run(contributor, train_message(world), app))
+    assert text == "keeper-disk: the node's keeper could not get the base."
+    assert not app.seen
+    assert not run(contributor, train_message(world), app).has_error(), "the next message is handled"
 
 
 def test_another_manifest_of_the_same_layout(world: World, join: Join) -> None:
@@ -308,7 +353,7 @@ def test_a_false_anchor_does_not_bring_another_manifest(world: World, join: Join
 def test_an_unreachable_chain_is_no_leave_to_train(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checking, "CHAIN_TIMEOUT", 0.0)
+    monkeypatch.setattr(chain, "CHAIN_TIMEOUT", 0.0)
     app = App()
     reply = run(join(world, rpc="http://127.0.0.1:9/secret-key"), train_message(world), app)
     assert reason(reply) == "rpc-unreachable: for more, read the node's log."
@@ -318,13 +363,13 @@ def test_an_unreachable_chain_is_no_leave_to_train(
 def test_a_chain_that_comes_back_costs_nobody_a_round(
     world: World, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, away = checking.open_rpc, [1, 2]
+    real, away = chain.open_rpc, [1, 2]
 
     def restarting(url: str) -> Any:
         return real("http://127.0.0.1:9" if away and away.pop() else url)
 
     pauses: list[float] = []
-    monkeypatch.setattr(checking, "open_rpc", restarting)
+    monkeypatch.setattr(chain, "open_rpc", restarting)
     monkeypatch.setattr("folkmoot.runtime.backoff.time.sleep", pauses.append)
     reply = run(join(world), train_message(world), App())
     assert not reply.has_error()
@@ -350,7 +395,7 @@ def test_an_update_above_the_cap_is_fitted_and_said(
         reply = run(join(world), train_message(world), App(shift=1e3))
     commitment, _ = commitment_from_wire(reply.content[records.COMMITMENT]["commitment"])
     assert commitment.sum_squares == 64**2 * MANIFEST.elements == world.policy.max_sum_squares
-    data = records.update_of(reply.content.array_records[records.UPDATE])
+    data = delivered(world)
     assert set(decode_update(data, MANIFEST)) == {0, 64}
     assert "100.00% of the coordinates were clamped to ±64" in caplog.text
 
@@ -433,9 +478,6 @@ def test_a_round_that_is_asked_for_again_is_not_trained_again(world: World, join
     again = run(contributor, train_message(world), app)
     assert not app.seen
     assert again.content[records.COMMITMENT] == first.content[records.COMMITMENT]
-    assert records.update_of(again.content.array_records[records.UPDATE]) == records.update_of(
-        first.content.array_records[records.UPDATE]
-    )
 
 
 class DeadSigner(LocalSigner):
@@ -472,9 +514,9 @@ def test_what_was_trained_is_signed_after_a_restart_and_not_trained_again(world:
     contributor, first, second = join(world), App(), App(shift=0.5)
     died = folkmoot_mod(signer=DeadSigner(account("ada")))(train_message(world), context(contributor), first)
     assert reason(died).startswith("signer-unreachable:")
-    reply = run(contributor, train_message(world), second)
+    run(contributor, train_message(world), second)
     assert (len(first.seen), len(second.seen)) == (1, 0)
-    data = records.update_of(reply.content.array_records[records.UPDATE])
+    data = delivered(world)
     assert abs(decode_update(data, MANIFEST)[:300].mean() - 0.01 * 512) < 0.2
     kept = kept_update(contributor.home, 1)
     assert kept is not None
@@ -566,11 +608,11 @@ def test_the_message_is_the_one_that_flower_would_send(world: World, join: Join)
     """Only the app's records, in its order, the arrays under its own key; our round is gone."""
     message = train_message(world, arrays_key="model")
     message.content["extra"] = ConfigRecord({"x": 1})
-    theta = message.content[records.THETA]
+    arrays = message.content["model"]
     message.content = RecordDict(
         {
             "first": MetricRecord({"a": 1}),
-            records.THETA: theta,
+            "model": arrays,
             records.CONFIG: message.content[records.CONFIG],
             records.ROUND: message.content[records.ROUND],
         }
@@ -593,7 +635,7 @@ def test_config_records_leave_only_where_they_may_and_only_small_ones(world: Wor
     app = App()
     mod = folkmoot_mod(signer=CountingSigner(account("ada")), configs=True)
     reply = mod(train_message(world), context(join(world)), app)
-    assert set(reply.content) == {records.UPDATE, records.COMMITMENT, "metrics", "secrets"}
+    assert set(reply.content) == {records.COMMITMENT, "metrics", "secrets"}
 
     def large(message: Message, context: Context) -> Message:
         said = app(message, context)
@@ -634,7 +676,7 @@ def test_nothing_but_the_update_leaves_a_federation_with_a_privacy_budget(join: 
     with private_world() as world:
         mod = folkmoot_mod(signer=CountingSigner(account("ada")), configs=True)
         reply = mod(train_message(world), context(join(world, private=True)), App())
-    assert set(reply.content) == {records.UPDATE, records.COMMITMENT}
+    assert set(reply.content) == {records.COMMITMENT}
 
 
 def test_the_text_of_an_apps_error_stays_on_a_node_with_a_privacy_budget(join: Join) -> None:
@@ -727,8 +769,6 @@ def test_of_half_precision_the_update_is_what_changed_since_what_the_app_saw(joi
             assert arrays["w"].numpy().dtype == np.float16
             return Message(RecordDict({"arrays": arrays}), reply_to=message)
 
-        reply = folkmoot_mod(signer=CountingSigner(account("ada")))(
-            train_message(world), context(join(world)), app
-        )
-        update = decode_update(records.update_of(reply.content.array_records[records.UPDATE]), manifest)
+        folkmoot_mod(signer=CountingSigner(account("ada")))(train_message(world), context(join(world)), app)
+        update = decode_update(delivered(world), manifest)
     assert not update.any()

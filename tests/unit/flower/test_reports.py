@@ -16,9 +16,11 @@ from flwr.common.constant import ErrorCode
 from hypothesis import given
 from hypothesis import strategies as st
 
-from folkmoot.flower import FolkmootStrategy, folkmoot_mod, reports
+from folkmoot.errors import MOST_DETAIL, plain
+from folkmoot.flower import FolkmootStrategy, folkmoot_mod
 from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.reports import Progress, Report
+from folkmoot.flower.relay import reports
+from folkmoot.flower.relay.reports import Progress, Report
 from folkmoot.flower.signing import LocalSigner
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid, number
@@ -83,8 +85,8 @@ def test_what_is_no_report(line: str) -> None:
 @given(st.text())
 def test_any_line_can_be_read(text: str) -> None:
     reports.parse(f"folkmoot-report {{{text}}}")
-    assert "\n" not in reports.plain(text)
-    assert len(reports.plain(text)) <= reports.MOST_DETAIL
+    assert "\n" not in plain(text)
+    assert len(plain(text)) <= MOST_DETAIL
 
 
 def test_numbers_of_metrics() -> None:
@@ -133,8 +135,9 @@ def test_nobody_waits_for_ever_for_nodes_that_never_came(caplog: pytest.LogCaptu
 
 def test_the_relay_tells_of_every_node(join: Join, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
+    with World(MANIFEST, dict(MODEL), expect=3, rounds=1) as world:
         grid = LocalGrid()
+        grid.on_push = world.close_round  # Everybody has been asked.
         bad = grid.add(raising("ada"), join(world, "ada"))
         good = [grid.add(app(name), join(world, name)) for name in ("ben", "cleo")]
         FolkmootStrategy(world.url, pacing=QUICK).start(grid=grid, initial_arrays=ArrayRecord())
@@ -213,6 +216,7 @@ def test_a_node_that_is_gone_is_not_waited_for_and_may_come_back(
         grid = Leaving()
         grid.add(app("ada"), join(world, "ada"))
         unlucky = grid.add(app("ben"), join(world, "ben"))
+        grid.reaches = lambda message: message.metadata.dst_node_id != unlucky or unlucky in gone
         FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05)).start(
             grid=grid, initial_arrays=ArrayRecord()
         )

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, get_args
 
 from flwr.serverapp.strategy import FedAvg, Strategy
 
-from folkmoot.flower.starts import starts_replaced
+from folkmoot.flower.relay.starts import starts_replaced
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from flwr.common.constant import ErrorCode
 
 from folkmoot.errors import CoordinatorError, InputError
 from folkmoot.flower import FolkmootStrategy, folkmoot_mod
-from folkmoot.flower.asking import MOST_ASKS, Asking
 from folkmoot.flower.contributor import Contributor
-from folkmoot.flower.relay import Relay
-from folkmoot.flower.reports import Progress
+from folkmoot.flower.relay.asking import MOST_ASKS, Asking
+from folkmoot.flower.relay.reports import Progress
+from folkmoot.flower.relay.rounds import Relay
+from folkmoot.flower.relay.strategy import Pacing, mean_metrics
 from folkmoot.flower.signing import LocalSigner
-from folkmoot.flower.strategy import Pacing, mean_metrics
 from folkmoot.rpc.client import Phase
 from tests.unit.flower.conftest import MANIFEST, MODEL
 from tests.unit.flower.grid import LocalGrid
@@ -89,25 +89,6 @@ def test_an_apps_own_arrays_must_fit_the_ledger(world: World, join: Join) -> Non
     assert world.run_state == "done"
 
 
-def test_a_poisoned_base_is_refused_and_the_refusal_is_reported(world: World, join: Join) -> None:
-    grid = LocalGrid()
-    node = grid.add(app("ada"), join(world))
-    world.falsify_base()
-    carrier = strategy(world)
-
-    def give_up() -> None:
-        world.rounds[-1].phase = Phase.CANCELLED
-        world.run_state = "failed"
-
-    grid.on_push = give_up
-    with pytest.raises(CoordinatorError, match="The run failed: scripted"):
-        carrier.start(grid=grid, initial_arrays=ArrayRecord())
-    ((who, why),) = carrier.reports[0].refused
-    assert who == node
-    assert why.startswith("wrong-base:")
-    assert not world.rounds[-1].updates
-
-
 def test_a_node_without_the_mod_is_reported_and_the_others_go_on(join: Join) -> None:
     plain = ClientApp()
 
@@ -128,25 +109,19 @@ def test_a_node_without_the_mod_is_reported_and_the_others_go_on(join: Join) -> 
 
 def test_an_update_that_the_coordinator_refuses(join: Join) -> None:
     with World(MANIFEST, dict(MODEL), expect=1, rounds=1) as world:
-        grid = LocalGrid()
-        # Signs for somebody else than the mod says: the signature is not the contributor's.
-        grid.add(app("ada"), join(world, "ada"))
-        grid.on_push = lambda: _spoil(grid)
-        grid.add(app("ben"), join(world, "ben"))
+        grid, accept = LocalGrid(), world.accept
+
+        def refuse(number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
+            return accept(number, wire, data if world.refusals else bytes([255 - data[0]]) + data[1:])
+
+        world.accept = refuse  # type: ignore[method-assign]
+        for name in ("ada", "ben"):
+            grid.add(app(name), join(world, name))
         carrier = strategy(world)
         carrier.start(grid=grid, initial_arrays=ArrayRecord())
     assert world.refusals == ["wrong-root"]
     assert len(carrier.reports[0].accepted) == 1
     assert carrier.reports[0].refused[0][1].startswith("wrong-root:")
-
-
-def _spoil(grid: LocalGrid) -> None:
-    """Change a byte of the first reply's update on its way."""
-    reply = grid.replies["message-0"]
-    data = bytearray(reply.content.array_records["folkmoot.update"]["update"].numpy().tobytes())
-    data[0] = 255 - data[0]
-    update = Array(np.frombuffer(bytes(data), np.uint8))
-    reply.content["folkmoot.update"] = ArrayRecord({"update": update})
 
 
 def test_a_node_that_joins_in_the_middle_of_a_round(join: Join) -> None:
@@ -205,15 +180,16 @@ def test_a_node_whose_answer_got_lost_is_asked_again_and_not_for_ever(join: Join
         hopeless = grid.add(app("ben"), join(world, "ben"))
         times: Counter[int] = Counter()
 
-        def lose() -> None:
-            for message in grid.sent[-len(grid.replies) :]:
-                who = message.metadata.dst_node_id
-                times[who] += 1
-                if who == hopeless or times[who] < 3:
-                    lost = Message(Error(code, "ClientApp stopped responding."), reply_to=message)
-                    grid.replies[message.metadata.message_id] = lost
+        def ends_before(message: Message) -> bool:
+            who = message.metadata.dst_node_id
+            times[who] += 1
+            lost = who == hopeless or times[who] < 3
+            if lost:
+                answer = Message(Error(code, "ClientApp stopped responding."), reply_to=message)
+                grid.replies[message.metadata.message_id] = answer
+            return not lost
 
-        grid.on_push = lose
+        grid.reaches = ends_before
         carrier = strategy(world)
         carrier.start(grid=grid, initial_arrays=ArrayRecord())
     assert carrier.reports[0].accepted == [account("ada").address]
@@ -261,20 +237,12 @@ def test_a_coordinator_that_stays_away(world: World) -> None:
 def test_a_node_whose_message_got_lost_on_the_way_is_asked_again(join: Join) -> None:
     """The connection broke while the SuperLink handed the message out: the node is there and knows of nothing."""
 
-    class Lossy(LocalGrid):
-        def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-            identifiers = list(super().push_messages(messages))
-            for message in self.sent[-len(identifiers) :]:
-                if message.metadata.dst_node_id == unlucky and lose:
-                    lose.pop()
-                    self.replies.pop(str(message.metadata.message_id))
-            return identifiers
-
     lose = [1, 2]
     with World(MANIFEST, dict(MODEL), expect=2) as world:
-        grid = Lossy()
+        grid = LocalGrid()
         grid.add(app("ada"), join(world, "ada"))
         unlucky = grid.add(app("ben"), join(world, "ben"))
+        grid.reaches = lambda message: not (message.metadata.dst_node_id == unlucky and lose and lose.pop())
         carrier = FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05))
         carrier.start(grid=grid, initial_arrays=ArrayRecord())
     assert world.run_state == "done"
@@ -292,7 +260,7 @@ def test_by_the_clock_a_silent_node_is_not_asked_again(by_clock: bool) -> None:
     def write(nodes: list[int]) -> list[Message]:
         return [Message(RecordDict(), one, "train") for one in nodes]
 
-    asking = Asking(grid, write, window=0.0, silence=0.0, batch=1, progress=Progress(1), by_clock=by_clock)
+    asking = Asking(grid, write, window=0.0, silence=0.0, progress=Progress(1), by_clock=by_clock)
     asking.ask(write([node]))
     asking.ask_again(joining=True)
     assert len(grid.sent) == (1 if by_clock else 2)
@@ -302,10 +270,6 @@ def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: p
     class Leaving(LocalGrid):
         def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
             identifiers = list(super().push_messages(messages))
-            for message in self.sent[-len(identifiers) :]:
-                node = message.metadata.dst_node_id
-                if node == gone or (node == unlucky and lose and lose.pop()):
-                    self.replies.pop(str(message.metadata.message_id))
             self.nodes.pop(gone, None)
             return identifiers
 
@@ -314,13 +278,19 @@ def test_a_silent_node_that_has_left_is_not_spoken_of(join: Join, monkeypatch: p
     def log(level: int, text: str, *values: object) -> None:
         told.extend(values if "No word from" in text else ())
 
-    monkeypatch.setattr("folkmoot.flower.asking.log", log)
+    monkeypatch.setattr("folkmoot.flower.relay.asking.log", log)
     lose = [1, 2]
     with World(MANIFEST, dict(MODEL), expect=2, rounds=1) as world:
         grid = Leaving()
         grid.add(app("ada"), join(world, "ada"))
         unlucky = grid.add(app("ben"), join(world, "ben"))
         gone = grid.add(app("cleo"), join(world, "cleo"))
+
+        def reaches(message: Message) -> bool:
+            node = message.metadata.dst_node_id
+            return node != gone and not (node == unlucky and lose and lose.pop())
+
+        grid.reaches = reaches
         FolkmootStrategy(world.url, pacing=replace(QUICK, silence=0.05)).start(
             grid=grid, initial_arrays=ArrayRecord()
         )

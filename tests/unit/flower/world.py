@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -37,7 +37,8 @@ from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.packing import pack, unpack
 from folkmoot.protocol.policy import MEAN_SQUARE_CAPS, Policy
 from folkmoot.protocol.state import State
-from folkmoot.rpc.client import POLICY_TYPE, ROUND_TYPE, Phase
+from folkmoot.rpc.abi import function
+from folkmoot.rpc.client import Phase
 from folkmoot.runtime.coding import coded
 
 CHAIN_ID = 31337
@@ -84,6 +85,7 @@ class World:
         self.states = [State.genesis(manifest, model)]
         self.rounds: list[Round] = []
         self.refusals: list[str] = []
+        self.refused: dict[tuple[int, str], dict[str, Any]] = {}
         self.times: list[float] = []
         self.run_state = "running"
         self.opened_at = 100
@@ -124,7 +126,7 @@ class World:
         other = "0x" + "b2" * 20
         addresses = {**dict.fromkeys(CONTRACTS, other), "ledger": self.domain.verifying_contract}
         made = Deployment(
-            chain_id=CHAIN_ID, block=1, genesis_hash="0x" + self.genesis.hash.hex(), **addresses
+            chain_id=CHAIN_ID, block=1, genesis_hash="0x" + self.genesis.hash.hex(), parent=None, **addresses
         )
         return made.to_json()
 
@@ -169,6 +171,8 @@ class World:
         state = State(*outer_step(base.theta, base.momentum, mean, scale, exponents, rate, decay))
         current.mean = self.publish(pack(mean_leaves(mean), policy.mean_width).tobytes())
         self.states.append(state)
+        for _, data in current.updates.values():
+            self.publish(data)
         current.phase = Phase.ANCHORED
         current.state_root = state.root(self.manifest.hash)
         current.state = self.publish(state.to_bytes())
@@ -200,16 +204,18 @@ class World:
         if method == "eth_getCode":
             return "0x" if self.no_code else "0x60"
         if method == "eth_getBlockByNumber":
-            return {"timestamp": hex(int(time.time()))}
+            return {"number": "0x1", "hash": f"0x{1:064x}", "timestamp": hex(int(time.time()))}
         data = bytes.fromhex(params[0]["data"][2:])
         selector, number = data[:4], int.from_bytes(data[4:36], "big")
         known = self.rounds[number] if number < len(self.rounds) else None
         if selector == keccak(b"phase(uint64)")[:4]:
             return "0x" + encode(["uint8"], [int(known.phase if known else Phase.NONE)]).hex()
         if selector == keccak(b"rounds(uint64)")[:4]:
-            return "0x" + encode([ROUND_TYPE], [self._round_abi(known)]).hex()
+            return "0x" + encode(function("ledger", "rounds").outputs, [self._round_abi(known)]).hex()
         if selector == keccak(b"policies(uint32)")[:4]:
-            return "0x" + encode([POLICY_TYPE], [self.policy.abi_tuple()]).hex()
+            return "0x" + encode(function("policies", "policies").outputs, [self.policy.abi_tuple()]).hex()
+        if selector == keccak(b"policies()")[:4]:
+            return "0x" + encode(["address"], [to_checksum_address(b"\x99" * 20)]).hex()
         if selector == keccak(b"genesisHash()")[:4]:
             return "0x" + self.genesis.hash.hex()
         if selector == keccak(b"manifestHash()")[:4]:
@@ -238,9 +244,9 @@ class World:
         zero = bytes(32)
         nobody = "0x" + "00" * 20
         if known is None:
-            return (0, 0, 0, 0, 0, 0, 0, nobody, 0, False, 0, zero, zero, zero, zero)
+            return (0, 0, 0, 0, 0, 0, 0, nobody, 0, 0, zero, zero, zero, zero)
         return (
-            1, int(known.phase), len(known.updates), 1, 2**39, 2**39, 0, nobody, known.base, False, 0,
+            1, int(known.phase), len(known.updates), 1, 2**39, 2**39, 0, nobody, known.base, 0,
             known.header.hash, zero, known.state_root, zero,
         )  # fmt: skip
 
@@ -287,9 +293,17 @@ class World:
 
     def delivered(self, number: int, address: str) -> dict[str, Any] | None:
         found = self.rounds[number].updates.get(address)
-        if found is None:
-            return None
-        return {"status": "received", "updateRoot": "0x" + found[0].update_root.hex()}
+        if found is not None:
+            commitment, data = found
+            name = hashlib.sha256(data).hexdigest()
+            root = "0x" + commitment.update_root.hex()
+            return {
+                "status": "received",
+                "updateRoot": root,
+                "sha256": name if name in self.artifacts else None,
+            }
+        refused = self.refused.get((number, address))
+        return refused and {"status": "refused", "reason": refused["code"], "detail": refused["detail"]}
 
     def accept(self, number: int, wire: str, data: bytes) -> tuple[int, dict[str, Any]]:
         try:
@@ -309,13 +323,6 @@ class World:
         if len(current.updates) >= self.expect:
             self.close_round()
         return 202, {"status": "accepted"}
-
-    def falsify_base(self) -> None:
-        """Serve another base state than the round's."""
-        theta = self.states[-1].theta.copy()
-        theta[0] += 1
-        self.states[-1] = replace(self.states[-1], theta=theta)
-        self.publish(self.states[-1].to_bytes())
 
 
 def _problem(status: int, code: str, detail: str) -> tuple[int, dict[str, Any]]:
@@ -391,9 +398,11 @@ def _handler(world: World) -> type[BaseHTTPRequestHandler]:
                 if world.down:
                     return self._send(503, {})
                 wire = base64.urlsafe_b64decode(self.headers["Folkmoot-Commitment"]).decode()
-                status, answer = world.accept(int(self.path.split("/")[3]), wire, body)
+                number = int(self.path.split("/")[3])
+                status, answer = world.accept(number, wire, body)
                 if status != 202:
                     world.refusals.append(str(answer["code"]))
+                    world.refused[number, commitment_from_wire(wire)[0].contributor] = answer
                 return self._send(status, answer)
 
     return Handler

@@ -14,13 +14,14 @@ from prometheus_client import generate_latest
 
 from folkmoot.aggregation.trajectory import WINDOW
 from folkmoot.errors import LocalError, RpcError
-from folkmoot.fraud.contracts import follower
-from folkmoot.fraud.contracts.follower import REORG_DEPTH, Follower, commits_of
-from folkmoot.fraud.contracts.pruned import PrunedRounds
+from folkmoot.fraud.contracts.follower import Follower, commits_of
 from folkmoot.fraud.contracts.record import Record, Replay, replays
 from folkmoot.fraud.watcher import endpoints
 from folkmoot.fraud.watcher.journal import Checked, Journal
 from folkmoot.fraud.watcher.watch import FRAUD, Watcher
+from folkmoot.ledger import follower
+from folkmoot.ledger.follower import REORG_DEPTH
+from folkmoot.ledger.pruned import PrunedRounds
 from folkmoot.rpc.client import LedgerReader, Phase
 from tests import factories
 from tests.logged import log_to
@@ -57,7 +58,8 @@ def play(ledger: ScriptedLedger, rounds: int) -> None:
 def shown(record: Record) -> dict[int, tuple[Any, ...]]:
     """Return all that a record says of rounds."""
     return {
-        n: (one.opened, one.commits, one.anchored, one.phase, one.case) for n, one in record.rounds.items()
+        n: (one.opened, one.commits, one.anchored, one.phase, record.case(n))
+        for n, one in record.rounds.items()
     }
 
 
@@ -118,7 +120,7 @@ def test_a_first_look_at_a_long_history_lets_go_as_it_reads(
 def test_a_restart_comes_to_the_same_without_reading_all_again(
     ledger: ScriptedLedger, rpc: ScriptedRpc, tmp_path: Path
 ) -> None:
-    with_old_policy = replace(factories.policy(), rule="guided_mean")
+    with_old_policy = replace(factories.policy(), rule="clamped_mean")
     play(ledger, 30)
     ledger.add_policy(with_old_policy)
     play(ledger, 30)

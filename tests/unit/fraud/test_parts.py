@@ -17,6 +17,7 @@ from folkmoot.fraud.proofs.trees import TreeCache, differing, plain_tree, raw_up
 from folkmoot.fraud.watcher.journal import KEPT_STATES, Checked, Journal, held
 from folkmoot.fraud.watcher.metrics import Metrics, serve
 from folkmoot.protocol.fixed_point import LEAF
+from folkmoot.protocol.hashing import sha256_hex
 from folkmoot.protocol.merkle import MEAN, update_tree, verify_update
 from folkmoot.protocol.updates import MemoryUpdate
 from tests.logged import log_to
@@ -34,14 +35,14 @@ def test_a_journal_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_journal_keeps_the_last_states_only(tmp_path: Path) -> None:
     journal = Journal.open(tmp_path, 31337, LEDGER)
-    names = [f"{number:064x}" for number in range(4)]
-    for name in names:
-        journal.keep(name, [b"a", name.encode()])
+    states = [b"state %d" % number for number in range(4)]
+    names = [sha256_hex(state) for state in states]
+    for name, state in zip(names, states, strict=True):
+        journal.keep(name, [state[:1], state[1:]])
         journal.keep(name, [b"not again"])
     assert Journal.open(tmp_path, 31337, LEDGER).states == names[-KEPT_STATES:]
-    kept = [name for name in names if journal.place(name).exists()]
-    assert kept == names[-KEPT_STATES:]
-    assert journal.place(names[-1]).read_bytes() == b"a" + names[-1].encode()
+    assert [name for name in names if journal.files.has(name)] == names[-KEPT_STATES:]
+    assert journal.files.read(names[-1]) == states[-1]
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}', '{"format": "folkmoot/watch/1"}'])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.errors import LocalError
-from folkmoot.fraud.contracts.pruned import Checkpoint, CommitmentRef, FinishedRound, PrunedRounds
+from folkmoot.ledger.pruned import Checkpoint, CommitmentRef, FinishedRound, PrunedRounds
 
 A, B, C = (bytes([value]) * 32 for value in (1, 2, 3))
 BASE = bytes(32)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from folkmoot.errors import RpcError
-from folkmoot.ledger.costs import balance_of, gas_price
+from folkmoot.ledger.costs import gas_price
 from folkmoot.rpc.client import Rpc
 
 
@@ -26,7 +26,7 @@ class Scripted(Rpc):
         return answer
 
 
-BLOCK = {"number": "0x1", "baseFeePerGas": "0x10"}
+BLOCK = {"number": "0x1", "hash": "0x" + "11" * 32, "timestamp": "0x1", "baseFeePerGas": "0x10"}
 
 
 def test_a_price_is_base_fee_and_tip() -> None:
@@ -38,7 +38,7 @@ def test_a_price_is_base_fee_and_tip() -> None:
 @pytest.mark.parametrize("nonsense", [None, [], {}, "many", -1, "-0x1"])
 def test_nonsense_is_an_error_of_the_endpoint(nonsense: Any) -> None:
     with pytest.raises(RpcError):
-        balance_of(Scripted(eth_getBalance=nonsense), "0x" + "11" * 20)
+        Scripted(eth_getBalance=nonsense).balance("0x" + "11" * 20)
     with pytest.raises(RpcError):
         gas_price(Scripted(eth_getBlockByNumber=nonsense))
     with pytest.raises(RpcError):

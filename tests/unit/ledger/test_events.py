@@ -12,20 +12,22 @@ import pytest
 from folkmoot.errors import RpcError
 from folkmoot.ledger import packaged
 from folkmoot.ledger.scan import MANY_LOGS, decode_log, scan
-from tools import generate_events
+from tools import generate_contracts
 
 
 def test_the_records_are_what_the_packaged_abis_give() -> None:
-    assert generate_events.main(["--check"]) == 0
+    assert generate_contracts.main(["--check"]) == 0
 
 
 def test_a_module_that_is_not_up_to_date_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "events.py").write_text(generate_events.module().replace("policy_id: int", "policy: int"))
-    monkeypatch.setattr(generate_events, "MODULE", tmp_path / "events.py")
-    assert generate_events.main(["--check"]) == 1
-    assert "Run `python tools/generate_events.py`" in capsys.readouterr().err
+    (tmp_path / "events.py").write_text(
+        generate_contracts.events_module().replace("policy_id: int", "policy: int")
+    )
+    monkeypatch.setattr(generate_contracts, "EVENTS", tmp_path / "events.py")
+    assert generate_contracts.main(["--check"]) == 1
+    assert "Run `python tools/generate_contracts.py`" in capsys.readouterr().err
 
 
 def test_logs_of_strangers_are_passed_over() -> None:

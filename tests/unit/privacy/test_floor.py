@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import InputError
-from folkmoot.privacy.floor import Floor, check_bounds, check_weights, floor_of, floor_warning, least_squares
 from folkmoot.privacy.noise import SecretStream, discrete_gaussian
-from folkmoot.privacy.settings import PrivacySettings
+from folkmoot.privacy.settings import (
+    Floor,
+    PrivacySettings,
+    check_bounds,
+    check_weights,
+    floor_of,
+    floor_warning,
+    least_squares,
+)
 from folkmoot.protocol.codec import encode_update, fitting_bound
 from folkmoot.protocol.genesis import noise_exponent
 from folkmoot.protocol.manifest import Carried, Manifest, Tensor

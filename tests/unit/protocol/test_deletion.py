@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eth_account.messages import encode_typed_data
 
-from folkmoot.artifacts.wishes import Wishes
+from folkmoot.artifacts.retention import Wishes
 from folkmoot.errors import InputError
 from folkmoot.protocol.deletion import DeletionWish, from_file, to_file
 from folkmoot.protocol.hashing import canonical_json

@@ -15,6 +15,7 @@ from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
 from folkmoot.protocol.manifest import (
     INLINE,
     INLINE_SUM,
+    MAX_DIMENSIONS,
     MAX_TENSORS,
     Carried,
     CarriedFile,
@@ -313,3 +314,9 @@ def test_a_model_has_no_more_tensors_than_proofs_can_carry() -> None:
             make()
         assert caught.value.code == "too-many-tensors"
         assert "Merge small tensors" in str(caught.value.remedy)
+
+
+def test_a_shape_that_no_model_has_is_refused_before_it_is_multiplied() -> None:
+    for shape in ((2**62,) * (MAX_DIMENSIONS + 1), (1,) * (MAX_DIMENSIONS + 1), (10**4000,)):
+        with pytest.raises(ManifestError):
+            Manifest("task", (Tensor("w", shape),))

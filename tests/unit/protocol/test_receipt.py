@@ -29,6 +29,7 @@ def anchored(entries: list[Commitment]) -> Anchor:
     weights = tuple((7 * i) % 5 for i in range(len(entries)))
     return Anchor(
         weights,
+        tuple(100 * weight for weight in weights),
         delivered=(1 << len(entries)) - 1,
         mean_root=keccak(b"mean"),
         state_root=keccak(b"state"),

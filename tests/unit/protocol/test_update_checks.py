@@ -12,7 +12,7 @@ from folkmoot.protocol import update_checks as checks
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.exponents import TensorSums
 from folkmoot.protocol.merkle import update_tree
-from folkmoot.protocol.update_checks import check_arrival, summarize
+from folkmoot.protocol.update_checks import check_bytes, check_claim, summarize
 from folkmoot.protocol.updates import MemoryUpdate
 from tests.unit import worlds
 
@@ -35,15 +35,8 @@ def arrive(
     policy = replace(worlds.policy(), max_sum_squares=cap, min_sum_squares=floor)
     problem = ""
     try:
-        check_arrival(
-            MemoryUpdate(data),
-            commitment,
-            signature,
-            manifest=worlds.MANIFEST,
-            header=HEADER,
-            policy=policy,
-            domain=worlds.DOMAIN,
-        )
+        check_claim(commitment, signature, header=HEADER, policy=policy, domain=worlds.DOMAIN)
+        check_bytes(MemoryUpdate(data), commitment, worlds.MANIFEST)
     except UpdateRefused as error:
         problem, remedy = error.code, error.remedy
     else:

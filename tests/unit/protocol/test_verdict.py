@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from folkmoot.errors import ArtifactError
 from folkmoot.protocol.hashing import canonical_json, parse_canonical_json
+from folkmoot.protocol.rewards import FULL_PAY
 from folkmoot.protocol.verdict import Artifacts, Reason, Verdict, Verdicts
 from tests.unit import worlds
 
@@ -25,6 +27,26 @@ ARTIFACTS = Artifacts(
 )
 
 
+def entry(index: int, pay: object) -> dict[str, object]:
+    return {
+        "index": index,
+        "contributor": ALICE,
+        "weight": 1,
+        "pay": pay,
+        "reason": "accepted",
+        "numbers": {},
+    }
+
+
+def test_pays_are_those_of_all_entries_or_of_none() -> None:
+    paid = replace(
+        VERDICTS, verdicts=tuple(replace(one, pay=FULL_PAY * one.weight) for one in VERDICTS.verdicts)
+    )
+    assert Verdicts.from_json(paid.to_json()) == paid
+    assert (paid.pays, VERDICTS.pays) == ((FULL_PAY, 0), ())
+    assert paid.weights == VERDICTS.weights == (1, 0)
+
+
 def test_files_read_back() -> None:
     assert Verdicts.from_json(VERDICTS.to_json()) == VERDICTS
     assert Artifacts.from_json(ARTIFACTS.to_json()) == ARTIFACTS
@@ -39,36 +61,101 @@ def test_numbers_are_decimal_strings() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"format": "folkmoot/verdicts/2"},
+        {"format": "folkmoot/verdicts/1"},
         {"extra": 1},
         {"round": "4"},
         {"round": True},
         {"parameters": [1.5]},
         {"parameters": [1 << 32]},
         {"round": -1},
-        {"verdicts": [{"index": 1, "contributor": ALICE, "weight": 1, "reason": "accepted", "numbers": {}}]},
-        {"verdicts": [{"index": 0, "contributor": ALICE, "weight": -1, "reason": "accepted", "numbers": {}}]},
         {
             "verdicts": [
-                {"index": 0, "contributor": ALICE, "weight": 1 << 32, "reason": "accepted", "numbers": {}}
+                {
+                    "index": 1,
+                    "contributor": ALICE,
+                    "weight": 1,
+                    "pay": None,
+                    "reason": "accepted",
+                    "numbers": {},
+                }
             ]
         },
+        {
+            "verdicts": [
+                {
+                    "index": 0,
+                    "contributor": ALICE,
+                    "weight": -1,
+                    "pay": None,
+                    "reason": "accepted",
+                    "numbers": {},
+                }
+            ]
+        },
+        {
+            "verdicts": [
+                {
+                    "index": 0,
+                    "contributor": ALICE,
+                    "weight": 1 << 32,
+                    "pay": None,
+                    "reason": "accepted",
+                    "numbers": {},
+                }
+            ]
+        },
+        {"verdicts": [{"index": 0, "contributor": ALICE, "weight": 1, "reason": "accepted", "numbers": {}}]},
+        *({"verdicts": [entry(0, pay)]} for pay in (-1, FULL_PAY + 1, 1.0, "1", True)),
+        {"verdicts": [entry(0, 1), entry(1, None)]},
         {"verdicts": [{}]},
         {"verdicts": [5]},
-        {"verdicts": [{"index": 0, "contributor": ALICE, "weight": 1, "reason": "because", "numbers": {}}]},
         {
             "verdicts": [
-                {"index": 0, "contributor": ALICE, "weight": 1, "reason": "outlier", "numbers": {"a": " 1"}}
+                {
+                    "index": 0,
+                    "contributor": ALICE,
+                    "weight": 1,
+                    "pay": None,
+                    "reason": "because",
+                    "numbers": {},
+                }
             ]
         },
         {
             "verdicts": [
-                {"index": 0, "contributor": ALICE.lower(), "weight": 1, "reason": "outlier", "numbers": {}}
+                {
+                    "index": 0,
+                    "contributor": ALICE,
+                    "weight": 1,
+                    "pay": None,
+                    "reason": "outlier",
+                    "numbers": {"a": " 1"},
+                }
             ]
         },
         {
             "verdicts": [
-                {"index": 0, "contributor": ALICE, "weight": 1, "reason": "outlier", "numbers": {}, "x": 1}
+                {
+                    "index": 0,
+                    "contributor": ALICE.lower(),
+                    "weight": 1,
+                    "pay": None,
+                    "reason": "outlier",
+                    "numbers": {},
+                }
+            ]
+        },
+        {
+            "verdicts": [
+                {
+                    "index": 0,
+                    "contributor": ALICE,
+                    "weight": 1,
+                    "pay": None,
+                    "reason": "outlier",
+                    "numbers": {},
+                    "x": 1,
+                }
             ]
         },
     ],
@@ -110,7 +197,9 @@ def test_other_bytes_are_refused(data: bytes) -> None:
 
 
 def test_every_refusal_of_the_protocol_has_its_code() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[3] / "docs" / "protocol" / "rules.md").read_text(
+        encoding="utf-8"
+    )
     table = page[page.index("## 7.") : page.index("## 8.")]
     codes = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert codes <= {str(reason) for reason in Reason}

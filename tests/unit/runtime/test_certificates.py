@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from folkmoot.chain.client import connect_web3
 from folkmoot.cli.main import run as folkmoot
 from folkmoot.coordinator_api import CoordinatorApi
 from folkmoot.errors import CoordinatorError, InputError, LocalError, RpcError
@@ -108,8 +106,8 @@ def test_what_is_no_failure_of_tls_has_no_reason() -> None:
 
 
 def certificate(out: Path, *names: str, days: int = 397) -> int:
-    words = [word for name in names for word in ("--name", name)]
-    return folkmoot(["superlink", "certificate", *words, "--out", str(out), "--days", str(days), "--json"])
+    words = [word for name in names for word in ("--certificate", name)]
+    return folkmoot(["superlink", *words, "--out", str(out), "--days", str(days), "--json"])
 
 
 def test_a_certificate_is_made_kept_and_renewed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,11 +158,3 @@ def test_bad_input_of_a_certificate(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "folder"
     with pytest.raises(InputError, match="no name of a machine"):
         Authority.create("x").issue("mööt.example")
-
-
-def test_transactions_go_by_the_same_authorities_as_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    for named in ({}, {"verify": "/tls/all.pem"}):
-        monkeypatch.setenv("SSL_CERT_FILE", named.get("verify", ""))
-        provider: Any = connect_web3("https://rpc.example").provider
-        found = dict(provider.get_request_kwargs())
-        assert {name: value for name, value in found.items() if name == "verify"} == named

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from folkmoot_lab.faults import COORDINATOR_WRITES, POINTS
+from folkmoot_lab.faults import COORDINATOR_WRITES, FILES, KEEPERS, POINTS
 
 from folkmoot.runtime.fault_points import VARIABLE
 
@@ -129,4 +129,5 @@ def test_every_point_is_listed_and_every_listed_point_is_in_the_code() -> None:
                 )
     assert writes == set(COORDINATOR_WRITES)
     named = {f"coordinator.{name}.{when}" for name in writes for when in ("before", "after")}
+    named |= {f"{keeper}.{point}" for keeper in KEEPERS for point in FILES}
     assert called | named == set(POINTS)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -125,6 +126,59 @@ def test_no_process_outlives_its_parent(tmp_path: Path, number: signal.Signals, 
         os.kill(parent.pid, number)
         parent.wait(10)
     assert _gone(child)
+
+
+ORPHAN = """
+import signal, subprocess, sys, threading
+from folkmoot.runtime.processes import end_with_parent
+if len(sys.argv) > 1:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    print("up", flush=True)
+    threading.Event().wait()
+else:
+    child = subprocess.Popen([sys.executable, "-c", ORPHAN, "child"], stdout=subprocess.PIPE)
+    child.stdout.readline()
+    print(child.pid, flush=True)
+    child.wait()
+"""
+
+
+def test_a_process_that_waits_for_ever_ends_with_its_parent() -> None:
+    words = [sys.executable, "-c", f"ORPHAN = {ORPHAN!r}{ORPHAN}"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.kill()
+    assert _gone(child, 30)
+
+
+SLOW_SETPRIV = """#!{shell}
+echo "$$" > {folder}/started
+while kill -0 "$PPID" 2>/dev/null; do sleep 0.01; done
+exec {setpriv} "$@"
+"""
+"""A setpriv that asks for nothing before its parent has ended."""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="util-linux's setpriv is not installed")
+def test_a_process_whose_parent_ends_before_it_asked_for_a_signal_never_starts(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    slow = folder / "setpriv"
+    slow.write_text(
+        SLOW_SETPRIV.format(shell=shutil.which("sh"), folder=tmp_path, setpriv=shutil.which("setpriv"))
+    )
+    slow.chmod(0o755)
+    words = [sys.executable, "-c", PARENT.format(sleep=SLEEP), str(tmp_path), ""]
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    with subprocess.Popen(words, stderr=subprocess.DEVNULL, env=environment) as parent:
+        end = time.monotonic() + 30
+        while not tail(tmp_path / "started") and time.monotonic() < end:
+            time.sleep(0.02)
+        parent.kill()
+    assert _gone(int(tail(tmp_path / "started")), 30)
+    assert tail(tmp_path / "child.log") == ""
 
 
 def test_a_taken_port_is_told_before_anything_starts() -> None:

@@ -73,7 +73,7 @@ def test_signals_on_an_old_kernel_are_a_warning(
     monkeypatch: pytest.MonkeyPatch, abi: int, worked: list[str], state: str
 ) -> None:
     monkeypatch.setattr(training, "support", lambda: kernel.Support(abi, ""))
-    monkeypatch.setattr(training._Training, "_found", {"programs": worked})
+    monkeypatch.setattr(training._Training, "_probed", {"programs": worked})
     (check,) = [check for check in training_checks(Path.cwd, Path.cwd) if check.name == "programs"]
     finding = check.run()
     assert (finding.state, bool(finding.remedy)) == (state, True)

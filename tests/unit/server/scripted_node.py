@@ -1,63 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A chain that does what a script says: it loses transactions, reorganises, goes away. Only for tests."""
+"""A chain that answers JSON-RPC as a script says: it loses transactions, reorganises, goes away. Only for tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
+from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.crypto import keccak
 from hexbytes import HexBytes
 
+from folkmoot.chain.fees import offered
 from folkmoot.errors import ContractRefused, RpcError
-from server.chain.fees import offered
-from server.chain.node import FEE_TOO_LOW, Block, Receipt
+from folkmoot.rpc import reverts
+from folkmoot.rpc.client import Rpc
 
 
-@dataclass
-class ScriptedNode:
-    """A node whose chain is a list of blocks, each with the hashes of its transactions."""
+class ScriptedNode(Rpc):
+    """An endpoint whose chain is a list of blocks, each with the hashes of its transactions."""
 
-    blocks: list[tuple[str, list[str]]] = field(default_factory=lambda: [("0xgenesis", [])])
-    pool: dict[str, bytes] = field(default_factory=dict)
-    sent: list[bytes] = field(default_factory=list)
-    refusal: ContractRefused | None = None
-    reverting: bool = False
-    failing: int = 0
-    foreign: int = 0
-    """Transactions of the account that are not ours."""
-    forks: int = 0
-    base_fee: int = 10
-    tip: int = 1
-    step: int = 12
-    """Seconds from block to block."""
-    hidden: set[str] = field(default_factory=set)
-    """Transactions that the pool has and does not count."""
-    mined: dict[str, bytes] = field(default_factory=dict)
-    """Bytes of every transaction that was ever in a block."""
-    logs_of: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    limits: list[int | None] = field(default_factory=list)
-    """Gas that each estimate was limited to."""
-    before_answer: Callable[[str], None] = lambda _method: None
+    def __init__(self, blocks: list[tuple[str, list[str]]] | None = None) -> None:
+        super().__init__("http://node.invalid")
+        self.blocks = blocks or [(block_hash(0, 0), [])]
+        self.pool: dict[str, bytes] = {}
+        self.sent: list[bytes] = []
+        self.refusal: ContractRefused | None = None
+        self.reverting = False
+        self.failing = 0
+        self.foreign = 0
+        """Transactions of the account that are not ours."""
+        self.forks = 0
+        self.base_fee = 10
+        self.tip = 1
+        self.least_tip = 0
+        """Tip that the pool asks for."""
+        self.wanted_tip = 0
+        """Tip that makers of blocks ask for."""
+        self.step = 12
+        """Seconds from block to block."""
+        self.hidden: set[str] = set()
+        """Transactions that the pool has and does not count."""
+        self.mined: dict[str, bytes] = {}
+        """Bytes of every transaction that was ever in a block."""
+        self.logs_of: dict[str, list[dict[str, Any]]] = {}
+        """Logs by the hash of their block."""
+        self.limits: list[int | None] = []
+        """Gas that each estimate was limited to."""
+        self.before_answer: Callable[[str], None] = lambda _method: None
 
-    def _answer(self, method: str) -> None:
+    def call(self, method: str, params: list[Any] | None = None) -> Any:
+        """Answer a request."""
         self.before_answer(method)
         if self.failing:
             self.failing -= 1
             raise RpcError("The node is away.")
+        asked = params or []
+        match method:
+            case "eth_getBlockByNumber":
+                return self._block(asked[0])
+            case "eth_getTransactionCount":
+                return hex(self._count(asked[1]))
+            case "eth_getTransactionReceipt":
+                return self._receipt(asked[0])
+            case "eth_sendRawTransaction":
+                return self._take(bytes.fromhex(asked[0][2:]))
+            case "eth_estimateGas":
+                self.limits.append(int(asked[0]["gas"], 16) if "gas" in asked[0] else None)
+                return self._or_refusal(hex(21_000))
+            case "eth_call":
+                return self._or_refusal("0x")
+            case "eth_maxPriorityFeePerGas":
+                return hex(self.tip)
+            case "eth_getLogs":
+                return self._logs(int(asked[0]["fromBlock"], 16), int(asked[0]["toBlock"], 16))
+        raise AssertionError(f"{method} is not part of the script")
 
     def mine(self) -> None:
         """Make a block of everything in the pool that pays its base fee."""
         number = len(self.blocks)
         taken: dict[str, bytes] = {}
-        count = self.transaction_count("", number)
+        count = self._count(hex(number))
         for name, raw in sorted(self.pool.items(), key=lambda item: nonce_of(item[1])):
-            if nonce_of(raw) == count + len(taken) and offered(raw).cap >= self.base_fee + offered(raw).tip:
+            pays = (
+                offered(raw).tip >= self.wanted_tip and offered(raw).cap >= self.base_fee + offered(raw).tip
+            )
+            if nonce_of(raw) == count + len(taken) and pays:
                 taken[name] = raw
-        self.blocks.append((f"0xblock-{self.forks}-{number}", list(taken)))
+        self.blocks.append((block_hash(self.forks, number), list(taken)))
         self.mined |= taken
         for name in taken:
             del self.pool[name]
@@ -72,85 +103,76 @@ class ScriptedNode:
         del self.blocks[-depth:]
         self.forks += 1
 
-    def latest(self) -> Block:
-        """See `Node`."""
-        self._answer("latest")
-        return self._block(len(self.blocks) - 1)
+    def _block(self, tag: str) -> dict[str, str] | None:
+        number = len(self.blocks) - 1 if tag == "latest" else int(tag, 16)
+        if number >= len(self.blocks):
+            return None
+        place = {"number": hex(number), "hash": self.blocks[number][0]}
+        return {**place, "timestamp": hex(number * self.step), "baseFeePerGas": hex(self.base_fee)}
 
-    def _block(self, number: int) -> Block:
-        return Block(number, self.blocks[number][0], number * self.step, self.base_fee)
-
-    def block(self, number: int) -> Block | None:
-        """See `Node`."""
-        self._answer("block")
-        return self._block(number) if number < len(self.blocks) else None
-
-    def transaction_count(self, account: str, block: int | str) -> int:
-        """See `Node`."""
-        self._answer("transaction_count")
-        until = block + 1 if isinstance(block, int) else len(self.blocks)
+    def _count(self, tag: str) -> int:
+        until = int(tag, 16) + 1 if tag.startswith("0x") else len(self.blocks)
         count = sum(len(hashes) for _, hashes in self.blocks[:until]) + self.foreign
-        if block == "pending":  # a pool counts what can follow without a gap
+        if tag == "pending":  # a pool counts what can follow without a gap
             waiting = {nonce_of(raw) for name, raw in self.pool.items() if name not in self.hidden}
             while count in waiting:
                 count += 1
         return count
 
-    def receipt(self, transaction_hash: str) -> Receipt | None:
-        """See `Node`."""
-        self._answer("receipt")
-        for number, (block_hash, hashes) in enumerate(self.blocks):
-            if transaction_hash in hashes:
-                return Receipt(number, block_hash, not self.reverting, 21_000)
+    def _receipt(self, name: str) -> dict[str, str] | None:
+        for number, (place, hashes) in enumerate(self.blocks):
+            if name in hashes:
+                where = {"transactionHash": name, "blockNumber": hex(number), "blockHash": place}
+                return {**where, "status": "0x0" if self.reverting else "0x1", "gasUsed": hex(21_000)}
         return None
 
-    def send(self, raw: bytes) -> None:
-        """See `Node`."""
-        self._answer("send")
+    def _take(self, raw: bytes) -> str:
         self.sent.append(raw)
-        transaction_hash = "0x" + keccak(raw).hex()
-        if self.receipt(transaction_hash) is not None:
-            return
-        for name, old in list(self.pool.items()):
-            if nonce_of(old) == nonce_of(raw) and name != transaction_hash:
-                if (
-                    offered(raw).tip * 10 < offered(old).tip * 11
-                    or offered(raw).cap * 10 < offered(old).cap * 11
-                ):
-                    raise RpcError("replacement transaction underpriced", code=FEE_TOO_LOW)
-                del self.pool[name]
-        self.pool[transaction_hash] = raw
+        name = "0x" + keccak(raw).hex()
+        if self._receipt(name) is not None:
+            raise _refused("nonce too low")
+        if offered(raw).tip < self.least_tip:
+            raise _refused(
+                f"transaction underpriced: gas tip cap {offered(raw).tip}, minimum needed {self.least_tip}"
+            )
+        for other, old in list(self.pool.items()):
+            if nonce_of(old) == nonce_of(raw) and other != name:
+                new, paid = offered(raw), offered(old)
+                if new.tip * 10 < paid.tip * 11 or new.cap * 10 < paid.cap * 11:
+                    raise _refused("replacement transaction underpriced")
+                del self.pool[other]
+        self.pool[name] = raw
+        return name
 
-    def estimate(self, account: str, to: str, data: bytes, gas: int | None = None) -> int:
-        """See `Node`."""
-        self._answer("estimate")
-        self.limits.append(gas)
+    def _or_refusal(self, answer: str) -> str:
         if self.refusal is not None:
             raise self.refusal
-        return 21_000
+        return answer
 
-    def call(self, account: str, to: str, data: bytes, block: int | str = "latest") -> bytes:
-        """See `Node`."""
-        self._answer("call")
-        if self.refusal is not None:
-            raise self.refusal
-        return b""
-
-    def priority_fee(self) -> int:
-        """See `Node`."""
-        self._answer("priority_fee")
-        return self.tip
-
-    def logs(self, addresses: list[str], first: int, last: int) -> list[dict[str, Any]]:
-        """See `Node`."""
-        self._answer("logs")
-        found = []
+    def _logs(self, first: int, last: int) -> list[dict[str, Any]]:
+        logs = []
         for number in range(first, min(last, len(self.blocks) - 1) + 1):
-            block_hash = self.blocks[number][0]
-            for index, log in enumerate(self.logs_of.get(block_hash, [])):
-                place = {"blockNumber": hex(number), "blockHash": block_hash, "logIndex": hex(index)}
-                found.append({**log, **place, "transactionHash": "0x" + "11" * 32})
-        return found
+            name = self.blocks[number][0]
+            for index, log in enumerate(self.logs_of.get(name, [])):
+                place = {"blockNumber": hex(number), "blockHash": name, "logIndex": hex(index)}
+                logs.append({**log, **place, "transactionHash": "0x" + "11" * 32})
+        return logs
+
+
+def _refused(message: str) -> RpcError:
+    return RpcError(f"The node answered: {message}.", code="rpc-error", details={"message": message})
+
+
+def reverted(name: str) -> ContractRefused:
+    """Return what `Rpc.call` raises when a call reverts with a contract's error; its values are zeros."""
+    selector, error = next(item for item in reverts.catalogue().items() if item[1].name == name)
+    zeros = encode(error.types, [0] * len(error.types))
+    return reverts.explain(selector + zeros)
+
+
+def block_hash(fork: int, number: int) -> str:
+    """Return the hash of a block, which has its number in clear."""
+    return f"0x{fork:032x}{number:032x}"
 
 
 def nonce_of(raw: bytes) -> int:

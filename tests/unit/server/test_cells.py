@@ -71,7 +71,7 @@ def test_what_can_not_be_read_is_named(name: str, engine: Engine) -> None:
                 for cell in found:
                     said = str(cell.error())
                     assert f"{name} {cell.key}, column {column.name} can't be read" in said
-                    assert "coordinator repair --rows" in said
+                    assert "coordinator rebuild rows" in said
                     assert cell.convert(connection) or cell.convert(connection, empty=True)
                     assert readable(connection, table, column)
                     named += 1

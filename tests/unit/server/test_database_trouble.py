@@ -253,12 +253,12 @@ def test_a_successor_waits_for_the_transaction_that_is_under_way(server: postgre
         second.close()
 
 
-def test_an_older_schema_can_be_claimed_and_migrated(server: postgres.Server) -> None:
+def test_a_database_without_a_schema_can_be_claimed_and_migrated(server: postgres.Server) -> None:
     database = Database.open(server.url)
     try:
         schema.upgrade(database.engine)  # whatever ran before this test
-        command.downgrade(schema._config(database.engine), "0004")
-        assert schema.current(database.engine) == "0004"
+        command.downgrade(schema._config(database.engine), "base")
+        assert schema.current(database.engine) is None
         database.claim()
         schema.upgrade(database.engine)
         assert schema.current(database.engine) == schema.latest()

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from folkmoot.artifacts.start import Start, write
+from folkmoot.artifacts.federation import Start, write
+from folkmoot.artifacts.store import FolderStore
 from folkmoot.errors import ArtifactError, InputError
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import CarriedFile, Manifest, Tensor
 from folkmoot.protocol.state import State
 from server.genesis import import_genesis
-from server.store.folder import FolderStore
 from tests import carried
 
 

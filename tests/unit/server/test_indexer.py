@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from eth_abi.abi import encode
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 from sqlalchemy import select
 
@@ -19,7 +20,7 @@ from server.db.engine import Database
 from server.db.models import Account
 from tests.unit.server.scripted_node import ScriptedNode
 
-ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
+ADDRESSES = {name: to_checksum_address(f"{number:02x}" * 20) for number, name in enumerate(CONTRACTS, 1)}
 DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
 
 
@@ -219,7 +220,7 @@ def test_chain_that_changes_while_it_is_read_is_read_again(database: Database) -
     node.logs_of[node.blocks[-1][0]] = [activated(1)]
 
     def reorganise(method: str) -> None:
-        if method == "logs":
+        if method == "eth_getLogs":
             node.before_answer = lambda _method: None
             node.reorganise(1)
             node.mine()
@@ -313,7 +314,7 @@ def test_sums_of_accounts_follow_a_reorg(database: Database) -> None:
         return log_of("vault", staked, {"account": who, "payer": who, "member": member, "amount": 10**20})
 
     def credit(number: int, who: str, amount: int) -> dict[str, object]:
-        return log_of("ledger", credited, {"round": number, "contributor": who, "amount": amount})
+        return log_of("rewards", credited, {"round": number, "contributor": who, "amount": amount})
 
     node = ScriptedNode()
     indexer = Indexer(database, node, DEPLOYMENT)

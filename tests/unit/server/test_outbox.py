@@ -3,21 +3,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 from eth_account.typed_transactions.typed_transaction import TypedTransaction
 from eth_utils.address import to_checksum_address
 from hexbytes import HexBytes
 
-from folkmoot.errors import ContractRefused, RpcError
+from folkmoot.chain import fees
+from folkmoot.chain.fees import offered
+from folkmoot.chain.transactions.sender import LOOKS
+from folkmoot.errors import RpcError
 from server.chain import outbox
-from server.chain.fees import offered
-from server.chain.node import Block, Receipt
 from server.chain.outbox import Outbox
 from server.db.engine import Database
 from server.db.models import Transaction
-from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
+from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode, block_hash, nonce_of, reverted
 
 TO = "0x" + "ab" * 20
 
@@ -87,20 +88,21 @@ def test_a_receipt_that_comes_late_is_not_a_lost_nonce(database: Database) -> No
     """Some nodes count a transaction before they show its receipt."""
 
     class Late(ScriptedNode):
-        hidden = 0
+        late = 0
 
-        def receipt(self, transaction_hash: str) -> Receipt | None:
-            if self.hidden:
-                self.hidden -= 1
+        def call(self, method: str, params: list[Any] | None = None) -> Any:
+            answer = super().call(method, params)
+            if method == "eth_getTransactionReceipt" and self.late:
+                self.late -= 1
                 return None
-            return super().receipt(transaction_hash)
+            return answer
 
     node = Late()
     box = Outbox(database, node, ACCOUNT, 31337, confirmations=1)
     want(database, "anchor:1")
     box.tick()
     node.mine()
-    node.hidden = 1
+    node.late = 1
     box.tick()
     assert row(database, "anchor:1").state == "confirmed"
     assert len(node.sent) == 1
@@ -113,7 +115,7 @@ def test_a_call_of_a_limited_function_gets_no_more_gas(database: Database, node:
     want(database, "open:2")
     box.tick()
     gas = [TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["gas"] for raw in node.sent]
-    assert gas == [50_000, 21_000 * outbox.GAS_MARGIN_PERCENT // 100 + outbox.GAS_RESERVE]
+    assert gas == [50_000, 21_000 * fees.GAS_MARGIN_PERCENT // 100 + fees.GAS_RESERVE]
     assert node.limits == [50_000, None], "an estimate is for that much, too"
 
 
@@ -121,9 +123,10 @@ def test_a_receipt_says_that_its_block_is_there(database: Database) -> None:
     """A block may come between the look at the newest one and the receipt."""
 
     class Between(ScriptedNode):
-        def latest(self) -> Block:
-            newest = super().latest()
-            return replace(newest, number=newest.number - 1) if self.sent else newest
+        def call(self, method: str, params: list[Any] | None = None) -> Any:
+            if params and params[0] == "latest" and self.sent:
+                params = [hex(len(self.blocks) - 2), *params[1:]]
+            return super().call(method, params)
 
     node = Between()
     box = Outbox(database, node, ACCOUNT, 31337, confirmations=1)
@@ -146,7 +149,7 @@ def test_same_bytes_are_sent_until_they_are_mined(
     assert len(node.sent) == 4
 
 
-@pytest.mark.parametrize("dies_at", ["estimate", "send"])
+@pytest.mark.parametrize("dies_at", ["eth_estimateGas", "eth_sendRawTransaction"])
 def test_death_before_or_after_signing_loses_nothing(
     database: Database, node: ScriptedNode, box: Outbox, dies_at: str
 ) -> None:
@@ -171,7 +174,7 @@ def test_death_before_or_after_signing_loses_nothing(
     assert found.state == "confirmed"
     assert found.nonce == 0
     assert len(set(node.sent)) == 1
-    if dies_at == "send":
+    if dies_at == "eth_sendRawTransaction":
         assert found.raw == stored
 
 
@@ -190,7 +193,7 @@ def test_reorg_takes_it_out_and_it_is_sent_again(database: Database, node: Scrip
     found = row(database, "open:1")
     assert found.state == "confirmed"
     assert found.block_hash is not None
-    assert found.block_hash.startswith("0xblock-1-")
+    assert found.block_hash in (block_hash(1, number) for number in range(9))
     assert len(set(node.sent)) == 1
 
 
@@ -210,7 +213,7 @@ def test_nonce_that_another_transaction_took_is_replaced(
     node.foreign = 1
     node.mine()
     node.mine()
-    for _ in range(outbox.LOST_LOOKS):
+    for _ in range(LOOKS):
         assert row(database, "open:1").nonce == 0, "one look is not enough to give a nonce up"
         box.tick()
     assert row(database, "open:1").nonce == 1
@@ -247,14 +250,66 @@ def test_fees_follow_the_market_with_the_same_nonce(
 def test_a_calm_market_replaces_nothing(database: Database, node: ScriptedNode, box: Outbox) -> None:
     want(database, "open:1")
     box.tick()
-    for _ in range(20):
+    for _ in range(fees.PASSED_OVER_BLOCKS - 1):
         node.pool.clear()
         node.mine()
         box.tick()
     assert len(set(node.sent)) == 1
 
 
-@pytest.mark.parametrize("dies_at", ["estimate", "priority_fee", "send"])
+def test_a_tip_that_the_node_refuses_rises_until_it_takes_it(
+    database: Database, node: ScriptedNode, box: Outbox
+) -> None:
+    node.least_tip = 25 * 10**9
+    want(database, "open:1")
+    box.tick()
+    assert "minimum needed" in box.warnings[0]
+    looks = 0
+    while not node.pool:
+        box.tick()
+        looks += 1
+    assert looks < 15
+    assert node.least_tip <= offered(row(database, "open:1").raw or b"").tip <= fees.MOST_TIP
+    box.tick()
+    assert box.warnings == ()
+    node.mine()
+    node.mine()
+    box.tick()
+    assert row(database, "open:1").state == "confirmed"
+
+
+def test_a_tip_that_blocks_pass_over_rises(database: Database, node: ScriptedNode, box: Outbox) -> None:
+    """The pool takes it, and whoever makes the blocks wants more than the node says."""
+    node.wanted_tip = 3 * fees.LEAST_TIP
+    for purpose in ("a", "b"):
+        want(database, purpose)
+    for _ in range(8 * fees.PASSED_OVER_BLOCKS):
+        box.tick()
+        node.mine()
+    box.tick()
+    assert row(database, "a").state == "confirmed"
+    tips = [offered(raw).tip for raw in dict.fromkeys(node.sent) if nonce_of(raw) == 0]
+    assert tips == [1, fees.LEAST_TIP, 2 * fees.LEAST_TIP, 4 * fees.LEAST_TIP]
+    assert row(database, "b").state == "confirmed"
+
+
+@pytest.mark.parametrize("max_fee", [10**9, fees.NO_CEILING])
+def test_a_tip_that_nobody_takes_does_not_rise_for_ever(
+    database: Database, node: ScriptedNode, max_fee: int
+) -> None:
+    box = Outbox(database, node, ACCOUNT, 31337, confirmations=2, max_fee=max_fee)
+    node.wanted_tip = 10**12
+    want(database, "open:1")
+    for _ in range(20 * fees.PASSED_OVER_BLOCKS):
+        box.tick()
+        node.mine()
+    paid = [offered(raw) for raw in node.sent]
+    assert max(one.tip for one in paid) <= min(max_fee, fees.MOST_TIP)
+    assert max(one.cap for one in paid) <= max_fee
+    assert len(box.warnings) == 1
+
+
+@pytest.mark.parametrize("dies_at", ["eth_estimateGas", "eth_maxPriorityFeePerGas", "eth_sendRawTransaction"])
 def test_death_while_fees_are_raised_loses_no_form(
     database: Database, node: ScriptedNode, box: Outbox, dies_at: str
 ) -> None:
@@ -270,14 +325,14 @@ def test_death_while_fees_are_raised_loses_no_form(
     first = row(database, "open:1").raw
     wait_and_raise(node, 100)
     node.before_answer = die
-    if dies_at == "estimate":
+    if dies_at == "eth_estimateGas":
         box.tick()  # gas is that of the first form: nothing is estimated again
     else:
         with pytest.raises(KilledError):
             box.tick()
     node.before_answer = lambda _method: None
     stored = row(database, "open:1").raw
-    assert (stored == first) is (dies_at == "priority_fee")
+    assert (stored == first) is (dies_at == "eth_maxPriorityFeePerGas")
     Outbox(database, node, ACCOUNT, 31337, confirmations=2).tick()
     assert len(node.pool) == 1
     assert set(node.sent) == {first, row(database, "open:1").raw}
@@ -369,7 +424,7 @@ def test_a_nonce_that_nobody_uses_any_more_is_filled(
     node.pool.clear()
     for _ in range(4):
         node.mine()
-    for _ in range(outbox.LOST_LOOKS):
+    for _ in range(LOOKS):
         box.tick()
     filler = row(database, "fill:0")
     assert (filler.to, filler.data, filler.nonce) == (ACCOUNT.address, b"", 0)
@@ -405,7 +460,7 @@ def test_d3_what_a_rollback_took_and_the_chain_refuses_now_is_not_sent(
     node.mine()
     lose(database, "a")
     lose(database, "b")
-    node.refusal = ContractRefused("It is too late.", code="refused")
+    node.refusal = reverted("RoundLedgerTooLate")
     sent = len(node.sent)
     box.tick()
     assert [row(database, purpose).state for purpose in ("a", "b")] == ["failed", "failed"]
@@ -464,7 +519,7 @@ def test_an_old_head_confirms_nothing_and_gives_nothing_up(
 def test_refused_transaction_fails_without_a_nonce_and_may_be_wanted_again(
     database: Database, node: ScriptedNode, box: Outbox
 ) -> None:
-    node.refusal = ContractRefused("too early", remedy="wait", details={"error": "RoundLedgerTooEarly"})
+    node.refusal = reverted("RoundLedgerTooEarly")
     want(database, "finalize:1")
     box.tick()
     found = row(database, "finalize:1")
@@ -484,14 +539,14 @@ def test_revert_on_chain_is_kept_with_reason_and_gas(
     want(database, "anchor:1")
     box.tick()
     node.reverting = True
-    node.refusal = ContractRefused("too late", details={"error": "RoundLedgerTooLate"})
+    node.refusal = reverted("RoundLedgerTooLate")
     node.mine()
     node.mine()
     box.tick()
     found = row(database, "anchor:1")
     assert (found.state, found.gas_used) == ("failed", 21_000)
     assert found.error is not None
-    assert found.error["message"] == "too late."
+    assert found.error["details"]["error"] == "RoundLedgerTooLate"
 
 
 def test_chain_that_is_away_changes_nothing(database: Database, node: ScriptedNode, box: Outbox) -> None:

@@ -4,18 +4,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy import select
 
 from server.db.engine import Database
 from server.db.models import LogEntry, Run
 from server.rounds import patience
-from server.rounds.patience import Patience
-from server.settings import Settings
 
 START = datetime(2026, 11, 28, 23, 0, 0, tzinfo=UTC)
-RULES = Patience(limit=3, first=10, longest=600)
 HOURS = 3600
 WHY = "0 of at least 2 contributors committed an update."
 
@@ -26,11 +22,11 @@ def begin(database: Database, seconds: int) -> None:
         session.add(Run(id="run", state="running", patience=seconds, created_at=START, **values))
 
 
-def cancel(database: Database, number: int, after: float, rules: Patience = RULES) -> Run:
+def cancel(database: Database, number: int, after: float) -> Run:
     """Cancel a round so many seconds after the start; return the run as it is stored."""
     now = START + timedelta(seconds=after)
     with database.write() as session:
-        rules.note_cancelled(session, session.get_one(Run, "run"), number, WHY, now)
+        patience.note_cancelled(session, session.get_one(Run, "run"), number, WHY, now)
     return stored(database)
 
 
@@ -44,7 +40,7 @@ def stored(database: Database) -> Run:
 def waits(run: Run, after: float) -> float | None:
     """Seconds that a run still waits, so many seconds after the start."""
     now = START + timedelta(seconds=after)
-    until = RULES.waits_until(run, now)
+    until = patience.waits_until(run, now)
     return None if until is None else (until - now).total_seconds()
 
 
@@ -55,14 +51,9 @@ def told(database: Database) -> list[str]:
 
 
 def test_pauses_double_up_to_the_longest() -> None:
-    pauses = [RULES.pause(number) for number in range(1, 10)]
+    pauses = [patience.pause(number) for number in range(1, 10)]
     assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600]
-    assert RULES.pause(1_000_000) == 600
-
-
-def test_the_settings_are_taken(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, rpc_url="http://node.invalid", keystore=Path("key.json"))
-    assert Patience.of(settings) == RULES, "what the documentation computes with"
+    assert patience.pause(1_000_000) == 600
 
 
 def test_without_patience_three_cancelled_rounds_fail_at_once(database: Database) -> None:
@@ -77,7 +68,7 @@ def test_without_patience_three_cancelled_rounds_fail_at_once(database: Database
 
 
 def test_a_night_without_anybody_costs_54_rounds(database: Database) -> None:
-    """The number of docs/operators.md: rounds that are cancelled at once, with a patience of eight hours."""
+    """The number of docs/running.md: rounds that are cancelled at once, with a patience of eight hours."""
     begin(database, 8 * HOURS)
     after, number = 0.0, 0
     while (run := cancel(database, number := number + 1, after)).state == "running":

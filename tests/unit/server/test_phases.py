@@ -17,6 +17,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import delete, select
 
+from folkmoot.artifacts.federation import Federation
 from folkmoot.errors import ContractRefused, FolkmootError, RpcError
 from folkmoot.ledger.admission import NOBODY
 from folkmoot.ledger.deployment import CONTRACTS, Deployment
@@ -24,19 +25,20 @@ from folkmoot.protocol.anchor import Anchor
 from folkmoot.protocol.batch import pack_entry
 from folkmoot.protocol.commitment import Commitment
 from folkmoot.protocol.policy import Policy
-from folkmoot.rpc.client import Draw, Head, Phase, RoundView, Rpc
+from folkmoot.rpc.abi import encode_call
+from folkmoot.rpc.client import Block, Draw, Head, Member, Phase, RoundView, Rpc
 from server.api.routes.health import clock_warning
 from server.chain import outbox
-from server.chain.calls import encode_call
-from server.chain.node import Block
 from server.chain.view import ChainView
 from server.coordinator import Coordinator
 from server.db import schema
 from server.db.engine import Database
 from server.db.models import (
     Artifact,
+    ChainBlock,
     ChainEvent,
     LogEntry,
+    Refusal,
     Round,
     Run,
     SentTransaction,
@@ -44,20 +46,19 @@ from server.db.models import (
     Update,
 )
 from server.db.steps import OPEN, UNSETTLED, Step
-from server.federation import Federation
 from server.rounds import runs
 from server.rounds.engine import Engine
 from server.rounds.runs import stopping
 from server.settings import Settings
 from server.storage import Storage
-from server.waiting import DONE
+from server.waiting import DONE, Why
 from server.worker import IDLE_FACTOR
 from tests import factories
 from tests.unit import worlds
 from tests.unit.server.scripted_node import ACCOUNT, ScriptedNode
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
-DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
+DEPLOYMENT = Deployment(chain_id=1, block=1, genesis_hash="0x" + "00" * 32, parent=None, **ADDRESSES)
 HEADER = b"\x05" * 32
 ADA, BEN, DORA = ("0x" + digit * 40 for digit in "789")
 DEADLINE = 1_000
@@ -71,7 +72,6 @@ VIEW = RoundView(
     challenge_deadline=3_000,
     coordinator=ACCOUNT.address,
     base=0,
-    settled=False,
     position=0,
     header_hash=HEADER,
     entries_hash=bytes(32),
@@ -81,16 +81,12 @@ VIEW = RoundView(
 NOTHING = replace(VIEW, phase=Phase.NONE, opened_at=0, commit_deadline=0, header_hash=bytes(32))
 
 
-class _Node(ScriptedNode):
-    def now(self, _chain_id: int) -> int:
-        return self.latest().timestamp
-
-
 @dataclass
 class _Ledger:
     """A ledger with one round."""
 
     address: str = ADDRESSES["ledger"]
+    role: str = "ledger"
     newest: RoundView = VIEW
     deep: RoundView = VIEW
     asked: int | None = None
@@ -101,6 +97,9 @@ class _Ledger:
     voted_at: int = 0
     """Block that added it."""
     policies_asked: int = 0
+    drawn: Draw = field(default_factory=lambda: Draw(0, 0, 0))
+    without_place: set[str] = field(default_factory=set)
+    """Accounts that have no place in the round."""
     closable: bool = False
     """Whether the commit window may end early."""
     absent: set[str] = field(default_factory=set)
@@ -130,7 +129,10 @@ class _Ledger:
         return account in self.absent
 
     def draw(self, _number: int) -> Draw:
-        return Draw(0, 0, 0)
+        return self.drawn
+
+    def has_place(self, _number: int, account: str) -> bool:
+        return account not in self.without_place
 
     def next_round(self) -> int:
         if self.failure is not None:
@@ -139,10 +141,24 @@ class _Ledger:
 
 
 @dataclass
+class _Rewards:
+    """Whether its only round is settled."""
+
+    address: str = ADDRESSES["rewards"]
+    role: str = "rewards"
+    newest: bool = False
+    deep: bool = False
+
+    def is_settled(self, _number: int, block: int | None = None) -> bool:
+        return self.newest if block is None else self.deep
+
+
+@dataclass
 class _Scene:
     database: Database
-    node: _Node
+    node: ScriptedNode
     ledger: _Ledger
+    rewards: _Rewards
     coordinator: Coordinator
 
     def tick(self) -> bool:
@@ -175,17 +191,18 @@ class _Scene:
 def scene(tmp_path: Path) -> Iterator[_Scene]:
     database = Database.open(f"sqlite:///{tmp_path / 'test.sqlite3'}")
     schema.upgrade(database.engine)
-    node, ledger = _Node(), _Ledger()
+    node = ScriptedNode()
+    ledger, rewards = _Ledger(rpc=node), _Rewards()
     coordinator = Coordinator(
         settings=Settings(home=tmp_path, rpc_url="http://node.invalid", keystore=Path("key.json")),
         account=ACCOUNT,
         federation=Federation(DEPLOYMENT, cast(Any, None), worlds.MANIFEST, ACCOUNT.address),
-        chain=ChainView(1, cast(Any, node), cast(Any, ledger), cast(Any, None), confirmations=3),
+        chain=ChainView(1, cast(Any, ledger), cast(Any, rewards), cast(Any, None), confirmations=3),
         storage=Storage(database, cast(Any, None)),
     )
     for _ in range(9):
         node.mine()
-    yield _Scene(database, node, ledger, coordinator)
+    yield _Scene(database, node, ledger, rewards, coordinator)
     database.close()
 
 
@@ -298,10 +315,11 @@ def test_a_strangers_settlement_counts_at_depth(scene: _Scene) -> None:
     scene.add(
         round_at(Step.SETTLING), transaction("settle:1", "failed", gas_used=1, error={"message": "Done."})
     )
-    scene.ledger.newest, scene.ledger.deep = replace(final, settled=True), final
+    scene.ledger.newest, scene.ledger.deep = final, final
+    scene.rewards.newest, scene.rewards.deep = True, False
     assert not scene.tick()
     assert scene.round().step == Step.SETTLING
-    scene.ledger.deep = scene.ledger.newest
+    scene.rewards.deep = True
     assert scene.tick()
     assert scene.round().step == Step.SETTLED
 
@@ -330,12 +348,13 @@ def _recorded(scene: _Scene, contributor: str, place: int = 0) -> ChainEvent:
     commitment = _commitment(contributor)
     return ChainEvent(
         block_number=9,
-        block_hash=scene.node.blocks[9][0],
+        block_hash="0x" + "22" * 32,
         log_index=place,
         transaction_hash="0x" + "11" * 32,
         name="UpdatesCommitted",
         subject="1",
         arguments={
+            "round": 1,
             "first": place,
             "bundleHash": "0x" + commitment.bundle_hash.hex(),
             "entries": "0x" + pack_entry(commitment).hex(),
@@ -417,6 +436,49 @@ def test_a_place_that_a_reorg_gives_back_goes_to_who_was_outdone(scene: _Scene) 
     assert second.state == "queued"
 
 
+@pytest.mark.parametrize(
+    ("member", "drawn", "without_place", "entries", "code"),
+    [
+        (Member(0, 0, 1, 50), Draw(0, 0, 0), {ADA}, 1, "stake-too-low"),
+        (Member(100, 0, 1, 50), Draw(0, 0, 0), {ADA}, 1, "not-enrolled"),
+        (Member(100, 100, 1, 150), Draw(0, 0, 0), {ADA}, 1, "not-enrolled"),
+        (Member(100, 100, 1, 50), Draw(1_000, 80, 1), {ADA}, 1, "no-place"),
+        (Member(100, 100, 1, 50), Draw(0, 0, 0), set(), 5, "round-full"),
+        (Member(100, 100, 1, 50), Draw(0, 0, 0), set(), 1, "no-place"),
+    ],
+)
+def test_n4_who_is_passed_over_in_a_batch_hears_why(
+    scene: _Scene, member: Member, drawn: Draw, without_place: set[str], entries: int, code: str
+) -> None:
+    """An account left before the batch; the others are recorded, and nobody waits for it."""
+    scene.ledger.rules = factories.policy(max_contributors=5, min_contributors=1, min_stake=100)
+    scene.ledger.newest = scene.ledger.deep = replace(VIEW, entries=entries)
+    scene.ledger.without_place, scene.ledger.drawn = without_place, drawn
+    vault = SimpleNamespace(members=lambda accounts: dict.fromkeys(accounts, member))
+    object.__setattr__(scene.coordinator.chain, "vault", vault)
+    ada, ben = _update(ADA), _update(BEN)
+    ada.batch = ben.batch = "commit:1:both"
+    batch = transaction("commit:1:both", "confirmed", block_number=9)
+    scene.add(round_at(Step.COLLECTING, expect=2), ada, ben, batch, _recorded(scene, BEN))
+    scene.tick()
+    assert _dropped(scene, 1) is None, "the events of the block are not read yet"
+    scene.add(ChainBlock(number=9, hash="0x" + "22" * 32))
+    assert scene.tick()
+    assert (_dropped(scene, 1), _dropped(scene, 2)) == (code, None)
+    scene.tick()
+    with scene.database.read() as session:
+        refused = [
+            (row.contributor, row.reason, row.authenticated) for row in session.scalars(select(Refusal))
+        ]
+        told = [
+            row.data["contributors"]
+            for row in session.scalars(select(LogEntry))
+            if row.type == "updates-committed"
+        ]
+    assert refused == [(ADA, code, True)]
+    assert told == [[BEN]]
+
+
 def _dropped(scene: _Scene, update: int) -> str | None:
     with scene.database.read() as session:
         return session.get_one(Update, update).dropped
@@ -485,7 +547,7 @@ def test_each_part_of_the_worker_has_its_turn(scene: _Scene) -> None:
     worker = scene.coordinator.make_worker()
 
     def refuse(method: str) -> None:
-        if method == "estimate":
+        if method == "eth_estimateGas":
             raise RpcError("No estimates here.")
 
     scene.node.before_answer = refuse
@@ -632,7 +694,7 @@ PURPOSES = {
 """The transaction that a step waits for. A round at another step has none."""
 TIMES = (10, 1_500, 3_500)
 """In the commit, anchor and challenge windows of the script, and after them."""
-OUTCOME = {"anchor": Anchor((), 0, *[bytes(32)] * 6).to_json(), "entries_hash": "0x" + "00" * 32}
+OUTCOME = {"anchor": Anchor((), (), 0, *[bytes(32)] * 6).to_json(), "entries_hash": "0x" + "00" * 32}
 """Of a round that was computed."""
 
 
@@ -755,3 +817,48 @@ def test_no_run_stands_still_in_silence(scene: _Scene, monkeypatch: pytest.Monke
         *("bond-locked", "bond-of-void", "bond-too-low", "too-many-pending"),
     }
     assert all(case[2] == ADA for case, what in found.items() if what == "failed")
+
+
+@pytest.mark.parametrize("travels", [False, True])
+def test_a_run_waits_for_the_policys_interval_and_says_until_when(
+    scene: _Scene, monkeypatch: pytest.MonkeyPatch, travels: bool
+) -> None:
+    def opens(*_: Any) -> None:
+        raise _Opens
+
+    monkeypatch.setattr(runs, "read_base", opens)
+    engine, moved = _engine(scene), list[int]()
+    ledger, chain = cast(Any, scene.ledger), scene.coordinator.chain
+    now = chain.now()
+    monkeypatch.setattr(ChainView, "move_clock", lambda _, time: moved.append(time))
+    object.__setattr__(chain, "time_travel", travels)
+    _Stakes(1_000, 0, 1, ACCOUNT.address).put(scene)
+    scene.add(run())
+    try:
+        for base, opened_at, interval, waits in (
+            (1, now, 0, False),
+            (1, now - 600, 600, False),
+            (0, now, 600, False),  # nobody opened the genesis
+            (1, now - 599, 600, True),
+        ):
+            ledger.head = lambda base=base: Head(base, bytes(32))
+            ledger.newest = replace(VIEW, opened_at=opened_at)
+            ledger.rules = factories.policy(bond=500, interval=interval)
+            chain.forget()
+            if not waits:
+                with pytest.raises(_Opens):
+                    engine._runs.advance()
+                continue
+            found: Any = engine._runs.advance()
+            if travels:
+                assert (found, moved) == (DONE, [now + 1])
+                continue
+            assert (found.why, found.until, found.normal, moved) == (Why.INTERVAL, now + 1, False, [])
+            assert (
+                "the policy's interval from one opening to the next is 10m, and round 1 was opened"
+                in found.message
+            )
+            with scene.database.read() as session:
+                assert stopping(session, [found]) == [found]
+    finally:
+        engine.close()

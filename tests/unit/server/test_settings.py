@@ -3,12 +3,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
 from folkmoot.errors import InputError
-from server.settings import Settings, load
+from server import coordinator
+from server.api import limits, parts
+from server.rounds import patience
+from server.settings import FIXED, Settings, load
 from tests import factories
 
 
@@ -27,7 +32,7 @@ def test_sources_come_in_their_order(home: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_file_holds_only_what_differs(home: Path) -> None:
-    assert "body_limit" not in (home / "coordinator.json").read_text()
+    assert "max_fee_gwei" not in (home / "coordinator.json").read_text()
     assert load(home).resolved_database_url == f"sqlite:///{home.resolve() / 'coordinator.sqlite3'}"
 
 
@@ -46,6 +51,67 @@ def test_broken_or_missing_file_is_named(home: Path, tmp_path: Path) -> None:
         load(home)
     with pytest.raises(InputError, match="folkmoot coordinator init"):
         load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_a_setting_that_is_fixed_now_is_refused_with_its_value(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    variable = f"FOLKMOOT_COORDINATOR_{name.upper()}"
+    with monkeypatch.context() as patch:
+        patch.setenv(variable, "1")
+        with pytest.raises(InputError) as caught:
+            load(home)
+    assert caught.value.code == "setting-fixed"
+    assert caught.value.message.startswith(
+        f"The setting '{variable}' in the environment is no setting any more"
+    )
+    assert FIXED[name] in caught.value.message
+    (home / "coordinator.json").write_text(json.dumps({"rpc_url": "x", "keystore": "k", name: 1}))
+    with pytest.raises(InputError, match=f"'{name}' in .*coordinator.json is no setting any more"):
+        load(home)
+
+
+def test_the_values_that_are_told_are_those_of_the_code() -> None:
+    numbers = {name: int(found[0]) for name in FIXED if (found := re.match(r"\d+", FIXED[name]))}
+    assert numbers == {
+        "scrub_pause": coordinator.SCRUB_PAUSE,
+        "cancelled_limit": patience.CANCELLED_LIMIT,
+        "cancelled_pause": patience.FIRST_PAUSE,
+        "longest_cancelled_pause": patience.LONGEST_PAUSE,
+        "body_limit": limits.BODY_LIMIT >> 20,
+        "account_writes_per_minute": parts.ACCOUNT_WRITES_PER_MINUTE,
+        "account_burst": parts.ACCOUNT_BURST,
+        "connections": limits.CONNECTIONS,
+        "connections_per_client": limits.CONNECTIONS_PER_CLIENT,
+        "streams": parts.STREAMS,
+        "streams_per_client": parts.STREAMS_PER_CLIENT,
+        "patience": limits.PATIENCE,
+        "slowest_upload": limits.SLOWEST_UPLOAD,
+    }
+    assert not set(FIXED) & set(Settings.model_fields)
+
+
+def test_limits_of_the_canary_are_one_setting(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOLKMOOT_COORDINATOR_CANARY_LIMITS", '{"loss_rise": 2.5, "least_examples": 7}')
+    assert load(home).canary_limits == {"loss_rise": 2.5, "least_examples": 7}
+    for wrong, text in (
+        ('{"los_rise": 1}', "there is no limit 'los_rise'; the limits are accuracy_drop, "),
+        ('{"accuracy_drop": 2}', "Shares are from 0 to 1"),
+        ('{"least_examples": 1.5}', "whole number"),
+        ('{"loss_rise": NaN}', "'canary_limits' is wrong"),
+        ("[]", "'canary_limits' is wrong"),
+        ('{"loss_rise": "x"}', "FOLKMOOT_COORDINATOR_CANARY_LIMITS."),
+        ("{", "A setting in the environment can't be read"),
+    ):
+        monkeypatch.setenv("FOLKMOOT_COORDINATOR_CANARY_LIMITS", wrong)
+        with pytest.raises(InputError, match=re.escape(text)):
+            load(home)
+    monkeypatch.delenv("FOLKMOOT_COORDINATOR_CANARY_LIMITS")
+    monkeypatch.setenv("folkmoot_coordinator_canary_loss_rise", "2")
+    with pytest.raises(InputError, match="another form now") as caught:
+        load(home)
+    assert caught.value.remedy == 'Write "canary_limits": {"loss_rise": ...} in coordinator.json.'
 
 
 def test_several_endpoints_come_as_a_list_or_with_commas(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,14 +26,15 @@ from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from botocore.exceptions import EndpointConnectionError
 
+from folkmoot.artifacts import s3 as s3_module
+from folkmoot.artifacts.reading import SETTLED_NS, ChangedError, Readings
+from folkmoot.artifacts.s3 import S3Store
 from folkmoot.artifacts.sources import CoordinatorSource, FolderSource
+from folkmoot.artifacts.store import FolderStore, Store
 from folkmoot.errors import ArtifactError, InputError, StoreError
 from folkmoot.protocol.hashing import keccak
 from folkmoot.runtime.certificates import Authority
-from server.store import FolderStore, Store, StoreOptions, StoreSource, open_store
-from server.store import s3 as s3_module
-from server.store.reading import SETTLED_NS, ChangedError, Readings
-from server.store.s3 import S3Store
+from server.settings import Settings
 from tests import s3
 from tests.ceph import ceph as run_ceph
 from tests.ceph import why_no_ceph
@@ -83,8 +84,9 @@ def in_bucket(moto: s3.Server, bucket: str, tmp_path: Path) -> S3Store:
 
 
 def _other(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    options = StoreOptions(tmp_path / "cache", endpoint=s3.OTHER_ENDPOINT)
-    return open_store(f"{s3.OTHER}/{secrets.token_hex(8)}", options)
+    bucket, _, prefix = s3.OTHER.removeprefix("s3://").partition("/")
+    path = f"{prefix}/{secrets.token_hex(8)}"
+    return S3Store(bucket, path, tmp_path / "cache", endpoint=s3.OTHER_ENDPOINT)
 
 
 def _rclone(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
@@ -123,11 +125,11 @@ def test_file_is_found_by_its_hash_and_by_its_keccak(store: Store) -> None:
     digest = keccak(b"words").hex()
     with pytest.raises(ArtifactError) as unknown:
         store.by_keccak(digest)
-    assert unknown.value.code == "artifact-unknown"
+    assert unknown.value.code == "artifact-missing"
     store.link(digest, WORDS)
     assert store.by_keccak(digest) == WORDS
-    assert StoreSource(store).document(digest) == b"words"
-    assert StoreSource(store).fetch(WORDS, 5).read_bytes() == b"words"
+    assert store.document(digest) == b"words"
+    assert store.fetch(WORDS, 5).read_bytes() == b"words"
 
 
 def test_what_is_not_there_is_named(store: Store) -> None:
@@ -135,7 +137,7 @@ def test_what_is_not_there_is_named(store: Store) -> None:
     for ask in (store.path, store.verified, store.read, store.check):
         with pytest.raises(ArtifactError, match=WORDS) as missing:
             ask(WORDS)
-        assert missing.value.code == "artifact-unknown"
+        assert missing.value.code == "artifact-missing"
 
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "AB" * 32, "00" * 31])
@@ -151,7 +153,6 @@ def test_file_appears_only_when_it_is_complete(store: Store) -> None:
         writer.write(b"wo")
         assert not store.has(hashlib.sha256(b"wo").hexdigest())
         writer.write(b"rds")
-        writer.flush()
         assert writer.path.read_bytes() == b"words"
         assert (writer.sha256(), writer.size) == (WORDS, 5)
         assert not store.has(WORDS)
@@ -180,7 +181,7 @@ def test_d2_opened_file_is_the_one_that_its_name_promises(store: Store) -> None:
     file.close()
     with pytest.raises(ArtifactError) as missing:
         store.open("00" * 32)
-    assert missing.value.code == "artifact-unknown"
+    assert missing.value.code == "artifact-missing"
 
 
 def test_a_deleted_file_is_gone_with_its_copy_and_can_come_back(store: Store) -> None:
@@ -190,7 +191,7 @@ def test_a_deleted_file_is_gone_with_its_copy_and_can_come_back(store: Store) ->
     assert (store.has(WORDS), path.exists()) == (False, False)
     with pytest.raises(ArtifactError) as missing:
         store.read(WORDS)
-    assert missing.value.code == "artifact-unknown"
+    assert missing.value.code == "artifact-missing"
     with pytest.raises(ArtifactError):
         store.delete("../../etc/passwd")
     assert store.read(store.put(b"words").sha256) == b"words"
@@ -213,7 +214,9 @@ def test_folder_can_be_read_by_an_auditor_as_it_is(in_folder: FolderStore) -> No
 def test_truncated_file_is_named_with_what_to_do(in_folder: FolderStore) -> None:
     in_folder.put(b"words")
     in_folder.path(WORDS).write_bytes(b"wor")
-    with pytest.raises(ArtifactError, match=rf"{WORDS}.*damaged.*coordinator repair") as damaged:
+    with pytest.raises(
+        ArtifactError, match=rf"{WORDS}.*its name promises.*coordinator rebuild files"
+    ) as damaged:
         in_folder.verified(WORDS)
     assert damaged.value.code == "artifact-damaged"
     in_folder.put(b"words")
@@ -242,7 +245,7 @@ def test_d2_file_is_read_in_full_once_after_each_change(
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))  # whoever hides a change can't set this time:
     assert path.stat().st_ctime_ns != before.st_ctime_ns
     for _ in range(2):
-        with pytest.raises(ArtifactError, match="damaged") as damaged:
+        with pytest.raises(ArtifactError, match="its name promises") as damaged:
             in_folder.open(WORDS)
         assert damaged.value.details["file"] == WORDS
     in_folder.put(b"words")
@@ -254,7 +257,7 @@ def test_d2_file_that_changed_just_now_is_not_remembered(in_folder: FolderStore)
     in_folder.put(b"words")
     path = in_folder.place(WORDS)
     in_folder.open(WORDS).close()
-    assert path not in in_folder._readings._known
+    assert path not in in_folder._readings._remembered
 
 
 def test_d2_open_file_that_changes_gives_no_byte_more(in_folder: FolderStore) -> None:
@@ -289,7 +292,7 @@ def test_d2_store_tells_of_each_file_that_it_lacks(in_folder: FolderStore) -> No
             ask(WORDS)
     with pytest.raises(ArtifactError):
         in_folder.open("00" * 32)
-    assert told == 3 * [f"artifact-damaged {WORDS}"] + [f"artifact-unknown {'00' * 32}"]
+    assert told == 3 * [f"artifact-damaged {WORDS}"] + [f"artifact-missing {'00' * 32}"]
 
 
 def test_leftovers_of_a_killed_process_are_removed(in_folder: FolderStore) -> None:
@@ -299,7 +302,7 @@ def test_leftovers_of_a_killed_process_are_removed(in_folder: FolderStore) -> No
 
 
 def test_what_another_process_is_writing_stays(in_folder: FolderStore) -> None:
-    """`coordinator repair` beside a coordinator that starts."""
+    """`coordinator rebuild files` beside a coordinator that starts."""
     with in_folder.writer() as writer:
         writer.write(b"words")
         FolderStore(in_folder.root).clear_incoming()
@@ -342,7 +345,7 @@ def test_full_disk_keeps_nothing_and_goes_on_when_there_is_room(
 ) -> None:
     store = STORES[name](request, tmp_path)
     with store.writer() as writer:
-        writer._file = _Full(writer._file, 3)  # type: ignore[attr-defined]
+        writer._file = _Full(writer._file, 3)  # type: ignore[assignment]
         with pytest.raises(StoreError, match="no room left") as full:
             writer.write(b"words")
     assert full.value.code == "store-full"
@@ -427,7 +430,7 @@ def test_damage_in_the_bucket_is_found_and_never_handed_out(
     assert damaged.value.code == "artifact-damaged"
     elsewhere = s3.store(moto.endpoint, bucket, tmp_path / "another")
     for ask in (elsewhere.path, elsewhere.read, elsewhere.check):
-        with pytest.raises(ArtifactError, match="damaged"):
+        with pytest.raises(ArtifactError, match="its name promises"):
             ask(WORDS)
     store.put(b"words")
     assert elsewhere.read(WORDS) == b"words"
@@ -711,12 +714,16 @@ def test_ceph_with_an_expired_certificate(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_location_says_which_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = StoreOptions(tmp_path / "cache", region="eu-central-1")
-    assert isinstance(open_store(str(tmp_path / "folder"), options), FolderStore)
-    found = open_store("s3://bucket/pre/fix/", options)
-    assert isinstance(found, S3Store)
-    assert (found.bucket, found.prefix, found.location) == ("bucket", "pre/fix", "s3://bucket/pre/fix")
+    settings = Settings(home=tmp_path, rpc_url="http://127.0.0.1:1", keystore=tmp_path / "key.json")
+
+    def opened(location: str, **options: str) -> Store:
+        return settings.model_copy(update={"store": location, **options}).open_store()
+
+    assert isinstance(opened(str(tmp_path / "folder")), FolderStore)
+    bucket = opened("s3://bucket/pre/fix/", store_region="eu-central-1")
+    assert isinstance(bucket, S3Store)
+    assert (bucket.bucket, bucket.prefix, bucket.location) == ("bucket", "pre/fix", "s3://bucket/pre/fix")
     with pytest.raises(InputError, match="names no bucket"):
-        open_store("s3://", options)
+        opened("s3://")
     with pytest.raises(InputError, match="can't be set up"):
-        open_store("s3://bucket", StoreOptions(tmp_path / "cache", endpoint="nonsense"))
+        opened("s3://bucket", store_endpoint="nonsense")

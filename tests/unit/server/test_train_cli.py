@@ -102,13 +102,13 @@ def test_a_defect_of_the_display_is_not_swallowed() -> None:
             raise NameError("progress")
 
     run = RunView("1", "running", 2, 1, 1, None, waiting="The chain is away.")
-    follower = train_cli._Follower("http://127.0.0.1:9", run, None, Broken(RunProgress(2)), as_json=False)
+    follower = train_cli._Follower("http://127.0.0.1:9", run, None, Broken(RunProgress(2)))
     follower.run()
     assert isinstance(follower.broken, NameError)
 
 
 def test_an_interrupted_call_says_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(KeyboardInterrupt), train_cli._said_if_interrupted(as_json=False):
+    with pytest.raises(KeyboardInterrupt), train_cli._explain_interrupt():
         raise KeyboardInterrupt
     assert capsys.readouterr().err.startswith(
         "Interrupted. Anchored rounds stay. The run has not ended: start"

@@ -20,7 +20,7 @@ from server.relay.training import Begun, Carrier, Memory
 from tests import factories
 
 ADDRESSES = {name: "0x" + f"{number:02x}" * 20 for number, name in enumerate(CONTRACTS, 1)}
-DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, **ADDRESSES)
+DEPLOYMENT = Deployment(chain_id=31337, block=1, genesis_hash="0x" + "00" * 32, parent=None, **ADDRESSES)
 DOMAIN = Domain(31337, "0x" + "11" * 20)
 LINK = SuperLink("127.0.0.1:8000")
 

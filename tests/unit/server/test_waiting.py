@@ -72,7 +72,14 @@ def test_every_reason_is_given_somewhere_with_the_values_that_it_names() -> None
 
 
 def test_a_reason_that_no_time_ends_says_what_does() -> None:
-    ends = {Why.STUCK, Why.TO_BE_CANCELLED, Why.LOOK_FAILED, Why.CANCELLED_ROUNDS, Why.DEMAND_LATE}
+    ends = {
+        Why.STUCK,
+        Why.TO_BE_CANCELLED,
+        Why.LOOK_FAILED,
+        Why.CANCELLED_ROUNDS,
+        Why.DEMAND_LATE,
+        Why.INTERVAL,
+    }
     for why, reason in REASONS.items():
         assert reason.normal or reason.remedy or "tried again" in reason.text or why in ends
 

@@ -10,15 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from folkmoot_lab import rules as laboratory
 from folkmoot_lab.simulation import federation
-from folkmoot_lab.simulation.attacks import ATTACKS, Scene
+from folkmoot_lab.simulation.attacks import ATTACKS
 from folkmoot_lab.simulation.federation import _FIRST_EXPONENT, Plan, Run, Workload, run
 from folkmoot_lab.simulation.grid import Cell, Table, grid, load, rule_text
 from folkmoot_lab.simulation.network import NAMES, Network
+from folkmoot_lab.simulation.scene import Scene
 
 from folkmoot.errors import InputError
 from folkmoot.protocol import feedback
 from folkmoot.protocol.codec import encode_update
+from folkmoot.protocol.outer_step import outer_step
 from folkmoot.protocol.packing import WIDTHS, ZERO
 from folkmoot.protocol.verdict import Reason
 
@@ -139,18 +142,6 @@ def test_a_copy_is_in_the_lineage_as_any_delivered_update(workload: Workload) ->
     assert len(past.published) == 6
 
 
-@pytest.mark.parametrize(("name", "behaved"), [("late-good", range(10)), ("flip-flop", range(0, 13, 2))])
-def test_attackers_that_behave_at_times_are_left_out_when_they_attack(
-    workload: Workload, name: str, behaved: range
-) -> None:
-    drill = Run(workload, replace(SMALL, attack=name, rounds=13))
-    drill.run()
-    attacked = sorted(set(range(13)) - set(behaved))
-    weights = np.array(drill.weights)[:, drill.attacker_places]
-    assert (weights[list(behaved)] > 0).mean() > 0.8
-    assert (weights[attacked] > 0).mean() == 0
-
-
 def test_a_rare_class_needs_a_split_that_is_so(workload: Workload) -> None:
     with pytest.raises(InputError, match="not held by the first 2 contributors alone"):
         Run(workload, replace(SMALL, rare=(3, 2)))
@@ -205,9 +196,35 @@ def test_the_attackers_model_of_the_round_is_the_round(
     assert progress == pytest.approx(float(moved @ scene.mean / (scene.mean @ scene.mean)), abs=0.05)
 
 
+@pytest.mark.parametrize("rule", sorted(laboratory.AGGREGATES))
+@pytest.mark.parametrize("width", [8, 2])
+def test_a_rule_with_an_aggregate_of_its_own_decides_the_next_state(
+    workload: Workload, rule: str, width: int
+) -> None:
+    """Computed again with plain integers from what everybody sent."""
+    plan = replace(SMALL, rule=rule, parameters=(2,), attack="gaussian", width=width, outer_momentum=300)
+    drill = Run(workload, plan)
+    for number in range(3):
+        base, exponents = drill.state, drill.exponents
+        drill.round(number)
+        pairs = zip(drill.past[-1].updates, drill.weights[-1], strict=True)
+        columns = np.sort(
+            [one.read(0, drill.manifest.leaves).reshape(-1) for one, weight in pairs if weight], 0
+        )
+        ends = min(2, (len(columns) - 1) // 2)
+        middle = columns[ends : len(columns) - ends].astype(np.int64) - ZERO
+        scale, count = drill.policy.mean_scale, len(middle)
+        mean = (2 * scale * middle.sum(axis=0) + count) // (2 * count)
+        of_leaf = np.array(exponents, dtype=np.int64)[drill.manifest.tensor_of_leaf]
+        theta, momentum = outer_step(base.theta, base.momentum, mean, scale, of_leaf, 1024, 300)
+        assert (drill.state.theta == theta).all()
+        assert (drill.state.momentum == momentum).all()
+        assert drill.roots[-1] == drill.state.root(drill.manifest.hash)
+
+
 def test_a_trigger_is_a_bright_patch(workload: Workload) -> None:
     drill = Run(workload, replace(SMALL, attack="backdoor-live"))
-    changed = drill._triggered(workload.test.inputs) != workload.test.inputs
+    changed = drill.memory["trigger"].on(workload.test.inputs) != workload.test.inputs
     assert set(np.flatnonzero(changed.any(axis=0))) == {10}
 
 

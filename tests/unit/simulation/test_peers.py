@@ -18,8 +18,9 @@ from benchmarks.robustness.peer import PeerRun
 from benchmarks.robustness.results import Found, Key, Setting, load, markdown, picture, rows, to_json
 from flwr.supercore.task_identity import TaskIdentity
 from folkmoot_lab.simulation import kept
-from folkmoot_lab.simulation.attacks import ATTACKS, Scene
+from folkmoot_lab.simulation.attacks import ATTACKS
 from folkmoot_lab.simulation.federation import Plan, Run, Workload
+from folkmoot_lab.simulation.scene import Scene
 
 from folkmoot.errors import InputError
 from folkmoot.protocol.arrays import F32

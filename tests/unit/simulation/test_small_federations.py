@@ -15,7 +15,7 @@ from benchmarks.near_convergence.sets import SPLITS, TABLES, Setting, deal, work
 from folkmoot_lab.simulation import kept
 from folkmoot_lab.simulation.federation import Plan
 
-HONEST = Plan("guided_mean", contributors=5, malicious=0, rounds=20)
+HONEST = Plan("clamped_mean", contributors=5, malicious=0, rounds=20)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_nobody_is_left_out_over_twenty_rounds(setting: Setting, seed: int) -> N
 
 def test_a_sign_flipper_in_a_small_federation_has_less_to_say_than_an_honest_one() -> None:
     found = measure(
-        Setting("diabetes"), Plan("guided_mean", attack="sign-flip", contributors=5, malicious=1, rounds=20)
+        Setting("diabetes"), Plan("clamped_mean", attack="sign-flip", contributors=5, malicious=1, rounds=20)
     )
     assert found.attackers_share < 0.2
     assert found.last_loss < found.first_loss / 1.8
@@ -62,7 +62,7 @@ def test_everybody_has_rows_where_there_are_few() -> None:
 
 def test_results_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "found.jsonl"
-    keys = [Key(Setting("wine"), "guided_mean", "none", 5, 0, 20, seed) for seed in range(2)]
+    keys = [Key(Setting("wine"), "clamped_mean", "none", 5, 0, 20, seed) for seed in range(2)]
     for key in keys:
         found = Found(rounds=20, hit=1, left_out=1, entries=100, reasons={"copy": 1})
         kept.add(path, to_json(key, found))

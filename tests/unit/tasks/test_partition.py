@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from folkmoot_lab.drills.data import split_rare
 from hypothesis import given
 from hypothesis import strategies as st
 
 from folkmoot.errors import TaskError
-from folkmoot.tasks.partition import MINIMUM_EXAMPLES, dirichlet, rare, share_of
+from folkmoot.tasks.partition import MINIMUM_EXAMPLES, dirichlet, share_of
 
 
 @given(
@@ -46,16 +47,16 @@ def test_shares_are_skewed_by_label() -> None:
 
 def test_a_rare_class_is_held_by_the_first_shares_alone() -> None:
     labels = np.arange(2000) % 10
-    shares = rare(labels, 8, 7, 9, 2)
+    shares = split_rare(labels, 8, 7, 9, 2)
     assert [int((labels[share] == 9).sum()) for share in shares] == [100, 100, 0, 0, 0, 0, 0, 0]
     assert sorted(np.concatenate(shares).tolist()) == list(range(2000))
-    assert all(np.array_equal(a, b) for a, b in zip(shares, rare(labels, 8, 7, 9, 2), strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(shares, split_rare(labels, 8, 7, 9, 2), strict=True))
 
 
 @pytest.mark.parametrize(("label", "holders"), [(9, 0), (9, 9), (11, 1)])
 def test_a_class_that_cant_be_held_so(label: int, holders: int) -> None:
     with pytest.raises(TaskError, match=f"the class {label} can't be held by {holders} of 8"):
-        rare(np.arange(2000) % 10, 8, 7, label, holders)
+        split_rare(np.arange(2000) % 10, 8, 7, label, holders)
 
 
 def test_too_many_shares_for_the_data() -> None:

@@ -16,8 +16,8 @@ from torch.nn import functional
 from client.node import node
 from client.tasks import evaluation
 from client.tasks.genesis import start_of
+from folkmoot.artifacts.federation import Start, write
 from folkmoot.artifacts.sources import FolderSource
-from folkmoot.artifacts.start import Start, write
 from folkmoot.cli.main import run
 from folkmoot.errors import TaskError
 from folkmoot.tasks import pretrained

@@ -18,12 +18,12 @@ from torch import nn
 from client.node.node import check_task
 from client.tasks import trial
 from client.tasks.genesis import start_of
-from folkmoot.artifacts.start import write
+from folkmoot.artifacts.federation import write
 from folkmoot.cli.deploy import genesis_roots
 from folkmoot.cli.main import run
 from folkmoot.errors import InputError, TaskError
 from folkmoot.privacy import PrivacySettings, noise_for
-from folkmoot.privacy.floor import floor_of
+from folkmoot.privacy.settings import floor_of
 from folkmoot.protocol.budget import cost_of
 from folkmoot.protocol.genesis import Genesis
 from folkmoot.protocol.manifest import Manifest, Tensor

@@ -121,7 +121,7 @@ def test_only_the_coordinator_holds_a_root_set(federation: factories.Federation)
         with pytest.raises(InputError, match="is not the coordinator") as caught:
             node.check_root(rpc, place, ada, "good")
         assert caught.value.code == "not-coordinator"
-        with pytest.raises(InputError, match="Add --root") as caught:
+        with pytest.raises(InputError, match="Add --set root=good") as caught:
             node.check_root(rpc, place, federation.coordinator.address, "")
         assert caught.value.code == "coordinator-without-root"
 

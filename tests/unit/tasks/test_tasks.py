@@ -236,7 +236,9 @@ def test_a_file_elsewhere_is_named_with_its_folder(folder: Path, monkeypatch: py
     assert str(refused.value).endswith(f"Write --task my_task_here:mine in the folder {folder}.")
 
 
-@pytest.mark.parametrize("command", [["task", "evaluate"], ["canary", "--coordinator", "http://127.0.0.1:9"]])
+@pytest.mark.parametrize(
+    "command", [["task", "evaluate"], ["task", "evaluate", "--canary", "--coordinator", "http://127.0.0.1:9"]]
+)
 def test_commands_find_a_task_in_the_current_folder(folder: Path, command: list[str]) -> None:
     """Without PYTHONPATH, as a user starts them: what is missing is a model or a key, and not the task."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
