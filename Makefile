@@ -20,6 +20,8 @@ DIAGRAMS := tools/site/node_modules/.installed
 CONSOLE := console/node_modules/.installed
 NODE = $(shell $(BIN)/python -c 'from tools.node_toolchain import node_binary; print(node_binary())')
 
+TESTS := $(BIN)/python tools/run_tests.py
+
 # How many tests run side by side; those of a file share servers, so a file stays together. 0: one after the other.
 WORKERS ?= 2
 # In the order of tests/conftest.py: what takes long first. xdist would begin with the files of most tests.
@@ -90,14 +92,14 @@ test: test-python test-contracts ## The tests, without the slow ones
 test-all: check test-uncovered test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
 
 test-python: install
-	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" $(ARGS)
+	@$(TESTS) fast -n $(WORKERS) $(SHARED) -m "not slow" $(ARGS)
 
 # The fast tests that `coverage` does not run.
 test-uncovered: install
-	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
+	@$(TESTS) uncovered -n $(WORKERS) $(SHARED) -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
 test-slow: install
-	@$(BIN)/python -m pytest -n $(SLOW_WORKERS) $(SHARED) -m slow $(ARGS)
+	@$(TESTS) slow -n $(SLOW_WORKERS) $(SHARED) -m slow $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m hypothesis --hypothesis-profile fresh $(ARGS)
@@ -129,7 +131,7 @@ COVERED_TESTS := tests/unit/protocol tests/unit/aggregation tests/unit/fraud tes
 	tests/integration/test_watch_rules.py
 
 coverage: install ## Python lines and branches of protocol, aggregation and fraud proofs that the tests reach
-	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m "not slow" --cov --cov-report= $(COVERED_TESTS)
+	@$(TESTS) covered -n $(WORKERS) $(SHARED) -m "not slow" --cov --cov-report= $(COVERED_TESTS)
 	@$(BIN)/coverage report --include='folkmoot/protocol/*,folkmoot/aggregation/*,folkmoot/round.py' --fail-under=99
 	@$(BIN)/coverage report --include='folkmoot/fraud/proofs/*' --fail-under=93
 

@@ -116,8 +116,9 @@ def test_what_a_reorg_takes_is_sent_again_unchanged(waiting: Waiting) -> None:
     (sent,) = waiting.notes.untold()
     waiting.mine()
     waiting.reorg(2)
-    waiting.until(lambda: waiting.nonce() == before + 1, call)
-    assert any(f"A reorg took the transaction {sent}" in text for text in waiting.said)
+    told = f"A reorg took the transaction {sent}"
+    waiting.until(lambda: any(told in text for text in waiting.said), call)  # it is sent before that is told
+    assert waiting.nonce() == before + 1
     waiting.mine(DEPTH - 1)
     receipt = call.result(20)
     assert receipt["transactionHash"].to_0x_hex() == sent

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""tools/run_tests.py: a test that fails once is named, one that fails twice fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "tools/run_tests.py"
+FLAKY = """
+from pathlib import Path
+
+def test_flaky():
+    if not Path("ran").exists():
+        Path("ran").touch()
+        assert 1 == 2, "only once"
+"""
+
+
+def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    (folder / "test_it.py").write_text(text)
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    command = (sys.executable, str(PROGRAM), "it", "-n", "2", "-p", "no:randomly", "test_it.py")
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_test_that_fails_once_is_named_and_passes(tmp_path: Path) -> None:
+    done = run(tmp_path, FLAKY)
+    assert done.returncode == 0
+    end = done.stdout.partition("Failed once and passed when they ran alone")[2]
+    assert "test_it.py::test_flaky" in end
+    assert "only once" in (tmp_path / ".pytest_cache/it/first.xml").read_text()
+
+
+def test_a_test_that_fails_twice_fails_and_is_shown(tmp_path: Path) -> None:
+    done = run(tmp_path, FLAKY + "\ndef test_wrong():\n    assert 3 == 4\n")
+    assert done.returncode == 1
+    shown = done.stdout.rpartition("test_it.test_wrong")[2].splitlines()
+    assert len(shown) < 40
+    assert any("assert 3 == 4" in line for line in shown)
+    assert any("-m pytest 'test_it.py::test_wrong'" in line for line in shown)
+    assert not any("test_flaky" in line for line in shown)
+
+
+@pytest.mark.parametrize("text", ["def test_(:", "import nothing_of_that_name"])
+def test_what_cannot_be_read_fails(tmp_path: Path, text: str) -> None:
+    assert run(tmp_path, text).returncode != 0
+
+
+def test_many_failures_are_not_run_twice(tmp_path: Path) -> None:
+    text = "import pytest\n@pytest.mark.parametrize('n', range(21))\ndef test_it(n): assert n < 0\n"
+    done = run(tmp_path, text)
+    assert done.returncode == 1
+    assert "run once more" not in done.stdout
