@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from eth_utils.crypto import keccak
 from sqlalchemy import ColumnElement, exists, func, or_, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from folkmoot.artifacts.federation import Federation, files_of
@@ -144,7 +144,15 @@ class Comparison:
         """Do a step; one that meets a cell that can't be read finds that cell."""
         try:
             return step()
-        except (DatabaseError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        except (
+            DatabaseError,
+            DBAPIError,
+            ArithmeticError,
+            AttributeError,
+            LookupError,
+            TypeError,
+            ValueError,
+        ):
             cells = self.cells()
             if not cells:
                 raise
