@@ -316,9 +316,9 @@ def signer_restore(
     records are added. Nothing lowers a mark, or what is spent. A file has nothing that was charged after it was
     written: if it is all that is left, run this again with --raise.
 
-    Before --raise, wait until the round has closed. With a privacy budget, each round that this record does not know
-    counts as trained once, if it is one from --since on or the ledger has an update in it: nobody can tell what a lost
-    record had charged. A record that is found and added later replaces these by what it knows.
+    Before --raise, wait until the round has closed. With a privacy budget, each round from --since on counts as trained
+    twice, the most that a record charges; so does an earlier one that this record does not know, if the ledger has an
+    update in it. Nobody can tell what a lost record had charged: this may count too much, and never too little.
 
     Example: folkmoot signer restore record.json
 
@@ -347,19 +347,22 @@ def _import(file: Path, record: Path | None, account: str | None) -> None:
     with RecordFolder(folder, address) as opened:
         opened.store(opened.record.merged(imported))
         document = json.loads(opened.record.to_json())
-    newest = max((max(ledger.trainings, default=0) for ledger in imported.ledgers.values()), default=0)
-    backup = (
-        f"Its newest training is of round {newest}. If it is a backup, and the record went on after it and is lost: "
-        f"wait until the open round has closed, and run `folkmoot signer restore --raise ROUND --since {newest + 1}`."
-    )
     text = f"Imported {file} into the signing record of {address} in {folder}."
-    emit(document, text, *([backup] if newest else []))
+    private = {key[1]: rounds.unsure for key, rounds in imported.ledgers.items() if rounds.trainings}
+    backup = [
+        "If it is a backup, and the record went on after it and is lost: wait until the open round has closed, and run",
+        *(
+            f"  folkmoot signer restore --raise ROUND --since {round_}    # for the ledger {ledger}"
+            for ledger, round_ in private.items()
+        ),
+    ]
+    emit(document, text, *(backup if private else []))
 
 
 def _raise(round_: int, since: int | None, record: Path | None, account: str | None) -> None:
     from functools import cache
 
-    from client.signer.record import LOST, RecordFolder, SignedRounds
+    from client.signer.record import RecordFolder
     from folkmoot.chain.client import check_deployment
     from folkmoot.ledger.deployment import Deployment
     from folkmoot.protocol.budget import UNITS_OF_RHO
@@ -380,23 +383,24 @@ def _raise(round_: int, since: int | None, record: Path | None, account: str | N
                 "This federation has a privacy budget, and a lost record may have charged trainings that the ledger "
                 "never saw.",
                 remedy="Nothing was changed. Add --since with the first round that it may have charged: each round "
-                "from there on that this record does not know counts as trained once. Use --since 1 if nobody knows, "
+                "from there on counts as trained twice, the most that a record charges. Use --since 1 if nobody knows, "
                 f"and --since {round_ + 1} if you know that nothing was lost.",
                 code="since-needed",
             )
         policy, lost = cache(ledger.policy), {}
         first = since or round_ + 1
         for number in () if since is None else range(1, min(round_ + 1, ledger.next_round())):
-            if number in rounds.trainings or not (number >= first or ledger.has_committed(number, address)):
+            known = number in rounds.trainings
+            if number < first and (known or not ledger.has_committed(number, address)):
                 continue
             if cost := policy(ledger.round(number).policy).cost:
-                lost[number] = {LOST: cost}
-        rounds = rounds.merged(SignedRounds(round_, trainings=lost))
+                lost[number] = cost
+        rounds = rounds.with_lost(lost).raised(round_)
         opened.store(opened.record.with_rounds(domain, rounds))
     text = f"{address} signs nothing up to round {rounds.mark}."
     if lost:
         text += (
-            f" Counted as trained once each, as a lost record may have charged them: rounds "
+            f" Counted as trained twice each, as a lost record may have charged them: rounds "
             f"{', '.join(map(str, lost))}. The record has {rounds.spent / UNITS_OF_RHO:.4f} rho spent."
         )
     document = {

@@ -8,7 +8,7 @@ signature leaves, so a kill at any point leaves the old record or the new one.
 
 It is also the account's own odometer: it has what private trainings cost, and a cap on the sum that no vote can raise
 (folkmoot.protocol.budget has the units). A training is charged before it draws its noise, so it counts whatever becomes
-of it; a round may have been trained several times. Each training has a random name of its own and is never dropped. A
+of it; a round may be trained `MOST_TRAININGS` times. Each training has a random name of its own and is never dropped. A
 merge is the union of both records' trainings, so it counts each one once, in whatever order records are merged. Knows
 no keys, sockets or models.
 """
@@ -41,8 +41,11 @@ OLD_FORMAT = "folkmoot/signing-record/2"
 KEPT_ROUNDS = 512
 """Digests that a record keeps for each ledger. The mark rises to the newest digest that is dropped."""
 
+MOST_TRAININGS = 2
+"""Most trainings of a round that a record charges, so that a bound is known of those that a lost record charged."""
+
 LOST = "lost"
-"""Name of a training that a lost record may have charged. It counts unless a training of its round is known."""
+"""Name of what a lost record may have charged in a round at most. It is no less than what is known of the round."""
 
 MAX_NUMBER = 2**64 - 1
 """Largest number of a record: a round, a chain id, a cost or a cap."""
@@ -73,6 +76,11 @@ class SignedRounds:
         """Sum of all costs."""
         return self.other_costs + sum(self.costs.values())
 
+    @property
+    def unsure(self) -> int:
+        """The first round in which the record may have charged a training after this copy of it was made."""
+        return max(self.trainings, default=1)
+
     def check(self, round_id: int, digest: bytes) -> None:
         """Check that a digest may be signed.
 
@@ -85,14 +93,21 @@ class SignedRounds:
             raise already_signed(round_id)
 
     def check_unsigned(self, round_id: int) -> None:
-        """Check that a new update of a round may be signed: otherwise it would be trained in vain.
+        """Check that a new update of a round may be trained and signed: otherwise it would be trained in vain.
 
         Raises:
-            SignerError: ``below-mark`` or ``already-signed``.
+            SignerError: ``below-mark``, ``already-signed`` or ``trained-before``.
         """
         self._check_mark(round_id)
         if round_id in self.signed:
             raise already_signed(round_id)
+        if len(self.trainings.get(round_id, ())) >= MOST_TRAININGS:
+            raise SignerError(
+                f"The signing record has {MOST_TRAININGS} trainings of round {round_id} already, without a signature.",
+                remedy="Nothing to do: the node trains again in the next round. If this happens often, its log says "
+                "what ended these trainings.",
+                code="trained-before",
+            )
 
     def _check_mark(self, round_id: int) -> None:
         if round_id <= self.mark:
@@ -130,6 +145,15 @@ class SignedRounds:
         """Return the same with one more signature, at most `KEPT_ROUNDS`. A round that was charged costs no more."""
         charged = self if self.costs.get(round_id, 0) >= cost else self.with_training(round_id, cost)
         return charged.merged(SignedRounds(0, {round_id: digest.hex()}))
+
+    def with_lost(self, costs: Mapping[int, int]) -> SignedRounds:
+        """Return the same with all that a lost record may have charged in some rounds.
+
+        Args:
+            costs: What a training costs, by round.
+        """
+        lost = {number: {LOST: MOST_TRAININGS * cost} for number, cost in costs.items()}
+        return self.merged(SignedRounds(trainings=lost))
 
     def with_training(self, round_id: int, cost: int, name: str | None = None) -> SignedRounds:
         """Return the same with one more private training of a round; by default with a name that no other one has."""

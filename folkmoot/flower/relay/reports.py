@@ -74,6 +74,7 @@ REMEDIES = {
     "budget-spent": "It has spent its privacy budget. Only a vote for a policy with a higher cap lets it go on.",
     "own-cap": "Its contributor's own cap on the privacy budget is reached. It should run `folkmoot leave`: else each "
     "round waits for it.",
+    "trained-before": "Two of its trainings in this round ended without an update. It takes part in the next one.",
     "no-place": "Nothing is wrong: it takes part in a later round without help.",
 }
 """Remedy for each failure code, for the operator."""

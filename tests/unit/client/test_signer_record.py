@@ -15,6 +15,7 @@ from client.signer.record import (
     FORMAT,
     KEPT_ROUNDS,
     LOST,
+    MOST_TRAININGS,
     OLD_FORMAT,
     RECORD_FILE,
     RecordFolder,
@@ -166,7 +167,7 @@ class Interleaving(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def raise_the_mark(self, which: int) -> None:
-        """The printed remedy after a loss."""
+        """What is printed after a loss in a federation without a budget."""
         rounds, known = self.held[which]
         self.held[which] = rounds.raised(self.round), known
 
@@ -186,13 +187,79 @@ TestInterleaving = Interleaving.TestCase
 TestInterleaving.settings = settings(max_examples=40, stateful_step_count=30)
 
 
-def test_what_a_lost_record_may_have_charged_counts_until_the_record_is_found() -> None:
-    """M4 of the privacy review: ten charges that no ledger saw, a new record, ten more, and then the old record."""
-    old, new = SignedRounds(), SignedRounds(10, trainings={number: {LOST: COST} for number in range(1, 11)})
-    for number in range(1, 11):
-        old, new = old.with_training(number, COST), new.with_training(number + 10, COST)
-    assert new.spent == new.raised(20).merged(old).spent == 20 * COST
-    assert new.raised(20).merged(old.with_training(10, COST)).spent == 21 * COST
+class Losses(RuleBasedStateMachine):
+    """A record with backups that is lost again and again: with the printed remedy it never counts too little."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.round = self.charged = 0
+        self.record = SignedRounds()
+        self.backups = [SignedRounds()]
+
+    @rule(new=st.booleans(), signs=st.booleans())
+    def train(self, new: bool, signs: bool) -> None:
+        """In the newest round, perhaps again, or in the next one."""
+        self.round += new or not self.round
+        try:
+            self.record.check_unsigned(self.round)
+        except SignerError:
+            return
+        self.charged += 1
+        self.record = self.record.with_training(self.round, COST)
+        if signs:
+            self.record = self.record.with_signature(self.round, digest(self.charged), COST)
+
+    @rule()
+    def export(self) -> None:
+        self.backups.append(self.record)
+
+    @rule(backup=st.integers(0, 50))
+    def restore(self, backup: int) -> None:
+        """Add what is known."""
+        self.record = self.record.merged(self.backups[backup % len(self.backups)])
+
+    @rule(backup=st.integers(0, 50))
+    def lose(self, backup: int) -> None:
+        """Lose the record, restore a backup or nothing, and do what the command prints."""
+        found = self.backups[backup % len(self.backups)]
+        lost = dict.fromkeys(range(found.unsure, self.round + 1), COST)
+        self.record = SignedRounds().merged(found).with_lost(lost).raised(self.round)
+
+    @invariant()
+    def counts_no_less_than_was_charged(self) -> None:
+        assert COST * self.charged <= self.record.spent <= COST * MOST_TRAININGS * self.round
+
+
+TestLosses = Losses.TestCase
+TestLosses.settings = settings(max_examples=100, stateful_step_count=40)
+
+
+def test_a_round_that_is_trained_again_after_a_backup_counts() -> None:
+    """Round 20 is trained, exported and trained again; after round 30 the record is lost."""
+    record = backup = SignedRounds().with_training(20, COST)
+    for number in (20, *range(21, 31)):
+        record = record.with_training(number, COST)
+    lost = dict.fromkeys(range(backup.unsure, 31), COST)
+    assert backup.unsure == 20
+    assert backup.with_lost(lost).spent >= record.spent
+
+
+def test_what_was_lost_counts_once_more_if_the_record_is_found() -> None:
+    """No less than it had charged, and no more than it could have."""
+    old = SignedRounds()
+    for number in (1, 2, 2, 3):
+        old = old.with_training(number, COST)
+    new = SignedRounds().with_lost(dict.fromkeys(range(1, 4), COST))
+    assert new.spent == new.merged(old).spent == 6 * COST
+
+
+def test_a_round_is_trained_twice_at_most() -> None:
+    record = SignedRounds().with_training(3, COST)
+    record.check_unsigned(3)
+    with pytest.raises(SignerError) as refused:
+        record.with_training(3, COST).check_unsigned(3)
+    assert refused.value.code == "trained-before"
+    record.with_training(3, COST).check_unsigned(4)
 
 
 def test_the_first_cap_stays(tmp_path: Path) -> None:
