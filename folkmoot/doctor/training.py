@@ -32,7 +32,7 @@ PROMISES = {
     "environment": "The training code gets none of your environment variables that you did not name, apart from the "
     "search paths of programs and Python, language, time zone, certificates, and settings of threads, GPUs and Flower.",
     "network": "The training code can't connect to an address that `join` does not show, send UDP, or open a port, and "
-    "does not see your network's connections and addresses, or the mounts.",
+    "does not see your network's connections and interfaces, or the mounts.",
     "sockets": "The training code can't connect to Unix sockets of your other programs.",
     "programs": "The training code can't read the memory of your other programs, change their priority, or use the "
     "queues, semaphores and shared memory that they have with each other, and can't send them signals.",

@@ -104,9 +104,12 @@ _PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _PRCTL = (2, 3, 15, 16, 21, 23, 27, 29, 30, 38, 39, 41, 42, 52, 0x41555856, 0x53564D41)
 """Options of `prctl`: questions, the name, timer slack, huge pages, no new privileges, and names of memory."""
 
-_FCNTL = (0, 1030, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1032, 1034)
-"""Commands of `fcntl`: copies, flags, locks of a process and of an open file, the size of a pipe, seals. Leases would
-keep other programs from opening a file; owners and signals reach them."""
+_FCNTL = (0, 1030, 1, 2, 3, 4, 5, 1032, 1034)
+"""Commands of `fcntl`: copies, flags, whether there is a lock, the size of a pipe, seals. Leases would keep other
+programs from opening a file; owners and signals reach them; nobody can tell who has the locks of an open file."""
+
+_FCNTL_ASKED = (6, 7)
+"""Commands that lock a part of a file, which costs the kernel's memory: they wait for the monitor's answer."""
 
 _IOCTL = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5451, 0x5450)
 """Requests of `ioctl`: whether it is a terminal (two), its size, what can be read, blocking, and closing at a start.
@@ -214,7 +217,11 @@ def _answers() -> dict[str, Code]:
         *(_argument(2), *_if_any_bit(_CLOSE_RANGE_UNSHARE, _refuse(errno.EPERM)), _return(_ALLOW))
     ]
     parts["prctl"] = [_argument(0), *_one_of(_PRCTL, errno.EPERM), _return(_ALLOW)]
-    parts["fcntl"] = [_argument(1), *_one_of(_FCNTL, errno.EINVAL), _return(_ALLOW)]
+    parts["fcntl"] = [
+        _argument(1),
+        *(one for command in _FCNTL_ASKED for one in ((_EQUAL, 0, 1, command), _return(_NOTIFY))),
+        *(*_one_of(_FCNTL, errno.EINVAL), _return(_ALLOW)),
+    ]
     # A lock that keeps others from reading: the monitor takes it, where the file may be written.
     parts["flock"] = [_argument(1), *_if_any_bit(fcntl.LOCK_EX, _return(_NOTIFY)), _return(_ALLOW)]
     gpu = [(_AND, 0, 0, 0xFF00), *_one_of([kind << 8 for kind in _GPU_IOCTL], errno.ENOTTY), _return(_ALLOW)]

@@ -14,6 +14,7 @@ import errno
 import fcntl
 import ipaddress
 import os
+import re
 import select
 import signal
 import socket
@@ -43,8 +44,19 @@ PIPE = 1 << 16
 _MEMORY = ("RssAnon", "RssShmem", "HugetlbPages")
 _REMOVED = " (deleted)"
 
+LOCKS = 4096
+"""Limit of locks of parts of files, of all processes together. The kernel keeps about 200 bytes for each."""
+
+LOCKINGS = 1024
+"""Calls for such a lock between two counts."""
+
 OUTPUT = 4 << 20
 """Limit of a process's output that is passed on, in bytes."""
+
+_HOLDER = re.compile(r" (?:READ|WRITE) +(\d+) ")
+"""Process that has a lock, in a line of /proc/locks."""
+
+_STARTS = {str(CALLS[name]).encode() for name in ("clone", "fork", "vfork") if name in CALLS}
 
 _RECEIVE, _SEND, _VALID, _INSTALL = 0xC0502100, 0xC0182101, 0x40082102, 0x40182103
 _CONTINUE, _IN_ITS_PLACE = 1, 1
@@ -191,6 +203,23 @@ def _group(tid: int) -> int:
     return int(_status(Path(f"/proc/{tid}"))["Tgid"])
 
 
+def _is_past_start(tid: int) -> bool:
+    """Whether a thread is past its call that starts a process, so that the process is there to be seen."""
+    try:
+        now = Path(f"/proc/{tid}/syscall").read_bytes().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    except OSError:
+        return False
+    return bool(now) and now[0] not in {b"running", *_STARTS}
+
+
+def _locks_of(pids: set[int]) -> int:
+    """Return the number of locks of parts of files that processes have or wait for."""
+    lines = Path("/proc/locks").read_text().splitlines()
+    return sum(int(holder[1]) in pids for line in lines if (holder := _HOLDER.search(line)))
+
+
 def addresses_of(rules: Rules) -> dict[str, list[str]]:
     """Look up the hosts of rules; return their IP addresses. A host without an address has an empty list."""
     addresses: dict[str, list[str]] = {}
@@ -234,6 +263,8 @@ class Monitor:
         self._folders = [scratch, *(Path(path) for path in rules.writable)]
         self._before = size_of(self._folders)
         self._hidden: frozenset[int] = frozenset()
+        self._starting: set[int] = set()
+        self._lockings = 0
         self._sockets = {os.fsencode(path) for path in rules.sockets}
         self._ends = {
             (ipaddress.ip_address(address.partition("%")[0]), port)
@@ -300,14 +331,34 @@ class Monitor:
                 error = self._connect(listener, cookie, tid, arguments)
             elif call == CALLS["flock"]:
                 error = self._lock(listener, cookie, tid, arguments)
-            elif self.reason or len(self._processes()) >= self._rules.processes:
-                error = errno.EAGAIN
+            elif call == CALLS["fcntl"]:
+                error, flags = (0, _CONTINUE) if self._may_lock() else (errno.ENOLCK, 0)
             else:
-                flags = _CONTINUE
+                error, flags = (0, _CONTINUE) if self._may_start(tid) else (errno.EAGAIN, 0)
         except OSError as refused:
             error = refused.errno or errno.EACCES
         with contextlib.suppress(OSError):  # It may have ended in the meantime.
             fcntl.ioctl(listener, _SEND, struct.pack("=QqiI", cookie, 0, -error, flags))
+
+    def _may_start(self, tid: int) -> bool:
+        """Whether a thread may start a process.
+
+        One that was allowed counts from then on: it may take long until it can be seen, if it has much memory.
+        """
+        self._starting = {other for other in self._starting - {tid} if not _is_past_start(other)}
+        if self.reason or len(self._processes()) + len(self._starting) >= self._rules.processes:
+            return False
+        self._starting.add(tid)
+        return True
+
+    def _may_lock(self) -> bool:
+        """Whether a process may lock a part of a file. Each call makes one more lock at most."""
+        if self._lockings >= LOCKINGS:
+            if _locks_of(set(self._processes())) > LOCKS:
+                return False
+            self._lockings = 0
+        self._lockings += 1
+        return True
 
     def _connect(self, listener: int, cookie: int, tid: int, arguments: list[int]) -> int:
         """Connect a socket of the process if the address is allowed; return the error number, 0 for none."""

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from folkmoot.sandbox import monitor
+from folkmoot.sandbox.calls import CALLS
 from folkmoot.sandbox.kernel import support
 from folkmoot.sandbox.process import Sandboxed
 from folkmoot.sandbox.rules import Rules
@@ -96,6 +97,58 @@ def test_a_limit_ends_the_sandbox(what: str, tmp_path: Path) -> None:
             check=True,
         )
         assert "done" in done.stdout
+
+
+SLOW_FORKS = """
+import ctypes, os, sys, threading, time
+libc, memory = ctypes.CDLL(None), bytearray(300 << 20)
+memory[::4096] = bytes(len(memory) // 4096).replace(b"\\0", b"x")
+barrier = threading.Barrier(24)
+def fork():
+    barrier.wait()
+    for _ in range(3):
+        if libc.syscall(FORK, 17, 0, 0, 0, 0) == 0:  # without Python's lock: all at once
+            while True: libc.pause()
+for _ in range(24): threading.Thread(target=fork).start()
+while len(threading.enumerate()) > 1: time.sleep(0.01)
+print("done", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("limit", [4, 16])
+def test_processes_that_start_slowly_stay_within_the_limit(limit: int) -> None:
+    """They have much memory, so it takes long until /proc has them; 24 threads ask for 72 at once."""
+    code = SLOW_FORKS.replace("FORK", str(CALLS["clone"]))
+    command = [sys.executable, "-c", code]
+    with Sandboxed(command, Rules(processes=limit, memory=64 << 30), {"PATH": os.defpath}) as program:
+        most, end = 0, time.monotonic() + 90
+        while "done" not in program.output:
+            most = max(most, len(program.monitor._processes()))
+            assert time.monotonic() < end, program.output
+        assert 1 < max(most, len(program.monitor._processes())) <= limit
+
+
+def test_locks_of_parts_of_files_are_limited() -> None:
+    """1.5 million of them were 288 MB of the kernel's memory, which no process has."""
+    code = (
+        "import errno, fcntl, os, sys\n"
+        "file = open(os.path.join(os.environ['TMPDIR'], 'own'), 'w')\n"
+        "made = 0\n"
+        "try:\n"
+        "    for made in range(100_000): fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 2 * made)\n"
+        "except OSError as error: print(errno.errorcode[error.errno])\n"
+        "print(made)\n"
+        "file.close()\n"
+        "again = open(os.path.join(os.environ['TMPDIR'], 'own'), 'w')\n"
+        "for made in range(5_000): fcntl.lockf(again, fcntl.LOCK_EX, 1, 1); fcntl.lockf(again, fcntl.LOCK_UN)\n"
+        "print('free')\n"
+    )
+    with Sandboxed([sys.executable, "-c", code], Rules(), {"PATH": os.defpath}) as program:
+        assert program.wait(90) == 0, program.output
+    error, made, free = program.output.split()
+    assert (error, free) == ("ENOLCK", "free")
+    assert monitor.LOCKS <= int(made) <= monitor.LOCKS + monitor.LOCKINGS
 
 
 @pytest.mark.skipif(_sees_all(), reason="root sees the open files of every process")

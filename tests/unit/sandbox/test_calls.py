@@ -186,7 +186,10 @@ ARGUMENTS: dict[str, tuple[Sequence[tuple[int, ...]], Any]] = {
         [(9, request) for request in [*range(1 << 16), 0x802C542A, 0x40086602, 0xC0005401]],
         lambda _, request: request in calls._IOCTL or GPU,
     ),
-    "fcntl": ([(9, command) for command in range(1 << 12)], lambda _, command: command in calls._FCNTL),
+    "fcntl": (
+        [(9, command) for command in range(1 << 12)],
+        lambda _, command: command in calls._FCNTL + calls._FCNTL_ASKED,
+    ),
     "prctl": (
         [(option,) for option in [*range(1 << 12), 0x53564D41, 0x41555856, 0x59616D61]],
         lambda option: option in calls._PRCTL,
@@ -253,7 +256,8 @@ def test_arguments_are_answered_as_the_list_says(name: str) -> None:
 
 def test_the_lists_hold_no_command_that_reaches_others() -> None:
     """Leases, owners, signals and notices of files; flags of files; the network's addresses; terminals."""
-    assert {fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC, fcntl.F_SETLK} < set(calls._FCNTL)
+    assert {fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD_CLOEXEC} < set(calls._FCNTL)
+    assert set(calls._FCNTL_ASKED) == {fcntl.F_SETLK, fcntl.F_SETLKW}
     assert {termios.TCGETS, termios.FIONBIO, termios.FIOCLEX, termios.FIONREAD} < set(calls._IOCTL)
     assert not {fcntl.F_SETLEASE, fcntl.F_SETOWN, fcntl.F_SETSIG, fcntl.F_NOTIFY} & set(calls._FCNTL)
     assert not {0x40086602, 0x401C5820, 0x8912, termios.TIOCSTI, 0x8901, 0x5452} & set(calls._IOCTL)
