@@ -15,6 +15,7 @@ from folkmoot.chain.transactions.journal import PendingTx, Say, TransactionJourn
 from folkmoot.chain.transactions.sender import FEE_LIMIT, FEE_TOO_LOW, Form, Look, Sender
 from folkmoot.chain.transactions.status import TxStatus, in_pool, look, receipt_of, rpc_of
 from folkmoot.errors import ChainError, RpcError
+from folkmoot.runtime.backoff import Backoff
 from folkmoot.runtime.fault_points import fault_point
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
     from folkmoot.rpc.client import Block
 
-PAUSE = 0.5
-"""Seconds between two looks."""
+FIRST_PAUSE, PAUSE = 0.02, 0.5
+"""Seconds between two looks: at first, and at most. A local chain mines within milliseconds."""
 
 AGAIN = "Call the same command again: it goes on waiting, and does nothing twice."
 
@@ -131,6 +132,7 @@ def _wait(
     w3: Web3, notes: TransactionJournal, sent: list[Sent], depth: int, timeout: float, tell: Say | None
 ) -> list[TxReceipt]:
     known, shown, rpc, moved = "", False, rpc_of(w3), time.monotonic()
+    backoff = Backoff(FIRST_PAUSE, PAUSE)
     while True:
         try:
             newest = rpc.latest()
@@ -149,7 +151,7 @@ def _wait(
         except RpcError as error:
             if error.code in ("rpc-error", FEE_LIMIT) or time.monotonic() - moved > timeout:
                 raise
-            time.sleep(PAUSE)  # until the endpoint is back
+            time.sleep(backoff.next())  # until the endpoint is back
             continue
         if time.monotonic() - moved > timeout:
             raise _stuck(sent, least, depth, timeout)
@@ -157,7 +159,7 @@ def _wait(
             shown = True
             tell(f"Waiting until {depth} blocks hold it, its own included. Ctrl-C loses nothing.")
             fault_point("sender.waiting")
-        time.sleep(PAUSE)  # nobody tells of a new block
+        time.sleep(backoff.next())  # nobody tells of a new block
 
 
 def _stuck(sent: list[Sent], least: int, depth: int, timeout: float) -> ChainError:
