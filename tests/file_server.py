@@ -32,6 +32,7 @@ class FileServer:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # Else the end of each answer waits 40 ms for an acknowledgement.
 
             def do_GET(self) -> None:
                 data = owner.files.get(self.path.rpartition("/")[2])
