@@ -86,7 +86,7 @@ def train(
         typer.Option(
             metavar="SECONDS",
             min=0,
-            help="Longest wait before the run begins, until --expect nodes are connected.",
+            help="Longest wait before the run begins, until --expect nodes are connected; with none it does not begin.",
         ),
     ] = 120,
     patience: Annotated[
@@ -112,7 +112,8 @@ def train(
         bool,
         typer.Option(
             "--anyway",
-            help="Start the run although something that it needs is missing, e.g. stake for its bonds: it then waits.",
+            help="Start the run although something that it needs is missing, e.g. stake for its bonds, or any node: it "
+            "then waits.",
         ),
     ] = False,
     bundle: Annotated[
@@ -205,7 +206,7 @@ def train(
         if is_new:
             _check_needs(api, rounds, expect, anyway)
         if meeting_place and is_new:
-            training.await_nodes(meeting_place, expect, wait, note)
+            training.await_nodes(meeting_place, expect, wait, note, anyway=anyway)
         last = api.newest_event()
         run = training.begin(
             api,

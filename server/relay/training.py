@@ -103,7 +103,7 @@ class Memory:
         self.begun = None
 
 
-def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> None:
+def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say, *, anyway: bool = False) -> None:
     """Wait until nodes are connected, so that the first round's window does not pass while they start.
 
     Args:
@@ -111,18 +111,33 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say) -> 
         wanted: How many are expected.
         seconds: How long to wait for them at most; a run may begin without some of them.
         say: Is told whenever their number changes.
+        anyway: Whether it may begin without any.
+
+    Raises:
+        LocalError: ``no-nodes``: none is connected after this time.
     """
     end, shown = time.monotonic() + seconds, -1
     while True:
         there = flower_run.online_nodes(superlink)
         if there is None or there >= wanted:
             return
-        if time.monotonic() >= end:
+        left = end - time.monotonic()
+        if left <= 0:
+            if not there and not anyway:
+                raise LocalError(
+                    f"No node is connected after {seconds:g} s, so no run was started.",
+                    remedy="Start the nodes with `folkmoot join`, then call this again. For a run that begins without "
+                    "nodes, give --anyway; for a longer wait, --wait SECONDS.",
+                    code="no-nodes",
+                )
             say(f"{there} of {wanted} nodes are connected. The run begins without the others.")
             return
         if there != shown:
             shown = there
-            say(f"Waiting for nodes: {there} of {wanted} are connected.")
+            say(
+                f"Waiting for nodes: {there} of {wanted} are connected. The run begins with all of them, or with some "
+                f"in {left:.0f} s (--wait)."
+            )
         time.sleep(LOOK_FOR_NODES)
 
 

@@ -224,13 +224,25 @@ def _counting(monkeypatch: pytest.MonkeyPatch, *counts: int | None) -> list[str]
 def test_a_run_begins_when_its_nodes_are_connected(monkeypatch: pytest.MonkeyPatch) -> None:
     told = _counting(monkeypatch, 0, 1, 1, 3)
     training.await_nodes(SuperLink("127.0.0.1:1"), 3, 600, told.append)
-    assert told == [f"Waiting for nodes: {count} of 3 are connected." for count in (0, 1)]
+    assert [text.partition(" The run")[0] for text in told] == [
+        f"Waiting for nodes: {count} of 3 are connected." for count in (0, 1)
+    ]
+    assert told[0].endswith("or with some in 600 s (--wait).")
 
 
 def test_a_run_begins_without_nodes_that_stay_away(monkeypatch: pytest.MonkeyPatch) -> None:
     told = _counting(monkeypatch, 2)
     training.await_nodes(SuperLink("127.0.0.1:1"), 3, 0, told.append)
     assert told == ["2 of 3 nodes are connected. The run begins without the others."]
+
+
+def test_a_run_does_not_begin_with_nobody_unless_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = _counting(monkeypatch, 0)
+    with pytest.raises(LocalError, match="No node is connected after 0 s") as refused:
+        training.await_nodes(SuperLink("127.0.0.1:1"), 3, 0, told.append)
+    assert (refused.value.code, told) == ("no-nodes", [])
+    training.await_nodes(SuperLink("127.0.0.1:1"), 3, 0, told.append, anyway=True)
+    assert told == ["0 of 3 nodes are connected. The run begins without the others."]
 
 
 def test_a_superlink_that_does_not_list_nodes_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
