@@ -19,7 +19,9 @@ from sqlalchemy.orm import Session
 
 from folkmoot.errors import ChainError
 from folkmoot.evaluation import app_metrics
+from folkmoot.explain.reasons import why_low, why_paid_less, words_of
 from folkmoot.protocol.rewards import FULL_PAY
+from folkmoot.protocol.verdict import Reason
 from folkmoot.rpc.client import Member
 from server.api.pages import Window
 from server.api.parts import AppState
@@ -51,6 +53,8 @@ class Share:
     pay: float | None
     """Part of a full place that it is paid; None under a rule that pays by weight."""
     reason: str
+    note: str
+    """Why it has no weight, or a low one, or is paid less; empty if there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -174,9 +178,22 @@ def _shares(session: Session, number: int) -> dict[str, Share]:
             largest,
             None if entry.pay is None else entry.pay / FULL_PAY,
             entry.reason or "",
+            _note(entry, largest),
         )
         for entry in entries
     }
+
+
+def _note(entry: Entry, largest: int) -> str:
+    """What `folkmoot why` begins with."""
+    if entry.reason in (None, Reason.ROOT):
+        return ""
+    if not entry.weight and entry.reason != Reason.ACCEPTED:
+        return words_of(str(entry.reason)).summary
+    weight = entry.weight or 0
+    verdict = {"weight": weight, "pay": entry.pay, "numbers": entry.numbers}
+    notes = (why_low(verdict, weight / max(1, largest)), why_paid_less(verdict))
+    return "; ".join(note.strip(" ()") for note in notes if note)
 
 
 def _answers(session: Session) -> dict[str, str]:

@@ -16,13 +16,15 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from folkmoot.aggregation.cosines import UNIT
 from folkmoot.chain import governance
 from folkmoot.devnet.anvil import Anvil
 from folkmoot.errors import RpcError, UpdateRefused
 from server.api import overview
 from server.api.app import interface
-from server.db.models import RoundReport
+from server.db.models import Entry, RoundReport
 from tests import factories
 from tests.integration.coordinator_world import Running, federation, open_round, report, running, train, until
 
@@ -174,6 +176,19 @@ def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
     assert command in page.text
     for link in page.links - {"/v1/events", "?reload=0", "/v1/models/active/download"}:
         assert get(here, link).status_code == 200, link
+
+
+def test_a_low_weight_has_its_reason_in_words_and_the_next_step_its_command(own: Running) -> None:
+    _play(own)
+    numbers = {"medianCosine": str(UNIT // 10), "medianCosineMedian": str(UNIT)}
+    with own.coordinator.storage.database.write() as session:
+        low, copied, high = session.scalars(select(Entry).where(Entry.round == 2).order_by(Entry.position))
+        low.weight, low.numbers, high.weight = 1, numbers, 4
+        copied.weight, copied.reason = 0, "copy"
+    page = " ".join(read(get(own).text).text.split())
+    assert "accepted, low weight median cosine with the others 0.1" in page
+    assert "Excluded: it is a copy or a near-duplicate" in page
+    assert "The newest model is that of round 2: download it, or put it to the vote: folkmoot propose" in page
 
 
 def test_the_page_begins_with_people_and_what_is_waited_for(tmp_path: Path) -> None:
