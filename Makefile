@@ -26,11 +26,11 @@ TESTS := $(BIN)/python tools/run_tests.py
 WORKERS ?= 2
 # In the order of tests/conftest.py: what takes long first. xdist would begin with the files of most tests.
 SHARED := --dist loadfile --no-loadscope-reorder
-# The slow ones wait for processes that they start, for blocks and for Flower: one more of them uses the cores better.
-SLOW_WORKERS ?= $(if $(filter 0,$(WORKERS)),0,$(shell expr $(WORKERS) + 1))
+# Stories and long tests wait for processes that they start, for blocks and for Flower: one more uses the cores better.
+MORE_WORKERS ?= $(if $(filter 0,$(WORKERS)),0,$(shell expr $(WORKERS) + 1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-uncovered test-slow test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi console bench bench-robustness privacy-report dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-long test-uncovered test-stories test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi console bench bench-robustness privacy-report dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,19 +87,26 @@ up: install ## A local federation that stays up
 
 ##@ Test
 
-test: test-python test-contracts ## The tests, without the slow ones
+test: test-python test-contracts ## The tests: functions, contracts, commands on one chain
 
-test-all: check test-uncovered test-slow coverage fuzz-contracts contracts-check ## What CI runs: checks, all tests, coverage, gas, slither
+test-all: check test-uncovered coverage test-stories test-contracts contracts-check ## What CI runs: checks, `make test` with coverage, stories in real processes, gas, slither
+
+# A set writes what passed, and at which commit, to .pytest_cache/passed.
+test-long: install ## What `make test-all` leaves out; before a release, whole or in parts: make test-long SHARD=2/6
+	@$(TESTS) long -n $(MORE_WORKERS) $(SHARED) -m "long and not story" $(if $(SHARD),--shard $(SHARD)) $(ARGS)
+	@$(if $(filter 1/%,$(or $(SHARD),1/1)),$(MAKE) --no-print-directory fuzz-contracts test-hardhat)
+
+QUICK := -m "not story and not long"
 
 test-python: install
-	@$(TESTS) fast -n $(WORKERS) $(SHARED) -m "not slow" $(ARGS)
+	@$(TESTS) quick -n $(WORKERS) $(SHARED) $(QUICK) $(ARGS)
 
-# The fast tests that `coverage` does not run.
+# Those of `make test` that `coverage` does not run.
 test-uncovered: install
-	@$(TESTS) uncovered -n $(WORKERS) $(SHARED) -m "not slow" $(COVERED_TESTS:%=--ignore=%) $(ARGS)
+	@$(TESTS) uncovered -n $(WORKERS) $(SHARED) $(QUICK) $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
-test-slow: install
-	@$(TESTS) slow -n $(SLOW_WORKERS) $(SHARED) -m slow $(ARGS)
+test-stories: install ## Fifteen stories from start to end, with real Flower, chains, databases
+	@$(TESTS) stories -n $(MORE_WORKERS) $(SHARED) -m story $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time
 	@$(BIN)/python -m pytest -n $(WORKERS) $(SHARED) -m hypothesis --hypothesis-profile fresh $(ARGS)
@@ -110,8 +117,8 @@ ON_HARDHAT := audit chain_client chain_deploy coordinator_lineage coordinator_re
 
 test-hardhat: install ## Integration tests and a whole demo on Hardhat's EVM, a second implementation, in the place of Anvil
 	@$(BIN)/python tools/node_toolchain.py tests/hardhat
-	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m "not slow" $(ON_HARDHAT:%=tests/integration/test_%.py) $(ARGS)
-	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m slow tests/e2e/test_demo_hardhat.py $(ARGS)
+	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest $(QUICK) $(ON_HARDHAT:%=tests/integration/test_%.py) $(ARGS)
+	@FOLKMOOT_TEST_CHAIN=hardhat $(BIN)/python -m pytest -m long tests/e2e/test_demo_hardhat.py $(ARGS)
 
 test-contracts: install ## Unit, fuzz and invariant tests of the contracts
 	@cd contracts && ../$(FORGE) test
@@ -131,7 +138,7 @@ COVERED_TESTS := tests/unit/protocol tests/unit/aggregation tests/unit/fraud tes
 	tests/integration/test_watch_rules.py
 
 coverage: install ## Python lines and branches of protocol, aggregation and fraud proofs that the tests reach
-	@$(TESTS) covered -n $(WORKERS) $(SHARED) -m "not slow" --cov --cov-report= $(COVERED_TESTS)
+	@$(TESTS) covered -n $(WORKERS) $(SHARED) $(QUICK) --cov --cov-report= $(COVERED_TESTS)
 	@$(BIN)/coverage report --include='folkmoot/protocol/*,folkmoot/aggregation/*,folkmoot/round.py' --fail-under=99
 	@$(BIN)/coverage report --include='folkmoot/fraud/proofs/*' --fail-under=93
 

@@ -42,9 +42,16 @@ _TESTS = itertools.count()
 _UNIT = Path(__file__).parent / "unit"
 
 
-@pytest.hookimpl(trylast=True)  # after pytest-randomly
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files first that take long, so that at the end the workers have short ones to share.
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a long run be split over several machines or evenings."""
+    parser.addoption(
+        "--shard", metavar="K/N", default="1/1", help="run the K-th of N parts of about the same length"
+    )
+
+
+@pytest.hookimpl(trylast=True)  # after pytest-randomly, and after the selection by marks
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the files first that take long, so that at the end the workers have short ones to share; keep one part.
 
     A test is taken for a twentieth of its timeout; one without, for two seconds, and in `unit` for a tenth of one.
     """
@@ -54,6 +61,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         usual = 0.1 if item.path.is_relative_to(_UNIT) else 2
         seconds[item.path] += mark.args[0] / 20 if mark else usual
     items.sort(key=lambda item: -seconds[item.path])
+    part = _part(config.getoption("--shard"), seconds)
+    config.hook.pytest_deselected(items=[item for item in items if item.path not in part])
+    items[:] = [item for item in items if item.path in part]
+
+
+def _part(shard: str, seconds: dict[Path, float]) -> set[Path]:
+    """Return the files of a part: the longest first, each goes to the part that has least."""
+    number, _, parts = shard.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 0 < int(number) <= int(parts)):
+        raise pytest.UsageError(f"--shard {shard}: give K/N, such as 2/6")
+    loads = [0.0] * int(parts)
+    chosen = set[Path]()
+    for path in sorted(seconds, key=lambda path: (-seconds[path], path)):
+        least = loads.index(min(loads))
+        loads[least] += seconds[path]
+        if least == int(number) - 1:
+            chosen.add(path)
+    return chosen
 
 
 @pytest.fixture(autouse=True)

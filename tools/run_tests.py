@@ -5,7 +5,8 @@
 
 The last lines list the tests that needed the second run, and each test that failed with its assertion and the command
 that runs it alone. The report of the first run stays in `.pytest_cache/NAME/first.xml`, with the output of each
-failure. More than 20 failures are no accident: then there is no second run.
+failure. More than 20 failures are no accident: then there is no second run. A set that passes is noted in
+`.pytest_cache/passed`, with its commit.
 """
 
 from __future__ import annotations
@@ -52,6 +53,16 @@ def assertions(report: Path) -> list[str]:
     return ends
 
 
+def note(cache: Path, report: Path, arguments: Sequence[str], seconds: float) -> None:
+    """Write down which set passed at which commit, with its options, its tests and its seconds."""
+    git = ("git", "describe", "--always", "--abbrev=40", "--dirty")
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "no commit"
+    tests = sum(int(suite.get("tests", 0)) for suite in ElementTree.parse(report).iter("testsuite"))  # noqa: S314 - as above
+    line = f"{time.strftime('%FT%T%z')} {commit} {cache.name} {' '.join(arguments)}: {tests} tests, {seconds:.0f} s\n"
+    with (cache.parent / "passed").open("a") as file:
+        file.write(line)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the tests, and those that failed once more."""
     name, *rest = arguments
@@ -71,7 +82,10 @@ def main(arguments: Sequence[str]) -> int:
             print(f"\n{text}")
         print("\nFailed:")
         print("\n".join(f"  {sys.executable} -m pytest '{test}'" for test in failed(cache)))
-    print(f"The set `{name}` took {time.monotonic() - began:.0f} seconds.", flush=True)
+    seconds = time.monotonic() - began
+    if status == 0:
+        note(cache, first, rest, seconds)
+    print(f"The set `{name}` took {seconds:.0f} seconds.", flush=True)
     return status
 
 

@@ -27,7 +27,7 @@ POINTS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
     points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")
@@ -40,7 +40,7 @@ def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> Non
     assert found.left == Plan(), "all of the harm was done"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_harm_that_nobody_has_chosen(tmp_path: Path) -> None:
     """Another one each time. `CHAOS_SEED` plays one again; kills may follow each other while it starts."""
@@ -52,7 +52,7 @@ def test_a_round_goes_through_harm_that_nobody_has_chosen(tmp_path: Path) -> Non
     assert [facts.phase for facts in found.rounds.values()] == ["FINAL"], f"CHAOS_SEED={seed}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(900)
 def test_a_coordinator_that_is_killed_and_loses_its_servers_ends_as_one_that_was_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -83,7 +83,7 @@ def test_a_coordinator_that_is_killed_and_loses_its_servers_ends_as_one_that_was
     assert harmed.left.cuts < plan.cuts, "database or bucket was away at least once"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_window_ends_early_though_the_coordinator_is_killed_and_a_reorg_takes_it(tmp_path: Path) -> None:
     names = ("close-queued", "window-moved")
@@ -96,7 +96,7 @@ def test_a_window_ends_early_though_the_coordinator_is_killed_and_a_reorg_takes_
     assert found.left == Plan(), "all of the harm was done"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_lost_files_and_a_lost_database_come_back_though_repair_and_restore_are_killed(
     tmp_path: Path,

@@ -86,7 +86,7 @@ def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean
     assert left_behind(home) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
     home = tmp_path / "demo"

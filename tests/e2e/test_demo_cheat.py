@@ -43,7 +43,7 @@ def tell(cheat: str, home: Path, rounds: int = 1, contributors: int = 3) -> tupl
     return summary, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("cheat", ["mean", "withhold", "censor"])
 def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
@@ -62,7 +62,7 @@ def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -> None:
     summary, told = tell("pay", tmp_path / "demo")
     assert summary["round"] == 2
@@ -80,7 +80,7 @@ def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_leaves_others_out_earns_nothing_by_it(tmp_path: Path) -> None:
     summary, told = tell("left-out", tmp_path / "demo", contributors=4)
     assert sorted(summary["gas"]) == ["contributor-1", "contributor-2"]
@@ -93,7 +93,7 @@ def test_who_leaves_others_out_earns_nothing_by_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_ledger_takes_one_anchor_a_round(tmp_path: Path) -> None:
     summary, told = tell("double-anchor", tmp_path / "demo")
     assert summary["refused"] == "RoundLedgerWrongPhase"
@@ -103,7 +103,7 @@ def test_the_ledger_takes_one_anchor_a_round(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_copies_the_proof_of_its_own_lie_loses_what_burns(tmp_path: Path) -> None:
     summary, told = tell("copied-proof", tmp_path / "demo")
     assert (summary["earned"], summary["lost"]) == (str(BOND // 4), str(BOND))
@@ -116,7 +116,7 @@ def test_who_copies_the_proof_of_its_own_lie_loses_what_burns(tmp_path: Path) ->
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_fills_a_round_earns_one_share_for_one_trained_update(tmp_path: Path) -> None:
     summary, _ = tell("spam", tmp_path / "demo")
     assert summary["tries"] == {
@@ -138,7 +138,7 @@ def test_who_fills_a_round_earns_one_share_for_one_trained_update(tmp_path: Path
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stake_that_is_split_has_no_more_places_than_its_lots(tmp_path: Path) -> None:
     summary, _ = tell("puppets", tmp_path / "demo", rounds=2)
     for played in summary["played"]:

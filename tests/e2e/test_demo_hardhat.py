@@ -16,7 +16,7 @@ from folkmoot.devnet import anvil
 from tests import hardhat
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(400),
     pytest.mark.skipif(hardhat.CHOSEN != "hardhat", reason="for `make test-hardhat`"),
 ]

@@ -56,7 +56,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> tuple[Manifest, State, Genesis]:
     return manifest, state, Genesis.of(manifest, state, (-8,) * len(manifest.tensors))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_flower_runs_the_app_with_two_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -75,7 +75,7 @@ def test_flower_runs_the_app_with_two_lines(
         assert folkmoot(["audit", *where, "--artifacts", running.api.url]) == 0, capsys.readouterr()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_folkmoot_runs_the_app_with_two_lines(tmp_path: Path) -> None:
     home = tmp_path / "home"

@@ -23,7 +23,7 @@ from tests.e2e.moot import Moot, moot
 POINTS = Path(__file__).parent / "apps" / "points_app"
 NAMES = ("ada", "ben")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 def entry(app: Path, target: Path, serverapp: str, clientapp: str) -> Path:

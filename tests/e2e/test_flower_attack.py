@@ -30,7 +30,7 @@ from tests.victims import HARMLESS, SECRET, refused_to_all, results, victims
 __all__ = ["model"]
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(300),
     pytest.mark.skipif(bool(support().missing), reason=support().missing or "there is a sandbox"),
 ]

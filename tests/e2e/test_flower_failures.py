@@ -25,7 +25,7 @@ NODES = 3
 WINDOW = 600
 """Seconds of the demo profile's commit window: what a round took when nobody saw that its nodes had failed."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 TASK = """
 import os

@@ -32,7 +32,7 @@ from tests.e2e.moot import moot as running
 PLAIN = Path(__file__).parent / "plain_app"
 NAMES = ("ada", "ben")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 class Moot(SimpleNamespace):

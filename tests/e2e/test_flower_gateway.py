@@ -20,7 +20,7 @@ from tests.e2e.guarded import Guarded, until
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "compose" / "gateway.conf"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(600),
     pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed"),
 ]

@@ -30,7 +30,7 @@ OUT = 10
 BACK = 400
 """Seconds in which a node must be back after that and answer; a round's window is 10 minutes."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 class Apart(Guarded):

@@ -39,7 +39,7 @@ LATER = {
 the death of a ClientApp, and all in one round would take longer than its window."""
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(2000),
     # web3 keeps a session for each thread and leaves closing it to the end of the process.
     pytest.mark.filterwarnings(

@@ -28,7 +28,7 @@ WINDOW = 8
 LIMIT = 3
 """Cancelled rounds in a row after which a run without patience fails."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 TASK = """
 import torch

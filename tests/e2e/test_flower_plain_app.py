@@ -26,7 +26,7 @@ from tests.unit.flower.world import CHAIN_ID, LEDGER, World, account
 PLAIN = Path(__file__).parent / "plain_app"
 NAMES = ("ada", "ben")
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from folkmoot.runtime.certificates import Authority
 from folkmoot.runtime.processes import Supervisor
 from tests.e2e.guarded import Guarded, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from tests.e2e.test_demo import ELSEWHERE, left_behind
 
 QUICKSTART = Path(__file__).parent / "quickstart"
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run(app: Path, home: Path, *words: str) -> tuple[int, dict[str, Any], str]:

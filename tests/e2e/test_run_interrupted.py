@@ -19,7 +19,7 @@ from folkmoot.devnet.run import MODEL_FILE, NOTE
 from tests import apps
 from tests.e2e.test_demo import left_behind, processes_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 CRASH = 0
 """In the place of a signal: SIGKILL for the run and all that it has started, Anvil included."""

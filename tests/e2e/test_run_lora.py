@@ -22,7 +22,7 @@ LAYERS = [
 ADAPTERS = [f"{name}.lora_{factor}" for name in (*LAYERS, "lm_head") for factor in "AB"]
 """Names of the arrays that the app sends, in its order."""
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 @pytest.mark.timeout(900)

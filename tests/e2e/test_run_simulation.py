@@ -21,7 +21,7 @@ from tests.e2e.test_demo import left_behind, processes_of
 APP = Path(__file__).resolve().parents[2] / "examples" / "digits-pytorch"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (folkmoot[simulation])"),
 ]
 

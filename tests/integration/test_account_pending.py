@@ -104,7 +104,7 @@ def test_what_was_never_sent_is_cancelled(commands: Commands) -> None:
     assert (commands.stake(), commands.nonce()) == (STAKE + 7 * UNIT, before + 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_on_its_way_is_outbid(commands: Commands) -> None:
     before, await_receipts = commands.nonce(), confirmations.await_receipts
 
@@ -126,7 +126,7 @@ def test_what_is_on_its_way_is_outbid(commands: Commands) -> None:
     assert commands.pending() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_mined_before_it_is_cancelled_is_told(commands: Commands) -> None:
     begin = confirmations.begin
 
@@ -147,7 +147,7 @@ def test_what_is_mined_before_it_is_cancelled_is_told(commands: Commands) -> Non
     assert commands.pending() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_waits_for_others_that_nobody_has_is_cancelled_with_them(commands: Commands) -> None:
     before = commands.nonce()
     for module in (fate, interrupted):
@@ -175,7 +175,7 @@ def test_what_waits_for_others_that_nobody_has_is_cancelled_with_them(commands: 
     assert commands.mortal.call("enrol", "--only-stake", "7")["earlier"] is False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_endpoint_that_is_far_behind_fills_nothing(commands: Commands) -> None:
     before = commands.nonce()
     commands.interrupt("enrol", "--only-stake", "7", sent=False)
@@ -189,7 +189,7 @@ def test_an_endpoint_that_is_far_behind_fills_nothing(commands: Commands) -> Non
     assert len(commands.pending()) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_was_mined_is_forgotten_once_it_is_deep(commands: Commands) -> None:
     commands.interrupt("enrol", "--only-stake", "7")
     (left,) = commands.pending()
@@ -203,7 +203,7 @@ def test_what_was_mined_is_forgotten_once_it_is_deep(commands: Commands) -> None
     assert commands.stake() == STAKE + 14 * UNIT
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_cancellation_that_is_killed_while_it_waits_is_gone_on_with(commands: Commands) -> None:
     before = commands.nonce()
     commands.interrupt("enrol", "--only-stake", "7", sent=False)
@@ -217,7 +217,7 @@ def test_a_cancellation_that_is_killed_while_it_waits_is_gone_on_with(commands: 
     assert (commands.stake(), commands.nonce()) == (STAKE + 8 * UNIT, before + 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_note_that_can_not_be_read_is_forgotten_by_its_name(commands: Commands) -> None:
     commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (path,) = (commands.mortal.home / "data").rglob("*.json")
@@ -231,7 +231,7 @@ def test_a_note_that_can_not_be_read_is_forgotten_by_its_name(commands: Commands
     assert commands.pending() == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_notes_elsewhere_are_named_with_their_folder(commands: Commands) -> None:
     commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (path,) = (commands.mortal.home / "data").rglob("*.json")
@@ -244,7 +244,7 @@ def test_notes_elsewhere_are_named_with_their_folder(commands: Commands) -> None
     assert list(moved.glob("*.json")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_others_can_not_cancel_it(commands: Commands, keystore: Callable[[str], Path]) -> None:
     commands.interrupt("enrol", "--only-stake", "7", sent=False)
     (left,) = commands.pending()

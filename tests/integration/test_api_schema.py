@@ -67,7 +67,7 @@ class Api:
                     values[name] = self.real[value]
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def api(
     request: pytest.FixtureRequest, anvil_process: Anvil, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
@@ -161,7 +161,7 @@ def test_every_answer_is_in_the_document(case: schemathesis.Case[Any], api: Api)
     ask(case, api)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @described.parametrize()
 @settings(max_examples=80, deadline=None)
 def test_every_answer_is_in_the_document_at_length(case: schemathesis.Case[Any], api: Api) -> None:

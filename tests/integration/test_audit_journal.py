@@ -300,7 +300,7 @@ def test_a_full_disk_costs_one_round(history: World, tmp_path: Path, monkeypatch
 # Killed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_anywhere_it_ends_with_the_same_report(world: World, chain: Anvil, tmp_path: Path) -> None:
     """Lines are written, with deaths before and after some; then a reorg takes one, with deaths around the cut."""
     journal = tmp_path / "journal"

@@ -62,7 +62,7 @@ def contribute(here: Running, manifest: Manifest, number: int, name: str, scale:
     here.api.submit_update(number, wire, encoded.data)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_poisoned_mean_is_withheld_and_an_honest_one_is_anchored(
     anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

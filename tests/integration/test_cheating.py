@@ -138,7 +138,7 @@ def test_a_weight_that_the_rule_does_not_yield_is_proven_by_the_gram_matrix(
     world.chain.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_who_is_censored_delivers_on_the_chain_and_gets_half_of_the_bond(
     world: factories.Federation, tmp_path: Path, watch: Callable[[Running], str]
 ) -> None:

@@ -314,7 +314,7 @@ def test_an_evaluator_needs_the_task_of_the_federation_and_an_accuracy(here: Run
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_while_it_waits_for_the_canary_it_goes_on_waiting(anvil: Anvil, tmp_path: Path) -> None:
     world = federation(anvil)
     home = tmp_path / "home"

@@ -90,8 +90,8 @@ def test_a_round_with_one_liar_of_three_ends_as_without(
 @pytest.mark.parametrize(
     "lie",
     [
-        pytest.param(Lie.FORK, marks=pytest.mark.slow),
-        pytest.param(Lie.STORAGE, marks=pytest.mark.slow),
+        pytest.param(Lie.FORK, marks=pytest.mark.long),
+        pytest.param(Lie.STORAGE, marks=pytest.mark.long),
         Lie.LOGS_DROPPED,
         Lie.RECEIPTS_FORGED,
     ],

@@ -300,7 +300,7 @@ def test_a_lost_database_is_rebuilt_and_goes_on(
     assert audit([anvil.url], world.deployment, FolderSource(store)).recomputed == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_restore_waits_for_its_block_and_begins_again_if_a_reorg_takes_it(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -337,7 +337,7 @@ def said_block(said: list[str]) -> str:
     return next(what for what in said if "confirmations of block" in what).rsplit(" ", 1)[1]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     "point", ["operator.settings-written.after", "restore.rows-written.before", "restore.rows-written.after"]
 )
@@ -383,7 +383,7 @@ def _by_keccak(world: factories.Federation, store: Path) -> Path:
     raise AssertionError(f"no artifacts file in {os.fspath(store)}")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_slashed_round_is_history_even_without_its_files(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
@@ -434,7 +434,7 @@ def postgres() -> Iterator[str]:
         yield server.url
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(
     world: factories.Federation, tmp_path: Path, folkmoot: Command
 ) -> None:
@@ -455,7 +455,7 @@ def test_a_round_that_the_old_coordinator_anchors_after_all_is_told(
         assert restored["rounds"] == {"anchored": 1}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_old_rounds_may_lack_files_if_the_operator_says_so(
     anvil: Anvil,
     tmp_path: Path,
@@ -543,7 +543,7 @@ def test_anybody_cancels_a_round_with_too_few_entries_after_its_window(
     assert chain.phase(1) is Phase.CANCELLED
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_mirror_follows_new_rounds_until_it_is_interrupted(
     world: factories.Federation, tmp_path: Path
 ) -> None:

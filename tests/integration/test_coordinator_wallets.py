@@ -248,7 +248,7 @@ def test_contracts_that_change_their_mind_harm_nobody_else(
     assert {data[:4] for _, _, data, _ in alone} == {FOR_CONTRACT}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_coordinator_that_is_killed_between_batch_and_contract_goes_on(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -603,7 +603,7 @@ def test_a_round_that_was_anchored_without_its_report_is_told(
     assert "round 1" in found["evaluator"]["text"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_bucket_and_postgresql_pass_and_what_breaks_there_is_named(
     world: factories.Federation,
     anvil: Anvil,

@@ -84,7 +84,7 @@ def test_the_root_set_update_is_an_entry_that_nobody_is_paid_for(anvil: Anvil) -
     )  # the root-set update has a place too
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_drill_on_the_chain_is_a_function_of_its_plan(anvil: Anvil) -> None:
     snapshot = anvil.snapshot()
     first = played(anvil, replace(SMALL, rounds=1))

@@ -135,7 +135,7 @@ def test_the_lists_name_what_there_is() -> None:
     assert ROWS_NOT_COMPARED.keys() <= COMPARED.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", COMPARED)
 def test_a_damage_of_each_compared_column_is_put_right_or_named(name: str, copy: Copy) -> None:

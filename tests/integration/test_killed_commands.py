@@ -20,7 +20,7 @@ from tests import factories
 from tests.factories import ALLOCATION, STAKE, Federation
 from tests.killed import Mortal, blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 POINTS = (
     "sender.note-written.before",

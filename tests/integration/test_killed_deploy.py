@@ -21,7 +21,7 @@ from folkmoot.protocol.state import State
 from tests import factories
 from tests.killed import Mortal, blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 DEPLOYER = factories.account("deployer")
 POINTS = (

@@ -26,7 +26,7 @@ from tests.integration.audit_world import World
 from tests.integration.fraud_world import ANSWER_WINDOW, CHALLENGER, DEPOSIT, TOKENS
 from tests.killed import Mortal, blocks
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 NAMES = ["ada", "ben", "cleo"]
 WATCHER = factories.account(CHALLENGER)

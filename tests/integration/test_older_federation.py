@@ -23,7 +23,7 @@ from tools.node_toolchain import node_binary
 
 ARCHIVE = Path(__file__).parents[1] / "older" / "federation-2026-12-02.tar.xz"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
 @pytest.fixture

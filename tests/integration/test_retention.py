@@ -522,7 +522,7 @@ def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
 
 @pytest.mark.parametrize(
     ("point", "deleted"),
-    [("retention.marked", 0), pytest.param("retention.file-deleted:2", 2, marks=pytest.mark.slow)],
+    [("retention.marked", 0), pytest.param("retention.file-deleted:2", 2, marks=pytest.mark.long)],
 )
 def test_a_coordinator_that_is_killed_while_it_deletes_goes_on(
     young: World, tmp_path: Path, point: str, deleted: int

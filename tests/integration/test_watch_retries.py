@@ -51,7 +51,7 @@ def given_up(seen: Watched, what: str) -> list[int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_contributor_whose_update_no_mirror_has_is_blamed_no_longer_than_it_can_be(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,7 +202,7 @@ def test_a_dispute_is_tried_until_none_can_be_opened(
     assert len(seen.said("dispute-failed")) == tries
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_files_are_demanded_no_later_than_they_can_be(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

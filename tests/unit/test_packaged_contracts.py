@@ -19,7 +19,7 @@ def packaged(tmp_path: Path) -> tuple[dict[str, str], Path]:
     return files, tmp_path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_packaged_contracts_are_a_fresh_build_of_the_sources() -> None:
     assert compile_contracts.differences(compile_contracts.build(), compile_contracts.PACKAGED) == []
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import _part
+
 PROGRAM = Path(__file__).parents[2] / "tools/run_tests.py"
 FLAKY = """
 from pathlib import Path
@@ -23,7 +25,7 @@ def test_flaky():
 def run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_it.py").write_text(text)
     (folder / "pytest.ini").write_text("[pytest]\n")
-    command = (sys.executable, str(PROGRAM), "it", "-n", "2", "-p", "no:randomly", "test_it.py")
+    command = (sys.executable, str(PROGRAM), "it", "-n", "0", "-p", "no:randomly", "test_it.py")
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -33,6 +35,10 @@ def test_a_test_that_fails_once_is_named_and_passes(tmp_path: Path) -> None:
     end = done.stdout.partition("Failed once and passed when they ran alone")[2]
     assert "test_it.py::test_flaky" in end
     assert "only once" in (tmp_path / ".pytest_cache/it/first.xml").read_text()
+    assert (
+        "no commit it -n 0 -p no:randomly test_it.py: 1 tests"
+        in (tmp_path / ".pytest_cache/passed").read_text()
+    )
 
 
 def test_a_test_that_fails_twice_fails_and_is_shown(tmp_path: Path) -> None:
@@ -43,6 +49,7 @@ def test_a_test_that_fails_twice_fails_and_is_shown(tmp_path: Path) -> None:
     assert any("assert 3 == 4" in line for line in shown)
     assert any("-m pytest 'test_it.py::test_wrong'" in line for line in shown)
     assert not any("test_flaky" in line for line in shown)
+    assert not (tmp_path / ".pytest_cache/passed").exists()
 
 
 @pytest.mark.parametrize("text", ["def test_(:", "import nothing_of_that_name"])
@@ -55,3 +62,17 @@ def test_many_failures_are_not_run_twice(tmp_path: Path) -> None:
     done = run(tmp_path, text)
     assert done.returncode == 1
     assert "run once more" not in done.stdout
+
+
+def test_the_parts_of_a_long_run_are_the_whole() -> None:
+    seconds = {Path(f"{number}.py"): float(number % 7) for number in range(40)}
+    parts = [_part(f"{number}/6", seconds) for number in range(1, 7)]
+    assert sorted(path for part in parts for path in part) == sorted(seconds)
+    loads = [sum(seconds[path] for path in part) for part in parts]
+    assert max(loads) - min(loads) <= max(seconds.values())
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "a/b", "", "1/0", "-1/2"])
+def test_a_part_that_there_is_not_is_refused(shard: str) -> None:
+    with pytest.raises(pytest.UsageError, match="such as 2/6"):
+        _part(shard, {})

@@ -490,7 +490,7 @@ def mutations() -> list[dict[str, str]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_every_mutation_of_the_library_fails_the_vectors(mutations: list[dict[str, str]]) -> None:
     table = "\n".join(f"{one['name']}: {one.get('caught') or one}" for one in mutations)

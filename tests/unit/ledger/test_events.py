@@ -75,7 +75,7 @@ def test_a_range_that_is_too_large_is_halved_and_no_block_is_skipped() -> None:
     assert all(later[0] == earlier[1] + 1 for earlier, later in pairwise(asked))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_answers_stay_small_where_blocks_are_full() -> None:
     """A long history is not asked for in one answer, however large its endpoint's are."""
     source = _Source(most=10**9)

@@ -692,7 +692,7 @@ def test_ceph_names_wrong_keys_and_buckets(
             assert wrong.value.code == "store-credentials"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(200)
 def test_ceph_with_an_expired_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if reason := why_no_ceph():

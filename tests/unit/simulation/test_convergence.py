@@ -49,7 +49,7 @@ def test_steady_training_is_as_in_floats(name: str) -> None:
 FASTER = Course(0.03, rounds=6, schedule={3: 5.0})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_larger_rate_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     subject = SUBJECTS["embedding, SGD"]
     course = replace(FASTER, rate=subject.rates[0], schedule={3: 40.0})
@@ -111,7 +111,7 @@ def test_with_feedback_residuals_do_not_grow() -> None:
     assert run.worst_error < 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_quickstart_at_its_published_rate() -> None:
     start = QUICKSTART.initial(0)
     run = Integers(QUICKSTART, Course(0.1), start)
@@ -167,7 +167,7 @@ def test_tables_bring_seeds_together() -> None:
     assert "not in: b at 0.1 (steady)." in summary(table)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_program_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,7 +93,7 @@ def test_the_genesis_binds_the_root_set(tmp_path: Path) -> None:
         root.check(own_task(), "biased", {})
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_commands_commit_to_a_root_set_and_check_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
