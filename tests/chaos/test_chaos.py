@@ -27,7 +27,7 @@ POINTS = (
 )
 
 
-@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
     points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")

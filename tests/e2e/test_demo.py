@@ -51,6 +51,7 @@ def left_behind(home: Path, seconds: float = 10) -> list[str]:
     return running
 
 
+@pytest.mark.story
 @pytest.mark.timeout(400)
 def test_strangers_train_a_poisoner_loses_a_vote_releases_and_the_audit_is_clean(tmp_path: Path) -> None:
     home = tmp_path / "demo"

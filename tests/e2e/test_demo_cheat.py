@@ -43,9 +43,14 @@ def tell(cheat: str, home: Path, rounds: int = 1, contributors: int = 3) -> tupl
     return summary, done.stderr
 
 
-@pytest.mark.long
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("cheat", ["mean", "withhold", "censor"])
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        pytest.param("mean", marks=pytest.mark.story),
+        *(pytest.param(cheat, marks=pytest.mark.long) for cheat in ("withhold", "censor")),
+    ],
+)
 def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
     tmp_path: Path, cheat: str
 ) -> None:
@@ -62,7 +67,7 @@ def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.long
+@pytest.mark.story
 def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -> None:
     summary, told = tell("pay", tmp_path / "demo")
     assert summary["round"] == 2
@@ -80,7 +85,7 @@ def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.long
+@pytest.mark.story
 def test_who_leaves_others_out_earns_nothing_by_it(tmp_path: Path) -> None:
     summary, told = tell("left-out", tmp_path / "demo", contributors=4)
     assert sorted(summary["gas"]) == ["contributor-1", "contributor-2"]

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.test_demo import DEMO, left_behind
 
 
-@pytest.mark.long
+@pytest.mark.story
 @pytest.mark.timeout(1000)
 def test_clinics_spend_a_budget_and_their_signers_refuse_the_next_round(tmp_path: Path) -> None:
     home = tmp_path / "demo"

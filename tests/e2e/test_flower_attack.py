@@ -75,6 +75,7 @@ def take_task(port: int) -> int:
     return httpx.post(url, content=request.SerializeToString(), headers=headers).status_code
 
 
+@pytest.mark.story
 def test_a_hostile_bundle_gets_nothing(
     tmp_path: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

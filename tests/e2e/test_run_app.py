@@ -36,6 +36,7 @@ def run(app: Path, home: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr
 
 
+@pytest.mark.story
 @pytest.mark.timeout(600)
 def test_an_app_runs_unchanged_and_its_history_audits(tmp_path: Path) -> None:
     import torch

@@ -53,6 +53,7 @@ def interrupt(run: subprocess.Popen[bytes], how: int, home: Path) -> None:
             continue
 
 
+@pytest.mark.story
 @pytest.mark.timeout(2400)
 def test_a_run_that_is_interrupted_anywhere_goes_on(tmp_path: Path) -> None:
     from safetensors.numpy import load_file

@@ -25,6 +25,7 @@ ADAPTERS = [f"{name}.lora_{factor}" for name in (*LAYERS, "lm_head") for factor 
 pytestmark = pytest.mark.long
 
 
+@pytest.mark.story
 @pytest.mark.timeout(900)
 def test_adapters_of_a_frozen_transformer_are_trained_and_audited(tmp_path: Path) -> None:
     """The harder case, factors that alternate: B starts at zero, and no A moves in the first round."""

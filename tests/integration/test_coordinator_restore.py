@@ -146,6 +146,7 @@ def appoint(world: factories.Federation, address: str) -> None:
     governance.execute(chain, world["ada"], governance.find(chain, str(number)))
 
 
+@pytest.mark.story
 def test_another_coordinator_takes_over_from_a_mirror(
     world: factories.Federation, tmp_path: Path, folkmoot: Command, keystore: Callable[[str], Path]
 ) -> None:

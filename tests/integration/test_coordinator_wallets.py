@@ -98,6 +98,7 @@ UPDATES = "SELECT contributor, commitment_hash, signature, batch, dropped FROM u
 BATCHES = "SELECT purpose, state, data, gas_used FROM transactions WHERE purpose LIKE 'commit:%' ORDER BY id"
 
 
+@pytest.mark.story
 def test_safes_and_a_plain_wallet_contribute(
     world: factories.Federation, tmp_path: Path, folkmoot: Callable[..., dict[str, Any]]
 ) -> None:

@@ -49,7 +49,7 @@ def fill(disk: Path, left: int) -> None:
             file.truncate(max(0, file.tell() - left))
 
 
-@pytest.mark.long  # parts of it: test_store.py, test_database_trouble.py
+@pytest.mark.story  # parts of it: test_store.py, test_database_trouble.py
 def test_a_full_disk_loses_nothing_at_any_step(world: factories.Federation, disk: Path) -> None:
     seen: list[tuple[str, int, dict[str, Any]]] = []
     with running(disk / "home", world) as here:

@@ -37,6 +37,7 @@ def plan(tmp_path: Path) -> Plan:
     return plan
 
 
+@pytest.mark.story
 def test_an_older_federation_goes_on(plan: Plan, tmp_path: Path) -> None:
     with Supervisor(plan.logs) as supervisor:
         federation = LocalFederation(plan, supervisor)

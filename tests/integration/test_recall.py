@@ -54,6 +54,7 @@ def opened_vote(world: World, number: int) -> None:
         world.vote(number, name, choice)
 
 
+@pytest.mark.story
 def test_a_released_version_is_recalled(world: World, folkmoot: Command, tmp_path: Path) -> None:
     """From the open vote on, everybody is warned; after it, the version is refused and the earlier one is active."""
     evidence = tmp_path / "evidence.json"
