@@ -27,6 +27,7 @@ from folkmoot.protocol.commitment import Commitment, Domain
 from folkmoot.protocol.deletion import DeletionWish
 from folkmoot.protocol.hashing import canonical_json, parse_json
 from folkmoot.protocol.requests import (
+    begin_run_message,
     end_run_message,
     report_digest,
     report_message,
@@ -199,7 +200,7 @@ def sign_report(
 
 
 def sign_run(
-    rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0
+    rounds: int, expect: int, account: LocalAccount, domain: Domain, *, patience: int = 0, wait: int = 0
 ) -> dict[str, Any]:
     """Return a signed request that starts a run. It can be used once, within `SIGNATURE_LIFETIME` seconds.
 
@@ -209,13 +210,15 @@ def sign_run(
         account: The coordinator's account.
         domain: Chain and ledger of the federation.
         patience: Seconds for which rounds that are cancelled in a row are tried again, at most 30 days.
+        wait: Seconds for which no round is opened, at most an hour; `CoordinatorApi.begin_run` ends the wait.
     """
     deadline, salt = _deadline(), secrets.token_hex(16)
-    signature = _signature(account, run_message(domain, rounds, expect, patience, salt, deadline))
+    signature = _signature(account, run_message(domain, rounds, expect, patience, wait, salt, deadline))
     return {
         "rounds": rounds,
         "expect": expect,
         "patience": patience,
+        "wait": wait,
         "salt": salt,
         "deadline": deadline,
         "signature": signature,
@@ -432,6 +435,17 @@ class CoordinatorApi:
         answer = self._object(self._checked(self._send("POST", "/v1/runs", json=wish)))
         numbers = int(wish["rounds"]), 0, int(wish["expect"])
         return RunView(str(answer["id"]), "running", *numbers, None, patience=int(wish.get("patience", 0)))
+
+    def begin_run(self, run: str, account: LocalAccount, domain: Domain) -> RunView:
+        """End the wait at the beginning of a run, as the coordinator's account. Another run does not change."""
+        deadline = _deadline()
+        body = {
+            "deadline": deadline,
+            "signature": _signature(account, begin_run_message(domain, run, deadline)),
+        }
+        return self._run_view(
+            self._object(self._checked(self._send("POST", f"/v1/runs/{run}/begin", json=body)))
+        )
 
     def end_run(self, run: str, reason: str, account: LocalAccount, domain: Domain) -> RunView:
         """End an abandoned run, as the coordinator's account. A run that has ended does not change.

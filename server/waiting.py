@@ -25,6 +25,7 @@ class Why(StrEnum):
     NO_RUN = "no-run"
     NOT_ANCHORED = "not-anchored"
     CLOCK_TO_MOVE = "clock-to-move"
+    NODES = "nodes"
     CANCELLED_ROUNDS = "cancelled-rounds"
     BOND_LOCKED = "bond-locked"
     BOND_TOO_LOW = "bond-too-low"
@@ -90,6 +91,11 @@ REASONS: Mapping[Why, Reason] = {
         "The next round opens once round {before} is final: this coordinator moves the chain's clock, which would "
         "close an open round.",
         normal=True,
+    ),
+    Why.NODES: Reason(
+        "Waiting for {expect} nodes to connect: the first round opens once they are there, at {until:%H:%M:%S} UTC at "
+        "the latest.",
+        "Start nodes with `folkmoot join`.",
     ),
     Why.CANCELLED_ROUNDS: Reason(
         "Waiting until {until:%H:%M:%S} UTC for the next round: {cancelled} cancelled."

@@ -286,7 +286,7 @@ class Worker:
                 identifier = "" if run is None else run.id
             first = next((wait_ for wait_ in waits if not wait_.normal), None)
             known, self._shown = self._shown, first
-            if first is None or first == known or first.why is Why.CANCELLED_ROUNDS:
+            if first is None or first == known or first.why in (Why.CANCELLED_ROUNDS, Why.NODES):
                 return
             data: dict[str, Any] = {"run": identifier, "code": str(first.why), "message": first.sentence}
             if first.until is not None:

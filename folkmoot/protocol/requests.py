@@ -14,7 +14,10 @@ from folkmoot.protocol.commitment import Domain
 from folkmoot.protocol.hashing import canonical_json, keccak
 
 _UPLOAD_TYPEHASH = keccak(b"Upload(bytes32 sha256,uint64 deadline)")
-_RUN_TYPEHASH = keccak(b"Run(uint32 rounds,uint32 expect,uint32 patience,bytes16 salt,uint64 deadline)")
+_RUN_TYPEHASH = keccak(
+    b"Run(uint32 rounds,uint32 expect,uint32 patience,uint32 wait,bytes16 salt,uint64 deadline)"
+)
+_BEGIN_RUN_TYPEHASH = keccak(b"BeginRun(bytes16 run,uint64 deadline)")
 _END_RUN_TYPEHASH = keccak(b"EndRun(bytes16 run,string reason,uint64 deadline)")
 _REPORT_TYPEHASH = keccak(b"Report(uint64 round,bytes32 digest,uint64 deadline)")
 
@@ -26,7 +29,7 @@ def upload_message(domain: Domain, sha256: str, deadline: int) -> SignableMessag
 
 
 def run_message(
-    domain: Domain, rounds: int, expect: int, patience: int, salt: str, deadline: int
+    domain: Domain, rounds: int, expect: int, patience: int, wait: int, salt: str, deadline: int
 ) -> SignableMessage:
     """Return the message that the coordinator's account signs to start a run.
 
@@ -35,11 +38,24 @@ def run_message(
         rounds: Number of rounds to open.
         expect: Number of contributors after whose updates a round stops waiting.
         patience: Seconds for which rounds that are cancelled in a row are tried again.
+        wait: Seconds for which no round is opened, unless `begin_run_message` ends the wait.
         salt: 32 hex digits that tell two equal requests of one second apart.
         deadline: Unix time until which the request is valid.
     """
-    values = (_RUN_TYPEHASH, rounds, expect, patience, bytes.fromhex(salt), deadline)
-    fields = encode(("bytes32", "uint32", "uint32", "uint32", "bytes16", "uint64"), values)
+    values = (_RUN_TYPEHASH, rounds, expect, patience, wait, bytes.fromhex(salt), deadline)
+    fields = encode(("bytes32", "uint32", "uint32", "uint32", "uint32", "bytes16", "uint64"), values)
+    return SignableMessage(b"\x01", domain.separator, keccak(fields))
+
+
+def begin_run_message(domain: Domain, run: str, deadline: int) -> SignableMessage:
+    """Return the message that the coordinator's account signs to end the wait at the beginning of a run.
+
+    Args:
+        domain: Chain and ledger of the federation.
+        run: Identifier of the run, 32 hex digits.
+        deadline: Unix time until which the request is valid.
+    """
+    fields = encode(("bytes32", "bytes16", "uint64"), (_BEGIN_RUN_TYPEHASH, bytes.fromhex(run), deadline))
     return SignableMessage(b"\x01", domain.separator, keccak(fields))
 
 

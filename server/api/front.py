@@ -77,7 +77,7 @@ def _stall(overview: Overview) -> WaitView | None:
 
 
 def _left(stall: WaitView, now: int | None) -> str:
-    if stall.code == Why.CANCELLED_ROUNDS or not now or not stall.until or stall.until <= now:
+    if stall.code in (Why.CANCELLED_ROUNDS, Why.NODES) or not now or not stall.until or stall.until <= now:
         return ""
     return f" ({format_duration(stall.until - now)} left)"
 

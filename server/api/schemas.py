@@ -21,7 +21,7 @@ from folkmoot.ledger.deployment import Deployment
 from folkmoot.protocol.parent import Parent
 from folkmoot.protocol.policy import Policy
 from server.api.codes import CODES
-from server.limits import MOST_PATIENCE
+from server.limits import MOST_PATIENCE, MOST_WAIT
 from server.waiting import Why
 
 T = TypeVar("T")
@@ -684,12 +684,24 @@ class RunRequest(View):
     """Contributors after whose answers a round need not wait any longer."""
     patience: int = Field(default=0, ge=0, le=MOST_PATIENCE)
     """Seconds for which rounds that are cancelled in a row are tried again."""
+    wait: int = Field(default=0, ge=0, le=MOST_WAIT)
+    """Seconds for which no round is opened, unless `POST /v1/runs/{run}/begin` ends the wait."""
     salt: str = Field(pattern="^[0-9a-f]{32}$")
     """16 random bytes: two requests with the same numbers in one second start two runs."""
     deadline: int = Field(ge=0, le=2**53 - 1)
     """Unix time on the wall until which the signature is good."""
     signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
-    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint32 patience,bytes16 salt,uint64 deadline)`."""
+    """EIP-712 signature of `Run(uint32 rounds,uint32 expect,uint32 patience,uint32 wait,bytes16 salt,uint64 deadline)`.
+    """
+
+
+class BeginRunRequest(View):
+    """A wish to end the wait at the beginning of a run, signed by the coordinator's account."""
+
+    deadline: int = Field(ge=0, le=2**53 - 1)
+    """Unix time on the wall until which the signature is good."""
+    signature: str = Field(pattern="^0x[0-9a-fA-F]{130}$")
+    """EIP-712 signature of `BeginRun(bytes16 run,uint64 deadline)`."""
 
 
 class EndRunRequest(View):
@@ -735,8 +747,8 @@ class WaitView(View):
     remedy: str
     """What ends it, or ends it sooner; empty if nothing is to be done."""
     until: int | None
-    """Unix time at which it ends by itself, the chain's, and for `cancelled-rounds` on the wall; none if nobody knows.
-    """
+    """Unix time at which it ends by itself, the chain's, and for `cancelled-rounds` and `nodes` on the wall; none if
+    nobody knows."""
     normal: bool
     """Whether it belongs to every round. If not, somebody should know of it."""
 
@@ -761,7 +773,8 @@ class RunView(View):
     cancelled: int
     """Rounds in a row that were cancelled."""
     next_round_at: int | None
-    """Unix time on the wall before which no round is opened, because rounds were cancelled; none if it may be."""
+    """Unix time on the wall before which no round is opened: nodes are waited for, or rounds were cancelled; none if
+    one may be."""
     waiting: str | None
     """What the run waits for now, and what ends that, in sentences; none if it is over or does not wait."""
     waits: list[WaitView]

@@ -20,9 +20,9 @@ import typer
 from folkmoot.cli.context import context
 from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, RunConfig, step_limit, superlink, unlock
 from folkmoot.cli.output import emit, is_json, note, write_file
-from folkmoot.errors import FolkmootError, InputError, sentence
+from folkmoot.errors import FolkmootError, InputError, LocalError, sentence
 from folkmoot.runtime.backoff import Backoff, retry
-from server.limits import MOST_PATIENCE
+from server.limits import MOST_PATIENCE, MOST_WAIT
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -48,6 +48,9 @@ AGAIN = (
 
 RELAY_EVENT = "relay-remark"
 """Event in the JSON output for what a person is told about the relay, for example why it ended."""
+
+LOOK = 60
+"""Seconds more than `--wait` for which the coordinator opens no round: `train` looks at the nodes once at least."""
 
 DEFAULT_URL = "http://127.0.0.1:8800"
 
@@ -82,10 +85,11 @@ def train(
         bool, typer.Option("--insecure", help="Use no TLS, even if the SuperLink is on another machine.")
     ] = False,
     wait: Annotated[
-        float,
+        int,
         typer.Option(
             metavar="SECONDS",
             min=0,
+            max=MOST_WAIT - LOOK,
             help="Longest wait before the run begins, until --expect nodes are connected; with none it does not begin.",
         ),
     ] = 120,
@@ -205,8 +209,6 @@ def train(
         is_new = not memory.begun and (under_way is None or under_way.state != "running")
         if is_new:
             _check_needs(api, rounds, expect, anyway)
-        if meeting_place and is_new:
-            training.await_nodes(meeting_place, expect, wait, note, anyway=anyway)
         last = api.newest_event()
         run = training.begin(
             api,
@@ -217,7 +219,10 @@ def train(
             domain,
             note,
             patience=patience,
+            wait=wait + LOOK if meeting_place else 0,
         )
+        if meeting_place and run.state == "running":
+            _await_nodes(api, run, memory, meeting_place, wait, anyway, (account, domain))
         raised = ""
         if run.state == "running":
             with (
@@ -252,6 +257,30 @@ def train(
         sys.stdout.write(json.dumps(document) + "\n")
     else:
         emit(document, f"{final.completed} of {final.rounds} rounds are done.")
+
+
+def _await_nodes(
+    api: CoordinatorApi,
+    run: RunView,
+    memory: training.Memory,
+    superlink: SuperLink,
+    wait: int,
+    anyway: bool,
+    signer: tuple[LocalAccount, Domain],
+) -> None:
+    """Wait for the nodes of a run that has opened no round yet, then let it begin. Without any node it ends."""
+    from server.relay import training
+
+    now = api.run(run.id)
+    if now is None or now.next_round_at is None or now.cancelled:
+        return
+    try:
+        training.await_nodes(superlink, run.expect, wait, note, anyway=anyway)
+    except LocalError as error:
+        api.end_run(run.id, error.message, *signer)
+        memory.forget()
+        raise
+    api.begin_run(run.id, *signer)
 
 
 def _end_run(reason: str) -> None:

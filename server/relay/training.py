@@ -106,6 +106,8 @@ class Memory:
 def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say, *, anyway: bool = False) -> None:
     """Wait until nodes are connected, so that the first round's window does not pass while they start.
 
+    Meanwhile the coordinator opens no round of the run.
+
     Args:
         superlink: Where they connect.
         wanted: How many are expected.
@@ -125,7 +127,7 @@ def await_nodes(superlink: SuperLink, wanted: int, seconds: float, say: Say, *, 
         if left <= 0:
             if not there and not anyway:
                 raise LocalError(
-                    f"No node is connected after {seconds:g} s, so no run was started.",
+                    f"No node is connected after {seconds:g} s, so the run does not begin.",
                     remedy="Start the nodes with `folkmoot join`, then call this again. For a run that begins without "
                     "nodes, give --anyway; for a longer wait, --wait SECONDS.",
                     code="no-nodes",
@@ -151,6 +153,7 @@ def begin(
     say: Say,
     *,
     patience: int = 0,
+    wait: int = 0,
 ) -> RunView:
     """Start a run, or go on with the one that is under way or was begun by an interrupted call.
 
@@ -163,6 +166,7 @@ def begin(
         say: Is told which run is gone on with.
         patience: Seconds for which rounds that are cancelled in a row are tried again. A run that is under way keeps
             its own.
+        wait: Seconds for which a new run opens no round, unless `CoordinatorApi.begin_run` ends the wait.
 
     Returns:
         The run; it may be over, if an interrupted call had begun it.
@@ -188,7 +192,7 @@ def begin(
         if begun is None or begun.run != run.id:
             memory.note(Begun({"rounds": rounds, "expect": expect, "patience": patience}, run.id))
         return run
-    wish = sign_run(rounds, expect, account, domain, patience=patience)
+    wish = sign_run(rounds, expect, account, domain, patience=patience, wait=wait)
     memory.note(Begun(wish))
     fault_point("cli.run-noted")
     run = api.send_run(wish)

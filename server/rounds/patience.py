@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pause of a run whose rounds are cancelled, its patience, and the sentence that says why it waits.
+"""The pauses of a run, before its first round and after cancelled ones, its patience, and why it waits, in words.
 
 What decides is in the row of the run, so a coordinator that starts again goes on with the pause. All times are those of
 the coordinator's wall clock: an outage of people lasts as long as it does on the wall, and time travel moves a local
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from folkmoot.runtime.units import format_duration
 from server.db import events
 from server.db.models import Run
+from server.limits import MOST_WAIT
 from server.rounds import queries
 from server.waiting import Waiting, Why, wait
 
@@ -73,12 +74,14 @@ def note_cancelled(session: Session, run: Run, number: int, why: str, now: datet
 def waits_until(run: Run, now: datetime) -> datetime | None:
     """Return when the pause of a run ends; None if it may open a round now, or is over.
 
-    A pause that would last longer than the longest one is over: the clock was set back meanwhile.
+    A pause that would last longer than the longest one is over: the clock was set back meanwhile. Before the first
+    round, it is the wait for nodes.
     """
     until = run.next_round_at
     if run.state != "running" or until is None:
         return None
-    return until if 0 < (until - now).total_seconds() <= LONGEST_PAUSE else None
+    longest = LONGEST_PAUSE if run.cancelled else MOST_WAIT
+    return until if 0 < (until - now).total_seconds() <= longest else None
 
 
 def reset(run: Run) -> None:
@@ -86,8 +89,15 @@ def reset(run: Run) -> None:
     run.cancelled, run.cancelled_since, run.next_round_at = 0, None, None
 
 
+def pause_wait(run: Run, until: datetime) -> Waiting:
+    """Say why a run waits until a moment of `waits_until`."""
+    if run.cancelled:
+        return cancelled_wait(until, run.cancelled)
+    return wait(Why.NODES, until=unix(until), expect=run.expect)
+
+
 def cancelled_wait(until: datetime, cancelled: int) -> Waiting:
-    """Say why a run waits."""
+    """Say why a run waits after rounds that were cancelled."""
     rounds = "1 round was" if cancelled == 1 else f"{cancelled} rounds in a row were"
     return wait(Why.CANCELLED_ROUNDS, until=unix(until), cancelled=rounds)
 

@@ -22,7 +22,7 @@ from server.db.models import Round, Run
 from server.db.steps import UNSETTLED, Step
 from server.rounds import queries
 from server.rounds.inputs import read_base
-from server.rounds.patience import cancelled_wait, waits_until
+from server.rounds.patience import pause_wait, waits_until
 from server.rounds.phase import StepHandler
 from server.storage import Storage
 from server.waiting import DONE, STOPS_ALL, Progress, Waiting, Why, wait
@@ -59,7 +59,7 @@ class Runs(StepHandler):
                 events.append(session, "run-done", data, key=f"run-done:{run.id}")
             return DONE
         if (until := waits_until(run, datetime.now(UTC))) is not None:
-            return cancelled_wait(until, run.cancelled)
+            return pause_wait(run, until)
         try:
             return self._plan(run)
         except (RpcError, StoreError, DatabaseError, ArtifactError):

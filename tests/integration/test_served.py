@@ -223,7 +223,7 @@ def test_d5_a_signed_request_starts_one_run_in_whatever_form_its_signature_comes
     with running(tmp_path / "home", world) as here:
         deadline = int(time.time()) + 1200
         salt = "00" * 16
-        message = run_message(here.domain, 1, 2, 0, salt, deadline)
+        message = run_message(here.domain, 1, 2, 0, 0, salt, deadline)
         signature = bytes(world.coordinator.sign_message(message).signature)
 
         def send(form: bytes) -> httpx.Response:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import httpx
 import pytest
 
 from folkmoot.cli.main import run as folkmoot
+from folkmoot.coordinator_api import sign_run
 from folkmoot.devnet.anvil import Anvil
-from folkmoot.errors import ChainError
+from folkmoot.errors import ChainError, CoordinatorError
 from folkmoot.runtime.units import UNIT, format_amount
 from tests import factories
 from tests.integration.coordinator_world import (
@@ -206,6 +208,66 @@ def test_train_refuses_a_run_that_would_stand_still(
     assert "A run of 3 rounds stands still for about 1h." in said
     assert "Or start it all the same with --anyway" in said
     assert poor.api.run() is None
+
+
+def test_a_run_that_waits_for_nodes_is_a_run_everywhere_and_opens_no_round(poor: Running) -> None:
+    run = poor.api.send_run(sign_run(1, 2, poor.world.coordinator, poor.domain, wait=600))
+    reason = stalled(poor, "nodes")
+    assert reason["message"].startswith(
+        "Waiting for 2 nodes to connect: the first round opens once they are there, at "
+    )
+    assert reason["remedy"] == "Start nodes with `folkmoot join`."
+    assert not reason["normal"]
+    assert 590 <= reason["until"] - time.time() <= 601
+    page = httpx.get(poor.api.url, headers={"Accept": "text/html"}).text
+    assert "Waiting for 2 nodes to connect" in page
+    assert "for the operator to start a run" not in page
+    assert poor.api.get("/v1/runs/current")["nextRoundAt"] == reason["until"]
+    assert poor.api.get("/v1/rounds")["items"] == []
+
+    assert poor.api.begin_run(run.id, poor.world.coordinator, poor.domain).next_round_at is None
+    open_round(poor.api, 1)
+    again = poor.api.begin_run(run.id, poor.world.coordinator, poor.domain)
+    assert (again.state, again.next_round_at) == ("running", None)
+
+
+def test_nobody_else_ends_the_wait_and_it_ends_by_itself(poor: Running) -> None:
+    run = poor.api.send_run(sign_run(1, 2, poor.world.coordinator, poor.domain, wait=4))
+    with pytest.raises(CoordinatorError) as refused:
+        poor.api.begin_run(run.id, poor.world["ada"], poor.domain)
+    assert refused.value.code == "not-authorised"
+    with pytest.raises(CoordinatorError) as unknown:
+        poor.api.begin_run("0" * 32, poor.world.coordinator, poor.domain)
+    assert unknown.value.code == "unknown-run"
+    assert poor.api.get("/v1/rounds")["items"] == []
+    open_round(poor.api, 1)
+
+
+def test_train_ends_its_run_if_no_node_comes(
+    few: factories.Federation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("server.relay.flower_run.online_nodes", lambda _: 0)
+    monkeypatch.setattr("folkmoot.runtime.superlink.SuperLink.check", lambda _: None)
+    with running(tmp_path / "home", few, time_travel=False) as here:
+        home = here.coordinator.settings.home
+        words = ["train", "--rounds", "1", "--expect", "2", "--wait", "1", "--coordinator", here.api.url]
+        words += ["--keystore", str(home / "key.json"), "--password-file", str(home / "password")]
+        assert folkmoot([*words, "--superlink", "127.0.0.1:1", "--insecure"]) == 1
+        said = capsys.readouterr().err
+        assert "Waiting for nodes: 0 of 2 are connected." in said
+        assert "No node is connected after 1 s, so the run does not begin." in said
+        run = here.api.run()
+        assert run is not None
+        assert run.state == "failed"
+        assert "No node is connected after 1 s" in str(run.error)
+        assert here.api.get("/v1/rounds")["items"] == []
+        assert folkmoot([*words, "--superlink", "127.0.0.1:1", "--insecure"]) == 1, (
+            "another run, not the ended one"
+        )
+        assert "No node is connected after 1 s" in capsys.readouterr().err
 
 
 def test_the_interval_of_the_policy_is_told_and_no_opening_is_tried_before(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -12,16 +12,24 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from folkmoot.doctor import examine, run_checks
-from folkmoot.protocol.requests import end_run_message, run_message
+from folkmoot.protocol.requests import begin_run_message, end_run_message, run_message
 from folkmoot.protocol.signatures import digest
 from server.api.parts import AppState, Parts
 from server.api.problems import WRITES, Problem
-from server.api.schemas import CheckView, EndRunRequest, RunIdView, RunRequest, RunView, WaitView
+from server.api.schemas import (
+    BeginRunRequest,
+    CheckView,
+    EndRunRequest,
+    RunIdView,
+    RunRequest,
+    RunView,
+    WaitView,
+)
 from server.api.signatures import check_deadline, require_coordinator
 from server.db import events
 from server.db.models import Run
 from server.rounds import queries
-from server.rounds.patience import cancelled_wait, unix, waits_until
+from server.rounds.patience import pause_wait, unix, waits_until
 from server.rounds.queries import enrolled
 from server.rounds.runs import check_entitled, stopping
 
@@ -35,7 +43,7 @@ RunIdentifier = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="Ident
 @router.post("/v1/runs", status_code=201, responses=WRITES)
 def start(parts: Parts, wish: RunRequest) -> RunIdView:
     """Start a run. One at a time; a signature is good once."""
-    numbers = (wish.rounds, wish.expect, wish.patience, wish.salt, wish.deadline)
+    numbers = (wish.rounds, wish.expect, wish.patience, wish.wait, wish.salt, wish.deadline)
     message = run_message(parts.federation.domain, *numbers)
     require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     signed = "0x" + digest(message).hex()
@@ -54,6 +62,7 @@ def start(parts: Parts, wish: RunRequest) -> RunIdView:
                 run=running.id,
             )
         _require_unused(session, signed)
+        now = datetime.now(UTC)
         run = Run(
             id=uuid.uuid4().hex,
             state="running",
@@ -62,7 +71,8 @@ def start(parts: Parts, wish: RunRequest) -> RunIdView:
             patience=wish.patience,
             completed=0,
             cancelled=0,
-            created_at=datetime.now(UTC),
+            created_at=now,
+            next_round_at=now + timedelta(seconds=wish.wait) if wish.wait else None,
             signature=wish.signature.lower(),
             digest=signed,
         )
@@ -91,6 +101,21 @@ def needs(parts: Parts, rounds: Count, expect: Count) -> list[CheckView]:
     return [CheckView(**line.to_json()) for line in examine(checks)]
 
 
+@router.post("/v1/runs/{run_id}/begin", responses=WRITES)
+def begin(parts: Parts, run_id: RunIdentifier, wish: BeginRunRequest) -> RunView:
+    """End the wait at the beginning of a run: its nodes are there. A run that does not wait for them stays as it is."""
+    message = begin_run_message(parts.federation.domain, run_id, wish.deadline)
+    require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
+    check_deadline(wish.deadline)
+    with parts.database.write("run-begun") as session:
+        run = _known(session, run_id)
+        if not run.cancelled:
+            run.next_round_at = None
+        view = _view(parts, session, run)
+    parts.worker.wake()
+    return view
+
+
 @router.post("/v1/runs/{run_id}/end", responses=WRITES)
 def end(parts: Parts, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     """End a run before its last round. The open round still ends normally. A run that has ended stays as it is."""
@@ -98,9 +123,7 @@ def end(parts: Parts, run_id: RunIdentifier, wish: EndRunRequest) -> RunView:
     require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     check_deadline(wish.deadline)
     with parts.database.write("run-ended") as session:
-        run = session.get(Run, run_id)
-        if run is None:
-            raise Problem("unknown-run", f"There is no run {run_id}.")
+        run = _known(session, run_id)
         if run.state == "running":
             queries.fail_run(session, run, f"The operator ended it: {wish.reason}")
         return _view(parts, session, run)
@@ -134,16 +157,20 @@ def current(parts: Parts) -> RunView:
 def one(parts: Parts, run_id: RunIdentifier) -> RunView:
     """One run."""
     with parts.database.read() as session:
-        run = session.get(Run, run_id)
-        if run is None:
-            raise Problem("unknown-run", f"There is no run {run_id}.")
-        return _view(parts, session, run)
+        return _view(parts, session, _known(session, run_id))
+
+
+def _known(session: Session, run_id: str) -> Run:
+    run = session.get(Run, run_id)
+    if run is None:
+        raise Problem("unknown-run", f"There is no run {run_id}.")
+    return run
 
 
 def _view(parts: AppState, session: Session, run: Run) -> RunView:
     until = waits_until(run, datetime.now(UTC))
     waits = [] if run.state != "running" else stopping(session, parts.worker.waiting)
-    if until is not None and (pause := cancelled_wait(until, run.cancelled)) not in waits:
+    if until is not None and (pause := pause_wait(run, until)) not in waits:
         waits.insert(0, pause)  # not looked at yet
     return RunView.of(
         run,

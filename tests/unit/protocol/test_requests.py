@@ -23,9 +23,14 @@ REQUESTS: dict[str, tuple[SignableMessage, str, dict[str, Any]]] = {
         {"sha256": DIGEST, "deadline": 7},
     ),
     "Run": (
-        requests.run_message(DOMAIN, 3, 5, 60, RUN, 7),
-        "uint32 rounds,uint32 expect,uint32 patience,bytes16 salt,uint64 deadline",
-        {"rounds": 3, "expect": 5, "patience": 60, "salt": bytes.fromhex(RUN), "deadline": 7},
+        requests.run_message(DOMAIN, 3, 5, 60, 30, RUN, 7),
+        "uint32 rounds,uint32 expect,uint32 patience,uint32 wait,bytes16 salt,uint64 deadline",
+        {"rounds": 3, "expect": 5, "patience": 60, "wait": 30, "salt": bytes.fromhex(RUN), "deadline": 7},
+    ),
+    "BeginRun": (
+        requests.begin_run_message(DOMAIN, RUN, 7),
+        "bytes16 run,uint64 deadline",
+        {"run": bytes.fromhex(RUN), "deadline": 7},
     ),
     "EndRun": (
         requests.end_run_message(DOMAIN, RUN, "the data were wrong", 7),
