@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from folkmoot.errors import DatabaseError
-from server.db.failures import is_away, name
+from server.db.failures import is_away, name, named
 from server.db.models import Base
 
 
@@ -91,11 +91,16 @@ def check(engine: Engine) -> None:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the schema of this release. Does nothing if it is there."""
+    """Bring the database to the schema of this release. Does nothing if it is there.
+
+    Raises:
+        DatabaseError: It has another schema, or is in trouble, such as `database-full`.
+    """
     have = current(engine)
     if have is not None and have not in _revisions():
         check(engine)
-    command.upgrade(_config(engine), "head")
+    with named(engine.url):
+        command.upgrade(_config(engine), "head")
 
 
 def differences(engine: Engine) -> list[object]:

@@ -14,6 +14,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import JSON, Column, Engine, MetaData, event, inspect, select
 
+from folkmoot.errors import DatabaseError
 from server.db import schema
 from server.db.engine import make_engine
 from server.db.models import Base
@@ -180,3 +181,16 @@ def test_sqlite_file_as_a_crash_leaves_it_is_migrated_all_the_same(tmp_path: Pat
         assert schema.current(again) == following
         assert common(rows(again), before) == before
         again.dispose()
+
+
+def test_a_disk_that_fills_while_the_schema_is_made_is_named(tmp_path: Path) -> None:
+    engine = make_engine(str(tmp_path / "db.sqlite3"))
+    event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 3"))
+    with pytest.raises(DatabaseError, match="has no room left") as full:
+        schema.upgrade(engine)
+    assert full.value.code == "database-full"
+    engine.dispose()
+    again = make_engine(str(tmp_path / "db.sqlite3"))
+    schema.upgrade(again)
+    schema.check(again)
+    again.dispose()
