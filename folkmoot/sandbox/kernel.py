@@ -40,7 +40,7 @@ SIGNALS = 1024
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _MAKE_FIFO, _MAKE_SYM = 1 << 10, 1 << 12
-_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _TCP = 0b11  # bind and connect
 _SCOPES = 0b11  # abstract Unix sockets and signals
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
@@ -183,8 +183,9 @@ def _restrict_files(rules: Rules, scratch: Path) -> None:
     allow([*SYSTEM, *python_paths(), *rules.readable, *own], _READ)
     allow(rules.listable, _READ_DIR)
     allow(rules.writable, _WRITE)
-    # Links and pipes only there: in the other folders, other programs would follow them, or wait for them.
-    allow([str(scratch)], _WRITE | _REFER | _MAKE_FIFO | _MAKE_SYM)
+    # Links and pipes only there: in the other folders, other programs would follow them, or wait for them. Nowhere may
+    # a file move to another folder (LANDLOCK_ACCESS_FS_REFER): nobody could measure what always moves.
+    allow([str(scratch)], _WRITE | _MAKE_FIFO | _MAKE_SYM)
     allow(DEVICES, _READ | _WRITE_FILE)
     allow(gpu_devices(), _READ | _WRITE_FILE | _IOCTL_DEV)
     if libc.syscall(_RESTRICT_SELF, ruleset, 0) != 0:

@@ -50,6 +50,9 @@ LOCKS = 4096
 LOCKINGS = 1024
 """Calls for such a lock between two counts."""
 
+FLEEING = 3
+"""Measurements in a row in which a folder had another name each time when it was opened."""
+
 OUTPUT = 4 << 20
 """Limit of a process's output that is passed on, in bytes."""
 
@@ -263,6 +266,7 @@ class Monitor:
         self._folders = [scratch, *(Path(path) for path in rules.writable)]
         self._before = size_of(self._folders)
         self._hidden: frozenset[int] = frozenset()
+        self._fleeing = 0
         self._starting: set[int] = set()
         self._lockings = 0
         self._sockets = {os.fsencode(path) for path in rules.sockets}
@@ -476,6 +480,9 @@ class Monitor:
             return f"it made more than {DEPTH} folders inside each other"
         if folders.closed > self._before.closed:
             return "it made a folder that can't be read, so nobody could measure what is in it"
+        self._fleeing = self._fleeing + 1 if folders.fleeing else 0
+        if self._fleeing == FLEEING:
+            return "it kept renaming a folder, so nobody could measure what is in it"
         if opened.unknown:
             return "it kept a removed file in its memory only, so nobody could measure that file"
         before, self._hidden = self._hidden, opened.hidden

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that hostile code wrote: measure and remove them, however deep, long, unreadable or many they are.
 
+A folder may get another name while it is measured, but in a sandbox not another place: it is found again by its inode.
 Paths in such a folder may be longer than the system takes, and deeper than Python recurses. So both functions open each
 folder from the one above, and follow no link.
 """
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from folkmoot.sandbox.rules import DEPTH, FILES
 
+LOOKS = 10
+"""How often a folder is looked for by its inode."""
+
 
 @dataclass(frozen=True)
 class Size:
@@ -29,13 +33,15 @@ class Size:
     """Number of folders inside each other, counted up to one more than `DEPTH`."""
     closed: int
     """Number of folders that this user may not read."""
+    fleeing: int
+    """Number of folders that had another name each time when they were opened."""
 
 
 def size_of(folders: Iterable[Path]) -> Size:
     """Return what is in folders; what vanishes in the meantime does not count."""
-    size = files = depth = closed = 0
+    size = files = depth = closed = fleeing = 0
     for folder in folders:
-        levels: list[tuple[int, list[str]]] = [(-1, [str(folder)])]
+        levels: list[tuple[int, list[tuple[str, int]]]] = [(-1, [(str(folder), 0)])]
         while levels:
             above, names = levels[-1]
             if not names or files > FILES or len(levels) > DEPTH + 2:
@@ -44,20 +50,22 @@ def size_of(folders: Iterable[Path]) -> Size:
                     os.close(above)
                 continue
             try:
-                levels.append((_open(names.pop(), above), []))
+                levels.append((_find(*names.pop(), above), []))
                 depth = max(depth, len(levels) - 2)
                 with os.scandir(levels[-1][0]) as entries:
                     for entry in entries:
                         files += 1
                         if entry.is_dir(follow_symlinks=False):
-                            levels[-1][1].append(entry.name)
+                            levels[-1][1].append((entry.name, entry.inode()))
                         with contextlib.suppress(OSError):
                             size += 512 * entry.stat(follow_symlinks=False).st_blocks
             except PermissionError:
                 closed += 1
+            except _Fleeing:
+                fleeing += 1
             except OSError:
                 pass
-    return Size(size, files, depth, closed)
+    return Size(size, files, depth, closed, fleeing)
 
 
 def remove(folder: Path) -> bool:
@@ -102,6 +110,31 @@ def _empty(name: str, top: int, moved: list[str]) -> None:
                 moved.append(new)
     finally:
         os.close(at)
+
+
+class _Fleeing(Exception):
+    """A folder has another name each time."""
+
+
+def _find(name: str, inode: int, above: int) -> int:
+    """Open a folder of the folder above, also if it has another name by now.
+
+    Raises:
+        FileNotFoundError: It was removed.
+        _Fleeing: It has another name each time.
+    """
+    for _ in range(LOOKS):
+        try:
+            return _open(name, above)
+        except FileNotFoundError:
+            if above < 0:
+                raise
+            with os.scandir(above) as entries:
+                names = [entry.name for entry in entries if entry.inode() == inode]
+            if not names:
+                raise
+            name = names[0]
+    raise _Fleeing
 
 
 def _open(name: str, above: int = -1, flags: int = os.O_RDONLY) -> int:

@@ -129,6 +129,26 @@ def test_processes_that_start_slowly_stay_within_the_limit(limit: int) -> None:
         assert 1 < max(most, len(program.monitor._processes())) <= limit
 
 
+def test_files_and_folders_get_other_names_and_no_other_place() -> None:
+    """Else code could always be where nobody measures now: it kept three times its limit (G3)."""
+    code = (
+        "import errno, os\n"
+        "os.chdir(os.environ['TMPDIR'])\n"
+        "for name in 'ab': os.mkdir(name)\n"
+        "os.mkdir('a/folder'); open('a/file', 'w').close()\n"
+        "def to(do, old, new):\n"
+        "    try: do(old, new)\n"
+        "    except OSError as error: return errno.errorcode[error.errno]\n"
+        "print(to(os.rename, 'a/folder', 'b/folder'))\n"
+        "print(to(os.rename, 'a/file', 'b/file'), to(os.link, 'a/file', 'b/file'))\n"
+        "print(to(os.rename, 'a/folder', 'a/other'), to(os.replace, 'a/file', 'a/other file'))\n"
+        "import shutil; print(os.path.basename(shutil.move('a/other file', 'b')))\n"
+    )
+    with Sandboxed([sys.executable, "-c", code], Rules(), {"PATH": os.defpath}) as program:
+        assert program.wait(60) == 0, program.output
+    assert program.output == "EXDEV\nEXDEV EXDEV\nNone None\nother file\n", "programs copy it instead"
+
+
 def test_locks_of_parts_of_files_are_limited() -> None:
     """1.5 million of them were 288 MB of the kernel's memory, which no process has."""
     code = (

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 WITHOUT_RIGHTS = """
 import sys
+import time
 from pathlib import Path
 from folkmoot.sandbox import kernel
 from folkmoot.sandbox.trees import remove
@@ -73,3 +75,18 @@ def test_a_tree_that_is_too_deep_is_measured_to_the_limit(
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     for path in tmp_path.iterdir():
         assert path.is_symlink() or not path.is_dir() or remove(path)
+
+
+def test_a_folder_that_is_renamed_all_the_time_is_counted_or_named(tmp_path: Path) -> None:
+    """G3: what had another name when it was opened was in no sum."""
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "file").write_bytes(bytes(1 << 20))
+    code = "import os\nat = 0\nwhile True:\n    os.rename(str(at), str(at + 1))\n    at += 1\n"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as fleeing:
+        try:
+            while (tmp_path / "0").exists():
+                time.sleep(0.001)
+            sizes = [size_of([tmp_path]) for _ in range(3000)]
+        finally:
+            fleeing.kill()
+    assert [size for size in sizes if size.size < 1 << 20 and not size.fleeing] == []
