@@ -46,6 +46,18 @@ def policy(
             min=1, metavar="SECONDS", help="Time for training and delivery. Default: the profile's."
         ),
     ] = None,
+    anchor_window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Time for the coordinator to anchor a round. Default: the profile's.",
+        ),
+    ] = None,
+    challenge_window: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="SECONDS", help="Time for proofs of fraud. Default: the profile's."),
+    ] = None,
     rule: Annotated[
         str,
         typer.Option(
@@ -66,6 +78,12 @@ def policy(
         typer.Option(
             min=1,
             help="Fewest contributors of a round; by default as few as the rule works with, at least 2.",
+        ),
+    ] = None,
+    max_contributors: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"Places of a round, each worth its share of the reward; by default {PLACES} or more."
         ),
     ] = None,
     reward: Annotated[
@@ -118,7 +136,7 @@ def policy(
     from folkmoot.chain.bonds import minting, policy_warning
     from folkmoot.privacy.settings import WARNING, PrivacySettings, floor_of
     from folkmoot.protocol.commitment import NO_BUNDLE
-    from folkmoot.runtime.units import format_amount, parse_amount, parse_bundle
+    from folkmoot.runtime.units import format_amount, format_duration, parse_amount, parse_bundle
 
     if out.exists() and not force:
         raise InputError(
@@ -144,6 +162,9 @@ def policy(
     suggested = replace(
         suggested,
         commit_window=window,
+        anchor_window=anchor_window or suggested.anchor_window,
+        challenge_window=challenge_window or suggested.challenge_window,
+        max_contributors=max_contributors or suggested.max_contributors,
         interval=window if suggested.interval else 0,
         retain_rounds=retain_rounds,
         bundle_hash=bytes.fromhex(parse_bundle(bundle or "")) or NO_BUNDLE,
@@ -152,12 +173,14 @@ def policy(
     document = policy_file.to_json(suggested)
     write_file(out, (json.dumps(document, indent=2) + "\n").encode())
     shown = {key: str(value) for key, value in document.items()}
+    shown |= {key: format_amount(int(document[key])) for key in ("minStake", "bond", "reward")}
+    shown |= {key: format_duration(int(document[key])) for key in document if key.endswith("Window")}
     share = format_amount(suggested.reward // suggested.max_contributors)
     emit(
         {"policy": document, "path": str(out), "warning": warning},
         pairs(shown),
         f"A round has {suggested.max_contributors} places, each worth {share} at most. Nobody is paid for an empty "
-        "one: set maxContributors in the file near the number of contributors that you expect.",
+        "one: give --max-contributors near the number of contributors that you expect.",
         f"Minted for the rounds of a day, whatever the coordinator does: {minting(suggested)}.",
         f"Written to {out}.",
     )
