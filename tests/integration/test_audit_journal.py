@@ -80,6 +80,7 @@ def remove_files(world: World, numbers: Sequence[int]) -> None:
                 world.folder.place(sha256).unlink(missing_ok=True)
 
 
+@pytest.mark.long
 def test_a_second_audit_recomputes_nothing_and_says_whose_word_it_is(history: World, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     first = audited(history, journal)
@@ -109,6 +110,7 @@ def test_an_audit_goes_on_after_the_last_line(history: World, tmp_path: Path, li
     assert len(journal.read_bytes().splitlines()) == ROUNDS + 1
 
 
+@pytest.mark.long
 def test_a_line_that_a_crash_left_unfinished_is_cut_off(history: World, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     whole, data = audited(history, journal), journal.read_bytes()

@@ -32,6 +32,7 @@ FORBIDDEN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_a_captured_vote_takes_no_stake_and_makes_no_token(tmp_path: Path) -> None:
     shown = Console(file=io.StringIO(), width=120)

@@ -200,6 +200,7 @@ def test_a_tip_below_the_minimum_of_the_node_rises_and_it_is_said(
     assert len(federation.chain.vault.unbondings(ada.address)) == len(before) + (limit == NO_CEILING)
 
 
+@pytest.mark.long
 def test_a_receipt_that_is_not_there_is_no_lost_nonce(federation: Federation, tmp_path: Path) -> None:
     """To forget the note then would do it twice."""
     ada = federation["ada"]

@@ -95,6 +95,7 @@ def play(
     until(lambda: here.world.chain.ledger.round(number).phase is Phase.ANCHORED, what="the anchor")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("cheat", "proof"),
     [("mean", "mean"), ("weights", "weight"), ("outer-step", "outer-step"), ("norm", "update")],

@@ -59,6 +59,7 @@ def ended(here: Running) -> bool:
     return run.state == "done"
 
 
+@pytest.mark.long
 def test_no_jump_of_this_machines_clock_ends_a_round_or_a_run(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,6 +79,7 @@ def test_no_jump_of_this_machines_clock_ends_a_round_or_a_run(
         assert audit([world.anvil.url], world.deployment, store).recomputed == 2
 
 
+@pytest.mark.long
 def test_a_chain_whose_clock_leaps_beyond_an_open_round_cancels_that_one_only(
     world: factories.Federation, tmp_path: Path
 ) -> None:

@@ -261,6 +261,7 @@ class Tiny:
         return HeldOutPredictions(self.labels, self._guess(model.state_dict()))
 
 
+@pytest.mark.long
 def test_an_evaluator_measures_a_round_that_waits_already_and_those_that_come(here: Running) -> None:
     here.api.start_run(2, 2, here.world.coordinator, here.domain)
     probing(here, 1)
@@ -376,6 +377,7 @@ class Numbers(Tiny):
         return HeldOutPredictions(targets=self.targets, predictions=found, groups=self.groups)
 
 
+@pytest.mark.long
 def test_a_regression_passes_with_honest_noise_and_is_withheld_with_an_attackers_update(
     here: Running,
 ) -> None:

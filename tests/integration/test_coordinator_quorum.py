@@ -32,6 +32,7 @@ def proxies(anvil: Anvil) -> Iterator[list[RpcProxy]]:
         yield [stack.enter_context(RpcProxy(anvil.url)) for _ in range(3)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "lies",
     [

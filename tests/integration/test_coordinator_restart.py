@@ -40,6 +40,7 @@ def row(home: Path, purpose: str) -> tuple[str, bytes, str] | None:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_killed_at_every_step_the_outcome_is_the_same(anvil: Anvil, tmp_path: Path) -> None:
     world = federation(anvil)

@@ -106,6 +106,7 @@ def _events(here: Running) -> list[Event]:
     return found
 
 
+@pytest.mark.long
 def test_own_transactions_count_and_an_undelivered_file_has_no_weight(
     here: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,6 +188,7 @@ def test_contributor_that_unbonds_does_not_spoil_the_batch(here: Running) -> Non
     assert cleo["reason"] == "stake-too-low"
 
 
+@pytest.mark.long
 def test_run_fails_after_too_many_cancelled_rounds(here: Running) -> None:
     start(here, 2, 1)
     for number in (1, 2, 3):

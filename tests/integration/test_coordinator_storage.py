@@ -47,6 +47,7 @@ def start(here: Running, rounds: int, expect: int) -> None:
     here.api.start_run(rounds, expect, here.world.coordinator, here.domain)
 
 
+@pytest.mark.long
 def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
     world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_store_that_is_away_when_a_round_should_open_ends_no_run(
     assert not away
 
 
+@pytest.mark.long
 def test_a_run_waits_for_a_base_that_is_damaged_and_goes_on_when_it_is_repaired(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -83,6 +85,7 @@ def test_a_run_waits_for_a_base_that_is_damaged_and_goes_on_when_it_is_repaired(
         open_round(here.api, 1)
 
 
+@pytest.mark.long
 def test_round_in_a_bucket_survives_its_absence(
     world: factories.Federation, anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,6 +188,7 @@ def test_truncated_and_lost_files_are_named_and_come_back_from_a_mirror(
     assert store.by_keccak(view["artifactsHash"][2:]) == view["artifacts"]
 
 
+@pytest.mark.long
 def test_round_on_postgresql_survives_a_restart_of_the_server(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -225,6 +229,7 @@ def test_round_on_postgresql_survives_a_restart_of_the_server(
             assert kinds.count("round-anchored") == kinds.count("rewards-settled") == 1
 
 
+@pytest.mark.long
 def test_a_coordinator_that_lost_the_database_unawares_writes_nothing_and_ends(
     world: factories.Federation, tmp_path: Path
 ) -> None:

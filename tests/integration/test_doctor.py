@@ -533,6 +533,7 @@ def test_whoever_has_all_that_it_takes_may_join(join: Callable[..., tuple[int, T
     assert f"{MANIFEST.elements:,} parameters" in found["your model"]["text"]
 
 
+@pytest.mark.long
 def test_what_a_contributor_lacks_is_told(
     join: Callable[..., tuple[int, Told]], here: Running, tmp_path: Path, keystore: Callable[[str], Path]
 ) -> None:
@@ -562,6 +563,7 @@ def test_what_a_contributor_lacks_is_told(
     }
 
 
+@pytest.mark.long
 def test_the_folder_of_another_node_is_told(
     join: Callable[..., tuple[int, Told]], here: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

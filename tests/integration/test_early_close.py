@@ -129,6 +129,7 @@ def test_a_round_stays_open_while_an_enrolled_account_is_missing(patient: Runnin
     assert check(patient) == 1
 
 
+@pytest.mark.long
 def test_an_absent_account_slows_three_rounds_and_no_more(
     patient: Running, capsys: pytest.CaptureFixture[str]
 ) -> None:

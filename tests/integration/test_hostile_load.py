@@ -168,6 +168,7 @@ def ended(connection: socket.socket) -> bytes:
     return said
 
 
+@pytest.mark.long
 def test_two_hundred_slow_connections_keep_nobody_from_being_served(server: Server) -> None:
     began = time.monotonic()
     with dripping(server, 200, ["127.0.0.1", "127.0.0.3", "127.0.0.4", "127.0.0.5"]) as held:
@@ -182,6 +183,7 @@ def test_two_hundred_slow_connections_keep_nobody_from_being_served(server: Serv
     assert sum(one == b"" for one in said) == 200 - refused, "and all the others were cut off"
 
 
+@pytest.mark.long
 def test_one_address_has_so_many_connections(server: Server) -> None:
     with dripping(server, 80, ["127.0.0.1"]) as held:
         said = [ended(one) for one in held]
@@ -267,6 +269,7 @@ def test_upload_is_refused_before_its_body_is_sent(
     assert code in answer, answer
 
 
+@pytest.mark.long
 def test_slow_body_is_cut_off(server: Server) -> None:
     signed = server.update("emil")
     began = time.monotonic()
@@ -311,6 +314,7 @@ def domain_of(server: Server) -> Domain:
     return Domain(server.world.deployment.chain_id, server.world.deployment.ledger)
 
 
+@pytest.mark.long
 def test_strangers_leave_nothing_in_the_list_of_refusals(server: Server) -> None:
     with From(server.process.url, "127.0.0.7") as api:
         stranger = server.update("outsider")
@@ -347,6 +351,7 @@ def test_one_client_has_so_many_event_streams(server: Server) -> None:
         until(again, what="a place for another stream")
 
 
+@pytest.mark.long
 def test_reader_that_takes_nothing_is_cut_off(server: Server) -> None:
     report = json.dumps({"filler": "x" * 12 * MIB}).encode()
     with From(server.process.url, HONEST) as api:
@@ -386,6 +391,7 @@ def test_answer_arrives_although_the_client_says_more(server: Server) -> None:
     assert b"head-too-large" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("piece", "pause"), [(100_000, 0.01), (1, 0.1)], ids=["much", "long"])
 def test_who_says_more_and_more_is_read_on_for_a_while_only(server: Server, piece: int, pause: float) -> None:
     def say_on(connection: socket.socket) -> None:

@@ -72,6 +72,7 @@ def play(player: Player, mode: str, found: list[Played]) -> None:
     found.append(player.send())
 
 
+@pytest.mark.long
 def test_a_round_carries_at_most_half_a_byte_a_parameter_each_way_at_width_4(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_round_carries_at_most_half_a_byte_a_parameter_each_way_at_width_4(
                 assert size // 4 <= counted["up"] <= size // 2 + FEW, mode
 
 
+@pytest.mark.long
 def test_torch_carries_the_bytes_of_its_algorithms() -> None:
     """Of two workers. An all-reduce in float32 carries 4 bytes a parameter each way, FSDP gathers twice besides."""
     command = [sys.executable, "-m", "benchmarks.links.peers"]
@@ -205,6 +207,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     losses._warm.cache_clear()
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short")
 def test_all_learn_from_the_same_start() -> None:
     try:

@@ -131,6 +131,7 @@ def test_why_a_run_waits_is_said_everywhere_and_it_can_be_ended(slow: Running) -
     open_round(slow.api, 2)
 
 
+@pytest.mark.long
 def test_train_goes_on_with_a_run_that_waits(slow: Running, tmp_path: Path) -> None:
     run = wait_begins(slow)
     home = slow.coordinator.settings.home
@@ -180,6 +181,7 @@ def training(home: Path, url: str, tmp_path: Path, *more: str) -> Iterator[Follo
             process.wait()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_a_killed_coordinator_goes_on_with_the_pause(world: factories.Federation, tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -234,6 +236,7 @@ def test_after_an_outage_the_run_goes_on_to_its_end(swift: Running) -> None:
     assert [event["cancelled"] for event in events(here.api, "run-waiting")] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.long
 def test_it_fails_when_the_patience_is_over_and_says_for_how_long_it_was_tried(swift: Running) -> None:
     here = swift
     run = here.api.start_run(1, 2, here.world.coordinator, here.domain, patience=3)

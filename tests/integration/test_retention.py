@@ -139,6 +139,7 @@ def test_an_audit_counts_rounds_apart_whose_updates_were_deleted_by_rule(world: 
     )
 
 
+@pytest.mark.long
 def test_one_missing_update_is_enough_and_those_that_are_there_are_checked(world: World) -> None:
     gone, there = updates_of(world, 1)
     delete(world.folder, [gone])
@@ -148,6 +149,7 @@ def test_one_missing_update_is_enough_and_those_that_are_there_are_checked(world
         audited(world)
 
 
+@pytest.mark.long
 def test_a_file_that_is_missing_before_its_time_is_a_failure(world: World) -> None:
     delete(world.folder, updates_of(world, EXPIRED[-1] + 1)[:1])
     with pytest.raises(AuditFailure) as caught:
@@ -155,6 +157,7 @@ def test_a_file_that_is_missing_before_its_time_is_a_failure(world: World) -> No
     assert caught.value.details["round"] == EXPIRED[-1] + 1
 
 
+@pytest.mark.long
 def test_no_file_may_be_missing_while_a_fault_can_be_proven(young: World) -> None:
     delete(young.folder, updates_of(young, 1)[:1])
     with pytest.raises(AuditFailure) as caught:
@@ -162,6 +165,7 @@ def test_no_file_may_be_missing_while_a_fault_can_be_proven(young: World) -> Non
     assert caught.value.details["round"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["mean", "state", "verdicts"])
 def test_the_other_files_of_an_expired_round_must_be_there(world: World, what: str) -> None:
     delete(world.folder, updates_of(world, KEPT))
@@ -173,6 +177,7 @@ def test_the_other_files_of_an_expired_round_must_be_there(world: World, what: s
     assert caught.value.details["round"] == KEPT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("from_round", [1, 7])
 def test_an_audit_does_not_need_spare_states(world: World, from_round: int) -> None:
     delete(world.folder, states_of(world, *SPARE))
@@ -182,6 +187,7 @@ def test_an_audit_does_not_need_spare_states(world: World, from_round: int) -> N
     assert list(found.expired) == EXPIRED[from_round - 1 :]
 
 
+@pytest.mark.long
 def test_an_audit_that_goes_on_after_a_spare_state_rebuilds_it(young: World, tmp_path: Path) -> None:
     journal = tmp_path / "journal"
     audited(young, journal=journal)
@@ -192,6 +198,7 @@ def test_an_audit_that_goes_on_after_a_spare_state_rebuilds_it(young: World, tmp
     assert (len(found.journal.kept), found.recomputed) == (6, ROUNDS)
 
 
+@pytest.mark.long
 def test_a_state_that_is_missing_before_its_time_is_a_failure(young: World) -> None:
     delete(young.folder, states_of(young, SPARE[-1] + 1))
     with pytest.raises(AuditFailure) as caught:
@@ -199,6 +206,7 @@ def test_a_state_that_is_missing_before_its_time_is_a_failure(young: World) -> N
     assert caught.value.details["round"] == SPARE[-1] + 1
 
 
+@pytest.mark.long
 def test_a_spare_state_that_cannot_be_rebuilt_is_a_failure_that_names_the_mean(young: World) -> None:
     delete(young.folder, states_of(young, *SPARE))
     outcome = young.rounds[5].outcome
@@ -209,6 +217,7 @@ def test_a_spare_state_that_cannot_be_rebuilt_is_a_failure_that_names_the_mean(y
     assert caught.value.details["round"] == 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [0, 6, KEPT])
 def test_the_model_of_an_old_version_is_the_same_without_its_state(young: World, number: int) -> None:
     expected = young.states[number].to_safetensors(MANIFEST, number, files=carried.files)
@@ -218,6 +227,7 @@ def test_the_model_of_an_old_version_is_the_same_without_its_state(young: World,
     assert (b"".join(made.chunks()), made.final) == (expected, True)
 
 
+@pytest.mark.long
 def test_a_journal_keeps_why_a_round_was_not_recomputed(world: World, tmp_path: Path) -> None:
     delete(world.folder, updates_of(world, *EXPIRED))
     first = audited(world, journal=tmp_path / "journal")
@@ -239,6 +249,7 @@ def attested(world: World, folder: Path, name: str) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_contributor_reads_what_it_published_without_spare_states(young: World) -> None:
     ada, source = factories.account("ada").address, FolderSource(young.folder.path)
     with Rpc(young.federation.anvil.url) as rpc:
@@ -250,6 +261,7 @@ def test_a_contributor_reads_what_it_published_without_spare_states(young: World
         assert np.array_equal(one.base, other.base)
 
 
+@pytest.mark.long
 def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> None:
     attested(world, tmp_path / "known", "ada")
     delete(world.folder, updates_of(world, 1))
@@ -263,6 +275,7 @@ def test_an_attestation_outlives_the_updates(world: World, tmp_path: Path) -> No
     assert f"{ben} attests that it recomputed round 2" in rows(found)["expired"]
 
 
+@pytest.mark.long
 def test_the_command_signs_and_reads_attestations(
     world: World,
     tmp_path: Path,
@@ -289,6 +302,7 @@ def test_the_command_signs_and_reads_attestations(
     assert json.loads(capsys.readouterr().out)["error"]["code"] == "invalid-attestation"
 
 
+@pytest.mark.long
 def test_an_attestation_of_another_anchor_does_not_count(world: World, tmp_path: Path) -> None:
     attested(world, tmp_path / "known", "ada")
     delete(world.folder, updates_of(world, *EXPIRED))
@@ -299,6 +313,7 @@ def test_an_attestation_of_another_anchor_does_not_count(world: World, tmp_path:
     assert any("recomputed another anchor of round 1" in note for note in found.notes)
 
 
+@pytest.mark.long
 def test_attestations_of_another_ledger_or_none_are_refused(world: World, tmp_path: Path) -> None:
     deployment = world.federation.deployment
     with pytest.raises(InputError, match="no file that ends with"):
@@ -409,6 +424,7 @@ def test_a_coordinator_deletes_expired_updates_and_nothing_else(young: World, tm
         assert summary.models >= ROUNDS
 
 
+@pytest.mark.long
 def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_path: Path) -> None:
     """The rows are those of a coordinator that deleted a state before the chain lost final rounds above it."""
     settings, number = home_of(young, tmp_path / "home"), SPARE[-1] + 1
@@ -424,6 +440,7 @@ def test_a_state_that_a_reorg_makes_needed_again_is_rebuilt(young: World, tmp_pa
         assert State.from_bytes(here.api.files.read(name), MANIFEST).sha256() == name
 
 
+@pytest.mark.long
 def test_a_kept_state_that_no_mirror_has_is_rebuilt(young: World, tmp_path: Path) -> None:
     settings = home_of(young, tmp_path / "home")
     missing, damaged = states_of(young, KEPT, ROUNDS)
@@ -450,6 +467,7 @@ class ByRound(Deletion):
         )
 
 
+@pytest.mark.long
 def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_path: Path) -> None:
     settings = home_of(young, tmp_path / "home")
     shared, lone = updates_of(young, 1)
@@ -461,6 +479,7 @@ def test_a_file_stays_while_any_round_that_lists_it_is_kept(young: World, tmp_pa
         assert in_store(settings, [shared, lone]) == [shared]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("altered", ["artifacts", "every row that names it", "kind", "rounds", "wishes"])
 def test_no_row_deletes_a_file_that_the_chain_keeps(altered: str, world: World, tmp_path: Path) -> None:
     settings = home_of(world, tmp_path / "home")
@@ -501,6 +520,7 @@ def test_no_row_deletes_a_file_that_the_chain_keeps(altered: str, world: World, 
         assert before == {path.name for path in settings.store_folder.glob("??/*")}
 
 
+@pytest.mark.long
 def test_a_coordinator_that_is_restored_later_does_not_need_what_was_deleted(
     world: World, tmp_path: Path
 ) -> None:
@@ -556,6 +576,7 @@ def wish_of(world: World, name: str, last_round: int) -> DeletionWish:
     return wish.signed(account, Domain(deployment.chain_id, deployment.ledger))
 
 
+@pytest.mark.long
 def test_a_free_update_that_its_contributor_wants_gone_may_be_missing(world: World) -> None:
     (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", FREE[0])]))
     delete(world.folder, updates_of(world, FREE[0])[:1])
@@ -579,6 +600,7 @@ def test_a_free_update_that_its_contributor_wants_gone_may_be_missing(world: Wor
         audited(world)
 
 
+@pytest.mark.long
 def test_a_wish_frees_no_file_before_nothing_can_need_it(world: World) -> None:
     (world.folder.path / WISHES).write_bytes(to_file([wish_of(world, "ada", ROUNDS)]))
     delete(world.folder, updates_of(world, ROUNDS - WINDOW + 1)[:1])
@@ -587,6 +609,7 @@ def test_a_wish_frees_no_file_before_nothing_can_need_it(world: World) -> None:
     assert caught.value.details["round"] == ROUNDS - WINDOW + 1
 
 
+@pytest.mark.long
 def test_a_wish_is_kept_obeyed_and_handed_on(
     young: World,
     tmp_path: Path,
@@ -667,6 +690,7 @@ def operator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     return Mortal(tmp_path, capsys, monkeypatch)
 
 
+@pytest.mark.long
 def test_a_mirror_obeys_once_no_reorganisation_changes_it_and_may_be_killed(
     young: World, operator: Mortal
 ) -> None:
@@ -714,6 +738,7 @@ def related(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world.federation.chain.close()
 
 
+@pytest.mark.long
 def test_rounds_whose_rule_compares_with_deleted_updates_are_not_recomputed(related: World) -> None:
     """Of 12 rounds 9 keep their files. The window of 8 leaves 2 that can be recomputed (docs/protocol.md 12.1)."""
     delete(related.folder, updates_of(related, *OF_RELATED) + states_of(related, 1, 2, 3))

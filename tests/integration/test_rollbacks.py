@@ -152,6 +152,7 @@ def require_hidden(here: Running, number: int) -> None:
         assert answer.json()["code"] == "artifact-embargoed"
 
 
+@pytest.mark.long
 def test_d3_a_chain_that_went_back_is_followed_and_the_lost_round_is_made_again(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -194,6 +195,7 @@ def test_d3_a_chain_that_went_back_is_followed_and_the_lost_round_is_made_again(
         assert audit([world.anvil.url], world.deployment, store).recomputed == 3
 
 
+@pytest.mark.long
 def test_d3_a_round_whose_opening_is_lost_is_opened_again_with_the_updates_that_it_had(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_d3_a_round_whose_opening_is_lost_is_opened_again_with_the_updates_that_
         assert states == {"confirmed"}
 
 
+@pytest.mark.long
 def test_d3_an_anvil_that_is_killed_comes_back_with_an_older_state(
     world: factories.Federation, anvil: Anvil, tmp_path: Path
 ) -> None:
@@ -257,6 +260,7 @@ def kill(anvil: Anvil) -> None:
     anvil.stop()
 
 
+@pytest.mark.long
 def test_d3_a_chain_without_the_contracts_is_told_and_forgiven(
     world: factories.Federation, anvil: Anvil, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -289,6 +293,7 @@ def test_d3_a_chain_without_the_contracts_is_told_and_forgiven(
         require_agreement(here.api, world)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_d3_a_coordinator_that_is_killed_while_it_goes_back_goes_back_again(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
@@ -326,6 +331,7 @@ def test_d3_a_coordinator_that_is_killed_while_it_goes_back_goes_back_again(
         process.kill()
 
 
+@pytest.mark.long
 def test_d3_a_round_that_was_settled_waits_again_for_its_final_word(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -352,6 +358,7 @@ def test_d3_a_round_that_was_settled_waits_again_for_its_final_word(
         assert (run.state, run.completed) == ("done", 1), "nothing of the run was lost"
 
 
+@pytest.mark.long
 def test_d3_a_round_with_another_anchor_is_written_anew_from_its_files(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -386,6 +393,7 @@ def test_d3_a_round_with_another_anchor_is_written_anew_from_its_files(
         assert settled(here.api, 2)["base"] == 1
 
 
+@pytest.mark.long
 def test_d3_votes_policies_and_versions_that_are_lost_are_no_longer_told(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -430,6 +438,7 @@ def test_d3_votes_policies_and_versions_that_are_lost_are_no_longer_told(
         require_agreement(here.api, world)
 
 
+@pytest.mark.long
 def test_d3_a_mirror_and_a_watcher_follow_a_chain_that_lost_more_than_they_read_again(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -455,6 +464,7 @@ def test_d3_a_mirror_and_a_watcher_follow_a_chain_that_lost_more_than_they_read_
     past.close()
 
 
+@pytest.mark.long
 def test_a_file_of_a_round_that_the_chain_still_has_keeps_nobody_from_going_back(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -492,6 +502,7 @@ def patient(anvil: Anvil) -> Iterator[factories.Federation]:
     made.chain.close()
 
 
+@pytest.mark.long
 def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
     patient: factories.Federation, tmp_path: Path
 ) -> None:
@@ -544,6 +555,7 @@ def test_a_transaction_that_stays_pending_is_replaced_before_the_way_back(
         require_agreement(here.api, world)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", ["_outbox.tick", "_index", "_engine.tick", "_look_back"])
 def test_a_defect_of_any_step_makes_health_red_and_says_what_to_do(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str
@@ -590,6 +602,7 @@ def test_a_defect_of_any_step_makes_health_red_and_says_what_to_do(
         until(lambda: healthy(here.api.url), what="green health")
 
 
+@pytest.mark.long
 def test_a_round_that_nodes_have_signed_for_before_is_cancelled_early_and_does_not_end_the_run(
     world: factories.Federation, tmp_path: Path
 ) -> None:

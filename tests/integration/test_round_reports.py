@@ -241,6 +241,7 @@ def test_the_reporter_hands_in_what_the_relay_logs(here: Running) -> None:
     assert said == []
 
 
+@pytest.mark.long
 def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
     """Strangers may come as thousands of nodes that fail: who answered is in the report all the same."""
     start(here, 1, 3)
@@ -260,6 +261,7 @@ def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
     assert [one["node"] for one in report["nodes"] if one["state"] == "answered"] == ["12000"]
 
 
+@pytest.mark.long
 def test_a_reporter_with_an_older_deadline_catches_up(here: Running) -> None:
     """Another `train`, on a machine whose clock is ahead, reported before."""
     start(here, 1, 3)

@@ -156,6 +156,7 @@ def test_d2_a_wrong_link_hands_out_nothing_and_is_mended(served: Served) -> None
     served.await_event("artifact-repaired", view["artifacts"], 3)
 
 
+@pytest.mark.long
 def test_d2_a_damaged_file_comes_back_from_a_mirror_by_itself(
     world: factories.Federation, tmp_path: Path
 ) -> None:
@@ -289,6 +290,7 @@ def hand_out_another_model(served: Served) -> str:
     return right
 
 
+@pytest.mark.long
 def test_d2_audit_why_and_download_name_a_coordinator_that_hands_out_another_model(
     served: Served, folkmoot: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -351,6 +353,7 @@ NAMED = {
 }
 
 
+@pytest.mark.long
 def test_d4_a_running_coordinator_tells_of_altered_rows_and_repair_puts_them_right(
     world: factories.Federation, tmp_path: Path, folkmoot: Callable[..., dict[str, Any]]
 ) -> None:

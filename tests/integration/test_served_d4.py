@@ -154,6 +154,8 @@ ALTERATIONS = {
         ("artifacts model of round 1", "sha256"),
     ),
 }
+ORDINARY = {"weights of an anchor", "reward in an event", "header of a round as text", "update that is gone"}
+"""One of each kind; the others are long tests."""
 """What is altered, by SQL, and what the doctor names: the row, and the column."""
 
 
@@ -173,7 +175,10 @@ def diagnose(home: Path, url: str, capsys: pytest.CaptureFixture[str]) -> dict[s
     return {line["check"]: line for line in lines}
 
 
-@pytest.mark.parametrize("what", ALTERATIONS)
+@pytest.mark.parametrize(
+    "what",
+    [pytest.param(what, marks=() if what in ORDINARY else pytest.mark.long) for what in ALTERATIONS],
+)
 def test_d4_an_altered_row_is_named_and_put_right(
     what: str, origin: Running, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

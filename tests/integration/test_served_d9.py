@@ -144,6 +144,7 @@ def test_d9_the_documentation_loads_nothing(here: Running) -> None:
         assert text in page.text
 
 
+@pytest.mark.long
 def test_d9_a_commitment_without_a_file_shuts_nobody_out(world: factories.Federation, tmp_path: Path) -> None:
     with running(tmp_path / "home", world) as here:
         here.api.start_run(1, 2, world.coordinator, here.domain)

@@ -62,6 +62,7 @@ def signer_run(
     return run
 
 
+@pytest.mark.long
 def test_a_signer_that_is_killed_before_its_signature_leaves_signs_no_second_commitment(
     here: Running, world: factories.Federation, tmp_path: Path, signer_run: Callable[..., Any]
 ) -> None:

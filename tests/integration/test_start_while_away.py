@@ -87,6 +87,7 @@ def test_it_waits_and_says_so_and_then_it_works(world: factories.Federation, tmp
             assert here.process.poll() is None
 
 
+@pytest.mark.long
 def test_it_can_be_stopped_while_it_waits(world: factories.Federation, tmp_path: Path) -> None:
     with RpcProxy(world.anvil.url) as proxy:
         proxy.become(Trouble.AWAY)
@@ -96,6 +97,7 @@ def test_it_can_be_stopped_while_it_waits(world: factories.Federation, tmp_path:
             assert here.process.wait(15) == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["at once", "after a wait"])
 def test_the_wrong_chain_ends_it(world: factories.Federation, tmp_path: Path, when: str) -> None:
     with RpcProxy(world.anvil.url) as proxy:
@@ -120,6 +122,7 @@ def waits(here: Started) -> None:
     assert here.process.poll() is None
 
 
+@pytest.mark.long
 def test_its_database_is_waited_for(world: factories.Federation, tmp_path: Path) -> None:
     with postgres.postgres() as server:
         settings = make_home(tmp_path / "home", world, database_url=server.url)
@@ -145,6 +148,7 @@ def with_bucket(home: Path, world: factories.Federation, endpoint: str) -> Setti
     return make_home(home, world, **place)
 
 
+@pytest.mark.long
 def test_its_bucket_is_waited_for(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +165,7 @@ def test_its_bucket_is_waited_for(
         line.close()
 
 
+@pytest.mark.long
 def test_a_bucket_that_is_not_there_ends_it(
     world: factories.Federation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

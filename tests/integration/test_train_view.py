@@ -149,6 +149,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 
+@pytest.mark.long
 def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
     first = next_round(here)
     process = subprocess.Popen(
@@ -170,6 +171,7 @@ def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
     assert said.endswith(f"{ROUNDS} of {ROUNDS} rounds are done.\n")
 
 
+@pytest.mark.long
 def test_programs_get_what_they_got(here: Running, tmp_path: Path) -> None:
     first = next_round(here)
     process = subprocess.Popen(command(here, "--json"), stdout=subprocess.PIPE, env=environment(tmp_path))

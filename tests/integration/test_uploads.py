@@ -250,6 +250,7 @@ def test_files_travel_coded_to_whom_takes_that(here: Running, ready: tuple[Round
         assert http.head(place).headers["content-length"] == str(len(state))
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_killed_on_both_sides_an_upload_goes_on(anvil: Anvil, tmp_path: Path) -> None:
     world = federation(anvil)

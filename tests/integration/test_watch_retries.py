@@ -79,6 +79,7 @@ def test_a_contributor_whose_update_no_mirror_has_is_blamed_no_longer_than_it_ca
     assert Watched(world, tmp_path / "watch").look() == 0  # remembered
 
 
+@pytest.mark.long
 def test_a_contributor_is_blamed_when_its_update_is_back(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_a_contributor_is_blamed_when_its_update_is_back(
     assert given_up(seen, "blame") == []
 
 
+@pytest.mark.long
 def test_a_replay_is_tried_after_its_round_is_final_and_then_no_more(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_replay_is_tried_after_its_round_is_final_and_then_no_more(
     assert len(seen.lines) == said
 
 
+@pytest.mark.long
 def test_a_replay_is_proven_after_its_round_is_final(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +141,7 @@ class Copies(FolderSource):
         self.discarded.add(sha256)
 
 
+@pytest.mark.long
 def test_a_round_that_became_final_unchecked_is_told(world: World, tmp_path: Path) -> None:
     number = world.play(NAMES, lies.lie_withheld)
     outcome = world.rounds[number].outcome
@@ -160,6 +164,7 @@ def test_a_round_that_became_final_unchecked_is_told(world: World, tmp_path: Pat
     assert updates <= copies.discarded
 
 
+@pytest.mark.long
 def test_a_challenge_that_was_not_made_until_the_round_was_final_is_told(
     world: World, tmp_path: Path
 ) -> None:
@@ -173,6 +178,7 @@ def test_a_challenge_that_was_not_made_until_the_round_was_final_is_told(
     assert "It costs more than it wins." in dear.said("given-up")[0]["text"]
 
 
+@pytest.mark.long
 def test_a_challenge_that_somebody_else_made_is_not_given_up(world: World, tmp_path: Path) -> None:
     world.play(NAMES, lies.lie_mean)
     dear = Watched(world, tmp_path / "dear", token_value=1e-9)
@@ -183,6 +189,7 @@ def test_a_challenge_that_somebody_else_made_is_not_given_up(world: World, tmp_p
     assert dear.said("given-up") == []
 
 
+@pytest.mark.long
 def test_a_dispute_is_tried_until_none_can_be_opened(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +227,7 @@ def test_files_are_demanded_no_later_than_they_can_be(
     assert len(seen.said("demand-failed")) == failed
 
 
+@pytest.mark.long
 def test_a_deposit_that_can_not_be_had_back_is_left_to_the_command(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,6 +249,7 @@ def test_a_mirror_and_the_chain_need_no_coordinator(ask: Ask) -> None:
     assert found["refused"] == []
 
 
+@pytest.mark.long
 def test_a_mirror_that_lies_is_found_out(ask: Ask, tmp_path: Path) -> None:
     mirror = tmp_path / "mirror"
     shutil.copytree(ask.here.coordinator.storage.store.location, mirror)

@@ -501,6 +501,7 @@ def test_every_mutation_of_the_library_fails_the_vectors(mutations: list[dict[st
     } == {}
 
 
+@pytest.mark.long
 def test_a_case_that_fails_is_noticed() -> None:
     result = run("vector_mutations.py", "--only", "outer step: theta + ...")
     assert result.returncode == 0, result.stdout

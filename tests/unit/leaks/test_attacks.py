@@ -99,6 +99,7 @@ def test_an_update_of_zeros_tells_nothing() -> None:
     assert not membership.scores(learner, [(learner.start(), zeros)], data).any()
 
 
+@pytest.mark.long
 def test_the_strong_adversary_reaches_the_limit_and_does_not_pass_it() -> None:
     """Eight rounds of a Gaussian mechanism. One record changes less than the codec rounds."""
     noise = 3.0

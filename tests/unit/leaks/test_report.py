@@ -33,6 +33,7 @@ def studied() -> Study:
     return study(task, [Setting("as it is", task.training)], PLAN)
 
 
+@pytest.mark.long
 def test_a_study_finds_what_is_known(studied: Study) -> None:
     (found,) = studied.findings
     assert studied.records == (40, 40)
@@ -163,6 +164,7 @@ def test_a_report_compares_with_privacy() -> None:
     assert contents == pytest.approx([0.991, 0.845, 0.648], abs=0.001)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)  # 13 seconds of a processor
 def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     task = Blobs()
@@ -182,6 +184,7 @@ def test_with_privacy_the_attacks_stay_below_the_limit() -> None:
     assert f"more than {page.percent(one.setting.limit.content.auc)} about what it says" in text
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)  # 15 seconds of a processor
 def test_what_a_known_record_says_is_found_above_the_limit_for_its_presence() -> None:
     """H1 of the privacy review: the two labels of a two-class head have opposite gradients."""

@@ -36,6 +36,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["linear regression", "logistic regression", "MLP, AdamW", "embedding, SGD"])
 def test_steady_training_is_as_in_floats(name: str) -> None:
     subject = SUBJECTS[name]
