@@ -12,6 +12,7 @@ failure. More than 20 failures are no accident: then there is no second run. A s
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,7 @@ def note(cache: Path, report: Path, arguments: Sequence[str], seconds: float) ->
 def main(arguments: Sequence[str]) -> int:
     """Run the tests, and those that failed once more."""
     name, *rest = arguments
+    signal.signal(signal.SIGINT, lambda *_: None)  # pytest gets it too, and ends what the tests have started
     cache, began = Path(".pytest_cache", name).absolute(), time.monotonic()
     first, second = cache / "first.xml", cache / "second.xml"
     status, report = pytest(cache, first, rest), first

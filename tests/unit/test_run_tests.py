@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -76,3 +79,23 @@ def test_the_parts_of_a_long_run_are_the_whole() -> None:
 def test_a_part_that_there_is_not_is_refused(shard: str) -> None:
     with pytest.raises(pytest.UsageError, match="such as 2/6"):
         _part(shard, {})
+
+
+def test_ctrl_c_lets_the_tests_clean_up(tmp_path: Path) -> None:
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    (tmp_path / "test_it.py").write_text(
+        "import time\nfrom pathlib import Path\nimport pytest\n"
+        "@pytest.fixture\ndef server():\n    yield\n    time.sleep(1)\n    Path('stopped').touch()\n"
+        "def test_it(server):\n    Path('began').touch()\n    time.sleep(60)\n"
+    )
+    command = (sys.executable, str(PROGRAM), "it", "-n", "0", "test_it.py")
+    with subprocess.Popen(
+        command, cwd=tmp_path, start_new_session=True, stdout=subprocess.DEVNULL
+    ) as running:
+        end = time.monotonic() + 60
+        while not (tmp_path / "began").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        os.killpg(running.pid, signal.SIGINT)
+        assert running.wait(30) == 2, "pytest's status for an interrupt"
+    assert (tmp_path / "stopped").exists()
