@@ -105,7 +105,7 @@ test-python: install
 test-uncovered: install
 	@$(TESTS) uncovered -n $(WORKERS) $(SHARED) $(QUICK) $(COVERED_TESTS:%=--ignore=%) $(ARGS)
 
-test-stories: install ## Fifteen stories from start to end, with real Flower, chains, databases
+test-stories: install ## Stories from start to end, with real Flower, chains, databases
 	@$(TESTS) stories -n $(MORE_WORKERS) $(SHARED) -m story $(ARGS)
 
 test-properties: install ## The property tests, with new random examples each time

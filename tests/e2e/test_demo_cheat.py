@@ -67,7 +67,7 @@ def test_a_lie_is_proven_by_the_watcher_alone_and_the_next_round_is_honest(
 
 
 @pytest.mark.timeout(400)
-@pytest.mark.story
+@pytest.mark.long
 def test_a_bent_pay_is_disputed_named_by_an_audit_and_voted_on(tmp_path: Path) -> None:
     summary, told = tell("pay", tmp_path / "demo")
     assert summary["round"] == 2

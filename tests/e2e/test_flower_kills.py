@@ -102,7 +102,6 @@ def moot(tmp_path: Path) -> Iterator[Mortal]:
         yield federation
 
 
-@pytest.mark.story
 def test_a_run_goes_through_the_death_of_each_process_and_nobody_does_anything(moot: Mortal) -> None:
     api = CoordinatorApi(moot.api_url)
     deaths: list[str] = []
