@@ -52,7 +52,8 @@ def keep(body: Callable[[], object]) -> NoReturn:
             os._exit(status)
 
     def end(number: int, frame: FrameType | None) -> None:
-        os.kill(first, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # It has ended, and what it left behind is ended now.
+            os.kill(first, signal.SIGKILL)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

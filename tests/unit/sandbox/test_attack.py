@@ -229,6 +229,25 @@ def test_an_allowed_address_and_socket_are_reached(
             assert ("reached" in program.output) is (expected == 0)
 
 
+def test_a_reaper_that_is_ended_after_its_first_process_ends_the_others() -> None:
+    """The signal found no process to end: the exception left the reaper, and with it the loop that ends the others."""
+    code = (
+        "import os, signal\n"
+        "from folkmoot.sandbox import process\n"
+        "def tree(root, seen=[]):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    seen.append(root)\n"
+        "    return [root] * (1 if len(seen) > 2 else 2)\n"
+        "process.tree_of, end = tree, os.kill\n"
+        "os.kill = lambda pid, number: None if number == signal.SIGKILL and pid == os.getpid() else end(pid, number)\n"
+        "process.keep(lambda: None)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_its_folder_is_gone_and_its_output_and_status_are_kept() -> None:
     code = "import os, sys; open(os.path.join(os.environ['TMPDIR'], 'x'), 'w'); print('out'); sys.exit(7)"
     with Sandboxed([sys.executable, "-c", code], Rules(), {}) as program:
