@@ -24,6 +24,7 @@ COORDINATOR_WRITES: dict[str, str] = {
     "window-moved": "the deadlines that the chain has since a commit window was closed early",
     "round-reported": "the operator's report on the nodes of a round",
     "empty-queued": "the transaction that cancels a round without any update before its window ends",
+    "run-begun": "the run waits for no more nodes",
     "run-ended": "the end of a run that its operator gave up",
     "entries-fixed": "the round's entries",
     "delivery-taken": "a file that its contributor delivered on the chain",

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from web3.exceptions import TransactionNotFound, Web3Exception
 
 from folkmoot.chain.fees import REPLACE_SECONDS
-from folkmoot.coordinator_api import CoordinatorApi
+from folkmoot.coordinator_api import CoordinatorApi, sign_run
 from folkmoot.errors import ChainError, CoordinatorError, FolkmootError, UpdateRefused
 from folkmoot.evaluation.canary import CanaryReport, sign_canary, sign_release
 from folkmoot.fraud.contracts.follower import Follower
@@ -202,15 +202,20 @@ class People:
         """Start a run, again until the coordinator has it."""
 
         self.wait(lambda: self._asked(rounds), "a run")
+        self.wait(self._begun, "the end of its wait for nodes")
         self._running = True
 
     def _asked(self, rounds: int) -> bool:
         try:
-            self.api.start_run(rounds, 3, self.world.coordinator, self.domain)
+            self.api.send_run(sign_run(rounds, 3, self.world.coordinator, self.domain, wait=600))
         except CoordinatorError as error:
             if error.code != "run-in-progress":
                 raise
         return True
+
+    def _begun(self) -> bool:
+        run = self.api.run()
+        return run is not None and bool(self.api.begin_run(run.id, self.world.coordinator, self.domain))
 
     def _play_plain(self, number: int) -> None:
         self._contribute(number, ("ada", "ben", "cleo"), own=("dora",))

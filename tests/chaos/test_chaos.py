@@ -19,6 +19,7 @@ SEED = "9"
 """One with early harm: the round is short."""
 POINTS = (
     "coordinator.run-started.after",
+    "coordinator.run-begun.after",
     "coordinator.transaction-sent",
     "coordinator.update-accepted.before",
     "coordinator.batch-queued.after",
@@ -30,7 +31,11 @@ POINTS = (
 @pytest.mark.story
 @pytest.mark.timeout(300)
 def test_a_round_goes_through_kills_a_reorg_and_an_outage(tmp_path: Path) -> None:
-    points = ("coordinator.update-accepted.before", "coordinator.transaction-sent")
+    points = (
+        "coordinator.run-begun.before",
+        "coordinator.update-accepted.before",
+        "coordinator.transaction-sent",
+    )
     plan = Plan(points=points, kills=1, reorgs=1, outages=1)
 
     found = play(tmp_path, (("plain",),), plan, SEED)

@@ -107,7 +107,7 @@ def begin(parts: Parts, run_id: RunIdentifier, wish: BeginRunRequest) -> RunView
     message = begin_run_message(parts.federation.domain, run_id, wish.deadline)
     require_coordinator(message, wish.signature, parts.federation.coordinator, "start and end runs")
     check_deadline(wish.deadline)
-    with parts.database.write() as session:
+    with parts.database.write("run-begun") as session:
         run = _known(session, run_id)
         if not run.cancelled:
             run.next_round_at = None
