@@ -47,10 +47,10 @@ _REMOVED = " (deleted)"
 LOCKS = 4096
 """Limit of locks of parts of files, of all processes together. The kernel keeps about 200 bytes for each."""
 
-LOCKINGS = 1024
+LOCK_CALLS = 1024
 """Calls for such a lock between two counts."""
 
-FLEEING = 3
+RENAMED = 3
 """Measurements in a row in which a folder had another name each time when it was opened."""
 
 OUTPUT = 4 << 20
@@ -210,10 +210,10 @@ def _is_past_start(tid: int) -> bool:
     """Whether a thread is past its call that starts a process, so that the process is there to be seen."""
     try:
         now = Path(f"/proc/{tid}/syscall").read_bytes().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
     except OSError:
-        return False
+        return not Path(
+            f"/proc/{tid}"
+        ).exists()  # Some kernels do not tell; then it counts until it calls again.
     return bool(now) and now[0] not in {b"running", *_STARTS}
 
 
@@ -266,9 +266,9 @@ class Monitor:
         self._folders = [scratch, *(Path(path) for path in rules.writable)]
         self._before = size_of(self._folders)
         self._hidden: frozenset[int] = frozenset()
-        self._fleeing = 0
+        self._renamed = 0
         self._starting: set[int] = set()
-        self._lockings = 0
+        self._lock_calls = 0
         self._sockets = {os.fsencode(path) for path in rules.sockets}
         self._ends = {
             (ipaddress.ip_address(address.partition("%")[0]), port)
@@ -357,11 +357,11 @@ class Monitor:
 
     def _may_lock(self) -> bool:
         """Whether a process may lock a part of a file. Each call makes one more lock at most."""
-        if self._lockings >= LOCKINGS:
+        if self._lock_calls >= LOCK_CALLS:
             if _locks_of(set(self._processes())) > LOCKS:
                 return False
-            self._lockings = 0
-        self._lockings += 1
+            self._lock_calls = 0
+        self._lock_calls += 1
         return True
 
     def _connect(self, listener: int, cookie: int, tid: int, arguments: list[int]) -> int:
@@ -480,8 +480,8 @@ class Monitor:
             return f"it made more than {DEPTH} folders inside each other"
         if folders.closed > self._before.closed:
             return "it made a folder that can't be read, so nobody could measure what is in it"
-        self._fleeing = self._fleeing + 1 if folders.fleeing else 0
-        if self._fleeing == FLEEING:
+        self._renamed = self._renamed + 1 if folders.renamed else 0
+        if self._renamed == RENAMED:
             return "it kept renaming a folder, so nobody could measure what is in it"
         if opened.unknown:
             return "it kept a removed file in its memory only, so nobody could measure that file"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Folders that hostile code wrote: measure and remove them, however deep, long, unreadable or many they are.
 
-A folder may get another name while it is measured, but in a sandbox not another place: it is found again by its inode.
+A folder may get another name while it is measured, but in a sandbox not another place: the folder above tells its
+inode, and by that it is found. Where a file system lists other inodes than `stat` tells, as some overlays do, only the
+name counts.
 Paths in such a folder may be longer than the system takes, and deeper than Python recurses. So both functions open each
 folder from the one above, and follow no link.
 """
@@ -13,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from folkmoot.sandbox.rules import DEPTH, FILES
@@ -33,14 +36,15 @@ class Size:
     """Number of folders inside each other, counted up to one more than `DEPTH`."""
     closed: int
     """Number of folders that this user may not read."""
-    fleeing: int
+    renamed: int
     """Number of folders that had another name each time when they were opened."""
 
 
 def size_of(folders: Iterable[Path]) -> Size:
     """Return what is in folders; what vanishes in the meantime does not count."""
-    size = files = depth = closed = fleeing = 0
+    size = files = depth = closed = renamed = 0
     for folder in folders:
+        known = _tells_inodes(str(folder))
         levels: list[tuple[int, list[tuple[str, int]]]] = [(-1, [(str(folder), 0)])]
         while levels:
             above, names = levels[-1]
@@ -56,16 +60,16 @@ def size_of(folders: Iterable[Path]) -> Size:
                     for entry in entries:
                         files += 1
                         if entry.is_dir(follow_symlinks=False):
-                            levels[-1][1].append((entry.name, entry.inode()))
+                            levels[-1][1].append((entry.name, entry.inode() if known else 0))
                         with contextlib.suppress(OSError):
                             size += 512 * entry.stat(follow_symlinks=False).st_blocks
             except PermissionError:
                 closed += 1
-            except _Fleeing:
-                fleeing += 1
+            except _Renamed:
+                renamed += 1
             except OSError:
                 pass
-    return Size(size, files, depth, closed, fleeing)
+    return Size(size, files, depth, closed, renamed)
 
 
 def remove(folder: Path) -> bool:
@@ -112,29 +116,44 @@ def _empty(name: str, top: int, moved: list[str]) -> None:
         os.close(at)
 
 
-class _Fleeing(Exception):
+class _Renamed(Exception):
     """A folder has another name each time."""
 
 
+@lru_cache(16)
+def _tells_inodes(folder: str) -> bool:
+    """Whether a folder's inode in the folder above, which no sandbox may change, is the one that `stat` tells."""
+    path = Path(folder)
+    with contextlib.suppress(OSError), os.scandir(path.parent) as entries:
+        inode = path.stat().st_ino
+        return any(entry.name == path.name and entry.inode() == inode for entry in entries)
+    return False
+
+
 def _find(name: str, inode: int, above: int) -> int:
-    """Open a folder of the folder above, also if it has another name by now.
+    """Open a folder of the folder above, also if it has another name by now, or another file has its name.
+
+    Args:
+        inode: Its inode; 0 to take whatever has the name.
 
     Raises:
         FileNotFoundError: It was removed.
-        _Fleeing: It has another name each time.
+        _Renamed: It has another name each time.
     """
+    if not inode:
+        return _open(name, above)
     for _ in range(LOOKS):
-        try:
-            return _open(name, above)
-        except FileNotFoundError:
-            if above < 0:
-                raise
-            with os.scandir(above) as entries:
-                names = [entry.name for entry in entries if entry.inode() == inode]
-            if not names:
-                raise
-            name = names[0]
-    raise _Fleeing
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # Links are no folders either.
+            at = _open(name, above)
+            if os.fstat(at).st_ino == inode:
+                return at
+            os.close(at)
+        with os.scandir(above) as entries:
+            names = [entry.name for entry in entries if entry.inode() == inode]
+        if not names:
+            raise FileNotFoundError(name)
+        name = names[0]
+    raise _Renamed
 
 
 def _open(name: str, above: int = -1, flags: int = os.O_RDONLY) -> int:

@@ -277,7 +277,7 @@ def _await_nodes(
     try:
         training.await_nodes(superlink, run.expect, wait, note, anyway=anyway)
     except LocalError as error:
-        api.end_run(run.id, error.message, *signer)
+        api.end_run(run.id, error.message[:300], *signer)
         memory.forget()
         raise
     api.begin_run(run.id, *signer)

@@ -168,7 +168,7 @@ def test_locks_of_parts_of_files_are_limited() -> None:
         assert program.wait(90) == 0, program.output
     error, made, free = program.output.split()
     assert (error, free) == ("ENOLCK", "free")
-    assert monitor.LOCKS <= int(made) <= monitor.LOCKS + monitor.LOCKINGS
+    assert monitor.LOCKS <= int(made) <= monitor.LOCKS + monitor.LOCK_CALLS
 
 
 @pytest.mark.skipif(_sees_all(), reason="root sees the open files of every process")
