@@ -35,6 +35,7 @@ NOTEWORTHY = frozenset(
         ),
         *("round-released", "canary-reported", "canary-missing", "data-withheld", "contributor-slashed"),
         *("dispute-opened", "dispute-decided", "run-failed", "run-waiting", "chain-rewound"),
+        "round-not-measured",
     }
 )
 """Events whose lines are also printed on a terminal. The display shows the others."""

@@ -93,7 +93,7 @@ class Meter:
 
     def __init__(self, process: subprocess.Popen[str] | None = None) -> None:
         self.tell: Callable[[dict[str, Any]], None] = lambda _measured: None
-        """Called with `round` and `metrics`, in a separate thread."""
+        """Called with `round` and either `metrics`, and a text model's `sample`, or `error`, in a separate thread."""
         self.say: Callable[[str], None] = lambda _text: None
         """Called with the reason when measuring has stopped."""
         self._process = process
@@ -174,6 +174,9 @@ def measuring(task: str, coordinator: str) -> Iterator[Meter]:
 def _measured(line: str) -> dict[str, Any] | None:
     try:
         measured = json.loads(line)
-        return {"round": int(measured["version"]), "metrics": {"server": dict(measured["metrics"])}}
+        if "error" in measured:
+            return {"round": int(measured["round"]), "error": str(measured["error"])}
+        sample = {"sample": str(measured["sample"])} if "sample" in measured else {}
+        return {"round": int(measured["version"]), "metrics": {"server": dict(measured["metrics"])}, **sample}
     except (ValueError, KeyError, TypeError):
         return None

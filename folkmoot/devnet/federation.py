@@ -581,8 +581,12 @@ class LocalFederation:
             wave="nodes",
         )
 
-    def start_training(self, rounds: int) -> None:
-        """Start `folkmoot train`. A successful end is not a failure."""
+    def start_training(self, rounds: int, *, evaluate: bool = False) -> None:
+        """Start `folkmoot train`. A successful end is not a failure.
+
+        Args:
+            evaluate: Whether it measures each new model.
+        """
         self.supervisor.start(
             "train",
             [
@@ -590,6 +594,7 @@ class LocalFederation:
                 *((*self.plan.subject, "--app-log", self.plan.app_log) if self.plan.app is not None else ()),
                 *(("--simulated-nodes", str(self.plan.contributors)) if self.plan.simulation else ()),
                 *("--coordinator", self.api_url, "--superlink", self.superlink),
+                *("--evaluate", self.plan.task if evaluate else "none"),
                 *(
                     "--keystore",
                     self.plan.keystore("coordinator"),

@@ -751,8 +751,10 @@ class AppRun:
         )
         for account, reason in summary.reasons.items():
             name = self.names.get(account, account)
+            words = words_of(reason)
             self._say(
-                {"round": summary.number}, f"{name} counts for nothing ({reason}). {words_of(reason).summary}"
+                {"round": summary.number},
+                f"{name} counts for nothing ({reason}). {words.summary} {words.advice}",
             )
 
         for account, why in summary.low.items():

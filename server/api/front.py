@@ -9,6 +9,7 @@ from folkmoot.evaluation import app_metrics
 from folkmoot.export import metric_charts
 from folkmoot.rpc.local_chain import LOCAL_CHAIN_ID
 from folkmoot.runtime.units import format_amount, format_duration, format_time
+from folkmoot.tasks import SHIPPED
 from folkmoot.web.pages import render
 from server.api.overview import Overview
 from server.api.schemas import RoundView, WaitView
@@ -55,6 +56,8 @@ def front(overview: Overview, url: str, reload: int, links: Mapping[str, str]) -
         stall_left="" if stall is None else _left(stall, overview.health.chain_time),
         notices=_notices(overview, stall),
         measured=_measured(overview.metrics),
+        summary=lambda number: app_metrics.summary(overview.metrics.get(number, {})),
+        shipped=SHIPPED,
         answered=f"{answers.count('accepted')} answered this round"
         if overview.rounds
         else "without the coordinator",

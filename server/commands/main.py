@@ -479,7 +479,7 @@ def serve(
                 if is_json():
                     emit({"coordinator": account.address, "url": url})
                     sys.stdout.flush()
-                note(f"Coordinator {account.address} at {url}/v1/docs")
+                note(f"Coordinator {account.address}. Its page: {url}, its HTTP API: {url}/v1/docs")
                 server.run(sockets=[listener])
             finally:
                 worker.stop()

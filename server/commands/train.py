@@ -19,7 +19,7 @@ import typer
 
 from folkmoot.cli.context import context
 from folkmoot.cli.options import APP_WAIT_DEFAULT, AppPath, AppWait, RunConfig, step_limit, superlink, unlock
-from folkmoot.cli.output import emit, is_json, note, write_file
+from folkmoot.cli.output import emit, is_json, note, pairs, write_file
 from folkmoot.errors import FolkmootError, InputError, LocalError, sentence
 from folkmoot.runtime.backoff import Backoff, retry
 from server.limits import MOST_PATIENCE, MOST_WAIT
@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from folkmoot.cli.live import View
     from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
     from folkmoot.protocol.commitment import Domain
+    from folkmoot.protocol.manifest import Manifest
     from folkmoot.runtime.superlink import SuperLink
     from server.relay import training
+    from server.relay.reporting import Reporter
 
 END_TIMEOUT = 300.0
 """Seconds for which `train` asks an unreachable coordinator again how the run ended."""
@@ -106,9 +108,9 @@ def train(
     evaluate: Annotated[
         str,
         typer.Option(
-            metavar="TASK",
-            help="Also measure each new model on this machine, on the held-out examples of a task. "
-            "Without it, the screen shows the app's own metrics.",
+            metavar="TASK|none",
+            help="Measure each new model on this machine, on the held-out examples of a task; the coordinator's page "
+            "shows it. Default: the federation's task, if it is a shipped one without privacy.",
             show_default=False,
         ),
     ] = "",
@@ -171,6 +173,7 @@ def train(
     Example: folkmoot train --app ./quickstart-pytorch --expect 3 --superlink 127.0.0.1:8000 --keystore coordinator.json
     """
     from folkmoot.apps.folder import AppFolder
+    from folkmoot.artifacts.federation import Federation
     from folkmoot.cli.live import View
     from folkmoot.cli.measuring import measuring
     from folkmoot.cli.progress import RunProgress
@@ -178,6 +181,7 @@ def train(
     from folkmoot.protocol.commitment import Domain
     from folkmoot.runtime.processes import interruptible
     from server.relay import training
+    from server.relay.reporting import Reporter
 
     if end is not None:
         _end_run(end)
@@ -224,19 +228,39 @@ def train(
         if meeting_place and run.state == "running":
             _await_nodes(api, run, memory, meeting_place, wait, anyway, (account, domain))
         raised = ""
+        newest = api.get("/v1/rounds", limit=1)["items"]
+        first = int(newest[0]["round"]) if newest else 0
+        manifest = Federation.open(contracts, api.files).manifest
+        task, is_public = _measured_task(
+            manifest, evaluate, is_relay=meeting_place is not None and app is None
+        )
         if run.state == "running":
             with (
                 _explain_interrupt(),
+                Reporter(coordinator_url(), account, domain, first=first, say=note) as reporter,
                 View(RunProgress(run.rounds, run.completed), quiet=is_json()) as view,
-                measuring(evaluate, coordinator_url()) as meter,
+                measuring(task, coordinator_url()) as meter,
             ):
                 follower = _Follower(coordinator_url(), run, last, view)
-                meter.tell = lambda measured: follower.show("round-measured", measured)
-                meter.say = view.say
+
+                def measured(outcome: dict[str, Any]) -> None:
+                    follower.measured(outcome)
+                    if is_public and "metrics" in outcome:
+                        reporter.measure(outcome["round"], outcome["metrics"]["server"])
+
+                meter.tell, meter.say = measured, follower.say
                 follower.start()
                 if meeting_place is not None:
                     raised = _carry(
-                        meeting_place, api, run, memory, follower, (account, domain), subject, app_log
+                        meeting_place,
+                        api,
+                        run,
+                        memory,
+                        follower,
+                        (account, domain),
+                        reporter,
+                        subject,
+                        app_log,
                     )
                 follower.join()
                 meter.wait_for(follower.anchored)
@@ -246,17 +270,74 @@ def train(
                 raise follower.broken
         final = _ended(api, run.id)
         memory.forget()
+        result, shown = _result(api, task)
     if final is None or final.state == "failed":
         raise FolkmootError(
             f"The run failed. {sentence(final.error if final and final.error else '')} {raised}".strip(),
             remedy="Anchored rounds stay. Start another run with `folkmoot train`.",
             code="run-failed",
         )
-    document = {"event": "run-done", "run": run.id, "rounds": final.rounds, "completed": final.completed}
+    document = {
+        "event": "run-done",
+        "run": run.id,
+        "rounds": final.rounds,
+        "completed": final.completed,
+        **result,
+    }
     if is_json():
         sys.stdout.write(json.dumps(document) + "\n")
     else:
-        emit(document, f"{final.completed} of {final.rounds} rounds are done.")
+        emit(document, f"{final.completed} of {final.rounds} rounds are done.", *filter(None, [pairs(shown)]))
+
+
+def _measured_task(manifest: Manifest, wanted: str, *, is_relay: bool) -> tuple[str, bool]:
+    """Return the task with whose held-out examples new models are measured, and whether others may see the result.
+
+    Held-out records of a federation with privacy may be as secret as those that it trains on.
+
+    Args:
+        wanted: Value of --evaluate.
+        is_relay: Whether this command starts the shipped relay: only then it measures without being asked.
+    """
+    from importlib.util import find_spec
+
+    from folkmoot.protocol.manifest import PRIVACY
+    from folkmoot.tasks import SHIPPED
+
+    is_public = PRIVACY not in manifest.training
+    if wanted:
+        return ("" if wanted == "none" else wanted), is_public
+    is_ready = is_relay and is_public and manifest.task in SHIPPED and find_spec("torch") is not None
+    return (manifest.task if is_ready else ""), is_public
+
+
+def _result(api: CoordinatorApi, task: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the newest model and what can be done with it, for machines and for people; empty without a model.
+
+    Args:
+        task: Task that measures models; empty for none.
+    """
+    from folkmoot.errors import CoordinatorError
+    from folkmoot.evaluation import app_metrics
+
+    try:
+        rounds = api.get("/v1/rounds", limit=20)["items"]
+        version = next((one["round"] for one in rounds if one["phase"] in ("anchored", "final")), None)
+        if version is None:
+            return {}, {}
+        report = api.round_report(version) or {}
+    except CoordinatorError:  # The run is over all the same.
+        return {}, {}
+    file, measured = f"{api.url}/v1/models/{version}/download", app_metrics.flat(report.get("metrics"))
+    shown = {
+        "model": f"round {version}: {app_metrics.summary(measured) or 'not measured'}",
+        "file": f"{file}, or checked against the chain: folkmoot model {version} --to model.safetensors",
+        "page": api.url,
+    }
+    if task:
+        shown["report"] = f"folkmoot task evaluate --task {task} --version {version} --report report.json"
+    shown["vote"] = f"folkmoot propose --version {version}" + (" --report report.json" if task else "")
+    return {"version": version, "model": file, "metrics": measured}, shown
 
 
 def _await_nodes(
@@ -329,36 +410,29 @@ def _carry(
     memory: training.Memory,
     follower: _Follower,
     signer: tuple[LocalAccount, Domain],
+    reporter: Reporter,
     app: AppFolder | None = None,
     app_log: Path | None = None,
 ) -> str:
     """Keep a relay running on a SuperLink until the run is over. Return what an app's last ServerApp raised."""
     from server.relay import training
-    from server.relay.reporting import Reporter
 
     def over(seconds: float) -> bool:
         follower.join(seconds)
         return not follower.is_alive()
 
-    def say(text: str) -> None:
-        note(text)
+    def heard(line: str) -> None:
+        reporter.take(line)
+        follower.heard(line)
 
     settings: dict[str, Any] = {"coordinator": api.url, "run": run.id, "min-nodes": run.expect}
-    rounds = api.get("/v1/rounds", limit=1)["items"]
-    first = int(rounds[0]["round"]) if rounds else 0
+    carrier = training.Carrier(superlink, memory, settings, over, follower.remark, heard)
+    carrier.rounds = lambda: follower.anchored
     try:
-        with Reporter(api.url, *signer, first=first, say=say) as reporter:
-
-            def heard(line: str) -> None:
-                reporter.take(line)
-                follower.heard(line)
-
-            carrier = training.Carrier(superlink, memory, settings, over, follower.remark, heard)
-            carrier.rounds = lambda: follower.anchored
-            if app is not None:
-                return _carry_app(app, carrier, api, run, signer, app_log)
-            carrier.carry()
-            return ""
+        if app is not None:
+            return _carry_app(app, carrier, api, run, signer, app_log)
+        carrier.carry()
+        return ""
     except FolkmootError as exc:
         if exc.code != "relay-ended":  # then the run is over
             exc.remedy = f"{exc.remedy} {AGAIN}".strip()
@@ -466,7 +540,7 @@ class _Follower(threading.Thread):
                     if not self._shown_unavailable:
                         self._shown_unavailable = True
                         spent = format_duration(int(timeout))
-                        self._say(f"{error.message} Trying again for {spent}, or until it answers.")
+                        self.say(f"{error.message} Trying again for {spent}, or until it answers.")
 
                 for event in api.events(self._last, timeout=timeout, unavailable=unavailable):
                     self._shown_unavailable = False
@@ -485,7 +559,7 @@ class _Follower(threading.Thread):
         else:
             note(text)
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
         """Print a line, above the display if there is one; with --json, on standard error."""
         if is_json():
             note(text)
@@ -511,6 +585,17 @@ class _Follower(threading.Thread):
         report = reports.parse(line)
         if report is not None and report.kind == reports.ASKED:
             self._view.event("node-asked", {"round": report.round, **report.values})
+
+    def measured(self, outcome: dict[str, Any]) -> None:
+        """Show what this machine measured of a model, or why it did not. The report with it shows it no second time."""
+        from folkmoot.coordinator_api import Event
+        from folkmoot.flower.relay import reports
+
+        if "error" in outcome:
+            self.show("round-not-measured", outcome, Event(0, "round-not-measured", outcome))
+            return
+        self._shown[outcome["round"], "server"] = reports.numbers(outcome["metrics"]["server"])
+        self.show("round-measured", outcome)
 
     def show(self, kind: str, data: Mapping[str, Any], event: Event | None = None) -> None:
         """Show an event of the coordinator, or a measurement of this machine."""
@@ -560,6 +645,8 @@ def describe(event: Event) -> str:
             what = _measured(data["metrics"])
             if not what:
                 return ""
+        case "round-not-measured":
+            what = f"its model was not measured. {data['error']}"
         case "round-computed":
             weights = ", ".join(
                 f"{v['contributor'][:8]}… {v['weight']} ({v['reason']})" for v in data["verdicts"]

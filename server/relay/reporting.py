@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -84,9 +84,22 @@ class Nodes:
                 known["complete"] = all(entry["state"] != ASKED for entry in nodes.values()) and bool(nodes)
             case reports.METRICS:
                 for kind in _METRICS:
-                    if values[kind] is not None:
-                        known["metrics"][kind] = reports.numbers(values[kind])
+                    self._add(report.round, kind, values[kind])
         return True
+
+    def measure(self, number: int, metrics: Mapping[str, Any]) -> bool:
+        """Take what this machine measured of a round's model; whether there are nodes that it can be reported with.
+
+        A report takes the place of the one before, so one without nodes would lose those that are known there.
+        """
+        if not self._rounds.get(number, {}).get("nodes"):
+            return False
+        self._add(number, "server", metrics)
+        return True
+
+    def _add(self, number: int, kind: str, metrics: Mapping[str, Any] | None) -> None:
+        known = self._rounds[number]["metrics"]
+        known[kind] = reports.numbers({**(known[kind] or {}), **(metrics or {})})
 
     def content(self, number: int) -> dict[str, Any]:
         """Return the report on a round, unsigned."""
@@ -174,6 +187,13 @@ class Reporter:
         with self._changed:
             if self._nodes.take(report):
                 self._due[report.round] = self._nodes.content(report.round)
+                self._changed.notify()
+
+    def measure(self, number: int, metrics: Mapping[str, Any]) -> None:
+        """Take the metrics of a round's model by name, as this machine measured them."""
+        with self._changed:
+            if self._nodes.measure(number, metrics):
+                self._due[number] = self._nodes.content(number)
                 self._changed.notify()
 
     def _run(self) -> None:

@@ -188,7 +188,8 @@ def test_a_low_weight_has_its_reason_in_words_and_the_next_step_its_command(own:
     page = " ".join(read(get(own).text).text.split())
     assert "accepted, low weight median cosine with the others 0.1" in page
     assert "Excluded: it is a copy or a near-duplicate" in page
-    assert "The newest model is that of round 2: download it, or put it to the vote: folkmoot propose" in page
+    newest = "The newest model is that of round 2 (loss 1.000, accuracy 80.0%): download it, or put it to the vote: "
+    assert newest + "folkmoot propose" in page
 
 
 def test_the_page_begins_with_people_and_what_is_waited_for(tmp_path: Path) -> None:

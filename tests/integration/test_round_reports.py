@@ -241,6 +241,21 @@ def test_the_reporter_hands_in_what_the_relay_logs(here: Running) -> None:
     assert said == []
 
 
+def test_what_the_operator_measures_is_in_the_report_with_the_nodes(here: Running) -> None:
+    start(here, 1, 3)
+    open_round(here.api, 1)
+    with Reporter(here.api.url, here.world.coordinator, here.domain, first=1) as reporter:
+        reporter.take(emitted("asked", round=1, nodes=[7]))
+        reporter.take(emitted("metrics", round=1, train={"loss": 1}, evaluate=None, server={"f1": 0.5}))
+        reporter.measure(1, {"loss": 0.25, "accuracy": 0.75, "auc": None})
+        reporter.measure(2, {"loss": 0.1})
+    report = here.api.round_report(1)
+    assert report is not None
+    assert [one["node"] for one in report["nodes"]] == ["7"], "a report takes the place of the one before"
+    assert report["metrics"]["train"] == {"loss": 1.0}
+    assert report["metrics"]["server"] == {"accuracy": 0.75, "f1": 0.5, "loss": 0.25}
+
+
 @pytest.mark.long
 def test_a_flood_of_failing_nodes_keeps_no_report_away(here: Running) -> None:
     """Strangers may come as thousands of nodes that fail: who answered is in the report all the same."""

@@ -168,7 +168,15 @@ def test_a_file_gets_plain_lines(here: Running, tmp_path: Path) -> None:
         assert said.count(f"round {number}: training: loss {2.5 / number:.4g}\n") == 1, said
         assert len(re.findall(rf"^round {number}: .*loss", said, re.MULTILINE)) == 2, said
         assert f"round {number}: server's evaluation: loss {1.5 / number:.4g}, accuracy 0.25\n" in said
-    assert said.endswith(f"{ROUNDS} of {ROUNDS} rounds are done.\n")
+    last = first + ROUNDS - 1
+    assert said.endswith(
+        f"{ROUNDS} of {ROUNDS} rounds are done.\n"
+        f"model  round {last}: loss {1.5 / last:.3f}, accuracy 25.0%\n"
+        f"file   {here.api.url}/v1/models/{last}/download, or checked against the chain: folkmoot model {last} --to "
+        f"model.safetensors\n"
+        f"page   {here.api.url}\n"
+        f"vote   folkmoot propose --version {last}\n"
+    )
 
 
 @pytest.mark.long
@@ -186,4 +194,10 @@ def test_programs_get_what_they_got(here: Running, tmp_path: Path) -> None:
         line["event"] for line in lines
     }
     assert all("secondsLeft" not in line for line in lines), "an event is what the coordinator said"
-    assert lines[-1]["completed"] == ROUNDS
+    last = first + ROUNDS - 1
+    assert (lines[-1]["completed"], lines[-1]["version"]) == (ROUNDS, last)
+    assert lines[-1]["metrics"] == {
+        "train/loss": 2.5 / last,
+        "server/loss": 1.5 / last,
+        "server/accuracy": 0.25,
+    }

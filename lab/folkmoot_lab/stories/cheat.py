@@ -202,7 +202,7 @@ class CheatDemo(Demo):
     def _lie(self, federation: StoryFederation, number: int) -> dict[str, Any]:
         # Honest rounds change no stake. A later read might come after the lie.
         before = replace(self._balance(federation), head=self.honest)
-        federation.start_training(self.honest + 1)
+        federation.start_training(self.honest + 1, evaluate=True)
         self._follow(self.honest)
         self.console.rule("[bold red]The lie")
         self.console.print(f"In round {number} the coordinator {CHEATS[self.cheat]}.")
@@ -231,7 +231,7 @@ class CheatDemo(Demo):
             f"The coordinator has {format_amount(after.stake)} left, which covers another bond. It goes on, honestly, "
             f"from the state of round {after.head}; the contributors lost nothing but that round's time.\n"
         )
-        federation.start_training(1)
+        federation.start_training(1, evaluate=True)
         self._follow(number + 1)
         return {"round": number, "caught": True, "before": before, "after": after, **proof}
 
@@ -270,7 +270,7 @@ class CheatDemo(Demo):
         self._read_watcher()
 
     def _twice(self, federation: StoryFederation, number: int) -> dict[str, Any]:
-        federation.start_training(number + 1)
+        federation.start_training(number + 1, evaluate=True)
         self._follow(self.honest)
         self._follow(number, until="round-anchored")
         self.console.rule("[bold red]The lie")
@@ -296,7 +296,7 @@ class CheatDemo(Demo):
 
     def _leave_out(self, federation: StoryFederation, number: int) -> dict[str, Any]:
         before = replace(self._balance(federation), head=self.honest)
-        federation.start_training(number)
+        federation.start_training(number, evaluate=True)
         self._follow(self.honest)
         self.console.rule("[bold red]The lie")
         self.console.print(

@@ -33,7 +33,7 @@ from folkmoot.explain.reasons import why_low, why_paid_less
 from folkmoot.flower.clock import TrainingTime
 from folkmoot.flower.relay.reports import NODE_LOG
 from folkmoot.protocol.rewards import FULL_PAY
-from folkmoot.runtime.commands import command_name, folkmoot_command, run_folkmoot
+from folkmoot.runtime.commands import command_name, run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 from folkmoot.runtime.units import format_amount
 from folkmoot.tasks.pace import EAGER
@@ -190,11 +190,10 @@ class Demo:
             )
             status.update("contributors join")
             federation.start_nodes()
-        self._start_evaluator(federation)
         return prepared
 
     def _train(self, federation: StoryFederation) -> None:
-        federation.start_training(self.rounds)
+        federation.start_training(self.rounds, evaluate=True)
         api = CoordinatorApi(federation.api_url)
         current: RoundProgress | None = None
         began = 0.0
@@ -559,52 +558,36 @@ class Demo:
             )
             self._done(f"each has the first model: up to {size / 1e6:.1f} MB in {seconds:.1f} s")
 
-    def _start_evaluator(self, federation: StoryFederation) -> None:
-        federation.supervisor.start(
-            "evaluator",
-            [
-                *folkmoot_command(
-                    "task", "evaluate", "--task", self.plan.task, "--coordinator", federation.api_url
-                ),
-                "--watch",
-            ],
-            environment=federation.environment("evaluator"),
-            wave="nodes",
-        )
-
     def _evaluate(self, progress: RoundProgress) -> None:
-        """Wait for the evaluator's line on a round's model, and keep what it says.
+        """Wait for what `folkmoot train` measured of a round's model, and keep it.
 
         Raises:
-            LocalError: The evaluator had no model of the round (`demo-not-measured`), or said nothing.
+            LocalError: It said nothing about that model.
         """
-        log = self.plan.logs / "evaluator.log"
+        log = self.plan.logs / "train.log"
+
+        def not_measured(why: str) -> LocalError:
+            text = f"The model of round {progress.number} was not measured. {why}"
+            return LocalError(text, remedy=f"Read {log}.", code="demo-not-measured")
+
         end = time.monotonic() + self._longest()
         while time.monotonic() < end:
             for line in log.read_text(errors="replace").splitlines():
                 try:
-                    measured = json.loads(line)
+                    said = json.loads(line)
                 except ValueError:
                     continue
-                if not isinstance(measured, dict):
+                if not isinstance(said, dict) or said.get("round") != progress.number:
                     continue
-                if measured.get("version") == progress.number:
-                    metrics = measured["metrics"].items()
+                if said["event"] == "round-measured":
+                    metrics = said["metrics"]["server"].items()
                     progress.metrics = {str(key): float(value) for key, value in metrics if value is not None}
-                    progress.sample = " ".join(str(measured.get("sample", "")).split())
+                    progress.sample = " ".join(str(said.get("sample", "")).split())
                     return
-                if measured.get("round") == progress.number:
-                    raise LocalError(
-                        f"The model of round {progress.number} was not measured. {measured.get('error', '')}",
-                        remedy=f"Read {log}.",
-                        code="demo-not-measured",
-                    )
+                if said["event"] == "round-not-measured":
+                    raise not_measured(said["error"])
             time.sleep(0.05)
-        raise LocalError(
-            f"The evaluator said nothing about version {progress.number}.",
-            remedy=f"Read {log}.",
-            code="demo-stalled",
-        )
+        raise not_measured("Nothing was said about it.")
 
     def _key(self, name: str) -> tuple[str | Path, ...]:
         return ("--keystore", self.plan.keystore(name), "--password-file", self.plan.password_file)

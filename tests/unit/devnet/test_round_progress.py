@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo shows of a round comes from the coordinator's events and from the evaluator."""
+"""What the demo shows of a round comes from the coordinator's events and from `folkmoot train`."""
 
 from __future__ import annotations
 
@@ -39,14 +39,20 @@ def test_events_of_a_round_are_stored() -> None:
     assert progress.verdicts == verdicts
 
 
-def test_the_evaluator_measures_a_model_or_says_why_not(tmp_path: Path) -> None:
+def test_train_measures_a_model_or_says_why_not(tmp_path: Path) -> None:
     plan = Story(tmp_path)
     plan.logs.mkdir(parents=True)
     lines = (
-        {"version": 1, "metrics": {"loss": 0.5, "auc": None}, "sample": "To  be"},
-        {"round": 2, "error": "The file is missing."},
+        {"event": "round-opened", "round": 1},
+        {
+            "event": "round-measured",
+            "round": 1,
+            "metrics": {"server": {"loss": 0.5, "auc": None}},
+            "sample": "To  be",
+        },
+        {"event": "round-not-measured", "round": 2, "error": "The file is missing."},
     )
-    (plan.logs / "evaluator.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (plan.logs / "train.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
     demo, measured = Demo(plan, 2, Console(quiet=True)), RoundProgress(1)
     demo._evaluate(measured)
     assert (measured.metrics, measured.sample) == ({"loss": 0.5}, "To be")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from folkmoot.cli.progress import RunProgress
 from folkmoot.coordinator_api import CoordinatorApi, Event, RunView
 from folkmoot.errors import CoordinatorError
 from server.commands import train as train_cli
+from tests.unit.worlds import MANIFEST
 
 ADA = "0x" + "ab" * 20
 DONE = RunView("run", "done", 1, 1, 1, None)
@@ -44,6 +46,7 @@ DONE = RunView("run", "done", 1, 1, 1, None)
             "For more, read the log that `folkmoot join` names on that machine.",
         ),
         ("round-reported", {"complete": True, "metrics": {"train": None}}, ""),
+        ("round-not-measured", {"error": "It is gone."}, "round 3: its model was not measured. It is gone."),
         (
             "run-waiting",
             {
@@ -61,6 +64,25 @@ DONE = RunView("run", "done", 1, 1, 1, None)
 )
 def test_a_line_a_node(kind: str, data: dict[str, Any], line: str) -> None:
     assert train_cli.describe(Event(1, kind, {"round": 3, **data})) == line
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "is_relay", "found"),
+    [
+        ("", {"task": "digits"}, True, ("digits", True)),
+        ("", {"task": "digits"}, False, ("", True)),
+        ("", {"task": "ward"}, True, ("", True)),
+        ("", {"task": "digits", "training": {"privacy": {}}}, True, ("", False)),
+        ("none", {"task": "digits"}, True, ("", True)),
+        ("ward:task", {"task": "ward"}, False, ("ward:task", True)),
+        ("ward:task", {"task": "ward", "training": {"privacy": {}}}, True, ("ward:task", False)),
+    ],
+)
+def test_the_federations_own_task_is_measured_unless_its_records_may_be_secret(
+    wanted: str, changes: dict[str, Any], is_relay: bool, found: tuple[str, bool]
+) -> None:
+    manifest = replace(MANIFEST, **changes)
+    assert train_cli._measured_task(manifest, wanted, is_relay=is_relay) == found
 
 
 class Coordinator:
