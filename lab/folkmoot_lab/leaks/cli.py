@@ -53,6 +53,9 @@ def report(
             min=5, help="Trainings with each record of the strong adversary, and as many without it."
         ),
     ] = 30,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Compare with no other epsilon: a quarter of the time.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Chooses records, canaries and batches.")] = 0,
     account: Annotated[
         str | None,
@@ -70,7 +73,7 @@ def report(
     Everything runs on this machine and nothing is sent. The page is one file that a data protection officer can read.
     With --account, the command also reads what the federation has published of your account, and attacks it.
 
-    The federation's settings are compared with differential privacy at epsilon 8, 3 and 1.
+    The federation's settings are compared with differential privacy at epsilon 8, 3 and 1, unless you give --alone.
 
     Example: folkmoot privacy report --task breast-cancer
 
@@ -81,7 +84,7 @@ def report(
     from folkmoot_lab.leaks import page
     from folkmoot_lab.leaks.learner import records_of
     from folkmoot_lab.leaks.published import attack_own
-    from folkmoot_lab.leaks.settings import settings_of
+    from folkmoot_lab.leaks.settings import EPSILONS, settings_of
     from folkmoot_lab.leaks.study import Plan, records_a_contributor, study
 
     place, partitions = parse_partition(partition)
@@ -109,11 +112,12 @@ def report(
         data = records_of(loaded, loaded.load(place, partitions, int(training.get("split_seed", 0))))
         found = attack_own(loaded, own, data, seed)
     plan = Plan(contributors=contributors, rounds=rounds, runs=runs, trials=trials, seed=seed)
-    settings = settings_of(training, rounds, records_a_contributor(loaded, plan))
+    settings = settings_of(training, rounds, records_a_contributor(loaded, plan), () if alone else EPSILONS)
     studied = study(loaded, settings, plan, lambda what: note(f"{what} ..."))
     command = f"folkmoot privacy report --task {task}" + "".join(
         f" --{name} {vars(plan)[name]}" for name in ("contributors", "rounds", "runs", "trials", "seed")
     )
+    command += " --alone" if alone else ""
     if account is not None:
         command += f" --account {account} --partition {partition}"
     made = page.Report(studied, found, page.Made.now(command))

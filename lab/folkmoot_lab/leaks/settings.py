@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,13 +36,16 @@ class Setting:
     """The same settings with hardly any noise, in which the strong adversary repeats trainings."""
 
 
-def settings_of(training: Mapping[str, Any], rounds: int, records: int) -> list[Setting]:
-    """Return what a report compares: a federation's training settings, and privacy at each of EPSILONS.
+def settings_of(
+    training: Mapping[str, Any], rounds: int, records: int, epsilons: Sequence[float] = EPSILONS
+) -> list[Setting]:
+    """Return what a report compares: a federation's training settings, and privacy at each of some epsilons.
 
     Args:
         training: The federation's settings.
         rounds: Rounds that a contributor takes part in.
         records: Records of a contributor, about: what the noisy sum is divided by if the federation declares nothing.
+        epsilons: Epsilons for all rounds together.
 
     Raises:
         InputError: The privacy settings are invalid (``invalid-privacy``).
@@ -58,7 +61,7 @@ def settings_of(training: Mapping[str, Any], rounds: int, records: int) -> list[
     else:
         found = [_private(f"as it is, epsilon {own.epsilon(rounds):.2g}", training, own, rounds)]
         rest, model = training, own
-    for epsilon in EPSILONS:
+    for epsilon in epsilons:
         noisy = replace(model, noise1024=noise_for(epsilon, model.delta, rounds, model.steps))
         if noisy == own:
             continue

@@ -376,9 +376,12 @@ class Demo:
         self.console.print(table)
         self.console.print("\nLook next at:")
         command = command_name()
-        for hint in (
+        again = (
             f"{command} demo --keep          # the same, and it stays up: API, chain, nodes",
             f"{command} up                   # a local federation to play with",
+        )
+        for hint in (
+            *(() if self.keep else again),
             "docs/protocol.md, docs/threat-model.md",
             f"{self.plan.home}    # logs, artifacts, deployment.json",
         ):

@@ -97,7 +97,15 @@ class PrivateDemo(Demo):
         audit = super()._audit(federation)
         self.console.rule("[bold]What the updates give away")
         page = Path(self.plan.home, "privacy-report.html")
-        words = ("--rounds", str(self.rounds), "--contributors", str(self.plan.contributors), "--runs", "1")
+        words = (
+            "--rounds",
+            str(self.rounds),
+            "--contributors",
+            str(self.plan.contributors),
+            "--runs",
+            "1",
+            "--alone",
+        )
         report = self._command(
             federation, "privacy", "report", "--task", self.plan.task, *words, "--out", page
         )

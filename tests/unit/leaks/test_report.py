@@ -150,6 +150,7 @@ def test_a_report_compares_with_privacy() -> None:
     training = {"learning_rate": 0.1, "local_steps": 5}
     own, *private = settings_of(training, 20, 80)
     assert (own.training, own.limit) == (training, None)
+    assert settings_of(training, 20, 80, ()) == [own]
     assert [one.name for one in private] == ["epsilon 8", "epsilon 3", "epsilon 1"]
     limits = [one.limit.auc for one in private if one.limit is not None]
     assert limits == pytest.approx([0.881, 0.694, 0.575], abs=0.002)
