@@ -243,6 +243,7 @@ def _missing(app: AppFolder, module: str, who: str) -> InputError:
     if torch:  # Folkmoot's locked version must stay; pip then chooses a torchvision that fits it.
         tied = [text for text in wanted if distribution_of(text) in OF_TORCH]
         wanted = [distribution_of(text) if text in tied else text for text in wanted] + [f"torch=={torch}"]
+        note = " The last word keeps pip from replacing the installed torch."
         if pinned := [text for text in tied if text != distribution_of(text)]:
             note = (
                 f" The app asks for {', '.join(pinned)}. The command lets pip choose the version that fits the "

@@ -263,7 +263,9 @@ class AppRun:
             if _is_full(self.plan.home):
                 error.message = f"The disk of {self.plan.home} is full. {error.message}"
                 error.remedy = f"Free some space. {error.remedy}"
-            if self.note is not None:
+            if self.note is None:
+                self._remove_empty()
+            else:
                 error.remedy = f"{sentence(error.remedy)} {self._kept()}"
             raise
 
@@ -277,6 +279,13 @@ class AppRun:
                 code="home-in-use",
             )
         return lock
+
+    def _remove_empty(self) -> None:
+        """Remove the folder of a run that has not begun, if it has nothing but the lock."""
+        with suppress(OSError):
+            if [path.name for path in self.plan.home.iterdir()] == [LOCK]:
+                (self.plan.home / LOCK).unlink()
+                self.plan.home.rmdir()
 
     def _kept(self) -> str:
         """Return sentences on what an interrupted run leaves, and how to go on."""

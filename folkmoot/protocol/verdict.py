@@ -178,7 +178,8 @@ class Reason(StrEnum):
         "copy",
         "Excluded: it is a copy or a near-duplicate of an update that was committed earlier, or of one that "
         "another contributor sent in an earlier round.",
-        "Train on your own data from this round's base. Two nodes that send equal updates share one weight.",
+        "Train on your own data from this round's base. Two nodes that send equal updates share one weight; code that "
+        "trains nothing yet, as a template's may, sends equal ones.",
     )
     UNCORRELATED = (
         "uncorrelated",

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from folkmoot.evaluation import app_metrics
@@ -17,6 +18,9 @@ from server.waiting import Why
 
 SHOWN = 12
 """Rounds in the table; the charts have more."""
+
+AHEAD = 60
+"""Seconds by which the chain's clock may be ahead before the page says so."""
 
 _TONES = {
     "final": "good",
@@ -90,6 +94,11 @@ def _notices(overview: Overview, stall: WaitView | None) -> list[str | None]:
     texts = [text for text in (overview.health.error, *overview.health.warnings) if text != shown]
     if not overview.health.chain:
         texts.append("The chain does not answer. This page lacks the values that come from the chain.")
+    if (ahead := int((overview.health.chain_time or 0) - time.time())) > AHEAD:
+        texts.append(
+            f"The chain's clock is {format_duration(ahead)} ahead of the coordinator's, as when somebody moves the "
+            "clock of a local chain instead of waiting. Times on this page are the chain's."
+        )
     return texts
 
 

@@ -287,7 +287,7 @@ def test_a_start_with_other_names_for_its_arrays(tmp_path: Path, loop: str) -> N
         (
             "nothing_of_this_name",
             "nothing_of_this_name 'torch==TORCH'",
-            "",
+            " The last word keeps pip from replacing the installed torch.",
         ),
         (
             "torchvision==0.23.0",

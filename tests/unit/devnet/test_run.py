@@ -202,6 +202,13 @@ def test_a_folder_goes_on_only_with_the_same_app_and_options(tmp_path: Path) -> 
         AppRun(plan, None, console).run()
 
 
+def test_a_run_of_a_folder_that_is_not_there_leaves_none(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with pytest.raises(InputError, match="There is no folder"):
+        AppRun(Plan(home=home, app=tmp_path / "nowhere"), None, Console(file=io.StringIO())).run()
+    assert not home.exists()
+
+
 def test_a_folder_with_another_federation_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     with pytest.raises(InputError, match="already holds a federation"):
