@@ -18,8 +18,17 @@ ROOT = Path(__file__).resolve().parent.parent
 CONTRACTS = ROOT / "contracts"
 SNAPSHOTS = CONTRACTS / "snapshots" / "storage"
 
-HELD = ("RoundLedger", "Policies", "Rewards", "StakeVault", "Odometer", "DataAvailability", "Disputes")
-"""The contracts whose storage is tokens, stakes, policies, rounds, rewards, budgets and deposits."""
+HELD = (
+    "RoundLedger",
+    "Policies",
+    "Rewards",
+    "StakeVault",
+    "ModelRegistry",
+    "Odometer",
+    "DataAvailability",
+    "Disputes",
+)
+"""The contracts whose storage is tokens, stakes, policies, rounds, rewards, warranties, budgets and deposits."""
 
 
 def inspect(name: str) -> dict[str, Any]:

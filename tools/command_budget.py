@@ -21,7 +21,7 @@ from folkmoot.cli.loading import SEPARATE
 from folkmoot.cli.main import build
 
 COMMANDS = 50
-OPTIONS = 288
+OPTIONS = 295
 JOIN = 16
 
 

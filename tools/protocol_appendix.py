@@ -55,7 +55,7 @@ FUNCTIONS = {
     "Rewards": "claimable isSettled ledger token",
     "StakeVault": "stakeOf bondOf members unbondings basis totalStaked totalEnrolled unbondingPeriod getVotes "
     "getPastVotes getPastTotalSupply delegates ledger",
-    "ModelRegistry": "versions active",
+    "ModelRegistry": "versions active standing warrantiesOf minWarranty warrantyPeriod token",
     "MootToken": "totalSupply balanceOf minter",
     "MootTimelock": "hasRole getMinDelay",
     "MootGovernor": "proposalSnapshot proposalDeadline proposalEta proposalVotes quorum state votingDelay votingPeriod "

@@ -16,21 +16,29 @@ contract ModelRegistryTest is Deployment {
         registry.register(id(version), id(parent), ROOT);
     }
 
+    function _fresh(address governance, address ledger_, bytes32 root, address token_) private returns (ModelRegistry) {
+        return new ModelRegistry(governance, ledger_, token_, root, WARRANTY_PERIOD, 7);
+    }
+
     function test_constructor_registersTheGenesis() public {
         vm.expectEmit();
+        emit IModelRegistry.MinWarrantySet(7);
+        vm.expectEmit();
         emit IModelRegistry.VersionRegistered(id(0), id(0), GENESIS_STATE);
-        ModelRegistry fresh = new ModelRegistry(address(timelock), address(ledger), GENESIS_STATE);
+        ModelRegistry fresh = _fresh(address(timelock), address(ledger), GENESIS_STATE, address(token));
         vm.assertEq(fresh.versions(id(0)).stateRoot, GENESIS_STATE, "state root");
         vm.assertEq(uint256(fresh.versions(id(0)).registeredAt), START, "time");
     }
 
     function test_constructor_failsWithoutAGenesis() public {
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroRoot.selector));
-        new ModelRegistry(address(timelock), address(ledger), bytes32(0));
+        _fresh(address(timelock), address(ledger), bytes32(0), address(token));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroAddress.selector));
-        new ModelRegistry(address(0), address(ledger), GENESIS_STATE);
+        _fresh(address(0), address(ledger), GENESIS_STATE, address(token));
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroAddress.selector));
-        new ModelRegistry(address(timelock), address(0), GENESIS_STATE);
+        _fresh(address(timelock), address(0), GENESIS_STATE, address(token));
+        vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryZeroAddress.selector));
+        _fresh(address(timelock), address(ledger), GENESIS_STATE, address(0));
     }
 
     function test_active_failsBeforeTheFirstVote() public {

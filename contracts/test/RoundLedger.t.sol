@@ -51,7 +51,9 @@ contract RoundLedgerTest is RoundTest {
     function test_constructor_failsOnARegistryWithoutAGenesis() public {
         EmptyRegistry empty = new EmptyRegistry();
         vm.expectRevert(abi.encodeWithSelector(IModelRegistry.ModelRegistryUnknownVersion.selector, id(0)));
-        new RoundLedger(vault, empty, policies, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, admission());
+        new RoundLedger(
+            vault, IModelRegistry(address(empty)), policies, coordinator.addr, MANIFEST_HASH, GENESIS_HASH, admission()
+        );
     }
 
     function test_eip712Domain_isTheOneOfTheProtocol() public view {
@@ -296,25 +298,8 @@ contract RoundLedgerTest is RoundTest {
 }
 
 /// @notice A registry that nothing was registered with.
-contract EmptyRegistry is IModelRegistry {
-    address public ledger;
-    address public governance;
-
-    function register(RoundId, RoundId, bytes32) external { }
-
-    function activate(RoundId, bytes32) external { }
-
-    function recall(RoundId, bytes32) external { }
-
-    function standing(RoundId) external pure returns (Standing) {
-        return Standing.Candidate;
-    }
-
-    function active() external pure returns (RoundId, bytes32) {
-        revert ModelRegistryNoActiveVersion();
-    }
-
-    function versions(RoundId version) external pure returns (Version memory) {
-        revert ModelRegistryUnknownVersion(version);
+contract EmptyRegistry {
+    function versions(RoundId version) external pure returns (IModelRegistry.Version memory) {
+        revert IModelRegistry.ModelRegistryUnknownVersion(version);
     }
 }

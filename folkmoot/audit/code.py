@@ -86,6 +86,7 @@ def _check_links(history: History) -> None:
         ("who mints", place.rewards, storage.minter),
         ("the token of rewards", place.token, storage.token),
         ("the ledger of rewards", place.ledger, storage.rewards_ledger),
+        ("the token of warranties", place.token, storage.warranty_token),
     ):
         require(Subject(check=_CHECK), what, expected, actual)
 
@@ -172,7 +173,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
     peers: Mapping[str, tuple[str, ...]] = {
         "token": (place.rewards,),
         "vault": (token, ledger),
-        "registry": (timelock, ledger),
+        "registry": (timelock, ledger, token),
         "policies": (timelock, vault),
         "ledger": (vault, place.registry, place.policies),
         "rewards": (ledger, token),
@@ -211,7 +212,7 @@ def _check_arguments(history: History, arguments: Mapping[str, tuple[Any, ...]])
 
 def _creation(arguments: Mapping[str, tuple[Any, ...]]) -> Creation:
     _, allocations = arguments["token"]
-    _, _, state_root = arguments["registry"]
+    state_root = arguments["registry"][3]
     coordinator, policy = arguments["ledger"][3], arguments["policies"][2]
     return Creation(
         tuple((str(to_checksum_address(account)), int(amount)) for account, amount in allocations),

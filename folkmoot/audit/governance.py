@@ -34,6 +34,7 @@ from folkmoot.ledger.events import (
     LateQuorumVoteExtensionSet,
     MemberSet,
     MinDelayChange,
+    MinWarrantySet,
     PolicyAdded,
     ProposalCanceled,
     ProposalCreated,
@@ -54,6 +55,9 @@ from folkmoot.ledger.events import (
     VoteCastWithParams,
     VotingDelaySet,
     VotingPeriodSet,
+    WarrantiesForfeited,
+    WarrantyPosted,
+    WarrantyWithdrawn,
 )
 from folkmoot.ledger.releases import Releases
 from folkmoot.rpc.abi import DecodedCall, decode_call, text_bytes
@@ -429,6 +433,8 @@ _GOVERNED: Mapping[type[Event], tuple[str, Callable[[Any], tuple[Any, ...]]]] = 
     CoordinatorAppointed: ("appointCoordinator", lambda e: (e.coordinator,)),
     VersionActivated: ("activate", lambda e: (e.version, e.report_hash)),
     VersionRecalled: ("recall", lambda e: (e.version, e.report_hash)),
+    WarrantiesForfeited: ("forfeitWarranties", lambda e: (e.version, e.beneficiary)),
+    MinWarrantySet: ("setMinWarranty", lambda e: (e.amount,)),
     DisputeUpheld: ("uphold", lambda e: (e.round,)),
     ProposalGuardianSet: ("setProposalGuardian", lambda e: (e.new_proposal_guardian,)),
     DisputeDismissed: ("dismiss", lambda e: (e.round,)),
@@ -523,12 +529,12 @@ _REGISTRY = "registry"
 
 
 def check_registry(history: History, ledger: Ledger) -> Releases:
-    """Check the lineage of versions and the active version.
+    """Check the lineage of versions, the active version, and what stands behind each.
 
     `governance` checks that an activation or recall was voted for.
 
     Returns:
-        The released and recalled versions.
+        The released and recalled versions, and the warranties.
     """
     expected: dict[int, VersionView] = {}
     releases = Releases()
@@ -540,13 +546,16 @@ def check_registry(history: History, ledger: Ledger) -> Releases:
             expected[event.version] = VersionView(event.parent, history.time(event), event.state_root)
         elif isinstance(event, VersionActivated | VersionRecalled):
             _check_release(subject, releases, event, event.version in expected)
+        elif isinstance(event, WarrantyPosted | WarrantyWithdrawn | WarrantiesForfeited | MinWarrantySet):
+            _check_warranty(subject, releases, event, set(expected))
     final = {0, *(number for number, replayed in ledger.rounds.items() if replayed.finalized)}
     subject = Subject(check=_REGISTRY)
     require(subject, "the registered versions", final, set(expected))
     require(subject, "the active version", releases.active, history.storage.active)
     for number, version in expected.items():
         of_version = Subject(check=_REGISTRY, round=number)
-        version = replace(version, standing=releases.standing(number))
+        behind = (releases.warranty(number), number in releases.forfeited)
+        version = replace(version, standing=releases.standing(number), warranty=behind)
         require(of_version, "the stored version", version, history.storage.versions.get(number))
     require(subject, "the stored versions", set(expected), set(history.storage.versions))
     return releases
@@ -560,6 +569,10 @@ def _check_release(
     require(subject, "a version that is not recalled", False, event.version in releases.recalled)
     if isinstance(event, VersionRecalled):
         require(subject, "a version that was active", True, event.version in releases.listed)
+    elif event.version not in releases.listed:
+        require(subject, "warranties that no vote took", False, event.version in releases.forfeited)
+        behind, least = releases.warranty(event.version), releases.min_warranty
+        require_that(behind >= least, subject, "the warranty behind the version", f"{least} or more", behind)
     releases.apply(event)
     if isinstance(event, VersionRecalled):
         number, _ = releases.active or (0, b"")
@@ -570,6 +583,29 @@ def _check_release(
             event.has_active,
         )
         require(subject, "the version that is active after the recall", number, event.active)
+
+
+def _check_warranty(
+    subject: Subject,
+    releases: Releases,
+    event: WarrantyPosted | WarrantyWithdrawn | WarrantiesForfeited | MinWarrantySet,
+    known: set[int],
+) -> None:
+    """Check that the registry could do what an event says of tokens behind a version, and apply it."""
+    if not isinstance(event, MinWarrantySet):
+        require(subject, "a version that exists", True, event.version in known)
+    if isinstance(event, WarrantyPosted):
+        refused = event.version in releases.forfeited or event.version in releases.recalled
+        require(subject, "a version that takes warranties", False, refused)
+    elif isinstance(event, WarrantyWithdrawn):
+        own = releases.warranties.get(event.version, {}).get(event.account, 0)
+        require(subject, "what the account had behind the version", own, event.amount)
+    elif isinstance(event, WarrantiesForfeited):
+        total = releases.warranty(event.version)
+        reward = total // 2 if int(event.beneficiary, 16) else 0
+        require(subject, "what went to the beneficiary", reward, event.reward)
+        require(subject, "what was burnt", total - reward, event.burnt)
+    releases.apply(event)
 
 
 def _check_version(ledger: Ledger, subject: Subject, event: VersionRegistered) -> None:

@@ -97,6 +97,8 @@ class VersionView:
     """Root of its state, 32 bytes."""
     standing: int = CANDIDATE
     """What votes made of it: 0 candidate, 1 released, 2 recalled."""
+    warranty: tuple[int, bool] = (0, False)
+    """Units of 1e-18 tokens behind it, and whether a vote took what was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class Storage:
     """Whether the rewards of each round were credited."""
     versions: Mapping[int, VersionView]
     """Versions in the registry by round. Rounds without a version are left out."""
+    warranty_token: str
+    """Address of the token that answers for versions, in the registry."""
     active: tuple[int, bytes] | None
     """Active version and report hash; None if there is none."""
     vault_token: str
@@ -502,6 +506,7 @@ def _read_storage(
         claimable={account: rewards.claimable(account) for account in sorted({*earners, *claimers})},
         settled={number: rewards.is_settled(number) for number in range(1, next_round)},
         versions=_read_versions(rpc, deployment, next_round),
+        warranty_token=read("registry", "token"),
         active=RegistryReader(rpc, deployment.registry).active(),
         vault_token=read("vault", "token"),
         unbonding_period=read("vault", "unbondingPeriod"),
@@ -558,7 +563,13 @@ def _read_versions(rpc: Rpc, deployment: Deployment, next_round: int) -> dict[in
         except ContractRefused:  # The version does not exist.
             continue
         standing = registry.standing(number)
-        versions[number] = VersionView(version.parent, version.registered_at, version.state_root, standing)
+        versions[number] = VersionView(
+            version.parent,
+            version.registered_at,
+            version.state_root,
+            standing,
+            registry.warranties(number),
+        )
     return versions
 
 

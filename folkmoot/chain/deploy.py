@@ -266,7 +266,14 @@ def constructor_arguments(
     return {
         "token": [addresses["rewards"], list(allocations.items())],
         "vault": [token, ledger, governance.unbonding],
-        "registry": [timelock, ledger, genesis.state_root],
+        "registry": [
+            timelock,
+            ledger,
+            token,
+            genesis.state_root,
+            governance.warranty_period,
+            governance.min_warranty,
+        ],
         "policies": [timelock, vault, policy.abi_tuple(), Bounds.of(policy).abi_tuple()],
         "ledger": [
             vault,

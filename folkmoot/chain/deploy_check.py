@@ -107,6 +107,14 @@ def _verify_parameters(
         _equal("the ledger of rewards", read(rewards.ledger()), place.ledger),
         _equal("who registers versions", read(registry.ledger()), place.ledger),
         _equal("who makes versions active", read(registry.governance()), place.timelock),
+        _equal("the token of warranties", read(registry.token()), place.token),
+        _equal("the warranty period", read(registry.warrantyPeriod()), governance.warranty_period),
+        _equal(
+            "the least warranty",
+            read(registry.minWarranty()),
+            governance.min_warranty,
+            format_amount(governance.min_warranty),
+        ),
         _equal(
             "the registry's version 0",
             chain.registry.version(0).state_root,

@@ -20,14 +20,14 @@ from folkmoot.chain.terms import ZERO_ADDRESS, require_affordable
 from folkmoot.errors import ContractRefused, InputError
 from folkmoot.ledger.admission import MOST_MEMBERS, admits
 from folkmoot.ledger.events import ProposalCreated, VoteCast
-from folkmoot.ledger.releases import PROPOSER_MARK, RECALLED, read_releases
+from folkmoot.ledger.releases import CANDIDATE, PROPOSER_MARK, RECALLED, read_releases
 from folkmoot.ledger.scan import scan
 from folkmoot.protocol.policy import Policy
 from folkmoot.rpc.abi import decode_call, encode_call, readable, text_bytes
 from folkmoot.rpc.client import Phase
 from folkmoot.rpc.reverts import ENUMS, PROPOSAL_STATES, SUPPORTS
 from folkmoot.rpc.reverts import OPEN_STATES as OPEN_STATES
-from folkmoot.runtime.units import format_time
+from folkmoot.runtime.units import format_amount, format_time
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -153,6 +153,30 @@ def recall(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Call:
         raise InputError(why, remedy="Nothing is left to do: a recall is for good.", code="version-recalled")
     chain.read(chain.registry.functions.recall(version, report_hash), sender=chain.deployment.timelock)
     return _call(chain, "registry", "recall", version, report_hash)
+
+
+def forfeiture(chain: Chain, version: int, beneficiary: str) -> Call | None:
+    """Return the call that takes what is behind a version: half for the beneficiary, half burnt; None if nothing is."""
+    total, _ = chain.registry.warranties(version)
+    return _call(chain, "registry", "forfeitWarranties", version, beneficiary) if total else None
+
+
+def least_warranty(chain: Chain, amount: int) -> Call:
+    """Return the call that changes what must be behind a version at its first activation, in units of 1e-18 tokens."""
+    return _call(chain, "registry", "setMinWarranty", amount)
+
+
+def uncovered(chain: Chain, version: int) -> str | None:
+    """Return a warning if too little is behind a version for its activation; None if it is enough."""
+    least = int(chain.read(chain.registry.functions.minWarranty()))
+    total, _ = chain.registry.warranties(version)
+    if chain.registry.standing(version) != CANDIDATE or total >= least:
+        return None
+    return (
+        f"{format_amount(total)} are behind version {version}, and it needs {format_amount(least)} to become active. "
+        f"Whoever answers for it puts the rest there before the proposal is executed: `folkmoot model {version} "
+        "--warranty TOKENS`."
+    )
 
 
 def policy_change(chain: Chain, policy: Policy) -> Call:
@@ -297,9 +321,9 @@ def late(chain: Chain, round_: int) -> str | None:
 def describe(chain: Chain, call: Call) -> dict[str, Any]:
     """Return what a call does: `kind`, its values, and `text` for people.
 
-    `kind` is `activate`, `recall`, `add-policy`, `appoint-coordinator`, `admit`, `remove`, `remove-guardian`,
-    `uphold-dispute`, `dismiss-dispute`, or `call` for anything else. A policy has a `warning` if its rule can't work:
-    the chain takes any.
+    `kind` is `activate`, `recall`, `forfeit-warranties`, `min-warranty`, `add-policy`, `appoint-coordinator`,
+    `admit`, `remove`, `remove-guardian`, `uphold-dispute`, `dismiss-dispute`, or `call` for anything else. A policy has
+    a `warning` if its rule can't work: the chain takes any.
     """
     role = next((r for r in chain.deployment.roles if getattr(chain.deployment, r) == call.target), None)
     decoded = decode_call(role, call.data) if role else None
@@ -313,6 +337,21 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
             "version": version,
             "reportHash": "0x" + report_hash.hex(),
             "text": does + shown,
+        }
+    if (role, name) == ("registry", "forfeitWarranties"):
+        version, beneficiary = values
+        paid = "all is burnt" if beneficiary == ZERO_ADDRESS else f"half goes to {beneficiary}, half is burnt"
+        return {
+            "kind": "forfeit-warranties",
+            "version": version,
+            "beneficiary": beneficiary,
+            "text": f"take the tokens that answer for version {version}: {paid}",
+        }
+    if (role, name) == ("registry", "setMinWarranty"):
+        return {
+            "kind": "min-warranty",
+            "amount": str(values[0]),
+            "text": f"ask for {format_amount(values[0])} behind each version that becomes active",
         }
     if (role, name) == ("policies", "addPolicy"):
         try:

@@ -92,6 +92,10 @@ class Governance:
     """For which stake must have been there at a proposal's snapshot to vote; half of the federation's age at most."""
     demand_deposit: int = UNIT
     """What a demand for data costs until it is answered: what an answer takes of gas, and some more."""
+    warranty_period: int = 30 * DAY
+    """For which tokens stay behind a version, from their posting and from each activation of the version."""
+    min_warranty: int = 0
+    """What must be behind a version at its first activation, until a vote changes it."""
     guardian: str = ZERO_ADDRESS
     """Who may cancel proposals until its term ends; the zero address for nobody."""
     guardian_term: int = 0
@@ -118,6 +122,8 @@ class Governance:
             "unbonding": (1, 2**32 - 1),
             "seasoning": (0, 2**32 - 1),
             "demand_deposit": (0, 2**128 - 1),
+            "warranty_period": (1, 2**32 - 1),
+            "min_warranty": (0, MAX_SUPPLY),
             "guardian_term": (0, MAX_GUARDIAN_TERM),
         }
         for name, (low, high) in bounds.items():
@@ -262,6 +268,7 @@ PROFILES: Mapping[str, Profile] = {
             vote_extension=MINUTE,
             timelock_delay=10 * MINUTE,
             unbonding=HOUR,
+            warranty_period=HOUR,
         ),
         Windows(commit=10 * MINUTE, anchor=5 * MINUTE, challenge=10 * MINUTE),
     ),
@@ -276,6 +283,7 @@ PROFILES: Mapping[str, Profile] = {
             timelock_delay=2 * DAY,
             unbonding=7 * DAY,
             seasoning=7 * DAY,
+            min_warranty=100 * UNIT,
         ),
         Windows(commit=HOUR, anchor=HOUR, challenge=DAY, interval=HOUR),
     ),
@@ -290,6 +298,8 @@ PROFILES: Mapping[str, Profile] = {
             timelock_delay=7 * DAY,
             unbonding=21 * DAY,
             seasoning=7 * DAY,
+            warranty_period=60 * DAY,
+            min_warranty=100 * UNIT,
         ),
         Windows(commit=6 * HOUR, anchor=6 * HOUR, challenge=3 * DAY + 12 * HOUR, interval=6 * HOUR),
     ),
@@ -336,6 +346,13 @@ def check_terms(
             f"A vote takes {governance.deciding} seconds with all its delays, but stake can leave after "
             f"{governance.unbonding}: a bond could be gone before voters have decided a dispute.",
             remedy="Choose a longer unbonding time or faster votes.",
+            code="invalid-governance",
+        )
+    if governance.deciding > governance.warranty_period:
+        raise InputError(
+            f"A vote takes {governance.deciding} seconds with all its delays, but a warranty can be taken out after "
+            f"{governance.warranty_period}: it could be gone before voters have recalled its version.",
+            remedy="Choose a longer warranty period or faster votes.",
             code="invalid-governance",
         )
     if governance.guardian == coordinator != ZERO_ADDRESS:
@@ -387,6 +404,7 @@ def read_governance(rpc: Rpc, deployment: Deployment) -> Governance:
     """Return how the assembly of a federation works now. A guardian is left out: its term is the federation's own."""
     governor, timelock = (Contract(rpc, getattr(deployment, role), role) for role in ("governor", "timelock"))
     demands = Contract(rpc, deployment.data_availability, "data_availability")
+    registry = Contract(rpc, deployment.registry, "registry")
     return Governance(
         voting_delay=governor.read("votingDelay"),
         voting_period=governor.read("votingPeriod"),
@@ -397,10 +415,12 @@ def read_governance(rpc: Rpc, deployment: Deployment) -> Governance:
         unbonding=VaultReader(rpc, deployment.vault).unbonding_period(),
         seasoning=governor.read("seasoning"),
         demand_deposit=demands.read("deposit"),
+        warranty_period=registry.read("warrantyPeriod"),
+        min_warranty=registry.read("minWarranty"),
     )
 
 
 def governance_to_json(governance: Governance) -> dict[str, Any]:
     """Return the options as JSON, amounts as decimal strings."""
-    amounts = ("threshold", "demand_deposit")
+    amounts = ("threshold", "demand_deposit", "min_warranty")
     return {**asdict(governance), **{name: str(getattr(governance, name)) for name in amounts}}

@@ -99,6 +99,13 @@ def deploy(
     demand_deposit: Annotated[
         str | None, typer.Option(help="Deposit of a demand for data, in tokens.")
     ] = None,
+    warranty_period: Annotated[
+        int | None, typer.Option(min=1, help="Seconds for which tokens stay behind a version.")
+    ] = None,
+    min_warranty: Annotated[
+        str | None,
+        typer.Option(help="Tokens that must be behind a version before a vote can make it active."),
+    ] = None,
     gas_price: GasPriceInTokens = GAS_PRICE_DEFAULT,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the deployment file.")] = False,
     afresh: Annotated[
@@ -138,11 +145,13 @@ def deploy(
         "voting_period": voting_period,
         "vote_extension": vote_extension,
         "quorum_percent": quorum,
-        "threshold": None if threshold is None else parse_amount(threshold),
+        "threshold": None if threshold is None else parse_amount(threshold, least=0),
         "timelock_delay": timelock_delay,
         "unbonding": unbonding,
         "seasoning": seasoning,
-        "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit),
+        "demand_deposit": None if demand_deposit is None else parse_amount(demand_deposit, least=0),
+        "warranty_period": warranty_period,
+        "min_warranty": None if min_warranty is None else parse_amount(min_warranty, least=0),
     }
     assembly = governance_of(profile, {name: value for name, value in changes.items() if value is not None})
     if guardian is not None or guardian_term is not None:

@@ -212,8 +212,10 @@ def _deploy_command(out: Path, terms: Governance, account: str | None) -> str:
         "unbonding": terms.unbonding,
         "seasoning": terms.seasoning,
         "demand-deposit": tokens(terms.demand_deposit),
+        "warranty-period": terms.warranty_period,
+        "min-warranty": tokens(terms.min_warranty),
     }
-    given = " ".join(f"--{name} {value}" for name, value in options.items() if value != "0")
+    given = " ".join(f"--{name} {value}" for name, value in options.items())
     return (
         f"folkmoot deploy --genesis {path('genesis')} --policy {path('policy')} --out {path('deployment')} {given} "
         f"--appoint COORDINATOR --allocate {account or 'ADDRESS'}=AMOUNT"

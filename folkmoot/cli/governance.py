@@ -62,6 +62,18 @@ def propose(
         int | None,
         typer.Option(metavar="VERSION", min=0, help="Call this version back for good: it does harm."),
     ] = None,
+    pay: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="With --recall: who gets half of the version's warranty; the rest is burnt. Default: you. `none`: all "
+            "is burnt.",
+        ),
+    ] = None,
+    min_warranty: Annotated[
+        str | None,
+        typer.Option(metavar="TOKENS", help="Ask for this warranty behind each version that becomes active."),
+    ] = None,
     policy: Annotated[Path | None, typer.Option(metavar="FILE", help="Add this policy, a JSON file.")] = None,
     appoint: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Appoint this coordinator.")] = None,
     admit: Annotated[
@@ -91,19 +103,22 @@ def propose(
     """Propose a version, its recall, a policy, a coordinator, a dispute's end, or a change of members or guardian.
 
     An open vote on a recall already warns everybody who asks for the version. The recall itself takes the whole vote
-    and the timelock.
+    and the timelock. It also takes the tokens that answer for the version (`folkmoot model VERSION --warranty`).
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
     from folkmoot.chain import governance
-    from folkmoot.runtime.units import format_time, parse_address
+    from folkmoot.chain.terms import ZERO_ADDRESS
+    from folkmoot.runtime.units import format_time, parse_address, parse_amount
 
-    single = (version, recall, policy, appoint, uphold, dismiss)
+    single = (version, recall, policy, appoint, uphold, dismiss, min_warranty)
     if sum(given is not None for given in single) + bool(admit) + bool(remove) + remove_guardian != 1:
         raise typer.BadParameter(
-            "give exactly one of --version, --recall, --policy, --appoint, --uphold, --dismiss, --admit, --remove and "
-            "--remove-guardian"
+            "give exactly one of --version, --recall, --policy, --appoint, --uphold, --dismiss, --min-warranty, "
+            "--admit, --remove and --remove-guardian"
         )
+    if pay is not None and recall is None:
+        raise typer.BadParameter("--pay goes with --recall")
     if report is not None and version is None and recall is None:
         raise typer.BadParameter("--report goes with --version and --recall")
     disputed = dismiss if uphold is None else uphold
@@ -112,6 +127,7 @@ def propose(
     summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending() as chain:
+        more = None
         if admit or remove:
             accounts = [parse_address(text) for text in admit or remove or []]
             call = governance.membership(chain, accounts, bool(admit))
@@ -119,6 +135,10 @@ def propose(
             call = governance.guardian_removal(chain)
         elif recall is not None:
             call = governance.recall(chain, recall, report_hash)
+            paid = ZERO_ADDRESS if pay == "none" else account_address(pay)
+            more = governance.forfeiture(chain, recall, paid)
+        elif min_warranty is not None:
+            call = governance.least_warranty(chain, parse_amount(min_warranty, least=0))
         elif disputed is not None:
             call = governance.decision(chain, disputed, upheld=uphold is not None)
         else:
@@ -126,13 +146,16 @@ def propose(
         warning = _policy_warning(chain, policy, gas_price, publish)
         if disputed is not None:
             warning = governance.late(chain, disputed)
+        if version is not None:
+            warning = governance.uncovered(chain, version)
         if warning:
             note(f"Warning: {warning}")
         if policy is not None:
             note(_minting_change(chain, policy))
         if content is not None and version is not None:
             _require_about(chain, content, version)
-        what = governance.describe(chain, call)["text"]
+        calls = [call] if more is None else [call, more]
+        what = "; ".join(governance.describe(chain, one)["text"] for one in calls)
         headline = title or (
             f"{what[0].upper()}{what[1:]}" if recall is None else f"Recall version {recall}."
         )
@@ -142,7 +165,7 @@ def propose(
             with working("Publishing the report ..."):  # Before the proposal exists, or not at all.
                 _publish(chain, account, content, publish)
         with working("Proposing ..."):
-            number, receipt = governance.propose(chain, account, [call], description)
+            number, receipt = governance.propose(chain, account, calls, description)
             proposal = governance.find(chain, str(number))
         document = {
             "proposal": proposal.to_json(chain),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`folkmoot model`: who made a version and decided about it, the model itself, or a new federation from it."""
+"""`folkmoot model`: who made a version and answers for it, the model itself, or a new federation from it."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ def model(
     recalled: Annotated[
         bool, typer.Option("--recalled", help="Take the version even if a vote recalled it, to study it.")
     ] = False,
+    warranty: Annotated[
+        str | None,
+        typer.Option(metavar="TOKENS", help="Answer for it: put these tokens of yours behind it."),
+    ] = None,
     account: Annotated[
         str | None,
         typer.Option(
@@ -46,7 +50,7 @@ def model(
         ),
     ] = None,
 ) -> None:
-    """Say who made a version, who decided about it and who answers for it; or download it; or leave with it.
+    """Say who made a version, decided about it and answers for it; download it; leave with it; or answer for it.
 
     Without --to and --fork nothing is downloaded. What is said is made from the events of the contracts; `folkmoot
     audit` checks them. If the coordinator is known, also say what sites measured, as it has it now and as each
@@ -63,14 +67,20 @@ def model(
     deployed, with the parent's terms of votes, and how you take out your own stake. Nobody else's stake moves:
     everybody takes out their own.
 
+    --warranty puts tokens of yours behind the version. If it does harm, a vote takes them: half go to whoever the vote
+    names, the rest is burnt. You can take them out when the warranty period is over (`folkmoot withdraw --warranty
+    VERSION`). Before its first activation a version needs as much as the federation asks for, from anybody.
+
     Example: folkmoot model 12 --rpc https://rpc.example
 
     Example: folkmoot model 12 --to model.safetensors --coordinator https://coordinator.example
 
+    Example: folkmoot model 12 --warranty 100
+
     Example: folkmoot model active --fork child/ --artifacts mirror/ --content-policy ours.txt --account 0x...
     """
-    if to is not None and fork is not None:
-        raise typer.BadParameter("give --to or --fork")
+    if sum(given is not None for given in (to, fork, warranty)) > 1:
+        raise typer.BadParameter("give --to, --fork or --warranty")
     if fork is None and (content_policy, account) != (None, None):
         raise typer.BadParameter("--content-policy and --account need --fork")
     if fork is not None:
@@ -79,6 +89,12 @@ def model(
         forking.fork(version, fork, content_policy, recalled=recalled, account=account)
     elif to is not None:
         _download(version, to, recalled=recalled)
+    elif warranty is not None:
+        if not version.isdecimal():
+            raise typer.BadParameter("--warranty needs the number of the version")
+        from folkmoot.cli import stake
+
+        stake.warrant(int(version), warranty)
     elif recalled:
         raise typer.BadParameter("--recalled needs --to or --fork")
     else:

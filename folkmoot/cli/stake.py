@@ -9,6 +9,7 @@ import typer
 
 from folkmoot.cli.options import account_address, connected, sending, sent, unlock
 from folkmoot.cli.output import emit, note, pairs, table, working
+from folkmoot.errors import InputError
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -171,7 +172,6 @@ def _member(chain: Chain, account: str) -> Member:
 
 def _unlocked(chain: Chain, account: str) -> int:
     """Return the stake of an account without its bonds."""
-    from folkmoot.errors import InputError
     from folkmoot.runtime.units import format_amount
 
     bonds, unlocked = chain.vault.bond_of(account), chain.vault.unlocked_of(account)
@@ -229,6 +229,10 @@ def withdraw(
     rewards: Annotated[
         bool, typer.Option("--rewards", help="Pay out the rewards of settled rounds instead.")
     ] = False,
+    warranty: Annotated[
+        int | None,
+        typer.Option(metavar="VERSION", min=0, help="Take your tokens out from behind this version instead."),
+    ] = None,
     account_: Annotated[
         str | None,
         typer.Option(
@@ -249,11 +253,18 @@ def withdraw(
     Example: folkmoot withdraw
 
     Example: folkmoot withdraw --rewards
+
+    Example: folkmoot withdraw --warranty 12
     """
     from folkmoot.runtime.units import format_amount, parse_amount
 
     if (account_ is not None and not rewards) or (rewards and amount is not None):
         raise typer.BadParameter("--rewards takes no AMOUNT, and --for goes with it")
+    if warranty is not None:
+        if rewards or amount is not None:
+            raise typer.BadParameter("--warranty takes no AMOUNT and no --rewards: all of it is taken out")
+        _withdraw_warranty(warranty)
+        return
     if rewards:
         _claim(account_)
         return
@@ -314,6 +325,65 @@ def _unstake(asked: int | None) -> None:
                 "bonds": str(bonds),
             },
             text,
+        )
+
+
+def warrant(version: int, amount: str) -> None:
+    """Put tokens behind a version, so that they answer for it."""
+    from folkmoot.ledger.releases import RECALLED, read_releases
+    from folkmoot.runtime.units import format_amount, format_time, parse_amount
+
+    units = parse_amount(amount)
+    with sending() as chain:
+        if chain.registry.standing(version) == RECALLED:
+            read_releases(chain).require_usable(version)
+        account = unlock()
+        with working("Putting tokens behind the version ..."):
+            permit = _permit(chain, account, chain.deployment.registry, units)
+            function = chain.registry.functions.postWarrantyWithPermit(version, units, *permit)
+            receipt = chain.send(function, account, purpose=f"warrant {version} {units}")
+        own, release_at = chain.registry.warranty(version, account.address)
+        total, _ = chain.registry.warranties(version)
+        emit(
+            {
+                "account": account.address,
+                "version": version,
+                **sent(chain, receipt),
+                "posted": str(units),
+                "warranty": str(own),
+                "total": str(total),
+                "releaseAt": release_at,
+            },
+            f"{format_amount(own)} of {account.address} answer for version {version}, {format_amount(total)} of all "
+            "accounts. If it does harm, a vote can take all of it.",
+            f"You can take yours out from {format_time(release_at)}, and later if a vote makes the version active: "
+            f"folkmoot withdraw --warranty {version}",
+        )
+
+
+def _withdraw_warranty(version: int) -> None:
+    """Take the account's tokens out from behind a version."""
+    from folkmoot.runtime.units import format_amount, format_time
+
+    with sending() as chain:
+        account = unlock()
+        own, release_at = chain.registry.warranty(version, account.address)
+        if own and chain.now() < release_at:
+            raise InputError(
+                f"{format_amount(own)} of {account.address} answer for version {version} until "
+                f"{format_time(release_at)}.",
+                remedy="Take them out then. Each activation of the version begins a new period.",
+                code="warranty-held",
+                details={"version": version, "releaseAt": release_at},
+            )
+        with working("Withdrawing ..."):
+            receipt = chain.send(chain.registry.functions.withdrawWarranty(version), account, once=True)
+        from folkmoot.ledger.events import WarrantyWithdrawn
+
+        paid = chain.event_of(receipt, WarrantyWithdrawn).amount
+        emit(
+            {"account": account.address, "version": version, **sent(chain, receipt), "withdrawn": str(paid)},
+            f"Took {format_amount(paid)} out from behind version {version}, to {account.address}.",
         )
 
 
@@ -468,6 +538,14 @@ def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose:
     Raises:
         ContractRefused: The account does not have enough tokens.
     """
+    function = chain.vault.functions.stakeWithPermit(
+        amount, *_permit(chain, account, chain.deployment.vault, amount)
+    )
+    return chain.send(function, account, purpose=purpose or f"stake {amount}")
+
+
+def _permit(chain: Chain, account: LocalAccount, spender: str, amount: int) -> tuple[int, int, bytes, bytes]:
+    """Sign that a contract may take an amount of the account's tokens: deadline, v, r and s (EIP-2612)."""
     deadline = chain.now() + PERMIT_LIFETIME
     domain = {
         "name": "Moot",
@@ -486,12 +564,10 @@ def stake_with_permit(chain: Chain, account: LocalAccount, amount: int, purpose:
     }
     message = {
         "owner": account.address,
-        "spender": chain.deployment.vault,
+        "spender": spender,
         "value": amount,
         "nonce": chain.read(chain.token.functions.nonces(account.address)),
         "deadline": deadline,
     }
     signed = account.sign_typed_data(domain, kinds, message)
-    r, s = signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
-    function = chain.vault.functions.stakeWithPermit(amount, deadline, signed.v, r, s)
-    return chain.send(function, account, purpose=purpose or f"stake {amount}")
+    return deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")

@@ -113,6 +113,7 @@ def _shown(document: dict[str, Any], parent: Parent | None) -> list[str]:
         lines["coordinator"] = (
             f"{one['account']}, bond {format_amount(int(one['bond']))} until the round was over"
         )
+    lines["answers for it"] = _warranty_words(document["warranty"])
     if document["measured"]:
         lines["measured"] = _measured_words(document["measured"])
     shown = [*(f"Warning: {text}" for text in document["warnings"]), pairs(lines)]
@@ -127,6 +128,19 @@ def _shown(document: dict[str, Any], parent: Parent | None) -> list[str]:
     if not document["decisions"]:
         shown.append("No vote was proposed about it.")
     return shown
+
+
+def _warranty_words(warranty: dict[str, Any]) -> str:
+    from folkmoot.runtime.units import format_amount, format_time
+
+    if (taken := warranty["forfeited"]) is not None:
+        reward, burnt = (format_amount(int(taken[name])) for name in ("reward", "burnt"))
+        return f"a vote took what was behind it: {reward} went to {taken['beneficiary']}, {burnt} were burnt"
+    shown = [
+        f"{one['account']} with {format_amount(int(one['amount']))} until {format_time(one['releaseAt'])}"
+        for one in warranty["accounts"]
+    ]
+    return "; ".join(shown) or "nobody with tokens"
 
 
 def _decision_lines(decision: dict[str, Any]) -> list[str]:

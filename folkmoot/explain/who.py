@@ -26,7 +26,7 @@ from folkmoot.ledger.releases import PROPOSER_MARK, Releases, decisions, recall_
 from folkmoot.ledger.replay import FederationState, Round
 from folkmoot.ledger.scan import Source, scan
 from folkmoot.rpc.abi import readable
-from folkmoot.rpc.client import Contract, Rpc
+from folkmoot.rpc.client import Contract, RegistryReader, Rpc
 from folkmoot.rpc.reverts import ENUMS, PROPOSAL_STATES, SUPPORTS
 
 
@@ -73,7 +73,25 @@ def answerable(source: Source, version: int) -> dict[str, Any]:
             for event in state.proposals
             if (decision := _decision(rpc, deployment, event, events, version)) is not None
         ],
+        "warranty": _warranty(rpc, deployment, releases, version),
         "warnings": releases.warnings(version),
+    }
+
+
+def _warranty(rpc: Rpc, deployment: Deployment, releases: Releases, version: int) -> dict[str, Any]:
+    """Return the tokens that answer for a version: whose, and until when; and what votes took."""
+    registry, taken = RegistryReader(rpc, deployment.registry), releases.forfeited.get(version)
+    behind = releases.warranties.get(version, {})
+    return {
+        "total": str(releases.warranty(version)),
+        "minimum": str(releases.min_warranty),
+        "accounts": [
+            {"account": account, "amount": str(amount), "releaseAt": registry.warranty(version, account)[1]}
+            for account, amount in behind.items()
+        ],
+        "forfeited": None
+        if taken is None
+        else {"beneficiary": taken[0], "reward": str(taken[1]), "burnt": str(taken[2])},
     }
 
 

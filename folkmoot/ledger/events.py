@@ -148,6 +148,13 @@ class Withdrawn(Event):
 
 
 @record
+class MinWarrantySet(Event):
+    """Emitted at the deployment, and when a vote changes what must be behind a version that is made active."""
+
+    amount: int
+
+
+@record
 class VersionActivated(Event):
     """Emitted when a vote made a version active."""
 
@@ -174,6 +181,34 @@ class VersionRegistered(Event):
     version: int
     parent: int
     state_root: bytes
+
+
+@record
+class WarrantiesForfeited(Event):
+    """Emitted when a vote took all warranties behind a version: `reward` went to `beneficiary`, `burnt` was burnt."""
+
+    version: int
+    beneficiary: str
+    reward: int
+    burnt: int
+
+
+@record
+class WarrantyPosted(Event):
+    """Emitted when `account` puts tokens behind a version."""
+
+    version: int
+    account: str
+    amount: int
+
+
+@record
+class WarrantyWithdrawn(Event):
+    """Emitted when `account` has taken its tokens out from behind a version."""
+
+    version: int
+    account: str
+    amount: int
 
 
 # Policies

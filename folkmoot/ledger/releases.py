@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which version is active, which were recalled, and which an open vote would recall. Everybody who warns asks here.
+"""Which version is active or recalled, which an open vote would recall, and what stands behind each.
+
+Everybody who warns asks here.
 
 Uses plain JSON-RPC.
 """
@@ -13,7 +15,15 @@ from typing import Any
 from folkmoot.errors import InputError, plain
 from folkmoot.ledger.deployment import Deployment
 from folkmoot.ledger.event import Event
-from folkmoot.ledger.events import ProposalCreated, VersionActivated, VersionRecalled
+from folkmoot.ledger.events import (
+    MinWarrantySet,
+    ProposalCreated,
+    VersionActivated,
+    VersionRecalled,
+    WarrantiesForfeited,
+    WarrantyPosted,
+    WarrantyWithdrawn,
+)
 from folkmoot.ledger.scan import Source, scan
 from folkmoot.rpc.abi import DecodedCall, decode_call, readable
 from folkmoot.rpc.client import Contract, Rpc
@@ -79,6 +89,12 @@ class Releases:
     """Hash of the evidence by recalled version."""
     votes: list[RecallVote] = field(default_factory=list)
     """Proposals to recall a released version, oldest first: those that are open or were executed."""
+    warranties: dict[int, dict[str, int]] = field(default_factory=dict)
+    """Units of 1e-18 tokens that accounts have behind versions, without those that votes took."""
+    forfeited: dict[int, tuple[str, int, int]] = field(default_factory=dict)
+    """Versions whose warranties a vote took: who got a reward, the reward, and what was burnt."""
+    min_warranty: int = 0
+    """Units of 1e-18 tokens that must be behind a version at its first activation."""
 
     def activate(self, version: int, report_hash: bytes) -> None:
         """Note that a vote made a version active."""
@@ -90,12 +106,38 @@ class Releases:
         self.listed.pop(version, None)
         self.recalled[version] = report_hash
 
+    def post(self, version: int, account: str, amount: int) -> None:
+        """Note that an account put tokens behind a version."""
+        behind = self.warranties.setdefault(version, {})
+        behind[account] = behind.get(account, 0) + amount
+
+    def withdraw(self, version: int, account: str) -> None:
+        """Note that an account took its tokens out from behind a version."""
+        self.warranties.get(version, {}).pop(account, None)
+
+    def forfeit(self, version: int, beneficiary: str, reward: int, burnt: int) -> None:
+        """Note that a vote took what was behind a version. What it took first stays noted."""
+        self.warranties.pop(version, None)
+        self.forfeited.setdefault(version, (beneficiary, reward, burnt))
+
     def apply(self, event: Event) -> None:
         """Apply an event. Events that change nothing here are passed over."""
         if isinstance(event, VersionActivated):
             self.activate(event.version, event.report_hash)
         elif isinstance(event, VersionRecalled):
             self.recall(event.version, event.report_hash)
+        elif isinstance(event, WarrantyPosted):
+            self.post(event.version, event.account, event.amount)
+        elif isinstance(event, WarrantyWithdrawn):
+            self.withdraw(event.version, event.account)
+        elif isinstance(event, WarrantiesForfeited):
+            self.forfeit(event.version, event.beneficiary, event.reward, event.burnt)
+        elif isinstance(event, MinWarrantySet):
+            self.min_warranty = event.amount
+
+    def warranty(self, version: int) -> int:
+        """Return what is behind a version, in units of 1e-18 tokens."""
+        return sum(self.warranties.get(version, {}).values())
 
     @property
     def active(self) -> tuple[int, bytes] | None:

@@ -951,6 +951,16 @@ class RegistryReader(Contract):
         """Return a version."""
         return Version(number, *self.read("versions", number))
 
+    def warranties(self, number: int) -> tuple[int, bool]:
+        """Return what is behind a version, in units of 1e-18 tokens, and whether a vote took what was there."""
+        total, forfeited = self.read("warrantiesOf", number)
+        return int(total), bool(forfeited)
+
+    def warranty(self, number: int, account: str) -> tuple[int, int]:
+        """Return what an account has behind a version, and the Unix time from which it can take that out."""
+        amount, release_at = self.read("warrantyOf", number, account)
+        return int(amount), int(release_at)
+
 
 def wrong_contract(address: str, question: str) -> RpcError:
     """Return the error for a contract that returned what Folkmoot's never do."""

@@ -189,6 +189,12 @@ REMEDIES = {
     "ModelRegistryNotLedger": "Finalize the round: the ledger registers its version.",
     "ModelRegistryNotGovernance": "Propose it with `folkmoot propose`: only an executed vote may do this.",
     "ModelRegistryZeroAddress": "Give the address of the account.",
+    "ModelRegistryZeroAmount": "Give an amount above zero.",
+    "ModelRegistryWarrantyTooSmall": "Put more tokens behind the version, then execute the proposal: `folkmoot model "
+    "VERSION --warranty TOKENS`. Anybody may.",
+    "ModelRegistryForfeited": "Nobody can answer for this version any more: release another one.",
+    "ModelRegistryNoWarranty": "Nothing is left to do. `folkmoot model VERSION` says who has what behind it.",
+    "ModelRegistryWarrantyHeld": "Wait until the time that the error names: a warranty stays for its whole period.",
     "ModelRegistryZeroRoot": "Give the state root of the genesis.",
     # MootGovernor
     "GovernorAlreadyCastVote": "One vote a proposal is all, and it can't be changed.",

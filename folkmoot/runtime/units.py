@@ -29,11 +29,15 @@ _BUNDLE = re.compile(r"(?:0x)?([0-9a-fA-F]{64})")
 _AMOUNT = re.compile(r"(?P<whole>\d{1,30})(?:\.(?P<part>\d{1,18}))?", re.ASCII)
 
 
-def parse_amount(text: str) -> int:
+def parse_amount(text: str, *, least: int = 1) -> int:
     """Return a decimal number of tokens in units of 1e-18.
 
+    Args:
+        text: The number.
+        least: Smallest amount: 1 unit, or 0 where nothing is an answer too.
+
     Raises:
-        InputError: it is no positive decimal number with at most 18 places, or too large.
+        InputError: it is no decimal number with at most 18 places, or too small or too large.
     """
     match = _AMOUNT.fullmatch(text.strip().replace("_", ""))
     if not match:
@@ -43,10 +47,10 @@ def parse_amount(text: str) -> int:
             code="invalid-amount",
         )
     amount: int = int(match["whole"]) * UNIT + int((match["part"] or "").ljust(DECIMALS, "0"))
-    if not 0 < amount <= MAX_AMOUNT:
+    if not least <= amount <= MAX_AMOUNT:
         raise InputError(
             f"The amount {text} is out of range.",
-            remedy=f"Amounts are above 0 and at most {MAX_AMOUNT // UNIT} tokens.",
+            remedy=f"Amounts are {'above' if least else 'from'} 0 and at most {MAX_AMOUNT // UNIT} tokens.",
             code="invalid-amount",
         )
     return amount

@@ -495,6 +495,8 @@ class VersionView(View):
     """active; candidate: no vote made it active; released: it was active before; or recalled."""
     recalled: bool
     """Whether a vote recalled it: do not use it."""
+    warranty: str
+    """Units of 1e-18 tokens that answer for it: a vote takes them if it does harm."""
     report_hash: str | None
     """sha256 of the evaluation report that the voters saw, if it was ever made active."""
     state: str | None

@@ -108,3 +108,26 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
     assert demo.wait(60) == 130, log.read_text()
     assert left_behind(home) == []
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_a_harmful_release_is_recalled_and_paid_for(tmp_path: Path) -> None:
+    """The harm is real: after one round the model misses a class, as the report said before the vote."""
+    words = ["--home", str(tmp_path / "demo"), "--task", "digits", "--contributors", "3", "--json"]
+    done = subprocess.run(
+        [*DEMO, "--harmful-release", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+        env={**os.environ, **ELSEWHERE},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["activeVersion"] is None
+    assert summary["audit"]["recalled"] == [1]
+    right, examples = map(int, re.findall(r"\d+", summary["harm"])[:2])
+    assert right < examples / 2
+    taken = summary["record"]["warranty"]["forfeited"]
+    assert int(taken["reward"]) == int(taken["burnt"]) == 5 * 10**18

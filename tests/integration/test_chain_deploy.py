@@ -57,7 +57,7 @@ def test_every_profile_deploys_and_is_verified(anvil: Anvil, profile: str) -> No
     )
     assert progress == list(CONTRACTS)
     assert list(report.gas) == list(CONTRACTS)
-    assert len(report.facts) == 43 + len(JUDGES) + 1 + 8
+    assert len(report.facts) == 46 + len(JUDGES) + 1 + 8
     assert "what the deployer holds is no role" in report.facts
     assert all(gas < 16_777_216 for gas in report.gas.values())
     chain = Chain.connect(anvil.url, report.deployment)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A federation that an older version made goes on: it is audited, restored and served as on the day when it was made.
 
-`tests/older` has what `folkmoot demo --task digits --contributors 3 --rounds 2` left when versions could be recalled:
-the chain, the coordinator's files and database. New contracts need a new one: the audit compares the code at each
-address.
+`tests/older` has what `folkmoot demo --task digits --contributors 3 --rounds 2` left when tokens could answer for
+versions: the chain, the coordinator's files and database. New contracts need a new one: the audit compares the code at
+each address.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from folkmoot.runtime.commands import run_folkmoot
 from folkmoot.runtime.processes import Supervisor
 from tools.node_toolchain import node_binary
 
-ARCHIVE = Path(__file__).parents[1] / "older" / "federation-2026-12-02.tar.xz"
+ARCHIVE = Path(__file__).parents[1] / "older" / "federation-2026-12-06.tar.xz"
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

@@ -22,4 +22,25 @@ contract RegistryGasTest is Deployment {
         registry.recall(id(8), keccak256("evidence"));
         vm.snapshotGasLastCall("ModelRegistry", "recall the active version");
     }
+
+    /// @dev A vote takes all warranties at once, however many accounts have some.
+    function test_gas_warranty() public {
+        for (uint256 i = 0; i < 9; ++i) {
+            address payer = vm.addr(i + 1);
+            vm.prank(treasury.addr);
+            vm.assertTrue(token.transfer(payer, 2), "funded");
+            vm.prank(payer);
+            token.approve(address(registry), 2);
+            vm.prank(payer);
+            registry.postWarranty(id(0), 2);
+        }
+        vm.snapshotGasLastCall("ModelRegistry", "post a warranty");
+        vm.warp(START + WARRANTY_PERIOD);
+        vm.prank(vm.addr(1));
+        registry.withdrawWarranty(id(0));
+        vm.snapshotGasLastCall("ModelRegistry", "withdraw a warranty");
+        vm.prank(address(timelock));
+        registry.forfeitWarranties(id(0), challenger.addr);
+        vm.snapshotGasLastCall("ModelRegistry", "forfeit the warranties of eight");
+    }
 }

@@ -36,6 +36,8 @@ abstract contract Deployment is Test {
     uint256 internal constant QUORUM_PERCENT = 20;
     uint48 internal constant VOTE_EXTENSION = 1 days;
     uint48 internal constant SEASONING = 7 days;
+    uint40 internal constant WARRANTY_PERIOD = 30 days;
+    uint96 internal constant MIN_WARRANTY = 0;
     uint128 internal constant MAX_REWARD = 2 * REWARD;
     uint128 internal constant MIN_BOND = BOND / 2;
     uint128 internal constant MAX_MIN_STAKE = 4 * MIN_STAKE;
@@ -99,7 +101,9 @@ abstract contract Deployment is Test {
         vm.startPrank(deployer.addr);
         token = new MootToken(rewardsAddress, genesis);
         vault = new StakeVault(token, ledgerAddress, UNBONDING_PERIOD);
-        registry = new ModelRegistry(timelockAddress, ledgerAddress, genesisState());
+        registry = new ModelRegistry(
+            timelockAddress, ledgerAddress, address(token), genesisState(), WARRANTY_PERIOD, MIN_WARRANTY
+        );
         policies = new Policies(timelockAddress, vault, policy(), bounds());
         ledger = new RoundLedger(vault, registry, policies, coordinator.addr, manifestHash(), GENESIS_HASH, admission());
         rewards = new Rewards(ledger, token);

@@ -97,6 +97,13 @@ def demo(
             "and show that the next round is refused.",
         ),
     ] = False,
+    harmful_release: Annotated[
+        bool,
+        typer.Option(
+            "--harmful-release",
+            help="Release a version too early (after 1 round), and show how it is recalled and who pays.",
+        ),
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end.")] = False,
     home: Annotated[
         Path | None, typer.Option(help="Folder for keys, logs and artifacts. Default: a new temporary one.")
@@ -120,11 +127,15 @@ def demo(
     Example: folkmoot demo --cheat mean
 
     Example: folkmoot demo --private
+
+    Example: folkmoot demo --harmful-release
     """
     from folkmoot.protocol.packing import check_width
     from folkmoot_lab.stories.cheat import GAMES, CheatDemo, check_cheat, staged
     from folkmoot_lab.stories.demo import Demo
     from folkmoot_lab.stories.federation import Story
+    from folkmoot_lab.stories.harmful import ROUNDS as HARMFUL_ROUNDS
+    from folkmoot_lab.stories.harmful import HarmfulDemo
     from folkmoot_lab.stories.private import ROUNDS as PRIVATE_ROUNDS
     from folkmoot_lab.stories.private import TASK as PRIVATE_TASK
     from folkmoot_lab.stories.private import PrivateDemo
@@ -136,6 +147,12 @@ def demo(
         raise InputError(
             "The private demo is shown with its own task, without attacks, root set and error feedback.",
             remedy="Leave out --cheat, --attack, --root, --feedback and --task.",
+        )
+    if harmful_release and (cheat or private or task == TEXT_TASK or contributors == 1):
+        raise InputError(
+            "A harmful release is shown with a task that has classes and several contributors, without --cheat and "
+            "--private.",
+            remedy="Leave out --cheat, --private, --task text and --contributors 1.",
         )
     if clock and (private or cheat):
         raise InputError(
@@ -181,6 +198,8 @@ def demo(
         summary = CheatDemo(staged(plan, cheat, honest), cheat, honest, console, keep=keep).run()
     elif private:
         summary = PrivateDemo(plan, plan.budget_rounds, console, keep=keep).run()
+    elif harmful_release:
+        summary = HarmfulDemo(plan, rounds or HARMFUL_ROUNDS, console, keep=keep).run()
     else:
         summary = Demo(plan, rounds or usual.rounds, console, keep=keep).run()
     if is_json():

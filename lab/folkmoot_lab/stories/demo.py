@@ -42,6 +42,9 @@ from folkmoot_lab.stories.federation import Story, StoryFederation
 NAMES = ("Ada", "Ben", "Cleo", "Dora", "Emil", "Fay", "Gus", "Hana", "Ivo", "Jana")
 """Display names of the contributors, in order."""
 
+WARRANTY = "10"
+"""Tokens with which the proposer answers for the version that it proposes."""
+
 ROOT_TITLE = "root set"
 """Display name of the coordinator's own node."""
 
@@ -258,6 +261,7 @@ class Demo:
             *("--version", str(version), "--report", report),
         )
         proposer = self._key("contributor-1")
+        self._command(federation, "model", str(version), "--warranty", WARRANTY, *proposer)
         title = f"Release version {version}"
         proposed = self._command(
             federation,
@@ -331,7 +335,7 @@ class Demo:
                 verdict["reason"] == "root" for t in self.progresses for verdict in t.verdicts
             ),
             "gasPerUpdateCommitted": round(sum(per_update) / len(per_update)),
-            "activeVersion": release["version"],
+            "activeVersion": release.get("active", release["version"]),
             "lines": [
                 {self.names[account]: [vars(one) for one in both] for account, both in t.passed.items()}
                 for t in self.progresses
@@ -345,6 +349,8 @@ class Demo:
             "audit": audit,
             "home": str(self.plan.home),
             "ledger": prepared.deployment.ledger,
+            "harm": release.get("harm"),
+            "record": release.get("record"),
         }
         self.console.rule("[bold]What happened")
         table = Table.grid(padding=(0, 2))
@@ -367,7 +373,8 @@ class Demo:
             ),
             *([("a round on the line", self._line_text())] if self.plan.link else []),
             *([("training", text)] if (text := self._training_text()) else []),
-            ("released by", "a vote with stake behind it, after a timelock"),
+            ("released by", f"a vote with stake behind it, after a timelock, with {WARRANTY} MOOT behind it"),
+            *release.get("rows", ()),
             ("checked by", "an audit that trusted neither coordinator nor files"),
             ("time", f"{seconds:.0f} s in all"),
         ]
@@ -687,9 +694,11 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
         case "execute":
             if result["proposal"]["state"] == "queued":
                 return "[dim]queued: it can be executed after the timelock's delay[/]"
-            if result["proposal"]["actions"][0]["kind"] == "uphold-dispute":
-                return "[green]executed: the dispute is upheld[/]"
-            return "[green]executed: the version is active[/]"
+            return f"[green]executed: {_EXECUTED[result['proposal']['actions'][0]['kind']]}[/]"
+        case "model" if "posted" in result:
+            return f"[dim]{format_amount(int(result['total']))} answer for version {result['version']}[/]"
+        case "model":
+            return f"[red]version {result['version']} is {result['standing']}[/]"
         case "audit":
             active = result["activeVersion"]
             return (
@@ -703,6 +712,13 @@ def _result_line(command: str | Path, result: dict[str, Any]) -> str:
         case _:
             return ""
 
+
+_EXECUTED = {
+    "activate": "the version is active",
+    "recall": "the version is recalled, and what answered for it is taken",
+    "uphold-dispute": "the dispute is upheld",
+}
+"""What executing a proposal has done, by the kind of its first action."""
 
 _ACKNOWLEDGED = {
     "waits": "the coordinator has signed that it has the update, and has not recorded it",

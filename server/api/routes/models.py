@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, Response
@@ -109,13 +109,25 @@ def _safetensors(parts: AppState, number: int) -> str:
 
 
 def releases(session: Session) -> Releases:
-    """Released and recalled versions, from the events; without the open votes."""
-    events = [*by_name(session, "VersionActivated"), *by_name(session, "VersionRecalled")]
+    """Released and recalled versions with what stands behind them, from the events; without the open votes."""
     made = Releases()
+    steps: dict[str, Callable[[int, dict[str, Any]], None]] = {
+        "VersionActivated": lambda version, event: made.activate(version, _report(event)),
+        "VersionRecalled": lambda version, event: made.recall(version, _report(event)),
+        "WarrantyPosted": lambda version, event: made.post(version, event["account"], int(event["amount"])),
+        "WarrantyWithdrawn": lambda version, event: made.withdraw(version, event["account"]),
+        "WarrantiesForfeited": lambda version, event: made.forfeit(
+            version, event["beneficiary"], int(event["reward"]), int(event["burnt"])
+        ),
+    }
+    events = [event for name in steps for event in by_name(session, name)]
     for event in sorted(events, key=lambda event: (event.block_number, event.log_index)):
-        step = made.activate if event.name == "VersionActivated" else made.recall
-        step(int(event.arguments["version"]), bytes.fromhex(event.arguments["reportHash"].removeprefix("0x")))
+        steps[event.name](int(event.arguments["version"]), event.arguments)
     return made
+
+
+def _report(arguments: dict[str, Any]) -> bytes:
+    return bytes.fromhex(arguments["reportHash"].removeprefix("0x"))
 
 
 def alarms(parts: AppState) -> list[str]:
@@ -196,6 +208,7 @@ def _views(session: Session, initial: str, events: Sequence[ChainEvent]) -> list
             state_root=event.arguments["stateRoot"],
             status="active" if number == active else ENUMS["IModelRegistry.Standing"][made.standing(number)],
             recalled=number in made.recalled,
+            warranty=str(made.warranty(number)),
             report_hash=reports.get(number),
             state=states.get(number),
             transaction=event.transaction_hash,

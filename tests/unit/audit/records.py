@@ -56,6 +56,7 @@ STORAGE = Storage(
     policies_address=DEPLOYMENT.policies,
     token=DEPLOYMENT.token,
     rewards_ledger=DEPLOYMENT.ledger,
+    warranty_token=DEPLOYMENT.token,
     minter=DEPLOYMENT.rewards,
     ledger_head=Head(0, bytes(32)),
     next_round=1,

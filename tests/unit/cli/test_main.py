@@ -233,7 +233,7 @@ def test_an_old_name_prints_the_new_one(capsys: pytest.CaptureFixture[str]) -> N
     ("words", "said"),
     [
         ("vote 1 veto --reason no", "takes no --reason"),
-        ("model 1 --to a --fork b", "give --to or --fork"),
+        ("model 1 --to a --fork b", "give --to, --fork or --warranty"),
         ("model 1 --account 0x1", "need --fork"),
         ("model 1 --recalled", "needs --to or --fork"),
     ],
