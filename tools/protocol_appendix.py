@@ -291,7 +291,7 @@ def values_of(enum: str, texts: dict[str, str]) -> list[str]:
     if enum in OPENZEPPELIN:
         return list(OPENZEPPELIN[enum])
     owner, _, name = enum.partition(".")
-    body = re.search(rf"enum {name} \{{([^}}]*)\}}", texts[owner])
+    body = re.search(rf"enum {name} \{{([^}}]*)\}}", re.sub(r"//.*", "", texts[owner]))
     if body is None:
         raise SystemExit(f"contracts/src has no enum {enum}.")
     return [part.strip() for part in body.group(1).split(",")]

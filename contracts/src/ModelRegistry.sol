@@ -137,7 +137,7 @@ contract ModelRegistry is IModelRegistry {
     function postWarrantyWithPermit(RoundId version, uint256 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
         external
     {
-        // Whoever sees the permit may use it first, as in `StakeVault`. The token is our own and calls nobody back.
+        // Somebody may have used the permit already, as in `StakeVault`. The token is our own and makes no calls.
         // slither-disable-next-line unused-return,reentrancy-benign,reentrancy-events
         try IERC20Permit(token).permit(msg.sender, address(this), amount, deadline, v, r, s) { } catch { }
         _post(version, amount);

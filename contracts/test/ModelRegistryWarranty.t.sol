@@ -199,7 +199,7 @@ contract ModelRegistryWarrantyTest is Deployment {
         vm.assertEq(token.totalSupply(), GENESIS_SUPPLY - AMOUNT, "burnt");
     }
 
-    /// @dev Else whoever answers for a version could hinder its recall, by taking the warranty out in time.
+    /// @dev Otherwise a withdrawal just before the execution would block the recall in the same proposal.
     function test_forfeitWarranties_neverFailsForWantOfTokens() public {
         vm.expectEmit(address(registry));
         emit IModelRegistry.WarrantiesForfeited(id(1), carol.addr, 0, 0);

@@ -110,7 +110,7 @@ def _verify_parameters(
         _equal("the token of warranties", read(registry.token()), place.token),
         _equal("the warranty period", read(registry.warrantyPeriod()), governance.warranty_period),
         _equal(
-            "the least warranty",
+            "the minimum warranty",
             read(registry.minWarranty()),
             governance.min_warranty,
             format_amount(governance.min_warranty),

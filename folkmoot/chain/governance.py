@@ -136,46 +136,46 @@ def activation(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Ca
     return _call(chain, "registry", "activate", version, report_hash)
 
 
-def recall(chain: Chain, version: int, report_hash: bytes = bytes(32)) -> Call:
-    """Return the call that recalls a version.
+def recall(
+    chain: Chain, version: int, report_hash: bytes = bytes(32), beneficiary: str = ZERO_ADDRESS
+) -> list[Call]:
+    """Return the calls that recall a version and take the tokens behind it, as far as that is left to do.
 
     Args:
         chain: The contracts.
         version: Its number.
         report_hash: sha256 of the evidence, zero if there is none.
+        beneficiary: Who gets half of these tokens, while the rest is burnt; the zero address to burn all.
 
     Raises:
         ContractRefused: There is no such version, or it never was active.
-        InputError: `version-recalled`: it was recalled before.
+        InputError: `version-recalled`: it was recalled before, and nothing is behind it.
     """
-    if chain.registry.standing(version) == RECALLED:
+    total, _ = chain.registry.warranties(version)
+    taking = [_call(chain, "registry", "forfeitWarranties", version, beneficiary)] if total else []
+    if chain.registry.standing(version) != RECALLED:
+        chain.read(chain.registry.functions.recall(version, report_hash), sender=chain.deployment.timelock)
+        return [_call(chain, "registry", "recall", version, report_hash), *taking]
+    if not taking:
         why = read_releases(chain).why(version)
         raise InputError(why, remedy="Nothing is left to do: a recall is for good.", code="version-recalled")
-    chain.read(chain.registry.functions.recall(version, report_hash), sender=chain.deployment.timelock)
-    return _call(chain, "registry", "recall", version, report_hash)
+    return taking
 
 
-def forfeiture(chain: Chain, version: int, beneficiary: str) -> Call | None:
-    """Return the call that takes what is behind a version: half for the beneficiary, half burnt; None if nothing is."""
-    total, _ = chain.registry.warranties(version)
-    return _call(chain, "registry", "forfeitWarranties", version, beneficiary) if total else None
-
-
-def least_warranty(chain: Chain, amount: int) -> Call:
+def minimum_warranty(chain: Chain, amount: int) -> Call:
     """Return the call that changes what must be behind a version at its first activation, in units of 1e-18 tokens."""
     return _call(chain, "registry", "setMinWarranty", amount)
 
 
 def uncovered(chain: Chain, version: int) -> str | None:
     """Return a warning if too little is behind a version for its activation; None if it is enough."""
-    least = int(chain.read(chain.registry.functions.minWarranty()))
+    minimum = int(chain.read(chain.registry.functions.minWarranty()))
     total, _ = chain.registry.warranties(version)
-    if chain.registry.standing(version) != CANDIDATE or total >= least:
+    if chain.registry.standing(version) != CANDIDATE or total >= minimum:
         return None
     return (
-        f"{format_amount(total)} are behind version {version}, and it needs {format_amount(least)} to become active. "
-        f"Whoever answers for it puts the rest there before the proposal is executed: `folkmoot model {version} "
-        "--warranty TOKENS`."
+        f"{format_amount(total)} are behind version {version}, and it needs {format_amount(minimum)} to become active. "
+        f"Anybody can add the rest before the proposal is executed: `folkmoot model {version} --warranty TOKENS`."
     )
 
 
@@ -341,6 +341,8 @@ def describe(chain: Chain, call: Call) -> dict[str, Any]:
     if (role, name) == ("registry", "forfeitWarranties"):
         version, beneficiary = values
         paid = "all is burnt" if beneficiary == ZERO_ADDRESS else f"half goes to {beneficiary}, half is burnt"
+        if chain.registry.warranty(version, beneficiary)[0]:
+            paid += "; this account answers for the version itself"
         return {
             "kind": "forfeit-warranties",
             "version": version,

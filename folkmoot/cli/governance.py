@@ -103,7 +103,8 @@ def propose(
     """Propose a version, its recall, a policy, a coordinator, a dispute's end, or a change of members or guardian.
 
     An open vote on a recall already warns everybody who asks for the version. The recall itself takes the whole vote
-    and the timelock. It also takes the tokens that answer for the version (`folkmoot model VERSION --warranty`).
+    and the timelock. It also takes the tokens that answer for the version (`folkmoot model VERSION --warranty`). If a
+    vote recalled the version and left the tokens there, --recall proposes to take them.
 
     Example: folkmoot propose --version 3 --report report.json --title "Release version 3"
     """
@@ -127,22 +128,20 @@ def propose(
     summary = {} if content is None else reports.for_voters(content)
     report_hash = bytes(32) if content is None else hashlib.sha256(content).digest()
     with sending() as chain:
-        more = None
         if admit or remove:
             accounts = [parse_address(text) for text in admit or remove or []]
-            call = governance.membership(chain, accounts, bool(admit))
+            calls = [governance.membership(chain, accounts, bool(admit))]
         elif remove_guardian:
-            call = governance.guardian_removal(chain)
+            calls = [governance.guardian_removal(chain)]
         elif recall is not None:
-            call = governance.recall(chain, recall, report_hash)
             paid = ZERO_ADDRESS if pay == "none" else account_address(pay)
-            more = governance.forfeiture(chain, recall, paid)
+            calls = governance.recall(chain, recall, report_hash, paid)
         elif min_warranty is not None:
-            call = governance.least_warranty(chain, parse_amount(min_warranty, least=0))
+            calls = [governance.minimum_warranty(chain, parse_amount(min_warranty, least=0))]
         elif disputed is not None:
-            call = governance.decision(chain, disputed, upheld=uphold is not None)
+            calls = [governance.decision(chain, disputed, upheld=uphold is not None)]
         else:
-            call = _call(chain, version, report_hash, policy, appoint)
+            calls = [_call(chain, version, report_hash, policy, appoint)]
         warning = _policy_warning(chain, policy, gas_price, publish)
         if disputed is not None:
             warning = governance.late(chain, disputed)
@@ -154,11 +153,10 @@ def propose(
             note(_minting_change(chain, policy))
         if content is not None and version is not None:
             _require_about(chain, content, version)
-        calls = [call] if more is None else [call, more]
-        what = "; ".join(governance.describe(chain, one)["text"] for one in calls)
-        headline = title or (
-            f"{what[0].upper()}{what[1:]}" if recall is None else f"Recall version {recall}."
-        )
+        actions = [governance.describe(chain, call) for call in calls]
+        what = "; ".join(action["text"] for action in actions)
+        recalls = actions[0]["kind"] == "recall"
+        headline = title or (f"Recall version {recall}." if recalls else f"{what[0].upper()}{what[1:]}")
         description = "\n\n".join(part for part in (headline, text) if part)
         account = unlock()
         if content is not None and publish is not None:

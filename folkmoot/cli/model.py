@@ -67,9 +67,9 @@ def model(
     deployed, with the parent's terms of votes, and how you take out your own stake. Nobody else's stake moves:
     everybody takes out their own.
 
-    --warranty puts tokens of yours behind the version. If it does harm, a vote takes them: half go to whoever the vote
-    names, the rest is burnt. You can take them out when the warranty period is over (`folkmoot withdraw --warranty
-    VERSION`). Before its first activation a version needs as much as the federation asks for, from anybody.
+    --warranty puts tokens of yours behind the version. If the version does harm, a vote can take them: half goes to the
+    account that the proposal names, the rest is burnt. You can take them out when the warranty period is over
+    (`folkmoot withdraw --warranty VERSION`). Anybody can add to the minimum that a first activation needs.
 
     Example: folkmoot model 12 --rpc https://rpc.example
 

@@ -256,7 +256,7 @@ def test_a_recalled_parent_is_refused_and_later_a_warning(
     world: World, folkmoot: Command, out: Path, tmp_path: Path
 ) -> None:
     folkmoot("model", "1", "--fork", str(out))
-    world.decide([governance.recall(world.federation.chain, 1)], "It fails group 3", FOR)
+    world.decide(governance.recall(world.federation.chain, 1), "It fails group 3", FOR)
     again = str(tmp_path / "again")
     assert folkmoot("model", "1", "--fork", again, fails=1)["error"]["code"] == "version-recalled"
     assert folkmoot("model", "active", "--fork", again, fails=1)["error"]["code"] == "no-active-version"

@@ -346,7 +346,7 @@ def test_a_recall_is_an_alarm_on_the_page_and_in_the_interface(
     assert get(own, "/v1/models/0").json()["recalled"] is False
     assert re.search(r"The chain's clock is 2\dm .* ahead of the coordinator's", read(get(own).text).text)
 
-    number, _ = governance.propose(chain, ada, [governance.recall(chain, 0)], f"It does harm {EVIL}")
+    number, _ = governance.propose(chain, ada, governance.recall(chain, 0), f"It does harm {EVIL}")
     until(lambda: "A vote to recall version 0 is open" in get(own).text, what="the alarm")
     page = get(own).text
     assert 'class="notice bad" role="alert"' in page

@@ -101,7 +101,7 @@ def test_a_released_version_is_recalled(world: World, folkmoot: Command, tmp_pat
 
 
 def test_who_names_everybody(world: World, folkmoot: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    world.decide([governance.recall(world.federation.chain, 2)], "It fails group 3", FOR)
+    world.decide(governance.recall(world.federation.chain, 2), "It fails group 3", FOR)
     record = folkmoot("model", "2")
     address = {name: factories.account(name).address for name in (*FOR, "coordinator")}
     assert (record["standing"], record["active"], record["parent"]) == ("recalled", 1, 1)
@@ -142,7 +142,7 @@ def test_recalls_that_can_not_be_are_refused_before_anything_is_sent(world: Worl
     assert never["details"]["error"] == "ModelRegistryNeverActive"
     assert "Only a version that was active" in never["remedy"]
     assert world.federation.chain.rpc.block_number() == before
-    world.decide([governance.recall(world.federation.chain, 2)], "It fails group 3", FOR)
+    world.decide(governance.recall(world.federation.chain, 2), "It fails group 3", FOR)
     assert folkmoot("propose", "--recall", "2", fails=1)["error"]["code"] == "version-recalled"
     assert folkmoot("propose", "--version", "2", fails=1)["error"]["code"] == "version-recalled"
 
@@ -151,7 +151,7 @@ def test_votes_of_strangers_that_can_do_nothing_warn_of_nothing(world: World) ->
     """Of a version that never was active, of a broken call, of another contract; a long text is cut, a bell is gone."""
     made = world.federation
     target = made.deployment.registry
-    right = governance.recall(made.chain, 1)
+    (right,) = governance.recall(made.chain, 1)
     never = governance.Call(target, 0, right.data[:4] + bytes(31) + b"\x63" + bytes(32))
     broken = governance.Call(target, 0, right.data[:20])
     elsewhere = governance.Call(made.deployment.token, 0, right.data)
@@ -170,7 +170,7 @@ def test_votes_of_strangers_that_can_do_nothing_warn_of_nothing(world: World) ->
 def test_no_version_is_active_after_the_recall_of_all(
     world: World, folkmoot: Command, tmp_path: Path
 ) -> None:
-    calls = [governance.recall(world.federation.chain, number) for number in (1, 2)]
+    calls = [call for number in (1, 2) for call in governance.recall(world.federation.chain, number)]
     world.decide(calls, "Both fail", FOR)
     assert folkmoot("status")["active"] is None
     refused = folkmoot("model", "--to", str(tmp_path / "model"), fails=1)["error"]
@@ -183,7 +183,7 @@ def test_a_watcher_tells_of_a_recall_once(world: World, tmp_path: Path) -> None:
     watched = Watched(world, tmp_path / "watch", challenges=False)
     watched.look()
     assert watched.said("recall-vote") == []
-    number = world.propose([governance.recall(world.federation.chain, 2)], "It fails group 3")
+    number = world.propose(governance.recall(world.federation.chain, 2), "It fails group 3")
     for _ in range(2):
         watched.look()
     (line,) = watched.said("recall-vote")

@@ -33,11 +33,8 @@ def world(anvil: Anvil, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Worl
     policy = factories.policy(challenge_window=60)
     world = World.create(anvil, tmp_path / "world", policy, warranty_period=PERIOD, min_warranty=LEAST)
     monkeypatch.setenv("FOLKMOOT_ARTIFACTS", str(world.folder.path))
-    for number in (1, 2):
-        world.open()
-        world.commit(number, ["ada", "ben", "cleo"])
-        world.anchor(number)
-        world.finalize(number)
+    for _ in range(2):
+        world.finalize(world.play(["ada", "ben", "cleo"]))
     return world
 
 
@@ -105,6 +102,34 @@ def test_a_vote_takes_what_answers_for_a_harmful_version(
     assert folkmoot("model", "2", "--warranty", "1", fails=1)["error"]["code"] == "version-recalled"
     found = audited(world)
     assert found["recalled"] == [2]
+
+
+def test_a_recall_that_leaves_the_warranty_is_followed_by_a_vote_that_takes_it(
+    world: World, folkmoot: Command
+) -> None:
+    """Who answers for a version might propose such a recall from another program, before anybody else does."""
+    folkmoot("model", "2", "--warranty", "100")
+    release(world, 2)
+    own = folkmoot("propose", "--recall", "2")["proposal"]["actions"][1]["text"]
+    assert own.endswith("half is burnt; this account answers for the version itself")
+    recall, _ = governance.recall(world.federation.chain, 2)
+    world.decide([recall], "It fails group 3.", FOR)
+    assert folkmoot("model", "2")["warranty"]["total"] == str(LEAST)
+
+    made = folkmoot("propose", "--recall", "2", "--pay", "none")["proposal"]
+    (taking,) = made["actions"]
+    assert (taking["kind"], made["title"]) == (
+        "forfeit-warranties",
+        "Take the tokens that answer for version 2: all is burnt",
+    )
+    number = int(made["id"])
+    world.advance(factories.GOVERNANCE.voting_delay + 1)
+    for name, choice in FOR.items():
+        world.vote(number, name, choice)
+    world.carry_out(number)
+    assert folkmoot("model", "2")["warranty"]["forfeited"]["burnt"] == str(LEAST)
+    assert folkmoot("propose", "--recall", "2", fails=1)["error"]["code"] == "version-recalled"
+    audited(world)
 
 
 def test_a_warranty_comes_back_after_its_period(world: World, folkmoot: Command) -> None:

@@ -373,7 +373,7 @@ class Demo:
             ),
             *([("a round on the line", self._line_text())] if self.plan.link else []),
             *([("training", text)] if (text := self._training_text()) else []),
-            ("released by", f"a vote with stake behind it, after a timelock, with {WARRANTY} MOOT behind it"),
+            ("released by", f"a vote by stake, after a timelock; {WARRANTY} MOOT answer for the version"),
             *release.get("rows", ()),
             ("checked by", "an audit that trusted neither coordinator nor files"),
             ("time", f"{seconds:.0f} s in all"),
