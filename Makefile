@@ -30,7 +30,7 @@ SHARED := --dist loadfile --no-loadscope-reorder
 MORE_WORKERS ?= $(if $(filter 0,$(WORKERS)),0,$(shell expr $(WORKERS) + 1))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo up test test-all test-python test-long test-uncovered test-stories test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos check fix lint types contracts-check slither prove gas abi console bench bench-robustness privacy-report dist docs clean
+.PHONY: help install lock demo up test test-all test-python test-long test-uncovered test-stories test-properties test-hardhat test-contracts fuzz-contracts fuzz-judges coverage attack chaos mutants check fix lint types contracts-check slither prove gas abi console bench bench-robustness privacy-report dist docs clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -150,6 +150,9 @@ attack-compose: install ## Attack the running stack of the compose file from ins
 
 chaos: install ## Kill the coordinator everywhere, reorganise and cut off its chain, and compare with a run without harm
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+mutants: install ## Put back each fault of tests/mutants.toml in a copy, one at a time: its test must fail (15 minutes)
+	@$(BIN)/python -m tools.mutants $(ARGS)
 
 ##@ Check
 

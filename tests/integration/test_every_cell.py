@@ -162,6 +162,29 @@ def test_a_damage_of_each_compared_column_is_put_right_or_named(name: str, copy:
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("rounds", "header", "'abc'"),
+        ("rounds", "opened_at", "'abc'"),
+        ("entries", "commitment", "'{'"),
+        ("updates", "received_at", "'2026-02-30 10:00:00.000000'"),
+        ("chain_events", "arguments", "'{'"),
+        ("transactions", "created_at", "'never'"),
+    ],
+)
+def test_a_cell_that_can_not_be_read_hides_no_other_finding(
+    table: str, column: str, value: str, copy: Copy
+) -> None:
+    copy.reset()
+    copy.execute(f"UPDATE {table} SET {column} = {value}")  # noqa: S608  our own names
+    copy.execute("UPDATE artifacts SET public_from = 9000000000 WHERE kind = 'manifest'")
+    found = {(one.table, one.column) for one in copy.found()}
+    assert {(table, column), ("artifacts", "public_from")} <= found
+    copy.reset()
+
+
 def as_before(
     name: str, rows: dict[str, list[tuple[Any, ...]]], good: dict[str, list[tuple[Any, ...]]]
 ) -> bool:

@@ -127,6 +127,10 @@ ALTERATIONS = {
         "UPDATE artifacts SET deleted = 'wish', public_from = 9000000000 WHERE kind = 'manifest'",
         ("artifacts manifest", "deleted"),
     ),
+    "manifest said to be public later": (
+        "UPDATE artifacts SET public_from = 9000000000 WHERE kind = 'manifest'",
+        ("artifacts manifest", "public_from"),
+    ),
     "data of a transaction": (
         "UPDATE transactions SET data = x'00' WHERE purpose LIKE 'anchor%'",
         ("transactions anchor:1", "data"),

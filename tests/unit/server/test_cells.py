@@ -94,6 +94,17 @@ def readable(connection: Connection, table: Table, column: Column[Any]) -> bool:
     return isinstance(value, dict if kind is object else kind)
 
 
+@pytest.mark.parametrize("text", ["2026-02-20T10:00:00.000000", "20260220 10:00:00", "2026-W08-5 10:00:00"])
+def test_a_date_that_only_python_reads_is_named(text: str, engine: Engine) -> None:
+    """SQLite compares dates as text, so another form would be sorted wrongly."""
+    table = TABLES["updates"]
+    with engine.connect() as connection, connection.begin() as transaction:
+        connection.exec_driver_sql("UPDATE updates SET received_at = ?", (text,))
+        assert readable(connection, table, table.c.received_at)
+        assert [cell.column.name for cell in unreadable(connection, [table])] == ["received_at"]
+        transaction.rollback()
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_what_can_not_be_read_is_named(name: str, engine: Engine) -> None:
     table, named = TABLES[name], 0

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from folkmoot.errors import DatabaseError
 from server.db import events, schema
 from server.db.engine import Database, make_engine, normalise_url
-from server.db.models import Entry, LogEntry
+from server.db.models import Base, Entry, LogEntry, Round
+from server.rounds import queries
+from tests.unit.server.test_cells import fill
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -126,3 +129,20 @@ def test_failed_write_leaves_nothing(engine: Engine) -> None:
         session.add_all([LogEntry(type="a", data={}, key="k", created_at=NOW) for _ in range(2)])
     with database.read() as session:
         assert events.newest(session) == 0
+
+
+def test_a_removed_round_leaves_no_row_that_refers_to_it(engine: Engine) -> None:
+    """A table that nobody thought of would keep the coordinator from going on: the database refuses the removal."""
+    fill(engine)
+    referring = [
+        column
+        for table in Base.metadata.sorted_tables
+        for column in table.columns
+        if any(key.column is Round.__table__.c.number for key in column.foreign_keys)
+    ]
+    assert len(referring) > 1
+    with Session(engine) as session:
+        queries.remove_round(session, session.get_one(Round, 1))
+        session.commit()
+        for column in referring:
+            assert session.scalars(select(column)).all() == [], column
