@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ class Page:
         self._session: str | None = None
         self._number = 0
         self.events: list[dict[str, Any]] = []
+        self._answering: dict[str, Callable[[Any], Any]] = {}
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -36,17 +37,40 @@ class Page:
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Call a method of the protocol; events that come meanwhile are kept."""
-        self._number += 1
-        session = {} if self._session is None else {"sessionId": self._session}
-        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters, **session}))
+        number = self._send(method, parameters)
         while True:
             answer: dict[str, Any] = json.loads(self._socket.recv(SECONDS))
-            if answer.get("id") == self._number:
+            if answer.get("id") == number:
                 assert "error" not in answer, (method, answer["error"])
                 result: dict[str, Any] = answer["result"]
                 return result
-            if "method" in answer and self._session is not None:
+            if answer.get("method") == "Runtime.bindingCalled":
+                self._answer(answer["params"])
+            elif "method" in answer and self._session is not None:
                 self.events.append(answer)
+
+    def offer(self, name: str, function: Callable[[Any], Any], script: str) -> None:
+        """Run a script in each document before its own. In it, ``await call(NAME, value)`` calls a function here."""
+        self._answering[name] = function
+        self.call("Runtime.addBinding", name=f"__{name}")
+        calling = (
+            "window.__waiting ??= {}; const call = (name, value) => new Promise(done => {"
+            "const id = Math.random().toString(); window.__waiting[id] = done;"
+            "window[`__${name}`](JSON.stringify({id, value})); });"
+        )
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=f"(() => {{ {calling} {script} }})();")
+
+    def _answer(self, asked: dict[str, Any]) -> None:
+        payload = json.loads(asked["payload"])
+        result = self._answering[asked["name"].removeprefix("__")](payload["value"])
+        expression = f"window.__waiting[{json.dumps(payload['id'])}]({json.dumps(result)})"
+        self._send("Runtime.evaluate", {"expression": expression})  # nobody looks at what it answers
+
+    def _send(self, method: str, parameters: dict[str, Any]) -> int:
+        self._number += 1
+        session = {} if self._session is None else {"sessionId": self._session}
+        self._socket.send(json.dumps({"id": self._number, "method": method, "params": parameters, **session}))
+        return self._number
 
     def open(self, url: str) -> None:
         """Open a URL, and wait until it is loaded."""
@@ -64,11 +88,13 @@ class Page:
 
     def when(self, condition: str) -> None:
         """Wait until an expression is true, which the page's elements decide."""
-        self.value(
-            "new Promise(done => { const look = () => (" + condition + ") && done(true);"
+        shown = self.value(
+            "new Promise(done => { const look = () => (" + condition + ") && done(null);"
+            f"setTimeout(() => done(document.body.innerText), {1000 * SECONDS / 2});"
             "new MutationObserver(look).observe(document, {subtree: true, childList: true, attributes: true});"
             "look(); })"
         )
+        assert shown is None, f"{condition}: it never is; the page says:\n{shown}"
 
     def drop(self, file: Path) -> None:
         """Drop a file on the page."""

@@ -20,7 +20,7 @@ from folkmoot.cli.context import GlobalOption, options
 from folkmoot.cli.loading import SEPARATE
 from folkmoot.cli.main import build
 
-COMMANDS = 50
+COMMANDS = 51
 OPTIONS = 295
 JOIN = 16
 

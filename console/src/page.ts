@@ -1,21 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // The page: takes a file, lets the worker check it, and shows the outcome. Text from the file stays text.
+import { $, element } from "./dom.js";
 import type { Report } from "./evidence.js";
 import { FETCHED, LIMITS, OUTCOME, SIGN } from "./words.js";
 
 /** The worker's script, which the build puts here: the page is one file. */
 declare const WORKER: string;
 
-const $ = (id: string): HTMLElement => document.getElementById(id)!;
 const RESULT = { right: "right", wrong: "wrong", cannot: "cannot be checked", none: "nothing to check", skipped: "not reached" } as const;
 const CLASS = { right: "good", wrong: "bad", cannot: "warn", none: "soft", skipped: "soft" } as const;
-
-function element(tag: string, text = "", kind = ""): HTMLElement {
-  const made = document.createElement(tag);
-  made.textContent = text;
-  if (kind) made.className = kind;
-  return made;
-}
 
 function outcome(kind: string, title: string, ...paragraphs: HTMLElement[]): void {
   const box = $("outcome");

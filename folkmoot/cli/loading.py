@@ -32,53 +32,10 @@ PANELS = {
     "Start here": "run demo up join federation",
     "Contribute": "account enrol balance withdraw leave submit signer forget measure",
     "Check": "status doctor audit why receipt model export mirror watch demand economics privacy drill",
-    "Decide": "measurements proposals propose vote delegate execute",
+    "Decide": "console measurements proposals propose vote delegate execute",
     "Operate": "task policy deploy superlink coordinator train close chain",
 }
 """Groups of commands in ``folkmoot --help``, and their commands, in the order shown."""
-
-RENAMED = {
-    "stake": "folkmoot enrol --stake",
-    "unstake": "folkmoot withdraw AMOUNT",
-    "claim": "folkmoot withdraw --rewards",
-    "queue": "folkmoot execute",
-    "cancel": "folkmoot close",
-    "finalize": "folkmoot close",
-    "release": "folkmoot close",
-    "challenge": "folkmoot watch --round",
-    "veto": "folkmoot vote PROPOSAL veto",
-    "demand ask": "folkmoot demand ROUND --what KIND",
-    "demand descend": "folkmoot demand DEMAND --leaf LEAF",
-    "demand claim": "folkmoot demand DEMAND --claim",
-    "receipt write": "folkmoot receipt",
-    "receipt check": "folkmoot receipt --check",
-    "who": "folkmoot model VERSION",
-    "fork": "folkmoot model VERSION --fork",
-    "model download": "folkmoot model --to",
-    "federation show": "folkmoot federation list",
-    "account show": "folkmoot account list",
-    "account pending": "folkmoot account list --pending",
-    "signers": "python -m client.cli.signers",
-    "signer record show": "folkmoot signer record",
-    "signer record export": "folkmoot signer record --out",
-    "signer record cap": "folkmoot signer record --cap",
-    "signer record import": "folkmoot signer restore",
-    "signer record raise": "folkmoot signer restore --raise",
-    "task list": "folkmoot task check",
-    "canary": "folkmoot task evaluate --canary",
-    "coordinator restore": "folkmoot coordinator rebuild",
-    "coordinator repair": "folkmoot coordinator rebuild files",
-    "coordinator migrate": "folkmoot coordinator rebuild schema",
-    "coordinator release-round": "folkmoot close --anchor",
-    "coordinator end-run": "folkmoot train --end",
-    "superlink certificate": "folkmoot superlink --certificate",
-    "superlink admit": "folkmoot superlink --admit",
-    "bundle": "folkmoot train --bundle",
-    "prepare": "folkmoot up --only-prepare",
-    "fund": "folkmoot chain --fund",
-    "advance": "folkmoot chain --advance",
-}
-"""Commands by their old names, and what they are now."""
 
 SEPARATE = dict.fromkeys(("demo", "drill", "economics", "privacy"), "folkmoot-lab")
 """Commands that are not part of folkmoot's own distribution, and the distribution that has each."""
@@ -203,24 +160,6 @@ class LazyGroup(TyperGroup):
             return self.table[cmd_name]
         except KeyError:
             return None
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command.
-
-        Raises:
-            InputError: It has another name now (`renamed`).
-        """
-        for length in (3, 2, 1):
-            name = " ".join(args[:length])
-            if name in RENAMED:
-                raise InputError(
-                    f"`folkmoot {name}` is now `{RENAMED[name]}`.",
-                    remedy=f"Run `{RENAMED[name]} --help` for its options.",
-                    code="renamed",
-                )
-        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands without loading them."""

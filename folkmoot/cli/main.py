@@ -36,6 +36,7 @@ def command_table() -> CommandTable:
     table.add("folkmoot.cli.stake", "enrol", "leave", "withdraw", "balance")
     table.add("folkmoot.cli.governance", "propose", "vote", "execute", "proposals")
     table.add("folkmoot.cli.stake", "delegate")
+    table.add("folkmoot.cli.console", "console")
     table.add_group("folkmoot.cli.federation", "federation")
     table.add("folkmoot.cli.status", "status")
     table.add("folkmoot.cli.doctor", "doctor")

@@ -73,8 +73,23 @@ def check_page(*, fetches: bool = False) -> tuple[bytes, str]:
     page = Path(__file__).with_name("check.html").read_bytes()
     if fetches:
         page = page.replace(b"; connect-src 'none';", b"; connect-src 'self';", 1)
+    return page, _policy(page)
+
+
+@cache
+def vote_page() -> tuple[bytes, str]:
+    """Return the page on which people vote with their wallets, and its Content-Security-Policy.
+
+    ``console/`` builds it. Its one script reaches the origin that serves it, and the wallets of the browser.
+    """
+    page = Path(__file__).with_name("vote.html").read_bytes()
+    return page, _policy(page)
+
+
+def _policy(page: bytes) -> str:
+    """Return the policy that a page of ``console/`` names, and that it stands in no frame."""
     policy = page.partition(b'"Content-Security-Policy" content="')[2].partition(b'"')[0].decode()
-    return page, f"{policy}; frame-ancestors 'none'"
+    return f"{policy}; frame-ancestors 'none'"
 
 
 def is_address(text: str) -> bool:

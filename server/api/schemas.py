@@ -543,8 +543,14 @@ class ProposalView(View):
     """Votes against."""
     votes_abstain: str
     """Votes to abstain."""
+    quorum: str
+    """Votes for and abstained that it needs; before the vote, what it would be now."""
+    eta: int | None
+    """Chain time from which it can be executed, once it is queued."""
     targets: list[str]
     """Contracts that it calls."""
+    values: list[str]
+    """Wei that go with each call."""
     calldatas: list[str]
     """What it calls them with."""
     transaction: str

@@ -166,7 +166,8 @@ def test_the_page_shows_the_state_of_the_federation(own: Running) -> None:
         "/v1/openapi.json",
         "/v1/deployment",
         "/metrics",
-        f"/v1/proposals/{proposal}",
+        "/vote",
+        f"/vote#p{proposal}",
     } <= page.links
     assert answer.text.count("<figure") == 2
     assert "loss by round: server/loss 1 in round 2" in answer.text.lower()

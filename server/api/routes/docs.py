@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pages that say nothing of this federation: the documentation of the API, and the check of a round."""
+"""Pages without a value of this federation: the API's documentation, the check of a round, the votes."""
 
 from __future__ import annotations
 
@@ -31,4 +31,12 @@ def docs(request: Request) -> Response:
 def check(request: Request) -> Response:
     """Serve the page that checks a round without a network; with `?round=N` it may fetch the evidence from here."""
     page, policy = pages.check_page(fetches="round" in request.query_params)
+    return HTMLResponse(page, headers=HEADERS | {"Content-Security-Policy": policy})
+
+
+@router.head("/vote", include_in_schema=False)
+@router.get("/vote", include_in_schema=False)
+def vote() -> Response:
+    """Serve the page on which people vote with their wallets."""
+    page, policy = pages.vote_page()
     return HTMLResponse(page, headers=HEADERS | {"Content-Security-Policy": policy})

@@ -59,17 +59,21 @@ def _view(parts: AppState, event: ChainEvent) -> ProposalView:
     number = int(arguments["proposalId"])
     governor = Contract(parts.chain.rpc, parts.federation.deployment.governor, "governor")
     against, for_, abstain = governor.read("proposalVotes", number)
+    start, (block, now) = int(arguments["voteStart"]), parts.chain.rpc.fresh_block()
     return ProposalView(
         id=str(number),
         proposer=arguments["proposer"],
         description=arguments["description"],
-        state=PROPOSAL_STATES[governor.read("state", number)],
-        vote_start=int(arguments["voteStart"]),
+        state=PROPOSAL_STATES[governor.read("state", number, block=block)],
+        vote_start=start,
         vote_end=int(governor.read("proposalDeadline", number)),
         votes_for=str(for_),
         votes_against=str(against),
         votes_abstain=str(abstain),
+        quorum=str(governor.read("quorum", min(start, now - 1), block=block)),
+        eta=int(governor.read("proposalEta", number)) or None,
         targets=arguments["targets"],
+        values=[str(value) for value in arguments["values"]],
         calldatas=arguments["calldatas"],
         transaction=event.transaction_hash,
     )

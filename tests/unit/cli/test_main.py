@@ -19,7 +19,7 @@ import pytest
 import typer
 
 from folkmoot.cli import main
-from folkmoot.cli.loading import RENAMED, SEPARATE, CommandTable
+from folkmoot.cli.loading import SEPARATE, CommandTable
 from folkmoot.errors import FolkmootError
 from tests.factories import PASSWORD
 
@@ -217,18 +217,6 @@ def test_every_command_takes_json_and_shows_an_example(name: str, command: click
             assert parameter.help, f"{name}: {parameter.name} has no help"
 
 
-def test_an_old_name_prints_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main.run(["stake", "7", "--keystore", "ada.json"]) == 1
-    assert capsys.readouterr().err == (
-        "error: `folkmoot stake` is now `folkmoot enrol --stake`. "
-        "Run `folkmoot enrol --stake --help` for its options.\n"
-    )
-    assert main.run(["signer", "record", "raise", "7", "--json"]) == 1
-    error = json.loads(capsys.readouterr().out)["error"]
-    assert error["code"] == "renamed"
-    assert error["message"] == "`folkmoot signer record raise` is now `folkmoot signer restore --raise`."
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -241,18 +229,6 @@ def test_an_old_name_prints_the_new_one(capsys: pytest.CaptureFixture[str]) -> N
 def test_options_that_do_not_go_together(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.run(words.split()) == 2
     assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("old", "new"), RENAMED.items(), ids=list(RENAMED))
-def test_a_new_name_exists_and_an_old_one_does_not(old: str, new: str) -> None:
-    commands = dict(_all())
-    assert old not in commands
-    if not new.startswith("folkmoot "):
-        return
-    words = new.split()[1:]
-    name = max((known for known in commands if f"{new} ".startswith(f"folkmoot {known} ")), key=len)
-    taken = {option for parameter in commands[name].params for option in parameter.opts}
-    assert {word for word in words if word.startswith("--")} <= taken
 
 
 @pytest.fixture

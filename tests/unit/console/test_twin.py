@@ -230,3 +230,47 @@ def test_the_command_says_how_it_is_used(tmp_path: Path) -> None:
         done = node(CHECK, *words)
         assert (done.returncode, done.stdout) == (CANNOT, "")
         assert said in done.stderr
+
+
+_ABIS = """
+import { buildSync } from "esbuild";
+const options = { bundle: true, write: false, format: "esm", define: { ERRORS: "[]" } };
+const text = buildSync({ entryPoints: ["src/vote/contracts.ts"], ...options }).outputFiles[0].text;
+const { DECIDED, ...rest } = await import("data:text/javascript," + encodeURIComponent(text));
+const listed = { MootGovernor: rest.GOVERNOR, StakeVault: rest.VAULT, MootToken: rest.TOKEN, Rewards: rest.REWARDS };
+console.log(JSON.stringify({ listed, decided: DECIDED }));
+"""
+
+_CONTRACTS = {
+    "registry": "ModelRegistry",
+    "policies": "Policies",
+    "ledger": "RoundLedger",
+    "governor": "MootGovernor",
+    "members": "MemberList",
+    "disputes": "Disputes",
+}
+
+
+def shape(item: dict[str, Any]) -> tuple[Any, ...]:
+    """What decides how a function or an event is called and read: names and types, in their order."""
+
+    def types(fields: list[dict[str, Any]]) -> list[Any]:
+        return [(one.get("name", ""), one["type"], types(one.get("components", []))) for one in fields]
+
+    returned = [one[1:] for one in types(item.get("outputs", []))]
+    return item["type"], item["name"], types(item["inputs"]), returned, item.get("stateMutability")
+
+
+@built
+def test_what_the_page_of_votes_calls_is_what_the_contracts_have() -> None:
+    done = node("--input-type=module", "--eval", _ABIS)
+    assert done.returncode == 0, done.stderr
+    pages = json.loads(done.stdout)
+    listed = [*pages["listed"].items(), *((_CONTRACTS[role], abi) for role, abi in pages["decided"].items())]
+    for contract, items in listed:
+        abi = json.loads((ROOT / f"folkmoot/ledger/abi/{contract}.json").read_text(encoding="utf-8"))["abi"]
+        known = {
+            (one["type"], one.get("name")): shape(one) for one in abi if one["type"] in ("function", "event")
+        }
+        for item in items:
+            assert shape(item) == known[item["type"], item["name"]], (contract, item["name"])
